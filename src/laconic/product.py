@@ -1,0 +1,117 @@
+"""`linear`: x @ weight.T + bias, straight from the coded weight.
+
+Three regimes by batch (docs/explanation/kernels.md): up to 4 rows of x every decoded register is multiplied at once;
+up to `TILE_BATCH` rows each tile is decoded once for all of them; above, panels are decoded for NumPy's BLAS.
+Products accumulate in float32; the result has x's dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from laconic.dtypes import by_name
+from laconic.errors import ArgumentError
+from laconic.tensor import Tensor
+from laconic.threads import get_num_threads
+
+TILE_BATCH = 512
+"""Rows of x up to which the tile loop is used; above it, decoded panels go to BLAS (float32 x only)."""
+
+_X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
+
+
+def linear(
+    x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
+
+    Args:
+        x: float32, bfloat16 or float16. weight: a coded matrix (two dimensions).
+        bias: any float dtype, shape [rows]. out: C-contiguous, x's dtype, shape [..., rows].
+
+    Raises ArgumentError where shapes or dtypes do not fit.
+    """
+    return _multiply(x, weight, bias, out, transposed=False)
+
+
+def linear_transposed(
+    x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out]."""
+    return _multiply(x, weight, bias, out, transposed=True)
+
+
+def _multiply(
+    x: Any, weight: Tensor, bias: np.ndarray | None, out: np.ndarray | None, *, transposed: bool
+) -> np.ndarray:
+    if not isinstance(weight, Tensor):
+        raise ArgumentError("weight must be a laconic.Tensor: make one with laconic.encode(array)")
+    if weight.ndim != 2:
+        raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
+    if by_name(weight.encoded.dtype).split is False:
+        raise ArgumentError(f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits")
+    x = np.asarray(x)
+    if x.dtype not in _X_DTYPES:
+        raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")
+    inner, outer = (weight.shape[0], weight.shape[1]) if transposed else (weight.shape[1], weight.shape[0])
+    if x.ndim == 0 or x.shape[-1] != inner:
+        raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
+    shape = (*x.shape[:-1], outer)
+    if bias is not None:
+        bias = np.ascontiguousarray(bias, dtype=np.float32)
+        if bias.shape != (outer,):
+            raise ArgumentError(f"bias has shape {list(bias.shape)}; it must be [{outer}]")
+    if out is None:
+        out = np.empty(shape, x.dtype)
+    elif out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {x.dtype}")
+    rows = x.reshape(-1, inner)
+    flat = out.reshape(-1, outer)
+    if not flat.size:
+        return out
+    if _fused(weight, len(rows), x.dtype):
+        # The stored matrix is [rows, columns] in coding order; an in_out weight is its transpose.
+        swap = transposed != (weight.geometry.orientation == "in_out")
+        run = weight.matrix.linear_transposed if swap else weight.matrix.linear
+        rows = np.ascontiguousarray(rows)
+        name = x.dtype.name
+        word = by_name(name).word
+        run(rows.view(word), name, bias, flat.view(word), get_num_threads())
+        return out
+    return _by_blas(rows, weight, bias, out, flat, transposed)
+
+
+def _fused(weight: Tensor, batch: int, dtype: np.dtype) -> bool:
+    if weight.matrix is None or weight.geometry.view == "folded":
+        return False
+    return batch <= TILE_BATCH or dtype != np.float32
+
+
+def _by_blas(
+    rows: np.ndarray,
+    weight: Tensor,
+    bias: np.ndarray | None,
+    out: np.ndarray,
+    flat: np.ndarray,
+    transposed: bool,
+) -> np.ndarray:
+    """Decode some panels at a time and multiply them with NumPy's BLAS in float32."""
+    x = rows.astype(np.float32, copy=False)
+    block = max(16, (1 << 22) // max(1, weight.shape[1]) // 16 * 16)
+    total = np.zeros(flat.shape, np.float32) if transposed else None
+    dense = weight.decode() if weight.matrix is None or weight.geometry.view == "folded" else None
+    for first in range(0, weight.shape[0], block):
+        last = min(first + block, weight.shape[0])
+        panel = weight.rows(first, last) if dense is None else dense[first:last]
+        values = panel.astype(np.float32, copy=False)
+        if total is not None:
+            total += x[:, first:last] @ values
+        else:
+            product = x @ values.T
+            flat[:, first:last] = product if bias is None else product + bias[first:last]
+    if total is not None:
+        flat[...] = total if bias is None else total + bias
+    return out

@@ -1,0 +1,206 @@
+"""`laconic.Tensor`: a weight in coded form that behaves like a read-only array where that is useful."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from laconic import native
+from laconic.dtypes import by_name
+from laconic.encoded import Encoded
+from laconic.errors import ArgumentError
+from laconic.formulations import registry
+from laconic.formulations.split import formulation as split
+from laconic.geometry import Geometry
+from laconic.threads import get_num_threads
+
+
+class Tensor:
+    """A tensor whose weights stay coded; every access gives the exact bits.
+
+    Made by `laconic.encode` and `laconic.load_file`. Immutable, safe under several threads.
+    """
+
+    def __init__(self, encoded: Encoded) -> None:
+        """Validates the structure of `encoded`; raises CorruptError or UnsupportedError."""
+        registry.validate(encoded)
+        self.encoded = encoded
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.encoded.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """NumPy or ml_dtypes dtype of the decoded weights (uint8 for packed types that neither has)."""
+        return by_name(self.encoded.dtype).numpy or np.dtype(np.uint8)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded tensor."""
+        return (self.size * by_name(self.encoded.dtype).bits + 7) // 8
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes of the components: what stays in memory."""
+        return self.encoded.nbytes_stored
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits per weight; NaN for a tensor without weights."""
+        return self.nbytes_stored * 8 / self.size if self.size else float("nan")
+
+    @property
+    def formulation(self) -> str:
+        return self.encoded.node.formulation
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters of the formulation: code, widths, table ..."""
+        return dict(self.encoded.node.parameters)
+
+    @property
+    def components(self) -> Mapping[str, np.ndarray]:
+        """The stored bytes by component name, slack included (read-only views)."""
+        views = {}
+        for name, component in self.encoded.components.items():
+            views[name] = component.view()
+            views[name].flags.writeable = False
+        return views
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """How the tensor is seen as matrices."""
+        return registry.geometry_of(self.encoded)
+
+    @cached_property
+    def matrix(self) -> Any:
+        """The native matrix over the components, or None (dense, or no native module)."""
+        if self.formulation != "split" or native.module is None:
+            return None
+        return native.split_matrix(self.encoded, self.geometry, split.parameters_of(self.encoded))
+
+    def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
+        """The exact tensor.
+
+        out: C-contiguous writeable array of the same shape and dtype, filled and returned; None for a new array.
+        Raises ArgumentError where `out` does not fit.
+        """
+        if out is not None:
+            if out.shape != self.shape or out.dtype != self.dtype:
+                raise ArgumentError(
+                    f"out has shape {list(out.shape)} and dtype {out.dtype}; "
+                    f"it must have {list(self.shape)} and {self.dtype}"
+                )
+            if not out.flags.c_contiguous or not out.flags.writeable:
+                raise ArgumentError("out must be C-contiguous and writeable")
+        if self.matrix is not None:
+            target = np.empty(self.shape, self.dtype) if out is None else out
+            words = target.reshape(-1).view(by_name(self.encoded.dtype).word)
+            self.matrix.decode(words, threads or get_num_threads())
+            return target
+        decoded = registry.decode(self.encoded, threads)
+        if out is None:
+            return decoded.copy() if self.formulation == "dense" else decoded
+        out[...] = decoded
+        return out
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Exactly `decode()[first:last]` along the first dimension, decoding only what holds it.
+
+        Raises ArgumentError for a tensor without dimensions.
+        """
+        if not self.shape:
+            raise ArgumentError("a tensor without dimensions has no rows: use decode()")
+        first, last, _ = slice(first, last).indices(self.shape[0])
+        last = max(first, last)
+        if self.matrix is None:
+            return registry.decode(self.encoded)[first:last].copy()
+        geometry = self.geometry
+        word = by_name(self.encoded.dtype).word
+        shape = (last - first, *self.shape[1:])
+        per_row = self.size // self.shape[0] if self.shape[0] else 0
+        if geometry.view == "folded" or geometry.orientation == "in_out":
+            if geometry.view == "stack":
+                span = (first * geometry.panels_per_matrix, last * geometry.panels_per_matrix)
+            else:
+                span = (0, geometry.panels)
+        elif geometry.view == "stack":
+            span = (first * geometry.panels_per_matrix, last * geometry.panels_per_matrix)
+        else:
+            span = (first // 16, -(-last // 16))
+        words = np.empty((last - first) * per_row, word)
+        self.matrix.decode_window(words, span[0], span[1], first * per_row, get_num_threads())
+        return words.view(self.dtype).reshape(shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One weight by full integer index (found by rank, its neighbours are not decoded), a row, or a slice of rows."""
+        key = index if isinstance(index, tuple) else (index,)
+        if len(key) == 1 and isinstance(key[0], slice) and key[0].step in (None, 1) and self.shape:
+            first, last, _ = key[0].indices(self.shape[0])
+            return self.rows(first, last)
+        try:
+            places = [operator.index(part) for part in key]
+        except TypeError:
+            return self.decode()[index]
+        if len(places) > self.ndim:
+            raise IndexError(f"{len(places)} indices for a tensor of {self.ndim} dimensions")
+        for axis, (place, length) in enumerate(zip(places, self.shape, strict=False)):
+            if not -length <= place < length:
+                raise IndexError(f"index {place} is out of range for dimension {axis} of length {length}")
+            places[axis] = place % length
+        if len(places) < self.ndim:
+            return self.rows(places[0], places[0] + 1)[0][tuple(places[1:])]
+        flat = int(np.ravel_multi_index(places, self.shape)) if places else 0
+        if self.matrix is None:
+            return registry.decode(self.encoded).reshape(-1)[flat]
+        word = by_name(self.encoded.dtype).word
+        return np.array([self.matrix.access(*self._place(flat))], dtype=word).view(self.dtype)[0]
+
+    def _place(self, flat: int) -> tuple[int, int, int]:
+        """(matrix, row, column) of the element at row-major position `flat`."""
+        geometry = self.geometry
+        if geometry.view == "folded":
+            return 0, flat // geometry.columns, flat % geometry.columns
+        matrix, inside = divmod(flat, geometry.rows * geometry.columns)
+        if geometry.orientation == "in_out":
+            column, row = divmod(inside, geometry.rows)
+            return matrix, row, column
+        row, column = divmod(inside, geometry.columns)
+        return matrix, row, column if self._column_of is None else int(self._column_of[column])
+
+    @cached_property
+    def _column_of(self) -> np.ndarray | None:
+        offsets = self.geometry.column_offsets()
+        return None if offsets is None else np.argsort(offsets)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("a coded tensor cannot be viewed without decoding: use copy=None or copy=True")
+        decoded = self.decode()
+        return decoded if dtype is None else decoded.astype(dtype)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a tensor without dimensions")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        ratio = self.nbytes / self.nbytes_stored if self.nbytes_stored else 1.0
+        code = self.parameters.get("code", "")
+        widths = tuple(self.parameters.get("widths", ()))
+        how = f"{self.formulation} {code}{widths or ''}".strip()
+        return f"laconic.Tensor(shape={list(self.shape)}, dtype={self.dtype}, {how}, {ratio:.3f}x smaller)"

@@ -1,0 +1,49 @@
+"""How many workers the kernels use, and who decided.
+
+The first that is set counts: the argument `threads=`, `set_num_threads`, LACONIC_NUM_THREADS, torch's own number
+(where torch is already imported), the processors this process may run on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from laconic.errors import ArgumentError
+
+_chosen: int | None = None
+
+
+def _positive(value: object, source: str) -> int:
+    try:
+        count = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{source} must be a whole number of threads, not {value!r}") from None
+    if count < 1:
+        raise ArgumentError(f"{source} must be at least 1, not {count}")
+    return count
+
+
+def set_num_threads(count: int) -> None:
+    """Use `count` workers from now on. Raises ArgumentError below 1."""
+    global _chosen
+    _chosen = _positive(count, "the number of threads")
+
+
+def source_and_count() -> tuple[str, int]:
+    """Who decides the number of workers, and the number."""
+    if _chosen is not None:
+        return "set_num_threads", _chosen
+    if "LACONIC_NUM_THREADS" in os.environ:
+        return "LACONIC_NUM_THREADS", _positive(os.environ["LACONIC_NUM_THREADS"], "LACONIC_NUM_THREADS")
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return "torch.get_num_threads()", int(torch.get_num_threads())
+    return "processors of this process", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
+        os.cpu_count() or 1
+    )
+
+
+def get_num_threads() -> int:
+    """The number of workers that the next call will use."""
+    return source_and_count()[1]
