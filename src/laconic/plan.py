@@ -171,8 +171,7 @@ def _encode(
     words: np.ndarray, dtype: DType, model: SizeModel, parameters: Parameters, profile: str, threads: int
 ) -> Encoded:
     geometry = model.geometry
-    sizes = model.component_bytes(parameters)
-    components = split.encode(words, geometry, dtype.name, parameters, sizes, threads)
+    components = split.encode(words, model, parameters, threads)
     return Encoded(
         words.shape,
         dtype.name,

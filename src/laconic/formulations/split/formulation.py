@@ -5,8 +5,6 @@ Needs: arrays of unsigned words (`laconic.dtypes`), never floats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from laconic import native
@@ -15,7 +13,7 @@ from laconic.encoded import Encoded, Node, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.split import reference
 from laconic.formulations.split.layout import FIELDS, Parameters
-from laconic.formulations.split.sizes import Statistics
+from laconic.formulations.split.sizes import SizeModel, Statistics
 from laconic.geometry import Geometry
 
 VERSION = 1
@@ -24,7 +22,9 @@ VERSION = 1
 def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Statistics:
     """One pass: symbol counts per segment, tail kind per panel, constant byte. words: C-contiguous."""
     if native.module is not None:
-        return Statistics(*native.module.split_statistics(words, native.shape_of(geometry), dtype, threads))
+        histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.empty(geometry.panels, np.uint8)
+        shape = native.shape_of(geometry)
+        return Statistics(*native.module.split_statistics(words, shape, dtype, histograms, kinds, threads))
     chunks, real = reference.to_chunks(words, geometry)
     symbols, _, octets, tails = reference.cut_words(chunks, dtype)
     histograms = np.zeros((geometry.segments, 256), np.uint32)
@@ -36,19 +36,22 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
 
 
 def encode(
-    words: np.ndarray,
-    geometry: Geometry,
-    dtype: str,
-    parameters: Parameters,
-    sizes: Mapping[str, int],
-    threads: int = 1,
+    words: np.ndarray, model: SizeModel, parameters: Parameters, threads: int = 1
 ) -> dict[str, np.ndarray]:
-    """Components of C-contiguous words. sizes: exact stored bytes of each component (`SizeModel`)."""
-    parameters.check(dtype)
+    """Components of C-contiguous words, whose statistics and exact sizes `model` holds."""
+    parameters.check(model.dtype)
     if native.module is None:
-        return reference.encode(words, geometry, dtype, parameters)
-    components = {name: np.empty(size, np.uint8) for name, size in sizes.items()}
-    native.module.split_encode(words, native.shape_of(geometry), native.split_of(dtype, parameters), components, threads)
+        return reference.encode(words, model.geometry, model.dtype, parameters)
+    components = {name: np.zeros(size, np.uint8) for name, size in model.component_bytes(parameters).items()}
+    if parameters.short_tail is not None:
+        bits = np.packbits(model.short_panels, bitorder="little")
+        components["short_panels"][: bits.size] = bits
+    if parameters.streams:
+        starts = model.directory(parameters).reshape(-1)
+        components["directory"].view("<u8")[: starts.size] = starts
+    native.module.split_encode(
+        words, native.shape_of(model.geometry), native.split_of(model.dtype, parameters), components, threads
+    )
     return components
 
 

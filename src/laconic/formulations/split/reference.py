@@ -66,7 +66,7 @@ def join_words(
 ) -> np.ndarray:
     """Inverse of `cut_words`."""
     fields = FIELDS[dtype]
-    head = symbols.astype(np.uint32) << fields.symbol_shift
+    head = (symbols.astype(np.uint32) & ((1 << fields.symbol_bits) - 1)) << fields.symbol_shift
     for k, value in enumerate(fields.odd_values):
         head |= ((odd >> k) & 1).astype(np.uint32) * np.uint32(value)
     if fields.rotated:

@@ -50,9 +50,27 @@ class SizeModel:
         beyond = np.zeros((sorted_counts.shape[0], 257), dtype=np.int64)
         beyond[:, :256] = np.cumsum(sorted_counts[:, ::-1], axis=1)[:, ::-1]
         # [r]: symbols of rank r or more, in all segments, as single bytes and as groups of 64 per segment
+        self._beyond = beyond
         self._beyond_bytes = beyond.sum(axis=0)
         self._beyond_groups = (-(-beyond // 64)).sum(axis=0)
         self.tail, self.short_tail, self._short_count = self._choose_tails()
+
+    @property
+    def short_panels(self) -> np.ndarray:
+        """bool [panels]: the panels that the short tail holds."""
+        limit = -1 if self.short_tail is None else TAIL_KINDS.index(self.short_tail)
+        return self.statistics.tail_kinds.astype(np.int64) <= limit
+
+    def directory(self, parameters: Parameters) -> np.ndarray:
+        """uint64 [segments + 1, streams]: where each segment starts in every deeper level (groups) and the escapes."""
+        starts = np.zeros((self.geometry.segments + 1, len(parameters.streams)), dtype="<u8")
+        beyond, start = self._beyond, 0
+        for level, width in enumerate(parameters.widths):
+            if level:
+                starts[1:, level - 1] = -(-beyond[:, start] // 64)
+            start += level_symbols(width)
+        starts[1:, -1] = beyond[:, len(parameters.table)]
+        return np.cumsum(starts, axis=0, dtype="<u8")
 
     def _choose_tails(self) -> tuple[str, str | None, int]:
         counts = np.bincount(self.statistics.tail_kinds, minlength=len(TAIL_KINDS))

@@ -1,0 +1,16 @@
+// What this processor can do, as far as kernels need to know.
+#pragma once
+
+namespace laconic {
+
+// Each null where the processor and the operating system support the set, else the reason why not.
+const char* cpu_lacks_avx2();
+const char* cpu_lacks_avx512();
+const char* cpu_lacks_avx512_bf16();
+const char* cpu_lacks_amx();  // asks the kernel for permission to use tiles, once
+
+// True where pdep and pext are microcoded (Zen 1 and 2): a speed fact, not a feature bit.
+bool cpu_has_slow_pdep();
+const char* cpu_name();
+
+}  // namespace laconic

@@ -1,0 +1,65 @@
+// See dispatch.hpp. Built without some kernels (LACONIC_SCALAR_ONLY) their names say so.
+#include "laconic/base/dispatch.hpp"
+
+#include <atomic>
+
+#include "laconic/base/cpu.hpp"
+
+namespace laconic {
+namespace {
+
+struct Tables {
+  KernelTable table[kIsaCount];
+  Tables() {
+    fill_scalar(table[0]);
+#if defined(LACONIC_X86_KERNELS)
+    table[1] = table[0];
+    fill_avx2(table[1]);
+    table[2] = table[1];
+    fill_avx512(table[2]);
+    table[3] = table[2];
+    fill_avx512_bf16(table[3]);
+    table[4] = table[3];
+    fill_amx(table[4]);
+#endif
+  }
+};
+
+const Tables& tables() {
+  static const Tables all;
+  return all;
+}
+
+int best_isa() {
+  int best = 0;
+  for (int isa = 1; isa < kIsaCount; ++isa)
+    if (isa_why_not(isa) == nullptr) best = isa;
+  return best;
+}
+
+std::atomic<int>& chosen() {
+  static std::atomic<int> isa{best_isa()};
+  return isa;
+}
+
+}  // namespace
+
+const char* isa_why_not(int isa) {
+  if (isa == 0) return nullptr;
+#if defined(LACONIC_X86_KERNELS)
+  switch (isa) {
+    case 1: return cpu_lacks_avx2();
+    case 2: return cpu_lacks_avx512();
+    case 3: return cpu_lacks_avx512_bf16();
+    default: return cpu_lacks_amx();
+  }
+#else
+  return "this build has scalar kernels only";
+#endif
+}
+
+const KernelTable& active_table() { return tables().table[chosen().load(std::memory_order_relaxed)]; }
+void use_isa(int isa) { chosen().store(isa); }
+int active_isa() { return chosen().load(); }
+
+}  // namespace laconic

@@ -1,0 +1,134 @@
+// See parallel.hpp. The own pool follows the classic monitor: one mutex, two conditions, a generation number.
+#include "laconic/base/parallel.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace laconic {
+namespace {
+
+using GompParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+// Looked up at every region until found: torch may be imported after laconic.
+GompParallel gomp_parallel() {
+  static std::atomic<GompParallel> found{nullptr};
+  GompParallel pointer = found.load(std::memory_order_relaxed);
+  if (pointer == nullptr) {
+    static std::atomic<unsigned> calls{0};
+    // A failed dlsym costs a walk over all libraries: look in the first calls, then in every 64th.
+    unsigned call = calls.fetch_add(1, std::memory_order_relaxed);
+    if (call < 8 || call % 64 == 0) {
+      pointer = reinterpret_cast<GompParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+      if (pointer != nullptr) found.store(pointer, std::memory_order_relaxed);
+    }
+  }
+  return pointer;
+}
+
+class SleepingPool {
+ public:
+  void run(int threads, void (*body)(void*), void* context) {
+    std::lock_guard<std::mutex> one_region(region_);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      while (static_cast<int>(workers_.size()) < threads - 1) {
+        workers_.emplace_back([this, index = static_cast<int>(workers_.size())] { work(index); });
+      }
+      body_ = body;
+      context_ = context;
+      helpers_ = threads - 1;
+      running_ = threads - 1;
+      ++generation_;
+    }
+    start_.notify_all();
+    body(context);
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
+  }
+
+ private:
+  void work(int index) {
+    uint64_t seen = 0;
+    for (;;) {
+      void (*body)(void*);
+      void* context;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        start_.wait(lock, [&] { return generation_ != seen; });
+        seen = generation_;
+        if (index >= helpers_) continue;
+        body = body_;
+        context = context_;
+      }
+      body(context);
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex region_, mutex_;
+  std::condition_variable start_, done_;
+  std::vector<std::thread> workers_;
+  void (*body_)(void*) = nullptr;
+  void* context_ = nullptr;
+  int helpers_ = 0, running_ = 0;
+  uint64_t generation_ = 0;
+};
+
+// Never destroyed: its threads may outlive static destructors. A forked child starts a new one.
+std::atomic<SleepingPool*> own_pool{nullptr};
+
+SleepingPool& pool() {
+  static std::once_flag once;
+  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { own_pool.store(nullptr); }); });
+  SleepingPool* current = own_pool.load();
+  if (current == nullptr) {
+    auto fresh = std::make_unique<SleepingPool>();
+    if (own_pool.compare_exchange_strong(current, fresh.get())) current = fresh.release();
+  }
+  return *current;
+}
+
+thread_local bool inside_region = false;
+
+struct Guarded {
+  void (*body)(void*);
+  void* context;
+};
+
+void guarded_body(void* opaque) {
+  auto* guarded = static_cast<Guarded*>(opaque);
+  bool before = inside_region;
+  inside_region = true;
+  guarded->body(guarded->context);
+  inside_region = before;
+}
+
+}  // namespace
+
+void run_parallel(int threads, void (*body)(void*), void* context) {
+  if (threads <= 1 || inside_region) {
+    body(context);
+    return;
+  }
+  Guarded guarded{body, context};
+  if (GompParallel gomp = gomp_parallel()) {
+    gomp(guarded_body, &guarded, static_cast<unsigned>(threads), 0);
+  } else {
+    pool().run(threads, guarded_body, &guarded);
+  }
+}
+
+const char* parallel_pool_name() {
+  if (gomp_parallel() != nullptr) return "OpenMP pool of the process (GOMP_parallel)";
+  return "own sleeping pool";
+}
+
+}  // namespace laconic

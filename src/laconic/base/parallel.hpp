@@ -1,0 +1,41 @@
+// Workers for one short parallel region at a time, borrowed from the OpenMP pool that is already in the process.
+//
+// Why so: a second spinning pool beside torch's starves both (8 ms stalls were measured). After `import torch`
+// GOMP_parallel is visible to dlsym; a team of that pool costs about 2 us. Without it a small pool of our own sleeps
+// between regions. A team may be smaller than asked, so work must be drawn from a shared counter, never by number.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace laconic {
+
+// Calls body(context) on up to `threads` workers at once, the caller among them; returns when all have returned.
+// Runs serially inside another parallel region of ours, or where threads is 1.
+void run_parallel(int threads, void (*body)(void*), void* context);
+
+// Whose workers the next region would use: "OpenMP pool of the process", "own sleeping pool" or "none".
+const char* parallel_pool_name();
+
+// Draws items 0..count-1 one by one and calls f(item) for each, on up to `threads` workers.
+template <class F>
+void parallel_for(int threads, int64_t count, F&& f) {
+  if (threads <= 1 || count <= 1) {
+    for (int64_t item = 0; item < count; ++item) f(item);
+    return;
+  }
+  struct Context {
+    F* f;
+    int64_t count;
+    std::atomic<int64_t> next{0};
+  } context{&f, count};
+  run_parallel(
+      threads < count ? threads : static_cast<int>(count),
+      [](void* opaque) {
+        auto* c = static_cast<Context*>(opaque);
+        for (int64_t item; (item = c->next.fetch_add(1, std::memory_order_relaxed)) < c->count;) (*c->f)(item);
+      },
+      &context);
+}
+
+}  // namespace laconic

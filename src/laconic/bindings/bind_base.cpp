@@ -1,0 +1,39 @@
+// Instruction sets, threads, and the processor.
+#include <stdexcept>
+
+#include "laconic/base/cpu.hpp"
+#include "laconic/base/dispatch.hpp"
+#include "laconic/base/parallel.hpp"
+#include "laconic/bindings/parts.hpp"
+
+namespace {
+
+int isa_index(const std::string& name) {
+  for (int isa = 0; isa < laconic::kIsaCount; ++isa)
+    if (name == laconic::kIsaNames[isa]) return isa;
+  throw std::invalid_argument("unknown instruction set " + name);
+}
+
+}  // namespace
+
+void bind_base(nb::module_& m) {
+  m.def("isa_available", [] {
+    std::vector<std::string> names;
+    for (int isa = 0; isa < laconic::kIsaCount; ++isa)
+      if (laconic::isa_why_not(isa) == nullptr) names.emplace_back(laconic::kIsaNames[isa]);
+    return names;
+  });
+  m.def("isa_why_not", [](const std::string& name) {
+    const char* reason = laconic::isa_why_not(isa_index(name));
+    return std::string(reason == nullptr ? "" : reason);
+  });
+  m.def("isa_active", [] { return std::string(laconic::active_table().isa); });
+  m.def("isa_use", [](const std::string& name) {
+    const int isa = isa_index(name);
+    if (const char* reason = laconic::isa_why_not(isa)) throw std::invalid_argument(reason);
+    laconic::use_isa(isa);
+  });
+  m.def("cpu_name", [] { return std::string(laconic::cpu_name()); });
+  m.def("cpu_has_slow_pdep", &laconic::cpu_has_slow_pdep);
+  m.def("parallel_pool_name", [] { return std::string(laconic::parallel_pool_name()); });
+}

@@ -1,0 +1,252 @@
+// The formulation `split`: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <nanobind/stl/tuple.h>
+
+#include <cstring>
+#include <stdexcept>
+#include <tuple>
+
+#include "laconic/base/dispatch.hpp"
+#include "laconic/bindings/parts.hpp"
+#include "laconic/formulations/split/encode.hpp"
+#include "laconic/formulations/split/operators.hpp"
+#include "laconic/formulations/split/walk.hpp"
+
+using laconic::Parameters;
+
+laconic::DType dtype_of(const std::string& name) {
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"};
+  for (int i = 0; i < 5; ++i)
+    if (name == kNames[i]) return static_cast<laconic::DType>(i);
+  throw std::invalid_argument("no native operators for dtype " + name);
+}
+
+namespace {
+
+void require(bool fits, const char* what) {
+  if (!fits) throw std::invalid_argument(what);
+}
+
+Parameters make_parameters(const std::string& dtype, int code, const std::vector<int>& widths, nb::bytes table, int byte,
+                           int tail, int short_tail) {
+  Parameters p{};
+  p.dtype = dtype_of(dtype);
+  require(code >= 0 && code <= 2 && tail >= 0 && tail <= 2 && short_tail < tail, "code or tail out of range");
+  require(widths.size() <= laconic::kMaximumLevels, "too many levels");
+  require((code == 2) == !widths.empty(), "widths do not fit the code");
+  p.code = static_cast<laconic::Code>(code);
+  p.tail = static_cast<laconic::Tail>(tail);
+  p.has_short = short_tail >= 0;
+  p.short_tail = static_cast<laconic::Tail>(p.has_short ? short_tail : tail);
+  p.byte_is_constant = byte >= 0;
+  p.byte = static_cast<uint8_t>(p.byte_is_constant ? byte : 0);
+  p.levels = static_cast<int>(widths.size());
+  p.code_bytes = code == 0 ? 0 : code == 1 ? 32 : 8 * widths[0];
+  const auto* symbols = reinterpret_cast<const uint8_t*>(table.c_str());
+  size_t at = 0;
+  const int tables = code == 2 ? p.levels : 1;
+  for (int level = 0; level < tables; ++level) {
+    size_t own = code == 0 ? 1 : 15;
+    if (code == 2) {
+      require(widths[level] >= 1 && widths[level] <= laconic::kMaximumWidth, "width out of range");
+      p.widths[level] = widths[level];
+      own = (size_t{1} << widths[level]) - 1;
+    }
+    require(at + own <= table.size(), "table too short");
+    std::memcpy(p.tables[level], symbols + at, own);
+    at += own;
+  }
+  require(at == table.size(), "table too long");
+  const laconic::Fields& f = laconic::kFields[static_cast<int>(p.dtype)];
+  const int64_t fixed = p.code_bytes + 8 * f.odd_count + (f.has_byte && !p.byte_is_constant ? 64 : 0);
+  p.chunk_bytes[0] = fixed + laconic::kTailBytes[static_cast<int>(p.tail)];
+  p.chunk_bytes[1] = fixed + laconic::kTailBytes[static_cast<int>(p.short_tail)];
+  return p;
+}
+
+// Marked panels before each 64-panel word.
+std::vector<uint32_t> short_ranks(const uint8_t* bitmap, size_t bytes) {
+  std::vector<uint32_t> ranks;
+  uint32_t count = 0;
+  for (size_t at = 0; at < bytes; ++at) {
+    if (at % 8 == 0) ranks.push_back(count);
+    count += static_cast<uint32_t>(std::popcount(bitmap[at]));
+  }
+  ranks.push_back(count);
+  return ranks;
+}
+
+// A view over components that the object keeps alive. Built from components that have passed `validate` in Python.
+class SplitMatrix {
+ public:
+  SplitMatrix(const OwnedGeometry& geometry, const Parameters& parameters, nb::dict components)
+      : geometry_(geometry), components_(components) {
+    view_.geometry = geometry_.geometry;
+    view_.geometry.column_offsets = geometry_.offsets.empty() ? nullptr : geometry_.offsets.data();
+    view_.parameters = parameters;
+    laconic::Streams& s = view_.streams;
+    s = {};
+    s.tiles = borrow("tiles");
+    if (parameters.code != laconic::Code::kConstant) {
+      s.escapes = borrow("escapes");
+      s.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+      s.directory_columns = parameters.code == laconic::Code::kPacked ? 1 : parameters.levels;
+      for (int level = 1; level < parameters.levels; ++level)
+        s.levels[level] = borrow(("level" + std::to_string(level + 1)).c_str());
+    }
+    if (parameters.has_short) {
+      s.short_panels = borrow("short_panels");
+      ranks_ = short_ranks(s.short_panels, keep_.back().size());
+      s.short_rank = ranks_.data();
+    }
+  }
+
+  const laconic::SplitView& view() const { return view_; }
+
+ private:
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    const uint8_t* at = keep_.back().data();
+    require(std::strcmp(name, "directory") != 0 || reinterpret_cast<uintptr_t>(at) % 8 == 0,
+            "the directory is not aligned to 8 bytes");
+    return at;
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+  std::vector<uint32_t> ranks_;
+  laconic::SplitView view_;
+};
+
+int64_t word_bytes(const Parameters& p) { return laconic::kFields[static_cast<int>(p.dtype)].word_bytes; }
+
+void multiply(const SplitMatrix& matrix, Words x, const std::string& dtype, nb::object bias, MutableWords out, int threads,
+              bool transposed) {
+  const laconic::Geometry& g = matrix.view().geometry;
+  laconic::Rows rows{};
+  rows.dtype = dtype_of(dtype);
+  const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
+  const int64_t bytes = laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
+  require(bytes > 1 && x.ndim() == 2 && out.ndim() == 2 && g.count == 1, "a product needs a matrix, x and out of two dimensions");
+  rows.batch = static_cast<int64_t>(x.shape(0));
+  require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
+              static_cast<int64_t>(out.nbytes()) == rows.batch * outer * bytes,
+          "x or out has the wrong size");
+  rows.x = x.data();
+  rows.out = out.data();
+  nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> bias_array;
+  if (!bias.is_none()) {
+    bias_array = nb::cast<decltype(bias_array)>(bias);
+    require(static_cast<int64_t>(bias_array.size()) == outer, "bias has the wrong size");
+    rows.bias = bias_array.data();
+  }
+  if (rows.batch == 0 || outer == 0) return;
+  nb::gil_scoped_release unlocked;
+  (transposed ? laconic::linear_transposed : laconic::linear)(matrix.view(), laconic::active_table(), rows, threads);
+}
+
+std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const OwnedGeometry& owned,
+                                                          const std::string& dtype, MutableWords histograms,
+                                                          MutableBytes tail_kinds, int threads) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  const auto type = dtype_of(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes &&
+              static_cast<int64_t>(histograms.nbytes()) == g.segments * 1024 &&
+              static_cast<int64_t>(tail_kinds.size()) == g.panels,
+          "an array has the wrong size");
+  int byte;
+  {
+    nb::gil_scoped_release unlocked;
+    byte = laconic::split_statistics(static_cast<const uint8_t*>(words.data()), g, type,
+                                     static_cast<uint32_t*>(histograms.data()), tail_kinds.data(), threads);
+  }
+  return {nb::cast(histograms), nb::cast(tail_kinds), byte < 0 ? nb::none() : nb::cast(byte)};
+}
+
+void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::dict components, int threads) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes(p), "words have the wrong size");
+  std::vector<MutableBytes> keep;
+  auto borrow = [&](const std::string& name) {
+    keep.push_back(nb::cast<MutableBytes>(components[name.c_str()]));
+    return keep.back().data();
+  };
+  laconic::MutableStreams s{};
+  s.tiles = borrow("tiles");
+  std::vector<uint32_t> ranks;
+  if (p.has_short) {
+    s.short_panels = borrow("short_panels");
+    ranks = short_ranks(s.short_panels, keep.back().size());
+    s.short_rank = ranks.data();
+  }
+  if (p.code != laconic::Code::kConstant) {
+    s.directory = reinterpret_cast<uint64_t*>(borrow("directory"));
+    s.escapes = borrow("escapes");
+    for (int level = 1; level < p.levels; ++level) s.levels[level] = borrow("level" + std::to_string(level + 1));
+  }
+  const char* wrong;
+  {
+    nb::gil_scoped_release unlocked;
+    wrong = laconic::split_encode(static_cast<const uint8_t*>(words.data()), g, p, s, threads);
+  }
+  if (wrong != nullptr) throw std::runtime_error(std::string("the words changed while they were encoded: ") + wrong);
+}
+
+}  // namespace
+
+void bind_split(nb::module_& m) {
+  nb::class_<OwnedGeometry>(m, "Geometry")
+      .def("__init__", [](OwnedGeometry* self, int64_t elements, int64_t count, int64_t rows, int64_t columns,
+                          int64_t matrix_stride, int64_t row_stride, int64_t column_stride, nb::object offsets) {
+        new (self) OwnedGeometry{};
+        self->geometry = {elements, count, rows, columns, matrix_stride, row_stride, column_stride, nullptr,
+                          0, 0, 0, 0, 0, 0, 0, 0};
+        laconic::derive(self->geometry);
+        if (!offsets.is_none()) {
+          auto array = nb::cast<nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(offsets);
+          require(static_cast<int64_t>(array.size()) == columns, "column offsets have the wrong size");
+          self->offsets.assign(array.data(), array.data() + array.size());
+        }
+      }, nb::arg("elements"), nb::arg("count"), nb::arg("rows"), nb::arg("columns"), nb::arg("matrix_stride"),
+           nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("offsets").none());
+  nb::class_<Parameters>(m, "SplitParameters")
+      .def("__init__", [](Parameters* self, const std::string& dtype, int code, const std::vector<int>& widths,
+                          nb::bytes table, int byte, int tail, int short_tail) {
+        new (self) Parameters(make_parameters(dtype, code, widths, table, byte, tail, short_tail));
+      });
+  nb::class_<SplitMatrix>(m, "SplitMatrix")
+      .def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>())
+      .def("decode", [](const SplitMatrix& self, MutableWords out, int threads) {
+        const laconic::Geometry& g = self.view().geometry;
+        require(static_cast<int64_t>(out.nbytes()) == g.elements * word_bytes(self.view().parameters), "out has the wrong size");
+        nb::gil_scoped_release unlocked;
+        laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
+                               static_cast<uint8_t*>(out.data()), threads);
+      })
+      .def("decode_window", [](const SplitMatrix& self, MutableWords out, int64_t first_panel, int64_t last_panel,
+                               int64_t first_element, int threads) {
+        const laconic::Geometry& g = self.view().geometry;
+        const int64_t elements = static_cast<int64_t>(out.nbytes()) / word_bytes(self.view().parameters);
+        require(first_panel >= 0 && last_panel <= g.panels && first_element >= 0 &&
+                    first_element + elements <= g.elements, "window out of range");
+        nb::gil_scoped_release unlocked;
+        laconic::decode_window(self.view(), laconic::active_table(), first_panel, last_panel, first_element, elements,
+                               static_cast<uint8_t*>(out.data()), threads);
+      })
+      .def("access", [](const SplitMatrix& self, int64_t matrix, int64_t row, int64_t column) {
+        const laconic::Geometry& g = self.view().geometry;
+        require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
+                "index out of range");
+        return laconic::access(self.view(), matrix, row, column);
+      })
+      .def("linear", [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
+                        int threads) { multiply(self, x, dtype, bias, out, threads, false); },
+           nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
+      .def("linear_transposed", [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias,
+                                   MutableWords out, int threads) { multiply(self, x, dtype, bias, out, threads, true); },
+           nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+  m.def("split_statistics", &statistics);
+  m.def("split_encode", &encode);
+}

@@ -1,0 +1,9 @@
+// The Python module laconic._native: names the parts, nothing else.
+#include "laconic/bindings/parts.hpp"
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native operators of laconic; use the laconic package, not this module.";
+  bind_base(m);
+  bind_split(m);
+  bind_bench(m);
+}

@@ -1,0 +1,31 @@
+// The operators on a coded matrix. Views must have passed validation; all of them are safe under several threads.
+#pragma once
+
+#include "laconic/formulations/split/view.hpp"
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+
+// Decodes panels [first_panel, last_panel) and writes those elements of the tensor whose row-major position lies in
+// [first_element, first_element + elements) to out[position - first_element].
+void decode_window(const SplitView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+                   int64_t first_element, int64_t elements, uint8_t* out, int threads);
+
+// One weight, found by rank: reads the planes of its segment before it, decodes nothing else.
+uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t column);
+
+// Rows of floats in and out of a product.
+struct Rows {
+  DType dtype;      // float32, bfloat16 or float16
+  int64_t batch;
+  const void* x;    // [batch][inner], contiguous
+  const float* bias;  // [outer] or null
+  void* out;        // [batch][outer], contiguous
+};
+
+// out[b][row] = sum over columns of x[b][column] * w[row][column] + bias[row]; one matrix, not folded.
+void linear(const SplitView& view, const KernelTable& table, const Rows& rows, int threads);
+// out[b][column] = sum over rows of x[b][row] * w[row][column] + bias[column].
+void linear_transposed(const SplitView& view, const KernelTable& table, const Rows& rows, int threads);
+
+}  // namespace laconic

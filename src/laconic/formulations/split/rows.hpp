@@ -1,0 +1,23 @@
+// Rows of x in the shapes that kernels read, and rows of y out of them.
+#pragma once
+
+#include "laconic/formulations/split/operators.hpp"
+#include "laconic/formulations/split/scratch.hpp"
+
+namespace laconic {
+
+// x as float32 [block][width], zeros beyond its columns and rows; x itself where it already is that.
+const float* padded_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int64_t block,
+                           Scratch& scratch);
+// x as float32 [batch / block][width][block].
+const uint32_t* packed_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int block,
+                              Scratch& scratch);
+// bfloat16 x as [batch / block][width / 2][block] of two neighbouring columns a dword.
+const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, int block, Scratch& scratch);
+
+// Writes sums[b][16] plus bias as places [first, first + count) of every batch row of out, in out's dtype.
+void finish_rows(const Rows& rows, int64_t outer, int64_t first, int64_t count, const float* sums);
+// Writes count floats plus bias at `first` of batch row b.
+void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64_t count, const float* sums);
+
+}  // namespace laconic

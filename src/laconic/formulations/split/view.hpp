@@ -1,0 +1,110 @@
+// What kernels see of a coded matrix: plain numbers and pointers, checked before they get here.
+//
+// Words as in design: chunk = 16 rows x 4 columns, tile = 8 chunks, panel = 16 rows x all columns, segment = the unit
+// of random access, unit = what one worker takes. FORMAT: docs/FORMAT.md, "The formulation split"; layout.py is the
+// same in Python.
+#pragma once
+
+#include <cstdint>
+
+namespace laconic {
+
+inline constexpr int64_t kPanelRows = 16;
+inline constexpr int64_t kChunkColumns = 4;
+inline constexpr int64_t kChunkWeights = 64;
+inline constexpr int64_t kTileChunks = 8;
+inline constexpr int64_t kSegmentColumns = 2048;
+inline constexpr int64_t kSegmentWeights = 32768;
+inline constexpr int64_t kSegmentChunks = kSegmentWeights / kChunkWeights;
+inline constexpr int64_t kSlackBytes = 64;
+inline constexpr int kMaximumLevels = 6;
+inline constexpr int kMaximumWidth = 4;
+
+enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2 };
+enum class Code : uint8_t { kConstant, kPacked, kLayered };
+enum class Tail : uint8_t { kNone, kBits3, kWord };
+inline constexpr int64_t kTailBytes[3] = {0, 24, 128};
+
+// Bits of each dtype; the rows of `Fields` in layout.py.
+struct Fields {
+  int word_bytes;
+  int symbol_shift;
+  int symbol_bits;
+  int odd_count;
+  uint16_t odd_values[4];
+  bool has_byte;
+  bool rotated;
+};
+inline constexpr Fields kFields[5] = {
+    {4, 7, 8, 0, {0, 0, 0, 0}, true, true},
+    {2, 7, 8, 0, {0, 0, 0, 0}, true, true},
+    {2, 10, 5, 3, {0x100, 0x200, 0x8000, 0}, true, false},
+    {1, 3, 4, 4, {1, 2, 4, 0x80}, false, false},
+    {1, 2, 5, 3, {1, 2, 0x80, 0}, false, false},
+};
+
+// Place in the chunk's 64 symbols and bytes of (row, column); layout.py draws why.
+constexpr int chunk_position(DType dtype, int row, int column) {
+  switch (dtype) {
+    case DType::kFloat32: return row / 4 * 16 + column * 4 + row % 4;
+    case DType::kBfloat16: return row / 4 * 16 + column / 2 * 8 + row % 4 * 2 + column % 2;
+    case DType::kFloat16: return (column % 2 * 2 + row / 8) * 16 + column / 2 * 8 + row % 8;
+    default: return column * 16 + row;
+  }
+}
+// Place in the chunk's 64 tail words of (row, column); float32 only.
+constexpr int tail_position(int row, int column) { return column / 2 * 32 + row / 4 * 8 + column % 2 * 4 + row % 4; }
+
+// Place of (row, column) in a decoded chunk in *vector order*: what `decode` kernels write and products read.
+// bfloat16: column pair, row, column in pair; all others: column, row.
+constexpr int vector_position(DType dtype, int row, int column) {
+  return dtype == DType::kBfloat16 ? column / 2 * 32 + row * 2 + column % 2 : column * 16 + row;
+}
+
+struct Geometry {
+  int64_t elements, count, rows, columns;
+  int64_t matrix_stride, row_stride, column_stride;  // in elements
+  const int64_t* column_offsets;                     // element offset of each column, or null: column_stride
+  int64_t chunks_per_panel, panels_per_matrix, panels, panels_per_unit, units_per_matrix, units;
+  int64_t segments_per_panel, segments;
+};
+
+struct Parameters {
+  DType dtype;
+  Code code;
+  Tail tail, short_tail;
+  bool has_short;
+  bool byte_is_constant;
+  uint8_t byte;
+  int levels;
+  int widths[kMaximumLevels];
+  int code_bytes;           // per chunk, in the tiles
+  int64_t chunk_bytes[2];   // per chunk in panels of long and of short tail
+  // Symbols of each level by field, 16 entries a level: one vpshufb each. For packed and constant: level 0.
+  alignas(16) uint8_t tables[kMaximumLevels][16];
+};
+
+struct Streams {
+  const uint8_t* tiles;
+  const uint8_t* escapes;
+  const uint8_t* levels[kMaximumLevels];  // [1] is level 2; [0] unused
+  const uint64_t* directory;              // [segments + 1][columns]
+  int directory_columns;
+  const uint8_t* short_panels;       // bit per panel, or null
+  const uint32_t* short_rank;        // marked panels before each 64-panel word, or null
+};
+
+struct SplitView {
+  Geometry geometry;
+  Parameters parameters;
+  Streams streams;
+};
+
+// Where a worker stands inside a segment.
+struct Cursor {
+  const uint8_t* tile;            // bytes of the next tile
+  const uint8_t* survivors;       // next symbol of the level below the tiles
+  const uint8_t* survivors_end;   // SAFE BECAUSE: survivors never passes it, and 64 readable bytes follow it
+};
+
+}  // namespace laconic

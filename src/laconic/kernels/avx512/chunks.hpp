@@ -1,0 +1,204 @@
+// One chunk of 64 weights to registers, for every dtype and code. AVX-512 with VBMI and VBMI2.
+//
+//     planes --masked moves--> fields --vpshufb--> symbols <--vpexpandb-- survivors
+//     symbols, bytes --unpack, rotate--> 16 rows of a column, or of a pair of columns
+//
+// Why so: one word of a plane is a mask register, and one vpexpandb is 64 ranks at once.
+// Included by kernel files only; everything is internal to them.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "laconic/formulations/split/view.hpp"
+
+namespace laconic {
+namespace {
+
+#define LACONIC_INLINE inline __attribute__((always_inline))
+
+LACONIC_INLINE __m512i load512(const void* at) { return _mm512_loadu_si512(at); }
+LACONIC_INLINE uint64_t load64(const uint8_t* at) {
+  uint64_t word;
+  __builtin_memcpy(&word, at, 8);
+  return word;
+}
+
+// Code indices as in table.hpp: 1 packed, 2..5 layered with 1..4 planes first.
+constexpr int kPackedIndex = 1;
+constexpr int code_bytes(int code) { return code == kPackedIndex ? 32 : 8 * (code - 1); }
+
+// Takes the survivors in `mask` from the level below. The pointer never passes its end; 64 bytes beyond are readable.
+LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint8_t*& below, const uint8_t* end) {
+  symbols = _mm512_mask_expand_epi8(symbols, mask, load512(below));
+  below += _mm_popcnt_u64(mask);
+  below = below < end ? below : end;
+  return symbols;
+}
+
+// Symbols of one group of planes `stride` words apart.
+template <int Width>
+LACONIC_INLINE __m512i plane_symbols(const uint8_t* planes, int64_t stride, __m512i table, const uint8_t*& below,
+                                     const uint8_t* end) {
+  const uint64_t m0 = load64(planes);
+  if constexpr (Width == 1) return take_survivors(_mm512_shuffle_epi8(table, _mm512_setzero_si512()), m0, below, end);
+  const uint64_t m1 = load64(planes + stride * 8);
+  __m512i fields = _mm512_maskz_mov_epi8(m0, _mm512_set1_epi8(1));
+  fields = _mm512_mask_add_epi8(fields, m1, fields, _mm512_set1_epi8(2));
+  uint64_t survivors = m0 & m1;
+  if constexpr (Width >= 3) {
+    const uint64_t m2 = load64(planes + stride * 16);
+    fields = _mm512_mask_add_epi8(fields, m2, fields, _mm512_set1_epi8(4));
+    survivors &= m2;
+  }
+  if constexpr (Width >= 4) {
+    const uint64_t m3 = load64(planes + stride * 24);
+    fields = _mm512_mask_add_epi8(fields, m3, fields, _mm512_set1_epi8(8));
+    survivors &= m3;
+  }
+  return take_survivors(_mm512_shuffle_epi8(table, fields), survivors, below, end);
+}
+
+// Symbols of 64 packed nibbles; escapes are rare: one predictable branch.
+LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, const uint8_t*& below, const uint8_t* end) {
+  const __m512i fifteen = _mm512_set1_epi8(15);
+  __m512i fields =
+      _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles)));
+  fields = _mm512_and_si512(_mm512_mask_srli_epi16(fields, 0xFFFF0000u, fields, 4), fifteen);
+  __m512i symbols = _mm512_shuffle_epi8(table, fields);
+  const uint64_t escapes = _mm512_cmpeq_epi8_mask(fields, fifteen);
+  if (__builtin_expect(escapes != 0, 0)) symbols = take_survivors(symbols, escapes, below, end);
+  return symbols;
+}
+
+template <int Code>
+LACONIC_INLINE __m512i chunk_symbols(const uint8_t* codes, int64_t c, int64_t j, __m512i table, const uint8_t*& below,
+                                     const uint8_t* end) {
+  if constexpr (Code == kPackedIndex) return packed_symbols(codes + j * 32, table, below, end);
+  else return plane_symbols<Code - 1>(codes + j * 8, c, table, below, end);
+}
+
+// symbol and byte, as exponent ++ (mantissa << 1 | sign), to words of bfloat16.
+LACONIC_INLINE void rotate_heads(__m512i bytes, __m512i symbols, __m512i& low, __m512i& high) {
+  low = _mm512_unpacklo_epi8(bytes, symbols);
+  high = _mm512_unpackhi_epi8(bytes, symbols);
+  low = _mm512_shrdi_epi16(low, low, 1);
+  high = _mm512_shrdi_epi16(high, high, 1);
+}
+
+// Pointers into one tile of c chunks.
+template <DType D, int Code, Tail T>
+struct TilePieces {
+  const uint8_t *codes, *odd, *bytes, *tail, *end;
+  LACONIC_INLINE TilePieces(const uint8_t* tile, int64_t c) {
+    constexpr Fields f = kFields[static_cast<int>(D)];
+    codes = tile;
+    odd = codes + c * code_bytes(Code);
+    bytes = odd + c * 8 * f.odd_count;
+    tail = bytes + (f.has_byte ? c * 64 : 0);
+    end = tail + c * kTailBytes[static_cast<int>(T)];
+  }
+};
+
+// Vectors of one chunk in vector order: float32 4, bfloat16 and float16 2, float8 1.
+template <DType D>
+constexpr int kVectors = D == DType::kFloat32 ? 4 : (D == DType::kBfloat16 || D == DType::kFloat16) ? 2 : 1;
+
+template <DType D>
+LACONIC_INLINE __m512i with_odd_bits(__m512i symbols, const uint8_t* odd, int64_t c, int64_t j) {
+  constexpr Fields f = kFields[static_cast<int>(D)];
+  constexpr int shift = f.has_byte ? f.symbol_shift - 8 : f.symbol_shift;
+  symbols = _mm512_and_si512(symbols, _mm512_set1_epi8((1 << f.symbol_bits) - 1));
+  symbols = _mm512_slli_epi16(symbols, shift);
+#pragma GCC unroll 4
+  for (int k = 0; k < f.odd_count; ++k) {
+    const auto value = static_cast<char>(f.has_byte ? f.odd_values[k] >> 8 : f.odd_values[k]);
+    const __mmask64 plane = load64(odd + (k * c + j) * 8);
+    symbols = _mm512_mask_add_epi8(symbols, plane, symbols, _mm512_set1_epi8(value));
+  }
+  return symbols;
+}
+
+template <Tail T>
+LACONIC_INLINE void load_tails(const uint8_t* tail, int64_t c, int64_t j, __m512i& first, __m512i& second) {
+  if constexpr (T == Tail::kWord) {
+    first = load512(tail + j * 128);
+    second = load512(tail + j * 128 + 64);
+  } else if constexpr (T == Tail::kBits3) {
+    first = second = _mm512_setzero_si512();
+#pragma GCC unroll 3
+    for (int k = 0; k < 3; ++k) {
+      const uint64_t plane = load64(tail + (k * c + j) * 8);
+      const __m512i value = _mm512_set1_epi16(static_cast<short>(0x2000 << k));
+      first = _mm512_mask_add_epi16(first, static_cast<__mmask32>(plane), first, value);
+      second = _mm512_mask_add_epi16(second, static_cast<__mmask32>(plane >> 32), second, value);
+    }
+  } else {
+    first = second = _mm512_setzero_si512();
+  }
+}
+
+template <DType D, int Code, Tail T>
+LACONIC_INLINE void chunk_vectors(const TilePieces<D, Code, T>& at, int64_t c, int64_t j, __m512i table,
+                                  const uint8_t*& below, const uint8_t* end, __m512i (&v)[kVectors<D>]) {
+  __m512i symbols = chunk_symbols<Code>(at.codes, c, j, table, below, end);
+  if constexpr (D == DType::kBfloat16) {
+    rotate_heads(load512(at.bytes + j * 64), symbols, v[0], v[1]);
+  } else if constexpr (D == DType::kFloat32) {
+    __m512i low, high, first, second;
+    rotate_heads(load512(at.bytes + j * 64), symbols, low, high);
+    load_tails<T>(at.tail, c, j, first, second);
+    v[0] = _mm512_unpacklo_epi16(first, low);
+    v[1] = _mm512_unpackhi_epi16(first, low);
+    v[2] = _mm512_unpacklo_epi16(second, high);
+    v[3] = _mm512_unpackhi_epi16(second, high);
+  } else if constexpr (D == DType::kFloat16) {
+    symbols = with_odd_bits<D>(symbols, at.odd, c, j);
+    const __m512i bytes = load512(at.bytes + j * 64);
+    v[0] = _mm512_unpacklo_epi8(bytes, symbols);
+    v[1] = _mm512_unpackhi_epi8(bytes, symbols);
+  } else {
+    v[0] = with_odd_bits<D>(symbols, at.odd, c, j);
+  }
+}
+
+// float8 e4m3 in the low bytes of 16 words: as float16 it is 2^-8 of its value, NaN apart.
+LACONIC_INLINE __m512 widen_e4m3(__m128i bytes) {
+  const __m256i words = _mm256_cvtepu8_epi16(bytes);
+  const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7F));
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(0x80)), 8);
+  const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
+  __m512 value = _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7)));
+  value = _mm512_mul_ps(value, _mm512_set1_ps(256.0f));
+  return _mm512_mask_mov_ps(value, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000)));
+}
+LACONIC_INLINE __m512 widen_e5m2(__m128i bytes) {
+  return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 8));
+}
+
+// Vectors of a chunk to 16 rows of each of its four columns as float32.
+template <DType D>
+LACONIC_INLINE void chunk_floats(const __m512i (&v)[kVectors<D>], __m512 (&f)[4]) {
+  if constexpr (D == DType::kFloat32) {
+    for (int i = 0; i < 4; ++i) f[i] = _mm512_castsi512_ps(v[i]);
+  } else if constexpr (D == DType::kBfloat16) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+    for (int i = 0; i < 2; ++i) {
+      f[2 * i] = _mm512_castsi512_ps(_mm512_slli_epi32(v[i], 16));
+      f[2 * i + 1] = _mm512_castsi512_ps(_mm512_and_si512(v[i], upper));
+    }
+  } else if constexpr (D == DType::kFloat16) {
+    for (int i = 0; i < 2; ++i) {
+      f[2 * i] = _mm512_cvtph_ps(_mm512_castsi512_si256(v[i]));
+      f[2 * i + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v[i], 1));
+    }
+  } else {
+    const __m128i columns[4] = {_mm512_castsi512_si128(v[0]), _mm512_extracti32x4_epi32(v[0], 1),
+                                _mm512_extracti32x4_epi32(v[0], 2), _mm512_extracti32x4_epi32(v[0], 3)};
+    for (int i = 0; i < 4; ++i) f[i] = D == DType::kFloat8E4M3 ? widen_e4m3(columns[i]) : widen_e5m2(columns[i]);
+  }
+}
+
+}  // namespace
+}  // namespace laconic

@@ -1,0 +1,78 @@
+// The table of kernels of one instruction set: the only thing the rest of the core knows of it.
+//
+// Kernel rules: no allocation, no I/O, nothing reported; inputs are checked; what payload could push out of bounds is
+// clamped; a call may read kSlackBytes past the last used byte of a stream. Entries that an instruction set does not
+// speed up are taken over from the one it falls back to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "laconic/formulations/split/view.hpp"
+
+namespace laconic {
+
+// Decodes the levels below the tiles of one segment into `scratch` (2 x kLevelScratchBytes) and points the cursor at
+// the symbols that the tiles' survivors take.
+inline constexpr int64_t kLevelScratchBytes = kSegmentWeights + 128;
+using ExpandLevels = void (*)(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor);
+
+// Decodes `chunks` chunks of one panel and segment to words in vector order; advances the cursor.
+using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
+// The same as float32, column by column: out[chunk * 64 + column * 16 + row].
+using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out);
+// sums[b * 16 + row] += chunks of the panel x columns of x[b * x_stride ...], B batch rows in registers.
+using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
+                         float* sums);
+
+struct CodeKernels {
+  DecodeWords decode_words;
+  DecodeFloats decode_floats;
+  Product product[3];  // 1, 2 and 4 batch rows; null: decode, then multiply
+};
+
+// Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
+using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
+                           int64_t row_stride_bytes);
+
+// y[panel][batch b][16 rows] += w[panel][column][16] * x[column][batch_block]; panels 1 or 2, batch_block 4, 8 or 12.
+using MultiplyFloats = void (*)(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns,
+                                int batch_block, float* y, int64_t y_panel_stride);
+// The same for column pairs: w in bfloat16 vector order, x[pair][batch_block] two bfloat16 a dword.
+using MultiplyPairs = void (*)(const uint16_t* w, int64_t panel_stride, int panels, const uint32_t* x, int64_t pairs,
+                               int batch_block, float* y, int64_t y_panel_stride);
+// y[b * y_stride + column] += sum over 16 rows of x[b * 16 + row] * w[row * w_stride + column]; b < batch.
+using MultiplyRows = void (*)(const float* w, int64_t w_stride, const float* x, int64_t batch, int64_t columns,
+                              float* y, int64_t y_stride);
+// Words of a dtype, in any order, to float32.
+using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float* out);
+// Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
+using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
+
+struct KernelTable {
+  const char* isa;
+  ExpandLevels expand_levels;
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first][tail]
+  CodeKernels codes[5][6][3];
+  StoreRows store_rows;
+  MultiplyFloats multiply_floats;
+  MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
+  MultiplyRows multiply_rows;
+  WidenWords widen_words;
+  DenseProduct dense_product;
+};
+
+// 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
+inline int code_index(const Parameters& parameters) {
+  if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
+  return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
+}
+
+// Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.
+void fill_scalar(KernelTable& table);
+void fill_avx2(KernelTable& table);
+void fill_avx512(KernelTable& table);
+void fill_avx512_bf16(KernelTable& table);
+void fill_amx(KernelTable& table);
+
+}  // namespace laconic
