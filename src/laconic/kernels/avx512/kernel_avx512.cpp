@@ -69,8 +69,9 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
     for (int64_t j = 0; j < 8; ++j) {
       __m512i v[kVectors<D>];
       chunk_vectors<D, Code, T>(at, 8, j, table, below, end, v);
-      for (int64_t line = j * kLines; line < (j + 1) * kLines && line * 64 < kTileBytes; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(tile + kAhead + line * 64), _MM_HINT_T0);
+#pragma GCC unroll 4
+      for (int64_t line = j * kLines; line < (j + 1) * kLines; ++line)
+        if (line * 64 < kTileBytes) prefetch_beside(v[line % kVectors<D>], tile + kAhead + line * 64);
       sink(done + j, v);
     }
     tile = at.end;
