@@ -1,0 +1,51 @@
+"""`laconic.encode`: one array from Python to a coded tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from laconic import plan
+from laconic.errors import ArgumentError
+from laconic.tensor import Tensor
+
+
+def encode(
+    array: Any,
+    formulation: str | None = None,
+    objective: str = "balanced",
+    profile: str = "native",
+    *,
+    orientation: str = "out_in",
+    threads: int | None = None,
+    **parameters: Any,
+) -> Tensor:
+    """Code an array, every bit of it.
+
+    Args:
+        array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
+            protocol. formulation: None lets the planner choose; 'dense', or 'split' with code='packed', bits=4 or
+            code='layered', widths=(3,). objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
+            machine's class, 'portable' for AVX2 and AVX-512 alike. orientation: 'in_out' for [inputs, outputs].
+
+    Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
+    """
+    if isinstance(array, Tensor):
+        array = array.decode()
+    elif not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
+        try:
+            array = np.from_dlpack(array)
+        except (RuntimeError, BufferError, TypeError) as error:
+            raise ArgumentError(f"the array cannot be taken over by DLPack: {error}") from None
+    return Tensor(
+        plan.encode(
+            np.asarray(array),
+            formulation=formulation,
+            objective=objective,
+            profile=profile,
+            orientation=orientation,
+            threads=threads,
+            **parameters,
+        )
+    )

@@ -1,0 +1,242 @@
+"""One safetensors file to its compressed form and back, tensor by tensor, verified before it gets its name."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laconic import plan
+from laconic.container import description
+from laconic.container.header import entry_json, tensor_bytes
+from laconic.container.reader import Reader
+from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes, pack_verbatim
+from laconic.dtypes import BY_TAG, DType
+from laconic.encoded import Encoded
+from laconic.errors import LaconicError, VerificationError
+from laconic.files import check_tensor
+from laconic.formulations import registry
+from laconic.reports import TensorReport
+
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says."""
+
+    objective: str = "balanced"
+    profile: str = "portable"
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    threads: int | None = None
+    orientation: Callable[[str], str] = lambda name: "out_in"
+
+    def wants(self, name: str) -> bool:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
+            return False
+        return not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
+
+
+def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    """Bytes of a file as an array, aligned: a view where the bytes already are, else a copy."""
+    assert dtype.numpy is not None
+    if raw.ctypes.data % dtype.numpy.itemsize:
+        raw = raw.copy()
+    return raw.view(dtype.numpy).reshape(shape)
+
+
+def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded | None, str]:
+    """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
+    entry = reader.dense[name]
+    dtype = BY_TAG[entry.tag]
+    if not options.wants(name):
+        return None, "excluded"
+    if not dtype.split:
+        return None, f"dtype {dtype.name} is stored as it is in this version"
+    if entry.nbytes == 0:
+        return None, "empty"
+    encoded = plan.encode(
+        array_of(reader.raw(entry), dtype, entry.shape),
+        objective=options.objective,
+        profile=options.profile,
+        orientation=options.orientation(name) if len(entry.shape) in (2, 3) else "out_in",
+        threads=options.threads,
+    )
+    if encoded.node.formulation == "dense":
+        return None, "no code makes it smaller"
+    if cost_bytes(name, encoded) >= dense_cost_bytes(name, entry.tag, entry.shape):
+        return None, "too small: its description would cost more than the code saves"
+    return encoded, ""
+
+
+def tensor_report(reader: Reader, name: str, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
+    entry = reader.dense[name]
+    if encoded is None:
+        return TensorReport(
+            name, entry.shape, BY_TAG[entry.tag].name, "dense", {}, entry.nbytes, entry.nbytes, {}, reason, file
+        )
+    components = {component: data.nbytes for component, data in encoded.components.items()}
+    return TensorReport(
+        name,
+        entry.shape,
+        encoded.dtype,
+        encoded.node.formulation,
+        dict(encoded.node.parameters),
+        entry.nbytes,
+        sum(components.values()),
+        components,
+        "",
+        file,
+    )
+
+
+def open_source(path: Path) -> Reader:
+    """A plain safetensors file to compress. Refuses one that is already compressed."""
+    reader = Reader(path)
+    if reader.compressed:
+        raise LaconicError(f"{path} is already compressed; use 'laconic inspect' to look at it")
+    for name in reader.names():
+        if description.MARK in name:
+            raise LaconicError(f"{path}: the tensor name {name!r} holds {description.MARK!r}, which marks components")
+    return reader
+
+
+def compress_file(
+    source: Path, destination: Path | None, options: Options, progress: Callable[[int, str], None]
+) -> tuple[int, int, list[TensorReport]]:
+    """Compress one file; returns bytes before, bytes after, tensors. destination None: only plan (a dry run).
+
+    progress(bytes, name) is called after each tensor, and again for each while the result is verified.
+    """
+    reader = open_source(source)
+    reports = []
+    if destination is None:
+        saved = 0
+        for name in reader.names():
+            encoded, reason = encode_tensor(reader, name, options)
+            reports.append(tensor_report(reader, name, encoded, reason, source.name))
+            if encoded is not None:
+                entry = reader.dense[name]
+                saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
+            reader.forget(name)
+            progress(reader.dense[name].nbytes, name)
+        return source.stat().st_size, source.stat().st_size - saved, reports
+
+    sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
+    with Writer(destination) as writer:
+        for entry in reader.header.by_offset():
+            name, raw = entry.name, reader.raw(entry)
+            sha256.update(raw)
+            encoded, reason = encode_tensor(reader, name, options)
+            reports.append(tensor_report(reader, name, encoded, reason, source.name))
+            if encoded is not None:
+                writer.add_encoded(name, encoded, raw)
+            else:
+                writer.add_dense(name, entry.tag, entry.shape, raw)
+            del encoded
+            reader.forget(name)
+            progress(entry.nbytes, name)
+        original = {
+            "header": pack_verbatim(reader.header.raw),
+            "sha256": sha256.hexdigest(),
+            "bytes": source.stat().st_size,
+        }
+        facts = {"objective": options.objective, "profile": options.profile, "original": original}
+
+        def check(temporary: Path) -> None:
+            verify_copy(temporary, reader, progress)
+
+        after = writer.write(reader.header.metadata, facts, check)
+    return source.stat().st_size, after, reports
+
+
+def verify_copy(path: Path, source: Reader, progress: Callable[[int, str], None]) -> None:
+    """Decode everything that was written and compare it with the source, bit for bit."""
+    written = Reader(path)
+    written.check_original()
+    for name in written.names():
+        check_tensor(written, name, "checksums")
+        decoded = plan.raw_bytes(registry.decode(written.encoded(name)))
+        if not np.array_equal(decoded, source.raw(source.dense[name])):
+            raise VerificationError(
+                "what was written does not decode to the source; nothing was kept, please report this",
+                file=str(path),
+                tensor=name,
+            )
+        written.forget(name)
+        source.forget(name)
+        progress(0, name)
+
+
+def decompress_file(
+    source: Path, destination: Path, progress: Callable[[int, str], None]
+) -> tuple[int, int, list[str]]:
+    """The original file, byte for byte; returns bytes before, bytes after, notes.
+
+    A file that a foreign writer re-saved has lost its original header: its tensors come back bit for bit in a new one,
+    and a note says so. Raises VerificationError, keeping nothing, where the result is not the original.
+    """
+    reader = Reader(source)
+    if not reader.compressed:
+        raise LaconicError(f"{source} is not compressed by laconic")
+    for name in reader.names():
+        check_tensor(reader, name, "checksums")
+        reader.forget(name)
+    original = reader.original
+    if original is not None:
+        reader.check_original()
+        raw_header = original.header.raw
+        order = [entry.name for entry in original.header.by_offset()]
+        notes = []
+    else:
+        raw_header, order = _fresh_header(reader)
+        notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
+    sha256 = hashlib.sha256()
+
+    with atomic_file(destination) as (file, _):
+
+        def put(data: Any) -> None:
+            view = memoryview(data)
+            for start in range(0, len(view), _BLOCK_BYTES):
+                file.write(view[start : start + _BLOCK_BYTES])
+            sha256.update(view)
+
+        put(len(raw_header).to_bytes(8, "little") + raw_header)
+        for name in order:
+            data = plan.raw_bytes(registry.decode(reader.encoded(name)))
+            if name in reader.descriptions and description.crc32(data) != reader.descriptions[name].crc32:
+                raise VerificationError("decoded weights are not those that were stored", file=str(source), tensor=name)
+            put(data)
+            reader.forget(name)
+            progress(data.nbytes, name)
+        if original is not None and sha256.hexdigest() != original.sha256:
+            raise VerificationError(
+                f"the result has SHA-256 {sha256.hexdigest()}, the original had {original.sha256}; nothing was kept",
+                file=str(source),
+            )
+        after = file.tell()
+    return source.stat().st_size, after, notes
+
+
+def _fresh_header(reader: Reader) -> tuple[bytes, list[str]]:
+    """A plain safetensors header for a file whose original one is gone: widest items first, then by name."""
+    tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
+    tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
+    order = sorted(tensors, key=lambda name: (-BY_TAG[tensors[name][0]].bits, name))
+    parts, position = [], 0
+    if reader.metadata:
+        parts.append('"__metadata__":' + json.dumps(reader.metadata, separators=(",", ":"), ensure_ascii=False))
+    for name in order:
+        tag, shape = tensors[name]
+        size = tensor_bytes(tag, shape)
+        parts.append(entry_json(name, tag, shape, position, position + size))
+        position += size
+    text = ("{" + ",".join(parts) + "}").encode()
+    return text + b" " * (-len(text) % 8), order

@@ -1,0 +1,190 @@
+"""The component `info`: a coded tensor's own description, so that it survives any re-saving of the file.
+
+Compact JSON, padded with spaces to a multiple of 64 bytes, with a CRC-32 of itself (its eight digits read as zeros).
+FORMAT: docs/FORMAT.md, "The component info".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from laconic.container import limits
+from laconic.dtypes import BY_NAME, BY_TAG
+from laconic.encoded import Encoded, Node
+from laconic.errors import CorruptError, UnsupportedError
+
+VERSION = "1.0"
+MARK = ".laconic."
+INFO = "info"
+
+_SELF = b'"self_crc32":"'
+_KEYS = {
+    "laconic",
+    "shape",
+    "dtype",
+    "view",
+    "orientation",
+    "column_order",
+    "profile",
+    "tree",
+    "components",
+    "crc32",
+    "self_crc32",
+}
+
+
+def crc32(data: Any, start: int = 0) -> str:
+    """Eight hexadecimal digits."""
+    return f"{zlib.crc32(data, start):08x}"
+
+
+def seal(document: bytes, mark: bytes) -> bytes:
+    """Fill the eight digits after `mark` (zeros so far) with the CRC-32 of the whole document."""
+    at = document.index(mark) + len(mark)
+    return document[:at] + crc32(document).encode() + document[at + 8 :]
+
+
+def seal_holds(document: bytes, mark: bytes) -> bool:
+    """Whether the digits after `mark` are the CRC-32 of the document with zeros in their place."""
+    at = document.find(mark)
+    if at < 0:
+        return False
+    at += len(mark)
+    return crc32(document[:at] + b"0" * 8 + document[at + 8 :]).encode() == document[at : at + 8]
+
+
+def to_bytes(encoded: Encoded, component_crc32: Mapping[str, str], original_crc32: str) -> bytes:
+    """The component `info` of a coded tensor. original_crc32: of the decoded tensor's bytes."""
+    document = {
+        "laconic": VERSION,
+        "shape": list(encoded.shape),
+        "dtype": BY_NAME[encoded.dtype].tag,
+        "view": encoded.view,
+        "orientation": encoded.orientation,
+        "column_order": encoded.column_order,
+        "profile": encoded.profile,
+        "tree": encoded.node.to_json(),
+        "components": {
+            name: {"bytes": component.nbytes, "crc32": component_crc32[name]}
+            for name, component in encoded.components.items()
+        },
+        "crc32": original_crc32,
+        "self_crc32": "00000000",
+    }
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return seal(text + b" " * (-len(text) % 64), _SELF)
+
+
+class Description:
+    """A parsed `info`: everything of an `Encoded` but the component bytes, and the checksums."""
+
+    def __init__(self, raw: bytes, file: str, tensor: str) -> None:
+        """Raises CorruptError or UnsupportedError naming file and tensor."""
+        self._file, self._tensor = file, tensor
+        if len(raw) > limits.INFO_BYTES:
+            raise self._corrupt(f"{len(raw)} bytes of description (limit {limits.INFO_BYTES})")
+        document = self._load(raw)
+        version = document.get("laconic")
+        if not isinstance(version, str) or version.split(".")[0] != VERSION.split(".")[0]:
+            raise UnsupportedError(
+                f"format version {version!r}: this laconic reads {VERSION}; use a newer release",
+                file=file,
+                tensor=tensor,
+                component=INFO,
+            )
+        if not seal_holds(raw, _SELF):
+            raise self._corrupt("its own checksum does not hold; get the file again")
+        if set(document) != _KEYS:
+            raise self._corrupt(f"unknown or missing field {sorted(set(document) ^ _KEYS)[0]!r}")
+        shape, tag = document["shape"], document["dtype"]
+        if (
+            not isinstance(shape, list)
+            or len(shape) > limits.DIMENSIONS
+            or not all(type(length) is int and 0 <= length < 1 << 63 for length in shape)
+            or math.prod(shape) >= 1 << 60
+        ):
+            raise self._corrupt("the shape is not a short list of whole numbers")
+        if not isinstance(tag, str) or tag not in BY_TAG:
+            raise self._corrupt(f"unknown dtype {tag!r}")
+        words = {key: document[key] for key in ("view", "orientation", "column_order", "profile", "crc32")}
+        if not all(isinstance(word, str) and len(word) < 64 for word in words.values()):
+            raise self._corrupt("view, orientation, column_order, profile and crc32 must be short words")
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.dtype = BY_TAG[tag]
+        self.view, self.orientation = words["view"], words["orientation"]
+        self.column_order, self.profile, self.crc32 = words["column_order"], words["profile"], words["crc32"]
+        self.node = self._node(document["tree"], 0)
+        self.components: dict[str, tuple[int, str]] = {}
+        if not isinstance(document["components"], dict):
+            raise self._corrupt("components are not an object")
+        for name, value in document["components"].items():
+            if (
+                not isinstance(value, dict)
+                or set(value) != {"bytes", "crc32"}
+                or type(value["bytes"]) is not int
+                or not isinstance(value["crc32"], str)
+            ):
+                raise self._corrupt(f"component {name!r} needs exactly bytes and crc32")
+            self.components[name] = (value["bytes"], value["crc32"])
+
+    def encoded(self, components: Mapping[str, np.ndarray]) -> Encoded:
+        return Encoded(
+            self.shape,
+            self.dtype.name,
+            self.view,
+            self.orientation,
+            self.column_order,
+            self.node,
+            components,
+            self.profile,
+        )
+
+    def _corrupt(self, message: str) -> CorruptError:
+        return CorruptError(message, file=self._file, tensor=self._tensor, component=INFO)
+
+    def _load(self, raw: bytes) -> dict[str, Any]:
+        def refuse(_: str) -> Any:
+            raise ValueError("a number that is not a short whole number")
+
+        def whole(text: str) -> int:
+            return refuse(text) if len(text) > 20 else int(text)
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            if len(dict(pairs)) != len(pairs):
+                raise ValueError("a name occurs twice")
+            return dict(pairs)
+
+        try:
+            document = json.loads(
+                raw.decode("utf-8"),
+                parse_int=whole,
+                parse_float=refuse,
+                parse_constant=refuse,
+                object_pairs_hook=unique,
+            )
+        except (ValueError, RecursionError) as error:
+            raise self._corrupt(f"not a description: {str(error)[:100]}") from None
+        if not isinstance(document, dict):
+            raise self._corrupt("not a description: no object")
+        return document
+
+    def _node(self, json_node: Any, depth: int) -> Node:
+        if depth > limits.TREE_DEPTH:
+            raise self._corrupt(f"formulations nested deeper than {limits.TREE_DEPTH}")
+        if (
+            not isinstance(json_node, dict)
+            or set(json_node) != {"formulation", "version", "parameters", "children"}
+            or not isinstance(json_node["formulation"], str)
+            or type(json_node["version"]) is not int
+            or not isinstance(json_node["parameters"], dict)
+            or not isinstance(json_node["children"], dict)
+        ):
+            raise self._corrupt("a node of the tree needs formulation, version, parameters and children")
+        children = {name: self._node(child, depth + 1) for name, child in json_node["children"].items()}
+        return Node(json_node["formulation"], json_node["version"], json_node["parameters"], children)

@@ -1,0 +1,16 @@
+"""Every cap on what a file may ask of us, with its reason."""
+
+HEADER_BYTES = 100_000_000
+"""Longest header: the limit of the safetensors library itself."""
+
+INFO_BYTES = 1_000_000
+"""Longest description of one tensor; real ones have under a kilobyte."""
+
+DIMENSIONS = 64
+"""Most dimensions of a tensor: NumPy's own limit."""
+
+TREE_DEPTH = 8
+"""Deepest nesting of formulations: `sparse` values under `palette` under a code need three."""
+
+VERBATIM_BYTES = HEADER_BYTES
+"""Longest original header after decompression: it was itself a header."""

@@ -1,0 +1,199 @@
+"""Writing a file that is whole or not there: under a temporary name, synced, renamed at the end.
+
+Order of bytes: header padded so that data begins at a multiple of 64; coded components, each a multiple of 64; dense
+tensors by falling item size, so that each is aligned to its items. Sizes are known only when all tensors are coded,
+so components are spooled beside the destination first: memory stays bounded by one tensor.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from laconic.container import description
+from laconic.container.header import Header, entry_bytes, entry_json, tensor_bytes
+from laconic.dtypes import BY_TAG
+from laconic.encoded import Encoded
+from laconic.errors import ArgumentError, DestinationError
+
+METADATA = "laconic"
+HEADER_SEAL = "laconic_header_crc32"
+_SEAL_MARK = f'"{HEADER_SEAL}":"'.encode()
+TRAILING_SPACES = 64
+"""FORMAT: at least this many spaces end a header we wrote. Foreign writers pad with fewer than 64, so the number
+tells a re-saved file (whose header seal is void) from a damaged one (whose seal must hold)."""
+_COPY_BYTES = 1 << 22
+
+
+def cost_bytes(name: str, encoded: Encoded) -> int:
+    """Bytes that a coded tensor takes in a file: components, description and header entries."""
+    blank = {component: "0" * 8 for component in encoded.components}
+    info = len(description.to_bytes(encoded, blank, "0" * 8))
+    entries = sum(
+        entry_bytes(f"{name}{description.MARK}{component}", "U8", (size,))
+        for component, size in [(n, c.nbytes) for n, c in encoded.components.items()] + [(description.INFO, info)]
+    )
+    return encoded.nbytes_stored + info + entries
+
+
+def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
+    """Bytes that the same tensor takes as it is."""
+    return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + len('"":"00000000",') + len(name) + 4
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """A temporary file beside `path`, renamed to it when the block ends well, removed otherwise.
+
+    Raises DestinationError where the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(temporary, "xb") as file:
+            yield file, temporary
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DestinationError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@dataclass
+class _Dense:
+    name: str
+    tag: str
+    shape: tuple[int, ...]
+    bytes: Any  # uint8 array, read when written
+
+
+class Writer:
+    """Collects tensors, then writes one file. Use as a context manager: the spool is removed in any case."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._spool_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.spool")
+        try:
+            self._spool: IO[bytes] = open(self._spool_path, "x+b")  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            raise DestinationError(
+                f"{path}: its folder cannot be written: {error.strerror or error}; choose another destination"
+            ) from error
+        self._components: list[tuple[str, int]] = []
+        self._dense: list[_Dense] = []
+        self._names: set[str] = set()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+        with contextlib.suppress(OSError):
+            self._spool_path.unlink(missing_ok=True)
+
+    def _claim(self, name: str) -> None:
+        if description.MARK in name or name == "__metadata__":
+            raise ArgumentError(f"the name {name!r} cannot be used: {description.MARK!r} marks components of laconic")
+        if name in self._names:
+            raise ArgumentError(f"the name {name!r} is given twice")
+        self._names.add(name)
+
+    def add_encoded(self, name: str, encoded: Encoded, original: Any) -> None:
+        """Spool a coded tensor. original: the tensor's bytes, or their CRC-32 as eight digits."""
+        self._claim(name)
+        crc = original if isinstance(original, str) else description.crc32(original)
+        sums = {component: description.crc32(data) for component, data in encoded.components.items()}
+        info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
+        try:
+            for component, data in {description.INFO: info, **encoded.components}.items():
+                self._spool.write(memoryview(np.ascontiguousarray(data)))
+                self._components.append((f"{name}{description.MARK}{component}", data.nbytes))
+        except OSError as error:
+            raise DestinationError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+    def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray) -> None:
+        """Remember a dense tensor; its bytes (uint8) are read when the file is written."""
+        self._claim(name)
+        self._dense.append(_Dense(name, tag, shape, data))
+
+    def write(self, metadata: Mapping[str, str], facts: Mapping[str, Any], check: Any = None) -> int:
+        """Write the file; returns its bytes. facts: file-level entries of our own metadata.
+
+        check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
+        """
+        dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
+        facts = {
+            "format": description.VERSION,
+            **facts,
+            "dense_crc32": {item.name: description.crc32(item.bytes) for item in dense},
+        }
+        header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
+        with atomic_file(self._path) as (file, temporary):
+            file.write(header)
+            self._spool.seek(0)
+            shutil.copyfileobj(self._spool, file, _COPY_BYTES)
+            for item in dense:
+                for start in range(0, item.bytes.nbytes, _COPY_BYTES):
+                    file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))
+            file.flush()
+            size = file.tell()
+            if check is not None:
+                check(temporary)
+        return size
+
+    def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
+        texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
+        parts, position = [f'"__metadata__":{texts}'], 0
+        stored = [(name, "U8", (size,), size) for name, size in self._components]
+        stored += [(item.name, item.tag, item.shape, tensor_bytes(item.tag, item.shape)) for item in dense]
+        for name, tag, shape, size in stored:
+            parts.append(entry_json(name, tag, shape, position, position + size))
+            position += size
+        text = ("{" + ",".join(parts) + "}").encode() + b" " * TRAILING_SPACES
+        text += b" " * (-(8 + len(text)) % 64)
+        return description.seal(struct.pack("<Q", len(text)) + text, _SEAL_MARK)
+
+
+def _item_bytes(tag: str) -> float:
+    return BY_TAG[tag].bits / 8
+
+
+def is_sealed(header: Header) -> bool:
+    """Whether the header was written by us and not re-saved since: then its seal must hold."""
+    trailing = len(header.raw) - len(header.raw.rstrip(b" "))
+    return HEADER_SEAL in header.metadata and trailing >= TRAILING_SPACES
+
+
+def seal_holds(header: Header) -> bool:
+    return description.seal_holds(struct.pack("<Q", len(header.raw)) + header.raw, _SEAL_MARK)
+
+
+def pack_verbatim(raw: bytes) -> str:
+    """Bytes as text for a JSON string: base64 of zlib."""
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
+
+
+def unpack_verbatim(text: str, limit_bytes: int) -> bytes:
+    """Inverse of `pack_verbatim`. Raises ValueError for anything else, or more than `limit_bytes`."""
+    inflate = zlib.decompressobj()
+    try:
+        raw = inflate.decompress(base64.b64decode(text, validate=True), limit_bytes + 1)
+    except (zlib.error, ValueError) as error:
+        raise ValueError(f"not a verbatim copy: {error}") from None
+    if len(raw) > limit_bytes or not inflate.eof or inflate.unused_data:
+        raise ValueError("not a verbatim copy: cut short or too long")
+    return raw

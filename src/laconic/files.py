@@ -1,0 +1,134 @@
+"""Single files from Python: open lazily, load, save; and how deep they are checked.
+
+    structure   header, descriptions, directories: milliseconds, afterwards no payload can crash anything
+    checksums   every byte of the file against its CRC-32
+    full        every tensor decoded and compared with the CRC-32 of the original bytes
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from laconic.container import description
+from laconic.container.reader import Reader
+from laconic.container.writer import Writer
+from laconic.dtypes import by_name, of_array
+from laconic.errors import ArgumentError, CorruptError, FormatError, VerificationError
+from laconic.formulations import registry
+from laconic.plan import raw_bytes
+from laconic.tensor import Tensor
+
+CHECKS = ("structure", "checksums", "full")
+
+
+class File(Mapping[str, Tensor]):
+    """A file opened by `laconic.open`: a mapping of names to tensors, each made when it is asked for."""
+
+    def __init__(self, path: str | os.PathLike[str], *, mmap: bool = True, check: str = "structure") -> None:
+        """Checks the structure of all tensors, or more. Raises LaconicError with the place."""
+        if check not in CHECKS:
+            raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
+        self.reader = Reader(path, mapped=mmap)
+        for name in self.reader.names():
+            check_tensor(self.reader, name, check)
+        if check != "structure":
+            self.reader.check_original()
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.reader.names():
+            raise KeyError(name)
+        try:
+            return Tensor(self.reader.encoded(name))
+        except FormatError as error:
+            raise error.located(file=self.reader.file, tensor=name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.reader.names())
+
+    def __len__(self) -> int:
+        return len(self.reader.names())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's own metadata entries, without laconic's."""
+        return self.reader.metadata
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to do: the mapping lives as long as tensors that use it."""
+
+
+def check_tensor(reader: Reader, name: str, check: str) -> None:
+    """Check one tensor of an open file at one of the three levels; errors name file and tensor."""
+    try:
+        encoded = reader.encoded(name)
+        registry.validate(encoded)
+        if check != "structure":
+            reader.check_sums(name)
+        if check == "full" and name in reader.descriptions:
+            decoded = registry.decode(encoded)
+            if description.crc32(raw_bytes(decoded)) != reader.descriptions[name].crc32:
+                raise VerificationError("decoded weights are not those that were stored")
+    except FormatError as error:
+        raise error.located(file=reader.file, tensor=name) from None
+
+
+def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: str = "structure") -> File:
+    """Open a safetensors file, compressed or not, lazily.
+
+    mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
+    Raises LaconicError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
+    """
+    return File(path, mmap=mmap, check=check)
+
+
+def load_file(
+    path: str | os.PathLike[str], check: str = "structure", mmap: bool = True, max_bytes: int | None = None
+) -> dict[str, Tensor]:
+    """All tensors of a file by name, coded ones and dense ones.
+
+    max_bytes: refuse a file whose decoded tensors would have more bytes in all. Raises as `open_file`.
+    """
+    file = open_file(path, mmap=mmap, check=check)
+    tensors = {name: file[name] for name in file}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    if max_bytes is not None and total > max_bytes:
+        raise CorruptError(f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}", file=str(path))
+    return tensors
+
+
+def save_file(
+    tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to one file that `load_file` and any safetensors reader open.
+
+    tensors: laconic tensors (stored as they are coded) or arrays (stored dense). metadata: strings.
+    The file appears whole or not at all. Raises ArgumentError or DestinationError.
+    """
+    metadata = dict(metadata or {})
+    if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise ArgumentError("metadata must map strings to strings")
+    with Writer(Path(path)) as writer:
+        for name, value in tensors.items():
+            if not isinstance(name, str):
+                raise ArgumentError(f"tensor names are strings, not {name!r}")
+            tensor = value if isinstance(value, Tensor) else None
+            if tensor is not None and tensor.formulation != "dense":
+                writer.add_encoded(name, tensor.encoded, raw_bytes(tensor.decode()))
+            elif tensor is not None:
+                data = np.asarray(tensor.encoded.components["bytes"])
+                writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.shape, data)
+            else:
+                array = np.asarray(value)
+                writer.add_dense(name, of_array(array).tag, array.shape, raw_bytes(array))
+        writer.write(metadata, {})
