@@ -38,12 +38,13 @@ class Node:
     children: Mapping[str, Node] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "formulation": self.formulation,
-            "version": self.version,
-            "parameters": dict(self.parameters),
-            "children": {name: child.to_json() for name, child in self.children.items()},
-        }
+        """Compact form for `info`; empty parameters and children are left out."""
+        json: dict[str, Any] = {"formulation": self.formulation, "version": self.version}
+        if self.parameters:
+            json["parameters"] = dict(self.parameters)
+        if self.children:
+            json["children"] = {name: child.to_json() for name, child in self.children.items()}
+        return json
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, Node]]:
         """Every node with its dotted prefix ('' for the root), depth first."""

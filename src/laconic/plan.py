@@ -30,6 +30,9 @@ OBJECTIVES = ("size", "speed", "balanced")
 PROFILES = ("portable", "avx2", "avx512", "amx", "native")
 FORMULATIONS = ("dense", "split")
 
+FAST_LEVELS = 2
+"""Levels that AVX-512 kernels decode about as fast as packed nibbles."""
+
 
 def resolve_profile(profile: str) -> str:
     """The profile's own name; for 'native' that of this machine's class. Raises ArgumentError."""
@@ -160,11 +163,11 @@ def _poisonous_padding(model: SizeModel, dtype: DType) -> bool:
 
 def _pick(model: SizeModel, objective: str, profile: str) -> Parameters:
     if objective == "size":
-        return model.candidates(PLANNED_LEVELS)[0]
+        return model.parameters(*model.codes(PLANNED_LEVELS)[0])
     if profile in ("avx512", "amx"):
-        return model.candidates(2)[0]
-    fast = [parameters for parameters in model.candidates(1) if parameters.code != "layered"]
-    return fast[0] if fast else model.candidates(1)[0]
+        return model.parameters(*model.codes(FAST_LEVELS)[0])
+    codes = model.codes(1)
+    return model.parameters(*next((code for code in codes if code[0] != "layered"), codes[0]))
 
 
 def _encode(

@@ -70,10 +70,7 @@ def to_bytes(encoded: Encoded, component_crc32: Mapping[str, str], original_crc3
         "column_order": encoded.column_order,
         "profile": encoded.profile,
         "tree": encoded.node.to_json(),
-        "components": {
-            name: {"bytes": component.nbytes, "crc32": component_crc32[name]}
-            for name, component in encoded.components.items()
-        },
+        "components": {name: component_crc32[name] for name in encoded.components},
         "crc32": original_crc32,
         "self_crc32": "00000000",
     }
@@ -120,18 +117,11 @@ class Description:
         self.view, self.orientation = words["view"], words["orientation"]
         self.column_order, self.profile, self.crc32 = words["column_order"], words["profile"], words["crc32"]
         self.node = self._node(document["tree"], 0)
-        self.components: dict[str, tuple[int, str]] = {}
-        if not isinstance(document["components"], dict):
-            raise self._corrupt("components are not an object")
-        for name, value in document["components"].items():
-            if (
-                not isinstance(value, dict)
-                or set(value) != {"bytes", "crc32"}
-                or type(value["bytes"]) is not int
-                or not isinstance(value["crc32"], str)
-            ):
-                raise self._corrupt(f"component {name!r} needs exactly bytes and crc32")
-            self.components[name] = (value["bytes"], value["crc32"])
+        self.components: dict[str, str] = document["components"]
+        if not isinstance(self.components, dict) or not all(
+            isinstance(digits, str) and len(digits) == 8 for digits in self.components.values()
+        ):
+            raise self._corrupt("components must map names to CRC-32s of eight digits")
 
     def encoded(self, components: Mapping[str, np.ndarray]) -> Encoded:
         return Encoded(
@@ -177,14 +167,15 @@ class Description:
     def _node(self, json_node: Any, depth: int) -> Node:
         if depth > limits.TREE_DEPTH:
             raise self._corrupt(f"formulations nested deeper than {limits.TREE_DEPTH}")
+        if not isinstance(json_node, dict) or not set(json_node) <= {"formulation", "version", "parameters", "children"}:
+            raise self._corrupt("a node of the tree has formulation, version, parameters and children only")
+        parameters, children = json_node.get("parameters", {}), json_node.get("children", {})
         if (
-            not isinstance(json_node, dict)
-            or set(json_node) != {"formulation", "version", "parameters", "children"}
-            or not isinstance(json_node["formulation"], str)
-            or type(json_node["version"]) is not int
-            or not isinstance(json_node["parameters"], dict)
-            or not isinstance(json_node["children"], dict)
+            not isinstance(json_node.get("formulation"), str)
+            or type(json_node.get("version")) is not int
+            or not isinstance(parameters, dict)
+            or not isinstance(children, dict)
         ):
-            raise self._corrupt("a node of the tree needs formulation, version, parameters and children")
-        children = {name: self._node(child, depth + 1) for name, child in json_node["children"].items()}
-        return Node(json_node["formulation"], json_node["version"], json_node["parameters"], children)
+            raise self._corrupt("a node of the tree needs a formulation (a word) and a version (a whole number)")
+        nodes = {name: self._node(child, depth + 1) for name, child in children.items()}
+        return Node(json_node["formulation"], json_node["version"], parameters, nodes)

@@ -50,7 +50,7 @@ def cost_bytes(name: str, encoded: Encoded) -> int:
 
 def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     """Bytes that the same tensor takes as it is."""
-    return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + len('"":"00000000",') + len(name) + 4
+    return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ class Writer:
         facts = {
             "format": description.VERSION,
             **facts,
-            "dense_crc32": {item.name: description.crc32(item.bytes) for item in dense},
+            "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }
         header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with atomic_file(self._path) as (file, temporary):

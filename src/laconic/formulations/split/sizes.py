@@ -113,16 +113,31 @@ class SizeModel:
     def total(self, parameters: Parameters) -> int:
         return sum(self.component_bytes(parameters).values())
 
-    def candidates(self, levels: int) -> list[Parameters]:
-        """Every code that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
+    def codes(self, levels: int) -> list[tuple[str, tuple[int, ...]]]:
+        """Every (code, widths) that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
-        found = []
+        found: list[tuple[str, tuple[int, ...]]] = []
         if self._beyond_bytes[1] == 0:
-            found.append(self.parameters("constant"))
+            found.append(("constant", ()))
         if alphabet > 15:
-            found.append(self.parameters("packed"))
+            found.append(("packed", ()))
         for depth in range(1, levels + 1):
             for widths in itertools.product(range(1, MAXIMUM_WIDTH + 1), repeat=depth):
-                if sum(map(level_symbols, widths)) <= alphabet:
-                    found.append(self.parameters("layered", widths))
-        return sorted(found, key=lambda parameters: (self.total(parameters), len(parameters.widths)))
+                if sum((1 << width) - 1 for width in widths) <= alphabet:
+                    found.append(("layered", widths))
+        return sorted(found, key=lambda code: (self._code_bytes(*code), len(code[1])))
+
+    def _code_bytes(self, code: str, widths: tuple[int, ...]) -> int:
+        """Bytes that depend on the code: `component_bytes` without what all codes share, and without building anything."""
+        chunks = self.geometry.panels * self.geometry.chunks_per_panel
+        if code == "constant":
+            return 0
+        if code == "packed":
+            directory = index_bytes((self.geometry.segments + 1) * 8)
+            return chunks * 32 + directory + stream_bytes(int(self._beyond_bytes[15]))
+        total = chunks * 8 * widths[0] + index_bytes((self.geometry.segments + 1) * 8 * len(widths))
+        start = (1 << widths[0]) - 1
+        for width in widths[1:]:
+            total += stream_bytes(int(self._beyond_groups[start]) * 8 * width)
+            start += (1 << width) - 1
+        return total + stream_bytes(int(self._beyond_bytes[start]))
