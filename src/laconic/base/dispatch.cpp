@@ -48,10 +48,14 @@ const char* isa_why_not(int isa) {
   if (isa == 0) return nullptr;
 #if defined(LACONIC_X86_KERNELS)
   switch (isa) {
-    case 1: return cpu_lacks_avx2();
-    case 2: return cpu_lacks_avx512();
-    case 3: return cpu_lacks_avx512_bf16();
-    default: return cpu_lacks_amx();
+    case 1:
+      return cpu_lacks_avx2();
+    case 2:
+      return cpu_lacks_avx512();
+    case 3:
+      return cpu_lacks_avx512_bf16();
+    default:
+      return cpu_lacks_amx();
   }
 #else
   return "this build has scalar kernels only";

@@ -26,8 +26,8 @@ void require(bool fits, const char* what) {
   if (!fits) throw std::invalid_argument(what);
 }
 
-Parameters make_parameters(const std::string& dtype, int code, const std::vector<int>& widths, nb::bytes table, int byte,
-                           int tail, int short_tail) {
+Parameters make_parameters(const std::string& dtype, int code, const std::vector<int>& widths, nb::bytes table,
+                           int byte, int tail, int short_tail) {
   Parameters p{};
   p.dtype = dtype_of(dtype);
   require(code >= 0 && code <= 2 && tail >= 0 && tail <= 2 && short_tail < tail, "code or tail out of range");
@@ -120,14 +120,15 @@ class SplitMatrix {
 
 int64_t word_bytes(const Parameters& p) { return laconic::kFields[static_cast<int>(p.dtype)].word_bytes; }
 
-void multiply(const SplitMatrix& matrix, Words x, const std::string& dtype, nb::object bias, MutableWords out, int threads,
-              bool transposed) {
+void multiply(const SplitMatrix& matrix, Words x, const std::string& dtype, nb::object bias, MutableWords out,
+              int threads, bool transposed) {
   const laconic::Geometry& g = matrix.view().geometry;
   laconic::Rows rows{};
   rows.dtype = dtype_of(dtype);
   const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
   const int64_t bytes = laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
-  require(bytes > 1 && x.ndim() == 2 && out.ndim() == 2 && g.count == 1, "a product needs a matrix, x and out of two dimensions");
+  require(bytes > 1 && x.ndim() == 2 && out.ndim() == 2 && g.count == 1,
+          "a product needs a matrix, x and out of two dimensions");
   rows.batch = static_cast<int64_t>(x.shape(0));
   require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
               static_cast<int64_t>(out.nbytes()) == rows.batch * outer * bytes,
@@ -198,19 +199,23 @@ void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::di
 
 void bind_split(nb::module_& m) {
   nb::class_<OwnedGeometry>(m, "Geometry")
-      .def("__init__", [](OwnedGeometry* self, int64_t elements, int64_t count, int64_t rows, int64_t columns,
-                          int64_t matrix_stride, int64_t row_stride, int64_t column_stride, nb::object offsets) {
-        new (self) OwnedGeometry{};
-        self->geometry = {elements, count, rows, columns, matrix_stride, row_stride, column_stride, nullptr,
-                          0, 0, 0, 0, 0, 0, 0, 0};
-        laconic::derive(self->geometry);
-        if (!offsets.is_none()) {
-          auto array = nb::cast<nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(offsets);
-          require(static_cast<int64_t>(array.size()) == columns, "column offsets have the wrong size");
-          self->offsets.assign(array.data(), array.data() + array.size());
-        }
-      }, nb::arg("elements"), nb::arg("count"), nb::arg("rows"), nb::arg("columns"), nb::arg("matrix_stride"),
-           nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("offsets").none());
+      .def(
+          "__init__",
+          [](OwnedGeometry* self, int64_t elements, int64_t count, int64_t rows, int64_t columns, int64_t matrix_stride,
+             int64_t row_stride, int64_t column_stride, nb::object offsets) {
+            new (self) OwnedGeometry{};
+            self->geometry = {
+                elements, count, rows, columns, matrix_stride, row_stride, column_stride, nullptr, 0, 0, 0, 0,
+                0,        0,     0,    0};
+            laconic::derive(self->geometry);
+            if (!offsets.is_none()) {
+              auto array = nb::cast<nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(offsets);
+              require(static_cast<int64_t>(array.size()) == columns, "column offsets have the wrong size");
+              self->offsets.assign(array.data(), array.data() + array.size());
+            }
+          },
+          nb::arg("elements"), nb::arg("count"), nb::arg("rows"), nb::arg("columns"), nb::arg("matrix_stride"),
+          nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("offsets").none());
   nb::class_<Parameters>(m, "SplitParameters")
       .def("__init__", [](Parameters* self, const std::string& dtype, int code, const std::vector<int>& widths,
                           nb::bytes table, int byte, int tail, int short_tail) {
@@ -218,35 +223,44 @@ void bind_split(nb::module_& m) {
       });
   nb::class_<SplitMatrix>(m, "SplitMatrix")
       .def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>())
-      .def("decode", [](const SplitMatrix& self, MutableWords out, int threads) {
-        const laconic::Geometry& g = self.view().geometry;
-        require(static_cast<int64_t>(out.nbytes()) == g.elements * word_bytes(self.view().parameters), "out has the wrong size");
-        nb::gil_scoped_release unlocked;
-        laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
-                               static_cast<uint8_t*>(out.data()), threads);
-      })
-      .def("decode_window", [](const SplitMatrix& self, MutableWords out, int64_t first_panel, int64_t last_panel,
-                               int64_t first_element, int threads) {
-        const laconic::Geometry& g = self.view().geometry;
-        const int64_t elements = static_cast<int64_t>(out.nbytes()) / word_bytes(self.view().parameters);
-        require(first_panel >= 0 && last_panel <= g.panels && first_element >= 0 &&
-                    first_element + elements <= g.elements, "window out of range");
-        nb::gil_scoped_release unlocked;
-        laconic::decode_window(self.view(), laconic::active_table(), first_panel, last_panel, first_element, elements,
-                               static_cast<uint8_t*>(out.data()), threads);
-      })
-      .def("access", [](const SplitMatrix& self, int64_t matrix, int64_t row, int64_t column) {
-        const laconic::Geometry& g = self.view().geometry;
-        require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
-                "index out of range");
-        return laconic::access(self.view(), matrix, row, column);
-      })
-      .def("linear", [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
-                        int threads) { multiply(self, x, dtype, bias, out, threads, false); },
-           nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
-      .def("linear_transposed", [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias,
-                                   MutableWords out, int threads) { multiply(self, x, dtype, bias, out, threads, true); },
-           nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+      .def("decode",
+           [](const SplitMatrix& self, MutableWords out, int threads) {
+             const laconic::Geometry& g = self.view().geometry;
+             require(static_cast<int64_t>(out.nbytes()) == g.elements * word_bytes(self.view().parameters),
+                     "out has the wrong size");
+             nb::gil_scoped_release unlocked;
+             laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
+                                    static_cast<uint8_t*>(out.data()), threads);
+           })
+      .def("decode_window",
+           [](const SplitMatrix& self, MutableWords out, int64_t first_panel, int64_t last_panel, int64_t first_element,
+              int threads) {
+             const laconic::Geometry& g = self.view().geometry;
+             const int64_t elements = static_cast<int64_t>(out.nbytes()) / word_bytes(self.view().parameters);
+             require(first_panel >= 0 && last_panel <= g.panels && first_element >= 0 &&
+                         first_element + elements <= g.elements,
+                     "window out of range");
+             nb::gil_scoped_release unlocked;
+             laconic::decode_window(self.view(), laconic::active_table(), first_panel, last_panel, first_element,
+                                    elements, static_cast<uint8_t*>(out.data()), threads);
+           })
+      .def("access",
+           [](const SplitMatrix& self, int64_t matrix, int64_t row, int64_t column) {
+             const laconic::Geometry& g = self.view().geometry;
+             require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
+                     "index out of range");
+             return laconic::access(self.view(), matrix, row, column);
+           })
+      .def(
+          "linear",
+          [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
+             int threads) { multiply(self, x, dtype, bias, out, threads, false); },
+          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
+      .def(
+          "linear_transposed",
+          [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
+             int threads) { multiply(self, x, dtype, bias, out, threads, true); },
+          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
   m.def("split_statistics", &statistics);
   m.def("split_encode", &encode);
 }

@@ -60,8 +60,7 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
     const bool is_short = panel_is_short(s, of_panel);
     const int64_t first = of_chunk / kTileChunks * kTileChunks;
     return Place{s.tiles + panel_offset(view, of_panel) + first * p.chunk_bytes[is_short],
-                 std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first,
-                 is_short ? p.short_tail : p.tail};
+                 std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
   };
   auto group_of = [&](const Place& at, int of_bit) {
     return p.code == Code::kPacked ? read_packed(at.tile + at.j * 32, of_bit)

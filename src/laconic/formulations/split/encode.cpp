@@ -16,15 +16,25 @@ namespace {
 template <DType D>
 struct Word;
 template <>
-struct Word<DType::kFloat32> { using type = uint32_t; };
+struct Word<DType::kFloat32> {
+  using type = uint32_t;
+};
 template <>
-struct Word<DType::kBfloat16> { using type = uint16_t; };
+struct Word<DType::kBfloat16> {
+  using type = uint16_t;
+};
 template <>
-struct Word<DType::kFloat16> { using type = uint16_t; };
+struct Word<DType::kFloat16> {
+  using type = uint16_t;
+};
 template <>
-struct Word<DType::kFloat8E4M3> { using type = uint8_t; };
+struct Word<DType::kFloat8E4M3> {
+  using type = uint8_t;
+};
 template <>
-struct Word<DType::kFloat8E5M2> { using type = uint8_t; };
+struct Word<DType::kFloat8E5M2> {
+  using type = uint8_t;
+};
 
 // A tile cut into pieces, each in chunk order.
 struct CutTile {
@@ -133,8 +143,8 @@ struct Survivors {
 };
 
 // Codes the deeper levels of a segment at their places. Returns false where the places do not fit.
-bool write_levels(const Parameters& p, const uint8_t (&ranks)[256], const MutableStreams& s, int64_t segment, int columns,
-                  Survivors& survivors) {
+bool write_levels(const Parameters& p, const uint8_t (&ranks)[256], const MutableStreams& s, int64_t segment,
+                  int columns, Survivors& survivors) {
   const uint64_t* entry = s.directory + segment * columns;
   const uint64_t* next = entry + columns;
   int start = (1 << p.widths[0]) - 1;
@@ -258,22 +268,32 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
 int split_statistics(const uint8_t* words, const Geometry& g, DType dtype, uint32_t* histograms, uint8_t* tail_kinds,
                      int threads) {
   switch (dtype) {
-    case DType::kFloat32: return statistics<DType::kFloat32>(words, g, histograms, tail_kinds, threads);
-    case DType::kBfloat16: return statistics<DType::kBfloat16>(words, g, histograms, tail_kinds, threads);
-    case DType::kFloat16: return statistics<DType::kFloat16>(words, g, histograms, tail_kinds, threads);
-    case DType::kFloat8E4M3: return statistics<DType::kFloat8E4M3>(words, g, histograms, tail_kinds, threads);
-    default: return statistics<DType::kFloat8E5M2>(words, g, histograms, tail_kinds, threads);
+    case DType::kFloat32:
+      return statistics<DType::kFloat32>(words, g, histograms, tail_kinds, threads);
+    case DType::kBfloat16:
+      return statistics<DType::kBfloat16>(words, g, histograms, tail_kinds, threads);
+    case DType::kFloat16:
+      return statistics<DType::kFloat16>(words, g, histograms, tail_kinds, threads);
+    case DType::kFloat8E4M3:
+      return statistics<DType::kFloat8E4M3>(words, g, histograms, tail_kinds, threads);
+    default:
+      return statistics<DType::kFloat8E5M2>(words, g, histograms, tail_kinds, threads);
   }
 }
 
 const char* split_encode(const uint8_t* words, const Geometry& g, const Parameters& p, const MutableStreams& s,
                          int threads) {
   switch (p.dtype) {
-    case DType::kFloat32: return encode<DType::kFloat32>(words, g, p, s, threads);
-    case DType::kBfloat16: return encode<DType::kBfloat16>(words, g, p, s, threads);
-    case DType::kFloat16: return encode<DType::kFloat16>(words, g, p, s, threads);
-    case DType::kFloat8E4M3: return encode<DType::kFloat8E4M3>(words, g, p, s, threads);
-    default: return encode<DType::kFloat8E5M2>(words, g, p, s, threads);
+    case DType::kFloat32:
+      return encode<DType::kFloat32>(words, g, p, s, threads);
+    case DType::kBfloat16:
+      return encode<DType::kBfloat16>(words, g, p, s, threads);
+    case DType::kFloat16:
+      return encode<DType::kFloat16>(words, g, p, s, threads);
+    case DType::kFloat8E4M3:
+      return encode<DType::kFloat8E4M3>(words, g, p, s, threads);
+    default:
+      return encode<DType::kFloat8E5M2>(words, g, p, s, threads);
   }
 }
 

@@ -8,7 +8,6 @@
 
 namespace laconic {
 
-
 // Element offset of (matrix, row, column 0).
 inline int64_t row_offset(const Geometry& g, int64_t panel, int row) {
   const int64_t matrix = panel / g.panels_per_matrix;
@@ -30,8 +29,7 @@ bool gather_tile(const uint8_t* words, const Geometry& g, int64_t panel, int64_t
                  Word (*tile)[16]) {
   const int64_t last = std::min(first_column + columns, g.columns);
   const int real_columns = static_cast<int>(last - first_column);
-  const int rows = static_cast<int>(
-      std::min<int64_t>(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows));
+  const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows));
   bool all = rows == kPanelRows && real_columns == columns;
   const auto* in = reinterpret_cast<const Word*>(words);
   if (!all) std::memset(tile, 0, sizeof(Word) * 16 * columns);

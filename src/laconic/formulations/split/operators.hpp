@@ -16,11 +16,11 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
 
 // Rows of floats in and out of a product.
 struct Rows {
-  DType dtype;      // float32, bfloat16 or float16
+  DType dtype;  // float32, bfloat16 or float16
   int64_t batch;
-  const void* x;    // [batch][inner], contiguous
+  const void* x;      // [batch][inner], contiguous
   const float* bias;  // [outer] or null
-  void* out;        // [batch][outer], contiguous
+  void* out;          // [batch][outer], contiguous
 };
 
 // out[b][row] = sum over columns of x[b][column] * w[row][column] + bias[row]; one matrix, not folded.

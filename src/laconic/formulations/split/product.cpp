@@ -31,7 +31,8 @@ void multiply_in_registers(const SplitView& view, const KernelTable& table, cons
                 if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
                 kernels.product[index](view.parameters, cursor, chunks, x + first_chunk * kChunkColumns, width, sums);
                 if (first_chunk + chunks == g.chunks_per_panel)
-                  finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
+                  finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows),
+                              sums);
               });
   });
 }

@@ -22,7 +22,8 @@ void widen(const KernelTable& table, const Rows& rows, int64_t b, int64_t column
 
 const float* padded_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int64_t block,
                            Scratch& scratch) {
-  if (rows.dtype == DType::kFloat32 && columns == width && rows.batch == block) return static_cast<const float*>(rows.x);
+  if (rows.dtype == DType::kFloat32 && columns == width && rows.batch == block)
+    return static_cast<const float*>(rows.x);
   auto* out = scratch.get<float>(block * width * 4);
   for (int64_t b = 0; b < block; ++b) {
     const int64_t filled = b < rows.batch ? columns : 0;
@@ -72,9 +73,14 @@ void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64
   for (int64_t i = 0; i < count; ++i) {
     const float value = rows.bias == nullptr ? sums[i] : sums[i] + rows.bias[first + i];
     switch (rows.dtype) {
-      case DType::kFloat32: static_cast<float*>(rows.out)[at + i] = value; break;
-      case DType::kBfloat16: static_cast<uint16_t*>(rows.out)[at + i] = float_to_bfloat16(value); break;
-      default: static_cast<uint16_t*>(rows.out)[at + i] = float_to_float16(value);
+      case DType::kFloat32:
+        static_cast<float*>(rows.out)[at + i] = value;
+        break;
+      case DType::kBfloat16:
+        static_cast<uint16_t*>(rows.out)[at + i] = float_to_bfloat16(value);
+        break;
+      default:
+        static_cast<uint16_t*>(rows.out)[at + i] = float_to_float16(value);
     }
   }
 }

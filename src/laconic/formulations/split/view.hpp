@@ -46,10 +46,14 @@ inline constexpr Fields kFields[5] = {
 // Place in the chunk's 64 symbols and bytes of (row, column); layout.py draws why.
 constexpr int chunk_position(DType dtype, int row, int column) {
   switch (dtype) {
-    case DType::kFloat32: return row / 4 * 16 + column * 4 + row % 4;
-    case DType::kBfloat16: return row / 4 * 16 + column / 2 * 8 + row % 4 * 2 + column % 2;
-    case DType::kFloat16: return (column % 2 * 2 + row / 8) * 16 + column / 2 * 8 + row % 8;
-    default: return column * 16 + row;
+    case DType::kFloat32:
+      return row / 4 * 16 + column * 4 + row % 4;
+    case DType::kBfloat16:
+      return row / 4 * 16 + column / 2 * 8 + row % 4 * 2 + column % 2;
+    case DType::kFloat16:
+      return (column % 2 * 2 + row / 8) * 16 + column / 2 * 8 + row % 8;
+    default:
+      return column * 16 + row;
   }
 }
 // Place in the chunk's 64 tail words of (row, column); float32 only.
@@ -78,8 +82,8 @@ struct Parameters {
   uint8_t byte;
   int levels;
   int widths[kMaximumLevels];
-  int code_bytes;           // per chunk, in the tiles
-  int64_t chunk_bytes[2];   // per chunk in panels of long and of short tail
+  int code_bytes;          // per chunk, in the tiles
+  int64_t chunk_bytes[2];  // per chunk in panels of long and of short tail
   // Symbols of each level by field, 16 entries a level: one vpshufb each. For packed and constant: level 0.
   alignas(16) uint8_t tables[kMaximumLevels][16];
 };
@@ -90,8 +94,8 @@ struct Streams {
   const uint8_t* levels[kMaximumLevels];  // [1] is level 2; [0] unused
   const uint64_t* directory;              // [segments + 1][columns]
   int directory_columns;
-  const uint8_t* short_panels;       // bit per panel, or null
-  const uint32_t* short_rank;        // marked panels before each 64-panel word, or null
+  const uint8_t* short_panels;  // bit per panel, or null
+  const uint32_t* short_rank;   // marked panels before each 64-panel word, or null
 };
 
 struct SplitView {
@@ -102,9 +106,9 @@ struct SplitView {
 
 // Where a worker stands inside a segment.
 struct Cursor {
-  const uint8_t* tile;            // bytes of the next tile
-  const uint8_t* survivors;       // next symbol of the level below the tiles
-  const uint8_t* survivors_end;   // SAFE BECAUSE: survivors never passes it, and 64 readable bytes follow it
+  const uint8_t* tile;           // bytes of the next tile
+  const uint8_t* survivors;      // next symbol of the level below the tiles
+  const uint8_t* survivors_end;  // SAFE BECAUSE: survivors never passes it, and 64 readable bytes follow it
 };
 
 }  // namespace laconic

@@ -38,8 +38,8 @@ inline int64_t panel_offset(const SplitView& view, int64_t panel) {
     short_count = view.streams.short_rank[word];
     for (int64_t at = word * 8; at < panel / 8; ++at) short_count += std::popcount(view.streams.short_panels[at]);
     if (panel % 8)
-      short_count += std::popcount(
-          static_cast<uint8_t>(view.streams.short_panels[panel / 8] & ((1u << (panel % 8)) - 1)));
+      short_count +=
+          std::popcount(static_cast<uint8_t>(view.streams.short_panels[panel / 8] & ((1u << (panel % 8)) - 1)));
   }
   const int64_t chunks = view.geometry.chunks_per_panel;
   return (panel - short_count) * chunks * p.chunk_bytes[0] + short_count * chunks * p.chunk_bytes[1];
@@ -52,8 +52,7 @@ struct UnitPanels {
 inline UnitPanels unit_panels(const Geometry& g, int64_t unit) {
   const int64_t matrix = unit / g.units_per_matrix, inside = unit % g.units_per_matrix;
   const int64_t base = matrix * g.panels_per_matrix;
-  return {base + inside * g.panels_per_unit,
-          base + std::min((inside + 1) * g.panels_per_unit, g.panels_per_matrix)};
+  return {base + inside * g.panels_per_unit, base + std::min((inside + 1) * g.panels_per_unit, g.panels_per_matrix)};
 }
 inline int64_t unit_of_panel(const Geometry& g, int64_t panel) {
   return panel / g.panels_per_matrix * g.units_per_matrix + panel % g.panels_per_matrix / g.panels_per_unit;

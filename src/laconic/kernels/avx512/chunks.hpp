@@ -25,8 +25,9 @@ LACONIC_INLINE uint64_t load64(const uint8_t* at) {
   return word;
 }
 
-// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile in
-// one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one thread).
+// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile
+// in one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one
+// thread).
 LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
 }
@@ -70,10 +71,10 @@ LACONIC_INLINE __m512i plane_symbols(const uint8_t* planes, int64_t stride, __m5
 }
 
 // Symbols of 64 packed nibbles; escapes are rare: one predictable branch.
-LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, const uint8_t*& below, const uint8_t* end) {
+LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, const uint8_t*& below,
+                                      const uint8_t* end) {
   const __m512i fifteen = _mm512_set1_epi8(15);
-  __m512i fields =
-      _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles)));
+  __m512i fields = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles)));
   fields = _mm512_and_si512(_mm512_mask_srli_epi16(fields, 0xFFFF0000u, fields, 4), fifteen);
   __m512i symbols = _mm512_shuffle_epi8(table, fields);
   const uint64_t escapes = _mm512_cmpeq_epi8_mask(fields, fifteen);
@@ -84,8 +85,10 @@ LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, con
 template <int Code>
 LACONIC_INLINE __m512i chunk_symbols(const uint8_t* codes, int64_t c, int64_t j, __m512i table, const uint8_t*& below,
                                      const uint8_t* end) {
-  if constexpr (Code == kPackedIndex) return packed_symbols(codes + j * 32, table, below, end);
-  else return plane_symbols<Code - 1>(codes + j * 8, c, table, below, end);
+  if constexpr (Code == kPackedIndex)
+    return packed_symbols(codes + j * 32, table, below, end);
+  else
+    return plane_symbols<Code - 1>(codes + j * 8, c, table, below, end);
 }
 
 // symbol and byte, as exponent ++ (mantissa << 1 | sign), to words of bfloat16.
@@ -112,7 +115,9 @@ struct TilePieces {
 
 // Vectors of one chunk in vector order: float32 4, bfloat16 and float16 2, float8 1.
 template <DType D>
-constexpr int kVectors = D == DType::kFloat32 ? 4 : (D == DType::kBfloat16 || D == DType::kFloat16) ? 2 : 1;
+constexpr int kVectors = D == DType::kFloat32                              ? 4
+                         : (D == DType::kBfloat16 || D == DType::kFloat16) ? 2
+                                                                           : 1;
 
 template <DType D>
 LACONIC_INLINE __m512i with_odd_bits(__m512i symbols, const uint8_t* odd, int64_t c, int64_t j) {

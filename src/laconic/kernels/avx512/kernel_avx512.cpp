@@ -37,10 +37,17 @@ void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cur
     const uint8_t* planes = s.levels[level] + entry[level - 1] * 8 * static_cast<uint64_t>(width);
     uint8_t* out = scratch + (level & 1) * kLevelScratchBytes;
     switch (width) {
-      case 1: expand_level<1>(planes, groups, p.tables[level], below, end, out); break;
-      case 2: expand_level<2>(planes, groups, p.tables[level], below, end, out); break;
-      case 3: expand_level<3>(planes, groups, p.tables[level], below, end, out); break;
-      default: expand_level<4>(planes, groups, p.tables[level], below, end, out);
+      case 1:
+        expand_level<1>(planes, groups, p.tables[level], below, end, out);
+        break;
+      case 2:
+        expand_level<2>(planes, groups, p.tables[level], below, end, out);
+        break;
+      case 3:
+        expand_level<3>(planes, groups, p.tables[level], below, end, out);
+        break;
+      default:
+        expand_level<4>(planes, groups, p.tables[level], below, end, out);
     }
     below = out;
     end = out + groups * 64;
@@ -120,8 +127,8 @@ void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x
         acc[b * 4 + i] = _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[b * x_stride + j * 4 + i]), acc[b * 4 + i]);
   });
   for (int b = 0; b < Batch; ++b) {
-    const __m512 sum = _mm512_add_ps(_mm512_add_ps(acc[b * 4], acc[b * 4 + 1]),
-                                     _mm512_add_ps(acc[b * 4 + 2], acc[b * 4 + 3]));
+    const __m512 sum =
+        _mm512_add_ps(_mm512_add_ps(acc[b * 4], acc[b * 4 + 1]), _mm512_add_ps(acc[b * 4 + 2], acc[b * 4 + 3]));
     _mm512_storeu_ps(sums + b * 16, _mm512_add_ps(_mm512_loadu_ps(sums + b * 16), sum));
   }
 }

@@ -39,10 +39,10 @@ LACONIC_INLINE __m512i rows_of_dwords(__m512i v) {
     const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(v, 1));
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
   } else if constexpr (kVectors<D> == 1) {
-    alignas(64) static constexpr uint8_t kIndex[64] = {
-        0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51, 4,  20, 36, 52, 5,  21,
-        37, 53, 6,  22, 38, 54, 7,  23, 39, 55, 8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58,
-        11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
+    alignas(64) static constexpr uint8_t kIndex[64] = {0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51,
+                                                       4,  20, 36, 52, 5,  21, 37, 53, 6,  22, 38, 54, 7,  23, 39, 55,
+                                                       8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59,
+                                                       12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
     return _mm512_permutexvar_epi8(_mm512_load_si512(kIndex), v);
   } else {
     return v;
@@ -81,10 +81,14 @@ void store_typed(const uint8_t* words, int64_t rows, int64_t columns, uint8_t* o
 void store_rows(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out, int64_t row_stride) {
   const auto* in = static_cast<const uint8_t*>(words);
   switch (dtype) {
-    case DType::kFloat32: return store_typed<DType::kFloat32>(in, rows, columns, out, row_stride);
-    case DType::kBfloat16: return store_typed<DType::kBfloat16>(in, rows, columns, out, row_stride);
-    case DType::kFloat16: return store_typed<DType::kFloat16>(in, rows, columns, out, row_stride);
-    default: return store_typed<DType::kFloat8E4M3>(in, rows, columns, out, row_stride);
+    case DType::kFloat32:
+      return store_typed<DType::kFloat32>(in, rows, columns, out, row_stride);
+    case DType::kBfloat16:
+      return store_typed<DType::kBfloat16>(in, rows, columns, out, row_stride);
+    case DType::kFloat16:
+      return store_typed<DType::kFloat16>(in, rows, columns, out, row_stride);
+    default:
+      return store_typed<DType::kFloat8E4M3>(in, rows, columns, out, row_stride);
   }
 }
 
@@ -116,17 +120,24 @@ void multiply_block(const float* w, int64_t panel_stride, const float* x, int64_
 void multiply_floats(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns, int batch_block,
                      float* y, int64_t y_panel_stride) {
   switch (panels * 100 + batch_block) {
-    case 104: return multiply_block<1, 4>(w, panel_stride, x, columns, y, y_panel_stride);
-    case 108: return multiply_block<1, 8>(w, panel_stride, x, columns, y, y_panel_stride);
-    case 112: return multiply_block<1, 12>(w, panel_stride, x, columns, y, y_panel_stride);
-    case 204: return multiply_block<2, 4>(w, panel_stride, x, columns, y, y_panel_stride);
-    case 208: return multiply_block<2, 8>(w, panel_stride, x, columns, y, y_panel_stride);
-    default: return multiply_block<2, 12>(w, panel_stride, x, columns, y, y_panel_stride);
+    case 104:
+      return multiply_block<1, 4>(w, panel_stride, x, columns, y, y_panel_stride);
+    case 108:
+      return multiply_block<1, 8>(w, panel_stride, x, columns, y, y_panel_stride);
+    case 112:
+      return multiply_block<1, 12>(w, panel_stride, x, columns, y, y_panel_stride);
+    case 204:
+      return multiply_block<2, 4>(w, panel_stride, x, columns, y, y_panel_stride);
+    case 208:
+      return multiply_block<2, 8>(w, panel_stride, x, columns, y, y_panel_stride);
+    default:
+      return multiply_block<2, 12>(w, panel_stride, x, columns, y, y_panel_stride);
   }
 }
 
 template <int Batch>
-void multiply_rows_block(const float* w, int64_t w_stride, const float* x, int64_t columns, float* y, int64_t y_stride) {
+void multiply_rows_block(const float* w, int64_t w_stride, const float* x, int64_t columns, float* y,
+                         int64_t y_stride) {
   for (int64_t column = 0; column < columns; column += 32) {
     const int64_t left = columns - column;
     const __mmask16 m0 = left >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1);
@@ -163,13 +174,17 @@ void multiply_rows(const float* w, int64_t w_stride, const float* x, int64_t bat
 
 LACONIC_INLINE __m512 widen16(DType dtype, const uint8_t* at) {
   switch (dtype) {
-    case DType::kFloat32: return _mm512_loadu_ps(at);
+    case DType::kFloat32:
+      return _mm512_loadu_ps(at);
     case DType::kBfloat16:
-      return _mm512_castsi512_ps(_mm512_slli_epi32(
-          _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at))), 16));
-    case DType::kFloat16: return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-    case DType::kFloat8E4M3: return widen_e4m3(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
-    default: return widen_e5m2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+      return _mm512_castsi512_ps(
+          _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at))), 16));
+    case DType::kFloat16:
+      return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+    case DType::kFloat8E4M3:
+      return widen_e4m3(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+    default:
+      return widen_e5m2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
   }
 }
 
@@ -206,11 +221,16 @@ void dense_typed(const uint8_t* words, int64_t chunks, const float* x, float* su
 void dense_product(DType dtype, const void* words, int64_t chunks, const float* x, float* sums) {
   const auto* in = static_cast<const uint8_t*>(words);
   switch (dtype) {
-    case DType::kFloat32: return dense_typed<DType::kFloat32>(in, chunks, x, sums);
-    case DType::kBfloat16: return dense_typed<DType::kBfloat16>(in, chunks, x, sums);
-    case DType::kFloat16: return dense_typed<DType::kFloat16>(in, chunks, x, sums);
-    case DType::kFloat8E4M3: return dense_typed<DType::kFloat8E4M3>(in, chunks, x, sums);
-    default: return dense_typed<DType::kFloat8E5M2>(in, chunks, x, sums);
+    case DType::kFloat32:
+      return dense_typed<DType::kFloat32>(in, chunks, x, sums);
+    case DType::kBfloat16:
+      return dense_typed<DType::kBfloat16>(in, chunks, x, sums);
+    case DType::kFloat16:
+      return dense_typed<DType::kFloat16>(in, chunks, x, sums);
+    case DType::kFloat8E4M3:
+      return dense_typed<DType::kFloat8E4M3>(in, chunks, x, sums);
+    default:
+      return dense_typed<DType::kFloat8E5M2>(in, chunks, x, sums);
   }
 }
 

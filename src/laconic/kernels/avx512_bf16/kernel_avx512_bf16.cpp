@@ -35,12 +35,18 @@ void multiply_block(const uint16_t* w, int64_t panel_stride, const uint32_t* x, 
 void multiply_pairs(const uint16_t* w, int64_t panel_stride, int panels, const uint32_t* x, int64_t pairs,
                     int batch_block, float* y, int64_t y_panel_stride) {
   switch (panels * 100 + batch_block) {
-    case 104: return multiply_block<1, 4>(w, panel_stride, x, pairs, y, y_panel_stride);
-    case 108: return multiply_block<1, 8>(w, panel_stride, x, pairs, y, y_panel_stride);
-    case 112: return multiply_block<1, 12>(w, panel_stride, x, pairs, y, y_panel_stride);
-    case 204: return multiply_block<2, 4>(w, panel_stride, x, pairs, y, y_panel_stride);
-    case 208: return multiply_block<2, 8>(w, panel_stride, x, pairs, y, y_panel_stride);
-    default: return multiply_block<2, 12>(w, panel_stride, x, pairs, y, y_panel_stride);
+    case 104:
+      return multiply_block<1, 4>(w, panel_stride, x, pairs, y, y_panel_stride);
+    case 108:
+      return multiply_block<1, 8>(w, panel_stride, x, pairs, y, y_panel_stride);
+    case 112:
+      return multiply_block<1, 12>(w, panel_stride, x, pairs, y, y_panel_stride);
+    case 204:
+      return multiply_block<2, 4>(w, panel_stride, x, pairs, y, y_panel_stride);
+    case 208:
+      return multiply_block<2, 8>(w, panel_stride, x, pairs, y, y_panel_stride);
+    default:
+      return multiply_block<2, 12>(w, panel_stride, x, pairs, y, y_panel_stride);
   }
 }
 

@@ -110,18 +110,24 @@ void decode_tile(const Parameters& p, Cursor& cursor, int64_t c, uint8_t*& out) 
 template <DType D, Tail T>
 void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out) {
   auto* at = static_cast<uint8_t*>(out);
-  for (; chunks > 0; chunks -= kTileChunks) decode_tile<D, T>(p, cursor, chunks < kTileChunks ? chunks : kTileChunks, at);
+  for (; chunks > 0; chunks -= kTileChunks)
+    decode_tile<D, T>(p, cursor, chunks < kTileChunks ? chunks : kTileChunks, at);
 }
 
 float widen(DType dtype, const uint8_t* at) {
   uint32_t word = 0;
   std::memcpy(&word, at, kFields[static_cast<int>(dtype)].word_bytes);
   switch (dtype) {
-    case DType::kFloat32: return std::bit_cast<float>(word);
-    case DType::kBfloat16: return std::bit_cast<float>(word << 16);
-    case DType::kFloat16: return float16_to_float(static_cast<uint16_t>(word));
-    case DType::kFloat8E4M3: return float8_e4m3_to_float(static_cast<uint8_t>(word));
-    default: return float16_to_float(static_cast<uint16_t>(word << 8));
+    case DType::kFloat32:
+      return std::bit_cast<float>(word);
+    case DType::kBfloat16:
+      return std::bit_cast<float>(word << 16);
+    case DType::kFloat16:
+      return float16_to_float(static_cast<uint16_t>(word));
+    case DType::kFloat8E4M3:
+      return float8_e4m3_to_float(static_cast<uint8_t>(word));
+    default:
+      return float16_to_float(static_cast<uint16_t>(word << 8));
   }
 }
 
@@ -182,7 +188,8 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
   const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
   for (int row = 0; row < 16; ++row)
     for (int64_t column = 0; column < chunks * 4; ++column)
-      sums[row] += x[column] * widen(dtype, in + (column / 4 * 64 + vector_position(dtype, row, column % 4)) * word_bytes);
+      sums[row] +=
+          x[column] * widen(dtype, in + (column / 4 * 64 + vector_position(dtype, row, column % 4)) * word_bytes);
 }
 
 template <DType D, Tail T>

@@ -1,0 +1,63 @@
+# The commands to know. Each sets up what it needs in .venv; nothing outside this folder is touched.
+#
+#   make demo    compress a real sentence encoder and search with it from the compressed file
+#   make test    build, lint, all tests
+#   make lint    ruff, mypy, clang-format
+#   make bench   dense against compressed on this machine (installs the CPU build of torch)
+#   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
+#
+# TORCH_INDEX=URL: where `make bench` finds CPU builds of torch, e.g. https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test lint bench fuzz sanitize clean build
+.DELETE_ON_ERROR:
+
+build: $(VENV)/built
+
+$(VENV)/made: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt scikit-build-core nanobind ninja cmake
+	$(PIP) install -q -c constraints.txt numpy ml_dtypes safetensors typer rich hypothesis pytest ruff mypy clang-format
+	touch $@
+
+# Editable: Python files are used in place, the native module is rebuilt when a source changes.
+$(VENV)/built: $(VENV)/made $(SOURCES)
+	$(PIP) install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/demo: $(VENV)/made
+	$(PIP) install -q -c constraints.txt tokenizers
+	touch $@
+
+$(VENV)/bench: $(VENV)/made
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	touch $@
+
+demo: $(VENV)/built $(VENV)/demo
+	$(BIN)/python examples/minilm/run.py
+
+lint: $(VENV)/built
+	$(BIN)/ruff check src tests benchmarks examples fuzz
+	$(BIN)/ruff format --check src tests benchmarks examples fuzz
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/built $(VENV)/bench
+	$(BIN)/python -m benchmarks.run
+
+sanitize: $(VENV)/made
+	tests/sanitized/run $(BIN)/python
+
+fuzz: $(VENV)/made
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

@@ -1,0 +1,47 @@
+"""`laconic bench`: dense against compressed, for a shape or for the layers of a file, on this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from laconic.cli import output
+
+
+def run(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Measure the matrices of this file.")] = None,
+    shape: Annotated[str, typer.Option(metavar="ROWSxCOLUMNS", help="Without FILE: the shape.")] = "4096x4096",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, float8_e4m3fn, float8_e5m2.")] = "bfloat16",
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows of x; may be given again.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Workers.")] = None,
+    working_set: Annotated[int, typer.Option(min=1, metavar="MB", help="Rotating copies of at least this.")] = 512,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Interleaved medians; answers are checked first; dense is our own kernel on the same layout, and F.linear."""
+    from laconic import benchmark  # imports torch where it is installed, so that both share one thread pool
+
+    settings = benchmark.Settings(threads=threads, working_set_bytes=working_set * 1_000_000)
+    if file is not None:
+        rows = benchmark.bench_file(file, batch or [1], settings)
+    else:
+        match = re.fullmatch(r"(\d+)x(\d+)", shape)
+        if match is None or 0 in (int(match[1]), int(match[2])):
+            raise typer.BadParameter(f"{shape!r} is not like 4096x4096", param_hint="--shape")
+        rows = benchmark.bench_shape(int(match[1]), int(match[2]), dtype, batch or [1], settings)
+    if json:
+        output.print_json([row.to_json() for row in rows])
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("what", "batch", "objective", "stored as"):
+        table.add_column(title, overflow="fold")
+    for title in ("bits/weight", "ms", "dense ms", "x dense", "F.linear ms", "x F.linear"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.cells())
+    output.console.print(table)
+    for note in benchmark.notes(rows):
+        output.console.print(f"note: {note}", highlight=False, soft_wrap=True)

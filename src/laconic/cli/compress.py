@@ -1,0 +1,53 @@
+"""`laconic compress`: a file, a sharded checkpoint or a model folder to its compressed form."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import laconic
+from laconic.cli import output
+from laconic.plan import OBJECTIVES, PROFILES
+
+Objective = Enum("Objective", {name: name for name in OBJECTIVES}, type=str)  # type: ignore[misc]
+Profile = Enum("Profile", {name: name for name in PROFILES}, type=str)  # type: ignore[misc]
+
+
+def run(
+    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
+    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.balanced,
+    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = Profile.portable,
+    include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and report, write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing destination.")] = False,
+    all_files: Annotated[bool, typer.Option("--all-files", help="Also copy duplicate weights (.bin, .pt).")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Compress losslessly; what was written is decoded and compared with the source before it gets its name."""
+    with output.progress_bar("compressing", json) as progress:
+        report = laconic.compress(
+            src,
+            dst,
+            objective=objective.value,
+            profile=profile.value,
+            include=include,
+            exclude=exclude,
+            threads=threads,
+            dry_run=dry_run,
+            force=force,
+            all_files=all_files,
+            progress=progress,
+        )
+    if json:
+        output.print_json(report.to_json())
+        return
+    output.console.print(output.tensor_table(report.tensors, 20))
+    output.print_totals(report, "would be" if dry_run else "verified")
+    if not dry_run:
+        output.console.print(f"written: {report.destination}", highlight=False, soft_wrap=True)
