@@ -73,6 +73,5 @@ void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);
-void fill_amx(KernelTable& table);
 
 }  // namespace laconic
