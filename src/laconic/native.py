@@ -52,4 +52,8 @@ def split_of(dtype: str, parameters: Parameters) -> Any:
 
 def split_matrix(encoded: Encoded, geometry: Geometry, parameters: Parameters) -> Any:
     """A native matrix over the components, which it keeps alive."""
-    return module.SplitMatrix(shape_of(geometry), split_of(encoded.dtype, parameters), dict(encoded.components))
+    components = dict(encoded.components)
+    directory = components.get("directory")
+    if directory is not None and directory.ctypes.data % 8:
+        components["directory"] = directory.copy()  # a foreign writer aligned it to fewer bytes
+    return module.SplitMatrix(shape_of(geometry), split_of(encoded.dtype, parameters), components)

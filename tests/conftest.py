@@ -1,0 +1,66 @@
+"""Fixtures: instruction sets forced one by one, matrices that hurt, real models where they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from laconic import isa
+
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.load_profile("quick")
+
+MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
+DTYPES = tuple(
+    np.dtype(scalar)
+    for scalar in (np.float32, ml_dtypes.bfloat16, np.float16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+)
+CODES = (
+    {"code": "packed", "bits": 4},
+    {"code": "layered", "widths": (3,)},
+    {"code": "layered", "widths": (2, 2, 2)},
+    {"code": "layered", "widths": (1, 2)},
+    {"code": "layered", "widths": (2, 1, 3)},
+    {"code": "layered", "widths": (1, 1, 1, 1, 1, 1)},
+)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Weights drawn as networks have them."""
+    return (rng.standard_normal(shape) * 0.05).astype(dtype)
+
+
+def random_bits(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Every bit pattern alike: NaN payloads, infinities, subnormals, -0.0."""
+    count = int(np.prod(shape, dtype=np.int64))
+    return np.frombuffer(rng.bytes(max(1, count) * dtype.itemsize), dtype)[:count].reshape(shape)
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal as unsigned integers, in shape and dtype."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture(params=isa.available())
+def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once for every instruction set of this processor, forced; fails if dispatch did not obey."""
+    with isa.using(request.param):
+        assert isa.active() == request.param
+        yield request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def models() -> Path:
+    if not MODELS.is_dir():
+        pytest.skip("real checkpoints (../shared/models) are not at hand")
+    return MODELS

@@ -1,0 +1,140 @@
+"""Products against float64.
+
+Bound: every product is exact to float32 rounding of its inputs, and n terms are summed in float32, so
+|y - exact| <= 2 (n + 2) 2^-24 sum |x_i w_i|, plus rounding to the output's dtype.
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from conftest import CODES, DTYPES, normal
+from test_split import encode_or_none
+
+import laconic
+from laconic import isa, threads
+from laconic.errors import ArgumentError
+from laconic.formulations.split import reference
+from laconic.tensor import Tensor
+
+X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
+HALF_ULP = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+
+
+def assert_close(y: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    exact = reference.linear(x, weight, bias)
+    terms = reference.linear(np.abs(x), np.abs(weight), None if bias is None else np.abs(bias))
+    allowed = 2 * (weight.shape[1] + 2) * 2.0**-24 * terms + HALF_ULP[y.dtype.name] * np.abs(exact) + 1e-7
+    assert y.dtype == x.dtype
+    assert (np.abs(y.astype(np.float64) - exact) <= allowed).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(48, 100), (64, 4100), (130, 30), (17, 2051)], ids=str)
+def test_products_are_within_the_bound(
+    shape: tuple[int, int], dtype: np.dtype, each_isa: str, rng: np.random.Generator
+) -> None:
+    weight = normal(rng, shape, dtype)
+    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    batches = (1, 5) if each_isa in ("scalar", "reference") else (1, 2, 3, 4, 5, 9, 12, 17, 40)
+    for code in CODES[:4]:
+        for orientation in ("out_in", "in_out"):
+            encoded = encode_or_none(weight, orientation, code)
+            if encoded is None:
+                continue
+            tensor = Tensor(encoded)
+            for x_dtype in X_DTYPES:
+                for batch in batches:
+                    x = normal(rng, (batch, shape[1]), x_dtype)
+                    assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
+                    x = normal(rng, (batch, shape[0]), x_dtype)
+                    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 33])
+def test_bits_do_not_depend_on_threads(batch: int, each_isa: str, rng: np.random.Generator) -> None:
+    weight = normal(rng, (200, 2500), np.dtype(ml_dtypes.bfloat16))
+    before = threads.get_num_threads()
+    for code in CODES[:3]:
+        tensor = laconic.encode(weight, formulation="split", **code)
+        for x_dtype in X_DTYPES[:2]:
+            x, back = normal(rng, (batch, 2500), x_dtype), normal(rng, (batch, 200), x_dtype)
+            results = []
+            for count in (1, 2, 7):
+                laconic.set_num_threads(count)
+                results.append((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
+            laconic.set_num_threads(before)
+            assert len(set(results)) == 1
+
+
+def test_padding_never_enters_a_product(each_isa: str, rng: np.random.Generator) -> None:
+    """Columns and rows that are no multiples of 4 and 16, x of infinities: only real places may give NaN."""
+    weight = np.abs(normal(rng, (18, 37), np.dtype(np.float32))) + 0.01
+    tensor = laconic.encode(weight, formulation="split", code="packed")
+    x = np.full((1, 37), np.inf, np.float32)
+    assert np.isposinf(laconic.linear(x, tensor)).all()
+
+
+@pytest.mark.parametrize("view", ["folded", "dense"])
+def test_weights_without_kernels_multiply_too(view: str, rng: np.random.Generator) -> None:
+    shape = (10, 300) if view == "folded" else (40, 300)
+    weight = normal(rng, shape, np.dtype(ml_dtypes.bfloat16))
+    tensor = laconic.encode(weight, formulation="dense" if view == "dense" else "split")
+    assert (tensor.geometry.view == "folded") == (view == "folded" or view == "dense")
+    x = normal(rng, (3, 300), np.dtype(np.float32))
+    assert_close(laconic.linear(x, tensor), x, weight, None)
+    x = normal(rng, (3, shape[0]), np.dtype(np.float32))
+    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+
+
+def test_large_batches_go_through_blas(rng: np.random.Generator) -> None:
+    weight = normal(rng, (48, 100), np.dtype(np.float32))
+    tensor = laconic.encode(weight, formulation="split")
+    x = normal(rng, (laconic.product.TILE_BATCH + 1, 100), np.dtype(np.float32))
+    assert_close(laconic.linear(x, tensor), x, weight, None)
+
+
+def test_leading_dimensions_and_out(rng: np.random.Generator) -> None:
+    weight = normal(rng, (48, 100), np.dtype(np.float32))
+    tensor = laconic.encode(weight, formulation="split")
+    x = normal(rng, (2, 3, 100), np.dtype(np.float32))
+    out = np.empty((2, 3, 48), np.float32)
+    assert laconic.linear(x, tensor, out=out) is out
+    assert out.reshape(6, 48).tobytes() == laconic.linear(x.reshape(6, 100), tensor).tobytes()
+    assert laconic.linear(x[:, :0], tensor).shape == (2, 0, 48)
+    assert laconic.linear(x[0, 0], tensor).shape == (48,)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "sentence"),
+    [
+        (np.zeros((1, 99), np.float32), {}, "last dimension must be 100"),
+        (np.zeros((1, 100), np.float64), {}, "convert it to float32"),
+        (np.zeros((), np.float32), {}, "last dimension"),
+        (np.zeros((1, 100), np.float32), {"bias": np.zeros(3)}, "bias has shape"),
+        (np.zeros((1, 100), np.float32), {"out": np.zeros((1, 48), np.float64)}, "out must be"),
+    ],
+)
+def test_wrong_operands_are_refused(x: np.ndarray, options: dict, sentence: str) -> None:
+    tensor = laconic.encode(np.ones((48, 100), np.float32), formulation="split")
+    with pytest.raises(ArgumentError, match=sentence):
+        laconic.linear(x, tensor, **options)
+
+
+def test_only_matrices_of_floats_multiply() -> None:
+    x = np.zeros((1, 4), np.float32)
+    with pytest.raises(ArgumentError, match="rows, columns"):
+        laconic.linear(x, laconic.encode(np.zeros((2, 3, 4), np.float32)))
+    with pytest.raises(ArgumentError, match="dtype int8"):
+        laconic.linear(x, laconic.encode(np.zeros((3, 4), np.int8)))
+    with pytest.raises(ArgumentError, match="laconic.encode"):
+        laconic.linear(x, np.zeros((3, 4), np.float32))  # type: ignore[arg-type]
+
+
+def test_threads_and_isa_names_are_checked() -> None:
+    for count in (0, -1, "two", None):
+        with pytest.raises(ArgumentError, match="thread"):
+            laconic.set_num_threads(count)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="unknown name"):
+        isa.use("avx1024")
