@@ -32,7 +32,7 @@ def arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
 @pytest.fixture
 def source(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
     path = tmp_path / "model.safetensors"
-    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt", "who": "ä\"\\"})
+    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt", "who": 'ä"\\'})
     return path
 
 
@@ -77,7 +77,7 @@ def test_load_file_gives_every_tensor(packed: Path, arrays: dict[str, np.ndarray
 
 def test_open_is_lazy_and_knows_metadata(packed: Path) -> None:
     with laconic.open(packed) as file:
-        assert file.metadata == {"format": "pt", "who": "ä\"\\"}
+        assert file.metadata == {"format": "pt", "who": 'ä"\\'}
         assert file["b.weight"].shape == (48, 100)
         with pytest.raises(KeyError):
             file["c"]
@@ -205,9 +205,7 @@ def test_messages_name_file_tensor_component_and_byte(small: tuple[Path, dict[st
     )
 
 
-def test_unknown_versions_formulations_and_parameters_are_refused(
-    tmp_path: Path, rng: np.random.Generator
-) -> None:
+def test_unknown_versions_formulations_and_parameters_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     from laconic.container import description
     from laconic.encoded import Node
 

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from laconic.errors import VerificationError as VerificationError
     from laconic.files import File as File
     from laconic.files import load_file as load_file
-    from laconic.files import open_file as open
+    from laconic.files import open_file as open  # noqa: F401
     from laconic.files import save_file as save_file
     from laconic.product import linear as linear
     from laconic.product import linear_transposed as linear_transposed

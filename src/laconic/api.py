@@ -117,9 +117,7 @@ def compress(
     )
 
 
-def decompress(
-    src: PathLike, dst: PathLike, *, force: bool = False, progress: Progress | None = None
-) -> FileReport:
+def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: Progress | None = None) -> FileReport:
     """The byte-identical originals of a compressed file or folder; SHA-256 is compared before they get their names.
 
     Raises VerificationError, keeping nothing, where the result is not the original; other LaconicErrors as `compress`.
@@ -162,7 +160,9 @@ def decompress(
 
 def _decoded_bytes(path: Path) -> int:
     reader = Reader(path)
-    coded = sum(int(np.prod(found.shape, dtype=object)) * found.dtype.bits // 8 for found in reader.descriptions.values())
+    coded = sum(
+        int(np.prod(found.shape, dtype=object)) * found.dtype.bits // 8 for found in reader.descriptions.values()
+    )
     return coded + sum(entry.nbytes for entry in reader.dense.values())
 
 
@@ -276,4 +276,3 @@ def inspect(path: PathLike) -> FileReport:
 
 def _info_bytes(reader: Reader, name: str) -> int:
     return next(entry.nbytes for entry in reader.entries_of(name) if entry.name.endswith(".info"))
-

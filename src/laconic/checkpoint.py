@@ -89,7 +89,9 @@ def _folder(path: Path, all_files: bool) -> Source:
     in_out = False
     with contextlib.suppress(OSError, ValueError, AttributeError):
         in_out = json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
-    return Source(path, path, True, *map(tuple, (sorted(weights), indexes, others, skipped)), in_out=in_out)
+    return Source(
+        path, path, True, tuple(sorted(weights)), tuple(indexes), tuple(others), tuple(skipped), in_out=in_out
+    )
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -155,7 +157,7 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
         weight_map, total = {}, 0
         for shard in sorted(set(_weight_map(source.root / index).values())):
             header = Reader(out / index.parent / shard).header
-            weight_map.update({name: shard for name in header.entries})
+            weight_map.update(dict.fromkeys(header.entries, shard))
             total += sum(entry.nbytes for entry in header.entries.values())
         document["weight_map"] = dict(sorted(weight_map.items()))
         if isinstance(document.get("metadata"), dict) and "total_size" in document["metadata"]:

@@ -76,8 +76,7 @@ def of_array(array: np.ndarray) -> DType:
     row = BY_NAME.get(array.dtype.name)
     if row is None or row.numpy is None or array.dtype.hasobject or array.dtype.fields is not None:
         raise ArgumentError(
-            f"dtype {array.dtype} cannot be stored: laconic takes {', '.join(sorted(BY_NAME))}; "
-            "convert the array first"
+            f"dtype {array.dtype} cannot be stored: laconic takes {', '.join(sorted(BY_NAME))}; convert the array first"
         )
     return row
 

@@ -1,8 +1,8 @@
 """Single files from Python: open lazily, load, save; and how deep they are checked.
 
-    structure   header, descriptions, directories: milliseconds, afterwards no payload can crash anything
-    checksums   every byte of the file against its CRC-32
-    full        every tensor decoded and compared with the CRC-32 of the original bytes
+structure   header, descriptions, directories: milliseconds, afterwards no payload can crash anything
+checksums   every byte of the file against its CRC-32
+full        every tensor decoded and compared with the CRC-32 of the original bytes
 """
 
 from __future__ import annotations

@@ -64,9 +64,7 @@ class Geometry:
             self.orientation == "in_out" and self.view not in ("matrix", "stack")
         ):
             raise ArgumentError(f"orientation {self.orientation!r} does not fit view {self.view!r}")
-        if self.column_order not in COLUMN_ORDERS or (
-            self.column_order != "as_is" and self.view != "convolution"
-        ):
+        if self.column_order not in COLUMN_ORDERS or (self.column_order != "as_is" and self.view != "convolution"):
             raise ArgumentError(f"column order {self.column_order!r} does not fit view {self.view!r}")
         if self.column_order == "block_tap_channel" and self.shape[1] % CHANNEL_BLOCK:
             raise ArgumentError(

@@ -120,7 +120,9 @@ def _encode_as(
         raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
     probe = sum((1 << width) - 1 for width in widths) if code == "layered" else 15 if code == "packed" else 1
     if probe > 1 << FIELDS[dtype.name].symbol_bits or (code == "layered" and not widths):
-        raise ArgumentError(f"widths {list(widths)} do not fit the {FIELDS[dtype.name].symbol_bits}-bit exponents of {dtype.name}")
+        raise ArgumentError(
+            f"widths {list(widths)} do not fit the {FIELDS[dtype.name].symbol_bits}-bit exponents of {dtype.name}"
+        )
     geometry = choose(words.shape, orientation)
     model = _model(words, dtype, geometry, threads)
     chosen = model.parameters(code, widths)

@@ -23,9 +23,7 @@ TILE_BATCH = 512
 _X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
 
 
-def linear(
-    x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None
-) -> np.ndarray:
+def linear(x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
 
     Args:

@@ -23,26 +23,16 @@ void dense_product(Words words, const std::string& dtype, nb::ndarray<const floa
   });
 }
 
-// Reads all bytes and returns their exclusive or: as fast as this memory streams.
+// Reads all bytes, in blocks of the size of a panel, and returns their exclusive or.
 uint64_t read_stream(Words words, int threads) {
-  constexpr int64_t kBlockBytes = 1 << 16;
+  constexpr int64_t kBlockBytes = 1 << 17;
   const auto* at = static_cast<const uint8_t*>(words.data());
   const auto blocks = static_cast<int64_t>(words.nbytes()) / kBlockBytes;
+  const laconic::KernelTable& table = laconic::active_table();
   std::atomic<uint64_t> total{0};
   nb::gil_scoped_release unlocked;
   laconic::parallel_for(threads, blocks, [&](int64_t block) {
-    typedef uint64_t Lanes __attribute__((vector_size(64), aligned(8), may_alias));
-    Lanes sums[4] = {};
-    const auto* from = reinterpret_cast<const Lanes*>(at + block * kBlockBytes);
-    for (int64_t i = 0; i < kBlockBytes / 64; i += 4)
-      for (int k = 0; k < 4; ++k) {
-        __builtin_prefetch(reinterpret_cast<const char*>(from + i + k) + 2048);
-        sums[k] ^= from[i + k];
-      }
-    const Lanes sum = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
-    uint64_t folded = 0;
-    for (int k = 0; k < 8; ++k) folded ^= sum[k];
-    total.fetch_xor(folded, std::memory_order_relaxed);
+    total.fetch_xor(table.read_stream(at + block * kBlockBytes, kBlockBytes), std::memory_order_relaxed);
   });
   return total;
 }

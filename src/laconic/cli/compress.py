@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -12,15 +11,16 @@ import laconic
 from laconic.cli import output
 from laconic.plan import OBJECTIVES, PROFILES
 
-Objective = Enum("Objective", {name: name for name in OBJECTIVES}, type=str)  # type: ignore[misc]
-Profile = Enum("Profile", {name: name for name in PROFILES}, type=str)  # type: ignore[misc]
+Objective = Literal["size", "speed", "balanced"]
+Profile = Literal["portable", "avx2", "avx512", "amx", "native"]
+assert get_args(Objective) == OBJECTIVES and get_args(Profile) == PROFILES
 
 
 def run(
     src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
-    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.balanced,
-    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = Profile.portable,
+    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
+    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = "portable",
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
@@ -34,8 +34,8 @@ def run(
         report = laconic.compress(
             src,
             dst,
-            objective=objective.value,
-            profile=profile.value,
+            objective=objective,
+            profile=profile,
             include=include,
             exclude=exclude,
             threads=threads,

@@ -49,9 +49,7 @@ def unpack_planes(words: np.ndarray) -> np.ndarray:
     return (bits << np.arange(width, dtype=np.uint8)[:, None]).sum(axis=1, dtype=np.uint8).reshape(-1)
 
 
-def encode_layered(
-    symbols: np.ndarray, widths: tuple[int, ...], table: bytes
-) -> tuple[list[np.ndarray], np.ndarray]:
+def encode_layered(symbols: np.ndarray, widths: tuple[int, ...], table: bytes) -> tuple[list[np.ndarray], np.ndarray]:
     """One segment's symbols (uint8, length a multiple of 64) to (words of each level, escapes)."""
     rank = ranks(table)
     levels: list[np.ndarray] = []
@@ -71,9 +69,7 @@ def pad_group(symbols: np.ndarray, filler: int) -> np.ndarray:
     return np.concatenate([symbols, np.full(-symbols.size % 64, filler, dtype=np.uint8)])
 
 
-def decode_layered(
-    levels: list[np.ndarray], escapes: np.ndarray, widths: tuple[int, ...], table: bytes
-) -> np.ndarray:
+def decode_layered(levels: list[np.ndarray], escapes: np.ndarray, widths: tuple[int, ...], table: bytes) -> np.ndarray:
     """Inverse of `encode_layered`. Missing survivors (a damaged file) read as zero, never out of bounds."""
     starts = np.concatenate([[0], np.cumsum([level_symbols(width) for width in widths])])
     below = escapes

@@ -167,7 +167,12 @@ class Description:
     def _node(self, json_node: Any, depth: int) -> Node:
         if depth > limits.TREE_DEPTH:
             raise self._corrupt(f"formulations nested deeper than {limits.TREE_DEPTH}")
-        if not isinstance(json_node, dict) or not set(json_node) <= {"formulation", "version", "parameters", "children"}:
+        if not isinstance(json_node, dict) or not set(json_node) <= {
+            "formulation",
+            "version",
+            "parameters",
+            "children",
+        }:
             raise self._corrupt("a node of the tree has formulation, version, parameters and children only")
         parameters, children = json_node.get("parameters", {}), json_node.get("children", {})
         if (

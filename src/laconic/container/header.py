@@ -117,7 +117,9 @@ def _load(raw: bytes, file: str) -> dict[str, Any]:
         return found
 
     def refuse(text: str) -> Any:
-        raise CorruptError(f"the header holds {text[:20]}, which is no number of a safetensors header", file=file, byte=8)
+        raise CorruptError(
+            f"the header holds {text[:20]}, which is no number of a safetensors header", file=file, byte=8
+        )
 
     def whole(text: str) -> int:
         return refuse(text) if len(text) > 20 else int(text)
@@ -145,9 +147,7 @@ def _entry(name: str, value: Any, file: str) -> Entry:
         raise CorruptError("a tensor needs exactly dtype, shape and data_offsets", file=file, tensor=name, byte=8)
     tag, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(tag, str) or tag not in BY_TAG:
-        raise UnsupportedError(
-            f"unknown dtype {tag!r}: this laconic knows {', '.join(BY_TAG)}", file=file, tensor=name
-        )
+        raise UnsupportedError(f"unknown dtype {tag!r}: this laconic knows {', '.join(BY_TAG)}", file=file, tensor=name)
     if not isinstance(shape, list) or len(shape) > limits.DIMENSIONS or not all(_is_count(n) for n in shape):
         raise CorruptError(
             f"the shape is not a list of at most {limits.DIMENSIONS} whole numbers", file=file, tensor=name

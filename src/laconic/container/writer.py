@@ -39,7 +39,7 @@ _COPY_BYTES = 1 << 22
 
 def cost_bytes(name: str, encoded: Encoded) -> int:
     """Bytes that a coded tensor takes in a file: components, description and header entries."""
-    blank = {component: "0" * 8 for component in encoded.components}
+    blank = dict.fromkeys(encoded.components, "0" * 8)
     info = len(description.to_bytes(encoded, blank, "0" * 8))
     entries = sum(
         entry_bytes(f"{name}{description.MARK}{component}", "U8", (size,))
@@ -158,7 +158,9 @@ class Writer:
     def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
         texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
         parts, position = [f'"__metadata__":{texts}'], 0
-        stored = [(name, "U8", (size,), size) for name, size in self._components]
+        stored: list[tuple[str, str, tuple[int, ...], int]] = [
+            (name, "U8", (size,), size) for name, size in self._components
+        ]
         stored += [(item.name, item.tag, item.shape, tensor_bytes(item.tag, item.shape)) for item in dense]
         for name, tag, shape, size in stored:
             parts.append(entry_json(name, tag, shape, position, position + size))

@@ -44,4 +44,6 @@ def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
     validate(encoded)
     geometry = geometry_of(encoded)
     words = split.decode(encoded, geometry, split.parameters_of(encoded), threads or get_num_threads())
-    return words.view(by_name(encoded.dtype).numpy)
+    dtype = by_name(encoded.dtype).numpy
+    assert dtype is not None  # split codes no dtype that NumPy and ml_dtypes lack
+    return words.view(dtype)

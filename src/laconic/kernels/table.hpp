@@ -49,6 +49,9 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
+// Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
+using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
+
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
@@ -60,6 +63,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  ReadStream read_stream;
 };
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.

@@ -20,9 +20,7 @@ def encode(raw: np.ndarray, shape: tuple[int, ...], dtype: str, profile: str = "
 def validate(encoded: Encoded) -> None:
     """Raises CorruptError where the bytes are not those of the shape."""
     if encoded.node.version != VERSION:
-        raise UnsupportedError(
-            f"formulation 'dense' version {encoded.node.version}: use a newer laconic"
-        )
+        raise UnsupportedError(f"formulation 'dense' version {encoded.node.version}: use a newer laconic")
     if set(encoded.components) != {"bytes"}:
         raise CorruptError("formulation 'dense' has one component, 'bytes'")
     bits = BY_NAME[encoded.dtype].bits

@@ -35,9 +35,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
     return Statistics(histograms, reference.tail_kinds(tails, geometry), byte)
 
 
-def encode(
-    words: np.ndarray, model: SizeModel, parameters: Parameters, threads: int = 1
-) -> dict[str, np.ndarray]:
+def encode(words: np.ndarray, model: SizeModel, parameters: Parameters, threads: int = 1) -> dict[str, np.ndarray]:
     """Components of C-contiguous words, whose statistics and exact sizes `model` holds."""
     parameters.check(model.dtype)
     if native.module is None:

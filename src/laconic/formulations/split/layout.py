@@ -119,8 +119,7 @@ class Parameters:
         if self.tail not in TAIL_KINDS or (self.tail != "none" and dtype != "float32"):
             raise ArgumentError(f"tail {self.tail!r} does not fit {dtype}")
         if self.short_tail is not None and (
-            self.short_tail not in TAIL_KINDS
-            or TAIL_KINDS.index(self.short_tail) >= TAIL_KINDS.index(self.tail)
+            self.short_tail not in TAIL_KINDS or TAIL_KINDS.index(self.short_tail) >= TAIL_KINDS.index(self.tail)
         ):
             raise ArgumentError(f"short tail {self.short_tail!r} is not shorter than tail {self.tail!r}")
 

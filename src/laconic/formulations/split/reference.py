@@ -36,9 +36,7 @@ def to_chunks(words: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
 def from_chunks(chunks: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Inverse of `to_chunks`: [chunks, 16, 4] to the tensor's words."""
     panels = chunks.reshape(geometry.panels, geometry.chunks_per_panel, PANEL_ROWS, 4).swapaxes(1, 2)
-    padded = panels.reshape(
-        geometry.count, geometry.panels_per_matrix * PANEL_ROWS, geometry.chunks_per_panel * 4
-    )
+    padded = panels.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, geometry.chunks_per_panel * 4)
     return geometry.tensor(padded[:, : geometry.rows, : geometry.columns])
 
 
@@ -87,9 +85,7 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, parameters: Parame
     fields = FIELDS[dtype]
     chunks, real = to_chunks(words, geometry)
     symbols, odd, octets, tails = cut_words(chunks, dtype)
-    short = tail_kinds(tails, geometry) <= (
-        TAIL_KINDS.index(parameters.short_tail) if parameters.short_tail else -1
-    )
+    short = tail_kinds(tails, geometry) <= (TAIL_KINDS.index(parameters.short_tail) if parameters.short_tail else -1)
     # FORMAT: padding has the first symbol of the table and zeros elsewhere, or the constant byte.
     symbols[~real] = parameters.table[0]
     octets[~real] = parameters.byte or 0

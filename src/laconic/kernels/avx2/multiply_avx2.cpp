@@ -217,6 +217,21 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
   }
 }
 
+uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
+  __m256i sums[4];
+  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  for (int64_t at = 0; at + 128 <= count_bytes; at += 128)
+    for (int k = 0; k < 4; ++k) {
+      __m256i v = load256(bytes + at + k * 32);
+      if (k % 2 == 0) prefetch_beside(v, bytes + at + k * 32 + 2048);
+      sums[k] = _mm256_xor_si256(sums[k], v);
+    }
+  const __m256i sum = _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
+  uint64_t words[4];
+  store256(words, sum);
+  return words[0] ^ words[1] ^ words[2] ^ words[3];
+}
+
 }  // namespace
 
 void fill_avx2_multiply(KernelTable& table) {
@@ -225,6 +240,7 @@ void fill_avx2_multiply(KernelTable& table) {
   table.multiply_rows = multiply_rows;
   table.widen_words = widen_words;
   table.dense_product = dense_product;
+  table.read_stream = read_stream;
 }
 
 }  // namespace laconic

@@ -209,7 +209,7 @@ void dense_typed(const uint8_t* words, int64_t chunks, const float* x, float* su
     __m512 f[4];
     for (int i = 0; i < kVectors<D>; ++i) {
       v[i] = load512(words + (j * kVectors<D> + i) * 64);
-      _mm_prefetch(reinterpret_cast<const char*>(words + (j * kVectors<D> + i) * 64 + 2048), _MM_HINT_T0);
+      prefetch_beside(v[i], words + (j * kVectors<D> + i) * 64 + 2048);
     }
     chunk_floats<D>(v, f);
     for (int i = 0; i < 4; ++i) acc[i] = _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[j * 4 + i]), acc[i]);
@@ -234,6 +234,22 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
   }
 }
 
+uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
+  __m512i sums[4];
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  for (int64_t at = 0; at + 256 <= count_bytes; at += 256)
+    for (int k = 0; k < 4; ++k) {
+      __m512i v = load512(bytes + at + k * 64);
+      prefetch_beside(v, bytes + at + k * 64 + 2048);
+      sums[k] = _mm512_xor_si512(sums[k], v);
+    }
+  const __m512i sum = _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));
+  uint64_t words[8], total = 0;
+  _mm512_storeu_si512(words, sum);
+  for (uint64_t word : words) total ^= word;
+  return total;
+}
+
 }  // namespace
 
 void fill_avx512_multiply(KernelTable& table) {
@@ -242,6 +258,7 @@ void fill_avx512_multiply(KernelTable& table) {
   table.multiply_rows = multiply_rows;
   table.widen_words = widen_words;
   table.dense_product = dense_product;
+  table.read_stream = read_stream;
 }
 
 }  // namespace laconic

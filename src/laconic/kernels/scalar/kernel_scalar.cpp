@@ -192,6 +192,13 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
           x[column] * widen(dtype, in + (column / 4 * 64 + vector_position(dtype, row, column % 4)) * word_bytes);
 }
 
+uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
+  uint64_t sums[4] = {};
+  for (int64_t at = 0; at + 64 <= count_bytes; at += 64)
+    for (int k = 0; k < 8; ++k) sums[k % 4] ^= load_word(bytes + at + k * 8);
+  return sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+}
+
 template <DType D, Tail T>
 void fill_codes(KernelTable& table) {
   for (int code = 0; code < 6; ++code)
@@ -216,6 +223,7 @@ void fill_scalar(KernelTable& table) {
   table.multiply_rows = multiply_rows;
   table.widen_words = widen_words;
   table.dense_product = dense_product;
+  table.read_stream = read_stream;
 }
 
 }  // namespace laconic

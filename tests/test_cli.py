@@ -1,0 +1,137 @@
+"""The command line as a shell sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import normal
+
+from laconic import isa
+
+
+def laconic(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "laconic.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path, rng: np.random.Generator) -> Path:
+    path = tmp_path / "model.safetensors"
+    tensors = {"w": normal(rng, (64, 256), np.dtype(np.float32)), "b": np.zeros(3, np.int32)}
+    safetensors.numpy.save_file(tensors, path)
+    return path
+
+
+def test_there_and_back(source: Path, tmp_path: Path) -> None:
+    done = laconic("compress", source, "--objective", "size")
+    assert done.returncode == 0, done.stderr
+    assert "ratio 1.1" in done.stdout
+    packed = tmp_path / "model.laconic.safetensors"
+    shown = laconic("inspect", packed, "--tree")
+    assert "bits/weight" in shown.stdout
+    assert "level2" in shown.stdout
+    assert laconic("verify", packed, "--against", source).returncode == 0
+    assert laconic("decompress", packed, "-o", tmp_path / "back.safetensors").returncode == 0
+    assert (
+        hashlib.sha256((tmp_path / "back.safetensors").read_bytes()).digest()
+        == hashlib.sha256(source.read_bytes()).digest()
+    )
+
+
+def test_without_the_native_module_decompression_still_works(source: Path, tmp_path: Path) -> None:
+    assert laconic("compress", source).returncode == 0
+    packed = tmp_path / "model.laconic.safetensors"
+    done = laconic("decompress", packed, "-o", tmp_path / "back.safetensors", LACONIC_NATIVE="0")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back.safetensors").read_bytes() == source.read_bytes()
+    assert json.loads(laconic("doctor", "--json", LACONIC_NATIVE="0").stdout)["active"] == "reference"
+
+
+def test_every_command_speaks_json(source: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "model.laconic.safetensors"
+    plan = json.loads(laconic("compress", source, "--dry-run", "--json").stdout)
+    assert plan["dry_run"] is True
+    assert not packed.exists()
+    report = json.loads(laconic("compress", source, "--json").stdout)
+    assert report["bytes_after"] == packed.stat().st_size
+    assert {tensor["name"] for tensor in report["tensors"]} == {"w", "b"}
+    assert json.loads(laconic("inspect", packed, "--json").stdout)["bytes_before"] == source.stat().st_size
+    assert json.loads(laconic("verify", packed, "--json").stdout)["ok"] is True
+    assert json.loads(laconic("decompress", packed, "-o", tmp_path / "b.safetensors", "--json").stdout)["ratio"] < 1
+    assert json.loads(laconic("doctor", "--json").stdout)["active"] in isa.available()
+
+
+def test_failures_exit_with_1_and_one_line(source: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "model.laconic.safetensors"
+    laconic("compress", source)
+    for arguments in (
+        ("compress", source),
+        ("compress", tmp_path / "none.safetensors"),
+        ("decompress", source, "-o", tmp_path / "x"),
+        ("inspect", tmp_path / "none"),
+        ("verify", tmp_path),
+    ):
+        if arguments[1] == tmp_path:
+            packed.write_bytes(packed.read_bytes()[:-5])
+        done = laconic(*arguments)
+        assert done.returncode == 1, arguments
+        assert done.stderr.startswith("laconic: ")
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_a_difference_exits_with_1_and_names_the_tensor(source: Path, tmp_path: Path) -> None:
+    laconic("compress", source)
+    other = safetensors.numpy.load_file(source)
+    other["w"][0, 0] += 1
+    safetensors.numpy.save_file(other, tmp_path / "other.safetensors")
+    done = laconic("verify", tmp_path / "model.laconic.safetensors", "--against", tmp_path / "other.safetensors")
+    assert done.returncode == 1
+    assert "'w' differs from byte" in done.stderr
+
+
+def test_wrong_usage_exits_with_2(source: Path) -> None:
+    for arguments in (
+        ("compress",),
+        ("compress", source, "--objective", "tiny"),
+        ("compress", source, "--threads", "0"),
+        ("frobnicate",),
+        ("decompress", source),
+        ("bench", "--shape", "4096"),
+    ):
+        assert laconic(*arguments).returncode == 2, arguments
+
+
+def test_isa_is_forced_by_the_environment_and_bad_names_are_errors() -> None:
+    for name in isa.available():
+        if name != isa.REFERENCE:
+            assert json.loads(laconic("doctor", "--json", LACONIC_ISA=name).stdout)["active"] == name
+    done = laconic("doctor", LACONIC_ISA="avx9")
+    assert done.returncode != 0
+    assert "avx9" in done.stderr
+
+
+def test_doctor_says_who_decided_the_threads() -> None:
+    found = json.loads(laconic("doctor", "--json", LACONIC_NUM_THREADS="3").stdout)
+    assert (found["threads"], found["threads_decided_by"]) == (3, "LACONIC_NUM_THREADS")
+    assert laconic("doctor", LACONIC_NUM_THREADS="zero").returncode == 1
+
+
+def test_bench_checks_and_reports(source: Path) -> None:
+    arguments = ("bench", "--shape", "64x64", "--dtype", "bfloat16", "--working-set", "1", "--json")
+    rows = json.loads(laconic(*arguments).stdout)
+    assert {row["stored_as"] for row in rows} >= {"split packed(4)", "split layered(3)"}
+    assert all(row["ms"] > 0 and row["dense_ms"] > 0 and row["objective"] for row in rows)
+    assert json.loads(laconic("bench", source, "--working-set", "1", "--json").stdout)[0]["what"].startswith("w ")
