@@ -56,20 +56,24 @@ def test_sizes_are_near_the_order_0_bound(models: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "dtype", "ratio"),
     [
-        ("minilm-l6-v2-body-fp32.safetensors", "float32", 1.20),
-        ("resnet50v2-partial-fp32.safetensors", "float32", 1.19),
-        ("minilm-l6-v2-body-fp32.safetensors", "bfloat16", 1.48),
-        ("resnet50v2-partial-fp32.safetensors", "bfloat16", 1.48),
+        ("minilm-l6-v2-body-fp32.safetensors", np.float32, 1.20),
+        ("resnet50v2-partial-fp32.safetensors", np.float32, 1.19),
+        ("minilm-l6-v2-body-fp32.safetensors", ml_dtypes.bfloat16, 1.48),
+        ("resnet50v2-partial-fp32.safetensors", ml_dtypes.bfloat16, 1.48),
     ],
+    ids=str,
 )
-def test_ratios_of_whole_files(models: Path, name: str, dtype: str, ratio: float, tmp_path: Path) -> None:
-    source = models / name
-    if dtype == "bfloat16":
-        cast = {k: t.decode().astype(ml_dtypes.bfloat16) for k, t in laconic.load_file(source).items()}
-        source = tmp_path / "cast.safetensors"
-        laconic.save_file(cast, tmp_path / "saved.safetensors")
-        import safetensors.numpy
+def test_ratios_of_large_tensors(models: Path, name: str, dtype: type, ratio: float) -> None:
+    before = after = 0
+    for tensor in laconic.load_file(models / name).values():
+        if tensor.size >= 100_000:
+            array = tensor.decode().astype(dtype)
+            before += array.nbytes
+            after += plan.encode(array, objective="size").nbytes_stored
+    assert before / after >= ratio
 
-        safetensors.numpy.save_file(cast, source)
-    report = laconic.compress(source, tmp_path / "packed.safetensors", objective="size")
-    assert report.ratio >= ratio
+
+def test_whole_files_with_small_tensors_and_headers(models: Path, tmp_path: Path) -> None:
+    for name, ratio in (("minilm-l6-v2-body-fp32", 1.20), ("resnet50v2-partial-fp32", 1.19)):
+        report = laconic.compress(models / f"{name}.safetensors", tmp_path / f"{name}.safetensors", objective="size")
+        assert report.ratio >= ratio

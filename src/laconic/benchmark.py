@@ -138,7 +138,7 @@ def medians_ms(runs: dict[str, Callable[[int], object]], settings: Settings) -> 
 def _vector_order(array: np.ndarray) -> np.ndarray:
     """The bytes of a matrix in the order in which kernels decode it: the layout of our own dense kernel."""
     dtype = by_name(array.dtype.name)
-    words = plan.raw_bytes(array).view(dtype.word).reshape(array.shape)
+    words: np.ndarray = plan.raw_bytes(array).view(dtype.word).reshape(array.shape)
     rows, columns = -(-words.shape[0] // 16) * 16, -(-words.shape[1] // 4) * 4
     padded = np.zeros((rows, columns), words.dtype)
     padded[: words.shape[0], : words.shape[1]] = words

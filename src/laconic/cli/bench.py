@@ -19,12 +19,13 @@ def run(
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows of x; may be given again.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Workers.")] = None,
     working_set: Annotated[int, typer.Option(min=1, metavar="MB", help="Rotating copies of at least this.")] = 512,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time for each thing that is compared.")] = 2.0,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Interleaved medians; answers are checked first; dense is our own kernel on the same layout, and F.linear."""
     from laconic import benchmark  # imports torch where it is installed, so that both share one thread pool
 
-    settings = benchmark.Settings(threads=threads, working_set_bytes=working_set * 1_000_000)
+    settings = benchmark.Settings(threads=threads, working_set_bytes=working_set * 1_000_000, seconds=seconds)
     if file is not None:
         rows = benchmark.bench_file(file, batch or [1], settings)
     else:

@@ -13,7 +13,8 @@ from laconic.plan import OBJECTIVES, PROFILES
 
 Objective = Literal["size", "speed", "balanced"]
 Profile = Literal["portable", "avx2", "avx512", "amx", "native"]
-assert get_args(Objective) == OBJECTIVES and get_args(Profile) == PROFILES
+assert get_args(Objective) == OBJECTIVES
+assert get_args(Profile) == PROFILES
 
 
 def run(

@@ -40,13 +40,28 @@ class Reader:
         self.path = Path(path)
         self.file = str(path)
         self._map: Any = None
+        self._descriptor = -1
         self._bytes = self._load(mapped)
-        self.header = parse(lambda start, stop: self._bytes[start:stop].tobytes(), self._bytes.nbytes, self.file)
+        self.header = parse(self._read, self._bytes.nbytes, self.file)
         self.sealed = writer.is_sealed(self.header)
         if self.sealed and not writer.seal_holds(self.header):
             raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
         self._facts = self._parse_facts()
         self._group()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+    def _read(self, start: int, stop: int) -> bytes:
+        """Bytes of the file, by reading where it is mapped: touching a map for a small description can bring in
+        two megabytes of it."""
+        if self._descriptor >= 0:
+            return os.pread(self._descriptor, stop - start, start)
+        return self._bytes[start:stop].tobytes()
 
     def _load(self, mapped: bool) -> np.ndarray:
         try:
@@ -55,6 +70,7 @@ class Reader:
                 if not mapped or size == 0:
                     return np.frombuffer(file.read(), np.uint8)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._descriptor = os.dup(file.fileno())
                 return np.frombuffer(self._map, np.uint8)
         except IsADirectoryError:
             raise LaconicError(f"{self.file} is a folder; give one of its .safetensors files") from None
@@ -108,7 +124,8 @@ class Reader:
             raise CorruptError(
                 f"a description of {entry.nbytes} bytes (limit {limits.INFO_BYTES})", file=self.file, tensor=name
             )
-        found = description.Description(self.raw(entry).tobytes(), self.file, name)
+        start = self.header.data_start + entry.begin
+        found = description.Description(self._read(start, start + entry.nbytes), self.file, name)
         if set(found.components) != set(parts) - {description.INFO}:
             odd = sorted(set(found.components) ^ (set(parts) - {description.INFO}))[0]
             raise CorruptError(

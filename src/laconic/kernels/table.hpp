@@ -14,7 +14,7 @@ namespace laconic {
 
 // Decodes the levels below the tiles of one segment into `scratch` (2 x kLevelScratchBytes) and points the cursor at
 // the symbols that the tiles' survivors take.
-inline constexpr int64_t kLevelScratchBytes = kSegmentWeights + 128;
+constexpr int64_t kLevelScratchBytes = kSegmentWeights + 128;
 using ExpandLevels = void (*)(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor);
 
 // Decodes `chunks` chunks of one panel and segment to words in vector order; advances the cursor.

@@ -9,21 +9,21 @@
 
 namespace laconic {
 
-inline constexpr int64_t kPanelRows = 16;
-inline constexpr int64_t kChunkColumns = 4;
-inline constexpr int64_t kChunkWeights = 64;
-inline constexpr int64_t kTileChunks = 8;
-inline constexpr int64_t kSegmentColumns = 2048;
-inline constexpr int64_t kSegmentWeights = 32768;
-inline constexpr int64_t kSegmentChunks = kSegmentWeights / kChunkWeights;
-inline constexpr int64_t kSlackBytes = 64;
-inline constexpr int kMaximumLevels = 6;
-inline constexpr int kMaximumWidth = 4;
+constexpr int64_t kPanelRows = 16;
+constexpr int64_t kChunkColumns = 4;
+constexpr int64_t kChunkWeights = 64;
+constexpr int64_t kTileChunks = 8;
+constexpr int64_t kSegmentColumns = 2048;
+constexpr int64_t kSegmentWeights = 32768;
+constexpr int64_t kSegmentChunks = kSegmentWeights / kChunkWeights;
+constexpr int64_t kSlackBytes = 64;
+constexpr int kMaximumLevels = 6;
+constexpr int kMaximumWidth = 4;
 
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2 };
 enum class Code : uint8_t { kConstant, kPacked, kLayered };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
-inline constexpr int64_t kTailBytes[3] = {0, 24, 128};
+constexpr int64_t kTailBytes[3] = {0, 24, 128};
 
 // Bits of each dtype; the rows of `Fields` in layout.py.
 struct Fields {
@@ -35,7 +35,7 @@ struct Fields {
   bool has_byte;
   bool rotated;
 };
-inline constexpr Fields kFields[5] = {
+constexpr Fields kFields[5] = {
     {4, 7, 8, 0, {0, 0, 0, 0}, true, true},
     {2, 7, 8, 0, {0, 0, 0, 0}, true, true},
     {2, 10, 5, 3, {0x100, 0x200, 0x8000, 0}, true, false},
