@@ -1,0 +1,116 @@
+"""A BERT encoder in NumPy. The only thing it asks of its weights is `linear` and `rows`: dense and compressed alike.
+
+See: Devlin et al., "BERT", 2019; Reimers and Gurevych, "Sentence-BERT", 2019 (mean pooling, unit length).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+import laconic
+
+
+class Weights(Protocol):
+    """Where the forward pass gets its matrices and vectors."""
+
+    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        """x [tokens, columns] @ name.weight.T + name.bias."""
+
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Rows of a table."""
+
+    def vector(self, name: str) -> np.ndarray:
+        """A one-dimensional tensor."""
+
+
+class DenseWeights:
+    """Plain float32 arrays and NumPy's matrix product."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        self._tensors = tensors
+
+    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        return x @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
+
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        return self._tensors[name][indices]
+
+    def vector(self, name: str) -> np.ndarray:
+        return self._tensors[name]
+
+
+class CompressedWeights:
+    """Tensors of a compressed file: matrices are multiplied as they are, tables give up single rows."""
+
+    def __init__(self, tensors: dict[str, laconic.Tensor]) -> None:
+        self._tensors = tensors
+        self._vectors = {name: tensor.decode() for name, tensor in tensors.items() if tensor.ndim == 1}
+
+    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        return laconic.linear(x, self._tensors[f"{name}.weight"], self._vectors[f"{name}.bias"])
+
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        table = self._tensors[name]
+        unique, places = np.unique(indices, return_inverse=True)
+        return np.concatenate([table.rows(int(row), int(row) + 1) for row in unique])[places.reshape(indices.shape)]
+
+    def vector(self, name: str) -> np.ndarray:
+        return self._vectors[name]
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """Error function to 1.5e-7 (Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26)."""
+    t = 1 / (1 + np.float32(0.3275911) * np.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.copysign(1 - series * np.exp(-x * x), x).astype(np.float32)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * np.float32(0.5) * (1 + erf(x * np.float32(np.sqrt(0.5))))
+
+
+def layer_norm(x: np.ndarray, weights: Weights, name: str) -> np.ndarray:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(1e-12))
+    return centred / scale * weights.vector(f"{name}.weight") + weights.vector(f"{name}.bias")
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def encoder(x: np.ndarray, mask: np.ndarray, weights: Weights, layers: int = 6, heads: int = 12) -> np.ndarray:
+    """Token states [batch, tokens, hidden] through the transformer layers. mask: 1 for real tokens."""
+    batch, tokens, hidden = x.shape
+    x = x.reshape(-1, hidden)
+    hide = ((1 - mask) * np.float32(-1e9))[:, None, None, :]
+
+    def split(y: np.ndarray) -> np.ndarray:
+        return y.reshape(batch, tokens, heads, hidden // heads).swapaxes(1, 2)
+
+    for number in range(layers):
+        layer = f"encoder.layer.{number}"
+        query, key, value = (
+            split(weights.linear(x, f"{layer}.attention.self.{part}")) for part in ("query", "key", "value")
+        )
+        scores = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(hidden // heads)) + hide
+        mixed = (softmax(scores) @ value).swapaxes(1, 2).reshape(-1, hidden)
+        mixed = weights.linear(mixed, f"{layer}.attention.output.dense")
+        x = layer_norm(x + mixed, weights, f"{layer}.attention.output.LayerNorm")
+        inner = gelu(weights.linear(x, f"{layer}.intermediate.dense"))
+        x = layer_norm(x + weights.linear(inner, f"{layer}.output.dense"), weights, f"{layer}.output.LayerNorm")
+    return x.reshape(batch, tokens, hidden)
+
+
+def embed(ids: np.ndarray, mask: np.ndarray, weights: Weights) -> np.ndarray:
+    """Unit vectors [batch, hidden] of sentences given as token ids [batch, tokens] and mask."""
+    positions = np.arange(ids.shape[1])
+    x = weights.rows("embeddings.word_embeddings.weight", ids)
+    x = x + weights.rows("embeddings.position_embeddings.weight", positions)
+    x = x + weights.rows("embeddings.token_type_embeddings.weight", np.zeros(1, np.int64))
+    x = encoder(layer_norm(x, weights, "embeddings.LayerNorm"), mask, weights)
+    pooled = (x * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+    return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)

@@ -1,0 +1,172 @@
+"""Compress a real sentence encoder, verify it, and search with it from the compressed file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer
+
+import laconic
+from laconic.cli.output import print_totals, tensor_table
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bert import CompressedWeights, DenseWeights, Weights, embed
+from weights import fetch
+
+CACHE = Path(__file__).parents[2] / ".cache"
+ROUNDS = 7
+
+SENTENCES = (
+    "The cat sleeps on the warm windowsill.",
+    "Bread rises because yeast turns sugar into gas.",
+    "The train to the coast leaves at half past seven.",
+    "A black hole bends the light of the stars behind it.",
+    "She learned to play the violin at the age of five.",
+    "Tomatoes need a lot of sun and regular watering.",
+    "The central bank raised interest rates again.",
+    "Vaccines teach the immune system to recognise a virus.",
+    "The bridge was closed after the flood damaged its piers.",
+    "A recursive function calls itself until a base case is reached.",
+    "Penguins huddle together to survive the Antarctic winter.",
+    "The museum shows paintings of the Dutch golden age.",
+    "Regular exercise lowers the risk of heart disease.",
+    "The striker scored twice in the last ten minutes.",
+    "Solar panels turn sunlight into electricity.",
+    "He repaired the bicycle's flat tyre by the roadside.",
+    "The recipe asks for two eggs and a pinch of salt.",
+    "Glaciers in the Alps are melting faster every decade.",
+    "The court ruled that the contract was void.",
+    "Bees pollinate most of the fruit that we eat.",
+    "The compiler turns source code into machine instructions.",
+    "An old lighthouse warns ships of the rocks.",
+    "The orchestra tuned their instruments before the concert.",
+    "Inflation makes savings worth less every year.",
+    "The puppy chewed the leg of the kitchen table.",
+    "Earthquakes happen where tectonic plates slide past each other.",
+    "The novel tells the story of three sisters in Moscow.",
+    "Volcanic ash grounded flights across the continent.",
+    "The library lends books for four weeks.",
+    "Antibiotics do not help against viruses.",
+    "The chess champion sacrificed her queen to win.",
+    "A rainbow appears when sunlight is split by raindrops.",
+)
+QUERIES = (
+    "How do I look after vegetables in the garden?",
+    "programming language tools",
+    "news about money and the economy",
+    "a pet misbehaving at home",
+    "renewable energy",
+    "How does medicine fight infections?",
+)
+
+
+def median_ms(runs: dict[str, Any]) -> dict[str, float]:
+    """Interleaved medians in milliseconds."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON document")
+    arguments = parser.parse_args()
+    console = Console(quiet=arguments.json)
+
+    folder = fetch(CACHE)
+    source, packed = folder / "model.safetensors", folder / "model.laconic.safetensors"
+    console.rule("1. compress (every bit is kept)")
+    start = time.perf_counter()
+    report = laconic.compress(source, packed, objective="balanced", profile="native", force=True)
+    seconds = time.perf_counter() - start
+    console.print(tensor_table(report.tensors, 10))
+    if not arguments.json:
+        print_totals(report, f"compressed and verified in {seconds:.1f} s")
+    smallest = laconic.compress(source, objective="size", dry_run=True)
+    console.print(f"with --objective size it would be {smallest.bytes_after / 1e6:.1f} MB, ratio {smallest.ratio:.3f}")
+
+    console.rule("2. verify against the original")
+    verified = laconic.verify(packed, source)
+    console.print(f"{verified.tensors} tensors: {verified.message}")
+    if not verified.ok:
+        raise SystemExit(1)
+
+    console.rule("3. search, with the weights staying compressed")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.enable_truncation(128)
+
+    def tokens(texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        encodings = tokenizer.encode_batch(list(texts))
+        mask = np.array([encoding.attention_mask for encoding in encodings], np.float32)
+        return np.array([encoding.ids for encoding in encodings]), mask
+
+    compressed: Weights = CompressedWeights(laconic.load_file(packed))
+    dense: Weights = DenseWeights({name: t.decode() for name, t in laconic.load_file(source).items()})
+    library = embed(*tokens(SENTENCES), compressed)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("query", "best answer", "cosine"):
+        table.add_column(title)
+    answers = {}
+    for query, vector in zip(QUERIES, embed(*tokens(QUERIES), compressed), strict=True):
+        scores = library @ vector
+        best = int(scores.argmax())
+        answers[query] = SENTENCES[best]
+        table.add_row(query, SENTENCES[best], f"{scores[best]:.3f}")
+    console.print(table)
+
+    console.rule("4. against the dense run")
+    difference = float(np.abs(library - embed(*tokens(SENTENCES), dense)).max())
+    one, many = tokens(SENTENCES[:1]), tokens(SENTENCES)
+    ms = median_ms(
+        {
+            "one, dense": lambda: embed(*one, dense),
+            "one, compressed": lambda: embed(*one, compressed),
+            "batch, dense": lambda: embed(*many, dense),
+            "batch, compressed": lambda: embed(*many, compressed),
+        }
+    )
+    times = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("forward pass", "dense ms", "compressed ms", "dense / compressed"):
+        times.add_column(title)
+    for name, count in (("one", 1), ("batch", len(SENTENCES))):
+        before, after = ms[f"{name}, dense"], ms[f"{name}, compressed"]
+        times.add_row(f"{count} sentence{'s' * (count > 1)}", f"{before:.1f}", f"{after:.1f}", f"{before / after:.2f}")
+    console.print(times)
+    console.print(
+        f"largest difference of an embedding from the dense run: {difference:.1e} (summation order only)\n"
+        f"{laconic.get_num_threads()} threads, {laconic.isa.active()}; dense is NumPy's BLAS on the float32 original"
+    )
+    console.rule()
+    console.print(
+        f"{report.bytes_before / 1e6:.1f} MB became {report.bytes_after / 1e6:.1f} MB and answers the same questions;\n"
+        f"decompress gives back the original, byte for byte:  laconic decompress {packed.name} -o original.safetensors"
+    )
+    if arguments.json:
+        figures = {
+            "bytes_before": report.bytes_before,
+            "bytes_after": report.bytes_after,
+            "bytes_after_size": smallest.bytes_after,
+            "compress_seconds": seconds,
+            "largest_difference": difference,
+            "median_ms": ms,
+            "answers": answers,
+        }
+        print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
