@@ -16,6 +16,8 @@ from laconic.reports import FileReport, TensorReport
 from laconic.reports import Progress as ProgressCallback
 
 console = Console()
+if not console.is_terminal:
+    console = Console(width=160)  # a file or a pipe: do not fold tables to 80 columns
 stderr = Console(stderr=True)
 
 

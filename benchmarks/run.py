@@ -1,0 +1,227 @@
+"""`make bench`: products, decoding, encoding, loading, sizes; one record of everything."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch  # first, so that both share its thread pool
+
+import laconic
+from benchmarks.table import print_record
+from laconic import benchmark, isa, native, plan
+from laconic.benchmark import Settings, huge_copy
+
+RECORDS = Path(__file__).parent / "records"
+PACKED = ("speed", {"code": "packed"})
+SINGLE = ("speed, avx512", {"code": "layered", "widths": (3,)})
+DOUBLE = ("balanced, avx512", {"code": "layered", "widths": (2, 2)})
+DEEP = ("size", {"code": "layered", "widths": (2, 2, 2, 2)})
+SHAPE = (4096, 4096)
+
+
+def fingerprint() -> dict[str, Any]:
+    """Machine, versions and commit."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": native.module.cpu_name().strip(),
+        "processors": len(__import__("os").sched_getaffinity(0)),
+        "isa": isa.active(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "laconic": laconic.__version__,
+        "commit": commit,
+    }
+
+
+def products(settings: Settings, quick: bool) -> list[dict[str, Any]]:
+    """The table of products: dtype x batch x code, and forced AVX2."""
+    best = isa.active()
+    plan_of_rows = [
+        ("bfloat16", (1,), (PACKED, SINGLE, DOUBLE, DEEP), best),
+        ("bfloat16", (4, 8, 16, 64, 128, 256), (PACKED, SINGLE), best),
+        ("float32", (1, 8), (PACKED, SINGLE, DOUBLE, DEEP), best),
+        ("float16", (1,), (PACKED, SINGLE, DEEP), best),
+        ("float8_e4m3fn", (1,), (("size", {"code": "layered", "widths": (1, 1, 1)}),), best),
+        ("bfloat16", (1,), (PACKED,), "avx2"),
+        ("float32", (1,), (PACKED,), "avx2"),
+    ]
+    rows = []
+    for dtype, batches, codes, name in plan_of_rows:
+        with isa.using(name):
+            for batch in batches[:2] if quick else batches:
+                found = benchmark.bench_shape(*SHAPE, dtype, [batch], settings, codes)
+                if name == "avx2":  # against our own dense kernel under the same instruction set, not torch's AVX-512
+                    found = [replace(row, what=f"{row.what}, forced avx2") for row in found]
+                for row in found:
+                    print("  ".join(row.cells()), flush=True)
+                    rows.append(row.to_json())
+    return rows
+
+
+def mapped_products(settings: Settings) -> list[dict[str, Any]]:
+    """Batch 1 from the mapped file, on its pages as they are, against the same copies in our own memory."""
+    array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
+    copies = max(2, -(-settings.working_set_bytes // array.nbytes))
+    tensors = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for objective, parameters in (PACKED, SINGLE):
+            tensor = laconic.encode(array, formulation="split", **parameters)
+            path = Path(folder) / f"{parameters['code']}.safetensors"
+            laconic.save_file({f"w{i}": tensor for i in range(copies)}, path)
+            tensors[objective, f"{benchmark._name(tensor)}, mapped"] = list(laconic.load_file(path).values())
+        rows = benchmark.compare("bfloat16 4096 x 4096, mapped file", array, tensors, 1, settings)
+    for row in rows:
+        print("  ".join(row.cells()), flush=True)
+    return [row.to_json() for row in rows]
+
+
+def transposed(settings: Settings) -> list[dict[str, Any]]:
+    """x [batch, rows] @ w: against torch's own."""
+    array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
+    copies = max(2, -(-settings.working_set_bytes // array.nbytes))
+    dense = [
+        torch.from_numpy(huge_copy(plan.raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)
+    ]
+    coded = benchmark.copies_of(laconic.encode(array, formulation="split", code="packed"), copies)
+    rows = []
+    for batch in (1, 16):
+        x = np.random.default_rng(1).standard_normal((batch, SHAPE[0])).astype(ml_dtypes.bfloat16)
+        xt = torch.from_numpy(x.view(np.uint16).copy()).view(torch.bfloat16)
+        runs = {
+            "dense": lambda k, xt=xt: xt @ dense[k % copies],
+            "coded": lambda k, x=x: laconic.linear_transposed(x, coded[k % copies]),
+        }
+        ms = benchmark.medians_ms(runs, settings)
+        rows.append({"batch": batch, "ms": ms["coded"], "dense_ms": ms["dense"], "x_dense": ms["dense"] / ms["coded"]})
+        print("transposed", rows[-1], flush=True)
+    return rows
+
+
+def codec(settings: Settings) -> list[dict[str, Any]]:
+    """Encode and decode against memcpy of the same bytes, one thread; encode with two."""
+    rows = []
+    for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
+        array = (np.random.default_rng(0).standard_normal((8192, 4096), dtype=np.float32) * 0.02).astype(dtype)
+        out, source = np.empty_like(array), array.copy()
+        for parameters in (
+            {"code": "packed"},
+            {"code": "layered", "widths": (3,)},
+            {"code": "layered", "widths": (2, 2, 2, 2)},
+        ):
+            tensor = laconic.encode(array, formulation="split", **parameters)
+            runs = {
+                "memcpy": lambda k, out=out, source=source: np.copyto(out, source),
+                "decode": lambda k, t=tensor, out=out: t.decode(out=out, threads=1),
+                "encode": lambda k, a=array, p=parameters: plan.encode(a, formulation="split", threads=1, **p),
+                "encode 2": lambda k, a=array, p=parameters: plan.encode(a, formulation="split", threads=2, **p),
+            }
+            ms = benchmark.medians_ms(runs, replace(settings, seconds=1.0, minimum_rounds=5))
+            rows.append(
+                {
+                    "dtype": dtype.name,
+                    "code": benchmark._name(tensor),
+                    "decode_gb_per_s": array.nbytes / ms["decode"] / 1e6,
+                    "memcpy_gb_per_s": array.nbytes / ms["memcpy"] / 1e6,
+                    "decode_of_memcpy": ms["memcpy"] / ms["decode"],
+                    "encode_mb_per_s": array.nbytes / ms["encode"] / 1e3,
+                    "encode_2_threads_mb_per_s": array.nbytes / ms["encode 2"] / 1e3,
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def loading() -> dict[str, Any]:
+    """From load_file of a 1 GB compressed file (warm page cache) to the first product, beyond the product itself."""
+    array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
+    tensor = laconic.encode(array, formulation="split", code="packed")
+    x = np.ones((1, SHAPE[1]), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "big.safetensors"
+        laconic.save_file({f"w{i}": tensor for i in range(-(-(10**9) // tensor.nbytes_stored))}, path)
+        times, product_times = [], []
+        for number in range(7):
+            start = time.perf_counter()
+            first = laconic.load_file(path)[f"w{number}"]
+            laconic.linear(x, first)
+            times.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            laconic.linear(x, first)
+            product_times.append(time.perf_counter() - start)
+        result = {
+            "file_bytes": path.stat().st_size,
+            "load_to_first_product_ms": statistics.median(times) * 1e3,
+            "product_ms": statistics.median(product_times) * 1e3,
+        }
+    print(result, flush=True)
+    return result
+
+
+def call_overhead() -> dict[str, float]:
+    """Microseconds of one tiny product: the native call, and laconic.linear around it."""
+    tensor = laconic.encode(np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32), formulation="split")
+    x, out = np.ones((1, 64), np.float32), np.empty((1, 16), np.float32)
+    xw, ow, matrix = x.view(np.uint32), out.view(np.uint32), tensor.matrix
+
+    def microseconds(run: Any) -> float:
+        best = []
+        for _ in range(20):
+            start = time.perf_counter()
+            for _ in range(500):
+                run()
+            best.append((time.perf_counter() - start) / 500 * 1e6)
+        return statistics.median(best)
+
+    result = {
+        "native_us": microseconds(lambda: matrix.linear(xw, "float32", None, ow, 1)),
+        "linear_us": microseconds(lambda: laconic.linear(x, tensor, out=out)),
+    }
+    print(result, flush=True)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each thing that is compared")
+    parser.add_argument("--quick", action="store_true", help="fewer batches")
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    laconic.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
+    record = {
+        "machine": fingerprint(),
+        "threads": arguments.threads,
+        "working_set_bytes": settings.working_set_bytes,
+        "products": products(settings, arguments.quick) + mapped_products(settings),
+        "transposed": transposed(settings),
+        "codec": codec(settings),
+        "loading": loading(),
+        "call_overhead": call_overhead(),
+    }
+    RECORDS.mkdir(exist_ok=True)
+    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
+    path = arguments.output or RECORDS / f"{name}_{record['machine']['date']}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nrecord: {path}\n", file=sys.stderr)
+    print_record(record)
+
+
+if __name__ == "__main__":
+    main()
