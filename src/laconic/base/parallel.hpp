@@ -17,7 +17,8 @@ void run_parallel(int threads, void (*body)(void*), void* context);
 // Whose workers the next region would use: "OpenMP pool of the process", "own sleeping pool" or "none".
 const char* parallel_pool_name();
 
-// Draws items 0..count-1 one by one and calls f(item) for each, on up to `threads` workers.
+// Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time, so
+// that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
 template <class F>
 void parallel_for(int threads, int64_t count, F&& f) {
   if (threads <= 1 || count <= 1) {
@@ -26,14 +27,15 @@ void parallel_for(int threads, int64_t count, F&& f) {
   }
   struct Context {
     F* f;
-    int64_t count;
+    int64_t count, grain;
     std::atomic<int64_t> next{0};
-  } context{&f, count};
+  } context{&f, count, count / (threads * int64_t{16}) + 1};
   run_parallel(
       threads < count ? threads : static_cast<int>(count),
       [](void* opaque) {
         auto* c = static_cast<Context*>(opaque);
-        for (int64_t item; (item = c->next.fetch_add(1, std::memory_order_relaxed)) < c->count;) (*c->f)(item);
+        for (int64_t first; (first = c->next.fetch_add(c->grain, std::memory_order_relaxed)) < c->count;)
+          for (int64_t item = first; item < first + c->grain && item < c->count; ++item) (*c->f)(item);
       },
       &context);
 }

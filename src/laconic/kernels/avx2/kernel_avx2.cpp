@@ -66,15 +66,25 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
       code_bytes(Code) + 8 * f.odd_count + (f.has_byte ? 64 : 0) + kTailBytes[static_cast<int>(T)];
   constexpr int64_t kTileBytes = 8 * kChunkBytes, kLines = (kTileBytes + 511) / 512;
   constexpr int64_t kAhead = kTileBytes * (D == DType::kFloat32 ? 2 : 3);
-  for (int64_t done = 0; done < chunks; done += 8) {
-    const int64_t c = chunks - done < 8 ? chunks - done : 8;
+  int64_t done = 0;
+  for (; done + 8 <= chunks; done += 8) {
+    const TilePieces<D, Code, T> at(tile, 8);
+#pragma GCC unroll 2
+    for (int64_t j = 0; j < 8; ++j) {
+      __m256i v[kVectors<D>];
+      chunk_vectors<D, Code, T>(at, 8, j, table, below, end, v);
+#pragma GCC unroll 4
+      for (int64_t line = 0; line < kLines; ++line)
+        prefetch_beside(v[line % kVectors<D>], tile + kAhead + (j * kLines + line) * 64);
+      sink(done + j, v);
+    }
+    tile = at.end;
+  }
+  if (const int64_t c = chunks - done; c > 0) {
     const TilePieces<D, Code, T> at(tile, c);
     for (int64_t j = 0; j < c; ++j) {
       __m256i v[kVectors<D>];
       chunk_vectors<D, Code, T>(at, c, j, table, below, end, v);
-#pragma GCC unroll 4
-      for (int64_t line = 0; line < kLines; ++line)
-        prefetch_beside(v[line % kVectors<D>], tile + kAhead + (j * kLines + line) * 64);
       sink(done + j, v);
     }
     tile = at.end;
@@ -99,10 +109,10 @@ void decode_floats(const Parameters& p, Cursor& cursor, int64_t chunks, float* o
   });
 }
 
-// 16 registers: 8 sums, shared out over batch rows, the two halves of 16 rows, and columns.
+// 16 registers: few sums, so that constants and pieces of the chunk keep theirs (8 sums for one row spilled them).
 template <DType D, int Code, Tail T, int Batch>
 void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride, float* sums) {
-  constexpr int kWays = 4 / Batch;
+  constexpr int kWays = Batch == 1 ? 2 : 1;
   __m256 acc[Batch][2][kWays];
   for (int b = 0; b < Batch; ++b)
     for (int i = 0; i < 2 * kWays; ++i) acc[b][i / kWays][i % kWays] = _mm256_setzero_ps();

@@ -37,8 +37,13 @@ constexpr int kPackedIndex = 1;
 constexpr int code_bytes(int code) { return code == kPackedIndex ? 32 : 8 * (code - 1); }
 
 // Takes the survivors in `mask` from the level below. The pointer never passes its end; 64 bytes beyond are readable.
-LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint8_t*& below, const uint8_t* end) {
+// `Shift`: symbols of float16 and float8 sit above their odd bits. Tables are shifted once; symbols that come from
+// escapes still need it (shift), those from a decoded level do not (shift is 0).
+template <bool Shift>
+LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint8_t*& below, const uint8_t* end,
+                                      __m128i shift) {
   __m512i next = load512(below);
+  if constexpr (Shift) next = _mm512_sll_epi16(next, shift);
   // Keeps the load apart from vpexpandb, whose memory form is slower.
   asm("" : "+v"(next));
   symbols = _mm512_mask_expand_epi8(symbols, mask, next);
@@ -48,11 +53,12 @@ LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint
 }
 
 // Symbols of one group of planes `stride` words apart.
-template <int Width>
+template <int Width, bool Shift>
 LACONIC_INLINE __m512i plane_symbols(const uint8_t* planes, int64_t stride, __m512i table, const uint8_t*& below,
-                                     const uint8_t* end) {
+                                     const uint8_t* end, __m128i shift) {
   const uint64_t m0 = load64(planes);
-  if constexpr (Width == 1) return take_survivors(_mm512_shuffle_epi8(table, _mm512_setzero_si512()), m0, below, end);
+  if constexpr (Width == 1)
+    return take_survivors<Shift>(_mm512_shuffle_epi8(table, _mm512_setzero_si512()), m0, below, end, shift);
   const uint64_t m1 = load64(planes + stride * 8);
   __m512i fields = _mm512_maskz_mov_epi8(m0, _mm512_set1_epi8(1));
   fields = _mm512_mask_add_epi8(fields, m1, fields, _mm512_set1_epi8(2));
@@ -67,28 +73,29 @@ LACONIC_INLINE __m512i plane_symbols(const uint8_t* planes, int64_t stride, __m5
     fields = _mm512_mask_add_epi8(fields, m3, fields, _mm512_set1_epi8(8));
     survivors &= m3;
   }
-  return take_survivors(_mm512_shuffle_epi8(table, fields), survivors, below, end);
+  return take_survivors<Shift>(_mm512_shuffle_epi8(table, fields), survivors, below, end, shift);
 }
 
 // Symbols of 64 packed nibbles; escapes are rare: one predictable branch.
-LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, const uint8_t*& below,
-                                      const uint8_t* end) {
+template <bool Shift>
+LACONIC_INLINE __m512i packed_symbols(const uint8_t* nibbles, __m512i table, const uint8_t*& below, const uint8_t* end,
+                                      __m128i shift) {
   const __m512i fifteen = _mm512_set1_epi8(15);
   __m512i fields = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles)));
   fields = _mm512_and_si512(_mm512_mask_srli_epi16(fields, 0xFFFF0000u, fields, 4), fifteen);
   __m512i symbols = _mm512_shuffle_epi8(table, fields);
   const uint64_t escapes = _mm512_cmpeq_epi8_mask(fields, fifteen);
-  if (__builtin_expect(escapes != 0, 0)) symbols = take_survivors(symbols, escapes, below, end);
+  if (__builtin_expect(escapes != 0, 0)) symbols = take_survivors<Shift>(symbols, escapes, below, end, shift);
   return symbols;
 }
 
-template <int Code>
+template <int Code, bool Shift>
 LACONIC_INLINE __m512i chunk_symbols(const uint8_t* codes, int64_t c, int64_t j, __m512i table, const uint8_t*& below,
-                                     const uint8_t* end) {
+                                     const uint8_t* end, __m128i shift) {
   if constexpr (Code == kPackedIndex)
-    return packed_symbols(codes + j * 32, table, below, end);
+    return packed_symbols<Shift>(codes + j * 32, table, below, end, shift);
   else
-    return plane_symbols<Code - 1>(codes + j * 8, c, table, below, end);
+    return plane_symbols<Code - 1, Shift>(codes + j * 8, c, table, below, end, shift);
 }
 
 // symbol and byte, as exponent ++ (mantissa << 1 | sign), to words of bfloat16.
@@ -119,12 +126,15 @@ constexpr int kVectors = D == DType::kFloat32                              ? 4
                          : (D == DType::kBfloat16 || D == DType::kFloat16) ? 2
                                                                            : 1;
 
+// How far symbols of a dtype are shifted inside their byte.
+constexpr int symbol_shift_in_byte(DType dtype) {
+  const Fields& f = kFields[static_cast<int>(dtype)];
+  return f.odd_count == 0 ? 0 : f.has_byte ? f.symbol_shift - 8 : f.symbol_shift;
+}
+
 template <DType D>
 LACONIC_INLINE __m512i with_odd_bits(__m512i symbols, const uint8_t* odd, int64_t c, int64_t j) {
   constexpr Fields f = kFields[static_cast<int>(D)];
-  constexpr int shift = f.has_byte ? f.symbol_shift - 8 : f.symbol_shift;
-  symbols = _mm512_and_si512(symbols, _mm512_set1_epi8((1 << f.symbol_bits) - 1));
-  symbols = _mm512_slli_epi16(symbols, shift);
 #pragma GCC unroll 4
   for (int k = 0; k < f.odd_count; ++k) {
     const auto value = static_cast<char>(f.has_byte ? f.odd_values[k] >> 8 : f.odd_values[k]);
@@ -155,8 +165,8 @@ LACONIC_INLINE void load_tails(const uint8_t* tail, int64_t c, int64_t j, __m512
 
 template <DType D, int Code, Tail T>
 LACONIC_INLINE void chunk_vectors(const TilePieces<D, Code, T>& at, int64_t c, int64_t j, __m512i table,
-                                  const uint8_t*& below, const uint8_t* end, __m512i (&v)[kVectors<D>]) {
-  __m512i symbols = chunk_symbols<Code>(at.codes, c, j, table, below, end);
+                                  const uint8_t*& below, const uint8_t* end, __m128i shift, __m512i (&v)[kVectors<D>]) {
+  __m512i symbols = chunk_symbols<Code, symbol_shift_in_byte(D) != 0>(at.codes, c, j, table, below, end, shift);
   if constexpr (D == DType::kBfloat16) {
     rotate_heads(load512(at.bytes + j * 64), symbols, v[0], v[1]);
   } else if constexpr (D == DType::kFloat32) {
