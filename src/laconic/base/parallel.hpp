@@ -17,8 +17,8 @@ void run_parallel(int threads, void (*body)(void*), void* context);
 // Whose workers the next region would use: "OpenMP pool of the process", "own sleeping pool" or "none".
 const char* parallel_pool_name();
 
-// Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time, so
-// that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
+// Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time,
+// so that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
 template <class F>
 void parallel_for(int threads, int64_t count, F&& f) {
   if (threads <= 1 || count <= 1) {
