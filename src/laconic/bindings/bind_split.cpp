@@ -190,7 +190,7 @@ void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::di
   const char* wrong;
   {
     nb::gil_scoped_release unlocked;
-    wrong = laconic::split_encode(static_cast<const uint8_t*>(words.data()), g, p, s, threads);
+    wrong = laconic::split_encode(static_cast<const uint8_t*>(words.data()), g, p, s, laconic::active_table(), threads);
   }
   if (wrong != nullptr) throw std::runtime_error(std::string("the words changed while they were encoded: ") + wrong);
 }

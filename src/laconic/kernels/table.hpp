@@ -49,6 +49,12 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
+// Fields of 64 symbols in one level: min(rank - start, own), where ranks[symbol] >= start is the symbol's place in the
+// table and `own` the level's survivor. Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and
+// returns how many there are.
+using CodeGroup = int64_t (*)(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
+                              uint8_t* survivors);
+
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 
@@ -63,6 +69,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  CodeGroup code_group;
   ReadStream read_stream;
 };
 

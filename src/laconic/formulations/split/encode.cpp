@@ -137,42 +137,40 @@ void symbol_ranks(const Parameters& p, uint8_t (&ranks)[256], int& length) {
   for (int i = length - 1; i >= 0; --i) ranks[order[i]] = static_cast<uint8_t>(i);
 }
 
-// Survivors of one segment: ranks of all symbols beyond the first level, in order.
+// Survivors of one segment, in order. Room for the group that is being added, and for padding to whole groups.
 struct Survivors {
-  std::vector<uint8_t> symbols, next;
+  uint8_t symbols[kSegmentWeights + 128];
+  int64_t count = 0;
 };
 
 // Codes the deeper levels of a segment at their places. Returns false where the places do not fit.
-bool write_levels(const Parameters& p, const uint8_t (&ranks)[256], const MutableStreams& s, int64_t segment,
-                  int columns, Survivors& survivors) {
+bool write_levels(const Parameters& p, const KernelTable& table, const uint8_t (&ranks)[256], const MutableStreams& s,
+                  int64_t segment, int columns, Survivors& survivors) {
   const uint64_t* entry = s.directory + segment * columns;
   const uint64_t* next = entry + columns;
   int start = (1 << p.widths[0]) - 1;
   for (int level = 1; level < p.levels; ++level) {
     const int width = p.widths[level], own = (1 << width) - 1;
-    auto& symbols = survivors.symbols;
-    symbols.resize((symbols.size() + 63) / 64 * 64, p.tables[level][0]);
-    const auto groups = symbols.size() / 64;
-    if (groups != next[level - 1] - entry[level - 1]) return false;
+    const int64_t groups = ceil_div(survivors.count, 64);
+    if (groups != static_cast<int64_t>(next[level - 1] - entry[level - 1])) return false;
+    std::memset(survivors.symbols + survivors.count, p.tables[level][0],
+                static_cast<size_t>(groups * 64 - survivors.count));
     uint8_t* out = s.levels[level] + entry[level - 1] * 8 * width;
-    survivors.next.clear();
-    for (size_t g = 0; g < groups; ++g) {
-      uint8_t fields[64];
-      for (int i = 0; i < 64; ++i) {
-        const int local = ranks[symbols[g * 64 + i]] - start;
-        fields[i] = static_cast<uint8_t>(std::min(local, own));
-        if (local >= own) survivors.next.push_back(symbols[g * 64 + i]);
-      }
+    survivors.count = 0;  // this level's survivors overwrite its symbols: they never pass the group that is coded
+    for (int64_t g = 0; g < groups; ++g) {
+      uint8_t group[64], fields[64];
+      std::memcpy(group, survivors.symbols + g * 64, 64);
+      survivors.count += table.code_group(group, ranks, start, own, fields, survivors.symbols + survivors.count);
       pack_planes(fields, width, out + g * 8 * width, 1);
     }
     start += own;
-    symbols.swap(survivors.next);
   }
   return true;
 }
 
 template <DType D>
-const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p, const MutableStreams& s, int threads) {
+const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p, const MutableStreams& s,
+                   const KernelTable& table, int threads) {
   constexpr Fields f = kFields[static_cast<int>(D)];
   uint8_t ranks[256];
   int length;
@@ -192,14 +190,15 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
     int64_t segment = unit * g.segments_per_panel;
     auto finish_segment = [&] {
       if (p.code == Code::kConstant) return;
-      if (p.code == Code::kLayered && !write_levels(p, ranks, s, segment, columns, survivors)) wrong = "directory";
+      if (p.code == Code::kLayered && !write_levels(p, table, ranks, s, segment, columns, survivors))
+        wrong = "directory";
       const uint64_t* entry = s.directory + segment * columns + (columns - 1);
-      if (survivors.symbols.size() != entry[columns] - entry[0]) {
+      if (survivors.count != static_cast<int64_t>(entry[columns] - entry[0])) {
         wrong = "escapes";
-      } else if (!survivors.symbols.empty()) {
-        std::memcpy(s.escapes + entry[0], survivors.symbols.data(), survivors.symbols.size());
+      } else if (survivors.count > 0) {
+        std::memcpy(s.escapes + entry[0], survivors.symbols, static_cast<size_t>(survivors.count));
       }
-      survivors.symbols.clear();
+      survivors.count = 0;
       ++segment;
     };
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
@@ -220,15 +219,8 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
                 }
         for (int64_t j = 0; j < c && p.code != Code::kConstant; ++j) {
           uint8_t fields[64];
-          bool any = false;
-          for (int i = 0; i < 64; ++i) {
-            const uint8_t rank = ranks[cut.symbols[j][i]];
-            any |= rank >= first_own;
-            fields[i] = rank < first_own ? rank : static_cast<uint8_t>(first_own);
-          }
-          if (any)
-            for (int i = 0; i < 64; ++i)
-              if (fields[i] == first_own) survivors.symbols.push_back(cut.symbols[j][i]);
+          survivors.count +=
+              table.code_group(cut.symbols[j], ranks, 0, first_own, fields, survivors.symbols + survivors.count);
           if (p.code == Code::kPacked) {
             for (int i = 0; i < 32; ++i) out[j * 32 + i] = static_cast<uint8_t>(fields[i] | fields[i + 32] << 4);
           } else {
@@ -282,18 +274,18 @@ int split_statistics(const uint8_t* words, const Geometry& g, DType dtype, uint3
 }
 
 const char* split_encode(const uint8_t* words, const Geometry& g, const Parameters& p, const MutableStreams& s,
-                         int threads) {
+                         const KernelTable& table, int threads) {
   switch (p.dtype) {
     case DType::kFloat32:
-      return encode<DType::kFloat32>(words, g, p, s, threads);
+      return encode<DType::kFloat32>(words, g, p, s, table, threads);
     case DType::kBfloat16:
-      return encode<DType::kBfloat16>(words, g, p, s, threads);
+      return encode<DType::kBfloat16>(words, g, p, s, table, threads);
     case DType::kFloat16:
-      return encode<DType::kFloat16>(words, g, p, s, threads);
+      return encode<DType::kFloat16>(words, g, p, s, table, threads);
     case DType::kFloat8E4M3:
-      return encode<DType::kFloat8E4M3>(words, g, p, s, threads);
+      return encode<DType::kFloat8E4M3>(words, g, p, s, table, threads);
     default:
-      return encode<DType::kFloat8E5M2>(words, g, p, s, threads);
+      return encode<DType::kFloat8E5M2>(words, g, p, s, table, threads);
   }
 }
 

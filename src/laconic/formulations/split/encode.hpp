@@ -2,6 +2,7 @@
 #pragma once
 
 #include "laconic/formulations/split/view.hpp"
+#include "laconic/kernels/table.hpp"
 
 namespace laconic {
 
@@ -20,9 +21,9 @@ struct MutableStreams {
   int64_t tiles_bytes, escapes_bytes, levels_bytes[kMaximumLevels], directory_bytes, short_panels_bytes;
 };
 
-// Writes all components, slack and padding included. symbol_ranks: uint8 [256], place in the table, or its length for
-// symbols outside. Returns null, or the name of the first component whose size is not what the words need.
+// Writes all components, slack and padding included. Returns null, or the name of the first component whose size is not
+// what the words need.
 const char* split_encode(const uint8_t* words, const Geometry& geometry, const Parameters& parameters,
-                         const MutableStreams& streams, int threads);
+                         const MutableStreams& streams, const KernelTable& table, int threads);
 
 }  // namespace laconic

@@ -22,7 +22,7 @@ VERSION = 1
 def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Statistics:
     """One pass: symbol counts per segment, tail kind per panel, constant byte. words: C-contiguous."""
     if native.module is not None:
-        histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.empty(geometry.panels, np.uint8)
+        histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.zeros(geometry.panels, np.uint8)
         shape = native.shape_of(geometry)
         return Statistics(*native.module.split_statistics(words, shape, dtype, histograms, kinds, threads))
     chunks, real = reference.to_chunks(words, geometry)

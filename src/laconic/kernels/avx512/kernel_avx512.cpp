@@ -2,8 +2,8 @@
 //
 // for each tile of 8 chunks: symbols of each chunk; vectors; either stored, or multiplied by x and summed.
 // The real loop departs: 1. full tiles have a compile-time chunk count, the ragged last tile does not; 2. the streams
-// three tiles ahead are prefetched, since hardware stops at page ends; 3. each batch row has four sums, one a column of
-// the chunk, so that no FMA waits for the one before.
+// three tiles ahead are prefetched, since hardware stops at page ends; 3. each batch row has several sums, so that no
+// FMA waits for the one before.
 #include "laconic/kernels/avx512/chunks.hpp"
 #include "laconic/kernels/table.hpp"
 
@@ -125,7 +125,9 @@ void decode_floats(const Parameters& p, Cursor& cursor, int64_t chunks, float* o
 
 template <DType D, int Code, Tail T, int Batch>
 void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride, float* sums) {
-  __m512 acc[Batch * 4];
+  // Enough sums that no FMA waits for the one before, and no more than the registers hold beside the decoder's own.
+  constexpr int kSums = Batch == 4 ? 2 : 4;
+  __m512 acc[Batch * kSums];
   for (auto& sum : acc) sum = _mm512_setzero_ps();
   for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
     __m512 f[4];
@@ -134,11 +136,12 @@ void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x
     for (int b = 0; b < Batch; ++b)
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i)
-        acc[b * 4 + i] = _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[b * x_stride + j * 4 + i]), acc[b * 4 + i]);
+        acc[b * kSums + i % kSums] =
+            _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[b * x_stride + j * 4 + i]), acc[b * kSums + i % kSums]);
   });
   for (int b = 0; b < Batch; ++b) {
-    const __m512 sum =
-        _mm512_add_ps(_mm512_add_ps(acc[b * 4], acc[b * 4 + 1]), _mm512_add_ps(acc[b * 4 + 2], acc[b * 4 + 3]));
+    __m512 sum = _mm512_add_ps(acc[b * kSums], acc[b * kSums + 1]);
+    if constexpr (kSums == 4) sum = _mm512_add_ps(sum, _mm512_add_ps(acc[b * kSums + 2], acc[b * kSums + 3]));
     _mm512_storeu_ps(sums + b * 16, _mm512_add_ps(_mm512_loadu_ps(sums + b * 16), sum));
   }
 }

@@ -1,4 +1,4 @@
-// AVX-512 kernels over decoded weights: transposes to rows, blocked products, widening.
+// AVX-512 kernels over decoded weights: transposes to rows, blocked products, widening, and coding a group of symbols.
 #include "laconic/kernels/avx512/chunks.hpp"
 #include "laconic/kernels/table.hpp"
 
@@ -234,6 +234,21 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
   }
 }
 
+int64_t code_group(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
+                   uint8_t* survivors) {
+  const __m512i s = load512(symbols);
+  const __m512i low = _mm512_permutex2var_epi8(load512(ranks), s, load512(ranks + 64));
+  const __m512i high = _mm512_permutex2var_epi8(load512(ranks + 128), s, load512(ranks + 192));
+  const __m512i rank = _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(s), high);
+  const __m512i survivor = _mm512_set1_epi8(static_cast<char>(own));
+  const __m512i field = _mm512_min_epu8(_mm512_subs_epu8(rank, _mm512_set1_epi8(static_cast<char>(start))), survivor);
+  const uint64_t mask = _mm512_cmpeq_epi8_mask(field, survivor);
+  _mm512_storeu_si512(fields, field);
+  // Compress in a register: the form that stores is microcoded on Zen 4.
+  _mm512_storeu_si512(survivors, _mm512_maskz_compress_epi8(mask, s));
+  return static_cast<int64_t>(_mm_popcnt_u64(mask));
+}
+
 uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
   __m512i sums[4];
   for (auto& sum : sums) sum = _mm512_setzero_si512();
@@ -258,6 +273,7 @@ void fill_avx512_multiply(KernelTable& table) {
   table.multiply_rows = multiply_rows;
   table.widen_words = widen_words;
   table.dense_product = dense_product;
+  table.code_group = code_group;
   table.read_stream = read_stream;
 }
 
