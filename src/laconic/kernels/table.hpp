@@ -25,10 +25,20 @@ using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int6
 using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
                          float* sums);
 
+// The same for 8 batch rows with x packed, column by column: x[column * 8 + b].
+using ProductPacked = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x,
+                               float* sums);
+// The same for 4, 8 or 16 batch rows of bfloat16, two columns a dword: x[pair * rows + b].
+using ProductPairs = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const uint32_t* x,
+                              float* sums);
+
+// Products that are null: decode, then multiply.
 struct CodeKernels {
   DecodeWords decode_words;
   DecodeFloats decode_floats;
-  Product product[3];  // 1, 2 and 4 batch rows; null: decode, then multiply
+  Product product[3];  // 1, 2 and 4 batch rows
+  ProductPacked product_packed;
+  ProductPairs product_pairs[3];  // 4, 8 and 16 batch rows; bfloat16 weights only
 };
 
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.

@@ -1,6 +1,6 @@
-// y = x w^T on coded weights. Two regimes here: up to 4 batch rows every decoded register is multiplied at once; above,
-// tiles are decoded once to scratch for all batch rows. Threads draw units, and one worker takes a panel's segments in
-// column order, so the bits of y depend on instruction set and batch only, not on the number of threads.
+// y = x w^T on coded weights. Up to 4, 8 or 16 batch rows, as the kernels go, every decoded register is multiplied at
+// once; above, tiles are decoded once to scratch for all batch rows. Threads draw units, and one worker takes a panel's
+// segments in column order, so the bits of y depend on instruction set and batch only, not on the number of threads.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -37,6 +37,35 @@ void multiply_in_registers(const SplitView& view, const KernelTable& table, cons
   });
 }
 
+// Up to 16 batch rows at once: x is packed, so that the rows of a column lie together.
+void multiply_packed(const SplitView& view, const KernelTable& table, const Rows& rows, int block, bool pairs,
+                     int threads) {
+  const Geometry& g = view.geometry;
+  const int64_t width = g.chunks_per_panel * kChunkColumns;
+  static thread_local Scratch x_scratch;
+  const uint32_t* x = pairs ? packed_pairs(rows, g.columns, width, block, threads, x_scratch)
+                            : packed_floats(table, rows, g.columns, width, block, threads, x_scratch);
+  const int64_t dwords_per_chunk = pairs ? 2 * block : 4 * block;
+  parallel_for(threads, g.units, [&](int64_t unit) {
+    static thread_local Scratch scratch;
+    auto* memory = scratch.get<uint8_t>(kExpandScratchBytes);
+    alignas(64) float sums[16 * 16];
+    walk_unit(
+        view, table, unit, memory,
+        [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
+          if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
+          const uint32_t* from = x + first_chunk * dwords_per_chunk;
+          if (pairs) {
+            kernels.product_pairs[block == 4 ? 0 : block == 8 ? 1 : 2](view.parameters, cursor, chunks, from, sums);
+          } else {
+            kernels.product_packed(view.parameters, cursor, chunks, reinterpret_cast<const float*>(from), sums);
+          }
+          if (first_chunk + chunks == g.chunks_per_panel)
+            finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
+        });
+  });
+}
+
 // Batch rows per block: the width with the fewest padded rows; ties go to the wider.
 int choose_batch_block(int64_t batch) {
   int best = 4;
@@ -45,85 +74,147 @@ int choose_batch_block(int64_t batch) {
   return best;
 }
 
-// More batch rows: items of one or two units, so that two panels share every broadcast of x.
-void multiply_tiles(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
-  const Geometry& g = view.geometry;
-  const Parameters& p = view.parameters;
-  const bool pairs = table.multiply_pairs != nullptr && p.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16;
-  const int64_t width = g.chunks_per_panel * kChunkColumns;
-  const int block = choose_batch_block(rows.batch);
-  const int64_t blocks = ceil_div(rows.batch, block);
-  static thread_local Scratch x_scratch;
-  const uint32_t* x = pairs ? packed_pairs(rows, g.columns, width, block, x_scratch)
-                            : packed_floats(table, rows, g.columns, width, block, x_scratch);
-  const int64_t x_block = pairs ? width / 2 * block : width * block;  // dwords per batch block
-  const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)];
-  const int64_t units_per_item = g.panels_per_unit == 1 ? 2 : 1;
-  const int64_t word_bytes = pairs ? 2 : 4;
+// More batch rows: weights are decoded once, a block at a time, and multiplied by all batch rows while they are in the
+// first cache; two panels share every broadcast of x. Where a unit is one panel, two units are walked side by side and
+// a block is `kBlockBytes` of columns; where a unit holds many narrow panels, they follow each other in the stream and
+// a block is two whole panels.
+class TileProduct {
+ public:
+  TileProduct(const SplitView& view, const KernelTable& table, const Rows& rows, int threads)
+      : view_(view),
+        g_(view.geometry),
+        p_(view.parameters),
+        table_(table),
+        rows_(rows),
+        kernels_(table.codes[static_cast<int>(p_.dtype)][code_index(p_)]),
+        pairs_(table.multiply_pairs != nullptr && p_.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16),
+        batch_block_(choose_batch_block(rows.batch)),
+        batch_blocks_(ceil_div(rows.batch, batch_block_)),
+        side_by_side_(g_.panels_per_unit == 1) {
+    static thread_local Scratch x_scratch;
+    const int64_t width = g_.chunks_per_panel * kChunkColumns;
+    x_ = pairs_ ? packed_pairs(rows, g_.columns, width, batch_block_, threads, x_scratch)
+                : packed_floats(table, rows, g_.columns, width, batch_block_, threads, x_scratch);
+    dwords_per_chunk_ = (pairs_ ? 2 : 4) * batch_block_;
+    chunk_bytes_ = kChunkWeights * (pairs_ ? 2 : 4);
+    block_chunks_ = side_by_side_ ? kBlockBytes / 2 / chunk_bytes_ : std::max<int64_t>(1, g_.chunks_per_panel);
+    sums_stride_ = batch_blocks_ * batch_block_ * kPanelRows;
+  }
 
-  parallel_for(threads, ceil_div(g.units, units_per_item), [&](int64_t item) {
+  int64_t items() const { return side_by_side_ ? ceil_div(g_.units, 2) : g_.units; }
+
+  void run(int64_t item) const {
     static thread_local Scratch scratch, sums_scratch;
-    const int64_t first_unit = item * units_per_item;
-    const int64_t last_unit = std::min(first_unit + units_per_item, g.units);
-    const int64_t first_panel = unit_panels(g, first_unit).first, last_panel = unit_panels(g, last_unit - 1).last;
-    const int64_t segment_chunks = std::min(kSegmentColumns / kChunkColumns, g.chunks_per_panel);
-    const int64_t panel_stride = segment_chunks * kChunkWeights;
-    auto* memory = scratch.get<uint8_t>((kExpandScratchBytes + 63) / 64 * 64 +
-                                        (last_panel - first_panel) * panel_stride * word_bytes);
-    uint8_t* weights = memory + (kExpandScratchBytes + 63) / 64 * 64;
-    const int64_t sums_stride = blocks * block * 16;
-    auto* sums = sums_scratch.get<float>((last_panel - first_panel) * sums_stride * 4);
-    std::memset(sums, 0, static_cast<size_t>((last_panel - first_panel) * sums_stride * 4));
+    auto* memory = scratch.get<uint8_t>(2 * kExpand + 2 * block_chunks_ * chunk_bytes_);
+    auto* sums = sums_scratch.get<float>(2 * sums_stride_ * 4);
+    side_by_side_ ? run_side_by_side(item, memory, sums) : run_in_turn(item, memory, sums);
+  }
+
+ private:
+  static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
+  static constexpr int64_t kBlockBytes = 131072;  // MEASURED: 16 KB to 128 KB differ by 2 %
+
+  void run_side_by_side(int64_t item, uint8_t* memory, float* sums) const {
+    uint8_t* weights = memory + 2 * kExpand;
+    const int64_t first = item * 2;
+    const int count = static_cast<int>(std::min<int64_t>(2, g_.units - first));
+    int64_t panels[2];
     Cursor cursors[2];
-    for (int64_t u = first_unit; u < last_unit; ++u)
-      cursors[u - first_unit] = {view.streams.tiles + panel_offset(view, unit_panels(g, u).first), nullptr, nullptr};
-    for (int64_t s = 0; s < g.segments_per_panel; ++s) {
-      const int64_t first_chunk = s * (kSegmentColumns / kChunkColumns);
-      const int64_t chunks = std::min(segment_chunks, g.chunks_per_panel - first_chunk);
-      for (int64_t u = first_unit; u < last_unit; ++u) {
-        Cursor& cursor = cursors[u - first_unit];
-        table.expand_levels(view, u * g.segments_per_panel + s, memory, cursor);
-        for (int64_t panel = unit_panels(g, u).first; panel < unit_panels(g, u).last; ++panel) {
-          const Tail tail = panel_is_short(view.streams, panel) ? p.short_tail : p.tail;
-          uint8_t* to = weights + (panel - first_panel) * panel_stride * word_bytes;
-          if (pairs) {
-            kernels[static_cast<int>(tail)].decode_words(p, cursor, chunks, to);
-          } else {
-            kernels[static_cast<int>(tail)].decode_floats(p, cursor, chunks, reinterpret_cast<float*>(to));
-          }
-        }
-      }
-      for (int64_t b = 0; b < blocks; ++b) {
-        const uint32_t* from = x + b * x_block + first_chunk * kChunkColumns * block / (pairs ? 2 : 1);
-        for (int64_t panel = first_panel; panel < last_panel; panel += 2) {
-          const int count = static_cast<int>(std::min<int64_t>(2, last_panel - panel));
-          uint8_t* w = weights + (panel - first_panel) * panel_stride * word_bytes;
-          float* y = sums + (panel - first_panel) * sums_stride + b * block * 16;
-          if (pairs) {
-            table.multiply_pairs(reinterpret_cast<const uint16_t*>(w), panel_stride, count, from, chunks * 2, block, y,
-                                 sums_stride);
-          } else {
-            table.multiply_floats(reinterpret_cast<const float*>(w), panel_stride, count,
-                                  reinterpret_cast<const float*>(from), chunks * kChunkColumns, block, y, sums_stride);
-          }
-        }
+    for (int k = 0; k < count; ++k) {
+      panels[k] = unit_panels(g_, first + k).first;
+      cursors[k] = {view_.streams.tiles + panel_offset(view_, panels[k]), nullptr, nullptr};
+    }
+    std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
+    for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
+      for (int k = 0; k < count; ++k)
+        table_.expand_levels(view_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+      const int64_t begin = s * (kSegmentColumns / kChunkColumns);
+      const int64_t end = s + 1 < g_.segments_per_panel ? begin + kSegmentColumns / kChunkColumns : g_.chunks_per_panel;
+      for (int64_t chunk = begin; chunk < end; chunk += block_chunks_) {
+        const int64_t chunks = std::min(block_chunks_, end - chunk);
+        for (int k = 0; k < count; ++k)
+          decode(panels[k], cursors[k], chunks, weights + k * block_chunks_ * chunk_bytes_);
+        multiply(weights, count, chunk, chunks, sums);
       }
     }
-    for (int64_t panel = first_panel; panel < last_panel; ++panel)
-      finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows),
-                  sums + (panel - first_panel) * sums_stride);
-  });
-}
+    for (int k = 0; k < count; ++k) finish(panels[k], sums + k * sums_stride_);
+  }
+
+  void run_in_turn(int64_t unit, uint8_t* memory, float* sums) const {
+    uint8_t* weights = memory + 2 * kExpand;
+    const UnitPanels panels = unit_panels(g_, unit);
+    Cursor cursor{view_.streams.tiles + panel_offset(view_, panels.first), nullptr, nullptr};
+    table_.expand_levels(view_, unit, memory, cursor);
+    for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
+      const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
+      std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
+      for (int k = 0; k < count; ++k)
+        decode(panel + k, cursor, g_.chunks_per_panel, weights + k * block_chunks_ * chunk_bytes_);
+      multiply(weights, count, 0, g_.chunks_per_panel, sums);
+      for (int k = 0; k < count; ++k) finish(panel + k, sums + k * sums_stride_);
+    }
+  }
+
+  void decode(int64_t panel, Cursor& cursor, int64_t chunks, uint8_t* to) const {
+    const Tail tail = panel_is_short(view_.streams, panel) ? p_.short_tail : p_.tail;
+    if (pairs_) {
+      kernels_[static_cast<int>(tail)].decode_words(p_, cursor, chunks, to);
+    } else {
+      kernels_[static_cast<int>(tail)].decode_floats(p_, cursor, chunks, reinterpret_cast<float*>(to));
+    }
+  }
+
+  void multiply(const uint8_t* weights, int count, int64_t first_chunk, int64_t chunks, float* sums) const {
+    for (int64_t b = 0; b < batch_blocks_; ++b) {
+      const uint32_t* x = x_ + (b * g_.chunks_per_panel + first_chunk) * dwords_per_chunk_;
+      float* y = sums + b * batch_block_ * kPanelRows;
+      if (pairs_) {
+        table_.multiply_pairs(reinterpret_cast<const uint16_t*>(weights), block_chunks_ * kChunkWeights, count, x,
+                              chunks * 2, batch_block_, y, sums_stride_);
+      } else {
+        table_.multiply_floats(reinterpret_cast<const float*>(weights), block_chunks_ * kChunkWeights, count,
+                               reinterpret_cast<const float*>(x), chunks * kChunkColumns, batch_block_, y,
+                               sums_stride_);
+      }
+    }
+  }
+
+  void finish(int64_t panel, const float* sums) const {
+    const int64_t first = panel * kPanelRows;
+    finish_rows(rows_, g_.rows, first, std::min(kPanelRows, g_.rows - first), sums);
+  }
+
+  const SplitView& view_;
+  const Geometry& g_;
+  const Parameters& p_;
+  const KernelTable& table_;
+  const Rows& rows_;
+  const CodeKernels (&kernels_)[3];
+  const bool pairs_;
+  const int batch_block_;
+  const int64_t batch_blocks_;
+  const bool side_by_side_;
+  const uint32_t* x_;
+  int64_t dwords_per_chunk_, chunk_bytes_, block_chunks_, sums_stride_;
+};
 
 }  // namespace
 
 void linear(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Parameters& p = view.parameters;
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
-  if (rows.batch <= 4 && kernels.product[0] != nullptr) {
+  const int block = rows.batch <= 4 ? 4 : rows.batch <= 8 ? 8 : 16;
+  // MEASURED: with one or two rows, shifts and FMAs in float32 beat vdpbf16ps, which shares a port with the expand.
+  const bool pairs = kernels.product_pairs[0] != nullptr && rows.dtype == DType::kBfloat16;
+  if (pairs && rows.batch > 2 && rows.batch <= 16) {
+    multiply_packed(view, table, rows, block, true, threads);
+  } else if (rows.batch <= 4 && kernels.product[0] != nullptr) {
     multiply_in_registers(view, table, rows, threads);
+  } else if (rows.batch <= 8 && kernels.product_packed != nullptr) {
+    multiply_packed(view, table, rows, 8, false, threads);
   } else {
-    multiply_tiles(view, table, rows, threads);
+    const TileProduct product(view, table, rows, threads);
+    parallel_for(threads, product.items(), [&](int64_t item) { product.run(item); });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "laconic/base/parallel.hpp"
 #include "laconic/formulations/split/walk.hpp"
 #include "laconic/kernels/scalar/floats.hpp"
 
@@ -34,54 +35,54 @@ const float* padded_floats(const KernelTable& table, const Rows& rows, int64_t c
 }
 
 const uint32_t* packed_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int block,
-                              Scratch& scratch) {
+                              int threads, Scratch& scratch) {
   const int64_t blocks = ceil_div(rows.batch, block);
-  // One row of plain floats behind the packed ones.
-  auto* out = scratch.get<float>((blocks * block * width + width) * 4);
-  float* row = out + blocks * block * width;
-  for (int64_t b = 0; b < blocks * block; ++b) {
-    const int64_t filled = b < rows.batch ? columns : 0;
-    if (filled) widen(table, rows, b, columns, row);
-    std::memset(row + filled, 0, static_cast<size_t>(width - filled) * 4);
-    float* to = out + b / block * width * block + b % block;
-    for (int64_t column = 0; column < width; ++column) to[column * block] = row[column];
-  }
+  auto* out = scratch.get<float>(blocks * block * width * 4);
+  parallel_for(threads, blocks, [&](int64_t item) {
+    static thread_local Scratch plain_scratch;
+    auto* plain = plain_scratch.get<float>(block * width * 4);
+    for (int k = 0; k < block; ++k) {
+      const int64_t b = item * block + k, filled = b < rows.batch ? columns : 0;
+      if (filled) widen(table, rows, b, columns, plain + k * width);
+      std::memset(plain + k * width + filled, 0, static_cast<size_t>(width - filled) * 4);
+    }
+    float* to = out + item * width * block;
+    for (int64_t column = 0; column < width; ++column)
+      for (int k = 0; k < block; ++k) to[column * block + k] = plain[k * width + column];
+  });
   return reinterpret_cast<const uint32_t*>(out);
 }
 
-const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, int block, Scratch& scratch) {
-  const int64_t blocks = ceil_div(rows.batch, block);
-  auto* out = scratch.get<uint32_t>(blocks * block * width / 2 * 4);
+const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, int block, int threads,
+                             Scratch& scratch) {
+  const int64_t blocks = ceil_div(rows.batch, block), pairs = width / 2;
+  auto* out = scratch.get<uint32_t>(blocks * block * pairs * 4);
   const auto* x = static_cast<const uint16_t*>(rows.x);
-  for (int64_t b = 0; b < blocks * block; ++b) {
-    uint32_t* to = out + b / block * (width / 2) * block + b % block;
-    const uint16_t* from = x + b * columns;
-    for (int64_t pair = 0; pair < width / 2; ++pair) {
-      uint32_t value = 0;
-      if (b < rows.batch) {
-        if (pair * 2 < columns) value = from[pair * 2];
-        if (pair * 2 + 1 < columns) value |= static_cast<uint32_t>(from[pair * 2 + 1]) << 16;
-      }
-      to[pair * block] = value;
-    }
-  }
+  parallel_for(threads, blocks, [&](int64_t item) {
+    uint32_t* to = out + item * pairs * block;
+    const int64_t real = std::min<int64_t>(block, rows.batch - item * block), whole = columns / 2;
+    const uint16_t* from = x + item * block * columns;
+    if (real < block || whole < pairs) std::memset(to, 0, static_cast<size_t>(pairs * block) * 4);
+    for (int64_t pair = 0; pair < whole; ++pair)
+      for (int64_t k = 0; k < real; ++k) std::memcpy(to + pair * block + k, from + k * columns + pair * 2, 4);
+    if (columns % 2)
+      for (int64_t k = 0; k < real; ++k) to[whole * block + k] = from[k * columns + columns - 1];
+  });
   return out;
 }
 
 void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64_t count, const float* sums) {
   const int64_t at = b * outer + first;
-  for (int64_t i = 0; i < count; ++i) {
-    const float value = rows.bias == nullptr ? sums[i] : sums[i] + rows.bias[first + i];
-    switch (rows.dtype) {
-      case DType::kFloat32:
-        static_cast<float*>(rows.out)[at + i] = value;
-        break;
-      case DType::kBfloat16:
-        static_cast<uint16_t*>(rows.out)[at + i] = float_to_bfloat16(value);
-        break;
-      default:
-        static_cast<uint16_t*>(rows.out)[at + i] = float_to_float16(value);
-    }
+  const auto value = [&](int64_t i) { return rows.bias == nullptr ? sums[i] : sums[i] + rows.bias[first + i]; };
+  switch (rows.dtype) {
+    case DType::kFloat32:
+      for (int64_t i = 0; i < count; ++i) static_cast<float*>(rows.out)[at + i] = value(i);
+      break;
+    case DType::kBfloat16:
+      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(rows.out)[at + i] = float_to_bfloat16(value(i));
+      break;
+    default:
+      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(rows.out)[at + i] = float_to_float16(value(i));
   }
 }
 

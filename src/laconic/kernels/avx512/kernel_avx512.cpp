@@ -1,10 +1,8 @@
 // AVX-512 kernels over coded tiles: levels, decode, product in registers.
 //
-// for each tile of 8 chunks: symbols of each chunk; vectors; either stored, or multiplied by x and summed.
-// The real loop departs: 1. full tiles have a compile-time chunk count, the ragged last tile does not; 2. the streams
-// three tiles ahead are prefetched, since hardware stops at page ends; 3. each batch row has several sums, so that no
-// FMA waits for the one before.
-#include "laconic/kernels/avx512/chunks.hpp"
+// for each chunk of each tile: symbols; vectors; either stored, or multiplied by x and summed.
+// The real loop departs: each batch row has several sums, so that no FMA waits for the one before.
+#include "laconic/kernels/avx512/tiles.hpp"
 #include "laconic/kernels/table.hpp"
 
 namespace laconic {
@@ -63,49 +61,6 @@ void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cur
   cursor.survivors_end = end;
 }
 
-// Calls sink(j, vectors) for each chunk of a panel's tiles.
-template <DType D, int Code, Tail T, class Sink>
-LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chunks, Sink&& sink) {
-  const __m512i table = _mm512_slli_epi16(
-      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p.tables[0]))), symbol_shift_in_byte(D));
-  const __m128i shift = _mm_cvtsi32_si128(p.levels > 1 ? 0 : symbol_shift_in_byte(D));
-  const uint8_t* below = cursor.survivors;
-  const uint8_t* const end = cursor.survivors_end;
-  const uint8_t* tile = cursor.tile;
-  constexpr Fields f = kFields[static_cast<int>(D)];
-  constexpr int64_t kTileBytes =
-      8 * (code_bytes(Code) + 8 * f.odd_count + (f.has_byte ? 64 : 0) + kTailBytes[static_cast<int>(T)]);
-  constexpr int64_t kLines = (kTileBytes + 511) / 512;  // cache lines to prefetch per chunk
-  // MEASURED: four tiles ahead for float32 (1.7 KB each; two: 10 % slower), three for the narrower dtypes.
-  constexpr int64_t kAhead = kTileBytes * (D == DType::kFloat32 ? 4 : 3);
-  int64_t done = 0;
-  for (; done + 8 <= chunks; done += 8) {
-    const TilePieces<D, Code, T> at(tile, 8);
-    _mm_prefetch(reinterpret_cast<const char*>(below + 256), _MM_HINT_T0);
-#pragma GCC unroll 8
-    for (int64_t j = 0; j < 8; ++j) {
-      __m512i v[kVectors<D>];
-      chunk_vectors<D, Code, T>(at, 8, j, table, below, end, shift, v);
-#pragma GCC unroll 4
-      for (int64_t line = j * kLines; line < (j + 1) * kLines; ++line)
-        if (line * 64 < kTileBytes) prefetch_beside(v[line % kVectors<D>], tile + kAhead + line * 64);
-      sink(done + j, v);
-    }
-    tile = at.end;
-  }
-  if (const int64_t c = chunks - done; c > 0) {
-    const TilePieces<D, Code, T> at(tile, c);
-    for (int64_t j = 0; j < c; ++j) {
-      __m512i v[kVectors<D>];
-      chunk_vectors<D, Code, T>(at, c, j, table, below, end, shift, v);
-      sink(done + j, v);
-    }
-    tile = at.end;
-  }
-  cursor.tile = tile;
-  cursor.survivors = below;
-}
-
 template <DType D, int Code, Tail T>
 void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out) {
   for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
@@ -146,6 +101,25 @@ void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x
   }
 }
 
+// Eight batch rows, x packed: a line of x holds two columns of all rows, where rows of their own would share a cache
+// set.
+template <DType D, int Code, Tail T>
+void product_packed(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x, float* sums) {
+  __m512 acc[8];
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) acc[b] = _mm512_loadu_ps(sums + b * 16);
+  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+    __m512 f[4];
+    chunk_floats<D>(v, f);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 8
+      for (int b = 0; b < 8; ++b) acc[b] = _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[(j * 4 + i) * 8 + b]), acc[b]);
+  });
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) _mm512_storeu_ps(sums + b * 16, acc[b]);
+}
+
 template <DType D, int Code, Tail T>
 void fill_code(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][Code][static_cast<int>(T)];
@@ -154,6 +128,7 @@ void fill_code(KernelTable& table) {
   kernels.product[0] = product<D, Code, T, 1>;
   kernels.product[1] = product<D, Code, T, 2>;
   kernels.product[2] = product<D, Code, T, 4>;
+  kernels.product_packed = product_packed<D, Code, T>;
 }
 
 template <DType D, Tail T = Tail::kNone>

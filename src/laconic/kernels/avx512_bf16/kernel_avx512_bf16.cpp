@@ -1,6 +1,8 @@
-// vdpbf16ps over decoded column pairs: twice the products of an FMA. Subnormal inputs and results count as zero.
+// vdpbf16ps over column pairs: twice the products of an FMA. Subnormal inputs and results count as zero. A few batch
+// rows are multiplied as the chunk is decoded, in registers; more by blocks over decoded weights.
 #include <immintrin.h>
 
+#include "laconic/kernels/avx512/tiles.hpp"
 #include "laconic/kernels/table.hpp"
 
 namespace laconic {
@@ -50,10 +52,52 @@ void multiply_pairs(const uint16_t* w, int64_t panel_stride, int panels, const u
   }
 }
 
+template <int Code, int Batch>
+void product_pairs(const Parameters& p, Cursor& cursor, int64_t chunks, const uint32_t* x, float* sums) {
+  constexpr DType D = DType::kBfloat16;
+  // With 16 rows one sum each is enough to hide the latency; with fewer, the two column pairs of a chunk have their
+  // own.
+  constexpr int kSums = Batch == 16 ? 1 : 2;
+  __m512 acc[kSums][Batch];
+#pragma GCC unroll 16
+  for (int b = 0; b < Batch; ++b) {
+    acc[0][b] = _mm512_loadu_ps(sums + b * 16);
+    if constexpr (kSums == 2) acc[1][b] = _mm512_setzero_ps();
+  }
+  for_chunks<D, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) {
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+#pragma GCC unroll 16
+      for (int b = 0; b < Batch; ++b) {
+        const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x[(j * 2 + i) * Batch + b])));
+        acc[i % kSums][b] = _mm512_dpbf16_ps(acc[i % kSums][b], reinterpret_cast<__m512bh>(v[i]), value);
+      }
+    }
+  });
+#pragma GCC unroll 16
+  for (int b = 0; b < Batch; ++b) {
+    if constexpr (kSums == 2) acc[0][b] = _mm512_add_ps(acc[0][b], acc[1][b]);
+    _mm512_storeu_ps(sums + b * 16, acc[0][b]);
+  }
+}
+
+template <int Code>
+void fill_code(KernelTable& table) {
+  CodeKernels& kernels = table.codes[static_cast<int>(DType::kBfloat16)][Code][static_cast<int>(Tail::kNone)];
+  kernels.product_pairs[0] = product_pairs<Code, 4>;
+  kernels.product_pairs[1] = product_pairs<Code, 8>;
+  kernels.product_pairs[2] = product_pairs<Code, 16>;
+}
+
 }  // namespace
 
 void fill_avx512_bf16(KernelTable& table) {
   table.isa = "avx512_bf16";
+  fill_code<1>(table);
+  fill_code<2>(table);
+  fill_code<3>(table);
+  fill_code<4>(table);
+  fill_code<5>(table);
   table.multiply_pairs = multiply_pairs;
 }
 

@@ -27,10 +27,11 @@ namespace {
   return sign ? -magnitude : magnitude;
 }
 
-[[maybe_unused]] uint16_t float_to_bfloat16(float value) {
+// Without branches, so that loops over it become vectors. NaN stays NaN, quiet.
+[[maybe_unused]] inline uint16_t float_to_bfloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7FFFFFFF) > 0x7F800000) return static_cast<uint16_t>(bits >> 16 | 0x40);  // NaN stays NaN, quiet
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+  const uint32_t rounded = bits + 0x7FFF + (bits >> 16 & 1);
+  return static_cast<uint16_t>(((bits & 0x7FFFFFFF) > 0x7F800000 ? bits | 0x400000 : rounded) >> 16);
 }
 
 [[maybe_unused]] uint16_t float_to_float16(float value) {

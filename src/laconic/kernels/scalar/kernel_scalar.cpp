@@ -216,7 +216,8 @@ uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
 template <DType D, Tail T>
 void fill_codes(KernelTable& table) {
   for (int code = 0; code < 6; ++code)
-    table.codes[static_cast<int>(D)][code][static_cast<int>(T)] = {decode_words<D, T>, decode_floats<D, T>, {}};
+    table.codes[static_cast<int>(D)][code][static_cast<int>(T)] = {
+        decode_words<D, T>, decode_floats<D, T>, {}, nullptr, {}};
 }
 
 }  // namespace

@@ -1,0 +1,114 @@
+"""What the golden files hold, by arithmetic alone, so that no random generator's stream matters.
+
+A builder never changes once its files are in the repository: a new format version gets new builders and a new folder.
+`python tests/golden/builders.py` writes files that are missing, and only those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+import laconic
+
+HERE = Path(__file__).parent
+DTYPES = {
+    "float32": np.float32,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float16": np.float16,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+}
+
+
+def noise(count: int, seed: int) -> np.ndarray:
+    """uint32 [count]: a fixed mixing function of the position (the finaliser of MurmurHash3)."""
+    state = np.arange(seed * 1_000_003, seed * 1_000_003 + count, dtype=np.uint64) & np.uint64(0xFFFFFFFF)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        state = ((state ^ (state >> np.uint64(shift))) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
+    return (state ^ (state >> np.uint64(16))).astype(np.uint32)
+
+
+def weights(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Weights whose exponents thin out as those of real layers do: sign x 2^-(leading zeros) x [1, 2)."""
+    bits = noise(int(np.prod(shape, dtype=np.int64)), seed)
+    fraction = (noise(bits.size, seed + 1) >> np.uint32(9)).astype(np.float64) / 2**23
+    zeros = 31 - np.floor(np.log2((bits >> np.uint32(1)) + 1.0)).astype(int)
+    values = np.where(bits & 1, -1.0, 1.0) * (1.0 + fraction) * np.exp2(-zeros.astype(np.float64))
+    return values.reshape(shape).astype(np.float32).astype(DTYPES[dtype])
+
+
+def tensors_1_0() -> dict[str, laconic.Tensor]:
+    """Every dtype under every code, and every view; format 1.0."""
+    found = {}
+    codes = {
+        "packed": {"code": "packed"},
+        "layered_3": {"code": "layered", "widths": (3,)},
+        "layered_2_1_1": {"code": "layered", "widths": (2, 1, 1)},
+    }
+    for seed, dtype in enumerate(DTYPES):
+        for name, parameters in codes.items():
+            array = weights((33, 70), dtype, 10 * seed)
+            found[f"{dtype}.{name}"] = laconic.encode(array, formulation="split", profile="portable", **parameters)
+    mixed = weights((48, 64), "float32", 60)
+    mixed[:16] = mixed[:16].astype(ml_dtypes.bfloat16)  # one panel of hidden bfloat16, one of float16
+    mixed[16:32] = mixed[16:32].astype(np.float16)
+    special = weights((16, 2100), "bfloat16", 70)
+    special[3, ::50] = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40] * 7
+    arrays = {
+        "view.stack": weights((3, 20, 40), "bfloat16", 80),
+        "view.convolution_blocked": weights((16, 32, 3, 3), "float32", 90),
+        "view.convolution_taps": weights((20, 17, 5), "float16", 100),
+        "view.folded": weights((7, 31), "bfloat16", 110),
+        "view.scalar": weights((1,), "float32", 120).reshape(()),
+        "tails.hidden": mixed,
+        "escapes.special": special,
+        "constant": np.full((16, 16), 0.5, np.float32),
+        "dense.int8": noise(30, 130).astype(np.uint8).view(np.int8).reshape(5, 6),
+        "dense.empty": np.zeros((0, 4), np.float32),
+    }
+    for name, array in arrays.items():
+        found[name] = laconic.encode(array, objective="size", profile="portable")
+    found["view.in_out"] = laconic.encode(
+        weights((64, 48), "bfloat16", 140), formulation="split", profile="portable", orientation="in_out"
+    )
+    return found
+
+
+def example_1_0() -> dict[str, laconic.Tensor]:
+    """The file that docs/FORMAT.md takes apart byte by byte: 16 x 4 bfloat16 under layered(2), with one escape."""
+    array = weights((16, 4), "bfloat16", 1)
+    return {"w": laconic.encode(array, formulation="split", code="layered", widths=(2,), profile="portable")}
+
+
+def original_1_0() -> dict[str, np.ndarray]:
+    """What `compressed.safetensors` was made from."""
+    return {
+        "layer.weight": weights((64, 48), "bfloat16", 150),
+        "layer.bias": weights((64,), "float32", 160),
+        "step": np.array(7, np.int64),
+    }
+
+
+FILES_1_0 = {"tensors": tensors_1_0, "example": example_1_0}
+
+
+def write_missing() -> None:
+    folder = HERE / "v1.0"
+    folder.mkdir(exist_ok=True)
+    for name, build in FILES_1_0.items():
+        path = folder / f"{name}.safetensors"
+        if not path.exists():
+            laconic.save_file(build(), path, metadata={"made by": "tests/golden/builders.py"})
+    source, packed = folder / "original.safetensors", folder / "compressed.safetensors"
+    if not packed.exists():
+        from safetensors.numpy import save_file
+
+        save_file(original_1_0(), source, metadata={"format": "pt"})
+        laconic.compress(source, packed)
+
+
+if __name__ == "__main__":
+    write_missing()
