@@ -50,7 +50,7 @@ def tensors_1_0() -> dict[str, laconic.Tensor]:
     }
     for seed, dtype in enumerate(DTYPES):
         for name, parameters in codes.items():
-            array = weights((33, 70), dtype, 10 * seed)
+            array = weights((47, 70), dtype, 10 * seed)
             found[f"{dtype}.{name}"] = laconic.encode(array, formulation="split", profile="portable", **parameters)
     mixed = weights((48, 64), "float32", 60)
     mixed[:16] = mixed[:16].astype(ml_dtypes.bfloat16)  # one panel of hidden bfloat16, one of float16
@@ -58,10 +58,10 @@ def tensors_1_0() -> dict[str, laconic.Tensor]:
     special = weights((16, 2100), "bfloat16", 70)
     special[3, ::50] = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40] * 7
     arrays = {
-        "view.stack": weights((3, 20, 40), "bfloat16", 80),
+        "view.stack": weights((3, 31, 40), "bfloat16", 80),
         "view.convolution_blocked": weights((16, 32, 3, 3), "float32", 90),
-        "view.convolution_taps": weights((20, 17, 5), "float16", 100),
-        "view.folded": weights((7, 31), "bfloat16", 110),
+        "view.convolution_taps": weights((47, 17, 5), "float16", 100),
+        "view.folded": weights((7, 310), "bfloat16", 110),
         "view.scalar": weights((1,), "float32", 120).reshape(()),
         "tails.hidden": mixed,
         "escapes.special": special,
@@ -70,7 +70,11 @@ def tensors_1_0() -> dict[str, laconic.Tensor]:
         "dense.empty": np.zeros((0, 4), np.float32),
     }
     for name, array in arrays.items():
-        found[name] = laconic.encode(array, objective="size", profile="portable")
+        if name in ("view.stack", "view.convolution_blocked", "view.convolution_taps"):
+            forced = {"formulation": "split", "code": "layered", "widths": (2, 2)}
+            found[name] = laconic.encode(array, profile="portable", **forced)
+        else:
+            found[name] = laconic.encode(array, objective="size", profile="portable")
     found["view.in_out"] = laconic.encode(
         weights((64, 48), "bfloat16", 140), formulation="split", profile="portable", orientation="in_out"
     )

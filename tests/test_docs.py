@@ -1,0 +1,95 @@
+"""What the documents say is tried: the dump in FORMAT.md, the code in README.md, links between files."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from conftest import same_bits
+from golden import builders
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+
+
+def dump() -> tuple[Path, bytes]:
+    """The file that FORMAT.md dumps, and the bytes that its dump shows."""
+    text = (ROOT / "docs/FORMAT.md").read_text()
+    found = re.search(r"<!-- hex: (\S+) -->\n```\n([\s\S]+?)```", text)
+    assert found
+    lines = found[2].splitlines()
+    for number, line in enumerate(lines):
+        assert line.startswith(f"{16 * number:08x}: ")
+    return ROOT / found[1], bytes.fromhex("".join(line[10:57] for line in lines))
+
+
+def test_the_dump_is_the_file() -> None:
+    path, data = dump()
+    assert path.read_bytes() == data
+
+
+def test_the_dump_decodes_by_the_rules_of_the_text_alone() -> None:
+    """A decoder written from FORMAT.md, without a line of laconic: one panel, one chunk, layered(2), bfloat16."""
+    _, data = dump()
+    (n,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + n])
+
+    def component(name: str) -> bytes:
+        begin, end = header[f"w.laconic.{name}"]["data_offsets"]
+        return data[8 + n + begin : 8 + n + end]
+
+    info = json.loads(component("info"))
+    table = bytes.fromhex(info["tree"]["parameters"]["table"])
+    assert (info["shape"], info["tree"]["parameters"]["widths"]) == ([16, 4], [2])
+    tiles, escapes = component("tiles"), list(component("escapes"))
+    planes, heads = struct.unpack("<2Q", tiles[:16]), tiles[16:80]
+    symbols = []
+    for place in range(64):
+        field = (planes[0] >> place & 1) | (planes[1] >> place & 1) << 1
+        symbols.append(escapes.pop(0) if field == 3 else table[field])
+    words = np.zeros((16, 4), np.uint16)
+    for row in range(16):
+        for column in range(4):
+            place = row // 4 * 16 + column // 2 * 8 + row % 4 * 2 + column % 2
+            words[row, column] = (heads[place] & 1) << 15 | symbols[place] << 7 | heads[place] >> 1
+    assert same_bits(words.view(ml_dtypes.bfloat16), builders.weights((16, 4), "bfloat16", 1))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n([\s\S]*?)```", page.read_text())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_python_in_the_documents_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, in one namespace, in an empty folder that holds the `model.safetensors` they speak of."""
+    from safetensors.numpy import save_file
+
+    monkeypatch.chdir(tmp_path)
+    weights = {
+        "model.layer.weight": builders.weights((256, 512), "float32", 5),
+        "model.layer.bias": builders.weights((256,), "float32", 6),
+    }
+    save_file(weights, "model.safetensors")
+    namespace: dict[str, object] = {}
+    found = blocks(ROOT / page, "python")
+    assert found
+    for block in found:
+        exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_python_of_comments_names_files_that_exist() -> None:
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.?pp")]:
+        for target in re.findall(r"docs/[\w/]+\.md", path.read_text()):
+            assert (ROOT / target).exists(), f"{path}: {target}"

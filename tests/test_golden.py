@@ -1,0 +1,53 @@
+"""Files of every released format keep loading, and today's encoder still writes today's format byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import same_bits
+from golden import builders
+
+import laconic
+from laconic import native, plan
+from laconic.formulations import registry
+
+FOLDER = Path(builders.HERE) / "v1.0"
+
+
+@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+def test_golden_files_decode_to_what_they_were_made_from(name: str, each_isa: str) -> None:
+    tensors = laconic.load_file(FOLDER / f"{name}.safetensors", check="full")
+    built = builders.FILES_1_0[name]()
+    assert set(tensors) == set(built)
+    for key, tensor in tensors.items():
+        assert same_bits(tensor.decode(), built[key].decode()), key
+
+
+@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+def test_the_reference_reads_golden_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {key: tensor.decode() for key, tensor in builders.FILES_1_0[name]().items()}
+    tensors = laconic.load_file(FOLDER / f"{name}.safetensors")
+    monkeypatch.setattr(native, "module", None)
+    for key, tensor in tensors.items():
+        assert same_bits(registry.decode(tensor.encoded), expected[key]), key
+
+
+@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+def test_the_encoder_writes_the_same_bytes(name: str, each_isa: str, tmp_path: Path) -> None:
+    laconic.save_file(builders.FILES_1_0[name](), tmp_path / "again", metadata={"made by": "tests/golden/builders.py"})
+    assert (tmp_path / "again").read_bytes() == (FOLDER / f"{name}.safetensors").read_bytes()
+
+
+def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> None:
+    laconic.decompress(FOLDER / "compressed.safetensors", tmp_path / "original")
+    digests = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "original", FOLDER / "original.safetensors")
+    ]
+    assert digests[0] == digests[1]
+    for name, array in builders.original_1_0().items():
+        found = laconic.load_file(FOLDER / "compressed.safetensors")[name].decode()
+        assert np.array_equal(plan.raw_bytes(found), plan.raw_bytes(array)), name
