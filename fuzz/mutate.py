@@ -20,7 +20,7 @@ import numpy as np
 
 import laconic
 from laconic import isa
-from laconic.container import description, writer
+from laconic.container import description
 from laconic.container.header import parse_bytes
 
 CORPUS = sorted((Path(__file__).parent.parent / "tests" / "golden").glob("v*/*.safetensors"))
@@ -119,7 +119,9 @@ class Mutant:
 def use(path: Path, dice: random.Random) -> str:
     """Load and use one file; returns how it ended."""
     try:
-        tensors = laconic.load_file(path, check=dice.choice(("structure", "structure", "structure", "checksums", "full")))
+        tensors = laconic.load_file(
+            path, check=dice.choice(("structure", "structure", "structure", "checksums", "full"))
+        )
     except laconic.LaconicError as error:
         return type(error).__name__
     for tensor in tensors.values():
