@@ -183,6 +183,15 @@ def why_dense(dtype: DType, objective: str) -> str:
     return "no code makes it smaller"
 
 
+def slow_here(encoded: Encoded) -> bool:
+    """Whether products of this tensor are slower than dense ones on this machine's class: it has too many levels."""
+    if encoded.node.formulation != "split" or encoded.dtype not in FAST_LEVELS["balanced"]:
+        return False
+    levels = len(encoded.node.parameters.get("widths", ()))
+    fast = FAST_LEVELS["balanced"][encoded.dtype] if resolve_profile("native") in ("avx512", "amx") else 0
+    return levels > fast
+
+
 def _pick(model: SizeModel, dtype: DType, objective: str, profile: str) -> Parameters:
     if objective == "size":
         return model.parameters(*model.codes(PLANNED_LEVELS)[0])
