@@ -17,7 +17,8 @@ LAYERS = (
     {"errors"},
     {"dtypes", "encoded", "geometry"},
     {"codes"},
-    {"formulations.dense", "formulations.split", "native"},
+    {"native", "formulations.protocol"},
+    {"formulations.dense", "formulations.split", "formulations.sparse"},
     {"isa", "threads"},
     {"formulations.registry", "container"},
     {"plan", "tensor"},
@@ -26,9 +27,8 @@ LAYERS = (
     {"api", "benchmark"},
     {"cli"},
 )
-"""Lowest first. A module imports from its own entry or from lower ones; `native` is imported by formulations only
-because split's own classes cross the border there."""
-SIDEWAYS = {("formulations.split", "native"), ("native", "formulations.split"), ("compression", "checkpoint")}
+"""Lowest first. A module imports from its own entry or from lower ones."""
+SIDEWAYS = {("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
 
 
 def unit_of(module: str) -> str:
