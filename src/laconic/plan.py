@@ -20,6 +20,7 @@ from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.split.candidates import FAST_LEVELS
 from laconic.threads import get_num_threads
 
 OBJECTIVES = ("size", "speed", "balanced")
@@ -116,3 +117,12 @@ def why_dense(dtype: DType, objective: str) -> str:
     """Why `encode` left a tensor of this dtype as it is."""
     reasons = [row.why_not(dtype.name, objective) for row in registry.ROWS if dtype.name in row.DTYPES]
     return next(filter(None, reasons), "no code makes it smaller")
+
+
+def slow_here(encoded: Encoded) -> bool:
+    """Whether products of this tensor are slower than dense ones on this machine's class: it has too many levels."""
+    if encoded.node.formulation != "split" or encoded.dtype not in FAST_LEVELS["balanced"]:
+        return False
+    levels = len(encoded.node.parameters.get("widths", ()))
+    fast = FAST_LEVELS["balanced"][encoded.dtype] if resolve_profile("native") in ("avx512", "amx") else 0
+    return levels > fast

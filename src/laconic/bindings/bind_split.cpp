@@ -1,5 +1,6 @@
 // The formulation `split`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <cstring>
 #include <stdexcept>
@@ -100,6 +101,32 @@ class SplitMatrix {
     }
   }
 
+  // Whole units of one matrix of `whole`: panels from `first_panel` on that hold `rows` rows. Nothing is copied but the
+  // panels' bitmap: directory entries count from the beginning of the streams, so they hold for a part as they are.
+  SplitMatrix(const SplitMatrix& whole, int64_t first_panel, int64_t rows)
+      : geometry_(whole.geometry_), components_(whole.components_), keep_(whole.keep_), view_(whole.view_) {
+    const laconic::Geometry& g = whole.view_.geometry;
+    laconic::Geometry& own = view_.geometry;
+    own.count = 1;
+    own.rows = rows;
+    own.elements = rows * own.columns;
+    laconic::derive(own);
+    laconic::Streams& s = view_.streams;
+    s.tiles += laconic::panel_offset(whole.view_, first_panel);
+    if (s.directory != nullptr)
+      s.directory += laconic::unit_of_panel(g, first_panel) * g.segments_per_panel * s.directory_columns;
+    if (s.short_panels != nullptr) {
+      bitmap_.resize(static_cast<size_t>(laconic::ceil_div(own.panels, 64) * 8));
+      for (int64_t panel = 0; panel < own.panels; ++panel)
+        if (laconic::panel_is_short(whole.view_.streams, first_panel + panel))
+          bitmap_[static_cast<size_t>(panel / 8)] |= static_cast<uint8_t>(1 << panel % 8);
+      ranks_ = short_ranks(bitmap_.data(), bitmap_.size());
+      s.short_panels = bitmap_.data();
+      s.short_rank = ranks_.data();
+    }
+  }
+  SplitMatrix(const SplitMatrix&) = delete;
+
   const laconic::SplitView& view() const { return view_; }
 
  private:
@@ -115,6 +142,7 @@ class SplitMatrix {
   nb::dict components_;
   std::vector<Bytes> keep_;
   std::vector<uint32_t> ranks_;
+  std::vector<uint8_t> bitmap_;  // of a part
   laconic::SplitView view_;
 };
 
@@ -144,6 +172,55 @@ void multiply(const SplitMatrix& matrix, Words x, const std::string& dtype, nb::
   if (rows.batch == 0 || outer == 0) return;
   nb::gil_scoped_release unlocked;
   (transposed ? laconic::linear_transposed : laconic::linear)(matrix.view(), laconic::active_table(), rows, threads);
+}
+
+// As `multiply`, on addresses: what a caller that has checked everything pays per call. x, out: [batch][...] words of
+// dtype; bias: null or [outer] words of bias_dtype; dtypes are 0 float32, 1 bfloat16, 2 float16.
+void multiply_at(const SplitMatrix& matrix, uintptr_t x, int dtype, int64_t batch, uintptr_t bias, int bias_dtype,
+                 uintptr_t out, int threads, bool transposed) {
+  const laconic::Geometry& g = matrix.view().geometry;
+  const laconic::KernelTable& table = laconic::active_table();
+  require(g.count == 1 && dtype >= 0 && dtype <= 2 && bias_dtype >= 0 && bias_dtype <= 2, "a product needs a matrix");
+  const int64_t outer = transposed ? g.columns : g.rows;
+  if (batch == 0 || outer == 0) return;
+  laconic::Rows rows{};
+  rows.dtype = static_cast<laconic::DType>(dtype);
+  rows.batch = batch;
+  rows.x = reinterpret_cast<const void*>(x);
+  rows.out = reinterpret_cast<void*>(out);
+  nb::gil_scoped_release unlocked;
+  static thread_local std::vector<float> widened;
+  if (bias != 0 && bias_dtype != 0) {
+    widened.resize(static_cast<size_t>(outer));
+    table.widen_words(static_cast<laconic::DType>(bias_dtype), reinterpret_cast<const uint16_t*>(bias), outer,
+                      widened.data());
+    rows.bias = widened.data();
+  } else {
+    rows.bias = reinterpret_cast<const float*>(bias);
+  }
+  (transposed ? laconic::linear_transposed : laconic::linear)(matrix.view(), table, rows, threads);
+}
+
+// Rows of the matrix by number (int64), in any order, into out [count][columns]. Returns as `pick_rows`.
+int64_t pick_at(const SplitMatrix& matrix, uintptr_t indices, int64_t count, uintptr_t out, int threads) {
+  const laconic::Geometry& g = matrix.view().geometry;
+  require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns,
+          "rows are picked from a matrix that is stored by rows");
+  nb::gil_scoped_release unlocked;
+  return laconic::pick_rows(matrix.view(), laconic::active_table(), reinterpret_cast<const int64_t*>(indices), count,
+                            reinterpret_cast<uint8_t*>(out), threads);
+}
+
+// One matrix of a stack, or rows [first, last) of a matrix that is stored by rows; null where they are not whole units.
+std::unique_ptr<SplitMatrix> part(const SplitMatrix& whole, int64_t matrix, int64_t first, int64_t last) {
+  const laconic::Geometry& g = whole.view().geometry;
+  require(matrix >= 0 && matrix < g.count && first >= 0 && first < last && last <= g.rows, "part out of range");
+  const int64_t unit = laconic::kPanelRows * g.panels_per_unit;
+  const bool all = first == 0 && last == g.rows;
+  if (g.column_offsets != nullptr ||
+      (!all && (g.column_stride != 1 || first % unit || (last % unit && last != g.rows))))
+    return nullptr;
+  return std::make_unique<SplitMatrix>(whole, matrix * g.panels_per_matrix + first / laconic::kPanelRows, last - first);
 }
 
 std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const OwnedGeometry& owned,
@@ -260,7 +337,17 @@ void bind_split(nb::module_& m) {
           "linear_transposed",
           [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
              int threads) { multiply(self, x, dtype, bias, out, threads, true); },
-          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
+      .def("multiply_at", &multiply_at)
+      .def("pick_at", &pick_at)
+      .def("decode_at",
+           [](const SplitMatrix& self, uintptr_t out, int threads) {
+             const laconic::Geometry& g = self.view().geometry;
+             nb::gil_scoped_release unlocked;
+             laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
+                                    reinterpret_cast<uint8_t*>(out), threads);
+           })
+      .def("part", &part);
   m.def("split_statistics", &statistics);
   m.def("split_encode", &encode);
 }
