@@ -23,7 +23,7 @@ LAYERS = (
     {"formulations.registry", "container"},
     {"plan", "tensor"},
     {"product", "arrays", "files", "reports"},
-    {"compression", "checkpoint"},
+    {"compression", "checkpoint", "model_folder"},
     {"api", "benchmark"},
     {"cli"},
 )

@@ -153,7 +153,7 @@ def _bmm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         results = []
         for index in range(len(weight)):
             one = views.select(weight, 0, index)
-            result = _fused(one, x[index], one.shape[0], None, True)
+            result = None if one is NotImplemented else _fused(one, x[index], one.shape[0], None, True)
             if result is None:
                 return NotImplemented
             results.append(result)
