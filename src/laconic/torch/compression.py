@@ -288,7 +288,9 @@ def _settings(name: str, config: Mapping[str, Any] | None, default: Settings) ->
     if value is None:
         return None
     given = {"objective": value} if isinstance(value, str) else dict(value)
-    own = {word: given.pop(word, getattr(default, word)) for word in ("objective", "mode", "minimum_bytes")}
+    own: dict[str, Any] = {
+        word: given.pop(word, getattr(default, word)) for word in ("objective", "mode", "minimum_bytes")
+    }
     if own["objective"] not in OBJECTIVES or own["mode"] not in CLASSES:
         raise ArgumentError(f"config for {name!r}: unknown objective or mode in {value!r}")
     if unknown := sorted(set(given) - {"formulation", "code", "bits", "widths"}):

@@ -38,6 +38,11 @@ class Content:
         """False while a compiler traces: then the tensors have no bytes."""
         return all(type(tensor) is Tensor for tensor in self.tensors())
 
+    @cached_property
+    def token(self) -> Tensor:
+        """A tensor whose memory no other content has, and that is no component either."""
+        return torch.empty(1, dtype=torch.uint8)
+
     def tensors(self) -> list[Tensor]:
         raise NotImplementedError
 

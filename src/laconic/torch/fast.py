@@ -45,11 +45,13 @@ def _kernel(weight: Any) -> tuple[Any, ...]:
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
     """x @ weight.T + bias, or None where the long way must be taken."""
+    if type(x) not in _PLAIN or not undisturbed():
+        return None
     try:
         kernel = weight.__dict__["_kernel"]
     except (KeyError, AttributeError):
-        kernel = _kernel(weight) if hasattr(weight, "content") else ()
-    if not kernel or type(x) not in _PLAIN or not undisturbed():
+        kernel = _kernel(weight) if hasattr(weight, "content") and weight.content.real else ()
+    if not kernel:
         return None
     call, dtype, number, inner, outer, transposed, most = kernel
     if x.dtype is not dtype or not x.is_cpu:

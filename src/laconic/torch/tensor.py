@@ -160,6 +160,15 @@ class LaconicTensor(torch.Tensor):
             "save_model, or laconic.torch.flatten_state_dict(state_dict) for another safetensors writer; " + _ADVICE
         )
 
+    def untyped_storage(self) -> Any:
+        """Memory that stands for this weight and no other: tied weights are found by it. Never the weight's bytes."""
+        if not self.content.real:
+            return super().untyped_storage()
+        return self.content.token.untyped_storage()
+
+    def storage(self) -> NoReturn:
+        self.data_ptr()
+
     def numpy(self, *, force: bool = False) -> np.ndarray:
         if force:
             return self.decode().numpy(force=True)

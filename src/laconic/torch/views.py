@@ -93,9 +93,9 @@ def narrow(tensor: LaconicTensor, dim: int, first: int, last: int) -> Any:
 
 def _slice(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor = args[0]
-    dim, start, end, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
-    first, last, step = slice(start, end, step).indices(tensor.shape[dim])
-    return narrow(tensor, dim, first, max(first, last)) if step == 1 else NotImplemented
+    given = [*args[1:], *[0, None, None, 1][len(args) - 1 :]]
+    first, last, step = slice(*given[1:]).indices(tensor.shape[given[0]])
+    return narrow(tensor, given[0], first, max(first, last)) if step == 1 else NotImplemented
 
 
 def _split(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -161,10 +161,10 @@ def copy_into(target: LaconicTensor, source: Any) -> None:
         )
     if source.device.type == "meta" or target.device.type != "cpu":
         raise LaconicError(f"copy_ from {source.device} to {target.device} cannot carry weights; load with assign=True")
-    if isinstance(source, LaconicTensor) and not isinstance(source.content, Plain):
-        if (source.shape, source.dtype, source.layout_) == (target.shape, target.dtype, target.layout_):
-            target.replace_(source.content)
-            return
+    coded = isinstance(source, LaconicTensor) and not isinstance(source.content, Plain)
+    if coded and (source.shape, source.dtype, source.layout_) == (target.shape, target.dtype, target.layout_):
+        target.replace_(source.content)
+        return
     dense = (source.decode() if isinstance(source, LaconicTensor) else source).to(target.dtype)
     dense = dense.detach().expand(target.shape)
     if isinstance(content, Plain):
