@@ -77,9 +77,7 @@ FAMILIES: dict[str, Family] = {
         _text,
         True,
     ),
-    "bert": Family(
-        "BertForMaskedLM", lambda: transformers.BertConfig(vocab_size=VOCABULARY, **_ENCODER), _text
-    ),
+    "bert": Family("BertForMaskedLM", lambda: transformers.BertConfig(vocab_size=VOCABULARY, **_ENCODER), _text),
     "t5": Family(
         "T5ForConditionalGeneration",
         lambda: transformers.T5Config(

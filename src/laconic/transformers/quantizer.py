@@ -50,9 +50,7 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
         wanted = self.quantization_config
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= laconic.torch.load_file(
-                file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow
-            )
+            tensors |= laconic.torch.load_file(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
