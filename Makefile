@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint bench fuzz sanitize clean build
+.PHONY: demo test lint bench fuzz emulate sanitize clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -50,8 +50,12 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
 
-test: lint $(VENV)/torch
+test: lint emulate $(VENV)/torch
 	$(BIN)/python -m pytest
+
+# AVX-512 and AMX in plain C++: every machine tests every instruction set.
+emulate: $(VENV)/made
+	tests/emulated/run $(BIN)/python
 
 bench: $(VENV)/built $(VENV)/torch
 	$(BIN)/python -m benchmarks.run

@@ -292,9 +292,9 @@ def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: S
     for name, tensor in load_file(Path(path)).items():
         if tensor.ndim != 2 or min(tensor.shape) < 16 or by_name(tensor.encoded.dtype).split is False:
             continue
-        coded = tensor if tensor.formulation == "split" else Tensor(plan.encode(tensor.decode(), profile="native"))
+        coded = tensor if tensor.matrix is not None else Tensor(plan.encode(tensor.decode(), profile="native"))
         key = (tensor.shape, tensor.dtype, _name(coded))
-        if key in seen or coded.formulation != "split" or coded.geometry.view == "folded":
+        if key in seen or coded.matrix is None or coded.geometry.view == "folded":
             continue
         seen.add(key)
         array = tensor.decode()

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from laconic.encoded import Encoded
-from laconic.formulations.split.layout import TAIL_KINDS, Parameters
+import numpy as np
+
 from laconic.geometry import Geometry
 
 module: Any = None
@@ -18,8 +19,6 @@ if os.environ.get("LACONIC_NATIVE", "1") != "0":
         from laconic import _native as module  # type: ignore[attr-defined,no-redef]
     except ImportError:
         module = None
-
-_CODES = {"constant": 0, "packed": 1, "layered": 2}
 
 
 def shape_of(geometry: Geometry) -> Any:
@@ -37,23 +36,10 @@ def shape_of(geometry: Geometry) -> Any:
     )
 
 
-def split_of(dtype: str, parameters: Parameters) -> Any:
-    """The parameters of `split` as the native module takes them."""
-    return module.SplitParameters(
-        dtype,
-        _CODES[parameters.code],
-        list(parameters.widths),
-        parameters.table,
-        -1 if parameters.byte is None else parameters.byte,
-        TAIL_KINDS.index(parameters.tail),
-        -1 if parameters.short_tail is None else TAIL_KINDS.index(parameters.short_tail),
-    )
-
-
-def split_matrix(encoded: Encoded, geometry: Geometry, parameters: Parameters) -> Any:
-    """A native matrix over the components, which it keeps alive."""
-    components = dict(encoded.components)
-    directory = components.get("directory")
+def aligned(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The components, the directory copied where a foreign writer aligned it to fewer bytes than its words need."""
+    found = dict(components)
+    directory = found.get("directory")
     if directory is not None and directory.ctypes.data % 8:
-        components["directory"] = directory.copy()  # a foreign writer aligned it to fewer bytes
-    return module.SplitMatrix(shape_of(geometry), split_of(encoded.dtype, parameters), components)
+        found["directory"] = directory.copy()
+    return found

@@ -79,7 +79,8 @@ def _multiply(
         word = by_name(name).word
         run(rows.view(word), name, bias, flat.view(word), get_num_threads())
         return out
-    return _by_blas(rows, weight, bias, out, flat, transposed)
+    with np.errstate(all="ignore"):  # as in our kernels: infinities and NaN are results, not events
+        return _by_blas(rows, weight, bias, out, flat, transposed)
 
 
 def _fused(weight: Tensor, batch: int, dtype: np.dtype) -> bool:

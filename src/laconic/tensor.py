@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
-from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
@@ -89,9 +87,7 @@ class Tensor:
     @cached_property
     def matrix(self) -> Any:
         """The native matrix over the components, or None (dense, or no native module)."""
-        if self.formulation != "split" or native.module is None:
-            return None
-        return native.split_matrix(self.encoded, self.geometry, split.parameters_of(self.encoded))
+        return registry.matrix(self.encoded)
 
     def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
         """The exact tensor.

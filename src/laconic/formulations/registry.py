@@ -1,18 +1,33 @@
-"""The closed list of formulations, and the three things every one of them can do: validate, decode, say its words."""
+"""The closed list of formulations, one row each, and what is asked of a coded tensor whatever its formulation."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from laconic.dtypes import by_name
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.dense import formulation as dense
+from laconic.formulations.protocol import Formulation
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-NAMES = ("dense", "split")
+ROWS: tuple[Formulation, ...] = (dense, split)
+BY_NAME = {row.NAME: row for row in ROWS}
+NAMES = tuple(BY_NAME)
+
+
+def row_of(encoded: Encoded) -> Formulation:
+    """The row of a tensor's root node. Raises UnsupportedError."""
+    row = BY_NAME.get(encoded.node.formulation)
+    if row is None:
+        raise UnsupportedError(
+            f"unknown formulation {encoded.node.formulation!r}: this laconic reads {', '.join(NAMES)}; "
+            "use a newer release"
+        )
+    return row
 
 
 def geometry_of(encoded: Encoded) -> Geometry:
@@ -25,25 +40,15 @@ def geometry_of(encoded: Encoded) -> Geometry:
 
 def validate(encoded: Encoded) -> None:
     """Check everything but payload. Raises CorruptError or UnsupportedError naming component and byte."""
-    if encoded.node.formulation == "dense":
-        dense.validate(encoded)
-    elif encoded.node.formulation == "split":
-        split.validate(encoded, geometry_of(encoded))
-    else:
-        raise UnsupportedError(
-            f"unknown formulation {encoded.node.formulation!r}: this laconic reads {', '.join(NAMES)}; "
-            "use a newer release"
-        )
+    row_of(encoded).validate(encoded, geometry_of(encoded))
 
 
 def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
     """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor."""
-    if encoded.node.formulation == "dense":
-        dense.validate(encoded)
-        return dense.decode(encoded)
     validate(encoded)
-    geometry = geometry_of(encoded)
-    words = split.decode(encoded, geometry, split.parameters_of(encoded), threads or get_num_threads())
-    dtype = by_name(encoded.dtype).numpy
-    assert dtype is not None  # split codes no dtype that NumPy and ml_dtypes lack
-    return words.view(dtype)
+    return row_of(encoded).decode(encoded, geometry_of(encoded), threads or get_num_threads())
+
+
+def matrix(encoded: Encoded) -> Any:
+    """The native matrix over the components of a validated tensor; None (dense, or no native module)."""
+    return row_of(encoded).matrix(encoded, geometry_of(encoded))

@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from laconic.dtypes import BY_NAME
 from laconic.encoded import Encoded, Node
-from laconic.errors import CorruptError, UnsupportedError
+from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.protocol import Candidate, Request
+from laconic.geometry import Geometry, folded
 
+NAME = "dense"
 VERSION = 1
-NODE = Node("dense", VERSION)
+DTYPES = tuple(BY_NAME)
+NODE = Node(NAME, VERSION)
 
 
-def encode(raw: np.ndarray, shape: tuple[int, ...], dtype: str, profile: str = "portable") -> Encoded:
-    """raw: the tensor's bytes (uint8, row-major, little-endian)."""
-    return Encoded(shape, dtype, "folded", "out_in", "as_is", NODE, {"bytes": raw}, profile)
+def candidates(request: Request) -> list[Candidate]:
+    """The bytes as they are: the candidate that every other one has to beat."""
+    words = request.words
+    return [
+        Candidate(
+            NODE,
+            folded(words.shape),
+            words.nbytes,
+            lambda threads: {"bytes": words.reshape(-1).view(np.uint8)},
+            "dense",
+        )
+    ]
 
 
-def validate(encoded: Encoded) -> None:
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    if parameters:
+        raise ArgumentError(f"formulation 'dense' takes no parameter {next(iter(parameters))!r}")
+    return candidates(request)[0]
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    return ""
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    return False
+
+
+def matrix(encoded: Encoded, geometry: Geometry) -> Any:
+    """None: dense tensors are multiplied by NumPy's BLAS."""
+    return None
+
+
+def validate(encoded: Encoded, geometry: Geometry) -> None:
     """Raises CorruptError where the bytes are not those of the shape."""
     if encoded.node.version != VERSION:
         raise UnsupportedError(f"formulation 'dense' version {encoded.node.version}: use a newer laconic")
@@ -31,7 +65,7 @@ def validate(encoded: Encoded) -> None:
         raise CorruptError(f"{actual} bytes where the shape needs {-(-bits // 8)}", component="bytes")
 
 
-def decode(encoded: Encoded) -> np.ndarray:
+def decode(encoded: Encoded, geometry: Geometry, threads: int) -> np.ndarray:
     """The tensor as a read-only view of its bytes; raw bytes for dtypes that NumPy does not have."""
     raw = np.asarray(encoded.components["bytes"])
     dtype = BY_NAME[encoded.dtype].numpy

@@ -1,56 +1,40 @@
-"""`split`: arguments in, native calls out; the NumPy reference where the native module is missing.
-
-Needs: arrays of unsigned words (`laconic.dtypes`), never floats.
-"""
+"""`split`: exponents under a symbol code, all other bits beside them. The row of the registry: see `protocol`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from laconic import native
 from laconic.dtypes import by_name
-from laconic.encoded import Encoded, Node, index_bytes, stream_bytes
+from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.split import reference
+from laconic.formulations.split.candidates import candidates, forced, why_not
+from laconic.formulations.split.candidates import slow_under as code_is_slow_under
+from laconic.formulations.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
 from laconic.formulations.split.layout import FIELDS, Parameters
-from laconic.formulations.split.sizes import SizeModel, Statistics
 from laconic.geometry import Geometry
 
-VERSION = 1
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "encode",
+    "forced",
+    "matrix",
+    "node",
+    "parameters_of",
+    "slow_under",
+    "statistics",
+    "validate",
+    "why_not",
+]
 
-
-def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Statistics:
-    """One pass: symbol counts per segment, tail kind per panel, constant byte. words: C-contiguous."""
-    if native.module is not None:
-        histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.zeros(geometry.panels, np.uint8)
-        shape = native.shape_of(geometry)
-        return Statistics(*native.module.split_statistics(words, shape, dtype, histograms, kinds, threads))
-    chunks, real = reference.to_chunks(words, geometry)
-    symbols, _, octets, tails = reference.cut_words(chunks, dtype)
-    histograms = np.zeros((geometry.segments, 256), np.uint32)
-    for segment, (first, last) in enumerate(geometry.segment_chunks()):
-        histograms[segment] = np.bincount(symbols[first:last][real[first:last]], minlength=256)
-    values = np.unique(octets[real])
-    byte = int(values[0]) if values.size == 1 and FIELDS[dtype].has_byte else None
-    return Statistics(histograms, reference.tail_kinds(tails, geometry), byte)
-
-
-def encode(words: np.ndarray, model: SizeModel, parameters: Parameters, threads: int = 1) -> dict[str, np.ndarray]:
-    """Components of C-contiguous words, whose statistics and exact sizes `model` holds."""
-    parameters.check(model.dtype)
-    if native.module is None:
-        return reference.encode(words, model.geometry, model.dtype, parameters)
-    components = {name: np.zeros(size, np.uint8) for name, size in model.component_bytes(parameters).items()}
-    if parameters.short_tail is not None:
-        bits = np.packbits(model.short_panels, bitorder="little")
-        components["short_panels"][: bits.size] = bits
-    if parameters.streams:
-        starts = model.directory(parameters).reshape(-1)
-        components["directory"].view("<u8")[: starts.size] = starts
-    native.module.split_encode(
-        words, native.shape_of(model.geometry), native.split_of(model.dtype, parameters), components, threads
-    )
-    return components
+DTYPES = tuple(FIELDS)
 
 
 def parameters_of(encoded: Encoded) -> Parameters:
@@ -70,6 +54,11 @@ def parameters_of(encoded: Encoded) -> Parameters:
     except ArgumentError as error:
         raise UnsupportedError(f"{error}; the file is damaged or needs a newer laconic") from error
     return parameters
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    parameters = parameters_of(encoded)
+    return code_is_slow_under(encoded.dtype, parameters.code, parameters.widths, profile)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
@@ -139,15 +128,22 @@ def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
         )
 
 
-def decode(encoded: Encoded, geometry: Geometry, parameters: Parameters, threads: int = 1) -> np.ndarray:
-    """The tensor's words in its own shape. `encoded` must have passed `validate`."""
-    word = by_name(encoded.dtype).word
+def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
+    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
+    dtype = by_name(encoded.dtype)
+    assert dtype.numpy is not None  # split codes no dtype that NumPy and ml_dtypes lack
+    coded = matrix(encoded, geometry)
+    if coded is None:
+        words = reference.decode(encoded.components, geometry, encoded.dtype, parameters_of(encoded), dtype.word)
+        return words.view(dtype.numpy)
+    out = np.empty(encoded.shape, dtype=dtype.word)
+    coded.decode(out, threads)
+    return out.view(dtype.numpy)
+
+
+def matrix(encoded: Encoded, geometry: Geometry) -> Any:
+    """A native matrix over the components, which it keeps alive; None without the native module."""
     if native.module is None:
-        return reference.decode(encoded.components, geometry, encoded.dtype, parameters, word)
-    out = np.empty(encoded.shape, dtype=word)
-    native.split_matrix(encoded, geometry, parameters).decode(out, threads)
-    return out
-
-
-def node(parameters: Parameters) -> Node:
-    return Node("split", VERSION, parameters.to_json())
+        return None
+    parameters = native_parameters(encoded.dtype, parameters_of(encoded))
+    return native.module.SplitMatrix(native.shape_of(geometry), parameters, native.aligned(encoded.components))

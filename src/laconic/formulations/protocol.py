@@ -1,0 +1,82 @@
+"""What a formulation is to the rest of the package: the names that its module has.
+
+A formulation is a folder with a module `formulation` that has everything in `Formulation`, and one row in `registry`.
+Nothing above the registry knows a formulation by name: planner, tensors, products and files ask the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from laconic.encoded import Encoded, Node
+from laconic.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Request:
+    """One tensor to code.
+
+    words: C-contiguous unsigned words of the tensor's shape. dtype: as in `laconic.dtypes`.
+    orientation: of two- and three-dimensional weights. objective, profile: see `laconic.plan`; profile is resolved.
+    """
+
+    words: np.ndarray
+    dtype: str
+    orientation: str = "out_in"
+    objective: str = "balanced"
+    profile: str = "portable"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to code a tensor, sized to the byte and not yet done.
+
+    nbytes: of all components, slack included. components: codes the words with that many threads.
+    kernel: the row of the cost model (`laconic.costs`) that predicts its product; places and entries: weights that
+    kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops).
+    """
+
+    node: Node
+    geometry: Geometry
+    nbytes: int
+    components: Callable[[int], dict[str, np.ndarray]] = field(repr=False)
+    kernel: str
+    places: int = 0
+    entries: int = 0
+
+
+class Formulation(Protocol):
+    """The module `formulation` of a formulation's folder."""
+
+    NAME: str
+    VERSION: int
+    DTYPES: tuple[str, ...]
+
+    def candidates(self, request: Request) -> list[Candidate]:
+        """What is worth considering under the request's objective; may be empty. No candidate codes anything yet."""
+
+    def forced(self, request: Request, parameters: dict[str, Any]) -> Candidate:
+        """The form that the caller's parameters name. Raises ArgumentError where they do not fit the tensor."""
+
+    def why_not(self, dtype: str, objective: str, profile: str) -> str:
+        """Why `candidates` has none for any tensor of this dtype under objective and (resolved) profile, or ''."""
+
+    def slow_under(self, encoded: Encoded, profile: str) -> bool:
+        """Whether products of this tensor, valid, are slower than dense ones on machines of a (resolved) profile."""
+
+    def validate(self, encoded: Encoded, geometry: Geometry) -> object:
+        """Structure check: after it no payload can make a kernel read outside its component.
+
+        Raises CorruptError or UnsupportedError with the component and the byte.
+        """
+
+    def decode(self, encoded: Encoded, geometry: Geometry, threads: int) -> np.ndarray:
+        """The tensor in its own shape and dtype, from components that have passed `validate`."""
+
+    def matrix(self, encoded: Encoded, geometry: Geometry) -> Any:
+        """The native matrix: decode, decode_window, access, linear, linear_transposed. None where there is none."""

@@ -1,0 +1,133 @@
+"""Which codes of `split` are worth considering, and the code that a caller asks for.
+
+size                the smallest code, whatever its speed; folded where padding would eat the gain
+speed, balanced     packed(4); under a profile with AVX-512 the smallest code of at most `FAST_LEVELS` levels, which
+                    those kernels decode about as fast; float8 has none, because turning it into floats is what
+                    limits its products, coded or not, nor has float16 without AVX-512
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from laconic.errors import ArgumentError
+from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.split import codec
+from laconic.formulations.split.layout import FIELDS, Parameters
+from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, choose, folded
+
+# MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel: bfloat16 packed 1.28, layered(3) 1.37, two levels
+# 1.30; float32 packed 1.13, layered(3) 1.03, two levels 1.05; float16 one level 1.04, two levels below 1; float8 0.6.
+FAST_LEVELS = {
+    "speed": {"float32": 0, "bfloat16": 1, "float16": 1},
+    "balanced": {"float32": 2, "bfloat16": 2, "float16": 1},
+}
+"""Most levels of `layered` that AVX-512 kernels decode fast enough for the objective; 0: packed(4) alone."""
+
+# MEASURED on Zen 3, likewise under AVX2: bfloat16 packed 1.23 to 1.41, float32 1.16 to 1.27, float16 0.7: three odd
+# bits a weight to merge, and at most 1.07 to win.
+PACKED_IS_FAST = ("float32", "bfloat16")
+"""dtypes that AVX2 kernels decode fast enough from packed(4)."""
+
+
+def _wide(profile: str) -> bool:
+    return profile in ("avx512", "amx")
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    if objective == "size" or dtype in (FAST_LEVELS[objective] if _wide(profile) else PACKED_IS_FAST):
+        return ""
+    where = "" if dtype not in FAST_LEVELS[objective] else f" under profile {profile!r}"
+    return f"{dtype} multiplies faster as it is{where}; objective 'size' codes it"
+
+
+def slow_under(dtype: str, code: str, widths: tuple[int, ...], profile: str) -> bool:
+    """Whether products from this code are slower than dense ones on machines of a profile."""
+    if code == "constant":
+        return False
+    if not _wide(profile):
+        return code != "packed" or dtype not in PACKED_IS_FAST
+    return len(widths) > FAST_LEVELS["balanced"].get(dtype, -1)
+
+
+def candidates(request: Request) -> list[Candidate]:
+    if request.words.size == 0 or why_not(request.dtype, request.objective, request.profile):
+        return []
+    model = _model(request, choose(request.words.shape, request.orientation))
+    if _poisonous_padding(model):
+        return []
+    parameters = _pick(model, request)
+    found = [_candidate(request, model, parameters)]
+    if request.objective == "size" and model.geometry.view != "folded" and _padding(model.geometry) > 0.002:
+        flat = _model(request, folded(request.words.shape))
+        found.append(_candidate(request, flat, _pick(flat, request)))
+    return found
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """`split` with the caller's code; the table and tails still come from the tensor."""
+    fields = FIELDS[request.dtype]
+    code = parameters.pop("code", "packed")
+    widths = parameters.pop("widths", ()) if code == "layered" else ()
+    bits = parameters.pop("bits", 4) if code == "packed" else 4
+    if parameters:
+        raise ArgumentError(f"code {code!r} takes no parameter {next(iter(parameters))!r}")
+    if bits != 4:
+        raise ArgumentError(f"packed codes take bits=4 in this version, not {bits!r}")
+    if code not in ("constant", "packed", "layered"):
+        raise ArgumentError(f"unknown code {code!r}: use 'packed', 'layered' or 'constant'")
+    try:
+        widths = tuple(int(width) for width in widths)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
+    probe = sum((1 << width) - 1 for width in widths) if code == "layered" else 15 if code == "packed" else 1
+    if probe > 1 << fields.symbol_bits or (code == "layered" and not widths):
+        raise ArgumentError(
+            f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {request.dtype}"
+        )
+    model = _model(request, choose(request.words.shape, request.orientation))
+    chosen = model.parameters(code, widths)
+    chosen.check(request.dtype)
+    if code == "constant" and request.words.size and np.count_nonzero(model.statistics.histograms.sum(axis=0)) > 1:
+        raise ArgumentError("code 'constant' needs a tensor whose weights all have one exponent")
+    return _candidate(request, model, chosen)
+
+
+def _model(request: Request, geometry: Geometry) -> SizeModel:
+    statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
+    return SizeModel(statistics, geometry, request.dtype)
+
+
+def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Candidate:
+    geometry = model.geometry
+    words = request.words
+    return Candidate(
+        codec.node(parameters),
+        geometry,
+        model.total(parameters),
+        lambda threads: codec.encode(words, model, parameters, threads),
+        f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+    )
+
+
+def _padding(geometry: Geometry) -> float:
+    """Share of a tensor's coded places that hold no weight."""
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return 1 - geometry.elements / places if places else 0.0
+
+
+def _poisonous_padding(model: SizeModel) -> bool:
+    """FORMAT: padding carries the commonest exponent, which must not be that of infinities and NaN."""
+    return int(model.order[0]) == (1 << FIELDS[model.dtype].symbol_bits) - 1
+
+
+def _pick(model: SizeModel, request: Request) -> Parameters:
+    if request.objective == "size":
+        return model.parameters(*model.codes(PLANNED_LEVELS)[0])
+    levels = FAST_LEVELS[request.objective][request.dtype] if _wide(request.profile) else 0
+    # A matrix of one exponent has a code of no bits at all: always the fastest.
+    return model.parameters(*model.codes(levels)[0])
