@@ -77,6 +77,12 @@ def test_shards_load_and_are_saved_as_shards(llama: Any, tmp_path: Path) -> None
     assert same_folder(tmp_path / "dense", tmp_path / "back")
 
 
+def test_loading_in_inference_mode(llama: Any) -> None:
+    with torch.inference_mode():
+        model = llama.load(llama.packed)
+        assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.packed)))
+
+
 def test_tied_weights_are_one_and_stored_once(folders: Callable, tmp_path: Path) -> None:
     here = folders("llama-tied")
     model = here.load(here.packed)
