@@ -19,7 +19,8 @@ struct Tables {
     fill_avx512(table[2]);
     table[3] = table[2];
     fill_avx512_bf16(table[3]);
-    table[4] = table[3];  // until there are AMX kernels, isa_why_not refuses this place
+    table[4] = table[3];
+    fill_amx(table[4]);
 #endif
   }
 };
