@@ -168,7 +168,7 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
 
 def write_ledger(out: Path, verbatim: dict[str, str], facts: dict[str, Any]) -> None:
     """`laconic.json`: the format version, what was asked for, and every replaced file verbatim."""
-    ledger = {"format": description.VERSION, **facts, "files": verbatim}
+    ledger = {"format": description.FIRST, **facts, "files": verbatim}
     (out / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n")
 
 
