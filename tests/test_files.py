@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ml_dtypes
@@ -292,15 +291,17 @@ def test_interrupting_leaves_no_file_under_the_final_name(tmp_path: Path, kill: 
     safetensors.numpy.save_file(tensors, source)
     before = sha256(source)
     code = (
-        "import laconic, sys, time\n"
-        "print('start', flush=True)\n"
-        f"laconic.compress({str(source)!r}, {str(tmp_path / 'o.safetensors')!r}, threads=1, "
-        "progress=lambda *_: time.sleep(0.1))\n"
+        "import laconic, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background shell starts us with it ignored
+        "def progress(*_):\n"
+        "    print('step', flush=True)\n"
+        "    time.sleep(0.2)\n"
+        f"laconic.compress({str(source)!r}, {str(tmp_path / 'o.safetensors')!r}, threads=1, progress=progress)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.8)
+    for _ in range(3):  # it has begun, and is far from done
+        assert process.stdout.readline() == b"step\n"
     process.send_signal(kill)
     process.wait()
     process.stdout.close()

@@ -14,6 +14,9 @@ namespace laconic {
 // Runs serially inside another parallel region of ours, or where threads is 1.
 void run_parallel(int threads, void (*body)(void*), void* context);
 
+// How many of `threads` workers are worth waking for a region that one worker would finish in work_ns nanoseconds.
+int workers_worth_waking(int threads, int64_t work_ns);
+
 // Whose workers the next region would use: "OpenMP pool of the process", "own sleeping pool" or "none".
 const char* parallel_pool_name();
 

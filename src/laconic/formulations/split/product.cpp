@@ -66,11 +66,11 @@ void multiply_packed(const SplitView& view, const KernelTable& table, const Rows
   });
 }
 
-// Batch rows per block: the width with the fewest padded rows; ties go to the wider.
+// Batch rows per block: a block costs its rows, padded ones too, and about one row more for loading weights and sums.
 int choose_batch_block(int64_t batch) {
-  int best = 4;
-  for (int block : {8, 12})
-    if (ceil_div(batch, block) * block <= ceil_div(batch, best) * best) best = block;
+  int best = 12;
+  for (int block : {8, 4})
+    if (ceil_div(batch, block) * (block + 1) < ceil_div(batch, best) * (best + 1)) best = block;
   return best;
 }
 
@@ -200,9 +200,12 @@ class TileProduct {
 
 }  // namespace
 
+int64_t product_ns(const Geometry& g, int64_t batch) { return g.rows * g.columns * (batch + 4) / 40; }
+
 void linear(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Parameters& p = view.parameters;
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
+  threads = workers_worth_waking(threads, product_ns(view.geometry, rows.batch));
   const int block = rows.batch <= 4 ? 4 : rows.batch <= 8 ? 8 : 16;
   // MEASURED: with one or two rows, shifts and FMAs in float32 beat vdpbf16ps, which shares a port with the expand.
   const bool pairs = kernels.product_pairs[0] != nullptr && rows.dtype == DType::kBfloat16;

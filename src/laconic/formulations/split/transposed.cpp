@@ -42,6 +42,7 @@ void linear_transposed(const SplitView& view, const KernelTable& table, const Ro
   const Parameters& p = view.parameters;
   const int word_bytes = kFields[static_cast<int>(p.dtype)].word_bytes;
   const int64_t width = g.chunks_per_panel * kChunkColumns;
+  threads = workers_worth_waking(threads, product_ns(g, rows.batch));
   const int64_t groups = std::min<int64_t>(rows.batch <= 16 ? 16 : 4, g.units);
   static thread_local Scratch x_scratch, y_scratch;
   const float* x = panel_floats(table, rows, g, x_scratch);

@@ -86,30 +86,49 @@ void store_rows(DType dtype, const void* words, int64_t rows, int64_t columns, u
   }
 }
 
-// One panel and 4 of `block` batch rows: 8 sums, 2 weights, 1 value of x.
-LACONIC_INLINE void multiply_four(const float* w, const float* x, int64_t columns, int block, float* y) {
-  __m256 acc[4][2];
-  for (int i = 0; i < 8; ++i) acc[i / 2][i % 2] = _mm256_loadu_ps(y + i * 8);
+// One panel and `Rows` of `Block` batch rows: 2 Rows sums, 2 weights, 1 value of x. Six rows are what 16 registers hold
+// and more than the 8 sums that hide the latency of an FMA; four only just hide it.
+template <int Rows, int Block>
+LACONIC_INLINE void multiply_some(const float* w, const float* x, int64_t columns, float* y) {
+  __m256 acc[Rows][2];
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * Rows; ++i) acc[i / 2][i % 2] = _mm256_loadu_ps(y + i * 8);
   for (int64_t column = 0; column < columns; ++column) {
     const __m256 low = _mm256_loadu_ps(w + column * 16), high = _mm256_loadu_ps(w + column * 16 + 8);
-    for (int b = 0; b < 4; ++b) {
-      const __m256 value = _mm256_broadcast_ss(x + column * block + b);
+#pragma GCC unroll 6
+    for (int b = 0; b < Rows; ++b) {
+      const __m256 value = _mm256_broadcast_ss(x + column * Block + b);
       acc[b][0] = _mm256_fmadd_ps(low, value, acc[b][0]);
       acc[b][1] = _mm256_fmadd_ps(high, value, acc[b][1]);
     }
   }
-  for (int i = 0; i < 8; ++i) _mm256_storeu_ps(y + i * 8, acc[i / 2][i % 2]);
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * Rows; ++i) _mm256_storeu_ps(y + i * 8, acc[i / 2][i % 2]);
 }
 
-void multiply_floats(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns, int batch_block,
-                     float* y, int64_t y_panel_stride) {
+template <int Rows, int Block>
+void multiply_block(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns, float* y,
+                    int64_t y_panel_stride) {
   // 128 columns at a time: their weights stay in the first-level cache for all batch rows of the block.
   for (int64_t first = 0; first < columns; first += 128) {
     const int64_t count = columns - first < 128 ? columns - first : 128;
     for (int panel = 0; panel < panels; ++panel)
-      for (int b = 0; b < batch_block; b += 4)
-        multiply_four(w + panel * panel_stride + first * 16, x + first * batch_block + b, count, batch_block,
-                      y + panel * y_panel_stride + b * 16);
+#pragma GCC unroll 2
+      for (int b = 0; b < Block; b += Rows)
+        multiply_some<Rows, Block>(w + panel * panel_stride + first * 16, x + first * Block + b, count,
+                                   y + panel * y_panel_stride + b * 16);
+  }
+}
+
+void multiply_floats(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns, int batch_block,
+                     float* y, int64_t y_panel_stride) {
+  switch (batch_block) {
+    case 4:
+      return multiply_block<4, 4>(w, panel_stride, panels, x, columns, y, y_panel_stride);
+    case 8:
+      return multiply_block<4, 8>(w, panel_stride, panels, x, columns, y, y_panel_stride);
+    default:
+      return multiply_block<6, 12>(w, panel_stride, panels, x, columns, y, y_panel_stride);
   }
 }
 
