@@ -72,7 +72,7 @@ def version_of(node: Node) -> str:
     """The oldest format version that has every formulation of a tree."""
     found = FIRST
     for _, part in node.walk():
-        found = newer(found, SINCE[part.formulation])
+        found = newer(found, SINCE.get(part.formulation, FIRST))
     return found
 
 

@@ -17,8 +17,8 @@ from laconic.errors import ArgumentError, UnsupportedError
 
 NAME = "sparse"
 VERSION = 1
-DTYPES = ("float32", "bfloat16", "float16")
-POSITIONS = ("bitmap",)
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
+POSITIONS: tuple[str, ...] = ("bitmap",)
 
 VALUES = "values"
 VALUE_BYTES = "values.bytes"
