@@ -122,7 +122,21 @@ def bitmaps_1_1() -> dict[str, laconic.Tensor]:
     return found
 
 
-FILES_1_1 = {"bitmaps": bitmaps_1_1}
+def deltas_1_1() -> dict[str, laconic.Tensor]:
+    """`sparse` with gaps: every dtype, several windows and matrices, fillers, nothing but zeros."""
+    arrays = {dtype: pruned((47, 70), dtype, 300 + seed, 5) for seed, dtype in enumerate(list(DTYPES)[:3])}
+    arrays["windows"] = pruned((275, 40), "bfloat16", 310, 6)
+    arrays["fillers"] = pruned((17, 4099), "float32", 320, 301)
+    arrays["stack"] = pruned((3, 31, 40), "float16", 330, 5)
+    arrays["folded"] = pruned((7, 310), "float32", 340, 5)
+    arrays["zeros"] = np.zeros((32, 32), np.float32)
+    options = {"formulation": "sparse", "positions": "deltas", "profile": "portable"}
+    found = {name: laconic.encode(array, **options) for name, array in arrays.items()}
+    found["in_out"] = laconic.encode(pruned((64, 48), "bfloat16", 350, 4), orientation="in_out", **options)
+    return found
+
+
+FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 

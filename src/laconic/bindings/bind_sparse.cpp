@@ -3,7 +3,7 @@
 
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/matrix.hpp"
-#include "laconic/formulations/sparse/sparse.hpp"
+#include "laconic/formulations/sparse/deltas.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace {
@@ -64,6 +64,41 @@ class BitmapMatrix {
   laconic::SplitView view_;
 };
 
+class DeltaMatrix {
+ public:
+  DeltaMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
+      : geometry_(geometry), components_(components) {
+    view_ = {with_offsets(geometry_), sparse_dtype(dtype), borrow("gaps"),
+             borrow("values.bytes"),  borrow("rows"),      reinterpret_cast<const uint64_t*>(borrow("directory"))};
+    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+  }
+
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.dtype)].word_bytes; }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::deltas_decode_window(view_, first_panel, last_panel, first_element, elements, out, threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::deltas_access(view_, matrix, row, column);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    (transposed ? laconic::deltas_linear_transposed : laconic::deltas_linear)(view_, laconic::active_table(), rows,
+                                                                              threads);
+  }
+
+ private:
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    return keep_.back().data();
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+  laconic::DeltaView view_;
+};
+
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords counts,
                 MutableWords entries, int threads) {
   const laconic::Geometry g = with_offsets(owned);
@@ -95,12 +130,34 @@ void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& d
   if (!same) throw std::runtime_error("the words changed while they were encoded");
 }
 
+void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
+                   int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const auto type = sparse_dtype(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes,
+          "words have the wrong size");
+  auto gaps = nb::cast<MutableBytes>(components["gaps"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
+       rows = nb::cast<MutableBytes>(components["rows"]), directory = nb::cast<MutableBytes>(components["directory"]);
+  bool same;
+  {
+    nb::gil_scoped_release unlocked;
+    same = laconic::deltas_encode(static_cast<const uint8_t*>(words.data()), g, type,
+                                  reinterpret_cast<const uint64_t*>(directory.data()), rows.data(), gaps.data(),
+                                  values.data(), threads);
+  }
+  if (!same) throw std::runtime_error("the words changed while they were encoded");
+}
+
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
   nb::class_<BitmapMatrix> bitmap(m, "BitmapMatrix");
   bitmap.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_matrix(bitmap);
+  nb::class_<DeltaMatrix> deltas(m, "DeltaMatrix");
+  deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
+  bind_matrix(deltas);
   m.def("sparse_statistics", &statistics);
   m.def("bitmap_encode", &encode_bitmap);
+  m.def("deltas_encode", &encode_deltas);
 }

@@ -41,6 +41,22 @@ struct CodeKernels {
   ProductPairs product_pairs[3];  // 4, 8 and 16 batch rows; bfloat16 weights only
 };
 
+// Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
+// the last one; a word of zero bits is a filler and takes no part.
+struct DeltaEntries {
+  const uint8_t* gaps;
+  const uint8_t* values;
+  int64_t blocks, last_column;
+};
+// sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
+using DeltaProduct = void (*)(const DeltaEntries& entries, const float* x, int64_t x_stride, float* sums);
+// sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
+using DeltaProductPacked = void (*)(const DeltaEntries& entries, const float* x, float* sums);
+struct DeltaKernels {
+  DeltaProduct product[3];  // 1, 2 and 4 batch rows
+  DeltaProductPacked product_packed;
+};
+
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
 using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
                            int64_t row_stride_bytes);
@@ -73,6 +89,7 @@ struct KernelTable {
   ExpandLevels expand_levels;
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap][tail]
   CodeKernels codes[5][7][3];
+  DeltaKernels deltas[3];  // float32, bfloat16, float16
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32

@@ -51,4 +51,5 @@ def _candidate(words: np.ndarray, statistics: codec.Statistics, positions: str) 
         lambda threads: codec.encode(words, statistics, positions, threads),
         f"sparse {positions}",
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        statistics.blocks * CHUNK_WEIGHTS if positions == "deltas" else 0,
     )

@@ -13,9 +13,12 @@ from laconic.errors import CorruptError
 from laconic.formulations.sparse import reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
 from laconic.formulations.sparse.layout import DTYPES, NAME, VALUE_BYTES, VERSION, positions_of
-from laconic.geometry import CHUNK_WEIGHTS, Geometry
+from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 __all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "validate", "why_not"]
+
+
+DELTA_COMPONENTS = {"gaps", "rows", "directory", VALUE_BYTES}
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> str:
@@ -23,16 +26,34 @@ def validate(encoded: Encoded, geometry: Geometry) -> str:
     if encoded.dtype not in DTYPES:
         raise CorruptError(f"formulation 'sparse' does not code dtype {encoded.dtype}")
     positions = positions_of(encoded.node)
-    expected = {"masks", "directory", VALUE_BYTES}
+    expected = {"masks", "directory", VALUE_BYTES} if positions == "bitmap" else DELTA_COMPONENTS
     if missing := sorted(expected - set(encoded.components)):
         raise CorruptError("the component is missing; get the file again", component=missing[0])
     if extra := sorted(set(encoded.components) - expected):
         raise CorruptError("a component that formulation 'sparse' does not have", component=extra[0])
+    width = by_name(encoded.dtype).bits // 8
+    if positions == "deltas":
+        _validate_lanes(encoded, geometry)
+        limits = np.full(geometry.panels, geometry.chunks_per_panel, np.uint64)  # no row has more entries than columns
+        blocks = _validate_directory(encoded, limits, "blocks")
+        _expect_bytes(encoded, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
+        _expect_bytes(encoded, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        return positions
     _expect_bytes(encoded, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
     sizes = [(last - first) * CHUNK_WEIGHTS for first, last in geometry.segment_chunks()]
     values = _validate_directory(encoded, np.array(sizes, np.uint64), "values")
-    _expect_bytes(encoded, VALUE_BYTES, stream_bytes(values * (by_name(encoded.dtype).bits // 8)))
+    _expect_bytes(encoded, VALUE_BYTES, stream_bytes(values * width))
     return positions
+
+
+def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
+    """Every window must hold each of its rows once: then no two lanes write the same row, and every row is found."""
+    _expect_bytes(encoded, "rows", index_bytes(geometry.panels * PANEL_ROWS))
+    rows = encoded.components["rows"]
+    for window in reference.windows(geometry):
+        seen = np.bincount(rows[window], minlength=window.stop - window.start)
+        if seen.size > window.stop - window.start or (seen != 1).any():
+            raise CorruptError("a window does not hold each of its rows once", component="rows", byte=window.start)
 
 
 def _validate_directory(encoded: Encoded, limits: np.ndarray, what: str) -> int:
@@ -80,4 +101,5 @@ def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     if native.module is None:
         return None
     components = native.aligned(encoded.components)
-    return native.module.BitmapMatrix(native.shape_of(geometry), encoded.dtype, components)
+    kind = native.module.BitmapMatrix if positions_of(encoded.node) == "bitmap" else native.module.DeltaMatrix
+    return kind(native.shape_of(geometry), encoded.dtype, components)

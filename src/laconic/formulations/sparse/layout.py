@@ -4,6 +4,9 @@ A word is zero where all its bits are: -0.0 is a value. Positions are one of
 
     bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of the
               places, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
+    deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is cut by fillers,
+              words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
+              them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
 
 FORMAT: docs/FORMAT.md, "The formulation sparse".
 """
@@ -18,7 +21,11 @@ from laconic.errors import ArgumentError, UnsupportedError
 NAME = "sparse"
 VERSION = 1
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
-POSITIONS: tuple[str, ...] = ("bitmap",)
+POSITIONS: tuple[str, ...] = ("bitmap", "deltas")
+
+WINDOW_ROWS = 256
+LARGEST_GAP = 255
+BLOCK_STEPS = 4
 
 VALUES = "values"
 VALUE_BYTES = "values.bytes"

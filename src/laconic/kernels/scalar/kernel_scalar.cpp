@@ -223,6 +223,7 @@ void fill_codes(KernelTable& table) {
 }  // namespace
 
 void fill_scalar_bitmap(KernelTable& table);
+void fill_scalar_deltas(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -243,6 +244,7 @@ void fill_scalar(KernelTable& table) {
   table.code_group = code_group;
   table.read_stream = read_stream;
   fill_scalar_bitmap(table);
+  fill_scalar_deltas(table);
 }
 
 }  // namespace laconic
