@@ -6,7 +6,8 @@
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
-# TORCH_INDEX=URL: where `make bench` finds CPU builds of torch, e.g. https://download.pytorch.org/whl/cpu
+# TORCH_INDEX=URL: where `make test` and `make bench` find CPU builds of torch, e.g.
+# https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint bench fuzz sanitize clean build
+.PHONY: demo test lint bench fuzz emulate sanitize clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -34,8 +35,10 @@ $(VENV)/demo: $(VENV)/made
 	$(PIP) install -q -c constraints.txt tokenizers
 	touch $@
 
-$(VENV)/bench: $(VENV)/made
+# torch first and alone, so that nothing that depends on it pulls another build of it.
+$(VENV)/torch: $(VENV)/made
 	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP) install -q -c constraints.txt transformers peft
 	touch $@
 
 demo: $(VENV)/built $(VENV)/demo
@@ -47,10 +50,14 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
 
-test: lint
+test: lint emulate $(VENV)/torch
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/built $(VENV)/bench
+# AVX-512 and AMX in plain C++: every machine tests every instruction set.
+emulate: $(VENV)/made
+	tests/emulated/run $(BIN)/python
+
+bench: $(VENV)/built $(VENV)/torch
 	$(BIN)/python -m benchmarks.run
 
 sanitize: $(VENV)/made

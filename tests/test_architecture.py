@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,15 @@ LAYERS = (
     {"plan", "tensor"},
     {"product", "arrays", "files", "reports"},
     {"compression", "checkpoint"},
-    {"api", "benchmark"},
+    {"api", "benchmark", "torch"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
 SIDEWAYS = {("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+
+
+ADAPTERS = {"torch": {"torch"}}
+"""Adapters to other packages, and those packages: nobody else imports them, and adapters import no other adapter."""
 
 
 def unit_of(module: str) -> str:
@@ -66,6 +71,25 @@ def test_every_module_has_a_layer() -> None:
     for path in PACKAGE.rglob("*.py"):
         module = "laconic." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         assert unit_of(module) or path.name == "__init__.py", path
+
+
+def test_only_adapters_import_what_they_adapt() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).parts[0]
+        allowed = ADAPTERS.get(own, set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in names:
+                foreign = name.split(".")[0] in set().union(*ADAPTERS.values()) - allowed
+                assert not foreign or path.name == "benchmark.py", f"{path.relative_to(ROOT)} imports {name}"
+                adapter = name.split(".")[1] if name.startswith("laconic.") else ""
+                assert adapter not in set(ADAPTERS) - {own}, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_importing_laconic_imports_no_adapted_package() -> None:
+    code = "import sys, laconic, laconic.api; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_references_never_touch_the_native_module() -> None:

@@ -70,7 +70,7 @@ def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded 
         threads=options.threads,
     )
     if encoded.node.formulation == "dense":
-        return None, plan.why_dense(dtype, options.objective)
+        return None, plan.why_dense(dtype, options.objective, options.profile)
     if cost_bytes(name, encoded) >= dense_cost_bytes(name, entry.tag, entry.shape):
         return None, "too small: its description would cost more than the code saves"
     return encoded, ""

@@ -112,7 +112,14 @@ def choose(found: list[Candidate]) -> Candidate:
     return min(found, key=lambda candidate: candidate.nbytes)
 
 
-def why_dense(dtype: DType, objective: str) -> str:
+def why_dense(dtype: DType, objective: str, profile: str = "portable") -> str:
     """Why `encode` left a tensor of this dtype as it is."""
-    reasons = [row.why_not(dtype.name, objective) for row in registry.ROWS if dtype.name in row.DTYPES]
+    profile = resolve_profile(profile)
+    reasons = [row.why_not(dtype.name, objective, profile) for row in registry.ROWS if dtype.name in row.DTYPES]
     return next(filter(None, reasons), "no code makes it smaller")
+
+
+def slow_here(encoded: Encoded) -> bool:
+    """Whether products of this tensor are slower than dense ones on this machine's class."""
+    row = registry.BY_NAME.get(encoded.node.formulation)
+    return row is not None and row.slow_under(encoded, resolve_profile("native"))

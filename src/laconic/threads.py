@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from laconic.errors import ArgumentError
 
@@ -44,6 +45,18 @@ def source_and_count() -> tuple[str, int]:
     )
 
 
+_VARIABLE = "LACONIC_NUM_THREADS"
+_raw_environment: Any = getattr(os.environ, "_data", None) or os.environ
+_raw_variable: Any = os.fsencode(_VARIABLE) if _raw_environment is not os.environ else _VARIABLE
+
+
 def get_num_threads() -> int:
-    """The number of workers that the next call will use."""
+    """The number of workers that the next call will use. Asked at every product, so it looks no further than it must."""
+    if _chosen is None and _raw_variable not in _raw_environment:
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            try:
+                return torch.get_num_threads()  # type: ignore[no-any-return]
+            except AttributeError:  # still being imported
+                pass
     return source_and_count()[1]

@@ -23,6 +23,14 @@ const char* cpu_lacks_avx2() {
   return nullptr;
 }
 
+#if defined(LACONIC_EMULATE)
+
+const char* cpu_lacks_avx512() { return cpu_lacks_avx2(); }
+const char* cpu_lacks_avx512_bf16() { return cpu_lacks_avx2(); }
+const char* cpu_lacks_amx() { return "there are no AMX kernels yet"; }
+
+#else
+
 const char* cpu_lacks_avx512() {
   if (const char* reason = cpu_lacks_avx2()) return reason;
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
@@ -52,6 +60,8 @@ const char* cpu_lacks_amx() {
   static const long answer = syscall(SYS_arch_prctl, kArchRequestPermission, kTileData);
   return answer == 0 ? nullptr : "the operating system refused permission to use AMX tiles";
 }
+
+#endif
 
 bool cpu_has_slow_pdep() {
   unsigned a, b, c, d;

@@ -48,6 +48,9 @@ class BitmapMatrix {
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
     return laconic::bitmap_access(view_, matrix, row, column);
   }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
@@ -82,6 +85,9 @@ class DeltaMatrix {
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
     return laconic::deltas_access(view_, matrix, row, column);
   }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::deltas_pick_rows(view_, wanted, count, out, threads);
+  }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
     (transposed ? laconic::deltas_linear_transposed : laconic::deltas_linear)(view_, laconic::active_table(), rows,
                                                                               threads);
@@ -98,6 +104,12 @@ class DeltaMatrix {
   std::vector<Bytes> keep_;
   laconic::DeltaView view_;
 };
+
+// Parts of a sparse matrix have no kernels of their own: callers decode them.
+template <class M>
+nb::object no_part(const M&, int64_t, int64_t, int64_t) {
+  return nb::none();
+}
 
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords counts,
                 MutableWords entries, int threads) {
@@ -154,9 +166,11 @@ void bind_sparse(nb::module_& m) {
   nb::class_<BitmapMatrix> bitmap(m, "BitmapMatrix");
   bitmap.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_matrix(bitmap);
+  bitmap.def("part", &no_part<BitmapMatrix>);
   nb::class_<DeltaMatrix> deltas(m, "DeltaMatrix");
   deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_matrix(deltas);
+  deltas.def("part", &no_part<DeltaMatrix>);
   m.def("sparse_statistics", &statistics);
   m.def("bitmap_encode", &encode_bitmap);
   m.def("deltas_encode", &encode_deltas);

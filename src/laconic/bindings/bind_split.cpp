@@ -1,5 +1,6 @@
 // The formulation `split`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <cstring>
 #include <stdexcept>
@@ -97,6 +98,33 @@ class SplitMatrix {
     }
   }
 
+  // Whole units of one matrix of `whole`: panels from `first_panel` on that hold `rows` rows. Nothing is copied but the
+  // panels' bitmap: directory entries count from the beginning of the streams, so they hold for a part as they are.
+  SplitMatrix(const SplitMatrix& whole, int64_t first_panel, int64_t rows)
+      : geometry_(whole.geometry_), components_(whole.components_), keep_(whole.keep_), view_(whole.view_) {
+    const laconic::Geometry& g = whole.view_.geometry;
+    laconic::Geometry& own = view_.geometry;
+    own.count = 1;
+    own.rows = rows;
+    own.elements = rows * own.columns;
+    laconic::derive(own);
+    laconic::Streams& s = view_.streams;
+    s.tiles += laconic::panel_offset(whole.view_, first_panel);
+    if (s.directory != nullptr)
+      s.directory += laconic::unit_of_panel(g, first_panel) * g.segments_per_panel * s.directory_columns;
+    if (s.short_panels != nullptr) {
+      bitmap_.resize(static_cast<size_t>(laconic::ceil_div(own.panels, 64) * 8));
+      for (int64_t panel = 0; panel < own.panels; ++panel)
+        if (laconic::panel_is_short(whole.view_.streams, first_panel + panel))
+          bitmap_[static_cast<size_t>(panel / 8)] |= static_cast<uint8_t>(1 << panel % 8);
+      ranks_ = short_ranks(bitmap_.data(), bitmap_.size());
+      s.short_panels = bitmap_.data();
+      s.short_rank = ranks_.data();
+    }
+  }
+  SplitMatrix(const SplitMatrix&) = delete;
+
+  const laconic::SplitView& view() const { return view_; }
   const laconic::Geometry& geometry() const { return view_.geometry; }
   int64_t word_bytes() const { return word_bytes_of(view_.parameters); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
@@ -109,6 +137,9 @@ class SplitMatrix {
   }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
 
  private:
@@ -124,8 +155,21 @@ class SplitMatrix {
   nb::dict components_;
   std::vector<Bytes> keep_;
   std::vector<uint32_t> ranks_;
+  std::vector<uint8_t> bitmap_;  // of a part
   laconic::SplitView view_;
 };
+
+// One matrix of a stack, or rows [first, last) of a matrix that is stored by rows; null where they are not whole units.
+std::unique_ptr<SplitMatrix> part(const SplitMatrix& whole, int64_t matrix, int64_t first, int64_t last) {
+  const laconic::Geometry& g = whole.view().geometry;
+  require(matrix >= 0 && matrix < g.count && first >= 0 && first < last && last <= g.rows, "part out of range");
+  const int64_t unit = laconic::kPanelRows * g.panels_per_unit;
+  const bool all = first == 0 && last == g.rows;
+  if (g.column_offsets != nullptr ||
+      (!all && (g.column_stride != 1 || first % unit || (last % unit && last != g.rows))))
+    return nullptr;
+  return std::make_unique<SplitMatrix>(whole, matrix * g.panels_per_matrix + first / laconic::kPanelRows, last - first);
+}
 
 std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const OwnedGeometry& owned,
                                                           const std::string& dtype, MutableWords histograms,
@@ -205,6 +249,7 @@ void bind_split(nb::module_& m) {
   nb::class_<SplitMatrix> matrix(m, "SplitMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>());
   bind_matrix(matrix);
+  matrix.def("part", &part);
   m.def("split_statistics", &statistics);
   m.def("split_encode", &encode);
 }

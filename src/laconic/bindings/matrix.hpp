@@ -1,10 +1,11 @@
 // The methods that every coded matrix has in Python. M: view() with a geometry, word_bytes(), and decode_window,
-// access, multiply with the signatures used below, on components that have passed `validate` in Python.
+// access, multiply, pick with the signatures used below, on components that have passed `validate` in Python.
 #pragma once
 
 #include <stdexcept>
 #include <string>
 
+#include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/parts.hpp"
 #include "laconic/formulations/split/operators.hpp"
 
@@ -40,8 +41,52 @@ void multiply(const M& matrix, Words x, const std::string& dtype, nb::object bia
   matrix.multiply(rows, threads, transposed);
 }
 
+// As `multiply`, on addresses: what a caller that has checked everything pays per call. x, out: [batch][...] words of
+// dtype; bias: null or [outer] words of bias_dtype; dtypes are 0 float32, 1 bfloat16, 2 float16.
+template <class M>
+void multiply_at(const M& matrix, uintptr_t x, int dtype, int64_t batch, uintptr_t bias, int bias_dtype, uintptr_t out,
+                 int threads, bool transposed) {
+  const laconic::Geometry& g = matrix.geometry();
+  const laconic::KernelTable& table = laconic::active_table();
+  require(g.count == 1 && dtype >= 0 && dtype <= 2 && bias_dtype >= 0 && bias_dtype <= 2, "a product needs a matrix");
+  const int64_t outer = transposed ? g.columns : g.rows;
+  if (batch == 0 || outer == 0) return;
+  laconic::Rows rows{};
+  rows.dtype = static_cast<laconic::DType>(dtype);
+  rows.batch = batch;
+  rows.x = reinterpret_cast<const void*>(x);
+  rows.out = reinterpret_cast<void*>(out);
+  nb::gil_scoped_release unlocked;
+  static thread_local std::vector<float> widened;
+  if (bias != 0 && bias_dtype != 0) {
+    widened.resize(static_cast<size_t>(outer));
+    table.widen_words(static_cast<laconic::DType>(bias_dtype), reinterpret_cast<const uint16_t*>(bias), outer,
+                      widened.data());
+    rows.bias = widened.data();
+  } else {
+    rows.bias = reinterpret_cast<const float*>(bias);
+  }
+  matrix.multiply(rows, threads, transposed);
+}
+
+// Rows of the matrix by number (int64), in any order, into out [count][columns]. Returns as `pick_rows`.
+template <class M>
+int64_t pick_at(const M& matrix, uintptr_t indices, int64_t count, uintptr_t out, int threads) {
+  const laconic::Geometry& g = matrix.geometry();
+  require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns,
+          "rows are picked from a matrix that is stored by rows");
+  nb::gil_scoped_release unlocked;
+  return matrix.pick(reinterpret_cast<const int64_t*>(indices), count, reinterpret_cast<uint8_t*>(out), threads);
+}
+
 template <class M>
 void bind_matrix(nb::class_<M>& type) {
+  type.def("multiply_at", &multiply_at<M>).def("pick_at", &pick_at<M>);
+  type.def("decode_at", [](const M& self, uintptr_t out, int threads) {
+    const laconic::Geometry& g = self.geometry();
+    nb::gil_scoped_release unlocked;
+    self.decode_window(0, g.panels, 0, g.elements, reinterpret_cast<uint8_t*>(out), threads);
+  });
   type.def("decode",
            [](const M& self, MutableWords out, int threads) {
              const laconic::Geometry& g = self.geometry();

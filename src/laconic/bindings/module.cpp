@@ -2,6 +2,7 @@
 #include "laconic/bindings/parts.hpp"
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // weights that live to the end of the process are no leak
   m.doc() = "Native operators of laconic; use the laconic package, not this module.";
   bind_base(m);
   bind_split(m);

@@ -63,8 +63,11 @@ class Formulation(Protocol):
     def forced(self, request: Request, parameters: dict[str, Any]) -> Candidate:
         """The form that the caller's parameters name. Raises ArgumentError where they do not fit the tensor."""
 
-    def why_not(self, dtype: str, objective: str) -> str:
-        """Why `candidates` has none for any tensor of this dtype under this objective, or ''."""
+    def why_not(self, dtype: str, objective: str, profile: str) -> str:
+        """Why `candidates` has none for any tensor of this dtype under objective and (resolved) profile, or ''."""
+
+    def slow_under(self, encoded: Encoded, profile: str) -> bool:
+        """Whether products of this tensor, valid, are slower than dense ones on machines of a (resolved) profile."""
 
     def validate(self, encoded: Encoded, geometry: Geometry) -> object:
         """Structure check: after it no payload can make a kernel read outside its component.

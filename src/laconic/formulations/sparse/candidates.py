@@ -17,7 +17,7 @@ FEWEST_ZEROS = 0.1
 more than a tenth of them."""
 
 
-def why_not(dtype: str, objective: str) -> str:
+def why_not(dtype: str, objective: str, profile: str) -> str:
     return ""
 
 

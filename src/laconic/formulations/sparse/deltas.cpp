@@ -105,20 +105,36 @@ void decode(const DeltaView& view, int64_t first_panel, int64_t last_panel, int6
   });
 }
 
-template <class Word>
-uint32_t find(const DeltaView& view, int64_t matrix, int64_t row, int64_t column) {
+// Where the lane of a row lies among all lanes.
+int64_t lane_of(const DeltaView& view, int64_t matrix, int64_t row) {
   const Geometry& g = view.geometry;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, first = window_of(g, panel);
   const int64_t place = (panel - first) * kPanelRows + row % kPanelRows;
-  for (int64_t at = first * 16;; ++at) {
-    // SAFE BECAUSE: `validate` has seen every row of the window once.
-    if (view.rows[at] != place) continue;
-    uint32_t found = 0;
-    for_entries<Word>(view, at / 16, static_cast<int>(at % 16), [&](int64_t where, Word word) {
-      if (where == column) found = word;
-    });
-    return found;
-  }
+  // SAFE BECAUSE: `validate` has seen every row of the window once.
+  int64_t at = first * 16;
+  while (view.rows[at] != place) ++at;
+  return at;
+}
+
+template <class Word>
+uint32_t find(const DeltaView& view, int64_t matrix, int64_t row, int64_t column) {
+  const int64_t at = lane_of(view, matrix, row);
+  uint32_t found = 0;
+  for_entries<Word>(view, at / 16, static_cast<int>(at % 16), [&](int64_t where, Word word) {
+    if (where == column) found = word;
+  });
+  return found;
+}
+
+template <class Word>
+void pick(const DeltaView& view, const int64_t* wanted, int64_t count, Word* out, int threads) {
+  const int64_t columns = view.geometry.columns;
+  parallel_for(threads, count, [&](int64_t i) {
+    const int64_t at = lane_of(view, 0, wanted[i]);
+    Word* row = out + i * columns;
+    std::memset(row, 0, static_cast<size_t>(columns) * sizeof(Word));
+    for_entries<Word>(view, at / 16, static_cast<int>(at % 16), [&](int64_t where, Word word) { row[where] = word; });
+  });
 }
 
 }  // namespace
@@ -140,6 +156,17 @@ void deltas_decode_window(const DeltaView& view, int64_t first_panel, int64_t la
 uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column) {
   if (kFields[static_cast<int>(view.dtype)].word_bytes == 4) return find<uint32_t>(view, matrix, row, column);
   return find<uint16_t>(view, matrix, row, column);
+}
+
+int64_t deltas_pick_rows(const DeltaView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads) {
+  for (int64_t i = 0; i < count; ++i)
+    if (wanted[i] < 0 || wanted[i] >= view.geometry.rows) return i;
+  if (kFields[static_cast<int>(view.dtype)].word_bytes == 4) {
+    pick(view, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
+  } else {
+    pick(view, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+  }
+  return -1;
 }
 
 }  // namespace laconic

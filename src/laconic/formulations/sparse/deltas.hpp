@@ -25,6 +25,7 @@ bool deltas_encode(const uint8_t* words, const Geometry& geometry, DType dtype, 
 void deltas_decode_window(const DeltaView& view, int64_t first_panel, int64_t last_panel, int64_t first_element,
                           int64_t elements, uint8_t* out, int threads);
 uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column);
+int64_t deltas_pick_rows(const DeltaView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads);
 void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
 void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
 

@@ -15,10 +15,15 @@ from laconic.formulations.sparse.candidates import candidates, forced, why_not
 from laconic.formulations.sparse.layout import DTYPES, NAME, VALUE_BYTES, VERSION, positions_of
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
-__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "validate", "why_not"]
+__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "slow_under", "validate", "why_not"]
 
 
 DELTA_COMPONENTS = {"gaps", "rows", "directory", VALUE_BYTES}
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    """Never: kernels of all classes multiply by both positions faster than dense from half of zeros on."""
+    return False
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> str:

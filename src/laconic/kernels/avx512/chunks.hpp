@@ -16,20 +16,26 @@
 namespace laconic {
 namespace {
 
+#if defined(LACONIC_EMULATE)  // vectors are structs there, and nothing is hot: tests/emulated
+#define LACONIC_INLINE inline
+LACONIC_INLINE void prefetch_beside(__m512i&, const uint8_t*) {}
+LACONIC_INLINE void keep_in_register(__m512i&) {}
+#else
 #define LACONIC_INLINE inline __attribute__((always_inline))
+// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile
+// in one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one
+// thread).
+LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
+  asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
+}
+LACONIC_INLINE void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
+#endif
 
 LACONIC_INLINE __m512i load512(const void* at) { return _mm512_loadu_si512(at); }
 LACONIC_INLINE uint64_t load64(const uint8_t* at) {
   uint64_t word;
   __builtin_memcpy(&word, at, 8);
   return word;
-}
-
-// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile
-// in one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one
-// thread).
-LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
 }
 
 // Code indices as in table.hpp: 1 packed, 2..5 layered with 1..4 planes first.
@@ -45,7 +51,7 @@ LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint
   __m512i next = load512(below);
   if constexpr (Shift) next = _mm512_sll_epi16(next, shift);
   // Keeps the load apart from vpexpandb, whose memory form is slower.
-  asm("" : "+v"(next));
+  keep_in_register(next);
   symbols = _mm512_mask_expand_epi8(symbols, mask, next);
   below += _mm_popcnt_u64(mask);
   below = below < end ? below : end;

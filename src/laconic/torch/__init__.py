@@ -1,0 +1,42 @@
+"""PyTorch modules on compressed weights.
+
+    import laconic.torch
+    laconic.torch.compress_(model)          # in place; any nn.Module
+    model(x)                                # runs on the codes
+
+`laconic.torch` is an adapter: it translates between torch and `laconic` and holds no code of its own. docs/torch.md has
+a quick start and the table of operators.
+"""
+
+from __future__ import annotations
+
+from laconic.torch import custom as custom
+from laconic.torch import operators as operators
+from laconic.torch.compression import compress_, decompress_
+from laconic.torch.storage import (
+    encode,
+    flatten_state_dict,
+    load_file,
+    load_model,
+    save_file,
+    save_model,
+    unflatten_state_dict,
+)
+from laconic.torch.summary import ParameterReport, Summary
+from laconic.torch.tensor import FusedTensor, LaconicTensor
+
+__all__ = [
+    "FusedTensor",
+    "LaconicTensor",
+    "ParameterReport",
+    "Summary",
+    "compress_",
+    "decompress_",
+    "encode",
+    "flatten_state_dict",
+    "load_file",
+    "load_model",
+    "save_file",
+    "save_model",
+    "unflatten_state_dict",
+]

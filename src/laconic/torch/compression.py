@@ -1,0 +1,326 @@
+"""`compress_` and `decompress_`: the weights of any module, in place, ties kept."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from laconic.dtypes import BY_NAME
+from laconic.errors import ArgumentError
+from laconic.plan import OBJECTIVES, resolve_profile
+from laconic.torch import views
+from laconic.torch.content import Plain
+from laconic.torch.dtypes import NAMES
+from laconic.torch.summary import ParameterReport, Summary
+from laconic.torch.tensor import CLASSES, LAYOUTS, LaconicTensor
+
+Progress = Callable[[int, int, str], None]
+"""Called with (bytes done, bytes in all, name of the parameter at work)."""
+
+MINIMUM_BYTES = 16384
+"""Smaller weights stay dense: what a call costs exceeds what reading them does."""
+
+_ORIENTED = ("Conv1D",)
+"""Classes (of transformers) whose weights are stored [inputs, outputs]."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one parameter is compressed. options: of `laconic.encode`. minimum_bytes: smaller ones stay dense."""
+
+    objective: str
+    profile: str
+    mode: str
+    threads: int | None
+    minimum_bytes: int = MINIMUM_BYTES
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass
+class Use:
+    """A parameter and every place in the module where it is used."""
+
+    name: str
+    parameter: Tensor
+    places: list[tuple[nn.Module, str]]
+    reason: str = ""
+
+
+def compress_(
+    module: nn.Module,
+    *,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    objective: str = "balanced",
+    profile: str = "native",
+    mode: str = "fused",
+    threads: int | None = None,
+    progress: bool | Progress = True,
+) -> Summary:
+    """Compress the weights of a module in place, losslessly; buffers and vectors stay as they are.
+
+    Args:
+        include, exclude: glob patterns of parameter names.
+        config: settings by name: the exact name of a parameter or module first, then patterns 're:...' (full match),
+            then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
+            minimum_bytes, formulation, code, widths.
+        objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class.
+        mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
+            of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
+
+    Returns a Summary. Compressed parameters are frozen. Raises ArgumentError, changing nothing, for a module that is
+    already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed.
+    """
+    if objective not in OBJECTIVES:
+        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
+    if mode not in CLASSES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    resolve_profile(profile)
+    uses = list(parameters_of(module))
+    done = [use.name for use in uses if isinstance(use.parameter, LaconicTensor)]
+    if done:
+        raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
+    default = Settings(objective, profile, mode, threads)
+    settings = {use.name: _settings(use.name, config, default) for use in uses}
+    wanted = _filter(include, exclude)
+    for use in uses:
+        use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
+    _refuse(uses)
+    reports, frozen = [], []
+    with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
+        for use in uses:
+            own = settings[use.name]
+            report = ParameterReport(
+                use.name,
+                tuple(use.parameter.shape),
+                str(use.parameter.dtype).removeprefix("torch."),
+                "dense",
+                use.parameter.nbytes,
+                use.parameter.nbytes,
+                use.reason,
+            )
+            if not use.reason and own is not None:
+                trainable = use.parameter.requires_grad
+                report = _compress_one(use, own, report)
+                if not report.reason and trainable:
+                    frozen.append(use.name)
+            reports.append(report)
+            tell(report.bytes_before, use.name)
+    return Summary(tuple(reports), tuple(frozen))
+
+
+def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:
+    parameter = use.parameter
+    layout = _layout(parameter)
+    assert layout is not None
+    base = parameter.detach()
+    base = base.transpose(-2, -1) if layout == "transposed" else base.contiguous()
+    oriented = type(use.places[0][0]).__name__ in _ORIENTED
+    if layout == "transposed":  # what is contiguous is the transpose, stored the other way round
+        oriented = not oriented and parameter.ndim == 2
+    content = views.encode(
+        base,
+        (settings.objective, settings.profile),
+        "in_out" if oriented else "out_in",
+        threads=settings.threads,
+        **dict(settings.options or {}),
+    )
+    if isinstance(content, Plain):
+        return _with_reason(report, "no code makes it smaller")
+    weight = CLASSES[settings.mode](
+        content, layout, (settings.objective, settings.profile), was_trainable=parameter.requires_grad
+    )
+    put(use, nn.Parameter(weight, requires_grad=False))
+    return ParameterReport(
+        report.name, report.shape, report.dtype, weight.formulation, report.bytes_before, weight.nbytes_stored
+    )
+
+
+def decompress_(module: nn.Module) -> Summary:
+    """Undo `compress_` exactly: dense parameters, bit for bit, as trainable as they were, ties kept."""
+    reports = []
+    for use in parameters_of(module):
+        weight = use.parameter
+        if not isinstance(weight, LaconicTensor):
+            continue
+        dense = weight.decode()
+        if isinstance(weight.content, Plain):
+            dense = dense.detach().clone()
+        put(use, nn.Parameter(dense, requires_grad=weight.was_trainable))
+        reports.append(
+            ParameterReport(
+                use.name,
+                tuple(dense.shape),
+                str(dense.dtype).removeprefix("torch."),
+                "dense",
+                weight.nbytes_stored,
+                dense.nbytes,
+                "decompressed",
+            )
+        )
+    return Summary(tuple(reports))
+
+
+def parameters_of(module: nn.Module) -> Iterator[Use]:
+    """Every distinct parameter with all its places; parameters that share memory and shape are one."""
+    uses: dict[Any, Use] = {}
+    for path, owner in module.named_modules(remove_duplicate=True):
+        for name, parameter in owner._parameters.items():
+            if parameter is None:
+                continue
+            key = _identity(parameter)
+            full = f"{path}.{name}" if path else name
+            use = uses.setdefault(key, Use(full, parameter, []))
+            use.places.append((owner, name))
+            use.reason = use.reason or _recomputed(owner, name)
+    yield from uses.values()
+
+
+def put(use: Use, parameter: nn.Parameter) -> None:
+    """Set a parameter in all places at once. RNNs keep a list of their own, which setattr brings up to date."""
+    for owner, name in use.places:
+        setattr(owner, name, parameter)
+
+
+def _identity(parameter: Tensor) -> Any:
+    if isinstance(parameter, LaconicTensor) or parameter.device.type == "meta" or not parameter.numel():
+        return id(parameter)
+    try:
+        place = parameter.data_ptr()
+    except RuntimeError:
+        return id(parameter)
+    return (
+        (place, tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
+        if place
+        else id(parameter)
+    )
+
+
+def _recomputed(owner: nn.Module, name: str) -> str:
+    """Why a parameter that only serves to compute the weight anew at every call stays dense."""
+    if isinstance(owner, nn.utils.parametrize.ParametrizationList):
+        return "parametrised: the weight is computed anew at each call"
+    if name.endswith(("_g", "_v", "_orig")) and owner._forward_pre_hooks:
+        return "weight_norm or spectral_norm: the weight is computed anew at each call"
+    return ""
+
+
+def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
+    parameter = use.parameter
+    name = NAMES.get(parameter.dtype)
+    if not wanted:
+        return "excluded"
+    if settings is None:
+        return "left dense by config"
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        return "not initialised yet"
+    if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
+        return f"a {type(parameter).__name__} of its own kind"
+    if name is None or not BY_NAME[name].split:
+        return f"dtype {parameter.dtype} is stored as it is in this version"
+    if parameter.ndim < 2:
+        return "a vector"
+    if parameter.device.type not in ("cpu", "meta"):
+        return f"on {parameter.device}; only weights on the CPU are compressed"
+    if parameter.nbytes < settings.minimum_bytes:
+        return f"smaller than {settings.minimum_bytes} bytes"
+    return "" if _layout(parameter) else "neither contiguous, transposed nor channels-last"
+
+
+def _refuse(uses: Sequence[Use]) -> None:
+    empty = [use.name for use in uses if not use.reason and use.parameter.device.type == "meta"]
+    if empty:
+        raise ArgumentError(
+            f"{len(empty)} parameters are on the meta device and have no weights ({empty[0]}, ...): load them first, or "
+            "load a compressed file with laconic.torch.load_model"
+        )
+    held = [use.name for use in uses if not use.reason and use.parameter.grad is not None]
+    if held:
+        raise ArgumentError(
+            f"these parameters hold gradients: {', '.join(held[:8])}; compressed weights are frozen: set .grad to None "
+            "(optimizer.zero_grad()) or exclude them"
+        )
+
+
+def _layout(parameter: Tensor) -> str | None:
+    if parameter.is_contiguous():
+        return LAYOUTS[0]
+    if parameter.ndim >= 2 and parameter.transpose(-2, -1).is_contiguous():
+        return LAYOUTS[1]
+    if parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
+        return LAYOUTS[2]
+    if parameter.ndim == 5 and parameter.is_contiguous(memory_format=torch.channels_last_3d):
+        return LAYOUTS[3]
+    return None
+
+
+def _filter(include: str | Sequence[str] | None, exclude: str | Sequence[str] | None) -> Callable[[str], bool]:
+    def patterns(value: str | Sequence[str] | None) -> tuple[str, ...]:
+        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+    wanted, unwanted = patterns(include), patterns(exclude)
+
+    def chosen(name: str) -> bool:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in unwanted):
+            return False
+        return not wanted or any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
+
+    return chosen
+
+
+def _settings(name: str, config: Mapping[str, Any] | None, default: Settings) -> Settings | None:
+    """The settings of one parameter; None: leave it dense. Raises ArgumentError for a value it does not know."""
+    value: Any = {}
+    if config:
+        owner = name.rpartition(".")[0]
+        patterns = (key for key in config if key.startswith("re:") and re.fullmatch(key[3:], name))
+        key = name if name in config else owner if owner in config else next(patterns, "_default")
+        value = config.get(key, {})
+    if value is None:
+        return None
+    given = {"objective": value} if isinstance(value, str) else dict(value)
+    own: dict[str, Any] = {
+        word: given.pop(word, getattr(default, word)) for word in ("objective", "mode", "minimum_bytes")
+    }
+    if own["objective"] not in OBJECTIVES or own["mode"] not in CLASSES:
+        raise ArgumentError(f"config for {name!r}: unknown objective or mode in {value!r}")
+    if unknown := sorted(set(given) - {"formulation", "code", "bits", "widths"}):
+        raise ArgumentError(f"config for {name!r}: unknown setting {unknown[0]!r}")
+    return Settings(profile=default.profile, threads=default.threads, options=given, **own)
+
+
+def _with_reason(report: ParameterReport, reason: str) -> ParameterReport:
+    return ParameterReport(**{**report.__dict__, "reason": reason})
+
+
+@contextmanager
+def _meter(progress: bool | Progress, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A function that takes (bytes advanced, name)."""
+    done = 0
+    if callable(progress):
+        function: Progress = progress
+
+        def tell(advance: int, name: str) -> None:
+            nonlocal done
+            done += advance
+            function(done, total, name)
+
+        yield tell
+    elif progress and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("compressing", total=total)
+            yield lambda advance, name: bar.update(task, advance=advance, description=name)
+    else:
+        yield lambda advance, name: None

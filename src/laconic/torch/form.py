@@ -1,0 +1,94 @@
+"""`Form`: the description of a coded tensor as one short text, so that it can be hashed, compared, pickled and traced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from laconic.dtypes import by_name
+from laconic.encoded import Encoded, Node
+from laconic.errors import CorruptError
+from laconic.tensor import Tensor as Coded
+
+_WORDS = ("dtype", "view", "orientation", "column_order", "profile")
+
+
+@dataclass(frozen=True)
+class Form:
+    """text: everything of an `Encoded` but the bytes of its components, as JSON."""
+
+    text: str
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The text as values. Raises CorruptError for a text that `form_of` did not make."""
+        return _parse(self.text)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the components, in order."""
+        return tuple(self.document["names"])
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.document["shape"])
+
+    @cached_property
+    def dtype(self) -> str:
+        return str(self.document["dtype"])
+
+    @cached_property
+    def code(self) -> str:
+        """For people: 'split packed(4)', 'split layered(3)'."""
+        tree = self.document["tree"]
+        parameters = tree.get("parameters", {})
+        code, widths = parameters.get("code", ""), parameters.get("widths", ())
+        inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
+        return f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+        shape = document["shape"]
+        fits = all(type(length) is int and length >= 0 for length in shape)
+        fits = fits and all(isinstance(document[word], str) for word in _WORDS)
+        fits = fits and all(isinstance(name, str) for name in document["names"])
+        _node(document["tree"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        fits = False
+    if not fits:
+        raise CorruptError("the description of a compressed tensor is damaged; save it again")
+    by_name(document["dtype"])
+    return dict(document)
+
+
+def _node(document: Any) -> Node:
+    children = {name: _node(child) for name, child in document.get("children", {}).items()}
+    return Node(document["formulation"], document["version"], dict(document.get("parameters", {})), children)
+
+
+def form_of(encoded: Encoded) -> Form:
+    document = {
+        "shape": list(encoded.shape),
+        **{word: getattr(encoded, word) for word in _WORDS},
+        "tree": encoded.node.to_json(),
+        "names": list(encoded.components),
+    }
+    return Form(json.dumps(document, separators=(",", ":")))
+
+
+def coded_of(form: Form, components: Sequence[np.ndarray]) -> Coded:
+    """The `laconic.Tensor` of a form and its components. Raises CorruptError or UnsupportedError."""
+    document = form.document
+    words = {word: document[word] for word in _WORDS}
+    node = _node(document["tree"])
+    return Coded(
+        Encoded(shape=form.shape, node=node, components=dict(zip(form.names, components, strict=True)), **words)
+    )

@@ -1,0 +1,249 @@
+"""Saving and loading: files of laconic, whole modules, and flat dictionaries for other writers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from laconic import files
+from laconic.container import description
+from laconic.dtypes import by_name
+from laconic.errors import ArgumentError, CorruptError, LaconicError
+from laconic.plan import raw_bytes, slow_here
+from laconic.tensor import Tensor as Coded
+from laconic.torch import views
+from laconic.torch.compression import parameters_of, put
+from laconic.torch.content import Leaf, Plain
+from laconic.torch.dtypes import as_array, as_tensor
+from laconic.torch.tensor import CLASSES, LaconicTensor
+
+ON_SLOW = ("keep", "transcode", "decode")
+PathLike = str | os.PathLike[str]
+
+
+def encode(
+    tensor: Tensor,
+    *,
+    objective: str = "balanced",
+    profile: str = "native",
+    mode: str = "fused",
+    orientation: str = "out_in",
+    threads: int | None = None,
+    **options: Any,
+) -> LaconicTensor:
+    """One dense tensor as a LaconicTensor, coded even where that does not make it smaller if `formulation` says so.
+
+    options: formulation and its parameters, as `laconic.encode` takes them. A tensor that no code makes smaller
+    becomes a LaconicTensor of formulation 'dense'.
+    """
+    content = views.encode(tensor, (objective, profile), orientation, threads=threads, **options)
+    return CLASSES[mode](content, encoding=(objective, profile))
+
+
+def coded_of(tensor: LaconicTensor) -> Coded | None:
+    """The codes of a tensor as `laconic` stores them, coded anew where it is only a part or a join; None: dense."""
+    if isinstance(tensor.content, Leaf) and tensor.layout_ != "transposed":
+        return tensor.content.coded
+    if isinstance(tensor.content, Plain):
+        return None
+    content = views.encode(tensor.decode(), tensor.encoding)
+    return content.coded if isinstance(content, Leaf) else None
+
+
+def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
+
+    The file appears whole or not at all. Raises ArgumentError or DestinationError.
+    """
+    stored: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(f"{name!r} is a {type(tensor).__name__}, not a tensor")
+        coded = coded_of(tensor) if isinstance(tensor, LaconicTensor) else None
+        dense = tensor.decode() if isinstance(tensor, LaconicTensor) else tensor
+        stored[name] = as_array(dense) if coded is None else coded
+    files.save_file(stored, path, metadata)
+
+
+def load_file(
+    path: PathLike, *, mode: str = "fused", mmap: bool = True, check: str = "structure", on_slow: str = "keep"
+) -> dict[str, Tensor]:
+    """All tensors of a file: compressed ones as LaconicTensor, dense ones as they are.
+
+    Args:
+        mode: as in `compress_`. mmap: codes stay in the mapped file and dense tensors copy its pages when written to;
+            False reads the file. check: 'structure', 'checksums' or 'full'.
+        on_slow: what to do with a tensor packed for a faster class of machine, which would run slower than dense here:
+            'keep' and warn, 'transcode' it for this machine, or 'decode' it.
+
+    Raises LaconicError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
+    """
+    if on_slow not in ON_SLOW:
+        raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
+    if mode not in CLASSES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    file = files.open_file(path, mmap=mmap, check=check)
+    private = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
+    tensors: dict[str, Tensor] = {}
+    slow = []
+    for name in file:
+        coded = file[name]
+        if coded.formulation == "dense":
+            tensors[name] = _dense(file, name, coded, private)
+            continue
+        leaf = Leaf.of(coded)
+        encoding = ("balanced", "native")
+        if slow_here(coded.encoded):
+            slow.append(name)
+            if on_slow == "decode":
+                tensors[name] = leaf.decode()
+                continue
+            if on_slow == "transcode":
+                content = views.encode(leaf.decode(), encoding, coded.encoded.orientation)
+                tensors[name] = CLASSES[mode](content, encoding=encoding)
+                continue
+        tensors[name] = CLASSES[mode](leaf, encoding=encoding)
+    if slow and on_slow == "keep":
+        warnings.warn(
+            f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
+            "machine; on_slow='transcode' or 'decode' trades memory for speed",
+            stacklevel=2,
+        )
+    return tensors
+
+
+def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None) -> Tensor:
+    """A dense tensor of a file that may be written to: its pages are private."""
+    dtype = by_name(coded.encoded.dtype).numpy
+    if dtype is None:
+        raise LaconicError(f"{file.reader.file}: tensor {name!r} has dtype {coded.encoded.dtype}, which torch lacks")
+    entry = file.reader.dense[name]
+    if private is not None and coded.size:
+        start = file.reader.header.data_start + entry.begin
+        raw = private[start : start + entry.nbytes]
+        if raw.ctypes.data % dtype.itemsize == 0:
+            return as_tensor(raw.view(dtype).reshape(coded.shape))
+    return as_tensor(coded.decode())
+
+
+def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a module's state to one file; tied parameters once, their other names into the metadata."""
+    names = {id(owner): path_ for path_, owner in module.named_modules()}
+    aliases: dict[str, str] = {}
+    for use in parameters_of(module):
+        full = [f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places]
+        aliases |= dict.fromkeys(full[1:], full[0])
+    state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    kept = {name: tensor for name, tensor in state.items() if name not in aliases}
+    save_file(kept, path, {**aliases, **(metadata or {})})
+
+
+def load_model(
+    module: nn.Module,
+    path: PathLike,
+    *,
+    strict: bool = True,
+    mode: str = "fused",
+    mmap: bool = True,
+    check: str = "structure",
+    on_slow: str = "keep",
+) -> None:
+    """Give a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
+
+    path: a file, or a folder of shards. Other arguments as `load_file`. Raises LaconicError, changing nothing, that
+    lists every missing, unexpected and misshapen name (strict=False: misshapen ones only).
+    """
+    place = Path(path)
+    shards = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    if not shards:
+        raise LaconicError(f"{place} holds no .safetensors file")
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        tensors |= load_file(shard, mode=mode, mmap=mmap, check=check, on_slow=on_slow)
+    names = {id(owner): path_ for path_, owner in module.named_modules()}
+    uses = list(parameters_of(module))
+    ties = [[f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places] for use in uses]
+    for tie in ties:
+        given = next((name for name in tie if name in tensors), None)
+        if given is not None:
+            tensors |= {name: tensors[given] for name in tie if name not in tensors}
+    _compare(module, tensors, str(place), strict)
+    trainable = {tie[0]: use.parameter.requires_grad for use, tie in zip(uses, ties, strict=True)}
+    own = module.state_dict()
+    module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
+    for use, tie in zip(uses, ties, strict=True):
+        owner, name = use.places[0]
+        parameter = owner._parameters[name]
+        if isinstance(parameter, LaconicTensor):
+            parameter.was_trainable = trainable[tie[0]]
+        if parameter is not None:
+            put(use, parameter)  # type: ignore[arg-type]
+    empty = [name for name, buffer in module.named_buffers() if buffer.device.type == "meta"]
+    if empty:
+        warnings.warn(f"buffers that no file holds are still on the meta device: {', '.join(empty[:8])}", stacklevel=2)
+
+
+def _compare(module: nn.Module, tensors: Mapping[str, Tensor], path: str, strict: bool) -> None:
+    own = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    missing = sorted(set(own) - set(tensors)) if strict else []
+    unexpected = sorted(set(tensors) - set(own)) if strict else []
+    wrong = [
+        f"{name}: the file has {list(tensors[name].shape)}, the module {list(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if missing or unexpected or wrong:
+        raise LaconicError(
+            f"{path} does not fit the module; missing in the file: {missing or 'none'}; "
+            f"unknown to the module: {unexpected or 'none'}; of another shape: {wrong or 'none'}"
+        )
+
+
+def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict of plain tensors only, for any safetensors writer: each compressed tensor as its uint8 components.
+
+    What such a writer saves, `laconic.torch.load_file`, `laconic.load_file` and `laconic decompress` read.
+    """
+    flat: dict[str, Any] = {}
+    for name, tensor in state_dict.items():
+        coded = coded_of(tensor) if isinstance(tensor, LaconicTensor) else None
+        if coded is None:
+            flat[name] = tensor.decode() if isinstance(tensor, LaconicTensor) else tensor
+            continue
+        components = coded.encoded.components
+        sums = {key: description.crc32(data) for key, data in components.items()}
+        info = description.to_bytes(coded.encoded, sums, description.crc32(raw_bytes(coded.decode())))
+        flat[f"{name}{description.MARK}{description.INFO}"] = torch.frombuffer(bytearray(info), dtype=torch.uint8)
+        for key, data in components.items():
+            flat[f"{name}{description.MARK}{key}"] = as_tensor(data)
+    return flat
+
+
+def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dict[str, Any]:
+    """Inverse of `flatten_state_dict`. Raises CorruptError, UnsupportedError naming the tensor."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    state: dict[str, Any] = {}
+    for key, value in flat.items():
+        name, mark, component = key.rpartition(description.MARK)
+        if mark:
+            groups.setdefault(name, {})[component] = value
+        else:
+            state[key] = value
+    for name, parts in groups.items():
+        if description.INFO not in parts:
+            raise CorruptError("components without their description", tensor=name)
+        raw = parts.pop(description.INFO).numpy().tobytes()
+        found = description.Description(raw, "state dict", name)
+        if set(found.components) != set(parts):
+            odd = sorted(set(found.components) ^ set(parts))[0]
+            raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
+        encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
+        state[name] = CLASSES[mode](Leaf.of(Coded(encoded)))
+    return state

@@ -1,0 +1,274 @@
+"""`LaconicTensor`: a weight that is coded and yet a `torch.Tensor`, so that modules stay what they are.
+
+Two classes for the two numeric modes. `LaconicTensor` itself is mode "identical": it has `__torch_dispatch__` only, so
+torch takes every path that it takes for dense weights and meets the decoded weight at its end. `FusedTensor` is mode
+"fused": products go to laconic's kernels, `F.linear` by a short way that does not pass the dispatcher.
+
+Compressed weights are immutable and frozen: `copy_` replaces the codes, any other in-place write is refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from laconic.errors import LaconicError
+from laconic.torch import fast
+from laconic.torch.content import Content, Leaf, Pieces, Plain, Window, rebuild
+
+LAYOUTS = ("contiguous", "transposed", "channels_last", "channels_last_3d")
+_FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
+_ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
+
+
+class LaconicTensor(torch.Tensor):
+    """A weight kept in codes. Made by `compress_`, `encode` and `load_file`; `decode()` gives the exact dense tensor.
+
+    content: what it holds. layout: 'contiguous', 'transposed' (the last two dimensions are swapped), 'channels_last' or
+    'channels_last_3d'. encoding: (objective, profile) by which `copy_` codes new weights.
+    """
+
+    content: Content
+    layout_: str
+    encoding: tuple[str, str]
+    was_trainable: bool
+
+    @staticmethod
+    def __new__(
+        cls: type[LaconicTensor],
+        content: Content,
+        layout: str = "contiguous",
+        encoding: tuple[str, str] = ("balanced", "native"),
+        was_trainable: bool = False,
+    ) -> LaconicTensor:
+        shape = content.shape
+        device: Any = torch.device("cpu")
+        if isinstance(content, Plain):
+            strides, device = content.tensor.stride(), content.tensor.device
+        elif layout in _FORMATS:
+            strides = torch.empty(shape, device="meta").to(memory_format=_FORMATS[layout]).stride()
+        else:
+            strides = contiguous_strides(shape)
+        if layout == "transposed":
+            shape = (*shape[:-2], shape[-1], shape[-2])
+            strides = (*strides[:-2], strides[-1], strides[-2])
+        elif content.tensors():
+            device = content.tensors()[0].device
+        self: LaconicTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, shape, strides=strides, dtype=content.dtype, device=device, requires_grad=False
+        )
+        self.content, self.layout_, self.encoding, self.was_trainable = content, layout, encoding, was_trainable
+        return self
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        from laconic.torch import operators
+
+        return operators.run(func, args, dict(kwargs or {}))
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> str:
+        """'fused' or 'identical'."""
+        return "identical"
+
+    @property
+    def formulation(self) -> str:
+        """How the weight is coded: 'split packed(4)', ..., or 'dense'."""
+        return self.content.description
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes of the components, which stay in memory."""
+        return self.content.nbytes_stored
+
+    @property
+    def ratio(self) -> float:
+        """Dense bytes / stored bytes."""
+        stored = self.nbytes_stored
+        return self.numel() * self.dtype.itemsize / stored if stored else 1.0
+
+    def decode(self) -> Tensor:
+        """The exact dense tensor, with these strides. Not to be written to where the formulation is 'dense'."""
+        return laid_out(self.content.decode(), self.layout_)
+
+    def like(self, content: Content, layout: str | None = None) -> LaconicTensor:
+        """Another content in this class, with this tensor's settings."""
+        return type(self)(content, self.layout_ if layout is None else layout, self.encoding)
+
+    def replace_(self, content: Content) -> None:
+        """Put other weights of the same shape and dtype in the place of these."""
+        for name in [name for name in self.__dict__ if name == "_kernel" or name.startswith("part")]:
+            del self.__dict__[name]
+        self.content = content
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        word = "Parameter " if getattr(self, "_is_param", False) else ""
+        return (
+            f"{word}LaconicTensor(shape={list(self.shape)}, dtype={self.dtype}, {self.formulation}, "
+            f"{self.ratio:.3f}x smaller, mode={self.mode})"
+        )
+
+    # -- moving and copying ----------------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LaconicTensor:
+        """Codes are immutable and shared; a dense content is copied."""
+        if id(self) not in memo:
+            content = self.content
+            content = Plain(content.tensor.clone(), True) if isinstance(content, Plain) else content
+            copy = type(self)(content, self.layout_, self.encoding, self.was_trainable)
+            copy._mark(getattr(self, "_is_param", False))
+            memo[id(self)] = copy
+        return memo[id(self)]  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        settings = (self.layout_, self.encoding, self.was_trainable, bool(getattr(self, "_is_param", False)))
+        return _rebuild, (self.mode, self.content.spec(), self.content.tensors(), settings)
+
+    def _mark(self, is_parameter: bool) -> None:
+        if is_parameter:
+            self._is_param = True
+
+    def share_memory_(self) -> LaconicTensor:
+        """Move the components to shared memory."""
+        tensors = self.content.tensors()
+        self.replace_(rebuild(self.content.spec(), [tensor.clone().share_memory_() for tensor in tensors]))
+        return self
+
+    def is_shared(self) -> bool:
+        return all(tensor.is_shared() for tensor in self.content.tensors())
+
+    def requires_grad_(self, requires_grad: bool = True) -> LaconicTensor:
+        """Compressed weights stay frozen: asked of a parameter, it says so once."""
+        if requires_grad and getattr(self, "_is_param", False):
+            warn_once("compressed weights stay frozen: requires_grad_(True) has no effect on them; " + _ADVICE)
+        return self
+
+    def data_ptr(self) -> NoReturn:
+        raise LaconicError(
+            "a compressed weight has no dense memory to point at. To save it, use laconic.torch.save_file, "
+            "save_model, or laconic.torch.flatten_state_dict(state_dict) for another safetensors writer; " + _ADVICE
+        )
+
+    def untyped_storage(self) -> Any:
+        """Memory that stands for this weight and no other: tied weights are found by it. Never the weight's bytes."""
+        if not self.content.real:
+            return super().untyped_storage()
+        return self.content.token.untyped_storage()
+
+    def storage(self) -> NoReturn:
+        self.data_ptr()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        if force:
+            return self.decode().numpy(force=True)
+        raise LaconicError(f"a compressed weight cannot be seen as an array without decoding: {_ADVICE}")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.numpy()
+
+    def tolist(self) -> Any:
+        return self.decode().tolist()
+
+    def fsdp_pre_all_gather(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError(
+            "FSDP cannot shard compressed weights: shard the dense model, or use DDP, which leaves frozen weights alone"
+        )
+
+    # -- what compilers ask ----------------------------------------------------------------------------------------
+
+    def __tensor_flatten__(self) -> tuple[list[str], Any]:
+        tensors = self.content.tensors()
+        names = [f"part{number}" for number in range(len(tensors))]
+        if names and names[-1] not in self.__dict__:
+            self.__dict__.update(zip(names, tensors, strict=True))
+        return names, (self.content.spec(), self.layout_, self.encoding)
+
+    @classmethod
+    def __tensor_unflatten__(
+        cls, inner: Mapping[str, Tensor], context: Any, size: Any = None, stride: Any = None
+    ) -> LaconicTensor:
+        spec, layout, encoding = context
+        tensors = [inner[f"part{number}"] for number in range(len(inner))]
+        return cls(rebuild(spec, tensors), layout, encoding)
+
+
+class FusedTensor(LaconicTensor):
+    """A `LaconicTensor` of mode "fused"."""
+
+    @property
+    def mode(self) -> str:
+        return "fused"
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if not torch.compiler.is_dynamo_compiling():
+            short = fast.SHORT.get(func)
+            if short is not None:
+                result = short(*args, **kwargs) if kwargs else short(*args)
+                if result is not None:
+                    return result
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+CLASSES: dict[str, type[LaconicTensor]] = {"fused": FusedTensor, "identical": LaconicTensor}
+"""The tensor class of each numeric mode."""
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def laid_out(dense: Tensor, layout: str) -> Tensor:
+    """A decoded tensor with the strides of `layout`."""
+    if layout == "transposed":
+        return dense.transpose(-2, -1)
+    if layout in _FORMATS:
+        return dense.contiguous(memory_format=_FORMATS[layout])
+    return dense
+
+
+_said: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """A warning that comes once in a process."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=3)
+
+
+def _rebuild(mode: str, spec: Any, tensors: Sequence[Tensor], settings: Any) -> LaconicTensor:
+    layout, encoding, was_trainable, is_parameter = settings
+    content = rebuild(spec, tensors)
+    for piece in _leaves(content):
+        _ = piece.coded  # validated before any kernel sees it
+    result = CLASSES[mode](content, layout, tuple(encoding), was_trainable)
+    result._mark(is_parameter)
+    return result
+
+
+def _leaves(content: Content) -> list[Leaf]:
+    if isinstance(content, Pieces):
+        return [leaf for piece in content.pieces for leaf in _leaves(piece)]
+    return [content] if isinstance(content, Leaf) else [content.leaf] if isinstance(content, Window) else []
+
+
+torch.serialization.add_safe_globals([_rebuild])

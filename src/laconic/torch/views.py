@@ -1,0 +1,198 @@
+"""Views that stay compressed, joins by reference, and the one write: `copy_`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laconic.arrays import encode as encode_array
+from laconic.errors import LaconicError
+from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
+from laconic.torch.dtypes import as_array
+from laconic.torch.tensor import LaconicTensor
+
+aten = torch.ops.aten
+
+
+def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """detach, alias, clone: codes are immutable, so all of them may share one content."""
+    tensor = args[0]
+    content = tensor.content
+    if isinstance(content, Plain) and func is aten.clone.default:
+        content = Plain(content.tensor.clone(), True)
+    result = tensor.like(content)
+    result.was_trainable = tensor.was_trainable
+    return result
+
+
+def swapped(tensor: LaconicTensor) -> Any:
+    """The last two dimensions exchanged."""
+    if tensor.layout_ == "transposed":
+        return tensor.like(tensor.content, "contiguous")
+    if tensor.layout_ != "contiguous" or isinstance(tensor.content, Plain):
+        return NotImplemented
+    return tensor.like(tensor.content, "transposed")
+
+
+def _t(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return swapped(args[0]) if args[0].ndim == 2 else NotImplemented
+
+
+def _transpose(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, one, other = args
+    places = {one % tensor.ndim, other % tensor.ndim} if tensor.ndim else set()
+    return swapped(tensor) if tensor.ndim >= 2 and places == {tensor.ndim - 1, tensor.ndim - 2} else NotImplemented
+
+
+def _permute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, order = args
+    places = [place % tensor.ndim for place in order]
+    if places == list(range(tensor.ndim)):
+        return tensor.like(tensor.content)
+    last_two = [*range(tensor.ndim - 2), tensor.ndim - 1, tensor.ndim - 2]
+    return swapped(tensor) if tensor.ndim >= 2 and places == last_two else NotImplemented
+
+
+def _view(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, shape = args[:2]
+    return tensor.like(tensor.content) if list(shape) == list(tensor.shape) else NotImplemented
+
+
+def select(tensor: LaconicTensor, dim: int, index: int) -> Any:
+    """tensor[index] along the first dimension of a stack."""
+    if dim % tensor.ndim != 0 or tensor.ndim != 3 or tensor.layout_ not in ("contiguous", "transposed"):
+        return NotImplemented
+    if isinstance(tensor.content, Plain) or not -len(tensor) <= index < len(tensor):
+        return NotImplemented
+    return tensor.like(tensor.content.select(index % len(tensor)))
+
+
+def _select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return select(*args)
+
+
+def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
+    parts = [select(tensor, dim, index) for index in range(tensor.shape[dim])]
+    return NotImplemented if any(part is NotImplemented for part in parts) else parts
+
+
+def narrow(tensor: LaconicTensor, dim: int, first: int, last: int) -> Any:
+    """Places [first, last) of one dimension, still compressed, or NotImplemented."""
+    dim %= tensor.ndim
+    if isinstance(tensor.content, Plain) or tensor.layout_ not in ("contiguous", "transposed") or tensor.ndim < 2:
+        return NotImplemented
+    if tensor.layout_ == "transposed" and dim >= tensor.ndim - 2:
+        dim = 2 * tensor.ndim - 3 - dim
+    content = narrow_along(tensor.content, dim, first, last)
+    return NotImplemented if content is None or isinstance(content, Plain) else tensor.like(content)
+
+
+def _slice(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor = args[0]
+    given = [*args[1:], *[0, None, None, 1][len(args) - 1 :]]
+    first, last, step = slice(*given[1:]).indices(tensor.shape[given[0]])
+    return narrow(tensor, given[0], first, max(first, last)) if step == 1 else NotImplemented
+
+
+def _split(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, sizes = args[:2]
+    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    length = tensor.shape[dim]
+    if isinstance(sizes, int):
+        if sizes <= 0:
+            return NotImplemented
+        sizes = [min(sizes, length - first) for first in range(0, length, sizes)]
+    parts, first = [], 0
+    for size in sizes:
+        parts.append(narrow(tensor, dim, first, first + size))
+        first += size
+    return NotImplemented if first != length or any(part is NotImplemented for part in parts) else parts
+
+
+def _joinable(tensors: Sequence[Any]) -> bool:
+    first = tensors[0] if tensors else None
+    return isinstance(first, LaconicTensor) and all(
+        type(tensor) is type(first)
+        and tensor.layout_ == "contiguous"
+        and tensor.dtype is first.dtype
+        and not isinstance(tensor.content, Plain)
+        and tensor.ndim == first.ndim
+        for tensor in tensors
+    )
+
+
+def _stack(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensors, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
+    if dim != 0 or not _joinable(tensors) or any(tensor.shape != tensors[0].shape for tensor in tensors):
+        return NotImplemented
+    return tensors[0].like(Pieces("stack", 0, [tensor.content for tensor in tensors]))
+
+
+def _cat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensors, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
+    if not _joinable(tensors):
+        return NotImplemented
+    ndim = tensors[0].ndim
+    dim %= ndim
+    others = {(*tensor.shape[:dim], *tensor.shape[dim + 1 :]) for tensor in tensors}
+    # Along rows, or stacks on stacks: what can be multiplied without putting the pieces together.
+    if len(others) > 1 or (ndim, dim) not in ((2, 0), (3, 0), (3, 1)):
+        return NotImplemented
+    return tensors[0].like(Pieces("cat", dim, [tensor.content for tensor in tensors]))
+
+
+def encode(tensor: Tensor, encoding: tuple[str, str], orientation: str = "out_in", **options: Any) -> Content:
+    """A dense contiguous tensor as a content: coded where that makes it smaller."""
+    objective, profile = encoding
+    coded = encode_array(as_array(tensor), objective=objective, profile=profile, orientation=orientation, **options)
+    return Plain(tensor.detach().contiguous(), True) if coded.formulation == "dense" else Leaf.of(coded)
+
+
+def copy_into(target: LaconicTensor, source: Any) -> None:
+    """target.copy_(source): take over the codes of a compressed source, or code a dense one anew."""
+    content = target.content
+    if (isinstance(content, Plain) and not content.owner) or not isinstance(content, (Plain, Leaf, Pieces)):
+        raise LaconicError(
+            "copy_ into a part of a compressed weight would change the rest of it: copy the whole weight"
+        )
+    if source.device.type == "meta" or target.device.type != "cpu":
+        raise LaconicError(f"copy_ from {source.device} to {target.device} cannot carry weights; load with assign=True")
+    coded = isinstance(source, LaconicTensor) and not isinstance(source.content, Plain)
+    if coded and (source.shape, source.dtype, source.layout_) == (target.shape, target.dtype, target.layout_):
+        target.replace_(source.content)
+        return
+    dense = (source.decode() if isinstance(source, LaconicTensor) else source).to(target.dtype)
+    dense = dense.detach().expand(target.shape)
+    if isinstance(content, Plain):
+        content.tensor.copy_(dense)
+        return
+    base = dense.transpose(-2, -1) if target.layout_ == "transposed" else dense
+    orientation = content.coded.encoded.orientation if isinstance(content, Leaf) else "out_in"
+    fresh = encode(base.contiguous(), target.encoding, orientation)
+    target.replace_(fresh)
+
+
+TABLE: dict[Any, Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]] = {
+    aten.detach.default: same,
+    aten.alias.default: same,
+    aten.clone.default: same,
+    aten.lift_fresh.default: same,
+    aten.t.default: _t,
+    aten.transpose.int: _transpose,
+    aten.permute.default: _permute,
+    aten.view.default: _view,
+    aten._unsafe_view.default: _view,
+    aten.expand.default: _view,
+    aten.select.int: _select,
+    aten.unbind.int: _unbind,
+    aten.slice.Tensor: _slice,
+    aten.split.Tensor: _split,
+    aten.split_with_sizes.default: _split,
+    aten.stack.default: _stack,
+    aten.cat.default: _cat,
+}
+"""Operators whose result stays compressed; NotImplemented where it cannot."""
