@@ -25,6 +25,7 @@ LAYERS = (
     {"costs", "plan", "tensor"},
     {"product", "arrays", "files", "reports"},
     {"compression", "checkpoint"},
+    {"planning"},
     {"api", "benchmark", "torch"},
     {"cli"},
 )

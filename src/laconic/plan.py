@@ -59,6 +59,7 @@ def encode(
     orientation: str = "out_in",
     formulation: str | None = None,
     threads: int | None = None,
+    view: str = "",
     **parameters: Any,
 ) -> Encoded:
     """Code one tensor.
@@ -67,7 +68,8 @@ def encode(
         array: any shape; dtypes of `laconic.dtypes`. Never modified; copied only where it is not contiguous.
         objective, profile: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
         formulation: None lets the planner choose; 'dense', or 'split' with optional parameters
-            code='packed', bits=4 | code='layered', widths=(3,) | code='constant'.
+            code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
+            'sparse' with positions='bitmap' | 'deltas'. view: 'folded' codes the tensor as a flat sequence.
         threads: workers; None for `get_num_threads()`.
 
     Raises ArgumentError for arguments that do not fit the array.
@@ -81,7 +83,7 @@ def encode(
     if formulation is not None and formulation not in registry.NAMES:
         raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
     words = raw_bytes(array).view(dtype.word).reshape(array.shape)
-    request = Request(words, dtype.name, orientation, objective, profile, threads or get_num_threads())
+    request = Request(words, dtype.name, orientation, objective, profile, threads or get_num_threads(), view)
     if formulation is None:
         if parameters:
             raise ArgumentError(

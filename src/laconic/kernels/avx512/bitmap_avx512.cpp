@@ -13,7 +13,7 @@ LACONIC_INLINE void expand_chunk(uint64_t mask, const uint8_t* values, __m512i (
 #pragma GCC unroll 4
   for (int k = 0; k < kVectors<D>; ++k) {
     __m512i next = load512(values);
-    asm("" : "+v"(next));  // keeps the load apart from the expand, whose memory form is slower
+    keep_in_register(next);  // the expand's memory form is slower
     if constexpr (D == DType::kFloat32) {
       const auto bits = static_cast<__mmask16>(mask >> (16 * k));
       v[k] = _mm512_maskz_expand_epi32(bits, next);
