@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic import checkpoint, compression, planning
+from laconic import checkpoint, compression, model_folder, planning
 from laconic import plan as planner
 from laconic.container.reader import Reader
 from laconic.dtypes import BY_TAG
@@ -109,7 +109,9 @@ def compress(
             for other in source.others:
                 checkpoint.copy_file(source.root / other, out / other)
             verbatim = checkpoint.rewrite_indexes(source, out)
-            checkpoint.write_ledger(out, verbatim, {"objective": objective, "profile": profile})
+            facts = {"objective": objective, "profile": profile}
+            rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
+            checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     notes = tuple(f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped)
     return FileReport(
         str(src),
@@ -145,7 +147,8 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
     if not source.is_dir():
         run(source, destination, _Meter(_decoded_bytes(source), progress))
         return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
-    replaced = checkpoint.read_ledger(source)
+    replaced, added = checkpoint.read_ledger(source)
+    skipped = {*replaced, *added, checkpoint.LEDGER}
     with checkpoint.atomic_folder(destination, force) as out:
         paths = [
             Path(folder, name).relative_to(source)
@@ -158,7 +161,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             if path in coded:
                 run(source / path, out / path, meter)
-            elif path.as_posix() not in replaced and path != Path(checkpoint.LEDGER):
+            elif path.as_posix() not in skipped:
                 checkpoint.copy_file(source / path, out / path)
         for name, raw in replaced.items():
             (out / name).write_bytes(raw)

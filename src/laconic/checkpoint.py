@@ -1,8 +1,8 @@
 """What a source is - a file, a sharded checkpoint, a model folder - and how a folder is compressed whole.
 
 Weights in safetensors are compressed, what is not weights is copied, duplicate weights in other formats are left out
-unless asked for. Files that we must replace (the shard index) lie verbatim in `laconic.json`. A folder is built as
-`NAME.partial` and renamed at the end.
+unless asked for. Files that we must replace (the shard index, config.json) lie verbatim in `laconic.json`. A folder is
+built as `NAME.partial` and renamed at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,14 +166,17 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
     return verbatim
 
 
-def write_ledger(out: Path, verbatim: dict[str, str], facts: dict[str, Any]) -> None:
-    """`laconic.json`: the format version, what was asked for, and every replaced file verbatim."""
-    ledger = {"format": description.FIRST, **facts, "files": verbatim}
+def write_ledger(out: Path, verbatim: dict[str, str], added: Sequence[str], facts: dict[str, Any]) -> None:
+    """`laconic.json`: the format version, what was asked for, every replaced file verbatim, and what was added."""
+    ledger = {"format": description.FIRST, **facts, "files": verbatim, "added": list(added)}
     (out / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n")
 
 
-def read_ledger(folder: Path) -> dict[str, bytes]:
-    """Replaced files of a compressed folder by relative name. Raises CorruptError, LaconicError."""
+def read_ledger(folder: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Replaced files of a compressed folder by relative name, and names of files that the original did not have.
+
+    Raises CorruptError, LaconicError.
+    """
     path = folder / LEDGER
     if not path.exists():
         raise LaconicError(f"{folder} is not compressed by laconic: it has no {LEDGER}")
@@ -182,9 +185,10 @@ def read_ledger(folder: Path) -> dict[str, bytes]:
         if str(ledger["format"]).split(".")[0] != description.VERSION.split(".")[0]:
             raise LaconicError(f"{path} has format {ledger['format']}; use a newer laconic")
         files = {name: unpack_verbatim(text, limits.VERBATIM_BYTES) for name, text in ledger["files"].items()}
+        added = tuple(str(name) for name in ledger.get("added", ()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"the ledger is damaged: {error}", file=str(path)) from None
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise CorruptError(f"the ledger names {name!r}, outside the folder", file=str(path))
-    return files
+    return files, added

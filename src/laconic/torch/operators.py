@@ -147,18 +147,19 @@ def _addmm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _bmm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """One product per matrix of the stack."""
+    """One product per matrix of the stack; one in all where it is the same matrix throughout."""
     x, weight = args
-    if isinstance(weight, FusedTensor) and not isinstance(x, LaconicTensor) and len(x) == len(weight) > 0:
-        results = []
-        for index in range(len(weight)):
-            one = views.select(weight, 0, index)
-            result = _fused(one, x[index], one.shape[0], None, True)
-            if result is None:
-                return NotImplemented
-            results.append(result)
-        return torch.stack(results)
-    return NotImplemented
+    fits = isinstance(weight, FusedTensor) and not isinstance(x, LaconicTensor) and weight.ndim == 3
+    if not fits or len(x) != len(weight) or not len(x):
+        return NotImplemented
+    ones = views.unbound(weight)
+    if ones is NotImplemented:
+        return NotImplemented
+    if all(one.content is ones[0].content for one in ones):
+        result = _fused(ones[0], x.reshape(-1, x.shape[2]), ones[0].shape[0], None, True)
+        return NotImplemented if result is None else result.view(*x.shape[:2], -1)
+    results = [_fused(one, rows, one.shape[0], None, True) for one, rows in zip(ones, x, strict=True)]
+    return NotImplemented if any(result is None for result in results) else torch.stack(results)
 
 
 def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -175,14 +175,14 @@ def load_model(
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
     _compare(module, tensors, str(place), strict)
-    trainable = {tie[0]: use.parameter.requires_grad for use, tie in zip(uses, ties, strict=True)}
+    trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
     own = module.state_dict()
     module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
-    for use, tie in zip(uses, ties, strict=True):
+    for use, was_trainable in zip(uses, trainable, strict=True):
         owner, name = use.places[0]
         parameter = owner._parameters[name]
         if isinstance(parameter, LaconicTensor):
-            parameter.was_trainable = trainable[tie[0]]
+            parameter.was_trainable = was_trainable
         if parameter is not None:
             put(use, parameter)  # type: ignore[arg-type]
     empty = [name for name, buffer in module.named_buffers() if buffer.device.type == "meta"]

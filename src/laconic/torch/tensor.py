@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class LaconicTensor(torch.Tensor):
     layout_: str
     encoding: tuple[str, str]
     was_trainable: bool
+    fuses: ClassVar[bool] = False
 
     @staticmethod
     def __new__(
@@ -80,7 +81,7 @@ class LaconicTensor(torch.Tensor):
     @property
     def mode(self) -> str:
         """'fused' or 'identical'."""
-        return "identical"
+        return "fused" if self.fuses else "identical"
 
     @property
     def formulation(self) -> str:
@@ -206,9 +207,7 @@ class LaconicTensor(torch.Tensor):
 class FusedTensor(LaconicTensor):
     """A `LaconicTensor` of mode "fused"."""
 
-    @property
-    def mode(self) -> str:
-        return "fused"
+    fuses = True
 
     @classmethod
     def __torch_function__(

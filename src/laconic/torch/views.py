@@ -61,6 +61,18 @@ def _view(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tensor.like(tensor.content) if list(shape) == list(tensor.shape) else NotImplemented
 
 
+def _expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One matrix as a stack of itself, by reference: what matmul makes of it for x of three dimensions."""
+    tensor, shape = args[:2]
+    kept = [length if wanted == -1 else wanted for wanted, length in zip(shape[-2:], tensor.shape, strict=False)]
+    if list(shape) == list(tensor.shape):
+        return tensor.like(tensor.content)
+    repeats = type(tensor).fuses and tensor.ndim == 2 and len(shape) == 3 and kept == list(tensor.shape)
+    if not repeats or isinstance(tensor.content, Plain) or tensor.layout_ not in ("contiguous", "transposed"):
+        return NotImplemented
+    return tensor.like(Pieces("stack", 0, [tensor.content] * shape[0])) if shape[0] > 0 else NotImplemented
+
+
 def select(tensor: LaconicTensor, dim: int, index: int) -> Any:
     """tensor[index] along the first dimension of a stack."""
     if dim % tensor.ndim != 0 or tensor.ndim != 3 or tensor.layout_ not in ("contiguous", "transposed"):
@@ -74,10 +86,14 @@ def _select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return select(*args)
 
 
-def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    tensor, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
+def unbound(tensor: LaconicTensor, dim: int = 0) -> Any:
+    """The matrices of a stack as a list, or NotImplemented."""
     parts = [select(tensor, dim, index) for index in range(tensor.shape[dim])]
     return NotImplemented if any(part is NotImplemented for part in parts) else parts
+
+
+def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return unbound(args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0))
 
 
 def narrow(tensor: LaconicTensor, dim: int, first: int, last: int) -> Any:
@@ -186,7 +202,7 @@ TABLE: dict[Any, Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.permute.default: _permute,
     aten.view.default: _view,
     aten._unsafe_view.default: _view,
-    aten.expand.default: _view,
+    aten.expand.default: _expand,
     aten.select.int: _select,
     aten.unbind.int: _unbind,
     aten.slice.Tensor: _slice,

@@ -1,0 +1,105 @@
+"""The quantisation method "laconic" of transformers: loads compressed folders and saves compressed models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.quantizers.auto import register_quantizer
+from transformers.quantizers.base import HfQuantizer
+
+import laconic.torch
+from laconic.errors import LaconicError
+from laconic.model_folder import METHOD
+from laconic.torch import LaconicTensor
+from laconic.torch.compression import parameters_of, put
+from laconic.torch.content import Plain
+from laconic.transformers import saving
+from laconic.transformers.config import LaconicConfig
+
+
+@register_quantizer(METHOD)
+class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
+    """What transformers asks of a quantisation method. Weights are LaconicTensors; nothing is rounded."""
+
+    quantization_config: LaconicConfig
+    requires_calibration = False
+
+    def __init__(self, quantization_config: LaconicConfig, **kwargs: Any) -> None:
+        super().__init__(quantization_config, **kwargs)
+        self.conversions: Any = None
+
+    # -- loading ---------------------------------------------------------------------------------------------------
+
+    def validate_environment(self, *args: Any, device_map: Any = None, **kwargs: Any) -> None:
+        """Raises LaconicError for models that were quantised before they were compressed, and for weights on disk."""
+        original = self.quantization_config.original
+        if original is not None:
+            raise LaconicError(
+                f"this folder holds a model quantised with {original.get('quant_method', 'a method of its own')!r} whose "
+                "files laconic compressed: run 'laconic decompress FOLDER -o OUT' and load OUT"
+            )
+        places = device_map.values() if isinstance(device_map, Mapping) else [device_map]
+        if "disk" in {str(place) for place in places}:
+            raise LaconicError("compressed weights are mapped from their file already: drop 'disk' from device_map")
+
+    def read(self, files: Sequence[str]) -> dict[str, Tensor]:
+        """All weights of a compressed folder's files, mapped. Raises LaconicError naming file, tensor and byte."""
+        wanted = self.quantization_config
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors |= laconic.torch.load_file(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
+        return tensors
+
+    def update_dtype(self, dtype: Any) -> Any:
+        """A folder without a dtype in its config.json has it from its weights, where transformers only sees bytes."""
+        return dtype if dtype is None or dtype.is_floating_point else torch.get_default_dtype()
+
+    def get_new_dtype(self, converter: Any, param: Any, dtype: Any) -> Any:
+        if isinstance(param, LaconicTensor):
+            return None if param.dtype == dtype else dtype
+        return super().get_new_dtype(converter, param, dtype)
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        if not self.pre_quantized:
+            wanted = self.quantization_config
+            laconic.torch.compress_(model, objective=wanted.objective, profile=wanted.profile, mode=wanted.mode)
+        for use in parameters_of(model):
+            weight = use.parameter
+            if not isinstance(weight, LaconicTensor):
+                continue
+            weight.was_trainable = True
+            if isinstance(weight.content, Plain):  # cast while loading, to a dtype that was asked for
+                put(use, nn.Parameter(weight.decode().detach()))
+        # Saving undoes them before tensors become bytes; transformers would do it afterwards.
+        self.conversions = getattr(model, "_weight_conversions", None)
+        model._weight_conversions = []
+        return model
+
+    # -- saving and leaving ----------------------------------------------------------------------------------------
+
+    def get_state_dict_and_metadata(self, model: Any, *_: Any, **__: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+        return saving.stand_ins(model, self.conversions), {}
+
+    def is_serializable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """Adapters train on top: gradients pass through compressed weights, which are frozen themselves."""
+        return True
+
+    @property
+    def is_compileable(self) -> bool:
+        return True
+
+    def _dequantize(self, model: Any, dtype: Any = None) -> Any:
+        laconic.torch.decompress_(model)
+        return model
+
+    def remove_quantization_config(self, model: Any) -> None:
+        super().remove_quantization_config(model)
+        if self.conversions is not None:
+            model._weight_conversions = self.conversions

@@ -1,0 +1,70 @@
+"""`save_pretrained` of models with compressed weights.
+
+transformers sorts, splits and counts the tensors of a state dict by their memory, then gives each shard to the writer of
+safetensors. Compressed weights have no dense memory, so each goes on that way as a stand-in, its largest component; the
+writer (`hooks`) puts the weight back and lets `laconic.torch.save_file` write the shard.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers import core_model_loading, modeling_utils
+
+import laconic.torch
+from laconic.torch import LaconicTensor
+from laconic.torch.content import Leaf, Plain
+
+_MARK = "_laconic_weight"
+
+
+def stand_ins(model: Any, conversions: Any) -> dict[str, Tensor]:
+    """The state dict of a model in the names and shapes of its checkpoint, a stand-in for each compressed weight.
+
+    conversions: what transformers did to names and shapes while loading; undone here. Tied weights occur once.
+    """
+    state = _without_ties(model, model.state_dict())
+    for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
+        state = {name: tensor for name, tensor in state.items() if not re.fullmatch(pattern, name)}
+    mine, model._weight_conversions = model._weight_conversions, conversions
+    try:
+        state = core_model_loading.revert_weight_conversion(model, state)
+    finally:
+        model._weight_conversions = mine
+    return {name: _stand_in(tensor) for name, tensor in state.items()}
+
+
+def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors with every stand-in replaced by its weight; None where there is no stand-in."""
+    found = {name: getattr(tensor, _MARK, tensor) for name, tensor in tensors.items()}
+    return found if any(isinstance(tensor, LaconicTensor) for tensor in found.values()) else None
+
+
+def _without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each tied weight once, under the name that transformers expects when it loads."""
+    dense = {name: tensor for name, tensor in state.items() if not isinstance(tensor, LaconicTensor)}
+    kept = set(modeling_utils.remove_tied_weights_from_state_dict(dense, model))
+    names: dict[int, list[str]] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, LaconicTensor):
+            names.setdefault(id(tensor.content), []).append(name)
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    kept |= {next((name for name in group if name not in tied), group[0]) for group in names.values()}
+    return {name: tensor for name, tensor in state.items() if name in kept}
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    if not isinstance(tensor, LaconicTensor):
+        return tensor
+    weight = tensor
+    if not isinstance(weight.content, Leaf) or weight.layout_ == "transposed":  # a part or a join: coded anew
+        objective, profile = weight.encoding
+        weight = laconic.torch.encode(weight.decode().contiguous(), objective=objective, profile=profile)
+    if isinstance(weight.content, Plain):
+        return weight.decode()
+    stand_in = max(weight.content.tensors(), key=lambda part: part.nbytes).detach()
+    setattr(stand_in, _MARK, weight)
+    return stand_in

@@ -1,0 +1,47 @@
+"""What the tests of laconic.torch share. Without torch they are skipped; `make test` installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="laconic.torch needs torch: make test installs it")
+
+import laconic.torch  # noqa: E402
+
+EVERYTHING = {"_default": {"minimum_bytes": 0}}
+"""A config under which small weights are compressed too."""
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(params=["fused", "identical"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def compressed() -> Callable[..., Any]:
+    """A deep copy of a module, compressed down to its smallest matrix."""
+    import copy
+
+    def make(module: Any, **arguments: Any) -> Any:
+        module = copy.deepcopy(module)
+        summary = laconic.torch.compress_(module, **{"config": EVERYTHING, **arguments})
+        assert summary.compressed
+        return module
+
+    return make
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> Any:
+    return getattr(torch, request.param)

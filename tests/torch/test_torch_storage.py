@@ -1,0 +1,157 @@
+"""Saving and loading, every way round."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from networks import Llama
+from torch import nn
+
+import laconic
+import laconic.torch
+from laconic import plan
+from laconic.errors import CorruptError, LaconicError
+from laconic.torch import LaconicTensor
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(96, 128), nn.BatchNorm1d(128), nn.Linear(128, 64)).eval()
+
+
+@pytest.mark.parametrize(("source", "target", "assign"), list(itertools.product([False, True], repeat=3)))
+def test_state_dicts_in_all_pairs(
+    compressed: Callable[..., Any], mode: str, source: bool, target: bool, assign: bool
+) -> None:
+    wanted, other = network(), network()
+    x = torch.randn(3, 96)
+    expected = wanted(x)
+    give = compressed(wanted, mode=mode) if source else wanted
+    take = compressed(other, mode=mode) if target else other
+    take.load_state_dict(give.state_dict(), assign=assign)
+    kind = source if assign else target
+    assert isinstance(take[0].weight, LaconicTensor) == kind
+    assert isinstance(take[0].weight, nn.Parameter)
+    assert torch.allclose(take(x), expected, atol=1e-5)
+    laconic.torch.decompress_(take)
+    assert torch.equal(take[0].weight, wanted[0].weight)
+
+
+@pytest.mark.filterwarnings("error")
+def test_torch_save_with_weights_only(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
+    dense = network()
+    model = compressed(dense, mode=mode)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    for mmap in (False, True):
+        state = torch.load(tmp_path / "model.pt", weights_only=True, mmap=mmap)
+        assert type(state["0.weight"]) is type(model[0].weight)
+        assert torch.equal(state["0.weight"].decode(), dense[0].weight)
+    torch.save(model, tmp_path / "whole.pt")
+    whole = torch.load(tmp_path / "whole.pt", weights_only=False)
+    x = torch.randn(2, 96)
+    assert torch.equal(whole(x), model(x))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_models_load_on_the_meta_device(compressed: Callable[..., Any], mode: str, mmap: bool, tmp_path: Path) -> None:
+    dense = Llama()
+    model = compressed(dense, mode=mode)
+    path = tmp_path / "model.safetensors"
+    laconic.torch.save_model(model, path, {"note": "kept"})
+    assert laconic.open(path).metadata == {"note": "kept", "head.weight": "embed.weight"}
+    with torch.device("meta"):
+        empty = Llama()
+    laconic.torch.load_model(empty, path, mode=mode, mmap=mmap)
+    tokens = torch.randint(0, 512, (1, 6))
+    assert torch.equal(empty(tokens), model(tokens))
+    assert empty.head.weight is empty.embed.weight
+    assert (
+        empty.q.weight.content.coded.encoded.components.keys() == model.q.weight.content.coded.encoded.components.keys()
+    )
+    with torch.no_grad():
+        empty.norm1.weight.mul_(2)  # dense tensors of a mapped file may be written to
+    laconic.torch.load_model(empty, path, mode=mode, mmap=mmap)
+    assert torch.equal(empty(tokens), model(tokens))
+    laconic.torch.decompress_(empty)
+    assert empty.q.weight.requires_grad
+    assert torch.equal(empty.q.weight, dense.q.weight)
+
+
+def test_a_file_that_does_not_fit_lists_everything(compressed: Callable[..., Any], tmp_path: Path) -> None:
+    laconic.torch.save_model(compressed(network()), tmp_path / "a.safetensors")
+    other = nn.Sequential(nn.Linear(96, 64), nn.Linear(64, 64), nn.Linear(128, 64))
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(LaconicError) as caught:
+        laconic.torch.load_model(other, tmp_path / "a.safetensors")
+    for text in ("1.running_mean", "0.weight: the file has [128, 96], the module [64, 96]", "1.weight"):
+        assert text in str(caught.value)
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+def test_a_damaged_file_is_refused(compressed: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    laconic.torch.save_model(compressed(network()), path)
+    data = bytearray(path.read_bytes())
+    data[-2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptError, match="checksum"):
+        laconic.torch.load_file(path, check="checksums")
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_other_writers_take_flat_state_dicts(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
+    dense = network()
+    model, path = compressed(dense, mode=mode), tmp_path / "flat.safetensors"
+    with pytest.raises(LaconicError, match="flatten_state_dict"):
+        safetensors.torch.save_file(model.state_dict(), path)
+    safetensors.torch.save_file(laconic.torch.flatten_state_dict(model.state_dict()), path)
+    for state in (
+        laconic.torch.load_file(path, mode=mode),
+        laconic.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
+    ):
+        assert type(state["0.weight"]) is type(model[0].weight)
+        fresh = network()
+        fresh.load_state_dict(state)
+        assert torch.equal(fresh[0].weight, dense[0].weight)
+    flat = laconic.torch.flatten_state_dict(model.state_dict())
+    del flat["0.weight.laconic.tiles"]
+    with pytest.raises(CorruptError, match="tiles"):
+        laconic.torch.unflatten_state_dict(flat)
+
+
+def test_every_dtype_comes_back(tmp_path: Path) -> None:
+    tensors = {str(d): torch.randn(32, 32).to(d) for d in (torch.float64, torch.float8_e4m3fn, torch.int16, torch.bool)}
+    tensors["bfloat16"] = torch.randn(64, 64).to(torch.bfloat16)
+    tensors["coded"] = laconic.torch.encode(tensors["bfloat16"])
+    tensors["part"] = laconic.torch.encode(torch.randn(4, 64, 64))[1:3]
+    tensors["empty"] = torch.empty(0, 3)
+    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = laconic.torch.load_file(tmp_path / "a.safetensors")
+    for name, tensor in tensors.items():
+        a, b = (t.decode() if isinstance(t, LaconicTensor) else t for t in (tensor, back[name]))
+        assert a.dtype == b.dtype
+        assert torch.equal(a.float(), b.float()), name
+    assert isinstance(back["coded"], LaconicTensor)
+
+
+@pytest.mark.parametrize("on_slow", ["keep", "transcode", "decode"])
+def test_files_packed_for_a_faster_machine(on_slow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = torch.randn(64, 64)
+    tensors = {"w": laconic.torch.encode(dense, formulation="split", code="layered", widths=(2, 2))}
+    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    monkeypatch.setattr(plan, "resolve_profile", lambda profile: "portable")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        back = laconic.torch.load_file(tmp_path / "a.safetensors", on_slow=on_slow)["w"]
+    assert any("slower than dense" in str(w.message) for w in caught) == (on_slow == "keep")
+    assert torch.equal(back.decode() if isinstance(back, LaconicTensor) else back, dense)
+    assert isinstance(back, LaconicTensor) == (on_slow != "decode")
+    if on_slow == "transcode":
+        assert "packed" in back.formulation

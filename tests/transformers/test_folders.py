@@ -1,0 +1,245 @@
+"""Folders: shards, ties, experts, damage, what config.json and README.md say, and the way back byte for byte."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import answer, build
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import laconic
+from laconic.errors import CorruptError, LaconicError
+from laconic.torch import LaconicTensor
+from laconic.transformers import LaconicConfig, LaconicHfQuantizer
+
+overrides = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
+
+
+def same_folder(a: Path, b: Path) -> bool:
+    files = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
+    there = sorted(path.relative_to(b) for path in b.rglob("*") if path.is_file())
+    return files == there and all((a / name).read_bytes() == (b / name).read_bytes() for name in files)
+
+
+def test_config_names_the_method_and_decompress_gives_all_files_back(llama: Any, tmp_path: Path) -> None:
+    config = json.loads((llama.packed / "config.json").read_text())
+    assert config.pop("quantization_config") == {
+        "quant_method": "laconic",
+        "format": "1.0",
+        "objective": "balanced",
+        "profile": "portable",
+    }
+    assert config == json.loads((llama.dense / "config.json").read_text())
+    laconic.decompress(llama.packed, tmp_path / "back")
+    assert same_folder(llama.dense, tmp_path / "back")
+    assert not (tmp_path / "back/README.md").exists()
+
+
+def test_the_model_card_says_what_to_import_in_its_first_lines(llama: Any, tmp_path: Path) -> None:
+    assert "import laconic.transformers" in (llama.packed / "README.md").read_text().splitlines()[0]
+    source = tmp_path / "source"
+    build("llama", torch.float32).save_pretrained(source)
+    card = "---\nlicense: apache-2.0\n---\n# A model\n\nWords.\n"
+    (source / "README.md").write_text(card)
+    laconic.compress(source, tmp_path / "packed")
+    text = (tmp_path / "packed/README.md").read_text()
+    head, ours, *rest = text.partition("---\n> **Load this folder with `import laconic.transformers`")
+    assert head == "---\nlicense: apache-2.0\n"
+    assert ours
+    assert text.endswith("# A model\n\nWords.\n")
+    assert "AutoModelForCausalLM" in text
+    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    assert same_folder(source, tmp_path / "back")
+
+
+def test_shards_load_and_are_saved_as_shards(llama: Any, tmp_path: Path) -> None:
+    dense = llama.load(llama.dense)
+    dense.save_pretrained(tmp_path / "dense", max_shard_size="100KB")
+    assert len(list((tmp_path / "dense").glob("*.safetensors"))) > 2
+    laconic.compress(tmp_path / "dense", tmp_path / "packed")
+    model = llama.load(tmp_path / "packed")
+    found = answer("llama", model)
+    assert torch.equal(found, answer("llama", llama.load(llama.packed)))
+    model.save_pretrained(tmp_path / "again", max_shard_size="40KB")
+    assert len(list((tmp_path / "again").glob("*.safetensors"))) > 2
+    again = llama.load(tmp_path / "again")
+    assert isinstance(again.lm_head.weight, LaconicTensor)
+    assert torch.equal(answer("llama", again), found)
+    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    assert same_folder(tmp_path / "dense", tmp_path / "back")
+
+
+def test_tied_weights_are_one_and_stored_once(folders: Callable, tmp_path: Path) -> None:
+    here = folders("llama-tied")
+    model = here.load(here.packed)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    model.save_pretrained(tmp_path / "again")
+    names = set(laconic.load_file(tmp_path / "again/model.safetensors"))
+    assert names == set(laconic.load_file(here.dense / "model.safetensors"))
+    again = here.load(tmp_path / "again")
+    assert again.lm_head.weight is again.model.embed_tokens.weight
+
+
+def test_loading_maps_the_file_and_decodes_nothing(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from laconic.torch.content import Leaf
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("decoded while loading")
+
+    with monkeypatch.context() as context:
+        context.setattr(Leaf, "decode_into", refuse)
+        model = llama.load(llama.packed)
+    with open("/proc/self/maps") as maps:
+        assert str(llama.packed / "model.safetensors") in maps.read()
+    weight = model.model.layers[0].mlp.up_proj.weight
+    assert not weight.requires_grad
+    assert weight.nbytes_stored < weight.numel() * weight.dtype.itemsize
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3-moe"])
+def test_experts_are_merged_while_loading_and_written_as_they_were(
+    name: str, folders: Callable, tmp_path: Path
+) -> None:
+    here = folders(name)
+    model = here.load(here.packed)
+    experts = [weight for key, weight in model.named_parameters() if ".experts." in key]
+    assert experts
+    assert all(isinstance(weight, LaconicTensor) for weight in experts)
+    assert all(weight.formulation != "dense" for weight in experts)
+    model.save_pretrained(tmp_path / "again")
+    found = laconic.load_file(tmp_path / "again/model.safetensors")
+    before = laconic.load_file(here.dense / "model.safetensors")
+    assert set(found) == set(before)
+    assert all(found[key].decode().tobytes() == before[key].decode().tobytes() for key in before)
+    assert found[next(key for key in found if ".experts." in key)].formulation == "split"
+
+
+def test_casting_ends_in_the_error_of_transformers(llama: Any) -> None:
+    model = llama.load(llama.packed)
+    for cast in (model.half, model.float):
+        with pytest.raises(ValueError, match="not supported for quantized model"):
+            cast()
+    assert model.to("cpu") is model
+    assert model.to(torch.bfloat16) is model
+    assert model.lm_head.weight.formulation != "dense"
+
+
+def test_another_dtype_while_loading_is_dense_and_says_so(llama: Any) -> None:
+    with pytest.warns(UserWarning, match="dense weights"):
+        model = AutoModelForCausalLM.from_pretrained(llama.packed, dtype=torch.float32)
+    assert type(model.lm_head.weight) is torch.nn.Parameter
+    assert torch.equal(
+        answer("llama", model), answer("llama", AutoModelForCausalLM.from_pretrained(llama.dense, dtype=torch.float32))
+    )
+
+
+def test_a_config_without_dtype(llama: Any, tmp_path: Path) -> None:
+    model = build("llama", torch.float32)
+    model.save_pretrained(tmp_path / "dense")
+    config = json.loads((tmp_path / "dense/config.json").read_text())
+    del config["dtype"]
+    (tmp_path / "dense/config.json").write_text(json.dumps(config))
+    laconic.compress(tmp_path / "dense", tmp_path / "packed")
+    assert llama.load(tmp_path / "packed").dtype is torch.float32
+
+
+def test_dequantize_gives_the_dense_model(llama: Any, tmp_path: Path) -> None:
+    model = llama.load(llama.packed)
+    model.dequantize()
+    assert not [name for name, weight in model.named_parameters() if isinstance(weight, LaconicTensor)]
+    assert all(weight.requires_grad for weight in model.parameters())
+    model.save_pretrained(tmp_path / "dense")
+    assert (tmp_path / "dense/model.safetensors").read_bytes() == (llama.dense / "model.safetensors").read_bytes()
+    assert "quantization_config" not in json.loads((tmp_path / "dense/config.json").read_text())
+
+
+def test_a_dense_folder_is_compressed_on_request(llama: Any, tmp_path: Path) -> None:
+    config = LaconicConfig(objective="balanced", mode="identical")
+    model = AutoModelForCausalLM.from_pretrained(llama.dense, quantization_config=config)
+    assert isinstance(model.lm_head.weight, LaconicTensor)
+    assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.dense)))
+    model.save_pretrained(tmp_path / "again")
+    assert isinstance(llama.load(tmp_path / "again").lm_head.weight, LaconicTensor)
+
+
+@overrides
+def test_weights_packed_for_a_faster_machine(llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from laconic import isa
+
+    laconic.compress(llama.dense, tmp_path / "slow", objective="size")
+    with isa.using("scalar"):
+        with pytest.warns(UserWarning, match="slower than dense"):
+            kept = llama.load(tmp_path / "slow")
+        assert "layered" in kept.lm_head.weight.formulation
+        assert "packed" in llama.load(tmp_path / "slow", on_slow="transcode").lm_head.weight.formulation
+        assert type(llama.load(tmp_path / "slow", on_slow="decode").lm_head.weight) is torch.nn.Parameter
+
+
+@pytest.mark.parametrize("where", ["config", "text_config"])
+def test_a_quantised_folder_is_kept_byte_for_byte_and_refused(where: str, llama: Any, tmp_path: Path) -> None:
+    source = tmp_path / "gptq"
+    build("llama", torch.float16).save_pretrained(source)
+    entry = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    config = json.loads((source / "config.json").read_text())
+    (config if where == "config" else config.setdefault("text_config", {}))["quantization_config"] = entry
+    (source / "config.json").write_text(json.dumps(config, indent=3))
+    laconic.compress(source, tmp_path / "packed")
+    document = json.loads((tmp_path / "packed/config.json").read_text())
+    assert document["quantization_config"]["quant_method"] == "laconic"
+    assert document["quantization_config"]["original"] == entry
+    assert "laconic decompress" in (tmp_path / "packed/README.md").read_text().splitlines()[0]
+    with pytest.raises(LaconicError, match="quantised with 'gptq'.*laconic decompress"):
+        llama.load(tmp_path / "packed")
+    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    assert same_folder(source, tmp_path / "back")
+
+
+@overrides
+def test_a_damaged_shard_is_named(llama: Any, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    laconic.compress(llama.dense, packed)
+    path = packed / "model.safetensors"
+    raw = bytearray(path.read_bytes())
+    path.write_bytes(raw[:-100])
+    with pytest.raises(CorruptError, match=r"model\.safetensors.*truncated"):
+        llama.load(packed)
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CorruptError, match=r"model\.safetensors.*checksum"):
+        llama.load(packed, check="checksums")
+
+
+def test_wrong_settings_and_places_are_refused(llama: Any) -> None:
+    with pytest.raises(laconic.ArgumentError, match="unknown mode 'fast'"):
+        LaconicConfig(mode="fast")
+    with pytest.raises(LaconicError, match="disk"):
+        LaconicHfQuantizer(LaconicConfig()).validate_environment(device_map={"": "disk"})
+
+
+def test_config_of_a_later_version_and_its_round_trip(llama: Any) -> None:
+    config = LaconicConfig.from_dict({"quant_method": "laconic", "format": "1.7", "new": 1, "objective": "size"})
+    assert config.to_dict() == {"quant_method": "laconic", "format": "1.7", "objective": "size", "profile": "native"}
+    assert AutoConfig.from_pretrained(llama.packed).quantization_config["quant_method"] == "laconic"
+
+
+def test_folders_that_are_not_of_transformers_get_no_card(tmp_path: Path, llama: Any) -> None:
+    source = tmp_path / "other"
+    source.mkdir()
+    (source / "model.safetensors").write_bytes((llama.dense / "model.safetensors").read_bytes())
+    (source / "config.json").write_text('{"_class_name": "UNet"}')
+    laconic.compress(source, tmp_path / "packed")
+    assert (tmp_path / "packed/config.json").read_bytes() == (source / "config.json").read_bytes()
+    assert not (tmp_path / "packed/README.md").exists()
+
+
+def test_without_our_import_transformers_warns(llama: Any) -> None:
+    code = "import sys; from transformers import AutoModelForCausalLM as A; A.from_pretrained(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(llama.packed)], capture_output=True, text=True)
+    assert "Unknown quantization type, got laconic" in done.stderr
