@@ -22,15 +22,16 @@ LAYERS = (
     {"formulations.dense", "formulations.split", "formulations.sparse"},
     {"isa", "threads"},
     {"formulations.registry", "container"},
-    {"plan", "tensor"},
+    {"costs", "plan", "tensor"},
     {"product", "arrays", "files", "reports"},
     {"compression", "checkpoint", "model_folder"},
+    {"planning"},
     {"api", "benchmark", "torch"},
     {"transformers"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

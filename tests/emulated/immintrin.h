@@ -15,6 +15,8 @@
 
 // Intrinsics with immediate operands are macros in some compilers.
 #undef _mm512_cvtph_ps
+#undef _mm512_i32gather_ps
+#undef _mm512_test_epi32_mask
 #undef _mm512_extracti32x4_epi32
 #undef _mm512_extracti64x4_epi64
 #undef _mm512_mask_srli_epi16
@@ -220,10 +222,45 @@ EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a) {
   return each<uint32_t>([&](int i) { return words[i]; });
 }
 
+EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a) {
+  uint8_t bytes[16];
+  std::memcpy(bytes, &a, 16);
+  return each<uint32_t>([&](int i) { return bytes[i]; });
+}
+EMULATED __m512i _mm512_add_epi32(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  return each<uint32_t>([&](int i) { return x.at[i] + y.at[i]; });
+}
+EMULATED __m512i _mm512_min_epu32(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  return each<uint32_t>([&](int i) { return x.at[i] < y.at[i] ? x.at[i] : y.at[i]; });
+}
+EMULATED __mmask16 _mm512_test_epi32_mask(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  __mmask16 mask = 0;
+  for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | ((x.at[i] & y.at[i]) != 0) << i);
+  return mask;
+}
+EMULATED __m512i _mm512_castps_si512(const __m512& a) {
+  __m512i out;
+  std::memcpy(&out, &a, 64);
+  return out;
+}
+
 // Moving lanes.
 EMULATED __m512i _mm512_mask_expand_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a) {
   int next = 0;
   return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[next++] : kept.bytes[i]; });
+}
+EMULATED __m512i _mm512_maskz_expand_epi16(__mmask32 mask, const __m512i& a) {
+  const Lanes<uint16_t> x(a);
+  int next = 0;
+  return each<uint16_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
+}
+EMULATED __m512i _mm512_maskz_expand_epi32(__mmask16 mask, const __m512i& a) {
+  const Lanes<uint32_t> x(a);
+  int next = 0;
+  return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
 }
 EMULATED __m512i _mm512_maskz_compress_epi8(__mmask64 mask, const __m512i& a) {
   __m512i out{};
@@ -281,6 +318,17 @@ EMULATED __m512 _mm512_mul_ps(const __m512& a, const __m512& b) {
 }
 EMULATED __m512 _mm512_fmadd_ps(const __m512& a, const __m512& b, const __m512& c) {
   return each_float([&](int i) { return __builtin_fmaf(a.at[i], b.at[i], c.at[i]); });
+}
+EMULATED __m512 _mm512_mask3_fmadd_ps(const __m512& a, const __m512& b, const __m512& c, __mmask16 mask) {
+  return each_float([&](int i) { return bit(mask, i) ? __builtin_fmaf(a.at[i], b.at[i], c.at[i]) : c.at[i]; });
+}
+EMULATED __m512 _mm512_i32gather_ps(const __m512i& index, const void* from, int scale) {
+  const Lanes<int32_t> at(index);
+  return each_float([&](int i) {
+    float value;
+    std::memcpy(&value, static_cast<const uint8_t*>(from) + int64_t{at.at[i]} * scale, 4);
+    return value;
+  });
 }
 EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
   const __m256 parts[2] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};

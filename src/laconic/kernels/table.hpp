@@ -46,6 +46,22 @@ struct CodeKernels {
   ProductTiles product_tiles;     // bfloat16 weights only
 };
 
+// Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
+// the last one; a word of zero bits is a filler and takes no part.
+struct DeltaEntries {
+  const uint8_t* gaps;
+  const uint8_t* values;
+  int64_t blocks, last_column;
+};
+// sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
+using DeltaProduct = void (*)(const DeltaEntries& entries, const float* x, int64_t x_stride, float* sums);
+// sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
+using DeltaProductPacked = void (*)(const DeltaEntries& entries, const float* x, float* sums);
+struct DeltaKernels {
+  DeltaProduct product[3];  // 1, 2 and 4 batch rows
+  DeltaProductPacked product_packed;
+};
+
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
 using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
                            int64_t row_stride_bytes);
@@ -85,8 +101,9 @@ using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first][tail]
-  CodeKernels codes[5][6][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap][tail]
+  CodeKernels codes[5][7][3];
+  DeltaKernels deltas[3];  // float32, bfloat16, float16
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
@@ -100,8 +117,11 @@ struct KernelTable {
   ReadStream read_stream;
 };
 
+inline constexpr int kBitmapIndex = 6;
+
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
+  if (parameters.code == Code::kBitmap) return kBitmapIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }

@@ -17,7 +17,7 @@ from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec
 from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
-from laconic.geometry import CHUNK_WEIGHTS, Geometry, choose, folded
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
 # MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel: bfloat16 packed 1.28, layered(3) 1.37, two levels
 # 1.30; float32 packed 1.13, layered(3) 1.03, two levels 1.05; float16 one level 1.04, two levels below 1; float8 0.6.
@@ -56,7 +56,7 @@ def slow_under(dtype: str, code: str, widths: tuple[int, ...], profile: str) -> 
 def candidates(request: Request) -> list[Candidate]:
     if request.words.size == 0 or why_not(request.dtype, request.objective, request.profile):
         return []
-    model = _model(request, choose(request.words.shape, request.orientation))
+    model = _model(request, request.geometry())
     if _poisonous_padding(model):
         return []
     parameters = _pick(model, request)
@@ -88,7 +88,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(
             f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {request.dtype}"
         )
-    model = _model(request, choose(request.words.shape, request.orientation))
+    model = _model(request, request.geometry())
     chosen = model.parameters(code, widths)
     chosen.check(request.dtype)
     if code == "constant" and request.words.size and np.count_nonzero(model.statistics.histograms.sum(axis=0)) > 1:
@@ -110,6 +110,7 @@ def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Ca
         model.total(parameters),
         lambda threads: codec.encode(words, model, parameters, threads),
         f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {}),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
     )
 

@@ -144,6 +144,9 @@ void fill_codes(KernelTable& table) {
 
 void fill_avx512_multiply(KernelTable& table);
 
+void fill_avx512_bitmap(KernelTable& table);
+void fill_avx512_deltas(KernelTable& table);
+
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
   table.expand_levels = expand_levels;
@@ -155,6 +158,8 @@ void fill_avx512(KernelTable& table) {
   fill_codes<DType::kFloat8E4M3>(table);
   fill_codes<DType::kFloat8E5M2>(table);
   fill_avx512_multiply(table);
+  fill_avx512_bitmap(table);
+  fill_avx512_deltas(table);
 }
 
 }  // namespace laconic
