@@ -41,7 +41,7 @@ void leave_tiles() { _tile_release(); }
 template <int Code>
 void product_tiles(const Parameters& p, Cursor& cursor, int64_t chunks, const uint16_t* x, int rows, float* sums) {
   alignas(64) uint16_t ring[4][kTileWords];
-  const auto multiply = [&](int64_t tile) __attribute__((always_inline)) {
+  const auto multiply = [&](int64_t tile) LACONIC_SINK {
     written();
     _tile_loadd(4, x, 64);
     _tile_loadd(6, ring[tile % 4], 64);
@@ -51,7 +51,7 @@ void product_tiles(const Parameters& p, Cursor& cursor, int64_t chunks, const ui
   written();
   _tile_loadd(0, sums, 64);
   uint16_t* to = ring[0];
-  for_chunks<DType::kBfloat16, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) {
+  for_chunks<DType::kBfloat16, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) LACONIC_SINK {
     if (j % kTileChunks == 0) {
       if (j >= 2 * kTileChunks) multiply(j / kTileChunks - 2);
       to = ring[j / kTileChunks % 4];

@@ -66,7 +66,7 @@ void product_pairs(const Parameters& p, Cursor& cursor, int64_t chunks, const ui
     acc[0][b] = _mm512_loadu_ps(sums + b * 16);
     if constexpr (kSums == 2) acc[1][b] = _mm512_setzero_ps();
   }
-  for_chunks<D, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) {
+  for_chunks<D, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) LACONIC_SINK {
 #pragma GCC unroll 2
     for (int i = 0; i < 2; ++i) {
 #pragma GCC unroll 16
