@@ -62,7 +62,6 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
             return None
         if bias.requires_grad and torch.is_grad_enabled():
             return None
-        pointer = bias.data_ptr()
     if x.requires_grad and torch.is_grad_enabled():
         return None
     shape = x.shape
@@ -75,6 +74,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
         if not x.is_contiguous():
             x = x.contiguous()
         at = x.data_ptr()
+        if bias is not None:
+            pointer = bias.data_ptr()
     except RuntimeError:  # sparse, or wrapped by a transform
         return None
     out = x.new_empty((*shape[:-1], outer))
