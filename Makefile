@@ -3,6 +3,7 @@
 #   make demo    compress a real sentence encoder and search with it from the compressed file
 #   make test    build, lint, all tests
 #   make lint    ruff, mypy, clang-format
+#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
@@ -48,7 +49,7 @@ lint: $(VENV)/built
 	$(BIN)/ruff check src tests benchmarks examples fuzz
 	$(BIN)/ruff format --check src tests benchmarks examples fuzz
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
 test: lint emulate $(VENV)/torch
 	$(BIN)/python -m pytest

@@ -82,6 +82,16 @@ def test_python_in_the_documents_runs(page: str, tmp_path: Path, monkeypatch: py
         exec(compile(block, page, "exec"), namespace)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_python_about_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="needs torch: make test installs it")
+    pytest.importorskip("peft", reason="needs peft: make test installs it")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks(ROOT / "docs/torch.md", "python"):
+        exec(compile(block, "docs/torch.md", "exec"), namespace)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
@@ -93,3 +103,21 @@ def test_the_python_of_comments_names_files_that_exist() -> None:
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.?pp")]:
         for target in re.findall(r"docs/[\w/]+\.md", path.read_text()):
             assert (ROOT / target).exists(), f"{path}: {target}"
+
+
+def test_python_of_the_page_on_transformers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small model in the folder `model`, and some words in `input_ids`."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4, vocab_size=256
+    )
+    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained("model")
+    namespace: dict[str, object] = {"input_ids": torch.tensor([[3, 14, 15, 92]])}
+    found = blocks(ROOT / "docs/transformers.md", "python")
+    assert len(found) == 2
+    for block in found:
+        exec(compile(block, "docs/transformers.md", "exec"), namespace)
+    assert namespace["tokens"].shape == (1, 12)  # type: ignore[attr-defined]

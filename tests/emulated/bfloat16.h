@@ -16,13 +16,9 @@
 namespace laconic {
 namespace {
 
-HELPER float flush(float value) {
-  return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value;
-}
+HELPER float flush(float value) { return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value; }
 // One rounding, subnormal numbers zero on the way in and out.
-HELPER float multiply_add(float a, float b, float c) {
-  return flush(__builtin_fmaf(flush(a), flush(b), flush(c)));
-}
+HELPER float multiply_add(float a, float b, float c) { return flush(__builtin_fmaf(flush(a), flush(b), flush(c))); }
 HELPER float widen(uint16_t word) {
   const uint32_t bits = static_cast<uint32_t>(word) << 16;
   return __builtin_bit_cast(float, bits);

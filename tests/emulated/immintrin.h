@@ -287,8 +287,7 @@ EMULATED __m512i _mm512_permutex2var_epi8(const __m512i& a, const __m512i& index
 // Four parts of 128 bits: two chosen from a, then two from b.
 EMULATED __m512i _mm512_shuffle_i32x4(const __m512i& a, const __m512i& b, int chosen) {
   __m512i out;
-  for (int i = 0; i < 4; ++i)
-    std::memcpy(out.bytes + i * 16, (i < 2 ? a : b).bytes + (chosen >> (2 * i) & 3) * 16, 16);
+  for (int i = 0; i < 4; ++i) std::memcpy(out.bytes + i * 16, (i < 2 ? a : b).bytes + (chosen >> (2 * i) & 3) * 16, 16);
   return out;
 }
 // Lanes of a and b by turns, from the lower or upper half of each 128 bits.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from families import FAMILIES, answer, greedy
+from model_fixtures import folders, one_thread
 
 from laconic.torch import LaconicTensor
 

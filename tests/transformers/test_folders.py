@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from families import answer, build
+from model_fixtures import folders, llama, one_thread
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import laconic
@@ -50,7 +51,7 @@ def test_the_model_card_says_what_to_import_in_its_first_lines(llama: Any, tmp_p
     (source / "README.md").write_text(card)
     laconic.compress(source, tmp_path / "packed")
     text = (tmp_path / "packed/README.md").read_text()
-    head, ours, *rest = text.partition("---\n> **Load this folder with `import laconic.transformers`")
+    head, ours, _ = text.partition("---\n> **Load this folder with `import laconic.transformers`")
     assert head == "---\nlicense: apache-2.0\n"
     assert ours
     assert text.endswith("# A model\n\nWords.\n")
@@ -74,6 +75,12 @@ def test_shards_load_and_are_saved_as_shards(llama: Any, tmp_path: Path) -> None
     assert torch.equal(answer("llama", again), found)
     laconic.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(tmp_path / "dense", tmp_path / "back")
+
+
+def test_loading_in_inference_mode(llama: Any) -> None:
+    with torch.inference_mode():
+        model = llama.load(llama.packed)
+        assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.packed)))
 
 
 def test_tied_weights_are_one_and_stored_once(folders: Callable, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ struct Tables {
     if (cpu_lacks_avx512() == nullptr) fill_avx512(table[2]);
     table[3] = table[2];
     if (cpu_lacks_avx512_bf16() == nullptr) fill_avx512_bf16(table[3]);
-    table[4] = table[3];  // until there are AMX kernels, isa_why_not refuses this place
+    table[4] = table[3];
+    if (cpu_lacks_amx() == nullptr) fill_amx(table[4]);
 #endif
   }
 };

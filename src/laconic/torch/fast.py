@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES
-from laconic.torch.products import TILE_ROWS, matrix_of, pick
+from laconic.torch.products import matrix_of, most_rows, pick
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -36,7 +36,7 @@ def _kernel(weight: Any) -> tuple[Any, ...]:
         matrix, swapped = matrix_of(content)
         if matrix is not None:
             outer, inner = weight.shape
-            number, most = PRODUCT_CODES[content.dtype], TILE_ROWS[content.dtype]
+            number, most = PRODUCT_CODES[content.dtype], most_rows(content.dtype)
             swapped = swapped != (layout == "transposed")
             kernel = (matrix.multiply_at, content.dtype, number, inner, outer, swapped, most)
     weight.__dict__["_kernel"] = kernel

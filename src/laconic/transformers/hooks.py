@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import transformers
 from transformers import PreTrainedModel, modeling_utils
 
@@ -38,7 +39,9 @@ def _loader(original: Any) -> Any:
     ) -> Any:
         quantizer = load_config.hf_quantizer
         if isinstance(quantizer, LaconicHfQuantizer) and quantizer.pre_quantized and state_dict is None:
-            state_dict = quantizer.read(checkpoint_files)
+            with torch.inference_mode(False):  # torch cannot detach wrapped tensors that were made in it
+                state_dict = quantizer.read(checkpoint_files)
+                return original(model, state_dict, checkpoint_files, load_config, *rest, **options)
         return original(model, state_dict, checkpoint_files, load_config, *rest, **options)
 
     return load_pretrained_model

@@ -206,6 +206,7 @@ void linear(const SplitView& view, const KernelTable& table, const Rows& rows, i
   const Parameters& p = view.parameters;
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
   threads = workers_worth_waking(threads, product_ns(view.geometry, rows.batch));
+  if (has_tiles(view, table, rows)) return linear_in_tiles(view, table, rows, threads);
   const int block = rows.batch <= 4 ? 4 : rows.batch <= 8 ? 8 : 16;
   // MEASURED: with one or two rows, shifts and FMAs in float32 beat vdpbf16ps, which shares a port with the expand.
   const bool pairs = kernels.product_pairs[0] != nullptr && rows.dtype == DType::kBfloat16;

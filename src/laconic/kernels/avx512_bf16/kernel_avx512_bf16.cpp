@@ -22,8 +22,7 @@ void multiply_block(const uint16_t* w, int64_t panel_stride, const uint32_t* x, 
   for (int64_t pair = 0; pair < pairs; ++pair) {
     __m512bh weights[Panels];
 #pragma GCC unroll 2
-    for (int p = 0; p < Panels; ++p)
-      weights[p] = as_pairs(load512(w + p * panel_stride + pair * 32));
+    for (int p = 0; p < Panels; ++p) weights[p] = as_pairs(load512(w + p * panel_stride + pair * 32));
 #pragma GCC unroll 12
     for (int b = 0; b < Block; ++b) {
       const __m512bh value = broadcast_pair(x[pair * Block + b]);

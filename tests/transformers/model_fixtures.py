@@ -1,4 +1,7 @@
-"""One dense and one compressed folder for each family and dtype, made once."""
+"""One dense and one compressed folder for each family and dtype, made once.
+
+Not a conftest: two of that name would be one module to the tests that import theirs.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def llama(folders: Callable[..., Folders]) -> Folders:
     return folders("llama")
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Tiny models: waking workers costs more than they save, most of all where other programs run too."""
     before = torch.get_num_threads()
