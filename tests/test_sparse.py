@@ -282,3 +282,11 @@ def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
     tensor = laconic.encode(array, formulation="sparse", orientation="in_out")
     assert tensor.geometry == choose((64, 48), "in_out")
     assert by_name(tensor.encoded.dtype).numpy == array.dtype
+
+
+def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
+    for zeros, slow in ((0.1, True), (0.9, False)):
+        coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
+        assert registry.row_of(coded.encoded).slow_under(coded.encoded, "portable") is slow
+    coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
+    assert not registry.row_of(coded.encoded).slow_under(coded.encoded, "portable")

@@ -11,8 +11,8 @@ namespace laconic {
 void decode_window(const SplitView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                    int64_t first_element, int64_t elements, uint8_t* out, int threads);
 
-// Rows of one matrix that is stored by rows, by number and in any order, to out[count][columns]. Returns the place of the
-// first number out of range, having written nothing, or -1.
+// Rows of one matrix that is stored by rows, by number and in any order, to out[count][columns]. Returns the place of
+// the first number out of range, having written nothing, or -1.
 int64_t pick_rows(const SplitView& view, const KernelTable& table, const int64_t* wanted, int64_t count, uint8_t* out,
                   int threads);
 

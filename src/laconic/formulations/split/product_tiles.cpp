@@ -104,7 +104,7 @@ class MatrixProduct {
     constexpr int64_t kSegmentTiles = kSegmentColumns / kTileColumns;
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       for (int k = 0; k < count; ++k)
-        table_.expand_levels(view_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+        begin_segment(view_, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t end = s + 1 < g_.segments_per_panel ? (s + 1) * kSegmentTiles : tiles_;
       for (int64_t tile = s * kSegmentTiles; tile < end; tile += block_tiles_) {
         const int64_t tiles = std::min(block_tiles_, end - tile);
@@ -119,7 +119,7 @@ class MatrixProduct {
     auto* weights = reinterpret_cast<uint16_t*>(memory + kGroup * kExpand);
     const UnitPanels panels = unit_panels(g_, unit);
     Cursor cursor{view_.streams.tiles + panel_offset(view_, panels.first), nullptr, nullptr};
-    table_.expand_levels(view_, unit, memory, cursor);
+    begin_segment(view_, table_, unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += kGroup) {
       const int count = static_cast<int>(std::min<int64_t>(kGroup, panels.last - panel));
       std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
