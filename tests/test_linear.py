@@ -48,7 +48,9 @@ def test_products_are_within_the_bound(
     weight = normal(rng, shape, dtype)
     back = np.ascontiguousarray(weight.T)
     bias = rng.standard_normal(shape[0]).astype(np.float32)
-    batches = (1, 5) if each_isa in ("scalar", "reference") else (1, 2, 3, 4, 5, 9, 12, 17, 40)
+    batches = (1, 2, 3, 4, 5, 9, 12, 17, 40)
+    if each_isa in ("scalar", "reference") or shape[1] > 2048:  # several segments
+        batches = (1, 5, 17)
     # The last two instruction sets add to products of bfloat16 only.
     codes = CODES[:1] if each_isa in ("avx512_bf16", "amx") and dtype != ml_dtypes.bfloat16 else CODES[:4]
     encoded = [encode_or_none(weight, orientation, code) for code in codes for orientation in ("out_in", "in_out")]
