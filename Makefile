@@ -3,6 +3,7 @@
 #   make demo    compress a real sentence encoder and search with it from the compressed file
 #   make test    build, lint, all tests
 #   make lint    ruff, mypy, clang-format
+#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint bench fuzz sanitize clean build
+.PHONY: demo test lint bench fuzz emulate sanitize clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -48,10 +49,14 @@ lint: $(VENV)/built
 	$(BIN)/ruff check src tests benchmarks examples fuzz
 	$(BIN)/ruff format --check src tests benchmarks examples fuzz
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
-test: lint $(VENV)/torch
+test: lint emulate $(VENV)/torch
 	$(BIN)/python -m pytest
+
+# AVX-512 and AMX in plain C++: every machine tests every instruction set.
+emulate: $(VENV)/made
+	tests/emulated/run $(BIN)/python
 
 bench: $(VENV)/built $(VENV)/torch
 	$(BIN)/python -m benchmarks.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from laconic import isa
 
 settings.register_profile("quick", max_examples=60, deadline=None)
 settings.load_profile("quick")
+
+ISAS = tuple(os.environ.get("LACONIC_TEST_ISAS", "").split()) or isa.available()
+"""Instruction sets that tests force one by one: all that there are, or those named by LACONIC_TEST_ISAS."""
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 DTYPES = tuple(
@@ -46,7 +50,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-@pytest.fixture(params=isa.available())
+@pytest.fixture(params=ISAS)
 def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once for every instruction set of this processor, forced; fails if dispatch did not obey."""
     with isa.using(request.param):

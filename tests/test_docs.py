@@ -82,6 +82,16 @@ def test_python_in_the_documents_runs(page: str, tmp_path: Path, monkeypatch: py
         exec(compile(block, page, "exec"), namespace)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_python_about_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="needs torch: make test installs it")
+    pytest.importorskip("peft", reason="needs peft: make test installs it")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks(ROOT / "docs/torch.md", "python"):
+        exec(compile(block, "docs/torch.md", "exec"), namespace)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):

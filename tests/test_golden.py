@@ -14,31 +14,32 @@ import laconic
 from laconic import native, plan
 from laconic.formulations import registry
 
-FOLDER = Path(builders.HERE) / "v1.0"
+HERE = Path(builders.HERE)
+FOLDER = HERE / "v1.0"
 
 
-@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+@pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_golden_files_decode_to_what_they_were_made_from(name: str, each_isa: str) -> None:
-    tensors = laconic.load_file(FOLDER / f"{name}.safetensors", check="full")
-    built = builders.FILES_1_0[name]()
+    tensors = laconic.load_file(HERE / f"{name}.safetensors", check="full")
+    built = builders.FILES[name]()
     assert set(tensors) == set(built)
     for key, tensor in tensors.items():
         assert same_bits(tensor.decode(), built[key].decode()), key
 
 
-@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+@pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_the_reference_reads_golden_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = {key: tensor.decode() for key, tensor in builders.FILES_1_0[name]().items()}
-    tensors = laconic.load_file(FOLDER / f"{name}.safetensors")
+    expected = {key: tensor.decode() for key, tensor in builders.FILES[name]().items()}
+    tensors = laconic.load_file(HERE / f"{name}.safetensors")
     monkeypatch.setattr(native, "module", None)
     for key, tensor in tensors.items():
         assert same_bits(registry.decode(tensor.encoded), expected[key]), key
 
 
-@pytest.mark.parametrize("name", sorted(builders.FILES_1_0))
+@pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_the_encoder_writes_the_same_bytes(name: str, each_isa: str, tmp_path: Path) -> None:
-    laconic.save_file(builders.FILES_1_0[name](), tmp_path / "again", metadata={"made by": "tests/golden/builders.py"})
-    assert (tmp_path / "again").read_bytes() == (FOLDER / f"{name}.safetensors").read_bytes()
+    laconic.save_file(builders.FILES[name](), tmp_path / "again", metadata={"made by": "tests/golden/builders.py"})
+    assert (tmp_path / "again").read_bytes() == (HERE / f"{name}.safetensors").read_bytes()
 
 
 def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import itertools
 import mmap
 
 import numpy as np
@@ -38,10 +39,11 @@ class GuardedBytes:
 def run_everything(tensor: Tensor, rng: np.random.Generator) -> None:
     tensor.decode()
     if tensor.ndim == 2 and tensor.geometry.view == "matrix":
-        for batch in (1, 2, 4, 9):
+        x_dtypes = [np.dtype(np.float32)] + ([tensor.dtype] if tensor.dtype.itemsize == 2 else [])
+        for dtype, batch in itertools.product(x_dtypes, (1, 2, 4, 9, 20)):
             with np.errstate(all="ignore"):
-                linear(normal(rng, (batch, tensor.shape[1]), np.dtype(np.float32)), tensor)
-                linear_transposed(normal(rng, (batch, tensor.shape[0]), np.dtype(np.float32)), tensor)
+                linear(normal(rng, (batch, tensor.shape[1]), dtype), tensor)
+                linear_transposed(normal(rng, (batch, tensor.shape[0]), dtype), tensor)
     for _ in range(20):
         tensor[tuple(int(rng.integers(length)) for length in tensor.shape)]
 

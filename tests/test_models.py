@@ -8,7 +8,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import MODELS
+from conftest import MODELS, same_bits
 
 import laconic
 from laconic import plan
@@ -70,6 +70,36 @@ def test_ratios_of_large_tensors(models: Path, name: str, dtype: type, ratio: fl
             array = tensor.decode().astype(dtype)
             before += array.nbytes
             after += plan.encode(array, objective="size").nbytes_stored
+    assert before / after >= ratio
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "bits"),
+    [
+        ("hand-landmark-pruned-fp16", "size", 4.9),
+        ("hand-landmark-pruned-fp16", "balanced", 5.6),
+        ("squeezenet1.0-deep-compression-fp32", "size", 9.8),
+    ],
+)
+def test_pruned_models_are_coded_without_their_zeros(models: Path, name: str, objective: str, bits: float) -> None:
+    if not (models / f"{name}.safetensors").exists():
+        pytest.skip(f"{name} is not at hand")
+    report = laconic.compress(models / f"{name}.safetensors", dry_run=True, objective=objective)
+    assert sum(one.formulation == "sparse" for one in report.tensors) >= 12
+    assert sum(one.bytes_after for one in report.tensors) * 8 / sum(one.weights for one in report.tensors) <= bits
+
+
+@pytest.mark.parametrize(("zeros", "ratio"), [(0.5, 1.87), (0.8, 4.2), (0.9, 7.4), (0.95, 13.0)])
+def test_layers_pruned_by_magnitude(models: Path, zeros: float, ratio: float) -> None:
+    before = after = 0
+    for tensor in laconic.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values():
+        if tensor.size < 100_000:
+            continue
+        array = tensor.decode()
+        array[np.abs(array) <= np.quantile(np.abs(array), zeros)] = 0
+        coded = laconic.encode(array, objective="size")
+        assert same_bits(coded.decode(), array)
+        before, after = before + array.nbytes, after + coded.nbytes_stored
     assert before / after >= ratio
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import CODES, DTYPES, random_bits, same_bits
+from conftest import CODES, DTYPES, ISAS, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from test_split import encode_or_none
@@ -41,7 +41,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
 def test_planned_tensors_come_back_bit_for_bit(array: np.ndarray, objective: str, profile: str) -> None:
     encoded = plan.encode(array, objective=objective, profile=profile)
     assert encoded.nbytes_stored <= array.nbytes
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array)
 
@@ -58,6 +58,6 @@ def test_forced_codes_come_back_bit_for_bit_at_the_promised_size(
     model = SizeModel(formulation.statistics(words, geometry, encoded.dtype), geometry, encoded.dtype)
     promised = model.component_bytes(formulation.parameters_of(encoded))
     assert promised == {name: data.nbytes for name, data in encoded.components.items()}
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CODES, DTYPES, normal, random_bits, same_bits
+from conftest import CODES, DTYPES, ISAS, normal, random_bits, same_bits
 
 from laconic import isa, native, plan
 from laconic.dtypes import by_name
@@ -58,7 +58,7 @@ def test_every_isa_decodes_what_reference_and_native_encode_alike(
                 }
                 decoded = reference.decode(encoded.components, geometry, encoded.dtype, parameters, words.dtype)
                 assert decoded.tobytes() == array.tobytes()
-                for name in isa.available():
+                for name in ISAS:
                     with isa.using(name):
                         assert same_bits(Tensor(encoded).decode(), array), name
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from laconic import checkpoint, compression, model_folder, plan
+from laconic import checkpoint, compression, model_folder, planning
+from laconic import plan as planner
 from laconic.container.reader import Reader
 from laconic.dtypes import BY_TAG
 from laconic.errors import ArgumentError, LaconicError
@@ -50,6 +52,7 @@ def compress(
     *,
     objective: str = "balanced",
     profile: str = "portable",
+    plan: PathLike | Mapping[str, Any] | None = None,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     threads: int | None = None,
@@ -62,6 +65,8 @@ def compress(
 
     Args:
         dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.plan`.
+        plan: what `laconic.planning.make_plan` returned, or the file it was written to; tensors that it does not name
+            are planned as usual.
         include, exclude: glob patterns of tensor names. threads: workers. dry_run: plan and report, write nothing.
         force: replace an existing destination. all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
         progress: called with (bytes done, bytes in all, tensor name).
@@ -69,17 +74,19 @@ def compress(
     Every tensor is decoded from what was written and compared before the destination gets its name; the source is only
     read. Memory stays bounded by the largest tensor. Raises LaconicError with the place and the remedy.
     """
-    if objective not in plan.OBJECTIVES:
-        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(plan.OBJECTIVES)}")
+    if objective not in planner.OBJECTIVES:
+        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(planner.OBJECTIVES)}")
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
-    profile = plan.resolve_profile(profile)
+    profile = planner.resolve_profile(profile)
     source = checkpoint.find_source(Path(src), all_files)
     destination = Path(dst) if dst is not None else default_destination(Path(src))
     if not dry_run:
         checkpoint.check_destination(source.root if source.folder else source.path, destination, force)
+    tensors = {} if plan is None else planning.read_plan(plan)
+    planning.check_names(tensors, source)
     options = compression.Options(
-        objective, profile, _patterns(include), _patterns(exclude), threads, source.orientation
+        objective, profile, _patterns(include), _patterns(exclude), threads, source.orientation, tensors
     )
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
@@ -205,8 +212,8 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             check_tensor(reader, name, "full")
             encoded = reader.encoded(name)
             if other is not None:
-                ours = plan.raw_bytes(registry.decode(encoded))
-                theirs = plan.raw_bytes(registry.decode(other.encoded(name)))
+                ours = planner.raw_bytes(registry.decode(encoded))
+                theirs = planner.raw_bytes(registry.decode(other.encoded(name)))
                 if not np.array_equal(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
                     return VerifyReport(

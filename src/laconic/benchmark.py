@@ -282,6 +282,8 @@ def _name(tensor: Tensor) -> str:
     parameters = tensor.parameters
     if parameters.get("code") == "layered":
         return f"split layered({','.join(map(str, parameters['widths']))})"
+    if "positions" in parameters:
+        return f"{tensor.formulation} {parameters['positions']}"
     return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
 
 

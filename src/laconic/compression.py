@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from laconic.container.reader import Reader
 from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes, pack_verbatim
 from laconic.dtypes import BY_TAG, DType
 from laconic.encoded import Encoded
-from laconic.errors import LaconicError, VerificationError
+from laconic.errors import ArgumentError, LaconicError, VerificationError
 from laconic.files import check_tensor
 from laconic.formulations import registry
 from laconic.reports import TensorReport
@@ -29,7 +29,10 @@ _BLOCK_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Options:
-    """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says."""
+    """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says.
+
+    plan: formulation, parameters and view of the tensors it names.
+    """
 
     objective: str = "balanced"
     profile: str = "portable"
@@ -37,6 +40,7 @@ class Options:
     exclude: Sequence[str] = ()
     threads: int | None = None
     orientation: Callable[[str], str] = lambda name: "out_in"
+    plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -52,25 +56,45 @@ def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarra
     return raw.view(dtype.numpy).reshape(shape)
 
 
+def why_dense_already(reader: Reader, name: str, options: Options) -> str:
+    """Why a tensor stays dense whatever its weights, or ''."""
+    entry = reader.dense[name]
+    dtype = BY_TAG[entry.tag]
+    if not options.wants(name):
+        return "excluded"
+    if not dtype.split:
+        return f"dtype {dtype.name} is stored as it is in this version"
+    return "" if entry.nbytes else "empty"
+
+
 def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded | None, str]:
     """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
-    if not options.wants(name):
-        return None, "excluded"
-    if not dtype.split:
-        return None, f"dtype {dtype.name} is stored as it is in this version"
-    if entry.nbytes == 0:
-        return None, "empty"
-    encoded = plan.encode(
-        array_of(reader.raw(entry), dtype, entry.shape),
-        objective=options.objective,
-        profile=options.profile,
-        orientation=options.orientation(name) if len(entry.shape) in (2, 3) else "out_in",
-        threads=options.threads,
-    )
+    planned = options.plan.get(name)
+    if reason := why_dense_already(reader, name, options):
+        if planned is not None and planned["formulation"] != "dense":
+            raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
+        return None, reason
+    try:
+        encoded = plan.encode(
+            array_of(reader.raw(entry), dtype, entry.shape),
+            objective=options.objective,
+            profile=options.profile,
+            orientation=options.orientation(name) if len(entry.shape) in (2, 3) else "out_in",
+            threads=options.threads,
+            formulation=None if planned is None else planned["formulation"],
+            view="" if planned is None else planned.get("view", ""),
+            **({} if planned is None else planned.get("parameters", {})),
+        )
+    except (ArgumentError, TypeError) as error:
+        if planned is None:
+            raise
+        raise ArgumentError(f"the plan for {name!r}: {error}") from None
+    if planned is not None:
+        return (None, "dense by plan") if encoded.node.formulation == "dense" else (encoded, "")
     if encoded.node.formulation == "dense":
-        return None, plan.why_dense(dtype, options.objective)
+        return None, plan.why_dense(dtype, options.objective, options.profile)
     if cost_bytes(name, encoded) >= dense_cost_bytes(name, entry.tag, entry.shape):
         return None, "too small: its description would cost more than the code saves"
     return encoded, ""

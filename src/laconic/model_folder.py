@@ -86,7 +86,7 @@ def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _with_entry(config: dict[str, Any], facts: dict[str, Any]) -> bytes:
-    entry: dict[str, Any] = {"quant_method": METHOD, "format": description.VERSION, **facts}
+    entry: dict[str, Any] = {"quant_method": METHOD, "format": description.FIRST, **facts}
     original = original_entry(config)
     if original is not None:
         entry["original"] = original

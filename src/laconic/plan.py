@@ -1,8 +1,9 @@
 """Which formulation a tensor gets: candidates of every formulation with exact sizes, then one rule per objective.
 
-    size                the smallest candidate, whatever its speed
-    speed, balanced     what the formulations offer as fast under the profile, the smallest of it
-    any                 dense where nothing is smaller
+    size        the smallest candidate, whatever its speed
+    speed       the fastest by the cost model (`laconic.costs`) of those that are smaller than dense
+    balanced    the smallest of those within 10 % of the fastest, and never slower than dense
+    any         dense where nothing is smaller
 
 Profiles name a class of machine, not this machine's clock, so the same tensor gets the same bytes everywhere;
 `native` is resolved to the class of this machine.
@@ -10,18 +11,22 @@ Profiles name a class of machine, not this machine's clock, so the same tensor g
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from laconic import isa
+from laconic.costs import predict_ns
 from laconic.dtypes import DType, of_array
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
-from laconic.formulations.split.candidates import FAST_LEVELS
 from laconic.threads import get_num_threads
+
+BALANCED_SLACK = 1.1
+"""How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
 
 OBJECTIVES = ("size", "speed", "balanced")
 PROFILES = ("portable", "avx2", "avx512", "amx", "native")
@@ -54,6 +59,7 @@ def encode(
     orientation: str = "out_in",
     formulation: str | None = None,
     threads: int | None = None,
+    view: str = "",
     **parameters: Any,
 ) -> Encoded:
     """Code one tensor.
@@ -62,7 +68,8 @@ def encode(
         array: any shape; dtypes of `laconic.dtypes`. Never modified; copied only where it is not contiguous.
         objective, profile: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
         formulation: None lets the planner choose; 'dense', or 'split' with optional parameters
-            code='packed', bits=4 | code='layered', widths=(3,) | code='constant'.
+            code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
+            'sparse' with positions='bitmap' | 'deltas'. view: 'folded' codes the tensor as a flat sequence.
         threads: workers; None for `get_num_threads()`.
 
     Raises ArgumentError for arguments that do not fit the array.
@@ -76,13 +83,13 @@ def encode(
     if formulation is not None and formulation not in registry.NAMES:
         raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
     words = raw_bytes(array).view(dtype.word).reshape(array.shape)
-    request = Request(words, dtype.name, orientation, objective, profile, threads or get_num_threads())
+    request = Request(words, dtype.name, orientation, objective, profile, threads or get_num_threads(), view)
     if formulation is None:
         if parameters:
             raise ArgumentError(
                 f"parameter {next(iter(parameters))!r} needs formulation='split' or another that takes it"
             )
-        chosen = choose(candidates(request))
+        chosen = decide(request)[0].candidate
     else:
         row = registry.BY_NAME[formulation]
         if dtype.name not in row.DTYPES:
@@ -108,21 +115,47 @@ def candidates(request: Request) -> list[Candidate]:
     return [found for row in registry.ROWS if request.dtype in row.DTYPES for found in row.candidates(request)]
 
 
-def choose(found: list[Candidate]) -> Candidate:
-    """The smallest; the first of them, which is dense, where nothing is smaller."""
-    return min(found, key=lambda candidate: candidate.nbytes)
+@dataclass(frozen=True)
+class Verdict:
+    """One candidate, its predicted time for one batch row, and why it lost; '' for the one that was chosen."""
+
+    candidate: Candidate
+    ns: float
+    lost: str
 
 
-def why_dense(dtype: DType, objective: str) -> str:
+def decide(request: Request) -> list[Verdict]:
+    """Every candidate, the chosen one first, the others in the order of the registry."""
+    found = candidates(request)
+    times = [predict_ns(candidate, request.dtype, request.profile) for candidate in found]
+    dense, dense_ns = found[0], times[0]
+    fit = [k for k, one in enumerate(found) if k == 0 or one.nbytes < dense.nbytes]
+    fastest = min(times[k] for k in fit)
+    limit = {"size": float("inf"), "speed": fastest, "balanced": min(fastest * BALANCED_SLACK, dense_ns)}
+    allowed = [k for k in fit if times[k] <= limit[request.objective]]
+    best = min(allowed, key=lambda k: (found[k].nbytes, times[k]))
+
+    def lost(k: int) -> str:
+        if k == best:
+            return ""
+        if k not in fit:
+            return "not smaller than dense"
+        if k not in allowed:
+            return "slower than dense" if times[k] > dense_ns else f"{times[k] / fastest:.2f} x the fastest's time"
+        return f"{found[k].nbytes / max(1, found[best].nbytes):.2f} x the chosen one's size"
+
+    order = [best, *(k for k in range(len(found)) if k != best)]
+    return [Verdict(found[k], times[k], lost(k)) for k in order]
+
+
+def why_dense(dtype: DType, objective: str, profile: str = "portable") -> str:
     """Why `encode` left a tensor of this dtype as it is."""
-    reasons = [row.why_not(dtype.name, objective) for row in registry.ROWS if dtype.name in row.DTYPES]
+    profile = resolve_profile(profile)
+    reasons = [row.why_not(dtype.name, objective, profile) for row in registry.ROWS if dtype.name in row.DTYPES]
     return next(filter(None, reasons), "no code makes it smaller")
 
 
 def slow_here(encoded: Encoded) -> bool:
-    """Whether products of this tensor are slower than dense ones on this machine's class: it has too many levels."""
-    if encoded.node.formulation != "split" or encoded.dtype not in FAST_LEVELS["balanced"]:
-        return False
-    levels = len(encoded.node.parameters.get("widths", ()))
-    fast = FAST_LEVELS["balanced"][encoded.dtype] if resolve_profile("native") in ("avx512", "amx") else 0
-    return levels > fast
+    """Whether products of this tensor are slower than dense ones on this machine's class."""
+    row = registry.BY_NAME.get(encoded.node.formulation)
+    return row is not None and row.slow_under(encoded, resolve_profile("native"))

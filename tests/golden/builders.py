@@ -99,13 +99,55 @@ def original_1_0() -> dict[str, np.ndarray]:
 FILES_1_0 = {"tensors": tensors_1_0, "example": example_1_0}
 
 
+def pruned(shape: tuple[int, ...], dtype: str, seed: int, kept: int) -> np.ndarray:
+    """`weights` of which about one in `kept` stays, some of them -0.0; the others are +0.0."""
+    array = weights(shape, dtype, seed)
+    places = noise(array.size, seed + 2).reshape(shape)
+    array[places % kept != 0] = 0
+    array[places % (31 * kept) == 0] = -0.0
+    return array
+
+
+def bitmaps_1_1() -> dict[str, laconic.Tensor]:
+    """`sparse` with a bitmap: every dtype, several segments, views, nothing but zeros."""
+    arrays = {dtype: pruned((47, 70), dtype, 200 + seed, 3) for seed, dtype in enumerate(list(DTYPES)[:3])}
+    arrays["segments"] = pruned((17, 4099), "bfloat16", 210, 9)
+    arrays["convolution"] = pruned((16, 17, 3, 3), "float32", 220, 5)
+    arrays["folded"] = pruned((7, 310), "float16", 230, 5)
+    arrays["zeros"] = np.zeros((32, 32), np.float32)
+    arrays["full"] = weights((16, 36), "float32", 240)
+    options = {"formulation": "sparse", "positions": "bitmap", "profile": "portable"}
+    found = {name: laconic.encode(array, **options) for name, array in arrays.items()}
+    found["in_out"] = laconic.encode(pruned((64, 48), "bfloat16", 250, 4), orientation="in_out", **options)
+    return found
+
+
+def deltas_1_1() -> dict[str, laconic.Tensor]:
+    """`sparse` with gaps: every dtype, several windows and matrices, fillers, nothing but zeros."""
+    arrays = {dtype: pruned((47, 70), dtype, 300 + seed, 5) for seed, dtype in enumerate(list(DTYPES)[:3])}
+    arrays["windows"] = pruned((275, 40), "bfloat16", 310, 6)
+    arrays["fillers"] = pruned((17, 4099), "float32", 320, 301)
+    arrays["stack"] = pruned((3, 31, 40), "float16", 330, 5)
+    arrays["folded"] = pruned((7, 310), "float32", 340, 5)
+    arrays["zeros"] = np.zeros((32, 32), np.float32)
+    options = {"formulation": "sparse", "positions": "deltas", "profile": "portable"}
+    found = {name: laconic.encode(array, **options) for name, array in arrays.items()}
+    found["in_out"] = laconic.encode(pruned((64, 48), "bfloat16", 350, 4), orientation="in_out", **options)
+    return found
+
+
+FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
+FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
+FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
+
+
 def write_missing() -> None:
-    folder = HERE / "v1.0"
-    folder.mkdir(exist_ok=True)
-    for name, build in FILES_1_0.items():
-        path = folder / f"{name}.safetensors"
+    for name, build in FILES.items():
+        path = HERE / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
         if not path.exists():
             laconic.save_file(build(), path, metadata={"made by": "tests/golden/builders.py"})
+    folder = HERE / "v1.0"
     source, packed = folder / "original.safetensors", folder / "compressed.safetensors"
     if not packed.exists():
         from safetensors.numpy import save_file

@@ -102,9 +102,8 @@ def test_products_of_many_rows_use_panels_and_the_tile_loop_alike(monkeypatch: p
     dense, bias = weight(1040, 320), weight(1040)
     x = torch.randn(40, 320)
     tiles = F.linear(x, coded(dense), bias)
-    few = dict.fromkeys(products.TILE_ROWS, 8)
-    monkeypatch.setattr(products, "TILE_ROWS", few)
-    monkeypatch.setattr(fast, "TILE_ROWS", few)
+    for module in (products, fast):
+        monkeypatch.setattr(module, "most_rows", lambda dtype: 8)
     monkeypatch.setattr(products, "PANEL_BYTES", 1 << 16)
     for options in ({"orientation": "out_in"}, {"orientation": "in_out"}):
         panels = F.linear(x, coded(dense, **options), bias)

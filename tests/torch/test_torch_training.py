@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from networks import Llama
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from laconic.torch import LaconicTensor, tensor
+from laconic.torch import LaconicTensor, custom, tensor
 
 
 def test_gradients_flow_to_inputs_and_biases(compressed: Callable[..., Any], mode: str, dtype: Any) -> None:
@@ -126,6 +127,19 @@ def test_compiled_models_train_adapters(compressed: Callable[..., Any]) -> None:
     fast(x).square().sum().backward()
     (expected,) = torch.autograd.grad(small(x).square().sum(), x)
     assert torch.allclose(x.grad, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_models_that_are_gone_keep_no_memory(compressed: Callable[..., Any]) -> None:
+    small = compressed(nn.Linear(64, 64))
+    content = small.weight.content
+    before = len(custom._leaves)
+    call = (torch.randn(2, 64), list(content.parts), content.form.text, 0, 64, False, None, False)
+    assert torch.equal(torch.ops.laconic.product(*call), torch.ops.laconic.product(*call))
+    assert len(custom._leaves) == before + 1
+    del small, content, call
+    gc.collect()
+    assert len(custom._leaves) == before
 
 
 @pytest.mark.slow

@@ -23,6 +23,14 @@ const char* cpu_lacks_avx2() {
   return nullptr;
 }
 
+#if defined(LACONIC_EMULATE)
+
+const char* cpu_lacks_avx512() { return cpu_lacks_avx2(); }
+const char* cpu_lacks_avx512_bf16() { return cpu_lacks_avx2(); }
+const char* cpu_lacks_amx() { return cpu_lacks_avx2(); }
+
+#else
+
 const char* cpu_lacks_avx512() {
   if (const char* reason = cpu_lacks_avx2()) return reason;
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
@@ -50,8 +58,10 @@ const char* cpu_lacks_amx() {
     return "the processor has no AMX-TILE and AMX-BF16";
   constexpr int kArchRequestPermission = 0x1023, kTileData = 18;
   static const long answer = syscall(SYS_arch_prctl, kArchRequestPermission, kTileData);
-  return answer == 0 ? nullptr : "the operating system refused permission to use AMX tiles";
+  return answer == 0 ? nullptr : "the operating system gives no permission to use AMX tiles (Linux 5.16 and later do)";
 }
+
+#endif
 
 bool cpu_has_slow_pdep() {
   unsigned a, b, c, d;

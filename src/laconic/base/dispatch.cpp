@@ -13,13 +13,15 @@ struct Tables {
   Tables() {
     fill_scalar(table[0]);
 #if defined(LACONIC_X86_KERNELS)
+    // Only what this processor has: a fill is compiled for its set, down to how it copies pointers.
     table[1] = table[0];
-    fill_avx2(table[1]);
+    if (cpu_lacks_avx2() == nullptr) fill_avx2(table[1]);
     table[2] = table[1];
-    fill_avx512(table[2]);
+    if (cpu_lacks_avx512() == nullptr) fill_avx512(table[2]);
     table[3] = table[2];
-    fill_avx512_bf16(table[3]);
-    table[4] = table[3];  // until there are AMX kernels, isa_why_not refuses this place
+    if (cpu_lacks_avx512_bf16() == nullptr) fill_avx512_bf16(table[3]);
+    table[4] = table[3];
+    if (cpu_lacks_amx() == nullptr) fill_amx(table[4]);
 #endif
   }
 };

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 namespace laconic {
 
@@ -22,25 +23,35 @@ const char* parallel_pool_name();
 
 // Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time,
 // so that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
-template <class F>
-void parallel_for(int threads, int64_t count, F&& f) {
+// Each worker holds what enter() returns from before its first item until it leaves the region.
+template <class Enter, class F>
+void parallel_for_inside(int threads, int64_t count, Enter&& enter, F&& f) {
   if (threads <= 1 || count <= 1) {
+    [[maybe_unused]] const auto held = enter();
     for (int64_t item = 0; item < count; ++item) f(item);
     return;
   }
   struct Context {
-    F* f;
+    std::remove_reference_t<Enter>* enter;
+    std::remove_reference_t<F>* f;
     int64_t count, grain;
     std::atomic<int64_t> next{0};
-  } context{&f, count, count / (threads * int64_t{16}) + 1};
+  } context{&enter, &f, count, count / (threads * int64_t{16}) + 1};
   run_parallel(
       threads < count ? threads : static_cast<int>(count),
       [](void* opaque) {
         auto* c = static_cast<Context*>(opaque);
+        [[maybe_unused]] const auto held = (*c->enter)();
         for (int64_t first; (first = c->next.fetch_add(c->grain, std::memory_order_relaxed)) < c->count;)
           for (int64_t item = first; item < first + c->grain && item < c->count; ++item) (*c->f)(item);
       },
       &context);
+}
+
+template <class F>
+void parallel_for(int threads, int64_t count, F&& f) {
+  struct Nothing {};
+  parallel_for_inside(threads, count, [] { return Nothing{}; }, f);
 }
 
 }  // namespace laconic

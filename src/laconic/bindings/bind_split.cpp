@@ -7,9 +7,8 @@
 #include <tuple>
 
 #include "laconic/base/dispatch.hpp"
-#include "laconic/bindings/parts.hpp"
+#include "laconic/bindings/matrix.hpp"
 #include "laconic/formulations/split/encode.hpp"
-#include "laconic/formulations/split/operators.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 using laconic::Parameters;
@@ -22,10 +21,6 @@ laconic::DType dtype_of(const std::string& name) {
 }
 
 namespace {
-
-void require(bool fits, const char* what) {
-  if (!fits) throw std::invalid_argument(what);
-}
 
 Parameters make_parameters(const std::string& dtype, int code, const std::vector<int>& widths, nb::bytes table,
                            int byte, int tail, int short_tail) {
@@ -75,6 +70,8 @@ std::vector<uint32_t> short_ranks(const uint8_t* bitmap, size_t bytes) {
   ranks.push_back(count);
   return ranks;
 }
+
+int64_t word_bytes_of(const Parameters& p) { return laconic::kFields[static_cast<int>(p.dtype)].word_bytes; }
 
 // A view over components that the object keeps alive. Built from components that have passed `validate` in Python.
 class SplitMatrix {
@@ -128,6 +125,22 @@ class SplitMatrix {
   SplitMatrix(const SplitMatrix&) = delete;
 
   const laconic::SplitView& view() const { return view_; }
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(view_.parameters); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::access(view_, matrix, row, column);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
 
  private:
   const uint8_t* borrow(const char* name) {
@@ -145,71 +158,6 @@ class SplitMatrix {
   std::vector<uint8_t> bitmap_;  // of a part
   laconic::SplitView view_;
 };
-
-int64_t word_bytes(const Parameters& p) { return laconic::kFields[static_cast<int>(p.dtype)].word_bytes; }
-
-void multiply(const SplitMatrix& matrix, Words x, const std::string& dtype, nb::object bias, MutableWords out,
-              int threads, bool transposed) {
-  const laconic::Geometry& g = matrix.view().geometry;
-  laconic::Rows rows{};
-  rows.dtype = dtype_of(dtype);
-  const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
-  const int64_t bytes = laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
-  require(bytes > 1 && x.ndim() == 2 && out.ndim() == 2 && g.count == 1,
-          "a product needs a matrix, x and out of two dimensions");
-  rows.batch = static_cast<int64_t>(x.shape(0));
-  require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
-              static_cast<int64_t>(out.nbytes()) == rows.batch * outer * bytes,
-          "x or out has the wrong size");
-  rows.x = x.data();
-  rows.out = out.data();
-  nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> bias_array;
-  if (!bias.is_none()) {
-    bias_array = nb::cast<decltype(bias_array)>(bias);
-    require(static_cast<int64_t>(bias_array.size()) == outer, "bias has the wrong size");
-    rows.bias = bias_array.data();
-  }
-  if (rows.batch == 0 || outer == 0) return;
-  nb::gil_scoped_release unlocked;
-  (transposed ? laconic::linear_transposed : laconic::linear)(matrix.view(), laconic::active_table(), rows, threads);
-}
-
-// As `multiply`, on addresses: what a caller that has checked everything pays per call. x, out: [batch][...] words of
-// dtype; bias: null or [outer] words of bias_dtype; dtypes are 0 float32, 1 bfloat16, 2 float16.
-void multiply_at(const SplitMatrix& matrix, uintptr_t x, int dtype, int64_t batch, uintptr_t bias, int bias_dtype,
-                 uintptr_t out, int threads, bool transposed) {
-  const laconic::Geometry& g = matrix.view().geometry;
-  const laconic::KernelTable& table = laconic::active_table();
-  require(g.count == 1 && dtype >= 0 && dtype <= 2 && bias_dtype >= 0 && bias_dtype <= 2, "a product needs a matrix");
-  const int64_t outer = transposed ? g.columns : g.rows;
-  if (batch == 0 || outer == 0) return;
-  laconic::Rows rows{};
-  rows.dtype = static_cast<laconic::DType>(dtype);
-  rows.batch = batch;
-  rows.x = reinterpret_cast<const void*>(x);
-  rows.out = reinterpret_cast<void*>(out);
-  nb::gil_scoped_release unlocked;
-  static thread_local std::vector<float> widened;
-  if (bias != 0 && bias_dtype != 0) {
-    widened.resize(static_cast<size_t>(outer));
-    table.widen_words(static_cast<laconic::DType>(bias_dtype), reinterpret_cast<const uint16_t*>(bias), outer,
-                      widened.data());
-    rows.bias = widened.data();
-  } else {
-    rows.bias = reinterpret_cast<const float*>(bias);
-  }
-  (transposed ? laconic::linear_transposed : laconic::linear)(matrix.view(), table, rows, threads);
-}
-
-// Rows of the matrix by number (int64), in any order, into out [count][columns]. Returns as `pick_rows`.
-int64_t pick_at(const SplitMatrix& matrix, uintptr_t indices, int64_t count, uintptr_t out, int threads) {
-  const laconic::Geometry& g = matrix.view().geometry;
-  require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns,
-          "rows are picked from a matrix that is stored by rows");
-  nb::gil_scoped_release unlocked;
-  return laconic::pick_rows(matrix.view(), laconic::active_table(), reinterpret_cast<const int64_t*>(indices), count,
-                            reinterpret_cast<uint8_t*>(out), threads);
-}
 
 // One matrix of a stack, or rows [first, last) of a matrix that is stored by rows; null where they are not whole units.
 std::unique_ptr<SplitMatrix> part(const SplitMatrix& whole, int64_t matrix, int64_t first, int64_t last) {
@@ -245,7 +193,7 @@ std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const Own
 void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::dict components, int threads) {
   laconic::Geometry g = owned.geometry;
   g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes(p), "words have the wrong size");
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(p), "words have the wrong size");
   std::vector<MutableBytes> keep;
   auto borrow = [&](const std::string& name) {
     keep.push_back(nb::cast<MutableBytes>(components[name.c_str()]));
@@ -298,56 +246,10 @@ void bind_split(nb::module_& m) {
                           nb::bytes table, int byte, int tail, int short_tail) {
         new (self) Parameters(make_parameters(dtype, code, widths, table, byte, tail, short_tail));
       });
-  nb::class_<SplitMatrix>(m, "SplitMatrix")
-      .def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>())
-      .def("decode",
-           [](const SplitMatrix& self, MutableWords out, int threads) {
-             const laconic::Geometry& g = self.view().geometry;
-             require(static_cast<int64_t>(out.nbytes()) == g.elements * word_bytes(self.view().parameters),
-                     "out has the wrong size");
-             nb::gil_scoped_release unlocked;
-             laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
-                                    static_cast<uint8_t*>(out.data()), threads);
-           })
-      .def("decode_window",
-           [](const SplitMatrix& self, MutableWords out, int64_t first_panel, int64_t last_panel, int64_t first_element,
-              int threads) {
-             const laconic::Geometry& g = self.view().geometry;
-             const int64_t elements = static_cast<int64_t>(out.nbytes()) / word_bytes(self.view().parameters);
-             require(first_panel >= 0 && last_panel <= g.panels && first_element >= 0 &&
-                         first_element + elements <= g.elements,
-                     "window out of range");
-             nb::gil_scoped_release unlocked;
-             laconic::decode_window(self.view(), laconic::active_table(), first_panel, last_panel, first_element,
-                                    elements, static_cast<uint8_t*>(out.data()), threads);
-           })
-      .def("access",
-           [](const SplitMatrix& self, int64_t matrix, int64_t row, int64_t column) {
-             const laconic::Geometry& g = self.view().geometry;
-             require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
-                     "index out of range");
-             return laconic::access(self.view(), matrix, row, column);
-           })
-      .def(
-          "linear",
-          [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
-             int threads) { multiply(self, x, dtype, bias, out, threads, false); },
-          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
-      .def(
-          "linear_transposed",
-          [](const SplitMatrix& self, Words x, const std::string& dtype, nb::object bias, MutableWords out,
-             int threads) { multiply(self, x, dtype, bias, out, threads, true); },
-          nb::arg("x"), nb::arg("dtype"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"))
-      .def("multiply_at", &multiply_at)
-      .def("pick_at", &pick_at)
-      .def("decode_at",
-           [](const SplitMatrix& self, uintptr_t out, int threads) {
-             const laconic::Geometry& g = self.view().geometry;
-             nb::gil_scoped_release unlocked;
-             laconic::decode_window(self.view(), laconic::active_table(), 0, g.panels, 0, g.elements,
-                                    reinterpret_cast<uint8_t*>(out), threads);
-           })
-      .def("part", &part);
+  nb::class_<SplitMatrix> matrix(m, "SplitMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>());
+  bind_matrix(matrix);
+  matrix.def("part", &part);
   m.def("split_statistics", &statistics);
   m.def("split_encode", &encode);
 }

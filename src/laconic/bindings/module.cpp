@@ -6,5 +6,6 @@ NB_MODULE(_native, m) {
   m.doc() = "Native operators of laconic; use the laconic package, not this module.";
   bind_base(m);
   bind_split(m);
+  bind_sparse(m);
   bind_bench(m);
 }

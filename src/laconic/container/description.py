@@ -19,7 +19,11 @@ from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded, Node
 from laconic.errors import CorruptError, UnsupportedError
 
-VERSION = "1.0"
+VERSION = "1.1"
+"""The newest format that this package reads; it writes each tensor as the oldest that holds it."""
+SINCE = {"dense": "1.0", "split": "1.0", "sparse": "1.1"}
+"""The format version that each formulation came with."""
+FIRST = "1.0"
 MARK = ".laconic."
 INFO = "info"
 
@@ -59,10 +63,23 @@ def seal_holds(document: bytes, mark: bytes) -> bool:
     return crc32(document[:at] + b"0" * 8 + document[at + 8 :]).encode() == document[at : at + 8]
 
 
+def newer(a: str, b: str) -> str:
+    """The newer of two format versions."""
+    return max(a, b, key=lambda version: tuple(map(int, version.split("."))))
+
+
+def version_of(node: Node) -> str:
+    """The oldest format version that has every formulation of a tree."""
+    found = FIRST
+    for _, part in node.walk():
+        found = newer(found, SINCE.get(part.formulation, FIRST))
+    return found
+
+
 def to_bytes(encoded: Encoded, component_crc32: Mapping[str, str], original_crc32: str) -> bytes:
     """The component `info` of a coded tensor. original_crc32: of the decoded tensor's bytes."""
     document = {
-        "laconic": VERSION,
+        "laconic": version_of(encoded.node),
         "shape": list(encoded.shape),
         "dtype": BY_NAME[encoded.dtype].tag,
         "view": encoded.view,

@@ -86,6 +86,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._format = description.FIRST
         self._spool_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.spool")
         try:
             self._spool: IO[bytes] = open(self._spool_path, "x+b")  # noqa: SIM115 - closed by __exit__
@@ -115,6 +116,7 @@ class Writer:
     def add_encoded(self, name: str, encoded: Encoded, original: Any) -> None:
         """Spool a coded tensor. original: the tensor's bytes, or their CRC-32 as eight digits."""
         self._claim(name)
+        self._format = description.newer(self._format, description.version_of(encoded.node))
         crc = original if isinstance(original, str) else description.crc32(original)
         sums = {component: description.crc32(data) for component, data in encoded.components.items()}
         info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
@@ -137,7 +139,7 @@ class Writer:
         """
         dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
         facts = {
-            "format": description.VERSION,
+            "format": self._format,
             **facts,
             "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }

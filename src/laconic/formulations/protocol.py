@@ -6,14 +6,14 @@ Nothing above the registry knows a formulation by name: planner, tensors, produc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from laconic.encoded import Encoded, Node
-from laconic.geometry import Geometry
+from laconic.geometry import Geometry, choose, folded
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Request:
 
     words: C-contiguous unsigned words of the tensor's shape. dtype: as in `laconic.dtypes`.
     orientation: of two- and three-dimensional weights. objective, profile: see `laconic.plan`; profile is resolved.
+    view: 'folded', or '' for the view that the shape suggests.
     """
 
     words: np.ndarray
@@ -30,6 +31,12 @@ class Request:
     objective: str = "balanced"
     profile: str = "portable"
     threads: int = 1
+    view: str = ""
+
+    def geometry(self) -> Geometry:
+        """The tensor as matrices: folded where `view` asks for it, else as its shape suggests."""
+        shape = self.words.shape
+        return folded(shape) if self.view == "folded" else choose(shape, self.orientation)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Candidate:
     """One way to code a tensor, sized to the byte and not yet done.
 
     nbytes: of all components, slack included. components: codes the words with that many threads.
-    kernel: the row of the cost model (`laconic.costs`) that predicts its product; places and entries: weights that
+    options: what `forced` must be given to make this candidate. kernel: the row of the cost model (`laconic.costs`) that predicts its product; places and entries: weights that
     kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops).
     """
 
@@ -46,6 +53,7 @@ class Candidate:
     nbytes: int
     components: Callable[[int], dict[str, np.ndarray]] = field(repr=False)
     kernel: str
+    options: Mapping[str, Any] = field(default_factory=dict)
     places: int = 0
     entries: int = 0
 
@@ -63,8 +71,11 @@ class Formulation(Protocol):
     def forced(self, request: Request, parameters: dict[str, Any]) -> Candidate:
         """The form that the caller's parameters name. Raises ArgumentError where they do not fit the tensor."""
 
-    def why_not(self, dtype: str, objective: str) -> str:
-        """Why `candidates` has none for any tensor of this dtype under this objective, or ''."""
+    def why_not(self, dtype: str, objective: str, profile: str) -> str:
+        """Why `candidates` has none for any tensor of this dtype under objective and (resolved) profile, or ''."""
+
+    def slow_under(self, encoded: Encoded, profile: str) -> bool:
+        """Whether products of this tensor, valid, are slower than dense ones on machines of a (resolved) profile."""
 
     def validate(self, encoded: Encoded, geometry: Geometry) -> object:
         """Structure check: after it no payload can make a kernel read outside its component.

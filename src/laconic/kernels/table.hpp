@@ -31,6 +31,10 @@ using ProductPacked = void (*)(const Parameters& parameters, Cursor& cursor, int
 // The same for 4, 8 or 16 batch rows of bfloat16, two columns a dword: x[pair * rows + b].
 using ProductPairs = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const uint32_t* x,
                               float* sums);
+// The same in the tiles of a matrix unit: up to 16 batch rows of bfloat16, x[tile of 32 columns][batch rows][32], zeros
+// beyond its columns.
+using ProductTiles = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const uint16_t* x, int rows,
+                              float* sums);
 
 // Products that are null: decode, then multiply.
 struct CodeKernels {
@@ -39,6 +43,23 @@ struct CodeKernels {
   Product product[3];  // 1, 2 and 4 batch rows
   ProductPacked product_packed;
   ProductPairs product_pairs[3];  // 4, 8 and 16 batch rows; bfloat16 weights only
+  ProductTiles product_tiles;     // bfloat16 weights only
+};
+
+// Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
+// the last one; a word of zero bits is a filler and takes no part.
+struct DeltaEntries {
+  const uint8_t* gaps;
+  const uint8_t* values;
+  int64_t blocks, last_column;
+};
+// sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
+using DeltaProduct = void (*)(const DeltaEntries& entries, const float* x, int64_t x_stride, float* sums);
+// sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
+using DeltaProductPacked = void (*)(const DeltaEntries& entries, const float* x, float* sums);
+struct DeltaKernels {
+  DeltaProduct product[3];  // 1, 2 and 4 batch rows
+  DeltaProductPacked product_packed;
 };
 
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
@@ -51,6 +72,15 @@ using MultiplyFloats = void (*)(const float* w, int64_t panel_stride, int panels
 // The same for column pairs: w in bfloat16 vector order, x[pair][batch_block] two bfloat16 a dword.
 using MultiplyPairs = void (*)(const uint16_t* w, int64_t panel_stride, int panels, const uint32_t* x, int64_t pairs,
                                int batch_block, float* y, int64_t y_panel_stride);
+// The same for tiles of 8 chunks: w in bfloat16 vector order, whole tiles; x as in ProductTiles, one or two blocks of
+// `rows` batch rows.
+using MultiplyTiles = void (*)(const uint16_t* w, int64_t panel_stride, int panels, const uint16_t* x,
+                               int64_t x_block_stride, int blocks, int rows, int64_t tiles, float* y,
+                               int64_t y_panel_stride);
+// Each worker calls the first on entry to a parallel region that multiplies tiles of `rows` batch rows, and the second
+// before it leaves: threads are borrowed, and other libraries configure tiles on them too.
+using EnterTiles = void (*)(int rows);
+using LeaveTiles = void (*)();
 // y[b * y_stride + column] += sum over 16 rows of x[b * 16 + row] * w[row * w_stride + column]; b < batch.
 using MultiplyRows = void (*)(const float* w, int64_t w_stride, const float* x, int64_t batch, int64_t columns,
                               float* y, int64_t y_stride);
@@ -71,11 +101,15 @@ using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first][tail]
-  CodeKernels codes[5][6][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap][tail]
+  CodeKernels codes[5][7][3];
+  DeltaKernels deltas[3];  // float32, bfloat16, float16
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
+  MultiplyTiles multiply_tiles;  // null: there is no matrix unit
+  EnterTiles enter_tiles;
+  LeaveTiles leave_tiles;
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
@@ -83,8 +117,11 @@ struct KernelTable {
   ReadStream read_stream;
 };
 
+inline constexpr int kBitmapIndex = 6;
+
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
+  if (parameters.code == Code::kBitmap) return kBitmapIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }
@@ -94,5 +131,6 @@ void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);
+void fill_amx(KernelTable& table);
 
 }  // namespace laconic

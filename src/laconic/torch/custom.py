@@ -6,8 +6,7 @@ shapes follow from the text alone. At run time a leaf is made once for its compo
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -18,28 +17,18 @@ from laconic.torch.dtypes import TORCH
 from laconic.torch.form import Form
 from laconic.torch.products import pick, product
 
-_KEPT = 4096
-_leaves: OrderedDict[tuple[object, ...], Leaf] = OrderedDict()
-_lock = threading.Lock()
+_leaves: dict[tuple[object, ...], Leaf] = {}
 
 
 def _leaf(parts: Sequence[Tensor], text: str) -> Leaf:
-    """The leaf over these components. It keeps them alive, so an address cannot come to mean other bytes."""
+    """The leaf over these components. It keeps their memory, so an address cannot come to mean other bytes, and goes
+    when the first component does."""
     key = (*(part.data_ptr() for part in parts), text)
     leaf = _leaves.get(key)
     if leaf is None:
-        leaf = Leaf(Form(text), [part.detach() for part in parts])
-        with _lock:
-            _leaves[key] = leaf
-            while len(_leaves) > _KEPT:
-                _leaves.popitem(last=False)
+        leaf = _leaves[key] = Leaf(Form(text), [part.detach() for part in parts])
+        weakref.finalize(parts[0], _leaves.pop, key, None).atexit = False
     return leaf
-
-
-def forget() -> None:
-    """Let go of the codes of compiled models that are gone."""
-    with _lock:
-        _leaves.clear()
 
 
 def _content(leaf: Leaf, first: int, last: int, squeezed: bool) -> Content:

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES
-from laconic.torch.products import TILE_ROWS, matrix_of, pick
+from laconic.torch.products import matrix_of, most_rows, pick
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -36,7 +36,7 @@ def _kernel(weight: Any) -> tuple[Any, ...]:
         matrix, swapped = matrix_of(content)
         if matrix is not None:
             outer, inner = weight.shape
-            number, most = PRODUCT_CODES[content.dtype], TILE_ROWS[content.dtype]
+            number, most = PRODUCT_CODES[content.dtype], most_rows(content.dtype)
             swapped = swapped != (layout == "transposed")
             kernel = (matrix.multiply_at, content.dtype, number, inner, outer, swapped, most)
     weight.__dict__["_kernel"] = kernel
@@ -62,7 +62,6 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
             return None
         if bias.requires_grad and torch.is_grad_enabled():
             return None
-        pointer = bias.data_ptr()
     if x.requires_grad and torch.is_grad_enabled():
         return None
     shape = x.shape
@@ -75,6 +74,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
         if not x.is_contiguous():
             x = x.contiguous()
         at = x.data_ptr()
+        if bias is not None:
+            pointer = bias.data_ptr()
     except RuntimeError:  # sparse, or wrapped by a transform
         return None
     out = x.new_empty((*shape[:-1], outer))

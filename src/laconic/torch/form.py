@@ -44,10 +44,10 @@ class Form:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)'."""
+        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap'."""
         tree = self.document["tree"]
         parameters = tree.get("parameters", {})
-        code, widths = parameters.get("code", ""), parameters.get("widths", ())
+        code, widths = parameters.get("code", parameters.get("positions", "")), parameters.get("widths", ())
         inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
         return f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
 

@@ -181,11 +181,6 @@ class LaconicTensor(torch.Tensor):
     def tolist(self) -> Any:
         return self.decode().tolist()
 
-    def fsdp_pre_all_gather(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError(
-            "FSDP cannot shard compressed weights: shard the dense model, or use DDP, which leaves frozen weights alone"
-        )
-
     # -- what compilers ask ----------------------------------------------------------------------------------------
 
     def __tensor_flatten__(self) -> tuple[list[str], Any]:

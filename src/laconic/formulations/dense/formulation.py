@@ -38,8 +38,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return candidates(request)[0]
 
 
-def why_not(dtype: str, objective: str) -> str:
+def why_not(dtype: str, objective: str, profile: str) -> str:
     return ""
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    return False
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

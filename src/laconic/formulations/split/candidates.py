@@ -3,7 +3,7 @@
 size                the smallest code, whatever its speed; folded where padding would eat the gain
 speed, balanced     packed(4); under a profile with AVX-512 the smallest code of at most `FAST_LEVELS` levels, which
                     those kernels decode about as fast; float8 has none, because turning it into floats is what
-                    limits its products, coded or not
+                    limits its products, coded or not, nor has float16 without AVX-512
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec
 from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
-from laconic.geometry import CHUNK_WEIGHTS, Geometry, choose, folded
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
 # MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel: bfloat16 packed 1.28, layered(3) 1.37, two levels
 # 1.30; float32 packed 1.13, layered(3) 1.03, two levels 1.05; float16 one level 1.04, two levels below 1; float8 0.6.
@@ -27,17 +27,36 @@ FAST_LEVELS = {
 }
 """Most levels of `layered` that AVX-512 kernels decode fast enough for the objective; 0: packed(4) alone."""
 
+# MEASURED on Zen 3, likewise under AVX2: bfloat16 packed 1.23 to 1.41, float32 1.16 to 1.27, float16 0.7: three odd
+# bits a weight to merge, and at most 1.07 to win.
+PACKED_IS_FAST = ("float32", "bfloat16")
+"""dtypes that AVX2 kernels decode fast enough from packed(4)."""
 
-def why_not(dtype: str, objective: str) -> str:
-    if objective == "size" or dtype in FAST_LEVELS[objective]:
+
+def _wide(profile: str) -> bool:
+    return profile in ("avx512", "amx")
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    if objective == "size" or dtype in (FAST_LEVELS[objective] if _wide(profile) else PACKED_IS_FAST):
         return ""
-    return f"{dtype} multiplies faster as it is; objective 'size' codes it"
+    where = "" if dtype not in FAST_LEVELS[objective] else f" under profile {profile!r}"
+    return f"{dtype} multiplies faster as it is{where}; objective 'size' codes it"
+
+
+def slow_under(dtype: str, code: str, widths: tuple[int, ...], profile: str) -> bool:
+    """Whether products from this code are slower than dense ones on machines of a profile."""
+    if code == "constant":
+        return False
+    if not _wide(profile):
+        return code != "packed" or dtype not in PACKED_IS_FAST
+    return len(widths) > FAST_LEVELS["balanced"].get(dtype, -1)
 
 
 def candidates(request: Request) -> list[Candidate]:
-    if request.words.size == 0 or why_not(request.dtype, request.objective):
+    if request.words.size == 0 or why_not(request.dtype, request.objective, request.profile):
         return []
-    model = _model(request, choose(request.words.shape, request.orientation))
+    model = _model(request, request.geometry())
     if _poisonous_padding(model):
         return []
     parameters = _pick(model, request)
@@ -69,7 +88,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(
             f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {request.dtype}"
         )
-    model = _model(request, choose(request.words.shape, request.orientation))
+    model = _model(request, request.geometry())
     chosen = model.parameters(code, widths)
     chosen.check(request.dtype)
     if code == "constant" and request.words.size and np.count_nonzero(model.statistics.histograms.sum(axis=0)) > 1:
@@ -91,6 +110,7 @@ def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Ca
         model.total(parameters),
         lambda threads: codec.encode(words, model, parameters, threads),
         f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {}),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
     )
 
@@ -109,6 +129,6 @@ def _poisonous_padding(model: SizeModel) -> bool:
 def _pick(model: SizeModel, request: Request) -> Parameters:
     if request.objective == "size":
         return model.parameters(*model.codes(PLANNED_LEVELS)[0])
-    levels = FAST_LEVELS[request.objective][request.dtype] if request.profile in ("avx512", "amx") else 0
+    levels = FAST_LEVELS[request.objective][request.dtype] if _wide(request.profile) else 0
     # A matrix of one exponent has a code of no bits at all: always the fastest.
     return model.parameters(*model.codes(levels)[0])

@@ -12,6 +12,7 @@ from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.split import reference
 from laconic.formulations.split.candidates import candidates, forced, why_not
+from laconic.formulations.split.candidates import slow_under as code_is_slow_under
 from laconic.formulations.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
 from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.geometry import Geometry
@@ -27,6 +28,7 @@ __all__ = [
     "matrix",
     "node",
     "parameters_of",
+    "slow_under",
     "statistics",
     "validate",
     "why_not",
@@ -52,6 +54,11 @@ def parameters_of(encoded: Encoded) -> Parameters:
     except ArgumentError as error:
         raise UnsupportedError(f"{error}; the file is damaged or needs a newer laconic") from error
     return parameters
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    parameters = parameters_of(encoded)
+    return code_is_slow_under(encoded.dtype, parameters.code, parameters.widths, profile)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> Parameters:

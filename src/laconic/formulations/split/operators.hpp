@@ -11,8 +11,8 @@ namespace laconic {
 void decode_window(const SplitView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                    int64_t first_element, int64_t elements, uint8_t* out, int threads);
 
-// Rows of one matrix that is stored by rows, by number and in any order, to out[count][columns]. Returns the place of the
-// first number out of range, having written nothing, or -1.
+// Rows of one matrix that is stored by rows, by number and in any order, to out[count][columns]. Returns the place of
+// the first number out of range, having written nothing, or -1.
 int64_t pick_rows(const SplitView& view, const KernelTable& table, const int64_t* wanted, int64_t count, uint8_t* out,
                   int threads);
 
@@ -31,6 +31,9 @@ struct Rows {
 // About how long a product takes one worker. MEASURED with AVX2, from the cache: decoding 0.1 ns a weight, each batch
 // row 0.025 ns more.
 int64_t product_ns(const Geometry& geometry, int64_t batch);
+// Whether this product has kernels for the tiles of a matrix unit, and that product.
+bool has_tiles(const SplitView& view, const KernelTable& table, const Rows& rows);
+void linear_in_tiles(const SplitView& view, const KernelTable& table, const Rows& rows, int threads);
 // out[b][row] = sum over columns of x[b][column] * w[row][column] + bias[row]; one matrix, not folded.
 void linear(const SplitView& view, const KernelTable& table, const Rows& rows, int threads);
 // out[b][column] = sum over rows of x[b][row] * w[row][column] + bias[column].

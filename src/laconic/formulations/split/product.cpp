@@ -127,7 +127,7 @@ class TileProduct {
     std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       for (int k = 0; k < count; ++k)
-        table_.expand_levels(view_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+        begin_segment(view_, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * (kSegmentColumns / kChunkColumns);
       const int64_t end = s + 1 < g_.segments_per_panel ? begin + kSegmentColumns / kChunkColumns : g_.chunks_per_panel;
       for (int64_t chunk = begin; chunk < end; chunk += block_chunks_) {
@@ -144,7 +144,7 @@ class TileProduct {
     uint8_t* weights = memory + 2 * kExpand;
     const UnitPanels panels = unit_panels(g_, unit);
     Cursor cursor{view_.streams.tiles + panel_offset(view_, panels.first), nullptr, nullptr};
-    table_.expand_levels(view_, unit, memory, cursor);
+    begin_segment(view_, table_, unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
       std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
@@ -206,6 +206,7 @@ void linear(const SplitView& view, const KernelTable& table, const Rows& rows, i
   const Parameters& p = view.parameters;
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
   threads = workers_worth_waking(threads, product_ns(view.geometry, rows.batch));
+  if (has_tiles(view, table, rows)) return linear_in_tiles(view, table, rows, threads);
   const int block = rows.batch <= 4 ? 4 : rows.batch <= 8 ? 8 : 16;
   // MEASURED: with one or two rows, shifts and FMAs in float32 beat vdpbf16ps, which shares a port with the expand.
   const bool pairs = kernels.product_pairs[0] != nullptr && rows.dtype == DType::kBfloat16;

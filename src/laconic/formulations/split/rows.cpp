@@ -71,6 +71,25 @@ const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, i
   return out;
 }
 
+const uint16_t* packed_tiles(const Rows& rows, int64_t columns, int block, int threads, Scratch& scratch) {
+  constexpr int64_t kColumns = kTileChunks * kChunkColumns;
+  const int64_t blocks = ceil_div(rows.batch, block), tiles = ceil_div(columns, kColumns);
+  auto* out = scratch.get<uint16_t>(blocks * block * tiles * kColumns * 2);
+  const auto* x = static_cast<const uint16_t*>(rows.x);
+  parallel_for(threads, blocks, [&](int64_t item) {
+    uint16_t* to = out + item * tiles * block * kColumns;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t first = tile * kColumns, filled = std::min(kColumns, columns - first);
+      for (int64_t k = 0; k < block; ++k, to += kColumns) {
+        const int64_t b = item * block + k, count = b < rows.batch ? filled : 0;
+        if (count > 0) std::memcpy(to, x + b * columns + first, static_cast<size_t>(count) * 2);
+        std::memset(to + count, 0, static_cast<size_t>(kColumns - count) * 2);
+      }
+    }
+  });
+  return out;
+}
+
 void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64_t count, const float* sums) {
   const int64_t at = b * outer + first;
   const auto value = [&](int64_t i) { return rows.bias == nullptr ? sums[i] : sums[i] + rows.bias[first + i]; };

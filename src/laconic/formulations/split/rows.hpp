@@ -15,6 +15,8 @@ const uint32_t* packed_floats(const KernelTable& table, const Rows& rows, int64_
 // bfloat16 x as [batch / block][width / 2][block] of two neighbouring columns a dword.
 const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, int block, int threads,
                              Scratch& scratch);
+// bfloat16 x as [batch / block][tiles of 32 columns][block][32], zeros beyond its columns and rows.
+const uint16_t* packed_tiles(const Rows& rows, int64_t columns, int block, int threads, Scratch& scratch);
 
 // Writes sums[b][16] plus bias as places [first, first + count) of every batch row of out, in out's dtype.
 void finish_rows(const Rows& rows, int64_t outer, int64_t first, int64_t count, const float* sums);

@@ -21,7 +21,8 @@ constexpr int kMaximumLevels = 6;
 constexpr int kMaximumWidth = 4;
 
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2 };
-enum class Code : uint8_t { kConstant, kPacked, kLayered };
+// kBitmap is sparse's: chunks of one mask word each, whose values are the survivors that a cursor walks.
+enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
 

@@ -58,6 +58,16 @@ inline int64_t unit_of_panel(const Geometry& g, int64_t panel) {
   return panel / g.panels_per_matrix * g.units_per_matrix + panel % g.panels_per_matrix / g.panels_per_unit;
 }
 
+// Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero.
+inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
+                          Cursor& cursor) {
+  if (view.parameters.code != Code::kBitmap) return table.expand_levels(view, segment, scratch, cursor);
+  const uint64_t* entry = view.streams.directory + segment;
+  const auto word_bytes = static_cast<uint64_t>(kFields[static_cast<int>(view.parameters.dtype)].word_bytes);
+  cursor.survivors = view.streams.escapes + entry[0] * word_bytes;
+  cursor.survivors_end = view.streams.escapes + entry[1] * word_bytes;
+}
+
 // Bytes of scratch that expand_levels needs; one per worker.
 inline constexpr int64_t kExpandScratchBytes = 2 * kLevelScratchBytes;
 
@@ -71,7 +81,7 @@ void walk_unit(const SplitView& view, const KernelTable& table, int64_t unit, ui
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)];
   Cursor cursor{view.streams.tiles + panel_offset(view, panels.first), nullptr, nullptr};
   for (int64_t s = 0; s < g.segments_per_panel; ++s) {
-    table.expand_levels(view, unit * g.segments_per_panel + s, scratch, cursor);
+    begin_segment(view, table, unit * g.segments_per_panel + s, scratch, cursor);
     const int64_t first_chunk = s * (kSegmentColumns / kChunkColumns);
     const int64_t chunks = g.segments_per_panel == 1
                                ? g.chunks_per_panel

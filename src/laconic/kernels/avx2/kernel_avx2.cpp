@@ -159,6 +159,9 @@ void fill_codes(KernelTable& table) {
 
 void fill_avx2_multiply(KernelTable& table);
 
+void fill_avx2_bitmap(KernelTable& table);
+void fill_avx2_deltas(KernelTable& table);
+
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
   table.expand_levels = expand_levels;
@@ -170,6 +173,8 @@ void fill_avx2(KernelTable& table) {
   fill_codes<DType::kFloat8E4M3>(table);
   fill_codes<DType::kFloat8E5M2>(table);
   fill_avx2_multiply(table);
+  fill_avx2_bitmap(table);
+  fill_avx2_deltas(table);
 }
 
 }  // namespace laconic

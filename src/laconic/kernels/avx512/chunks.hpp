@@ -16,20 +16,32 @@
 namespace laconic {
 namespace {
 
+#if defined(LACONIC_EMULATE)  // vectors are structs there, and nothing is hot: tests/emulated
+#define LACONIC_INLINE inline
+#define LACONIC_SINK
+LACONIC_INLINE void prefetch_beside(__m512i&, const uint8_t*) {}
+LACONIC_INLINE void keep_in_register(__m512i&) {}
+LACONIC_INLINE void keep_in_register(uint64_t&) {}
+#else
 #define LACONIC_INLINE inline __attribute__((always_inline))
+// For lambdas: one that is not inlined early keeps sums and vectors in memory, with a store for each in every chunk.
+#define LACONIC_SINK __attribute__((always_inline))
+// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile
+// in one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one
+// thread).
+LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
+  asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
+}
+// Left to itself the compiler loads a value again for each use, or moves a word from a mask register to a general one.
+LACONIC_INLINE void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
+LACONIC_INLINE void keep_in_register(uint64_t& word) { asm("" : "+r"(word)); }
+#endif
 
 LACONIC_INLINE __m512i load512(const void* at) { return _mm512_loadu_si512(at); }
 LACONIC_INLINE uint64_t load64(const uint8_t* at) {
   uint64_t word;
   __builtin_memcpy(&word, at, 8);
   return word;
-}
-
-// A prefetch that stays where it is written, tied to a value made there: g++ gathers the _mm_prefetch of a whole tile
-// in one place, where they fill the line buffers and stall (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one
-// thread).
-LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
 }
 
 // Code indices as in table.hpp: 1 packed, 2..5 layered with 1..4 planes first.
@@ -45,7 +57,7 @@ LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint
   __m512i next = load512(below);
   if constexpr (Shift) next = _mm512_sll_epi16(next, shift);
   // Keeps the load apart from vpexpandb, whose memory form is slower.
-  asm("" : "+v"(next));
+  keep_in_register(next);
   symbols = _mm512_mask_expand_epi8(symbols, mask, next);
   below += _mm_popcnt_u64(mask);
   below = below < end ? below : end;
@@ -56,10 +68,18 @@ LACONIC_INLINE __m512i take_survivors(__m512i symbols, uint64_t mask, const uint
 template <int Width, bool Shift>
 LACONIC_INLINE __m512i plane_symbols(const uint8_t* planes, int64_t stride, __m512i table, const uint8_t*& below,
                                      const uint8_t* end, __m128i shift) {
-  const uint64_t m0 = load64(planes);
+  uint64_t m0 = load64(planes);
+  if constexpr (Width <= 2) keep_in_register(m0);
   if constexpr (Width == 1)
     return take_survivors<Shift>(_mm512_shuffle_epi8(table, _mm512_setzero_si512()), m0, below, end, shift);
   const uint64_t m1 = load64(planes + stride * 8);
+  if constexpr (Width == 2) {  // three symbols need no table: two masked moves, and survivors replace the rest
+    const __m512i second = _mm512_shuffle_epi8(table, _mm512_set1_epi8(1));
+    const __m512i third = _mm512_shuffle_epi8(table, _mm512_set1_epi8(2));
+    __m512i symbols = _mm512_mask_mov_epi8(_mm512_shuffle_epi8(table, _mm512_setzero_si512()), m0, second);
+    symbols = _mm512_mask_mov_epi8(symbols, m1, third);
+    return take_survivors<Shift>(symbols, m0 & m1, below, end, shift);
+  }
   __m512i fields = _mm512_maskz_mov_epi8(m0, _mm512_set1_epi8(1));
   fields = _mm512_mask_add_epi8(fields, m1, fields, _mm512_set1_epi8(2));
   uint64_t survivors = m0 & m1;
@@ -100,6 +120,7 @@ LACONIC_INLINE __m512i chunk_symbols(const uint8_t* codes, int64_t c, int64_t j,
 
 // symbol and byte, as exponent ++ (mantissa << 1 | sign), to words of bfloat16.
 LACONIC_INLINE void rotate_heads(__m512i bytes, __m512i symbols, __m512i& low, __m512i& high) {
+  keep_in_register(bytes);
   low = _mm512_unpacklo_epi8(bytes, symbols);
   high = _mm512_unpackhi_epi8(bytes, symbols);
   low = _mm512_shrdi_epi16(low, low, 1);

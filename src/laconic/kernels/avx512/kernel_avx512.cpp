@@ -8,20 +8,21 @@
 namespace laconic {
 namespace {
 
-template <int Width>
+template <int Width, bool Shift>
 void expand_level(const uint8_t* planes, int64_t groups, const uint8_t* table_bytes, const uint8_t* below,
                   const uint8_t* end, __m128i table_shift, __m128i shift, uint8_t* out) {
   const __m512i table = _mm512_sll_epi16(
       _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table_bytes))), table_shift);
   for (int64_t g = 0; g < groups; ++g) {
     _mm_prefetch(reinterpret_cast<const char*>(planes + 1024), _MM_HINT_T0);
-    _mm512_storeu_si512(out + g * 64, plane_symbols<Width, true>(planes, 1, table, below, end, shift));
+    _mm512_storeu_si512(out + g * 64, plane_symbols<Width, Shift>(planes, 1, table, below, end, shift));
     planes += Width * 8;
   }
   _mm512_storeu_si512(out + groups * 64, _mm512_setzero_si512());
 }
 
-void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+template <bool Shift>
+void expand_segment(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
   if (p.code == Code::kConstant) return;
@@ -39,16 +40,16 @@ void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cur
     uint8_t* out = scratch + (level & 1) * kLevelScratchBytes;
     switch (width) {
       case 1:
-        expand_level<1>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
+        expand_level<1, Shift>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
         break;
       case 2:
-        expand_level<2>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
+        expand_level<2, Shift>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
         break;
       case 3:
-        expand_level<3>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
+        expand_level<3, Shift>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
         break;
       default:
-        expand_level<4>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
+        expand_level<4, Shift>(planes, groups, p.tables[level], below, end, table_shift, shift, out);
     }
     // The next segment follows in the stream and has about as many: its first use would wait for memory.
     for (int64_t at = 0; at < groups * width * 8; at += 64)
@@ -61,9 +62,14 @@ void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cur
   cursor.survivors_end = end;
 }
 
+void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+  return symbol_shift_in_byte(view.parameters.dtype) != 0 ? expand_segment<true>(view, segment, scratch, cursor)
+                                                          : expand_segment<false>(view, segment, scratch, cursor);
+}
+
 template <DType D, int Code, Tail T>
 void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out) {
-  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     for (int i = 0; i < kVectors<D>; ++i)
       _mm512_storeu_si512(static_cast<uint8_t*>(out) + (j * kVectors<D> + i) * 64, v[i]);
   });
@@ -71,7 +77,7 @@ void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out
 
 template <DType D, int Code, Tail T>
 void decode_floats(const Parameters& p, Cursor& cursor, int64_t chunks, float* out) {
-  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     __m512 f[4];
     chunk_floats<D>(v, f);
     for (int i = 0; i < 4; ++i) _mm512_storeu_ps(out + (j * 4 + i) * 16, f[i]);
@@ -83,17 +89,19 @@ void product(const Parameters& p, Cursor& cursor, int64_t chunks, const float* x
   // Enough sums that no FMA waits for the one before, and no more than the registers hold beside the decoder's own.
   constexpr int kSums = Batch == 4 ? 2 : 4;
   __m512 acc[Batch * kSums];
-  for (auto& sum : acc) sum = _mm512_setzero_ps();
-  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  // Unrolled, or the compiler keeps the sums in memory, storing them in every chunk whose escapes are a branch.
+#pragma GCC unroll 16
+  for (int i = 0; i < Batch * kSums; ++i) acc[i] = _mm512_setzero_ps();
+  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     __m512 f[4];
     chunk_floats<D>(v, f);
-#pragma GCC unroll 4
-    for (int b = 0; b < Batch; ++b)
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i)
-        acc[b * kSums + i % kSums] =
-            _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[b * x_stride + j * 4 + i]), acc[b * kSums + i % kSums]);
+#pragma GCC unroll 16
+    for (int k = 0; k < Batch * 4; ++k) {
+      __m512& sum = acc[k / 4 * kSums + k % kSums];
+      sum = _mm512_fmadd_ps(f[k % 4], _mm512_set1_ps(x[k / 4 * x_stride + j * 4 + k % 4]), sum);
+    }
   });
+#pragma GCC unroll 4
   for (int b = 0; b < Batch; ++b) {
     __m512 sum = _mm512_add_ps(acc[b * kSums], acc[b * kSums + 1]);
     if constexpr (kSums == 4) sum = _mm512_add_ps(sum, _mm512_add_ps(acc[b * kSums + 2], acc[b * kSums + 3]));
@@ -108,7 +116,7 @@ void product_packed(const Parameters& p, Cursor& cursor, int64_t chunks, const f
   __m512 acc[8];
 #pragma GCC unroll 8
   for (int b = 0; b < 8; ++b) acc[b] = _mm512_loadu_ps(sums + b * 16);
-  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     __m512 f[4];
     chunk_floats<D>(v, f);
 #pragma GCC unroll 4
@@ -144,6 +152,9 @@ void fill_codes(KernelTable& table) {
 
 void fill_avx512_multiply(KernelTable& table);
 
+void fill_avx512_bitmap(KernelTable& table);
+void fill_avx512_deltas(KernelTable& table);
+
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
   table.expand_levels = expand_levels;
@@ -155,6 +166,8 @@ void fill_avx512(KernelTable& table) {
   fill_codes<DType::kFloat8E4M3>(table);
   fill_codes<DType::kFloat8E5M2>(table);
   fill_avx512_multiply(table);
+  fill_avx512_bitmap(table);
+  fill_avx512_deltas(table);
 }
 
 }  // namespace laconic

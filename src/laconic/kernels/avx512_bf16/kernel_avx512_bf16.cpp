@@ -8,6 +8,9 @@
 namespace laconic {
 namespace {
 
+LACONIC_INLINE __m512bh as_pairs(__m512i v) { return __builtin_bit_cast(__m512bh, v); }
+LACONIC_INLINE __m512bh broadcast_pair(uint32_t pair) { return as_pairs(_mm512_set1_epi32(static_cast<int>(pair))); }
+
 template <int Panels, int Block>
 void multiply_block(const uint16_t* w, int64_t panel_stride, const uint32_t* x, int64_t pairs, float* y,
                     int64_t y_panel_stride) {
@@ -19,11 +22,10 @@ void multiply_block(const uint16_t* w, int64_t panel_stride, const uint32_t* x, 
   for (int64_t pair = 0; pair < pairs; ++pair) {
     __m512bh weights[Panels];
 #pragma GCC unroll 2
-    for (int p = 0; p < Panels; ++p)
-      weights[p] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(w + p * panel_stride + pair * 32));
+    for (int p = 0; p < Panels; ++p) weights[p] = as_pairs(load512(w + p * panel_stride + pair * 32));
 #pragma GCC unroll 12
     for (int b = 0; b < Block; ++b) {
-      const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x[pair * Block + b])));
+      const __m512bh value = broadcast_pair(x[pair * Block + b]);
 #pragma GCC unroll 2
       for (int p = 0; p < Panels; ++p) acc[p][b] = _mm512_dpbf16_ps(acc[p][b], weights[p], value);
     }
@@ -64,13 +66,13 @@ void product_pairs(const Parameters& p, Cursor& cursor, int64_t chunks, const ui
     acc[0][b] = _mm512_loadu_ps(sums + b * 16);
     if constexpr (kSums == 2) acc[1][b] = _mm512_setzero_ps();
   }
-  for_chunks<D, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) {
+  for_chunks<D, Code, Tail::kNone>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[2]) LACONIC_SINK {
 #pragma GCC unroll 2
     for (int i = 0; i < 2; ++i) {
 #pragma GCC unroll 16
       for (int b = 0; b < Batch; ++b) {
-        const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x[(j * 2 + i) * Batch + b])));
-        acc[i % kSums][b] = _mm512_dpbf16_ps(acc[i % kSums][b], reinterpret_cast<__m512bh>(v[i]), value);
+        const __m512bh value = broadcast_pair(x[(j * 2 + i) * Batch + b]);
+        acc[i % kSums][b] = _mm512_dpbf16_ps(acc[i % kSums][b], as_pairs(v[i]), value);
       }
     }
   });

@@ -222,6 +222,9 @@ void fill_codes(KernelTable& table) {
 
 }  // namespace
 
+void fill_scalar_bitmap(KernelTable& table);
+void fill_scalar_deltas(KernelTable& table);
+
 void fill_scalar(KernelTable& table) {
   table = {};
   table.isa = "scalar";
@@ -240,6 +243,8 @@ void fill_scalar(KernelTable& table) {
   table.dense_product = dense_product;
   table.code_group = code_group;
   table.read_stream = read_stream;
+  fill_scalar_bitmap(table);
+  fill_scalar_deltas(table);
 }
 
 }  // namespace laconic

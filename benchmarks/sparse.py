@@ -1,0 +1,133 @@
+"""Pruned weights: sparse forms against dense, scipy's CSR and torch's CSR. `python -m benchmarks.sparse`.
+
+Rules as in README.md: 4096 x 4096, normal weights of which a share is set to zero at random places, copies that rotate
+through the working set, interleaved medians, answers checked before they are timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch  # first, so that both share its thread pool
+
+import laconic
+from benchmarks.run import RECORDS, SHAPE, fingerprint
+from laconic import benchmark, isa
+from laconic.benchmark import Settings, huge_copy
+from laconic.tensor import Tensor
+
+ZEROS = (0.5, 0.8, 0.9, 0.95)
+
+
+def pruned(zeros: float, dtype: np.dtype) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    return np.where(rng.random(SHAPE, dtype=np.float32) < zeros, np.float32(0), array).astype(dtype)
+
+
+def copies_of(tensor: Tensor, count: int) -> list[Tensor]:
+    """The tensor `count` times, every large component in memory of its own."""
+    found = []
+    for _ in range(count):
+        components = {
+            name: huge_copy(data) if data.nbytes > 1 << 16 else data.copy() for name, data in tensor.components.items()
+        }
+        found.append(Tensor(replace(tensor.encoded, components=components)))
+    return found
+
+
+def csr_runs(array: np.ndarray, x: np.ndarray, copies: int) -> dict[str, Callable[[int], Any]]:
+    """scipy's and torch's CSR product, float32, on rotating copies; scipy uses one thread."""
+    runs: dict[str, Callable[[int], Any]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's CSR is in beta
+        one = torch.from_numpy(array).to_sparse_csr()
+        forms = [
+            torch.sparse_csr_tensor(one.crow_indices(), one.col_indices().clone(), one.values().clone(), one.shape)
+            for _ in range(copies)
+        ]
+    column = torch.from_numpy(x[0].copy())
+    runs["torch CSR"] = lambda k: torch.mv(forms[k % copies], column)
+    try:
+        import scipy.sparse
+    except ImportError:
+        return runs
+    matrices = [scipy.sparse.csr_matrix(array) for _ in range(copies)]
+    runs["scipy CSR"] = lambda k: matrices[k % copies] @ x[0]
+    return runs
+
+
+def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
+        for zeros in ZEROS:
+            array = pruned(zeros, dtype)
+            copies = max(2, -(-settings.working_set_bytes // array.nbytes))
+            planned = laconic.encode(array, objective="speed", profile="native").parameters.get("positions")
+            tensors = {}
+            for positions in ("bitmap", "deltas"):
+                name = f"sparse {positions}" + (" (planned)" if positions == planned else "")
+                coded = laconic.encode(array, formulation="sparse", positions=positions)
+                tensors["speed", name] = copies_of(coded, copies)
+            csr = {}
+            if dtype == np.float32:
+                x = np.random.default_rng(1).standard_normal((1, SHAPE[1])).astype(np.float32)
+                csr = benchmark.medians_ms(csr_runs(array, x, max(2, copies // 2)), settings)
+            for batch in batches:
+                for row in benchmark.compare(f"{dtype} {zeros:.0%} zeros", array, tensors, batch, settings):
+                    found = row.to_json() | {"zeros": zeros, "csr_ms": csr if batch == 1 else {}}
+                    print("  ".join(row.cells()), row.dense, found["csr_ms"], flush=True)
+                    rows.append(found)
+    return rows
+
+
+def print_rows(record: dict[str, Any]) -> None:
+    machine = record["machine"]
+    print(
+        f"{machine['processor']}, {record['threads']} threads, kernels {machine['isa']}, commit {machine['commit']}\n"
+    )
+    print("| weights | batch | stored as | bits/weight | ms | x dense | x best CSR |\n|---|---|---|---|---|---|---|")
+    for row in record["sparse"]:
+        csr = min(row["csr_ms"].values(), default=None)
+        ratio = "-" if csr is None else f"{csr / row['ms']:.1f}"
+        void = " (void)" if row["void"] else ""
+        print(
+            f"| {row['what']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} | {row['ms']:.3f} "
+            f"| {row['x_dense']:.2f}{void} | {ratio} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each thing that is compared")
+    parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    laconic.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
+    record = {
+        "machine": fingerprint(),
+        "threads": arguments.threads,
+        "working_set_bytes": settings.working_set_bytes,
+        "sparse": measure(settings, tuple(arguments.batch or (1, 16))),
+    }
+    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
+    path = arguments.output or RECORDS / f"{name}-{isa.active()}-sparse_{record['machine']['date']}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nrecord: {path}\n", file=sys.stderr)
+    print_rows(record)
+
+
+if __name__ == "__main__":
+    main()

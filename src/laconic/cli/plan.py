@@ -1,0 +1,74 @@
+"""`laconic plan`: what every tensor would become, as a table, as JSON to edit, or one tensor explained."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from laconic import planning
+from laconic.cli import output
+from laconic.cli.compress import Objective, Profile
+
+
+def run(
+    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    explain: Annotated[str | None, typer.Option(metavar="NAME", help="Every candidate of this tensor.")] = None,
+    destination: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here, as JSON.")] = None,
+    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
+    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = "portable",
+    include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Plan without writing weights; times are the cost model's, for one batch row and two threads."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    if explain is not None:
+        verdicts = planning.explain(src, explain, objective=objective, profile=profile, threads=threads)
+        rows: list[dict[str, Any]] = [
+            {
+                "candidate": planning.label(one.candidate),
+                "stored_bytes": one.candidate.nbytes,
+                "predicted_us": round(one.ns / 1000, 1),
+                "lost": one.lost,
+            }
+            for one in verdicts
+        ]
+        if json:
+            output.print_json(rows)
+            return
+        for title in ("candidate", "size", "predicted us", "why it lost"):
+            table.add_column(title, justify="right" if title in ("size", "predicted us") else "left")
+        for row in rows:
+            lost = str(row["lost"]) or "chosen"
+            table.add_row(row["candidate"], output.size(row["stored_bytes"]), f"{row['predicted_us']:.1f}", lost)
+        output.console.print(table)
+        return
+    document = planning.make_plan(
+        src,
+        objective=objective,
+        profile=profile,
+        include=include or (),
+        exclude=exclude or (),
+        threads=threads,
+    )
+    if destination is not None:
+        destination.write_text(json_module.dumps(document, indent=1) + "\n")
+    if json:
+        output.print_json(document)
+        return
+    for title in ("tensor", "stored as", "size", "predicted us", "reason"):
+        table.add_column(title, justify="right" if title in ("size", "predicted us") else "left", overflow="fold")
+    for name, entry in document["tensors"].items():
+        how = " ".join([entry["formulation"], *(str(value) for value in entry["parameters"].values())])
+        time = entry.get("predicted_us")
+        table.add_row(
+            name, how, output.size(entry["stored_bytes"]), "-" if time is None else f"{time:.1f}", entry["reason"]
+        )
+    output.console.print(table)
+    if destination is not None:
+        output.console.print(f"written: {destination}", highlight=False, soft_wrap=True)

@@ -1,0 +1,32 @@
+// Column gaps: rows sorted by count inside windows of 256, 16 of them side by side as lanes, 4 entries a block.
+#pragma once
+
+#include "laconic/formulations/sparse/sparse.hpp"
+#include "laconic/formulations/split/operators.hpp"
+
+namespace laconic {
+
+// Groups of 16 lanes are counted like panels, and a group's window is the 16 panels around its panel.
+struct DeltaView {
+  Geometry geometry;
+  DType dtype;
+  const uint8_t* gaps;        // [blocks][4][16]
+  const uint8_t* values;      // words [blocks][4][16]; a word of zero bits is a filler
+  const uint8_t* rows;        // [groups][16]: the row of each lane inside the window
+  const uint64_t* directory;  // [groups + 1], in blocks
+};
+
+// Writes gaps and values, zeroed before, for rows and directory that are filled in. Returns whether the words are those
+// that these were made from.
+bool deltas_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
+                   const uint8_t* rows, uint8_t* gaps, uint8_t* values, int threads);
+
+// The operators of split (operators.hpp).
+void deltas_decode_window(const DeltaView& view, int64_t first_panel, int64_t last_panel, int64_t first_element,
+                          int64_t elements, uint8_t* out, int threads);
+uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column);
+int64_t deltas_pick_rows(const DeltaView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads);
+void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
+void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
+
+}  // namespace laconic

@@ -1,0 +1,23 @@
+// The formulation `sparse`: where the non-zero words are, and the words. A zero is the word of zero bits; -0.0 is not.
+#pragma once
+
+#include "laconic/formulations/split/view.hpp"
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+
+constexpr int64_t kWindowRows = 256;  // rows are sorted by count inside windows of as many
+
+// One pass. counts: uint32 [segments], words that are not zero. entries: uint32 [panels * 16], what each row takes as
+// column gaps of at most 255: its words and the fillers between them.
+void sparse_statistics(const uint8_t* words, const Geometry& geometry, DType dtype, uint32_t* counts, uint32_t* entries,
+                       int threads);
+
+// Writes masks and values, whose directory is filled in. Returns whether the words are those that it was made from.
+bool bitmap_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
+                   uint8_t* masks, uint8_t* values, int threads);
+
+// One weight by rank: the popcounts of its segment's masks before it.
+uint32_t bitmap_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column);
+
+}  // namespace laconic

@@ -1,0 +1,116 @@
+// Gap-coded rows under AVX2: 8 lanes a vector.
+//
+// for each step: column += gap, clamped; x of the columns, eight loads; sum += weight * x where the word is not zero
+// bits
+#include "laconic/kernels/avx2/chunks.hpp"
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+namespace {
+
+// The words of 8 lanes at one step, as float32; a word of zero bits stays zero bits.
+template <DType D>
+LACONIC_INLINE __m256i weights8(const uint8_t* at) {
+  if constexpr (D == DType::kFloat32) {
+    return load256(at);
+  } else {
+    const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    if constexpr (D == DType::kBfloat16) return _mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16);
+    return _mm256_castps_si256(_mm256_cvtph_ps(words));
+  }
+}
+
+// x at 8 columns. MEASURED on Zen 3, one thread, float32 4096 x 4096, 90 % zeros: vgatherdps 0.85 ms, these 0.75 ms;
+// with four batch rows 3.1 and 2.0 ms.
+LACONIC_INLINE __m256 gather8(const float* x, const uint32_t* columns) {
+  __m128 half[2];
+  for (int h = 0; h < 2; ++h, columns += 4) {
+    half[h] = _mm_load_ss(x + columns[0]);
+    half[h] = _mm_insert_ps(half[h], _mm_load_ss(x + columns[1]), 0x10);
+    half[h] = _mm_insert_ps(half[h], _mm_load_ss(x + columns[2]), 0x20);
+    half[h] = _mm_insert_ps(half[h], _mm_load_ss(x + columns[3]), 0x30);
+  }
+  return _mm256_set_m128(half[1], half[0]);
+}
+
+template <DType D, int Batch>
+void product(const DeltaEntries& e, const float* x, int64_t x_stride, float* sums) {
+  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  const __m256i last = _mm256_set1_epi32(static_cast<int>(e.last_column));
+  __m256 acc[Batch][2];
+  __m256i columns[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (int i = 0; i < 2 * Batch; ++i) acc[i / 2][i % 2] = _mm256_setzero_ps();
+  for (int64_t block = 0; block < e.blocks; ++block) {
+    const uint8_t* gaps = e.gaps + block * 64;
+    const uint8_t* values = e.values + block * 64 * kWordBytes;
+    _mm_prefetch(reinterpret_cast<const char*>(gaps + 1024), _MM_HINT_T0);
+    for (int line = 0; line < kWordBytes; ++line)
+      _mm_prefetch(reinterpret_cast<const char*>(values + 768 * kWordBytes + line * 64), _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (int step = 0; step < 4; ++step)
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const int lane = step * 16 + half * 8;
+        const __m256i gap = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(gaps + lane)));
+        columns[half] = _mm256_min_epu32(_mm256_add_epi32(columns[half], gap), last);
+        alignas(32) uint32_t at[8];
+        store256(at, columns[half]);
+        const __m256i w = weights8<D>(values + lane * kWordBytes);
+        const __m256 filler = _mm256_castsi256_ps(_mm256_cmpeq_epi32(w, _mm256_setzero_si256()));
+#pragma GCC unroll 4
+        for (int b = 0; b < Batch; ++b) {
+          const __m256 value = gather8(x + b * x_stride, at);
+          acc[b][half] = _mm256_fmadd_ps(_mm256_castsi256_ps(w), _mm256_andnot_ps(filler, value), acc[b][half]);
+        }
+      }
+  }
+  for (int i = 0; i < 2 * Batch; ++i) _mm256_storeu_ps(sums + i * 8, acc[i / 2][i % 2]);
+}
+
+// Batch rows are the lanes here: two rows of the matrix at a time, so that no sum waits for the one before.
+template <DType D>
+void product_packed(const DeltaEntries& e, const float* x, float* sums) {
+  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  const int64_t steps = e.blocks * 4, last = e.last_column;
+  for (int lane = 0; lane < 16; lane += 2) {
+    __m256 acc[2][2];
+    for (int i = 0; i < 4; ++i) acc[i / 2][i % 2] = _mm256_setzero_ps();
+    int64_t columns[2] = {0, 0};
+    const uint8_t* gaps = e.gaps + lane;
+    const uint8_t* values = e.values + lane * kWordBytes;
+    for (int64_t step = 0; step < steps; ++step, gaps += 16, values += 16 * kWordBytes)
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r) {
+        columns[r] += gaps[r];
+        columns[r] = columns[r] < last ? columns[r] : last;
+        uint32_t word = 0;
+        __builtin_memcpy(&word, values + r * kWordBytes, kWordBytes);
+        const int64_t column = word == 0 ? last + 1 : columns[r];  // the column of zeros
+        if constexpr (D == DType::kBfloat16) word <<= 16;
+        __m256 weight = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(word)));
+        if constexpr (D == DType::kFloat16) weight = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(word)));
+        for (int half = 0; half < 2; ++half)
+          acc[r][half] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(x + column * 16 + half * 8), acc[r][half]);
+      }
+    for (int i = 0; i < 4; ++i) _mm256_storeu_ps(sums + (lane + i / 2) * 16 + i % 2 * 8, acc[i / 2][i % 2]);
+  }
+}
+
+template <DType D>
+void fill(KernelTable& table) {
+  DeltaKernels& kernels = table.deltas[static_cast<int>(D)];
+  kernels.product[0] = product<D, 1>;
+  kernels.product[1] = product<D, 2>;
+  kernels.product[2] = product<D, 4>;
+  kernels.product_packed = product_packed<D>;
+}
+
+}  // namespace
+
+void fill_avx2_deltas(KernelTable& table) {
+  fill<DType::kFloat32>(table);
+  fill<DType::kBfloat16>(table);
+  fill<DType::kFloat16>(table);
+}
+
+}  // namespace laconic

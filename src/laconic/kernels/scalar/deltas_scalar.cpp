@@ -1,0 +1,66 @@
+// Gap-coded rows in plain C++: one entry of one lane at a time.
+#include <bit>
+#include <cstring>
+
+#include "laconic/kernels/scalar/floats.hpp"
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+namespace {
+
+template <DType D>
+float weight_at(const uint8_t* at) {
+  uint32_t word = 0;
+  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
+  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
+  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
+  return float16_to_float(static_cast<uint16_t>(word));
+}
+
+// Adds the entries of all lanes: sums[b * b_stride + lane * lane_stride] += weight * x[b][column].
+template <DType D, int Batch>
+void add_entries(const DeltaEntries& e, const float* x, int64_t b_step, int64_t column_step, float* sums, int b_stride,
+                 int lane_stride) {
+  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  for (int lane = 0; lane < 16; ++lane) {
+    float own[Batch] = {};
+    int64_t column = 0;
+    for (int64_t step = 0; step < e.blocks * 4; ++step) {
+      column += e.gaps[step * 16 + lane];
+      if (column > e.last_column) column = e.last_column;
+      const float weight = weight_at<D>(e.values + (step * 16 + lane) * kWordBytes);
+      if (std::bit_cast<uint32_t>(weight) == 0) continue;
+      for (int b = 0; b < Batch; ++b) own[b] += weight * x[b * b_step + column * column_step];
+    }
+    for (int b = 0; b < Batch; ++b) sums[b * b_stride + lane * lane_stride] = own[b];
+  }
+}
+
+template <DType D, int Batch>
+void product(const DeltaEntries& e, const float* x, int64_t x_stride, float* sums) {
+  add_entries<D, Batch>(e, x, x_stride, 1, sums, 16, 1);
+}
+
+template <DType D>
+void product_packed(const DeltaEntries& e, const float* x, float* sums) {
+  add_entries<D, 16>(e, x, 1, 16, sums, 1, 16);
+}
+
+template <DType D>
+void fill(KernelTable& table) {
+  DeltaKernels& kernels = table.deltas[static_cast<int>(D)];
+  kernels.product[0] = product<D, 1>;
+  kernels.product[1] = product<D, 2>;
+  kernels.product[2] = product<D, 4>;
+  kernels.product_packed = product_packed<D>;
+}
+
+}  // namespace
+
+void fill_scalar_deltas(KernelTable& table) {
+  fill<DType::kFloat32>(table);
+  fill<DType::kBfloat16>(table);
+  fill<DType::kFloat16>(table);
+}
+
+}  // namespace laconic

@@ -1,0 +1,343 @@
+// AVX-512 and AMX in plain C++, so that every machine tests the kernels of every instruction set.
+//
+// The build option LACONIC_EMULATE puts this folder first in the include path of the avx512, avx512_bf16 and amx
+// kernels. Their sources are compiled unchanged: names in namespace laconic hide the compiler's own. Up to 256 bits the
+// real intrinsics are used. Only what kernels use is here; add what they need, in the words of Intel's manual.
+#pragma once
+
+#include_next <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+// Intrinsics with immediate operands are macros in some compilers.
+#undef _mm512_cvtph_ps
+#undef _mm512_i32gather_ps
+#undef _mm512_test_epi32_mask
+#undef _mm512_extracti32x4_epi32
+#undef _mm512_extracti64x4_epi64
+#undef _mm512_mask_srli_epi16
+#undef _mm512_shrdi_epi16
+#undef _mm512_shuffle_i32x4
+#undef _mm512_slli_epi16
+#undef _mm512_slli_epi32
+#undef _mm256_cmpeq_epi16_mask
+#undef _mm512_cmpeq_epi8_mask
+
+// Calls, not inlined: kernels are unrolled, and would take minutes to compile. Without optimisation beyond -O1.
+#define EMULATED __attribute__((noinline, unused))
+#define HELPER inline __attribute__((always_inline))
+
+namespace laconic {
+namespace {
+
+[[noreturn]] inline void emulation_fault(const char* what) {
+  std::fprintf(stderr, "emulated instruction set: %s\n", what);
+  std::abort();
+}
+
+struct alignas(64) __m512i {
+  uint8_t bytes[64];
+};
+struct alignas(64) __m512 {
+  float at[16];
+};
+struct alignas(64) __m512bh {
+  uint8_t bytes[64];
+};
+
+// A vector as lanes of T, and back.
+template <class T>
+struct Lanes {
+  T at[64 / sizeof(T)];
+  static constexpr int count = 64 / sizeof(T);
+  Lanes() = default;
+  explicit Lanes(const __m512i& v) { std::memcpy(at, &v, 64); }
+  explicit Lanes(const __m512bh& v) { std::memcpy(at, &v, 64); }
+  operator __m512i() const {
+    __m512i v;
+    std::memcpy(&v, at, 64);
+    return v;
+  }
+};
+// Each lane i is f(i).
+template <class T, class F>
+inline __m512i each(F&& f) {
+  Lanes<T> out;
+  for (int i = 0; i < Lanes<T>::count; ++i) out.at[i] = static_cast<T>(f(i));
+  return out;
+}
+template <class F>
+inline __m512 each_float(F&& f) {
+  __m512 out;
+  for (int i = 0; i < 16; ++i) out.at[i] = f(i);
+  return out;
+}
+HELPER bool bit(uint64_t mask, int i) { return mask >> i & 1; }
+
+// Memory. Masked forms touch chosen lanes only, as the processor does.
+EMULATED __m512i _mm512_loadu_si512(const void* from) {
+  __m512i v;
+  std::memcpy(&v, from, 64);
+  return v;
+}
+EMULATED __m512i _mm512_load_si512(const void* from) {
+  if (reinterpret_cast<uintptr_t>(from) % 64 != 0) emulation_fault("an aligned load of an unaligned address");
+  return _mm512_loadu_si512(from);
+}
+EMULATED void _mm512_storeu_si512(void* to, const __m512i& v) { std::memcpy(to, &v, 64); }
+EMULATED void _mm512_store_si512(void* to, const __m512i& v) {
+  if (reinterpret_cast<uintptr_t>(to) % 64 != 0) emulation_fault("an aligned store to an unaligned address");
+  std::memcpy(to, &v, 64);
+}
+EMULATED __m512 _mm512_loadu_ps(const void* from) {
+  __m512 v;
+  std::memcpy(&v, from, 64);
+  return v;
+}
+EMULATED void _mm512_storeu_ps(void* to, const __m512& v) { std::memcpy(to, &v, 64); }
+EMULATED __m512 _mm512_maskz_loadu_ps(__mmask16 mask, const void* from) {
+  return each_float([&](int i) {
+    float value = 0.0f;
+    if (bit(mask, i)) std::memcpy(&value, static_cast<const uint8_t*>(from) + i * 4, 4);
+    return value;
+  });
+}
+EMULATED void _mm512_mask_storeu_ps(void* to, __mmask16 mask, const __m512& v) {
+  for (int i = 0; i < 16; ++i)
+    if (bit(mask, i)) std::memcpy(static_cast<uint8_t*>(to) + i * 4, &v.at[i], 4);
+}
+EMULATED void _mm512_mask_storeu_epi8(void* to, __mmask64 mask, const __m512i& v) {
+  for (int i = 0; i < 64; ++i)
+    if (bit(mask, i)) static_cast<uint8_t*>(to)[i] = v.bytes[i];
+}
+
+// Constants, casts, parts.
+EMULATED __m512i _mm512_setzero_si512() { return __m512i{}; }
+EMULATED __m512 _mm512_setzero_ps() { return __m512{}; }
+EMULATED __m512i _mm512_set1_epi8(char value) {
+  return each<char>([&](int) { return value; });
+}
+EMULATED __m512i _mm512_set1_epi16(short value) {
+  return each<short>([&](int) { return value; });
+}
+EMULATED __m512i _mm512_set1_epi32(int value) {
+  return each<int>([&](int) { return value; });
+}
+EMULATED __m512 _mm512_set1_ps(float value) {
+  return each_float([&](int) { return value; });
+}
+EMULATED __m512 _mm512_castsi512_ps(const __m512i& v) { return __builtin_bit_cast(__m512, v); }
+template <int Bytes, class Part>
+inline Part part_of(const __m512i& v, int index) {
+  Part part;
+  std::memcpy(&part, v.bytes + index * Bytes, Bytes);
+  return part;
+}
+EMULATED __m128i _mm512_castsi512_si128(const __m512i& v) { return part_of<16, __m128i>(v, 0); }
+EMULATED __m256i _mm512_castsi512_si256(const __m512i& v) { return part_of<32, __m256i>(v, 0); }
+EMULATED __m128i _mm512_extracti32x4_epi32(const __m512i& v, int index) { return part_of<16, __m128i>(v, index & 3); }
+EMULATED __m256i _mm512_extracti64x4_epi64(const __m512i& v, int index) { return part_of<32, __m256i>(v, index & 1); }
+template <int Bytes, class Part>
+inline __m512i repeat(Part part) {
+  __m512i out;
+  for (int i = 0; i < 64; i += Bytes) std::memcpy(out.bytes + i, &part, Bytes);
+  return out;
+}
+EMULATED __m512i _mm512_broadcast_i32x4(__m128i part) { return repeat<16>(part); }
+EMULATED __m512i _mm512_broadcast_i64x4(__m256i part) { return repeat<32>(part); }
+
+// Whole numbers.
+EMULATED __m512i _mm512_and_si512(const __m512i& a, const __m512i& b) {
+  return each<uint64_t>([x = Lanes<uint64_t>(a), y = Lanes<uint64_t>(b)](int i) { return x.at[i] & y.at[i]; });
+}
+EMULATED __m512i _mm512_or_si512(const __m512i& a, const __m512i& b) {
+  return each<uint64_t>([x = Lanes<uint64_t>(a), y = Lanes<uint64_t>(b)](int i) { return x.at[i] | y.at[i]; });
+}
+EMULATED __m512i _mm512_xor_si512(const __m512i& a, const __m512i& b) {
+  return each<uint64_t>([x = Lanes<uint64_t>(a), y = Lanes<uint64_t>(b)](int i) { return x.at[i] ^ y.at[i]; });
+}
+EMULATED __m512i _mm512_min_epu8(const __m512i& a, const __m512i& b) {
+  return each<uint8_t>([&](int i) { return a.bytes[i] < b.bytes[i] ? a.bytes[i] : b.bytes[i]; });
+}
+EMULATED __m512i _mm512_subs_epu8(const __m512i& a, const __m512i& b) {
+  return each<uint8_t>([&](int i) { return a.bytes[i] > b.bytes[i] ? a.bytes[i] - b.bytes[i] : 0; });
+}
+EMULATED __m512i _mm512_maskz_mov_epi8(__mmask64 mask, const __m512i& a) {
+  return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[i] : 0; });
+}
+EMULATED __m512i _mm512_mask_mov_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a) {
+  return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[i] : kept.bytes[i]; });
+}
+EMULATED __m512 _mm512_mask_mov_ps(const __m512& kept, __mmask16 mask, const __m512& a) {
+  return each_float([&](int i) { return bit(mask, i) ? a.at[i] : kept.at[i]; });
+}
+EMULATED __m512i _mm512_mask_add_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a, const __m512i& b) {
+  return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[i] + b.bytes[i] : kept.bytes[i]; });
+}
+EMULATED __m512i _mm512_mask_add_epi16(const __m512i& kept, __mmask32 mask, const __m512i& a, const __m512i& b) {
+  const Lanes<uint16_t> x(a), y(b), k(kept);
+  return each<uint16_t>([&](int i) { return bit(mask, i) ? x.at[i] + y.at[i] : k.at[i]; });
+}
+// Shifts: a count past the lane's width gives zero.
+template <class T>
+inline __m512i shift_left(const __m512i& a, uint64_t count) {
+  const Lanes<T> x(a);
+  return each<T>([&](int i) { return count < sizeof(T) * 8 ? static_cast<uint64_t>(x.at[i]) << count : 0; });
+}
+EMULATED __m512i _mm512_slli_epi16(const __m512i& a, unsigned count) { return shift_left<uint16_t>(a, count); }
+EMULATED __m512i _mm512_slli_epi32(const __m512i& a, unsigned count) { return shift_left<uint32_t>(a, count); }
+EMULATED __m512i _mm512_sll_epi16(const __m512i& a, __m128i count) {
+  return shift_left<uint16_t>(a, static_cast<uint64_t>(_mm_cvtsi128_si64(count)));
+}
+EMULATED __m512i _mm512_mask_srli_epi16(const __m512i& kept, __mmask32 mask, const __m512i& a, unsigned count) {
+  const Lanes<uint16_t> x(a), k(kept);
+  return each<uint16_t>([&](int i) { return !bit(mask, i) ? k.at[i] : count < 16 ? x.at[i] >> count : 0; });
+}
+// The low word of (b ++ a) shifted right.
+EMULATED __m512i _mm512_shrdi_epi16(const __m512i& a, const __m512i& b, int count) {
+  const Lanes<uint16_t> x(a), y(b);
+  return each<uint16_t>([&](int i) { return (static_cast<uint32_t>(y.at[i]) << 16 | x.at[i]) >> (count & 15); });
+}
+EMULATED __mmask64 _mm512_cmpeq_epi8_mask(const __m512i& a, const __m512i& b) {
+  __mmask64 mask = 0;
+  for (int i = 0; i < 64; ++i) mask |= static_cast<__mmask64>(a.bytes[i] == b.bytes[i]) << i;
+  return mask;
+}
+EMULATED __mmask16 _mm256_cmpeq_epi16_mask(__m256i a, __m256i b) {
+  const auto both = static_cast<unsigned>(_mm256_movemask_epi8(_mm256_cmpeq_epi16(a, b)));
+  return static_cast<__mmask16>(_pext_u32(both, 0x55555555u));
+}
+EMULATED __mmask64 _mm512_movepi8_mask(const __m512i& a) {
+  __mmask64 mask = 0;
+  for (int i = 0; i < 64; ++i) mask |= static_cast<__mmask64>(a.bytes[i] >> 7) << i;
+  return mask;
+}
+EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a) {
+  uint16_t words[16];
+  std::memcpy(words, &a, 32);
+  return each<uint32_t>([&](int i) { return words[i]; });
+}
+
+EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a) {
+  uint8_t bytes[16];
+  std::memcpy(bytes, &a, 16);
+  return each<uint32_t>([&](int i) { return bytes[i]; });
+}
+EMULATED __m512i _mm512_add_epi32(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  return each<uint32_t>([&](int i) { return x.at[i] + y.at[i]; });
+}
+EMULATED __m512i _mm512_min_epu32(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  return each<uint32_t>([&](int i) { return x.at[i] < y.at[i] ? x.at[i] : y.at[i]; });
+}
+EMULATED __mmask16 _mm512_test_epi32_mask(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  __mmask16 mask = 0;
+  for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | ((x.at[i] & y.at[i]) != 0) << i);
+  return mask;
+}
+EMULATED __m512i _mm512_castps_si512(const __m512& a) {
+  __m512i out;
+  std::memcpy(&out, &a, 64);
+  return out;
+}
+
+// Moving lanes.
+EMULATED __m512i _mm512_mask_expand_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a) {
+  int next = 0;
+  return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[next++] : kept.bytes[i]; });
+}
+EMULATED __m512i _mm512_maskz_expand_epi16(__mmask32 mask, const __m512i& a) {
+  const Lanes<uint16_t> x(a);
+  int next = 0;
+  return each<uint16_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
+}
+EMULATED __m512i _mm512_maskz_expand_epi32(__mmask16 mask, const __m512i& a) {
+  const Lanes<uint32_t> x(a);
+  int next = 0;
+  return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
+}
+EMULATED __m512i _mm512_maskz_compress_epi8(__mmask64 mask, const __m512i& a) {
+  __m512i out{};
+  int next = 0;
+  for (int i = 0; i < 64; ++i)
+    if (bit(mask, i)) out.bytes[next++] = a.bytes[i];
+  return out;
+}
+EMULATED __m512i _mm512_shuffle_epi8(const __m512i& table, const __m512i& index) {
+  return each<uint8_t>([&](int i) {
+    const uint8_t at = index.bytes[i];
+    return at & 0x80 ? 0 : table.bytes[(i & ~15) + (at & 15)];
+  });
+}
+EMULATED __m512i _mm512_permutexvar_epi8(const __m512i& index, const __m512i& a) {
+  return each<uint8_t>([&](int i) { return a.bytes[index.bytes[i] & 63]; });
+}
+EMULATED __m512i _mm512_permutex2var_epi8(const __m512i& a, const __m512i& index, const __m512i& b) {
+  return each<uint8_t>([&](int i) {
+    const uint8_t at = index.bytes[i];
+    return at & 64 ? b.bytes[at & 63] : a.bytes[at & 63];
+  });
+}
+// Four parts of 128 bits: two chosen from a, then two from b.
+EMULATED __m512i _mm512_shuffle_i32x4(const __m512i& a, const __m512i& b, int chosen) {
+  __m512i out;
+  for (int i = 0; i < 4; ++i) std::memcpy(out.bytes + i * 16, (i < 2 ? a : b).bytes + (chosen >> (2 * i) & 3) * 16, 16);
+  return out;
+}
+// Lanes of a and b by turns, from the lower or upper half of each 128 bits.
+template <class T>
+inline __m512i interleave(const __m512i& a, const __m512i& b, bool upper) {
+  constexpr int lanes = 16 / sizeof(T);
+  const Lanes<T> x(a), y(b);
+  return each<T>([&](int i) {
+    const int from = i / lanes * lanes + (upper ? lanes / 2 : 0) + i % lanes / 2;
+    return i % 2 == 0 ? x.at[from] : y.at[from];
+  });
+}
+EMULATED __m512i _mm512_unpacklo_epi8(const __m512i& a, const __m512i& b) { return interleave<uint8_t>(a, b, false); }
+EMULATED __m512i _mm512_unpackhi_epi8(const __m512i& a, const __m512i& b) { return interleave<uint8_t>(a, b, true); }
+EMULATED __m512i _mm512_unpacklo_epi16(const __m512i& a, const __m512i& b) { return interleave<uint16_t>(a, b, false); }
+EMULATED __m512i _mm512_unpackhi_epi16(const __m512i& a, const __m512i& b) { return interleave<uint16_t>(a, b, true); }
+EMULATED __m512i _mm512_unpacklo_epi32(const __m512i& a, const __m512i& b) { return interleave<uint32_t>(a, b, false); }
+EMULATED __m512i _mm512_unpackhi_epi32(const __m512i& a, const __m512i& b) { return interleave<uint32_t>(a, b, true); }
+EMULATED __m512i _mm512_unpacklo_epi64(const __m512i& a, const __m512i& b) { return interleave<uint64_t>(a, b, false); }
+EMULATED __m512i _mm512_unpackhi_epi64(const __m512i& a, const __m512i& b) { return interleave<uint64_t>(a, b, true); }
+
+// Floats.
+EMULATED __m512 _mm512_add_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] + b.at[i]; });
+}
+EMULATED __m512 _mm512_mul_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] * b.at[i]; });
+}
+EMULATED __m512 _mm512_fmadd_ps(const __m512& a, const __m512& b, const __m512& c) {
+  return each_float([&](int i) { return __builtin_fmaf(a.at[i], b.at[i], c.at[i]); });
+}
+EMULATED __m512 _mm512_mask3_fmadd_ps(const __m512& a, const __m512& b, const __m512& c, __mmask16 mask) {
+  return each_float([&](int i) { return bit(mask, i) ? __builtin_fmaf(a.at[i], b.at[i], c.at[i]) : c.at[i]; });
+}
+EMULATED __m512 _mm512_i32gather_ps(const __m512i& index, const void* from, int scale) {
+  const Lanes<int32_t> at(index);
+  return each_float([&](int i) {
+    float value;
+    std::memcpy(&value, static_cast<const uint8_t*>(from) + int64_t{at.at[i]} * scale, 4);
+    return value;
+  });
+}
+EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
+  const __m256 parts[2] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
+  __m512 out;
+  std::memcpy(&out, parts, 64);
+  return out;
+}
+
+}  // namespace
+}  // namespace laconic
+
+#include "bfloat16.h"

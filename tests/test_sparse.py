@@ -1,0 +1,292 @@
+"""`sparse`: the native encoder against the reference, every kernel against the original bits and float64, bad files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DTYPES, normal, random_bits, same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+from test_linear import assert_close
+from test_memory_bounds import GuardedBytes, run_everything
+
+import laconic
+from laconic import isa, native, plan, threads
+from laconic.dtypes import by_name
+from laconic.encoded import Node
+from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations import registry
+from laconic.formulations.sparse import codec, reference
+from laconic.formulations.sparse.layout import POSITIONS
+from laconic.geometry import choose
+from laconic.tensor import Tensor
+
+SPARSE = DTYPES[:3]
+SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
+needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+
+
+def pruned(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, zeros: float) -> np.ndarray:
+    """Random bits, NaN payloads, -0.0 and subnormals among them, and a share of words of zero bits."""
+    array = random_bits(rng, shape, dtype).copy()
+    array[rng.random(shape) < zeros] = 0
+    return array
+
+
+def words_of(array: np.ndarray) -> np.ndarray:
+    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+
+
+def check(array: np.ndarray, positions: str, orientation: str = "out_in") -> None:
+    """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
+    encoded = plan.encode(array, formulation="sparse", positions=positions, orientation=orientation)
+    geometry, words = registry.geometry_of(encoded), words_of(array)
+    expected = reference.encode(words, geometry, encoded.dtype, positions)
+    assert {name: data.tobytes() for name, data in expected.items()} == {
+        name: data.tobytes() for name, data in encoded.components.items()
+    }
+    promised = codec.statistics(words, geometry, encoded.dtype).component_bytes(positions)
+    assert promised == {name: data.nbytes for name, data in encoded.components.items()}
+    assert same_bits(reference.decode(expected, geometry, encoded.dtype, positions, words.dtype), words)
+    for name in isa.available():
+        with isa.using(name):
+            assert same_bits(Tensor(encoded).decode(), array), name
+
+
+@pytest.mark.parametrize("dtype", SPARSE, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_every_isa_decodes_what_reference_and_native_encode_alike(
+    positions: str, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    for zeros in (0.0, 0.5, 0.95, 0.999, 1.0):
+        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+            check(pruned(rng, shape, dtype, zeros), positions, orientation)
+
+
+shapes = st.one_of(
+    st.lists(st.integers(0, 40), max_size=4).map(tuple),
+    st.tuples(st.integers(1, 300), st.integers(1, 90)),
+    st.tuples(st.integers(16, 33), st.sampled_from((255, 256, 257, 511, 2048, 2049, 4097))),
+)
+
+
+@given(
+    st.sampled_from(POSITIONS),
+    st.sampled_from(SPARSE),
+    shapes,
+    st.sampled_from((0.0, 0.3, 0.9, 0.99, 1.0)),
+    st.integers(0, 2**32 - 1),
+)
+def test_whatever_the_shape_and_bits(
+    positions: str, dtype: np.dtype, shape: tuple[int, ...], zeros: float, seed: int
+) -> None:
+    check(pruned(np.random.default_rng(seed), shape, dtype, zeros), positions)
+
+
+def test_minus_zero_is_a_value(rng: np.random.Generator) -> None:
+    array = np.zeros((32, 64), np.float32)
+    array[::3, ::5] = -0.0
+    for positions in POSITIONS:
+        tensor = laconic.encode(array, formulation="sparse", positions=positions)
+        assert same_bits(tensor.decode(), array)
+        assert np.signbit(tensor[3, 5])
+        assert not np.signbit(tensor[3, 6])
+
+
+@pytest.mark.parametrize("dtype", SPARSE, ids=str)
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s], ids=str)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_rows_and_single_weights_are_exact(
+    positions: str, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    for zeros in (0.3, 0.9):
+        array = pruned(rng, shape, dtype, zeros)
+        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+            tensor = laconic.encode(array, formulation="sparse", positions=positions, orientation=orientation)
+            for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
+                assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
+            for _ in range(10):
+                index = tuple(int(rng.integers(-length, length)) for length in shape)
+                assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
+
+
+@pytest.mark.parametrize("dtype", SPARSE, ids=str)
+@pytest.mark.parametrize("shape", [(48, 100), (64, 4100), (300, 30), (17, 2051)], ids=str)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_products_are_within_the_bound(
+    positions: str, shape: tuple[int, int], dtype: np.dtype, each_isa: str, rng: np.random.Generator
+) -> None:
+    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    batches = (1, 5) if each_isa in ("scalar", "reference") else (1, 2, 3, 4, 5, 9, 16, 17, 40)
+    for zeros in (0.5, 0.93):
+        weight = normal(rng, shape, dtype)
+        weight[rng.random(shape) < zeros] = 0
+        for orientation in ("out_in", "in_out"):
+            tensor = laconic.encode(weight, formulation="sparse", positions=positions, orientation=orientation)
+            for x_dtype in (np.dtype(np.float32), SPARSE[1]):
+                for batch in batches:
+                    x = normal(rng, (batch, shape[1]), x_dtype)
+                    assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
+                    x = normal(rng, (batch, shape[0]), x_dtype)
+                    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 33])
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_bits_do_not_depend_on_threads(positions: str, batch: int, each_isa: str, rng: np.random.Generator) -> None:
+    weight = normal(rng, (600, 2500), np.dtype(np.float32))
+    weight[rng.random(weight.shape) < 0.9] = 0
+    before = threads.get_num_threads()
+    tensor = laconic.encode(weight, formulation="sparse", positions=positions)
+    x, back = normal(rng, (batch, 2500), SPARSE[0]), normal(rng, (batch, 600), SPARSE[0])
+    results, components = set(), set()
+    for count in (1, 2, 7):
+        laconic.set_num_threads(count)
+        results.add((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
+        again = plan.encode(weight, formulation="sparse", positions=positions, threads=count).components
+        components.add(tuple(data.tobytes() for data in again.values()))
+    laconic.set_num_threads(before)
+    assert len(results) == 1
+    assert len(components) == 1
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_padding_never_enters_a_product(positions: str, each_isa: str, rng: np.random.Generator) -> None:
+    """Rows and columns that fill no chunk, entries that fill no lane, x of infinities: only real weights may count."""
+    weight = (np.abs(normal(rng, (50, 37), np.dtype(np.float32))) + 0.01).astype(np.float32)
+    tensor = laconic.encode(weight, formulation="sparse", positions=positions)
+    for batch in (1, 3, 4, 7, 13, 20):
+        x = np.full((batch, 37), np.inf, np.float32)
+        assert np.isposinf(laconic.linear(x, tensor)).all()
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", SPARSE, ids=str)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
+def test_no_kernel_reads_past_a_component(
+    positions: str, dtype: np.dtype, hostile: bool, each_isa: str, rng: np.random.Generator
+) -> None:
+    for shape in ((48, 100), (32, 2100), (280, 32), (5,)):
+        for zeros in (0.1, 0.9):
+            array = pruned(rng, shape, dtype, zeros)
+            encoded = laconic.encode(array, formulation="sparse", positions=positions).encoded
+            guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
+            for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
+                for name, guard in guards.items():
+                    if name in ("directory", "rows") or fill is None:
+                        continue  # checked when a file is opened; payload is not
+                    guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
+                components = {name: guard.array for name, guard in guards.items()}
+                run_everything(Tensor(dataclasses.replace(encoded, components=components)), rng)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_impossible_directories_are_refused(positions: str, rng: np.random.Generator) -> None:
+    array = pruned(rng, (64, 4096), np.dtype(np.float32), 0.9)
+    encoded = laconic.encode(array, formulation="sparse", positions=positions).encoded
+    used = encoded.components["directory"].view("<u8").nonzero()[0][-1] + 1
+    for word in range(int(used)):
+        for value in (2**20, 2**31, 2**63, 2**64 - 2**20):
+            directory = encoded.components["directory"].copy()
+            directory.view("<u8")[word] += np.uint64(value)
+            components = {**encoded.components, "directory": directory}
+            with pytest.raises(CorruptError, match=r"component"):
+                Tensor(dataclasses.replace(encoded, components=components))
+
+
+@needs_native
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_values_that_are_missing_read_as_the_reference_says(
+    positions: str, each_isa: str, rng: np.random.Generator
+) -> None:
+    """Masks and gaps at odds with the directory: the same bits everywhere, none from another segment."""
+    for shape in ((48, 100), (33, 4100)):
+        array = pruned(rng, shape, np.dtype(np.float32), 0.9)
+        encoded = laconic.encode(array, formulation="sparse", positions=positions).encoded
+        name = "masks" if positions == "bitmap" else "gaps"
+        component = encoded.components[name].copy()
+        component[:-128] = rng.integers(256, size=component.size - 128)
+        damaged = dataclasses.replace(encoded, components={**encoded.components, name: component})
+        expected = reference.decode(
+            damaged.components, registry.geometry_of(encoded), "float32", positions, np.dtype("<u4")
+        )
+        assert same_bits(Tensor(damaged).decode().view("<u4"), expected)
+
+
+def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
+    encoded = laconic.encode(pruned(rng, (32, 64), np.dtype(np.float32), 0.5), formulation="sparse").encoded
+    values = encoded.node.children["values"]
+    for node in (
+        Node("sparse", 2, encoded.node.parameters, encoded.node.children),
+        Node("sparse", 1, {"positions": "tree"}, encoded.node.children),
+        Node("sparse", 1, {"positions": ["bitmap"]}, encoded.node.children),
+        Node("sparse", 1, {"positions": "bitmap", "colour": 1}, encoded.node.children),
+        Node("sparse", 1, {}, encoded.node.children),
+        Node("sparse", 1, encoded.node.parameters, {}),
+        Node("sparse", 1, encoded.node.parameters, {"values": values, "more": values}),
+        Node("sparse", 1, encoded.node.parameters, {"values": Node("split", 1)}),
+        Node("sparse", 1, encoded.node.parameters, {"values": Node("dense", 2)}),
+        Node("sparse", 1, encoded.node.parameters, {"values": Node("dense", 1, {}, {"x": values})}),
+    ):
+        with pytest.raises(UnsupportedError):
+            Tensor(dataclasses.replace(encoded, node=node))
+    for name in encoded.components:
+        shorter = {**encoded.components, name: encoded.components[name][:-64]}
+        with pytest.raises(CorruptError, match="bytes where"):
+            Tensor(dataclasses.replace(encoded, components=shorter))
+        missing = {key: data for key, data in encoded.components.items() if key != name}
+        with pytest.raises(CorruptError, match="missing"):
+            Tensor(dataclasses.replace(encoded, components=missing))
+    with pytest.raises(CorruptError, match="does not have"):
+        Tensor(dataclasses.replace(encoded, components={**encoded.components, "extra": np.zeros(64, np.uint8)}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "sentence"),
+    [
+        (np.float32, {"positions": "tree"}, "unknown positions 'tree'"),
+        (np.float32, {"positions": []}, "unknown positions"),
+        (np.float32, {"colour": 1}, "no parameter 'colour'"),
+        (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_a_sentence(dtype: type, options: dict, sentence: str) -> None:
+    with pytest.raises(ArgumentError, match=sentence):
+        plan.encode(np.zeros((16, 16), dtype), formulation="sparse", **options)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_files_find_every_changed_byte(positions: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    array = pruned(rng, (20, 40), np.dtype(np.float32), 0.8)
+    path = tmp_path / "w.safetensors"
+    laconic.save_file({"w": laconic.encode(array, formulation="sparse", positions=positions)}, path)
+    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), array)
+    raw = path.read_bytes()
+    for at in range(len(raw)):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
+        with pytest.raises(laconic.LaconicError):
+            laconic.load_file(path, check="full")["w"].decode()
+    for cut in (*range(0, len(raw), 37), len(raw) - 1):
+        path.write_bytes(raw[:cut])
+        with pytest.raises(laconic.LaconicError):
+            laconic.load_file(path, check="full")["w"].decode()
+
+
+def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
+    array = pruned(rng, (64, 48), np.dtype(np.float32), 0.9)
+    tensor = laconic.encode(array, formulation="sparse", orientation="in_out")
+    assert tensor.geometry == choose((64, 48), "in_out")
+    assert by_name(tensor.encoded.dtype).numpy == array.dtype
+
+
+def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
+    for zeros, slow in ((0.1, True), (0.9, False)):
+        coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
+        assert registry.row_of(coded.encoded).slow_under(coded.encoded, "portable") is slow
+    coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
+    assert not registry.row_of(coded.encoded).slow_under(coded.encoded, "portable")
