@@ -134,11 +134,17 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(name: str, dtype: torch.dtype) -> Any:
+WIDE = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 1}
+"""A llama whose matrices are large enough for `compress_`, which leaves small ones dense."""
+
+
+def build(name: str, dtype: torch.dtype, **more: Any) -> Any:
     """A model of the family with the same random weights every time; norms and biases are not all ones and zeros."""
     family = FAMILIES[name]
     torch.manual_seed(20)
-    model = getattr(transformers, family.model)(family.config())
+    config = family.config()
+    config.update(more)
+    model = getattr(transformers, family.model)(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import VOCABULARY, build
+import torch
+from families import VOCABULARY, WIDE, build
 from model_fixtures import folders, llama, one_thread
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -62,6 +63,8 @@ def test_run_prints_the_text_and_the_speed(with_words: tuple[Path, Path]) -> Non
 
 @pytest.mark.parametrize("place", [0, 1], ids=["dense", "compressed"])
 def test_bench_compares_both_forms_of_a_folder(with_words: tuple[Path, Path], place: int) -> None:
+    build("llama", torch.bfloat16, **WIDE).save_pretrained(with_words[0])
+    laconic.compress(with_words[0], with_words[1], force=True)
     found = json.loads(invoke("bench", with_words[place], *BENCH).output)
     assert [row["what"] for row in found["rows"]] == ["token", "prefill 8", "prefill 16"]
     assert all(row["dense_ms"] > 0 and row["coded_ms"] > 0 for row in found["rows"])

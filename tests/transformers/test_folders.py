@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import answer, build
+from families import WIDE, answer, build
 from model_fixtures import folders, llama, one_thread
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -168,12 +168,14 @@ def test_dequantize_gives_the_dense_model(llama: Any, tmp_path: Path) -> None:
 
 
 def test_a_dense_folder_is_compressed_on_request(llama: Any, tmp_path: Path) -> None:
+    build("llama", torch.bfloat16, **WIDE).save_pretrained(tmp_path / "dense")
     config = LaconicConfig(objective="balanced", mode="identical")
-    model = AutoModelForCausalLM.from_pretrained(llama.dense, quantization_config=config)
-    assert isinstance(model.lm_head.weight, LaconicTensor)
-    assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.dense)))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", quantization_config=config)
+    weight = model.model.layers[0].mlp.up_proj.weight
+    assert isinstance(weight, LaconicTensor)
+    assert torch.equal(answer("llama", model), answer("llama", llama.load(tmp_path / "dense")))
     model.save_pretrained(tmp_path / "again")
-    assert isinstance(llama.load(tmp_path / "again").lm_head.weight, LaconicTensor)
+    assert isinstance(llama.load(tmp_path / "again").model.layers[0].mlp.up_proj.weight, LaconicTensor)
 
 
 @overrides
