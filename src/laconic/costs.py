@@ -12,7 +12,7 @@ is which candidate is faster, on machines whose memory and cores differ by less 
 from __future__ import annotations
 
 from laconic.dtypes import by_name
-from laconic.formulations.protocol import Candidate
+from laconic.formulations.protocol import Candidate, Work
 
 # MEASURED: two cores of Zen 3 and of a server with AVX-512 read 28 to 32 GB/s.
 BYTES_PER_NS = 30.0
@@ -45,7 +45,7 @@ SLOW_SHARE = 1 / 0.6
 """Every other form: layered codes under AVX2, float8 everywhere."""
 
 
-def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
+def predict_ns(candidate: Candidate | Work, dtype: str, profile: str) -> float:
     """Nanoseconds of a product with one batch row under a (resolved) profile; `portable` is the slower class, AVX2."""
     machine = "avx512" if profile in ("avx512", "amx") else "avx2"
     kernel, memory = candidate.kernel, candidate.nbytes / BYTES_PER_NS

@@ -1,0 +1,260 @@
+"""A summary as one HTML file: no network, no fonts or scripts of others, readable without its script.
+
+Every row is in the page as HTML; `page.js` only sorts, filters and unfolds. Names come from files that nobody vouches
+for, so everything is escaped, and the page's policy allows just this one script, by its SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from html import escape
+from importlib.resources import files
+
+from laconic.anatomy import INFO, Part
+from laconic.report.summary import HEADER, Group, Summary
+from laconic.reports import TensorReport
+
+HUES = {
+    "dense": None,
+    "split": 252,
+    "sparse": 48,
+    "palette": 152,
+    "integer": 305,
+    "blocks": 195,
+    "block_sparse": 92,
+}
+"""Hue of each formulation (OKLCH degrees); None is grey. Others get one from their name."""
+_SHADES = 6
+_COLUMNS = (
+    ("tensor", "text", "", "Name, and its shape and type"),
+    ("stored as", "text", "", "Formulation and code"),
+    ("bits/weight", "number", "bits", "Stored bits for each weight, descriptions included"),
+    ("before", "number", "before", "Bytes as a plain tensor"),
+    ("after", "number", "after", "Bytes as stored"),
+    ("smaller", "number", "ratio", "Before / after"),
+    ("µs", "number", "time", "Predicted time of a product with one batch row, two threads, by the cost model"),
+    ("faster", "number", "speed", "Predicted time of the dense product / of this one"),
+)
+
+
+def page(summary: Summary) -> str:
+    """The whole document."""
+    script, style = _asset("page.js"), _asset("page.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    name = summary.file.source.rstrip("/").rpartition("/")[2] or summary.file.source
+    used = {formulation for formulation, _ in summary.components}
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">',
+            f"<title>{escape(name)} - laconic report</title><style>{style}{_colours(used)}</style></head><body>",
+            f"<header><p>laconic report</p><h1>{escape(name)}</h1>{_facts(summary)}</header><main>",
+            _cards(summary),
+            _whole(summary),
+            _formulations(summary),
+            _tensors(summary),
+            f"</main><script>{script}</script></body></html>",
+        ]
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("laconic.report") / name).read_text(encoding="utf-8")
+
+
+def _class(formulation: str) -> str:
+    """A class name that cannot be anything else, whatever a file calls its formulation."""
+    return f"f-{formulation}" if formulation in {*HUES, HEADER} else f"f-{zlib.crc32(formulation.encode()):08x}"
+
+
+def _colours(used: set[str]) -> str:
+    rules = []
+    for formulation in sorted({*used, *HUES}):
+        hue = HUES.get(formulation, zlib.crc32(formulation.encode()) % 360)
+        rules.append(f".{_class(formulation)}{{" + ("--c:.012;--h:250}" if hue is None else f"--h:{hue}}}"))
+    return "".join(rules)
+
+
+def bytes_text(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _time_text(us: float) -> str:
+    return f"{us:.1f} µs" if us < 1000 else f"{us / 1000:.2f} ms"
+
+
+def _facts(summary: Summary) -> str:
+    file = summary.file
+    words = [f"{len(file.tensors)} tensors", f"{summary.weights:,} weights"]
+    words += [f"objective {file.objective}"] if file.objective else []
+    words += [f"profile {file.profile}"] if file.profile else []
+    return f"<p>{' · '.join(map(escape, words))}</p>"
+
+
+def _cards(summary: Summary) -> str:
+    file = summary.file
+    stored, dense = summary.predicted_us
+    coded = sum(tensor.formulation != "dense" for tensor in file.tensors)
+    bits = file.bytes_after * 8 / summary.weights if summary.weights else 0.0
+    plain = file.bytes_before * 8 / summary.weights if summary.weights else 0.0
+    cards = [
+        (f"{file.ratio:.3f} ×", "smaller", f"{bytes_text(file.bytes_before)} → {bytes_text(file.bytes_after)}"),
+        (f"{bits:.2f}", "bits a weight", f"{plain:.2f} before, all bytes of the file counted"),
+        (f"{coded} of {len(file.tensors)}", "tensors coded", "the others are stored as they are"),
+    ]
+    if stored:
+        note = f"{_time_text(dense)} dense → {_time_text(stored)}, by the cost model"
+        cards.insert(2, (f"{dense / stored:.2f} ×", "predicted speed of products", note))
+    inner = "".join(
+        f"<div><b>{escape(value)}</b><span>{escape(what)}</span><small>{escape(note)}</small></div>"
+        for value, what, note in cards
+    )
+    return f'<section class="cards">{inner}</section>'
+
+
+def _segment(formulation: str, shade: int, component: str, count: int, share: float, title: str) -> str:
+    kind = " info" if component in (INFO, HEADER) else ""
+    return (
+        f'<i class="{_class(formulation)} s{min(shade, _SHADES - 1)}{kind}" style="width:{100 * share:.3f}%" '
+        f'title="{escape(title)}"></i>'
+    )
+
+
+def _whole(summary: Summary) -> str:
+    """One bar for the file, and what its colours are."""
+    total = max(1, summary.file.bytes_after)
+    shades: dict[str, int] = {}
+    parts = []
+    for (formulation, component), count in sorted(summary.components.items(), key=lambda item: item[0][0]):
+        shade = shades[formulation] = shades.get(formulation, -1) + 1
+        parts.append((formulation, component, count, shade))
+    order = {group.formulation: place for place, group in enumerate(summary.groups)}
+    parts.sort(key=lambda found: order.get(found[0], len(order)))
+    parts.append((HEADER, HEADER, summary.header_bytes, 0))
+    bar, legend = [], []
+    for formulation, component, count, shade in parts:
+        title = f"{formulation} {component}" if formulation != HEADER else "header: names, checksums, the original's frame"
+        text = f"{title}: {bytes_text(count)}, {100 * count / total:.1f} %"
+        segment = _segment(formulation, shade, component, count, count / total, text)
+        bar.append(segment)
+        swatch = _segment(formulation, shade, component, count, 0, "").replace('style="width:0.000%" title=""', "")
+        legend.append(
+            f"<li>{swatch}<span>{escape(title)}</span><b>{bytes_text(count)}</b><small>{100 * count / total:.1f} %</small></li>"
+        )
+    return (
+        '<section><h2>Where every byte went</h2><div class="bar whole" role="img" aria-label="Shares of the file">'
+        f'{"".join(bar)}</div><ul class="legend">{"".join(legend)}</ul></section>'
+    )
+
+
+def _formulations(summary: Summary) -> str:
+    rows = "".join(_group_row(group) for group in summary.groups)
+    head = "".join(f"<th>{title}</th>" for title in ("formulation", "tensors", "weights", "before", "after", "smaller", "bits/weight"))
+    return (
+        '<section><h2>Formulations</h2><div class="scroll"><table class="groups"><thead><tr>'
+        f"{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _group_row(group: Group) -> str:
+    ratio = f"{group.bytes_before / group.bytes_after:.3f} ×" if group.bytes_after else "-"
+    bits = f"{group.bytes_after * 8 / group.weights:.2f}" if group.weights else "-"
+    chip = f'<i class="{_class(group.formulation)} s0 dot"></i>{escape(group.formulation)}'
+    cells = (f"{group.tensors}", f"{group.weights:,}", bytes_text(group.bytes_before), bytes_text(group.bytes_after), ratio, bits)
+    return f"<tr><td>{chip}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _tensors(summary: Summary) -> str:
+    tensors = summary.file.tensors
+    largest = max((tensor.bytes_after for tensor in tensors), default=1)
+    head = "".join(
+        f'<th scope="col" aria-sort="none" title="{escape(hint)}"><button data-kind="{kind}" data-key="{key or title}">'
+        f"{escape(title)}</button></th>"
+        for title, kind, key, hint in _COLUMNS
+    )
+    bodies = "".join(_tensor(place, tensor, largest) for place, tensor in enumerate(tensors))
+    return (
+        '<section><h2>Tensors</h2><div class="tools"><input type="search" placeholder="filter by name, shape, code" '
+        'aria-label="filter tensors"><fieldset><legend>bars show</legend>'
+        '<label><input type="radio" name="bars" value="share" checked> share of the plain tensor</label>'
+        '<label><input type="radio" name="bars" value="bytes"> bytes</label></fieldset>'
+        '<output aria-live="polite"></output></div><div class="scroll"><table class="tensors by-share">'
+        f'<thead><tr>{head}<th class="wide">bytes of each component</th></tr></thead>{bodies}</table></div></section>'
+    )
+
+
+def _tensor(place: int, tensor: TensorReport, largest: int) -> str:
+    """A row, and below it the row that unfolds: together one <tbody>, so that they are sorted as one."""
+    anatomy = tensor.anatomy
+    shape = " × ".join(map(str, tensor.shape)) or "scalar"
+    bits = tensor.bits_per_weight
+    ratio = tensor.bytes_before / tensor.bytes_after if tensor.bytes_after else None
+    speed = tensor.dense_us / tensor.predicted_us if tensor.dense_us and tensor.predicted_us else None
+    code = _nested_label(anatomy)
+    cells = (
+        (bits, "-" if bits is None else f"{bits:.2f}"),
+        (tensor.bytes_before, bytes_text(tensor.bytes_before)),
+        (tensor.bytes_after, bytes_text(tensor.bytes_after)),
+        (ratio, "-" if ratio is None else f"{ratio:.3f}"),
+        (tensor.predicted_us, "-" if tensor.predicted_us is None else f"{tensor.predicted_us:.1f}"),
+        (speed, "-" if speed is None else f"{speed:.2f}"),
+    )
+    numbers = "".join(f'<td data-value="{"" if value is None else repr(value)}">{text}</td>' for value, text in cells)
+    full = max(tensor.bytes_before, tensor.bytes_after, 1)
+    file = f" · {escape(tensor.file)}" if tensor.file else ""
+    segments = "".join(_segments(anatomy, tensor, max(1, tensor.bytes_after)))
+    bar = (
+        f'<div class="bar" role="img" aria-label="{escape(_bar_words(anatomy, tensor))}" '
+        f'style="--share:{100 * tensor.bytes_after / full:.2f}%;--bytes:{100 * tensor.bytes_after / largest:.3f}%">'
+        f"<div>{segments}</div></div>"
+    )
+    return (
+        f'<tbody data-place="{place}"><tr><td><button class="name" aria-expanded="false">{escape(tensor.name) or "(no name)"}</button>'
+        f"<small>{shape} {escape(tensor.dtype)}</small></td>"
+        f'<td><i class="{_class(tensor.formulation)} s0 dot"></i>{escape(code)}</td>{numbers}<td class="wide">{bar}</td></tr>'
+        f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor)}</ul>'
+        f"<small>tensor {place + 1}{file}</small></td></tr></tbody>"
+    )
+
+
+def _nested_label(part: Part) -> str:
+    inner = [_nested_label(child) for child in part.children if child.formulation != "dense" or child.children]
+    return part.label + (f" ({', '.join(inner)})" if inner else "")
+
+
+def _measures(count: int, tensor: TensorReport) -> str:
+    bits = f", {count * 8 / tensor.weights:.3f} bits/weight" if tensor.weights else ""
+    share = 100 * count / tensor.bytes_after if tensor.bytes_after else 0.0
+    return f"{bytes_text(count)}{bits}, {share:.1f} %"
+
+
+def _segments(part: Part, tensor: TensorReport, total: int) -> list[str]:
+    found = []
+    for shade, (name, count) in enumerate(part.components.items()):
+        title = f"{part.formulation} {name}: {_measures(count, tensor)}"
+        found.append(_segment(part.formulation, shade, name, count, count / total, title))
+    return found + [segment for child in part.children for segment in _segments(child, tensor, total)]
+
+
+def _bar_words(part: Part, tensor: TensorReport) -> str:
+    return "; ".join(f"{component} {bytes_text(count)}" for _, component, count in part.walk())
+
+
+def _unfolded(part: Part, tensor: TensorReport) -> str:
+    head = f"<b>{escape(part.name + ': ' if part.name else '')}{escape(part.label)}</b> {_measures(part.nbytes, tensor)}"
+    rows = []
+    for shade, (name, count) in enumerate(part.components.items()):
+        kind = " info" if name == INFO else ""
+        swatch = f'<i class="{_class(part.formulation)} s{min(shade, _SHADES - 1)}{kind} dot"></i>'
+        rows.append(f"<li>{swatch}{escape(name)} <span>{_measures(count, tensor)}</span></li>")
+    inner = "".join(rows) + "".join(_unfolded(child, tensor) for child in part.children)
+    return f"<li>{head}<ul>{inner}</ul></li>"
