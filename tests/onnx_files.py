@@ -101,9 +101,11 @@ def weights(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     scalar = np.dtype(getattr(ml_dtypes, dtype, dtype))
     values = rng.standard_normal(shape)
-    return (values * 20 if scalar.kind in "iu" else values * 0.05).astype(
-        np.int64 if scalar.kind in "iu" else np.float64
-    ).astype(scalar)
+    return (
+        (values * 20 if scalar.kind in "iu" else values * 0.05)
+        .astype(np.int64 if scalar.kind in "iu" else np.float64)
+        .astype(scalar)
+    )
 
 
 def everything() -> tuple[bytes, dict[str, np.ndarray]]:
@@ -139,7 +141,11 @@ def everything() -> tuple[bytes, dict[str, np.ndarray]]:
         tensor("longhand", (1,), 7, blob(7, b"\x85\x00")),
     ]
     found |= {"four": nibbles.reshape(8, 6), "four.odd": nibbles[:8]}
-    constant, inner, listed = weights((8, 16), "float32", 12), weights((8, 8), "float32", 13), weights((4, 9), "int8", 14)
+    constant, inner, listed = (
+        weights((8, 16), "float32", 12),
+        weights((8, 8), "float32", 13),
+        weights((4, 9), "int8", 14),
+    )
     branch = graph([node("Relu", ("x",), ("y",))], [array_tensor("linear.weight", inner)])
     values, places = weights((32,), "float32", 15), np.arange(32, dtype=np.int64)
     nodes = [

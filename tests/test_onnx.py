@@ -142,7 +142,9 @@ def test_external_data_comes_back_in_its_files(tmp_path: Path) -> None:
     assert report.bytes_before == sum(map(len, contents(tmp_path / "in").values()))
     assert "'tied' shares bytes with 'a'" in report.notes[0]
     tensors = laconic.load_file(packed)
-    assert {name: same_bits(tensors[name].decode(), array) for name, array in arrays.items()} == dict.fromkeys("abc", True)
+    assert {name: same_bits(tensors[name].decode(), array) for name, array in arrays.items()} == dict.fromkeys(
+        "abc", True
+    )
     assert laconic.verify(packed, source).ok
     (tmp_path / "out").mkdir()
     done = laconic.decompress(packed, tmp_path / "out/model.onnx")
@@ -387,7 +389,9 @@ def test_real_weights_in_a_model_cost_what_they_cost_in_a_tensor_file(models: Pa
     assert report.bytes_after < direct.bytes_after + 8192
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent.parent / "shared/models").glob("*.onnx")) or [None])
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent.parent / "shared/models").glob("*.onnx")) or [None]
+)
 def test_real_models_come_back(path: Path | None, tmp_path: Path) -> None:
     if path is None:
         pytest.skip("no ONNX model in ../shared/models")

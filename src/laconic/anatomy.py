@@ -23,10 +23,14 @@ class Part:
     def nbytes(self) -> int:
         return sum(self.components.values()) + sum(child.nbytes for child in self.children)
 
-    def walk(self) -> list[tuple[str, str, int]]:
-        """(formulation, component, bytes) of the whole tree, a node before its children."""
-        own = [(self.formulation, name, count) for name, count in self.components.items()]
-        return own + [found for child in self.children for found in child.walk()]
+    def walk(self, outer: str = "") -> list[tuple[str, str, str, int]]:
+        """(path, formulation, component, bytes) of the whole tree, a node before its children.
+
+        path: 'split' for the root, 'sparse values: split' for a child.
+        """
+        path = f"{outer} {self.name}: {self.formulation}" if outer else self.formulation
+        own = [(path, self.formulation, name, count) for name, count in self.components.items()]
+        return own + [found for child in self.children for found in child.walk(path)]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -312,7 +312,7 @@ def _predicted(encoded: Encoded, plain: int, profile: str) -> tuple[float | None
     if work is None:
         return None, None
     profile = profile if profile in planner.PROFILES else "portable"
-    dense = predict_ns(Work("dense", plain), encoded.dtype, profile)
+    dense = predict_ns(Work("dense", registry.geometry_of(encoded), plain), encoded.dtype, profile)
     return round(predict_ns(work, encoded.dtype, profile) / 1000, 3), round(dense / 1000, 3)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from laconic import onnx
 from laconic.container import description, limits
-from laconic.container.reader import Reader
 from laconic.container.packing import pack_verbatim, unpack_verbatim
+from laconic.container.reader import Reader
 from laconic.errors import CorruptError, DestinationError, LaconicError
 
 LEDGER = "laconic.json"

@@ -15,10 +15,10 @@ import numpy as np
 from laconic import onnx, plan, rebuild
 from laconic.container import description
 from laconic.container.header import entry_json, tensor_bytes
-from laconic.container.reader import Reader
 from laconic.container.packing import pack_verbatim
 from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
+from laconic.container.reader import Reader
 from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes
 from laconic.dtypes import BY_TAG, DType
 from laconic.encoded import Encoded

@@ -26,7 +26,7 @@ def run(
         output.print_json(report.to_json())
         return
     if tree:
-        output.console.print(_tree(path, report), soft_wrap=True)
+        output.console.print(_tree(path, report))
     else:
         output.console.print(output.tensor_table(report.tensors, None))
     if report.profile:
@@ -38,9 +38,9 @@ def _tree(path: Path, report: FileReport) -> Tree:
     root = Tree(f"{escape(str(path))}  {output.size(report.bytes_after)}", highlight=False)
     for tensor in report.tensors:
         shape = " x ".join(map(str, tensor.shape)) or "scalar"
-        head = f"[bold]{escape(tensor.name)}[/bold]  {shape} {tensor.dtype}"
         anatomy = tensor.anatomy
-        branch = root.add(f"{head}: {_measures(anatomy.label, tensor.bytes_after, tensor)}")
+        facts = f"{shape} {tensor.dtype}: {_measures(anatomy.label, tensor.bytes_after, tensor)}"
+        branch = root.add(f"[bold]{escape(tensor.name)}[/bold]\n{facts}")
         if tensor.components:
             _grow(branch, anatomy, tensor)
     header = report.bytes_after - sum(tensor.bytes_after for tensor in report.tensors)
@@ -53,10 +53,10 @@ def _grow(branch: Tree, part: Part, tensor: TensorReport) -> None:
     for name, count in part.components.items():
         branch.add(_measures(escape(name), count, tensor))
     for child in part.children:
-        _grow(branch.add(f"{_measures(f'{escape(child.name)}: {child.label}', child.nbytes, tensor)}"), child, tensor)
+        _grow(branch.add(_measures(f"{escape(child.name)}: {child.label}", child.nbytes, tensor)), child, tensor)
 
 
 def _measures(what: str, count: int, tensor: TensorReport) -> str:
     bits = f"  {count * 8 / tensor.weights:.4f} bits/weight" if tensor.weights else ""
-    share = f"  {100 * count / tensor.bytes_after:.1f} %" if tensor.bytes_after else ""
+    share = f"  {100 * count / tensor.bytes_after:.1f} %" if count != tensor.bytes_after else ""
     return f"{what}  {output.size(count)}{bits}{share}"

@@ -17,7 +17,9 @@ def run(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A compressed (or plain) file or folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.report.html.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output; a page only with -o.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output; a page only with -o.")
+    ] = False,
 ) -> None:
     """Write a page that needs nothing else: bytes of every component, formulations, predicted times. Reads no payload."""
     found = gather(path)

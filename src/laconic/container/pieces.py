@@ -127,7 +127,13 @@ def unpack(text: str, file: str) -> Pieces:
                 raise ValueError("bytes between the tensors are missing")
             at += len(rest)
             parts.append(
-                Part(_name(entry["name"]), entry["bytes"], _sha256(entry["sha256"]), rest, _cuts(entry["cuts"], len(rest)))
+                Part(
+                    _name(entry["name"]),
+                    entry["bytes"],
+                    _sha256(entry["sha256"]),
+                    rest,
+                    _cuts(entry["cuts"], len(rest)),
+                )
             )
         if at != len(raw) or not parts or not isinstance(document["kind"], str):
             raise ValueError("lengths do not add up")

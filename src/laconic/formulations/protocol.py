@@ -63,6 +63,7 @@ class Work:
     """What the cost model must know of a tensor that is coded already; fields as in `Candidate`."""
 
     kernel: str
+    geometry: Geometry
     nbytes: int
     places: int = 0
     entries: int = 0

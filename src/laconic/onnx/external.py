@@ -42,9 +42,7 @@ class Folder:
                     tensor=tensor,
                 )
             if resolved == self.files[0].path.resolve():
-                raise CorruptError(
-                    "external data in the model's own file", file=self.files[0].name, tensor=tensor
-                )
+                raise CorruptError("external data in the model's own file", file=self.files[0].name, tensor=tensor)
             if not path.exists():
                 raise LaconicError(f"{path} does not exist, but tensor {tensor!r} of {self.files[0].name} lies in it")
             self._numbers[name] = len(self.files)

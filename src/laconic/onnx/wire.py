@@ -48,7 +48,9 @@ class Message:
             key, at = self.varint(at)
             number, wire = key >> 3, key & 7
             if number == 0:
-                raise CorruptError("a field with number 0: damaged, or not a protobuf message", file=self.file, byte=start)
+                raise CorruptError(
+                    "a field with number 0: damaged, or not a protobuf message", file=self.file, byte=start
+                )
             if wire == VARINT:
                 first = at
                 value, at = self.varint(at)

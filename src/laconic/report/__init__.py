@@ -1,7 +1,7 @@
 """Where every bit of a file went, as data and as a page that a browser opens without a network.
 
-    summary   what `laconic.inspect` finds, added up
-    page      HTML; page.css and page.js are put into it, so that one file is all there is
+summary   what `laconic.inspect` finds, added up
+page      HTML; page.css and page.js are put into it, so that one file is all there is
 """
 
 from laconic.report.page import page

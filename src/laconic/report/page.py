@@ -45,7 +45,7 @@ def page(summary: Summary) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     name = summary.file.source.rstrip("/").rpartition("/")[2] or summary.file.source
-    used = {formulation for formulation, _ in summary.components}
+    used = {formulation for _, formulation, _ in summary.components}
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -81,11 +81,14 @@ def _colours(used: set[str]) -> str:
 
 
 def bytes_text(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
+    """For people: 640 B, 7.68 kB, 57.3 MB, powers of ten."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    digits = 0 if unit == "B" or value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}"
 
 
 def _time_text(us: float) -> str:
@@ -121,12 +124,20 @@ def _cards(summary: Summary) -> str:
     return f'<section class="cards">{inner}</section>'
 
 
-def _segment(formulation: str, shade: int, component: str, count: int, share: float, title: str) -> str:
-    kind = " info" if component in (INFO, HEADER) else ""
-    return (
-        f'<i class="{_class(formulation)} s{min(shade, _SHADES - 1)}{kind}" style="width:{100 * share:.3f}%" '
-        f'title="{escape(title)}"></i>'
+def _colour(formulation: str, shade: int, component: str) -> str:
+    """Classes: hue of the formulation, shade by the component's place in its node, stripes for what is no weight."""
+    return f"{_class(formulation)} s{min(shade, _SHADES - 1)}" + (
+        " info" if component == INFO or formulation == HEADER else ""
     )
+
+
+def _segment(formulation: str, shade: int, component: str, share: float, title: str) -> str:
+    colour = _colour(formulation, shade, component)
+    return f'<i class="{colour}" style="width:{100 * share:.3f}%" title="{escape(title)}"></i>'
+
+
+def _dot(formulation: str, shade: int, component: str = "") -> str:
+    return f'<i class="{_colour(formulation, shade, component)} dot"></i>'
 
 
 def _whole(summary: Summary) -> str:
@@ -134,19 +145,19 @@ def _whole(summary: Summary) -> str:
     total = max(1, summary.file.bytes_after)
     shades: dict[str, int] = {}
     parts = []
-    for (formulation, component), count in sorted(summary.components.items(), key=lambda item: item[0][0]):
-        shade = shades[formulation] = shades.get(formulation, -1) + 1
-        parts.append((formulation, component, count, shade))
+    for (path, formulation, component), count in summary.components.items():
+        shade = shades[path] = shades.get(path, -1) + 1
+        parts.append((path, formulation, component, count, shade))
+    # By the formulation of the root, the largest first; inside it a node before its children.
     order = {group.formulation: place for place, group in enumerate(summary.groups)}
-    parts.sort(key=lambda found: order.get(found[0], len(order)))
-    parts.append((HEADER, HEADER, summary.header_bytes, 0))
+    parts.sort(key=lambda found: (order.get(found[0].split(" ")[0], len(order)), found[0], found[4]))
+    parts.append((HEADER, HEADER, "", summary.header_bytes, 0))
     bar, legend = [], []
-    for formulation, component, count, shade in parts:
-        title = f"{formulation} {component}" if formulation != HEADER else "header: names, checksums, the original's frame"
+    for path, formulation, component, count, shade in parts:
+        title = f"{path} {component}".strip()
         text = f"{title}: {bytes_text(count)}, {100 * count / total:.1f} %"
-        segment = _segment(formulation, shade, component, count, count / total, text)
-        bar.append(segment)
-        swatch = _segment(formulation, shade, component, count, 0, "").replace('style="width:0.000%" title=""', "")
+        bar.append(_segment(formulation, shade, component, count / total, text))
+        swatch = _dot(formulation, shade, component)
         legend.append(
             f"<li>{swatch}<span>{escape(title)}</span><b>{bytes_text(count)}</b><small>{100 * count / total:.1f} %</small></li>"
         )
@@ -158,7 +169,10 @@ def _whole(summary: Summary) -> str:
 
 def _formulations(summary: Summary) -> str:
     rows = "".join(_group_row(group) for group in summary.groups)
-    head = "".join(f"<th>{title}</th>" for title in ("formulation", "tensors", "weights", "before", "after", "smaller", "bits/weight"))
+    head = "".join(
+        f"<th>{title}</th>"
+        for title in ("formulation", "tensors", "weights", "before", "after", "smaller", "bits/weight")
+    )
     return (
         '<section><h2>Formulations</h2><div class="scroll"><table class="groups"><thead><tr>'
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
@@ -168,8 +182,15 @@ def _formulations(summary: Summary) -> str:
 def _group_row(group: Group) -> str:
     ratio = f"{group.bytes_before / group.bytes_after:.3f} ×" if group.bytes_after else "-"
     bits = f"{group.bytes_after * 8 / group.weights:.2f}" if group.weights else "-"
-    chip = f'<i class="{_class(group.formulation)} s0 dot"></i>{escape(group.formulation)}'
-    cells = (f"{group.tensors}", f"{group.weights:,}", bytes_text(group.bytes_before), bytes_text(group.bytes_after), ratio, bits)
+    chip = _dot(group.formulation, 0) + escape(group.formulation)
+    cells = (
+        f"{group.tensors}",
+        f"{group.weights:,}",
+        bytes_text(group.bytes_before),
+        bytes_text(group.bytes_after),
+        ratio,
+        bits,
+    )
     return f"<tr><td>{chip}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -213,14 +234,14 @@ def _tensor(place: int, tensor: TensorReport, largest: int) -> str:
     file = f" · {escape(tensor.file)}" if tensor.file else ""
     segments = "".join(_segments(anatomy, tensor, max(1, tensor.bytes_after)))
     bar = (
-        f'<div class="bar" role="img" aria-label="{escape(_bar_words(anatomy, tensor))}" '
+        f'<div class="bar" role="img" aria-label="{escape(_bar_words(anatomy))}" '
         f'style="--share:{100 * tensor.bytes_after / full:.2f}%;--bytes:{100 * tensor.bytes_after / largest:.3f}%">'
         f"<div>{segments}</div></div>"
     )
     return (
-        f'<tbody data-place="{place}"><tr><td><button class="name" aria-expanded="false">{escape(tensor.name) or "(no name)"}</button>'
+        f'<tbody data-place="{place}"><tr><td><button class="name" aria-expanded="false"><span>{escape(tensor.name) or "(no name)"}</span></button>'
         f"<small>{shape} {escape(tensor.dtype)}</small></td>"
-        f'<td><i class="{_class(tensor.formulation)} s0 dot"></i>{escape(code)}</td>{numbers}<td class="wide">{bar}</td></tr>'
+        f'<td><span class="code">{_dot(tensor.formulation, 0)}{escape(code)}</span></td>{numbers}<td class="wide">{bar}</td></tr>'
         f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor)}</ul>'
         f"<small>tensor {place + 1}{file}</small></td></tr></tbody>"
     )
@@ -233,28 +254,29 @@ def _nested_label(part: Part) -> str:
 
 def _measures(count: int, tensor: TensorReport) -> str:
     bits = f", {count * 8 / tensor.weights:.3f} bits/weight" if tensor.weights else ""
-    share = 100 * count / tensor.bytes_after if tensor.bytes_after else 0.0
-    return f"{bytes_text(count)}{bits}, {share:.1f} %"
+    share = f", {100 * count / tensor.bytes_after:.1f} %" if count != tensor.bytes_after else ""
+    return f"{bytes_text(count)}{bits}{share}"
 
 
 def _segments(part: Part, tensor: TensorReport, total: int) -> list[str]:
     found = []
     for shade, (name, count) in enumerate(part.components.items()):
         title = f"{part.formulation} {name}: {_measures(count, tensor)}"
-        found.append(_segment(part.formulation, shade, name, count, count / total, title))
+        found.append(_segment(part.formulation, shade, name, count / total, title))
     return found + [segment for child in part.children for segment in _segments(child, tensor, total)]
 
 
-def _bar_words(part: Part, tensor: TensorReport) -> str:
-    return "; ".join(f"{component} {bytes_text(count)}" for _, component, count in part.walk())
+def _bar_words(part: Part) -> str:
+    return "; ".join(f"{component} {bytes_text(count)}" for _, _, component, count in part.walk())
 
 
 def _unfolded(part: Part, tensor: TensorReport) -> str:
-    head = f"<b>{escape(part.name + ': ' if part.name else '')}{escape(part.label)}</b> {_measures(part.nbytes, tensor)}"
+    head = (
+        f"<b>{escape(part.name + ': ' if part.name else '')}{escape(part.label)}</b> {_measures(part.nbytes, tensor)}"
+    )
     rows = []
     for shade, (name, count) in enumerate(part.components.items()):
-        kind = " info" if name == INFO else ""
-        swatch = f'<i class="{_class(part.formulation)} s{min(shade, _SHADES - 1)}{kind} dot"></i>'
+        swatch = _dot(part.formulation, shade, name)
         rows.append(f"<li>{swatch}{escape(name)} <span>{_measures(count, tensor)}</span></li>")
     inner = "".join(rows) + "".join(_unfolded(child, tensor) for child in part.children)
     return f"<li>{head}<ul>{inner}</ul></li>"

@@ -29,11 +29,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """components: bytes by (formulation of the node, component), a node's in the order of its first tensor."""
+    """components: bytes by (path of the node, its formulation, component), as `anatomy.Part.walk` names them."""
 
     file: FileReport
     groups: tuple[Group, ...]
-    components: dict[tuple[str, str], int]
+    components: dict[tuple[str, str, str], int]
 
     @property
     def weights(self) -> int:
@@ -62,8 +62,8 @@ class Summary:
             "dense_us": dense,
             "formulations": [group.to_json() for group in self.groups],
             "components": [
-                {"formulation": formulation, "component": component, "bytes": count}
-                for (formulation, component), count in self.components.items()
+                {"path": path, "formulation": formulation, "component": component, "bytes": count}
+                for (path, formulation, component), count in self.components.items()
             ],
         }
 
@@ -71,10 +71,10 @@ class Summary:
 def gather(path: str | os.PathLike[str]) -> Summary:
     """What a compressed (or plain) file or folder holds. Raises LaconicError as `laconic.inspect`."""
     file = api.inspect(path)
-    components: dict[tuple[str, str], int] = {}
+    components: dict[tuple[str, str, str], int] = {}
     for tensor in file.tensors:
-        for formulation, component, count in tensor.anatomy.walk():
-            key = (formulation, component)
+        for path_of_node, formulation, component, count in tensor.anatomy.walk():
+            key = (path_of_node, formulation, component)
             components[key] = components.get(key, 0) + count
     return Summary(file, _groups(file.tensors), components)
 

@@ -47,7 +47,7 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
-    return Work("dense", encoded.nbytes_stored)
+    return Work("dense", geometry, encoded.nbytes_stored)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

@@ -65,7 +65,7 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
     places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
-    return Work(kernel_of(parameters_of(encoded)), encoded.nbytes_stored, places)
+    return Work(kernel_of(parameters_of(encoded)), geometry, encoded.nbytes_stored, places)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
