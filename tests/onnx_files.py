@@ -162,3 +162,12 @@ def everything() -> tuple[bytes, dict[str, np.ndarray]]:
     found["linear.weight"], found["linear.weight#2"] = inner, found["linear.weight"]
     sparse = blob(1, array_tensor("sparse", values)) + blob(2, array_tensor("", places)) + number(3, 100)
     return model(graph(nodes, initializers, [sparse]), function), found
+
+
+def small() -> bytes:
+    """Few bytes, so that each can be damaged: a matrix of a product, and integers one by one."""
+    tensors = [
+        array_tensor("w", weights((4, 5), "float32", 1)),
+        array_tensor("q", weights((6,), "int8", 2), "typed"),
+    ]
+    return model(graph([node("MatMul", ("x", "w"), ("y",))], tensors))

@@ -9,17 +9,12 @@ import numpy as np
 import onnx_files as files
 import pytest
 from conftest import same_bits
-from hypothesis import given
-from hypothesis import strategies as st
 
 import laconic
 from laconic import planning
-from laconic.container import varints
-from laconic.container.pieces import Cut, Part, Pieces
+from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import Writer
-from laconic.dtypes import BY_NAME
-from laconic.errors import CorruptError, DestinationError, LaconicError
+from laconic.errors import CorruptError, DestinationError
 from laconic.onnx import open_model
 
 
@@ -174,161 +169,17 @@ def test_a_cache_of_links_is_followed_only_beside_the_model(tmp_path: Path) -> N
         laconic.compress(tmp_path / "links/model.onnx", tmp_path / "again.safetensors")
 
 
-def one(elements: bytes, dims: tuple[int, ...] = (2, 2), data_type: int = 1) -> bytes:
-    return files.model(files.graph([], [files.tensor("w", dims, data_type, elements)]))
-
-
-def nested(depth: int) -> bytes:
-    inner = files.graph([], [files.array_tensor("w", files.weights((8, 8), "float32", 1))])
-    for _ in range(depth):
-        inner = files.graph([files.node("If", (), ("y",), files.attribute("then_branch", files.blob(6, inner)))])
-    return files.model(inner)
-
-
-BAD = {
-    "empty": (b"", "no graph"),
-    "text": (b"hello, this is no model at all\n", "not an ONNX model|not a protobuf"),
-    "another message": (files.blob(3, "x"), "no graph"),
-    "no weights": (files.model(files.graph([files.node("Relu", ("x",), ("y",))])), "holds no weights"),
-    "only strings": (one(files.blob(6, "a"), (1,), 8), r"holds no weights that can be taken out: 'w' \(strings\)"),
-    "unknown type": (one(files.blob(9, bytes(8)), (1,), 77), r"'w' \(data type 77\)"),
-    "complex128": (one(files.blob(9, bytes(16)), (1,), 15), r"'w' \(complex128\)"),
-    "too few bytes": (one(files.blob(9, bytes(15))), "15 bytes of elements where shape .* needs 16"),
-    "too many bytes": (one(files.blob(9, bytes(17))), "17 bytes of elements"),
-    "no elements": (one(b""), "0 bytes of elements"),
-    "too few numbers": (one(files.blob(5, b"\1\2\3"), data_type=3), "3 elements where shape .* needs 4"),
-    "a number cut short": (one(files.blob(5, b"\1\2\3\x80"), data_type=3), "3 elements where shape"),
-    "negative dimension": (one(files.blob(9, bytes(16)), (-2, 2)), "a dimension of -2"),
-    "absurd shape": (one(files.blob(9, bytes(16)), (1 << 62, 1 << 62)), "16 bytes of elements where shape"),
-    "too many dimensions": (one(files.blob(9, bytes(4)), (1,) * 65), "more than 64 dimensions"),
-    "a length beyond the file": (files.model(b"")[:-4] + files.varint(7 << 3 | 2) + files.varint(1 << 62), "claims"),
-    "a number without end": (b"\xff" * 30, "more than ten bytes"),
-    "a group": (files.varint(7 << 3 | 3), "wire type 3"),
-    "a name that is no text": (one(files.blob(9, bytes(16))).replace(b"\x01w", b"\x01\xff"), "not UTF-8"),
-    "a name of components": (
-        files.model(files.graph([], [files.array_tensor("a.laconic.b", np.ones(4, np.float32))])), "marks components"),
-    "nested without end": (nested(300), "nested more than 64 deep"),
-    "data out of the folder": (one(files.external("../secret")), "leaves the folder of the model"),
-    "data at an absolute path": (one(files.external("/etc/passwd")), "leaves the folder of the model"),
-    "data without a place": (one(files.number(14, 1)), "leaves the folder of the model"),
-    "data that is missing": (one(files.external("none.bin")), "none.bin does not exist"),
-    "data in the model itself": (one(files.external("m.onnx")), "in the model's own file"),
-    "data in a folder": (one(files.external("folder")), "not a plain file"),
-    "data behind its file's end": (one(files.external("short.bin", 5)), "ends at byte 21, the file at 16"),
-    "data far behind its file's end": (one(files.external("short.bin", 10**18)), "truncated"),
-    "a negative place": (one(files.external("short.bin", -1)), "the offset '-1', not a number"),
-    "a place of many digits": (one(files.external("short.bin", "9" * 5000)), "not a number"),
-    "a length that does not fit": (one(files.external("short.bin", 0, 12)), "12 bytes of external data"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_models_are_refused_with_a_sentence(case: str, tmp_path: Path) -> None:
-    data, sentence = BAD[case]
-    source = write(tmp_path / "m.onnx", data)
-    (tmp_path / "short.bin").write_bytes(bytes(16))
-    (tmp_path / "folder").mkdir()
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(LaconicError, match=sentence):
-        laconic.compress(source)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def small() -> bytes:
-    tensors = [
-        files.array_tensor("w", files.weights((4, 5), "float32", 1)),
-        files.array_tensor("q", files.weights((6,), "int8", 2), "typed"),
-    ]
-    return files.model(files.graph([files.node("MatMul", ("x", "w"), ("y",))], tensors))
-
-
-def there_and_back(source: Path, tmp_path: Path) -> bool:
-    """Whether a model was taken; then it must come back. Anything but a LaconicError passes through."""
-    try:
-        laconic.compress(source, tmp_path / "p.safetensors", force=True)
-    except LaconicError:
-        return False
-    laconic.decompress(tmp_path / "p.safetensors", tmp_path / "b.onnx", force=True)
-    assert (tmp_path / "b.onnx").read_bytes() == source.read_bytes()
-    return True
-
-
-def test_every_cut_is_an_error_or_a_model_that_comes_back(tmp_path: Path) -> None:
-    whole, taken = small(), 0
-    for length in range(len(whole)):
-        taken += there_and_back(write(tmp_path / "m.onnx", whole[:length]), tmp_path)
-    assert taken == 1  # only where what is cut off is the last field of the model
-
-
-def test_every_damaged_byte_is_an_error_or_a_model_that_comes_back(tmp_path: Path) -> None:
-    whole, taken = small(), 0
-    for place in range(len(whole)):
-        for flip in (1, 0x80, 0xFF):
-            data = bytearray(whole)
-            data[place] ^= flip
-            taken += there_and_back(write(tmp_path / "m.onnx", bytes(data)), tmp_path)
-    assert len(whole) < taken < 3 * len(whole)
-
-
 def test_a_graph_that_differs_is_a_difference(tmp_path: Path) -> None:
-    source = write(tmp_path / "m.onnx", small())
+    source = write(tmp_path / "m.onnx", files.small())
     laconic.compress(source)
-    other = write(tmp_path / "other.onnx", small().replace(b"MatMul", b"MatMud"))
+    other = write(tmp_path / "other.onnx", files.small().replace(b"MatMul", b"MatMud"))
     found = laconic.verify(tmp_path / "m.laconic.safetensors", other)
     assert found.first_difference == "other.onnx"
     assert "every tensor is the same" in found.message
-    weight = bytearray(small())
-    weight[small().index(files.weights((4, 5), "float32", 1).tobytes())] ^= 1
+    weight = bytearray(files.small())
+    weight[files.small().index(files.weights((4, 5), "float32", 1).tobytes())] ^= 1
     found = laconic.verify(tmp_path / "m.laconic.safetensors", write(other, bytes(weight)))
     assert found.first_difference == "w"
-
-
-def forged(path: Path, pieces: Pieces | str) -> Path:
-    with Writer(path) as writer:
-        writer.add_dense("w", "U8", (4,), np.arange(4, dtype=np.uint8))
-        text = pieces if isinstance(pieces, str) else pieces.pack()
-        writer.write({}, {"pieces": text}, since="1.2")
-    return path
-
-
-def part(name: str = "m.onnx", cuts: tuple[Cut, ...] = (Cut(1, "w", "raw"),), sha256: str = "0" * 64) -> Part:
-    return Part(name, 6, sha256, b"ab", cuts)
-
-
-@pytest.mark.parametrize(
-    ("pieces", "sentence"),
-    [
-        ("AAAA", "pieces are damaged"),
-        (Pieces("onnx", ()), "lengths do not add up"),
-        (Pieces("onnx", (part(cuts=(Cut(1, "gone", "raw"),)),)), "needs a tensor that is missing"),
-        (Pieces("onnx", (part(cuts=(Cut(3, "w", "raw"),)),)), "outside the rest"),
-        (Pieces("onnx", (part(cuts=(Cut(2, "w", "raw"), Cut(1, "w", "raw"))),)), "outside the rest"),
-        (Pieces("onnx", (part(), part("../../evil"))), "leaves the folder"),
-        (Pieces("onnx", (part(), part("/evil"))), "leaves the folder"),
-        (Pieces("onnx", (part(), part())), "one name"),
-        (Pieces("onnx", (part(sha256="zz" * 32),)), "damaged"),
-        (Pieces("onnx", (part(),)), "SHA-256"),
-        (Pieces("onnx", (part(cuts=(Cut(0, "w", "raw"),) * 100_000),)), "SHA-256"),
-    ],
-    ids=range(11),
-)
-def test_forged_pieces_write_nothing(pieces: Pieces | str, sentence: str, tmp_path: Path) -> None:
-    (tmp_path / "a/b").mkdir(parents=True)
-    packed = forged(tmp_path / "a/b/p.safetensors", pieces)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(LaconicError, match=sentence):
-        laconic.decompress(packed, tmp_path / "a/b/out.onnx")
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_pieces_that_hold_are_a_file(tmp_path: Path) -> None:
-    """The forger of the tests above can also tell the truth."""
-    import hashlib
-
-    data = b"a\0\1\2\3b"
-    packed = forged(tmp_path / "p.safetensors", Pieces("onnx", (part(sha256=hashlib.sha256(data).hexdigest()),)))
-    laconic.decompress(packed, tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == data
 
 
 def test_a_re_saved_file_gives_its_tensors_back_and_says_that_the_model_is_gone(source: Path, tmp_path: Path) -> None:
@@ -340,35 +191,6 @@ def test_a_re_saved_file_gives_its_tensors_back_and_says_that_the_model_is_gone(
     done = laconic.decompress(tmp_path / "r.safetensors", tmp_path / "back.safetensors")
     assert "original header is gone" in done.notes[0]
     assert set(load_file(tmp_path / "back.safetensors")) == {"linear.weight", "linear.weight#2"}
-
-
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40))
-def test_varints_are_protobufs(values: list[int]) -> None:
-    dtype = BY_NAME["int64"]
-    raw = np.array(values, np.int64).view(np.uint8)
-    coded = b"".join(block.tobytes() for block in varints.encode(raw, dtype))
-    assert coded == b"".join(map(files.varint, values))
-    back = varints.decode(np.frombuffer(coded, np.uint8), dtype, len(values))
-    assert back is not None
-    assert back.tobytes() == raw.tobytes()
-
-
-@given(st.binary(max_size=30), st.sampled_from(["int8", "uint8", "int32", "uint64"]))
-def test_what_decodes_as_varints_encodes_to_the_same_bytes(data: bytes, name: str) -> None:
-    raw = np.frombuffer(data, np.uint8)
-    count = int(np.count_nonzero(raw < 128))
-    found = varints.decode(raw, BY_NAME[name], count)
-    if found is not None:
-        assert b"".join(block.tobytes() for block in varints.encode(found, BY_NAME[name])) == data
-
-
-def test_long_runs_of_varints_are_cut_into_blocks() -> None:
-    values = np.random.default_rng(1).integers(-(2**31), 2**31, 600_001).astype(np.int32)
-    blocks = list(varints.encode(values.view(np.uint8), BY_NAME["int32"]))
-    assert len(blocks) == 3
-    back = varints.decode(np.concatenate(blocks), BY_NAME["int32"], values.size)
-    assert back is not None
-    assert np.array_equal(back.view(np.int32), values)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +206,7 @@ def test_real_weights_in_a_model_cost_what_they_cost_in_a_tensor_file(models: Pa
     report = laconic.compress(source, tmp_path / "p.safetensors", objective="size")
     laconic.decompress(tmp_path / "p.safetensors", tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
-    direct = laconic.compress(plain, dry_run=True, objective="size")
+    direct = laconic.compress(plain, tmp_path / "d.safetensors", objective="size")
     assert sum(t.bytes_after for t in report.tensors) == sum(t.bytes_after for t in direct.tensors)
     assert report.bytes_after < direct.bytes_after + 8192
 

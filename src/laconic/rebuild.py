@@ -51,7 +51,7 @@ def rebuild(
     # All files are whole before the first gets its name: the contexts close only when every SHA-256 held.
     with contextlib.ExitStack() as stack:
         for part, path in zip(pieces.parts, paths, strict=True):
-            _make_folder(path.parent)
+            _make_folder(path.parent, stack)
             file, _ = stack.enter_context(atomic_file(path))
             digest, written = hashlib.sha256(), 0
             for block in part.rebuild(tensor):
@@ -71,8 +71,17 @@ def rebuild(
     return pieces.file_bytes, notes
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DestinationError(f"{path} cannot be made: {error.strerror or error}") from error
+def _make_folder(path: Path, stack: contextlib.ExitStack) -> None:
+    """Make a folder and those above it; when the stack closes, those that stayed empty are removed again."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise DestinationError(f"{folder} cannot be made: {error.strerror or error}") from error
+        stack.callback(_remove_if_empty, folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
