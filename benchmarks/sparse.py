@@ -21,7 +21,7 @@ import torch  # first, so that both share its thread pool
 
 import laconic
 from benchmarks.run import SHAPE, fingerprint, record_path
-from laconic import benchmark, isa
+from laconic import benchmark
 from laconic.benchmark import Settings, huge_copy
 from laconic.tensor import Tensor
 
