@@ -77,6 +77,17 @@ def test_times_are_the_planners(packed: Path) -> None:
     assert known >= 3
 
 
+def test_a_formulation_that_tells_no_work_has_no_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from laconic.formulations.split import formulation
+
+    monkeypatch.delattr(formulation, "work")
+    summary = gather(packed)
+    times = {tensor.formulation: tensor.predicted_us for tensor in summary.file.tensors if len(tensor.shape) > 1}
+    assert times["split"] is None
+    assert times["sparse"] is not None
+    assert '<td data-value="">-</td>' in page(summary)
+
+
 def test_a_tree_of_nodes_takes_its_components_apart() -> None:
     tree = {
         "formulation": "sparse",
@@ -238,9 +249,25 @@ def test_bars_are_as_long_as_their_bytes(browser: Any, packed: Path, tmp_path: P
         assert sum(segments) == pytest.approx(whole * tensor.bytes_after / tensor.bytes_before, abs=1.5)
         counts = [count for _, _, _, count in tensor.anatomy.walk()]
         assert len(segments) == len(counts)
-        for width, count in zip(segments, counts, strict=True):
+        for width, count in zip(sorted(segments), sorted(counts), strict=True):
             assert width == pytest.approx(whole * count / tensor.bytes_before, abs=1)
         assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_component_has_one_colour_everywhere(browser: Any, packed: Path, tmp_path: Path) -> None:
+    with Shown(browser, write(tmp_path / "r.html", packed)) as shown:
+        script = """all => Object.groupBy(all.map(i => [i.title.split(":")[0] || i.parentElement.innerText, getComputedStyle(i).background]),
+            pair => pair[0])"""
+        colours = {
+            name: {colour for _, colour in pairs}
+            for name, pairs in shown.page.eval_on_selector_all(".bar i", script).items()
+        }
+        assert {"split tiles", "sparse masks", "dense bytes"} <= set(colours)
+        assert all(len(found) == 1 for found in colours.values()), colours
+        strongest = [
+            next(iter(colours[name])) for name in ("split tiles", "sparse masks", "dense bytes", "split directory")
+        ]
+        assert len(set(strongest)) == 4
 
 
 def test_five_hundred_layers_and_a_narrow_window(browser: Any, tmp_path: Path, rng: np.random.Generator) -> None:

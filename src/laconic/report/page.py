@@ -46,6 +46,7 @@ def page(summary: Summary) -> str:
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     name = summary.file.source.rstrip("/").rpartition("/")[2] or summary.file.source
     used = {formulation for _, formulation, _ in summary.components}
+    shades = _shades(summary)
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -55,9 +56,9 @@ def page(summary: Summary) -> str:
             f"<title>{escape(name)} - laconic report</title><style>{style}{_colours(used)}</style></head><body>",
             f"<header><p>laconic report</p><h1>{escape(name)}</h1>{_facts(summary)}</header><main>",
             _cards(summary),
-            _whole(summary),
+            _whole(summary, shades),
             _formulations(summary),
-            _tensors(summary),
+            _tensors(summary, shades),
             f"</main><script>{script}</script></body></html>",
         ]
     )
@@ -78,6 +79,21 @@ def _colours(used: set[str]) -> str:
         hue = HUES.get(formulation, zlib.crc32(formulation.encode()) % 360)
         rules.append(f".{_class(formulation)}{{" + ("--c:.012;--h:250}" if hue is None else f"--h:{hue}}}"))
     return "".join(rules)
+
+
+Shades = dict[tuple[str, str], int]
+"""By formulation and component: which shade of the formulation's colour, the same everywhere on a page."""
+
+
+def _shades(summary: Summary) -> Shades:
+    """The component with the most bytes gets the strongest shade, then the next; descriptions come last."""
+    totals: Shades = {}
+    for (_, formulation, component), count in summary.components.items():
+        totals[formulation, component] = totals.get((formulation, component), 0) + count
+    shades, places = {}, dict[str, int]()
+    for key in sorted(totals, key=lambda key: (key[1] == INFO, -totals[key], key)):
+        places[key[0]] = shades[key] = places.get(key[0], -1) + 1
+    return shades
 
 
 def bytes_text(count: float) -> str:
@@ -140,14 +156,13 @@ def _dot(formulation: str, shade: int, component: str = "") -> str:
     return f'<i class="{_colour(formulation, shade, component)} dot"></i>'
 
 
-def _whole(summary: Summary) -> str:
+def _whole(summary: Summary, shades: Shades) -> str:
     """One bar for the file, and what its colours are."""
     total = max(1, summary.file.bytes_after)
-    shades: dict[str, int] = {}
-    parts = []
-    for (path, formulation, component), count in summary.components.items():
-        shade = shades[path] = shades.get(path, -1) + 1
-        parts.append((path, formulation, component, count, shade))
+    parts = [
+        (path, formulation, component, count, shades[formulation, component])
+        for (path, formulation, component), count in summary.components.items()
+    ]
     # By the formulation of the root, the largest first; inside it a node before its children.
     order = {group.formulation: place for place, group in enumerate(summary.groups)}
     parts.sort(key=lambda found: (order.get(found[0].split(" ")[0], len(order)), found[0], found[4]))
@@ -194,7 +209,7 @@ def _group_row(group: Group) -> str:
     return f"<tr><td>{chip}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _tensors(summary: Summary) -> str:
+def _tensors(summary: Summary, shades: Shades) -> str:
     tensors = summary.file.tensors
     largest = max((tensor.bytes_after for tensor in tensors), default=1)
     head = "".join(
@@ -202,7 +217,7 @@ def _tensors(summary: Summary) -> str:
         f"{escape(title)}</button></th>"
         for title, kind, key, hint in _COLUMNS
     )
-    bodies = "".join(_tensor(place, tensor, largest) for place, tensor in enumerate(tensors))
+    bodies = "".join(_tensor(place, tensor, largest, shades) for place, tensor in enumerate(tensors))
     return (
         '<section><h2>Tensors</h2><div class="tools"><input type="search" placeholder="filter by name, shape, code" '
         'aria-label="filter tensors"><fieldset><legend>bars show</legend>'
@@ -213,7 +228,7 @@ def _tensors(summary: Summary) -> str:
     )
 
 
-def _tensor(place: int, tensor: TensorReport, largest: int) -> str:
+def _tensor(place: int, tensor: TensorReport, largest: int, shades: Shades) -> str:
     """A row, and below it the row that unfolds: together one <tbody>, so that they are sorted as one."""
     anatomy = tensor.anatomy
     shape = " × ".join(map(str, tensor.shape)) or "scalar"
@@ -230,9 +245,11 @@ def _tensor(place: int, tensor: TensorReport, largest: int) -> str:
         (speed, "-" if speed is None else f"{speed:.2f}"),
     )
     numbers = "".join(f'<td data-value="{"" if value is None else repr(value)}">{text}</td>' for value, text in cells)
+    if speed is not None and speed < 1:
+        numbers = numbers.removesuffix(f">{speed:.2f}</td>") + f' class="slow">{speed:.2f}</td>'
     full = max(tensor.bytes_before, tensor.bytes_after, 1)
     file = f" · {escape(tensor.file)}" if tensor.file else ""
-    segments = "".join(_segments(anatomy, tensor, max(1, tensor.bytes_after)))
+    segments = "".join(_segments(anatomy, tensor, max(1, tensor.bytes_after), shades))
     bar = (
         f'<div class="bar" role="img" aria-label="{escape(_bar_words(anatomy))}" '
         f'style="--share:{100 * tensor.bytes_after / full:.2f}%;--bytes:{100 * tensor.bytes_after / largest:.3f}%">'
@@ -242,7 +259,7 @@ def _tensor(place: int, tensor: TensorReport, largest: int) -> str:
         f'<tbody data-place="{place}"><tr><td><button class="name" aria-expanded="false"><span>{escape(tensor.name) or "(no name)"}</span></button>'
         f"<small>{shape} {escape(tensor.dtype)}</small></td>"
         f'<td><span class="code">{_dot(tensor.formulation, 0)}{escape(code)}</span></td>{numbers}<td class="wide">{bar}</td></tr>'
-        f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor)}</ul>'
+        f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor, shades)}</ul>'
         f"<small>tensor {place + 1}{file}</small></td></tr></tbody>"
     )
 
@@ -258,25 +275,30 @@ def _measures(count: int, tensor: TensorReport) -> str:
     return f"{bytes_text(count)}{bits}{share}"
 
 
-def _segments(part: Part, tensor: TensorReport, total: int) -> list[str]:
+def _ordered(part: Part, shades: Shades) -> list[tuple[int, str, int]]:
+    """(shade, component, bytes) of a node's own components, the strongest shade first."""
+    return sorted((shades[part.formulation, name], name, count) for name, count in part.components.items())
+
+
+def _segments(part: Part, tensor: TensorReport, total: int, shades: Shades) -> list[str]:
     found = []
-    for shade, (name, count) in enumerate(part.components.items()):
+    for shade, name, count in _ordered(part, shades):
         title = f"{part.formulation} {name}: {_measures(count, tensor)}"
         found.append(_segment(part.formulation, shade, name, count / total, title))
-    return found + [segment for child in part.children for segment in _segments(child, tensor, total)]
+    return found + [segment for child in part.children for segment in _segments(child, tensor, total, shades)]
 
 
 def _bar_words(part: Part) -> str:
     return "; ".join(f"{component} {bytes_text(count)}" for _, _, component, count in part.walk())
 
 
-def _unfolded(part: Part, tensor: TensorReport) -> str:
+def _unfolded(part: Part, tensor: TensorReport, shades: Shades) -> str:
     head = (
         f"<b>{escape(part.name + ': ' if part.name else '')}{escape(part.label)}</b> {_measures(part.nbytes, tensor)}"
     )
     rows = []
-    for shade, (name, count) in enumerate(part.components.items()):
+    for shade, name, count in _ordered(part, shades):
         swatch = _dot(part.formulation, shade, name)
         rows.append(f"<li>{swatch}{escape(name)} <span>{_measures(count, tensor)}</span></li>")
-    inner = "".join(rows) + "".join(_unfolded(child, tensor) for child in part.children)
+    inner = "".join(rows) + "".join(_unfolded(child, tensor, shades) for child in part.children)
     return f"<li>{head}<ul>{inner}</ul></li>"
