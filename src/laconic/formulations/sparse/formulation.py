@@ -74,8 +74,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> str:
         _expect_bytes(encoded, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
         return positions
     _expect_bytes(encoded, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
-    sizes = [(last - first) * CHUNK_WEIGHTS for first, last in geometry.segment_chunks()]
-    values = _validate_directory(encoded, np.array(sizes, np.uint64), "values")
+    values = _validate_directory(encoded, geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values")
     _expect_bytes(encoded, VALUE_BYTES, stream_bytes(values * width))
     return positions
 
