@@ -19,10 +19,11 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse"},
+    {"formulations.dense", "formulations.split", "formulations.sparse", "formulations.integer"},
     {"isa", "threads"},
     {"formulations.registry", "container"},
     {"costs", "plan", "tensor", "anatomy"},
+    {"integer_product"},
     {"product", "arrays", "files", "reports", "sliced", "rebuild"},
     {"onnx"},
     {"compression", "checkpoint", "model_folder"},
@@ -34,6 +35,7 @@ LAYERS = (
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
 SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS |= {("formulations.integer", "formulations.split"), ("formulations.integer", "formulations.sparse")}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

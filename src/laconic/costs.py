@@ -4,6 +4,7 @@
     split            dense time of the same weights x a measured share
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry
+    integer          the longer of bytes / bandwidth and chunks x time per chunk + escapes x time per escape
 
 Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
 is which candidate is faster, on machines whose memory and cores differ by less than the candidates do.
@@ -28,6 +29,14 @@ CHUNK_NS = {
 """A bitmap's chunk of 64 places."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
+
+# MEASURED with AVX2 on Zen 3, one thread, halved; two slices of x.
+INTEGER_CHUNK_NS = 1.5
+"""A chunk of 64 fields of 8-bit weights."""
+ESCAPE_NS = 1.0
+"""A weight that is listed beside the fields."""
+DECODED_NS = 0.0
+"""8-bit weights that no kernel multiplies: dense ones are then copied as often."""
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
@@ -55,6 +64,10 @@ def predict_ns(candidate: Candidate | Work, dtype: str, profile: str) -> float:
         return CALL_NS + max(memory, candidate.places / 64 * CHUNK_NS[machine][dtype])
     if kernel == "sparse deltas":
         return CALL_NS + max(memory, candidate.entries * ENTRY_NS[machine])
+    if kernel == "integer":
+        return CALL_NS + max(memory, candidate.places / 64 * INTEGER_CHUNK_NS + candidate.entries * ESCAPE_NS)
+    if kernel == "integer decoded":
+        return CALL_NS + memory + candidate.places * DECODED_NS
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + dense * CONSTANT_SHARE

@@ -211,6 +211,7 @@ void fill_codes(KernelTable& table) {
 void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
+void fill_scalar_fields(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -232,6 +233,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_bitmap(table);
   fill_scalar_deltas(table);
   fill_scalar_encode(table);
+  fill_scalar_fields(table);
 }
 
 }  // namespace laconic
