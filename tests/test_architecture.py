@@ -20,18 +20,18 @@ LAYERS = (
     {"codes"},
     {"native", "formulations.protocol"},
     {"formulations.dense", "formulations.split", "formulations.sparse"},
-    {"isa", "threads"},
-    {"formulations.registry", "container"},
-    {"costs", "plan", "tensor"},
+    {"isa", "threads", "costs", "budget"},
+    {"formulations.registry", "container", "profiles"},
+    {"plan", "tensor"},
     {"product", "arrays", "files", "reports"},
     {"compression", "checkpoint", "model_folder"},
     {"planning"},
     {"api", "benchmark", "torch"},
-    {"transformers"},
+    {"calibration", "transformers"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS = {("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

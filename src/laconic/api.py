@@ -16,6 +16,7 @@ from laconic.dtypes import BY_TAG
 from laconic.errors import ArgumentError, LaconicError
 from laconic.files import check_tensor
 from laconic.formulations import registry
+from laconic.profiles import resolve
 from laconic.reports import FileReport, Progress, TensorReport, VerifyReport
 
 PathLike = str | os.PathLike[str]
@@ -51,7 +52,9 @@ def compress(
     dst: PathLike | None = None,
     *,
     objective: str = "balanced",
-    profile: str = "portable",
+    profile: PathLike | planner.Profile = "portable",
+    batch: int = 1,
+    target_bits: float | None = None,
     plan: PathLike | Mapping[str, Any] | None = None,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
@@ -64,7 +67,8 @@ def compress(
     """Compress a .safetensors file, a sharded checkpoint (*.safetensors.index.json) or a model folder, losslessly.
 
     Args:
-        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.plan`.
+        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.profiles`, or
+            the file of one that was measured. batch: rows of x to plan for. target_bits: see `planning.make_plan`.
         plan: what `laconic.planning.make_plan` returned, or the file it was written to; tensors that it does not name
             are planned as usual.
         include, exclude: glob patterns of tensor names. threads: workers. dry_run: plan and report, write nothing.
@@ -78,15 +82,34 @@ def compress(
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(planner.OBJECTIVES)}")
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
-    profile = planner.resolve_profile(profile)
+    target = resolve(profile)
+    if plan is not None and target_bits is not None:
+        raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
     source = checkpoint.find_source(Path(src), all_files)
     destination = Path(dst) if dst is not None else default_destination(Path(src))
     if not dry_run:
         checkpoint.check_destination(source.root if source.folder else source.path, destination, force)
+    if target_bits is not None:
+        plan = planning.make_plan(
+            src,
+            profile=target,
+            batch=batch,
+            target_bits=target_bits,
+            include=_patterns(include),
+            exclude=_patterns(exclude),
+            threads=threads,
+        )
     tensors = {} if plan is None else planning.read_plan(plan)
     planning.check_names(tensors, source)
     options = compression.Options(
-        objective, profile, _patterns(include), _patterns(exclude), threads, source.orientation, tensors
+        objective,
+        target,
+        _patterns(include),
+        _patterns(exclude),
+        threads,
+        source.orientation,
+        tensors,
+        planner.check_batch(batch),
     )
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
@@ -109,7 +132,7 @@ def compress(
             for other in source.others:
                 checkpoint.copy_file(source.root / other, out / other)
             verbatim = checkpoint.rewrite_indexes(source, out)
-            facts = {"objective": objective, "profile": profile}
+            facts = {"objective": objective, "profile": target.name}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
             checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     notes = tuple(f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped)
@@ -120,7 +143,7 @@ def compress(
         after,
         tuple(reports),
         objective,
-        profile,
+        target.name,
         dry_run,
         notes,
     )

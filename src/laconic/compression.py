@@ -22,6 +22,7 @@ from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError, VerificationError
 from laconic.files import check_tensor
 from laconic.formulations import registry
+from laconic.profiles import Profile, resolve
 from laconic.reports import TensorReport
 
 _BLOCK_BYTES = 1 << 22
@@ -35,12 +36,13 @@ class Options:
     """
 
     objective: str = "balanced"
-    profile: str = "portable"
+    profile: Profile = field(default_factory=lambda: resolve("portable"))
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     threads: int | None = None
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: int = 1
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -81,6 +83,7 @@ def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded 
             array_of(reader.raw(entry), dtype, entry.shape),
             objective=options.objective,
             profile=options.profile,
+            batch=options.batch,
             orientation=options.orientation(name) if len(entry.shape) in (2, 3) else "out_in",
             threads=options.threads,
             formulation=None if planned is None else planned["formulation"],
@@ -172,7 +175,7 @@ def compress_file(
             "sha256": sha256.hexdigest(),
             "bytes": source.stat().st_size,
         }
-        facts = {"objective": options.objective, "profile": options.profile, "original": original}
+        facts = {"objective": options.objective, "profile": options.profile.name, "original": original}
 
         def check(temporary: Path) -> None:
             verify_copy(temporary, reader, progress)
