@@ -45,6 +45,13 @@ def run(
                 cells = (f"{call / 1000:.2f}", f"{weight * 1000:.1f}", f"{byte * 1000:.1f}", f"{row:.1f}")
                 table.add_row(kernel, dtype, size, *cells)
     output.console.print(table)
+    rough = [
+        f"{kernel} {key}" for kernel, all_ in document["fit_errors"].items() for key, off in all_.items() if off > 0.3
+    ]
+    if rough:
+        output.console.print(
+            f"note: times of {', '.join(rough)} fit no sum: was the machine busy?", highlight=False, soft_wrap=True
+        )
     output.console.print(
         f"{document['processor']}, {document['isa']}, {document['threads']} threads; written: {destination}",
         highlight=False,
