@@ -19,7 +19,13 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse"},
+    {
+        "formulations.dense",
+        "formulations.split",
+        "formulations.sparse",
+        "formulations.blocks",
+        "formulations.block_sparse",
+    },
     {"isa", "threads", "costs", "budget"},
     {"formulations.registry", "container", "profiles"},
     {"plan", "tensor"},
@@ -31,7 +37,13 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS = {
+    ("compression", "checkpoint"),
+    ("formulations.sparse", "formulations.split"),
+    ("formulations.blocks", "formulations.sparse"),
+    ("formulations.block_sparse", "formulations.blocks"),
+    ("formulations.block_sparse", "formulations.sparse"),
+}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

@@ -54,6 +54,12 @@ CONSTANT_SHARE = 0.25
 SLOW_SHARE = 1 / 0.6
 """Every other form: layered codes under AVX2, float8 everywhere."""
 
+BLOCK_NS = {
+    "blocks 1x4": {"avx2": 0.05, "avx512": 0.05},
+    "any": {"avx2": 0.03, "avx512": 0.02},
+}
+"""A weight of a block that is there."""
+
 MULTIPLY_NS = {"avx2": 0.0125, "avx512": 0.006}
 """One row of x by one weight."""
 DECODE_NS = {"avx2": 0.05, "avx512": 0.025}
@@ -81,6 +87,9 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str, batch: int = 1, m
     if kernel == "sparse deltas":
         further = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
         return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+    if kernel.startswith(("blocks", "block_sparse")):
+        visit = BLOCK_NS.get(kernel, BLOCK_NS["any"])[machine]
+        return CALL_NS + max(memory, candidate.entries * (visit + MULTIPLY_NS[machine] * (batch - 1)))
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)
