@@ -212,6 +212,7 @@ void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
+void fill_scalar_blocks(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -234,6 +235,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_deltas(table);
   fill_scalar_encode(table);
   fill_scalar_fields(table);
+  fill_scalar_blocks(table);
 }
 
 }  // namespace laconic
