@@ -21,10 +21,17 @@ from laconic import api, budget, calibration, checkpoint, plan, planning, profil
 from laconic.compression import Options, open_source, why_dense_already
 from laconic.container.reader import Reader
 from laconic.dtypes import by_name
+from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
-SINGLE = ("split packed", "split layered", "sparse bitmap", "sparse deltas")
+SINGLE = (
+    "split packed",
+    "split layered",
+    "sparse bitmap",
+    "sparse deltas",
+    *(name for name in registry.NAMES if name not in ("dense", "split", "sparse")),
+)
 """Formulations that a whole network may be under: every kernel whose name begins so."""
 
 

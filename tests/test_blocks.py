@@ -357,7 +357,8 @@ def test_the_planner_finds_what_repeats_and_what_is_empty(rng: np.random.Generat
     assert chosen(channels, "speed") == "block_sparse row"
     chunks = np.where(np.kron(rng.random((32, 256)) < 0.3, np.ones((16, 4))), dense, 0).astype(np.float32)
     assert chosen(chunks, "speed") == "block_sparse chunk"
-    assert chosen(np.full(shape, 0.5, np.float32)).startswith("blocks")
-    for array in (duplicates, channels, chunks, ternary):
+    constants = np.repeat(normal(rng, (16, 1), FLOATS[0])[rng.integers(16, size=512)], 1024, axis=1)
+    assert chosen(constants).startswith("blocks")
+    for array in (duplicates, channels, chunks, ternary, constants):
         for objective in plan.OBJECTIVES:
             assert same_bits(laconic.encode(array, objective=objective).decode(), array)

@@ -53,8 +53,8 @@ def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.n
     for values in (3, 16, 200):
         yield f"{values} values", (rng.integers(values, size=shape) * 0.01 - 0.02).astype(dtype)
     for share in (0.3, 0.8):
-        kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4)))
-        yield f"{share:.0%} of chunks", (normal * kept).astype(dtype)
+        kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4), bool))
+        yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)
     yield "few blocks", normal[:16, :4][np.ix_(np.arange(shape[0]) % 16, np.arange(shape[1]) % 4)].astype(dtype)
     yield "few rows", normal[rng.integers(max(2, shape[0] // 4), size=shape[0])].astype(dtype)
 
