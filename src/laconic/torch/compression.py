@@ -43,7 +43,7 @@ class Settings:
     profile: str
     mode: str
     threads: int | None
-    minimum_bytes: int = MINIMUM_BYTES
+    minimum_bytes: int
     options: Mapping[str, Any] | None = None
 
 
@@ -92,7 +92,7 @@ def compress_(
     done = [use.name for use in uses if isinstance(use.parameter, LaconicTensor)]
     if done:
         raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
-    default = Settings(objective, profile, mode, threads)
+    default = Settings(objective, profile, mode, threads, MINIMUM_BYTES)
     wanted = _filter(include, exclude)
 
     def planned() -> tuple[list[Use], dict[str, Settings | None]]:
