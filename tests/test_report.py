@@ -81,16 +81,26 @@ def test_times_are_the_planners(packed: Path) -> None:
     assert known >= 3
 
 
-@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+OFFERED = {
+    np.float32: {"dense", "split", "sparse", "blocks", "block_sparse"},
+    ml_dtypes.bfloat16: {"dense", "split", "sparse", "blocks", "block_sparse"},
+    np.int8: {"dense", "integer"},
+}
+"""Formulations that the matrices below must bring out, by dtype."""
+
+
+@pytest.mark.parametrize("dtype", OFFERED)
 @pytest.mark.parametrize("shape", [(96, 256), (47, 70), (16, 17, 3, 3)])
 def test_what_is_stored_tells_the_work_that_was_planned(
     rng: np.random.Generator, dtype: type, shape: tuple[int, ...]
 ) -> None:
-    full = normal(rng, shape, np.dtype(dtype))
+    full = (rng.standard_normal(shape) * (8 if dtype is np.int8 else 0.05)).astype(dtype)
+    few = full.reshape(-1)[:12][rng.integers(0, 12, shape)]
+    holes = np.where(rng.random(shape) < 0.8, np.zeros(1, dtype), full)
     blocky = np.repeat(full[:8], shape[0] // 8 + 1, axis=0)[: shape[0]].copy()
     blocky[16:32] = 0
     seen = set()
-    for array in (full, pruned(rng, shape, dtype), blocky):
+    for array in (full, few, holes, blocky):
         words = np.ascontiguousarray(array).view(f"u{array.itemsize}")
         for objective in plan.OBJECTIVES:
             for one in plan.candidates(Request(words, array.dtype.name, objective=objective)):
@@ -103,7 +113,7 @@ def test_what_is_stored_tells_the_work_that_was_planned(
                 if one.kernel != "dense":
                     assert (told.places, told.entries) == (one.places, one.entries), one.kernel
                 seen.add(one.node.formulation)
-    assert seen == set(registry.NAMES)
+    assert seen >= OFFERED[dtype]
 
 
 def test_a_formulation_that_tells_no_work_has_no_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

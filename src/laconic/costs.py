@@ -117,10 +117,10 @@ def predict_ns(
     if kernel in BLOCK_NS:
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
         one_high = kernel in ("blocks 1x4", "blocks 1x8")  # every row of x reads the blocks anew, or decodes them twice
-        further = (
+        rows_ns = (
             visit * (batch if batch <= 4 else batch / 2) if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
         )
-        return CALL_NS + max(memory, candidate.entries * further)
+        return CALL_NS + max(memory, candidate.entries * rows_ns)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)

@@ -51,6 +51,16 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return _candidate(request, request.geometry(), bits)
 
 
+def kernel_of(geometry: Geometry) -> str:
+    """The row of the cost model: only matrices are multiplied as they are."""
+    return "integer" if geometry.view == "matrix" else "integer decoded"
+
+
+def places_of(geometry: Geometry) -> int:
+    """Weights that a product goes through, padding included."""
+    return geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS
+
+
 def _candidate(request: Request, geometry: Geometry, bits: int | None = None) -> Candidate:
     words = request.words
     cost = codec.SMALLEST if request.objective == "size" else FAST_ESCAPE_BYTES
@@ -61,9 +71,8 @@ def _candidate(request: Request, geometry: Geometry, bits: int | None = None) ->
         geometry,
         groups.total(),
         lambda threads: codec.encode(words, groups, threads),
-        "integer" if geometry.view == "matrix" else "integer decoded",
+        kernel_of(geometry),
         {} if bits is None else {"bits": bits},
-        geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS,
+        places_of(geometry),
         int(groups.escapes.sum()),
     )
-

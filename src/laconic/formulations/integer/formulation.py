@@ -11,7 +11,14 @@ from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import CorruptError
 from laconic.formulations.integer import reference
-from laconic.formulations.integer.candidates import MOST_BITS_PER_WEIGHT, candidates, forced, why_not
+from laconic.formulations.integer.candidates import (
+    MOST_BITS_PER_WEIGHT,
+    candidates,
+    forced,
+    kernel_of,
+    places_of,
+    why_not,
+)
 from laconic.formulations.integer.layout import (
     COMPONENTS,
     DTYPES,
@@ -21,9 +28,22 @@ from laconic.formulations.integer.layout import (
     check_node,
     field_bytes,
 )
+from laconic.formulations.protocol import Work
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "slow_under", "validate", "why_not"]
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "forced",
+    "matrix",
+    "slow_under",
+    "validate",
+    "why_not",
+    "work",
+]
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
@@ -32,6 +52,11 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
     for length in encoded.shape:
         weights *= length
     return encoded.nbytes_stored * 8 > MOST_BITS_PER_WEIGHT * max(1, weights)
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    escapes = int(encoded.components["directory"].view("<u8")[geometry.segments])
+    return Work(kernel_of(geometry), geometry, encoded.nbytes_stored, places_of(geometry), escapes)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
@@ -49,9 +74,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
     groups = encoded.components["groups"][: units * 2].reshape(-1, 2).astype(np.int64)
     wrong = np.flatnonzero((groups[:, 0] > MOST_BITS) | (groups[:, 1] + (1 << np.minimum(groups[:, 0], 8)) > 256))
     if wrong.size:
-        raise CorruptError(
-            f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2
-        )
+        raise CorruptError(f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2)
     _expect_bytes(encoded, "fields", stream_bytes(int(field_bytes(geometry, groups[:, 0]).sum())))
     count = _validate_directory(encoded, geometry)
     _expect_bytes(encoded, "places", stream_bytes(count * 2))
@@ -88,6 +111,7 @@ def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     dtype = by_name(encoded.dtype)
+    assert dtype.numpy is not None
     coded = matrix(encoded, geometry)
     if coded is None:
         return reference.decode(encoded.components, geometry, encoded.dtype).view(dtype.numpy)
