@@ -100,11 +100,11 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str, batch: int = 1, m
         return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
     if kernel in BLOCK_NS:
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
-        one_high = kernel in ("blocks 1x4", "blocks 1x8")  # every row of x reads the blocks anew, or decodes them twice
-        further = (
-            visit * (batch if batch <= 4 else batch / 2) if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
-        )
-        return CALL_NS + max(memory, candidate.entries * further)
+        # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
+        anew = float(batch) if batch <= 4 else batch / 2
+        one_high = kernel in ("blocks 1x4", "blocks 1x8")
+        each = visit * anew if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
+        return CALL_NS + max(memory, candidate.entries * each)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)
