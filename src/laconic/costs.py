@@ -6,6 +6,7 @@ Shipped, by two threads, b rows of x:
     split            the longer of dense time at one row x a measured share and weights x (decoding + b multiplications)
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
+    integer          the longer of bytes / bandwidth and chunks x time per chunk + escapes x time per escape
     blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
 
 Shipped constants make the same plan on every machine. They are for choosing, not for promises: what counts is which
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from laconic.dtypes import by_name
-from laconic.formulations.protocol import Candidate
+from laconic.formulations.protocol import Candidate, Work
 
 Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
 """By kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
@@ -39,6 +40,14 @@ CHUNK_NS = {
 """A bitmap's chunk of 64 places."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
+
+# MEASURED with AVX2 on Zen 3, one thread, halved; two slices of x.
+INTEGER_CHUNK_NS = 1.5
+"""A chunk of 64 fields of 8-bit weights."""
+ESCAPE_NS = 1.0
+"""A weight that is listed beside the fields."""
+DECODED_NS = 0.0
+"""8-bit weights that no kernel multiplies: dense ones are then copied as often."""
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
@@ -79,7 +88,9 @@ ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.03}
 """An entry, for each further row of x up to four; above, 16 rows cost as much as four."""
 
 
-def predict_ns(candidate: Candidate, dtype: str, profile: str, batch: int = 1, measured: Costs | None = None) -> float:
+def predict_ns(
+    candidate: Candidate | Work, dtype: str, profile: str, batch: int = 1, measured: Costs | None = None
+) -> float:
     """Nanoseconds of a product with `batch` rows of x under a class of machines; `portable` is the slower one, AVX2.
 
     measured: the costs of a calibrated profile, which count where they have the kernel and the dtype.
@@ -98,6 +109,11 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str, batch: int = 1, m
     if kernel == "sparse deltas":
         further = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
         return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+    if kernel == "integer":
+        once = candidate.places / 64 * INTEGER_CHUNK_NS + candidate.entries * ESCAPE_NS
+        return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
+    if kernel == "integer decoded":
+        return CALL_NS + memory + candidate.places * (DECODED_NS + MULTIPLY_NS[machine] * (batch - 1))
     if kernel in BLOCK_NS:
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
         # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
@@ -114,13 +130,13 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str, batch: int = 1, m
     return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
 
 
-def features(candidate: Candidate) -> tuple[float, float, float, float]:
+def features(candidate: Candidate | Work) -> tuple[float, float, float, float]:
     """What a measured time is a sum over: one call, visited weights, stored bytes, rows."""
     visited = candidate.entries or candidate.places
     return 1.0, float(visited), float(candidate.nbytes), float(candidate.geometry.rows * candidate.geometry.count)
 
 
-def _interpolated(rows: Mapping[int, tuple[float, ...]], candidate: Candidate, batch: int) -> float:
+def _interpolated(rows: Mapping[int, tuple[float, ...]], candidate: Candidate | Work, batch: int) -> float:
     """Between the measured batches straight, beyond the last one on along the last line."""
     found = features(candidate)
     batches = sorted(rows)

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from laconic import budget, checkpoint, plan
-from laconic.compression import Options, array_of, open_source, why_dense_already
-from laconic.container.reader import Reader
-from laconic.container.writer import cost_bytes, dense_cost_bytes, pack_verbatim
+from laconic.compression import Options, Source, array_of, open_source, orientation_of, plain_bytes, why_dense_already
+from laconic.container.writer import cost_bytes, dense_cost_bytes
 from laconic.costs import predict_ns
 from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded
@@ -109,13 +108,13 @@ def explain(
     raise LaconicError(f"{src} has no tensor {name!r}")
 
 
-def request_of(reader: Reader, name: str, options: Options) -> Request:
+def request_of(reader: Source, name: str, options: Options) -> Request:
     """What the formulations are asked about a tensor of a file."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
     array = array_of(reader.raw(entry), dtype, entry.shape)
     words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
-    orientation = options.orientation(name) if len(entry.shape) in (2, 3) else "out_in"
+    orientation = orientation_of(reader, name, options)
     threads = options.threads or get_num_threads()
     return Request(
         words,
@@ -129,7 +128,7 @@ def request_of(reader: Reader, name: str, options: Options) -> Request:
     )
 
 
-def _entry(reader: Reader, name: str, options: Options) -> dict[str, Any]:
+def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
     if reason := why_dense_already(reader, name, options):
@@ -167,7 +166,7 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
     weights, fixed = 0, 0
     for shard in source.weights:
         reader = open_source(source.root / shard)
-        fixed += (source.root / shard).stat().st_size + len(pack_verbatim(reader.header.raw)) + _METADATA_BYTES
+        fixed += plain_bytes(reader) + _METADATA_BYTES
         for name in reader.names():
             entry = reader.dense[name]
             weights += math.prod(entry.shape)
@@ -239,6 +238,6 @@ def check_names(tensors: Mapping[str, Any], source: checkpoint.Source) -> None:
     """Raises ArgumentError where a plan names a tensor that the source lacks."""
     if not tensors:
         return
-    names = {name for shard in source.weights for name in Reader(source.root / shard).names()}
+    names = {name for shard in source.weights for name in open_source(source.root / shard).names()}
     if unknown := sorted(set(tensors) - names):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")

@@ -19,7 +19,7 @@ TARGET = "The whole file in B bits per weight, as fast as can be; instead of an 
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
     profile: Annotated[str, typer.Option(metavar="NAME|FILE", help=PROFILE)] = "portable",

@@ -22,15 +22,36 @@ from laconic.formulations.block_sparse.layout import (
     mask_words,
 )
 from laconic.formulations.blocks.checks import check_components, check_node, shape_of
-from laconic.formulations.blocks.layout import DTYPES, places
+from laconic.formulations.blocks.layout import DTYPES, places, stored_words
 from laconic.formulations.blocks.layout import SHAPES as ALL_SHAPES
-from laconic.geometry import Geometry
+from laconic.formulations.protocol import Work
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "slow_under", "validate", "why_not"]
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "forced",
+    "matrix",
+    "slow_under",
+    "validate",
+    "why_not",
+    "work",
+]
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
     return False
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    shape = shape_of(encoded.node, SHAPES)
+    kept = int(encoded.components["directory"].view("<u8")[geometry.panels])
+    coded = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    entries = max(1, stored_words(shape, kept, geometry))
+    return Work(f"block_sparse {shape}", geometry, encoded.nbytes_stored, coded, entries)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from laconic.encoded import Node
 from laconic.errors import ArgumentError
 from laconic.formulations.blocks import codec
@@ -21,7 +19,7 @@ from laconic.formulations.blocks.layout import (
     width,
 )
 from laconic.formulations.protocol import Candidate, Request
-from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS
+from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 LARGEST_SHARE = 0.9
 """Of the dense bytes: a dictionary that takes more cannot win anything worth its indices."""
@@ -63,11 +61,16 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return _candidate(found)
 
 
+def visited_words(shape: str, count: int, geometry: Geometry) -> int:
+    """Weights that a product goes through: rows that are alike are multiplied once."""
+    if shape == "row":
+        return -(-count // PANEL_ROWS) * PANEL_ROWS * width(shape, geometry)
+    return int(geometry.panels * places(shape, geometry) * block_words(shape, geometry))
+
+
 def _candidate(found: codec.Found) -> Candidate:
     geometry, shape, count = found.geometry, found.shape, len(found.table)
-    visited = geometry.panels * places(shape, geometry) * block_words(shape, geometry)
-    if shape == "row":
-        visited = -(-count // PANEL_ROWS) * PANEL_ROWS * width(shape, geometry)
+    visited = visited_words(shape, count, geometry)
     assert visited <= stored_words(shape, max(count, geometry.panels * places(shape, geometry)), geometry)
     return Candidate(
         node(shape, count),
@@ -77,5 +80,5 @@ def _candidate(found: codec.Found) -> Candidate:
         f"blocks {shape}",
         {"block": shape},
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
-        int(np.int64(visited)),
+        visited,
     )

@@ -11,7 +11,7 @@ from laconic.dtypes import by_name
 from laconic.encoded import Encoded
 from laconic.errors import CorruptError, UnsupportedError
 from laconic.formulations.blocks import codec, reference
-from laconic.formulations.blocks.candidates import candidates, forced, why_not
+from laconic.formulations.blocks.candidates import candidates, forced, visited_words, why_not
 from laconic.formulations.blocks.checks import check_components, check_node, shape_of
 from laconic.formulations.blocks.layout import (
     DTYPES,
@@ -23,9 +23,22 @@ from laconic.formulations.blocks.layout import (
     VERSION,
     index_bits,
 )
-from laconic.geometry import Geometry
+from laconic.formulations.protocol import Work
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "slow_under", "validate", "why_not"]
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "forced",
+    "matrix",
+    "slow_under",
+    "validate",
+    "why_not",
+    "work",
+]
 
 
 def parameters_of(encoded: Encoded) -> tuple[str, int]:
@@ -39,6 +52,12 @@ def parameters_of(encoded: Encoded) -> tuple[str, int]:
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
     return False
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    shape, count = parameters_of(encoded)
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return Work(f"blocks {shape}", geometry, encoded.nbytes_stored, places, visited_words(shape, count, geometry))
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> tuple[str, int]:
