@@ -19,7 +19,7 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse"},
+    {"formulations.dense", "formulations.split", "formulations.sparse", "formulations.palette"},
     {"isa", "threads"},
     {"formulations.registry", "container"},
     {"costs", "plan", "tensor"},
@@ -31,7 +31,12 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS = {
+    ("plan", "costs"),
+    ("compression", "checkpoint"),
+    ("formulations.sparse", "formulations.split"),
+    ("formulations.palette", "formulations.split"),
+}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

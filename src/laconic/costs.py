@@ -4,6 +4,7 @@
     split            dense time of the same weights x a measured share
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry
+    palette          the longer of bytes / bandwidth and chunks x time per chunk
 
 Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
 is which candidate is faster, on machines whose memory and cores differ by less than the candidates do.
@@ -28,6 +29,20 @@ CHUNK_NS = {
 """A bitmap's chunk of 64 places."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
+
+PALETTE_CHUNK_NS = {
+    "avx2": {
+        "float32": (0, 3.5, 3.5, 3.5, 3.5, 5.0, 7.0, 20.0, 20.0),
+        "other": (0, 2.5, 2.5, 2.5, 2.5, 3.7, 5.0, 20.0, 20.0),
+    },
+    "avx512": {
+        "float32": (0, 1.0, 1.0, 1.2, 1.0, 1.4, 2.0, 3.2, 3.2),
+        "other": (0, 1.0, 1.0, 1.2, 1.0, 1.4, 2.0, 3.2, 3.2),
+    },
+}
+"""A palette's chunk of 64 places, by bits of an index."""
+INDEX_CODE_NS = {"avx2": 30.0, "avx512": 1.5}
+"""What decoding a chunk of coded indices adds."""
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
@@ -55,6 +70,11 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
         return CALL_NS + max(memory, candidate.places / 64 * CHUNK_NS[machine][dtype])
     if kernel == "sparse deltas":
         return CALL_NS + max(memory, candidate.entries * ENTRY_NS[machine])
+    if kernel.startswith("palette"):
+        _, bits, *code = kernel.split()
+        times = PALETTE_CHUNK_NS[machine]
+        chunk = times.get(dtype, times["other"])[int(bits)] + (INDEX_CODE_NS[machine] if code else 0.0)
+        return CALL_NS + max(memory, candidate.places / 64 * chunk)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + dense * CONSTANT_SHARE

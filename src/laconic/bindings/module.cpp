@@ -7,5 +7,6 @@ NB_MODULE(_native, m) {
   bind_base(m);
   bind_split(m);
   bind_sparse(m);
+  bind_palette(m);
   bind_bench(m);
 }

@@ -9,13 +9,14 @@ import numpy as np
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.dense import formulation as dense
+from laconic.formulations.palette import formulation as palette
 from laconic.formulations.protocol import Formulation
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, palette)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

@@ -34,7 +34,7 @@ __all__ = [
     "why_not",
 ]
 
-DTYPES = tuple(FIELDS)
+DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
 def parameters_of(encoded: Encoded) -> Parameters:
