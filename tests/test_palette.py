@@ -283,8 +283,8 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
             with pytest.raises(CorruptError, match=f"component '{name}': the component is missing"):
                 Tensor(dataclasses.replace(encoded, components=missing))
         for extra in ("extra", "indices.extra"):
+            components = {**encoded.components, extra: np.zeros(64, np.uint8)}
             with pytest.raises(CorruptError, match="does not have"):
-                components = {**encoded.components, extra: np.zeros(64, np.uint8)}
                 Tensor(dataclasses.replace(encoded, components=components))
 
 
@@ -311,7 +311,7 @@ def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
         (np.float32, {"code": "layered", "widths": "x"}, "widths must be a few whole numbers"),
         (np.float32, {"code": "constant"}, "needs a tensor of one word"),
         (np.float32, {"code": "packed", "widths": (2,)}, "has no widths"),
-        (np.float32, {"widths": (2,)}, "packed indices have no widths"),
+        (np.float32, {"widths": (2,)}, "fixed indices have no widths"),
         (np.float32, {"colour": 1}, "no parameter 'colour'"),
         (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
     ],
@@ -332,3 +332,39 @@ def test_files_find_every_changed_byte(form: dict, rng: np.random.Generator, tmp
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
         with pytest.raises(laconic.LaconicError):
             laconic.load_file(path, check="full")["w"].decode()
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "objective", "profile", "expected"),
+    [
+        (2, PALETTE[0], "balanced", "portable", "palette"),
+        (3, PALETTE[0], "speed", "portable", "palette"),
+        (16, PALETTE[0], "balanced", "portable", "palette"),
+        (32, PALETTE[0], "balanced", "portable", "palette"),
+        (256, PALETTE[0], "balanced", "avx512", "palette"),
+        (16, PALETTE[1], "speed", "portable", "palette"),
+        (16, PALETTE[1], "balanced", "amx", "palette"),
+        (60, PALETTE[2], "balanced", "avx512", "palette"),
+        (256, PALETTE[0], "size", "portable", "palette"),
+        (256, PALETTE[1], "balanced", "portable", "split"),  # looked up more slowly than read
+    ],
+    ids=str,
+)
+def test_the_planner_takes_it_for_shared_weights(
+    size: int, dtype: np.dtype, objective: str, profile: str, expected: str, rng: np.random.Generator
+) -> None:
+    array = shared(rng, (512, 1024), normal(rng, (size,), dtype))
+    encoded = plan.encode(array, objective=objective, profile=profile)
+    assert encoded.node.formulation == expected
+    assert same_bits(Tensor(encoded).decode(), array)
+
+
+def test_skewed_indices_are_coded_under_size_only(rng: np.random.Generator) -> None:
+    array = shared(rng, (512, 1024), normal(rng, (32,), PALETTE[0]), 0.5)
+    assert "indices" in plan.encode(array, objective="size").node.children
+    assert not plan.encode(array, objective="speed").node.children
+    entropy = -(
+        share := np.bincount(codec.Indexed(words_of(array), np.unique(words_of(array)), "float32").indices.ravel())
+        / array.size
+    ) @ np.log2(share)
+    assert plan.encode(array, objective="size").nbytes_stored * 8 / array.size < 1.12 * entropy

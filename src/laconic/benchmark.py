@@ -282,8 +282,9 @@ def _name(tensor: Tensor) -> str:
     parameters = tensor.parameters
     if parameters.get("code") == "layered":
         return f"split layered({','.join(map(str, parameters['widths']))})"
-    if "positions" in parameters:
-        return f"{tensor.formulation} {parameters['positions']}"
+    for key in ("positions", "entries"):
+        if key in parameters:
+            return f"{tensor.formulation} {parameters[key]}"
     return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
 
 

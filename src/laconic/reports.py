@@ -48,7 +48,7 @@ class TensorReport:
         if code == "layered":
             return f"{self.formulation} layered({','.join(map(str, self.parameters['widths']))})"
         if code is None:
-            return f"{self.formulation} {self.parameters.get('positions', '')}".strip()
+            return f"{self.formulation} {self.parameters.get('positions', self.parameters.get('entries', ''))}".strip()
         return f"{self.formulation} {code}{'(4)' if code == 'packed' else ''}" if code else self.formulation
 
     def to_json(self) -> dict[str, Any]:

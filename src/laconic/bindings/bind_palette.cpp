@@ -111,8 +111,7 @@ int count(Words words, int word_bytes, MutableWords found, MutableWords counts, 
 
 void indices(Words words, int word_bytes, Words table, MutableWords out, int threads) {
   const auto count = static_cast<int64_t>(words.nbytes()) / word_bytes;
-  require((word_bytes == 2 || word_bytes == 4) && table.nbytes() <= 1024 &&
-              static_cast<int64_t>(out.nbytes()) == count,
+  require((word_bytes == 2 || word_bytes == 4) && table.nbytes() <= 1024 && static_cast<int64_t>(out.nbytes()) == count,
           "an array has the wrong size");
   bool same;
   {

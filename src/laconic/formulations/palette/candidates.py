@@ -34,7 +34,7 @@ def candidates(request: Request) -> list[Candidate]:
 
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    code = parameters.pop("code", "packed indices")
+    code = parameters.pop("code", "fixed")
     widths = parameters.pop("widths", None)
     if parameters:
         raise ArgumentError(f"formulation 'palette' takes no parameter {next(iter(parameters))!r}")
@@ -43,12 +43,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"palette holds at most {MOST_ENTRIES} distinct words, and the tensor has more")
     indexed = codec.Indexed(request.words, table, request.dtype, request.threads)
     geometry = request.geometry()
-    if code == "packed indices":
+    if code == "fixed":
         if widths is not None:
-            raise ArgumentError("packed indices have no widths: use code='layered', widths=(2, 2)")
+            raise ArgumentError("fixed indices have no widths: use code='layered', widths=(2, 2)")
         return _packed(indexed, geometry)
     if code not in ("packed", "layered", "constant"):
-        raise ArgumentError(f"unknown code {code!r}: use 'packed indices', 'packed', 'layered' or 'constant'")
+        raise ArgumentError(f"unknown code {code!r}: use 'fixed', 'packed', 'layered' or 'constant'")
     model = indexed.code_model(geometry)
     try:
         levels = tuple(int(width) for width in widths or ())
@@ -81,7 +81,7 @@ def _packed(indexed: codec.Indexed, geometry: Geometry) -> Candidate:
         sum(indexed.packed_bytes(geometry).values()),
         lambda threads: indexed.pack(geometry, threads),
         f"palette {index_bits(indexed.entries)}",
-        {},
+        {"code": "fixed"},
         _places(geometry),
     )
 

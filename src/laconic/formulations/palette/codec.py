@@ -27,11 +27,11 @@ def table_of(words: np.ndarray, dtype: str, threads: int = 1) -> np.ndarray | No
     if not words.size:
         return np.zeros(1, words.dtype)
     if native.module is not None:
-        found, counts = np.zeros(256, np.uint32), np.zeros(256, np.uint64)
-        size = native.module.palette_count(words, words.itemsize, found, counts, threads)
+        found, often = np.zeros(256, np.uint32), np.zeros(256, np.uint64)
+        size = native.module.palette_count(words, words.itemsize, found, often, threads)
         if size < 0:
             return None
-        distinct, counts = found[:size].astype(words.dtype), counts[:size]
+        distinct, counts = found[:size].astype(words.dtype), often[:size].astype(np.int64)
     else:
         distinct, counts = np.unique(words, return_counts=True)
     try:

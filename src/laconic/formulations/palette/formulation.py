@@ -33,12 +33,11 @@ PREFIX = f"{INDICES}."
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Coded indices without AVX-512, which takes planes apart; tables of 128 words and more in 16-bit dtypes there."""
+    """Without AVX-512: coded indices, and tables of more words than a few shuffles look up (`laconic.costs`)."""
     if profile in ("avx512", "amx"):
         return False
-    return INDICES in encoded.node.children or (
-        index_bits(entries_of(encoded.node)) > 6 and by_name(encoded.dtype).bits == 16
-    )
+    most = 6 if by_name(encoded.dtype).bits == 32 else 5
+    return INDICES in encoded.node.children or index_bits(entries_of(encoded.node)) > most
 
 
 def _indices(encoded: Encoded) -> Encoded:

@@ -79,6 +79,7 @@ def unpack(stream: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
     count = geometry.panels * geometry.chunks_per_panel
     chunks = stream[: count * 8 * bits].reshape(count, 8 * bits)
     places, shift, at = np.zeros((count, CHUNK_WEIGHTS), np.uint8), 0, 0
+    fields: np.ndarray
     for width in parts(bits):
         part = chunks[:, at : at + 8 * width]
         if width == 1:

@@ -41,8 +41,9 @@ LACONIC_INLINE __m512 column_words(const Tables& tables, const Lookup& lookup, c
   if constexpr (Stream == 8) return look_up<Bits>(tables, lookup, widen16(at + column * 16));
   const uint8_t* at2 = at + (Stream & 4) * 8;
   const auto bit = static_cast<__mmask16>(Stream & 1 ? load64(at + (Stream & 6) * 8) >> (16 * column) : 0);
-  if constexpr (Stream == 1) return _mm512_mask_mov_ps(_mm512_set1_ps(__builtin_bit_cast(float, lookup.dwords[0])), bit,
-                                                       _mm512_set1_ps(__builtin_bit_cast(float, lookup.dwords[1])));
+  if constexpr (Stream == 1)
+    return _mm512_mask_mov_ps(_mm512_set1_ps(__builtin_bit_cast(float, lookup.dwords[0])), bit,
+                              _mm512_set1_ps(__builtin_bit_cast(float, lookup.dwords[1])));
   __m512i index = Stream & 4 ? widen16(at + column % 2 * 16) : _mm512_setzero_si512();
   if (Stream & 4 && column >= 2) index = _mm512_srli_epi32(index, 4);
   if constexpr ((Stream & 2) != 0) {
@@ -56,13 +57,13 @@ LACONIC_INLINE __m512 column_words(const Tables& tables, const Lookup& lookup, c
   }
   if constexpr (Stream == 3) {
     // Entry i of the second table is word 4 + i % 4: two bits are left to look up.
-    return _mm512_mask_mov_ps(look_up<4>({{tables.t[2]}}, lookup, index), bit, look_up<4>({{tables.t[3]}}, lookup, index));
+    return _mm512_mask_mov_ps(look_up<4>({{tables.t[2]}}, lookup, index), bit,
+                              look_up<4>({{tables.t[3]}}, lookup, index));
   } else if constexpr (Stream == 5) {
     return _mm512_mask_mov_ps(look_up<4>(tables, lookup, index), bit, look_up<4>({{tables.t[1]}}, lookup, index));
   } else if constexpr (Stream == 7) {
     alignas(64) static constexpr uint32_t kBit[16] = {64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64};
-    return look_up<8>(tables, lookup,
-                      _mm512_or_si512(index, _mm512_castps_si512(_mm512_maskz_loadu_ps(bit, kBit))));
+    return look_up<8>(tables, lookup, _mm512_or_si512(index, _mm512_castps_si512(_mm512_maskz_loadu_ps(bit, kBit))));
   } else {
     return look_up<Bits>(tables, lookup, index);
   }
