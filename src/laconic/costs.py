@@ -5,6 +5,7 @@
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry
     palette          the longer of bytes / bandwidth and chunks x time per chunk
+    integer          the longer of bytes / bandwidth and chunks x time per chunk + escapes x time per escape
 
 Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
 is which candidate is faster, on machines whose memory and cores differ by less than the candidates do.
@@ -13,7 +14,7 @@ is which candidate is faster, on machines whose memory and cores differ by less 
 from __future__ import annotations
 
 from laconic.dtypes import by_name
-from laconic.formulations.protocol import Candidate
+from laconic.formulations.protocol import Candidate, Work
 
 # MEASURED: two cores of Zen 3 and of a server with AVX-512 read 28 to 32 GB/s.
 BYTES_PER_NS = 30.0
@@ -43,6 +44,13 @@ PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
+# MEASURED with AVX2 on Zen 3, one thread, halved; two slices of x.
+INTEGER_CHUNK_NS = 1.5
+"""A chunk of 64 fields of 8-bit weights."""
+ESCAPE_NS = 1.0
+"""A weight that is listed beside the fields."""
+DECODED_NS = 0.0
+"""8-bit weights that no kernel multiplies: dense ones are then copied as often."""
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
@@ -60,7 +68,7 @@ SLOW_SHARE = 1 / 0.6
 """Every other form: layered codes under AVX2, float8 everywhere."""
 
 
-def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
+def predict_ns(candidate: Candidate | Work, dtype: str, profile: str) -> float:
     """Nanoseconds of a product with one batch row under a (resolved) profile; `portable` is the slower class, AVX2."""
     machine = "avx512" if profile in ("avx512", "amx") else "avx2"
     kernel, memory = candidate.kernel, candidate.nbytes / BYTES_PER_NS
@@ -74,6 +82,10 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
         _, bits, *code = kernel.split()
         chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
         return CALL_NS + max(memory, candidate.places / 64 * chunk)
+    if kernel == "integer":
+        return CALL_NS + max(memory, candidate.places / 64 * INTEGER_CHUNK_NS + candidate.entries * ESCAPE_NS)
+    if kernel == "integer decoded":
+        return CALL_NS + memory + candidate.places * DECODED_NS
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + dense * CONSTANT_SHARE

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic import checkpoint, plan
-from laconic.compression import Options, array_of, open_source, why_dense_already
-from laconic.container.reader import Reader
+from laconic.compression import Options, Source, array_of, open_source, orientation_of, why_dense_already
 from laconic.dtypes import BY_TAG
 from laconic.errors import ArgumentError, LaconicError
 from laconic.formulations.protocol import Candidate, Request
@@ -76,17 +75,17 @@ def explain(
     raise LaconicError(f"{src} has no tensor {name!r}")
 
 
-def _request(reader: Reader, name: str, options: Options) -> Request:
+def _request(reader: Source, name: str, options: Options) -> Request:
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
     array = array_of(reader.raw(entry), dtype, entry.shape)
     words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
-    orientation = options.orientation(name) if len(entry.shape) in (2, 3) else "out_in"
+    orientation = orientation_of(reader, name, options)
     threads = options.threads or get_num_threads()
     return Request(words, dtype.name, orientation, options.objective, options.profile, threads)
 
 
-def _entry(reader: Reader, name: str, options: Options) -> dict[str, Any]:
+def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
     if reason := why_dense_already(reader, name, options):
@@ -130,6 +129,6 @@ def check_names(tensors: Mapping[str, Any], source: checkpoint.Source) -> None:
     """Raises ArgumentError where a plan names a tensor that the source lacks."""
     if not tensors:
         return
-    names = {name for shard in source.weights for name in Reader(source.root / shard).names()}
+    names = {name for shard in source.weights for name in open_source(source.root / shard).names()}
     if unknown := sorted(set(tensors) - names):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")

@@ -27,6 +27,7 @@
 #undef _mm512_srli_epi32
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
+#undef _mm256_dpwssd_epi32
 
 // Calls, not inlined: kernels are unrolled, and would take minutes to compile. Without optimisation beyond -O1.
 #define EMULATED __attribute__((noinline, unused))
@@ -114,6 +115,11 @@ EMULATED void _mm512_mask_storeu_ps(void* to, __mmask16 mask, const __m512& v) {
 EMULATED void _mm512_mask_storeu_epi8(void* to, __mmask64 mask, const __m512i& v) {
   for (int i = 0; i < 64; ++i)
     if (bit(mask, i)) static_cast<uint8_t*>(to)[i] = v.bytes[i];
+}
+
+// What VNNI adds at 256 bits.
+EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 
 // Constants, casts, parts.

@@ -184,6 +184,14 @@ def write_missing() -> None:
 
         save_file(original_1_0(), source, metadata={"format": "pt"})
         laconic.compress(source, packed)
+    folder = HERE / "v1.2"
+    source, packed = folder / "original.onnx", folder / "onnx.safetensors"
+    if not packed.exists():
+        import onnx_files
+
+        folder.mkdir(exist_ok=True)
+        source.write_bytes(onnx_files.everything()[0])
+        laconic.compress(source, packed, objective="size", profile="portable")
 
 
 if __name__ == "__main__":

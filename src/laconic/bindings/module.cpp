@@ -8,5 +8,6 @@ NB_MODULE(_native, m) {
   bind_split(m);
   bind_sparse(m);
   bind_palette(m);
+  bind_integer(m);
   bind_bench(m);
 }

@@ -18,7 +18,7 @@ assert get_args(Profile) == PROFILES
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
     profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = "portable",

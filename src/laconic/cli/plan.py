@@ -15,7 +15,7 @@ from laconic.cli.compress import Objective, Profile
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     explain: Annotated[str | None, typer.Option(metavar="NAME", help="Every candidate of this tensor.")] = None,
     destination: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here, as JSON.")] = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",

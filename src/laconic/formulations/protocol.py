@@ -58,8 +58,22 @@ class Candidate:
     entries: int = 0
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the cost model must know of a tensor that is coded already; fields as in `Candidate`."""
+
+    kernel: str
+    geometry: Geometry
+    nbytes: int
+    places: int = 0
+    entries: int = 0
+
+
 class Formulation(Protocol):
-    """The module `formulation` of a formulation's folder."""
+    """The module `formulation` of a formulation's folder.
+
+    It may also have `work(encoded, geometry) -> Work`, from which reports predict the time of a stored tensor's product.
+    """
 
     NAME: str
     VERSION: int

@@ -89,14 +89,40 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
-// Fields of 64 symbols in one level: min(rank - start, own), where ranks[symbol] >= start is the symbol's place in the
-// table and `own` the level's survivor. Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and
-// returns how many there are.
-using CodeGroup = int64_t (*)(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
-                              uint8_t* survivors);
+// A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
+struct CutTile {
+  alignas(64) uint8_t symbols[kTileChunks][64];
+  alignas(64) uint8_t odd[kTileChunks][64];
+  alignas(64) uint8_t bytes[kTileChunks][64];
+  alignas(64) uint16_t tails[kTileChunks][64];
+};
+// Cuts a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
+using CutWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, CutTile& cut);
+
+// One level of a code as encoders see it: `own` symbols at the head of `table`, which begins at rank `start`.
+struct CodeLevel {
+  const uint8_t* ranks;  // [256], place of each symbol in the whole table, or its length
+  const uint8_t* table;
+  int start, own;
+};
+// Fields of 64 symbols, all of rank `start` or more, in one level: min(rank - start, own), `own` being the survivor.
+// Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and returns how many there are.
+using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, uint8_t* fields, uint8_t* survivors);
 
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
+
+// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (formulations/integer). Writes 256 bytes
+// a block, (field + base) ^ flip, in the order of the block's chunks.
+using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
+                              uint8_t* out);
+// sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 2 slices of at most 12 bits and sign. At
+// most 128 blocks: then no sum leaves 32 bits.
+using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride,
+                                int slices, int32_t* sums);
+// sums[slice * 4 + k] = bytes of rows[k] x x, at most 2,048 columns; nothing beyond them is read.
+using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
+                               int64_t x_stride, int slices, int32_t* sums);
 
 struct KernelTable {
   const char* isa;
@@ -104,6 +130,9 @@ struct KernelTable {
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette][tail]
   CodeKernels codes[6][8][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
+  UnpackFields unpack_fields;
+  MultiplyFields multiply_fields;
+  MultiplyBytes multiply_bytes;
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
@@ -113,6 +142,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  CutWords cut_words;
   CodeGroup code_group;
   ReadStream read_stream;
 };

@@ -19,6 +19,7 @@ from laconic.plan import OBJECTIVES, resolve_profile
 from laconic.torch import views
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
+from laconic.torch.pruning import fold_masks
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import CLASSES, LAYOUTS, LaconicTensor
 
@@ -79,7 +80,7 @@ def compress_(
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
             of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
 
-    Returns a Summary. Compressed parameters are frozen. Raises ArgumentError, changing nothing, for a module that is
+    Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights. Raises ArgumentError, changing nothing, for a module that is
     already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed.
     """
     if objective not in OBJECTIVES:
@@ -92,11 +93,20 @@ def compress_(
     if done:
         raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
     default = Settings(objective, profile, mode, threads)
-    settings = {use.name: _settings(use.name, config, default) for use in uses}
     wanted = _filter(include, exclude)
-    for use in uses:
-        use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
-    _refuse(uses)
+
+    def planned() -> tuple[list[Use], dict[str, Settings | None]]:
+        uses = list(parameters_of(module))
+        settings = {use.name: _settings(use.name, config, default) for use in uses}
+        for use in uses:
+            use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
+        _refuse(uses)
+        return uses, settings
+
+    uses, settings = planned()  # refuses before anything changes
+    folded = fold_masks(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
+    if folded:
+        uses, settings = planned()
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -117,7 +127,7 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
-    return Summary(tuple(reports), tuple(frozen))
+    return Summary(tuple(reports), tuple(frozen), folded)
 
 
 def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:
@@ -211,6 +221,8 @@ def _recomputed(owner: nn.Module, name: str) -> str:
     """Why a parameter that only serves to compute the weight anew at every call stays dense."""
     if isinstance(owner, nn.utils.parametrize.ParametrizationList):
         return "parametrised: the weight is computed anew at each call"
+    if name.endswith("_orig") and f"{name.removesuffix('orig')}mask" in owner._buffers:
+        return "pruned with a mask, shared or not chosen: the weight is computed anew at each call"
     if name.endswith(("_g", "_v", "_orig")) and owner._forward_pre_hooks:
         return "weight_norm or spectral_norm: the weight is computed anew at each call"
     return ""

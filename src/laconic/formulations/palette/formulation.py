@@ -22,12 +22,25 @@ from laconic.formulations.palette.layout import (
     entries_of,
     index_bits,
 )
+from laconic.formulations.protocol import Work
 from laconic.formulations.split import formulation as split
 from laconic.formulations.split.codec import native_parameters
 from laconic.formulations.split.layout import Parameters
-from laconic.geometry import Geometry
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-__all__ = ["DTYPES", "NAME", "VERSION", "candidates", "decode", "forced", "matrix", "slow_under", "validate", "why_not"]
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "forced",
+    "matrix",
+    "slow_under",
+    "validate",
+    "why_not",
+    "work",
+]
 
 PREFIX = f"{INDICES}."
 
@@ -38,6 +51,15 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
         return False
     most = 6 if by_name(encoded.dtype).bits == 32 else 5
     return INDICES in encoded.node.children or index_bits(entries_of(encoded.node)) > most
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    """For the cost model; `encoded` must have passed `validate`."""
+    child = encoded.node.children.get(INDICES)
+    code = "" if child is None else f" {child.parameters['code']}"
+    kernel = f"palette {index_bits(entries_of(encoded.node))}{code}"
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return Work(kernel, geometry, encoded.nbytes_stored, places)
 
 
 def _indices(encoded: Encoded) -> Encoded:

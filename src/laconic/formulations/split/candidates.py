@@ -101,6 +101,11 @@ def _model(request: Request, geometry: Geometry) -> SizeModel:
     return SizeModel(statistics, geometry, request.dtype)
 
 
+def kernel_of(parameters: Parameters) -> str:
+    """The row of the cost model for a code."""
+    return f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else "")
+
+
 def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Candidate:
     geometry = model.geometry
     words = request.words
@@ -109,7 +114,7 @@ def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Ca
         geometry,
         model.total(parameters),
         lambda threads: codec.encode(words, model, parameters, threads),
-        f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        kernel_of(parameters),
         {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {}),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
     )

@@ -171,6 +171,8 @@ void fill_avx2_multiply(KernelTable& table);
 void fill_avx2_bitmap(KernelTable& table);
 void fill_avx2_deltas(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
+void fill_avx2_encode(KernelTable& table);
+void fill_avx2_fields(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -187,6 +189,8 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_bitmap(table);
   fill_avx2_deltas(table);
   fill_avx2_palette(table);
+  fill_avx2_encode(table);
+  fill_avx2_fields(table);
 }
 
 }  // namespace laconic

@@ -164,6 +164,7 @@ void fill_avx512_multiply(KernelTable& table);
 void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
 void fill_avx512_palette(KernelTable& table);
+void fill_avx512_fields(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -180,6 +181,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_bitmap(table);
   fill_avx512_deltas(table);
   fill_avx512_palette(table);
+  fill_avx512_fields(table);
 }
 
 }  // namespace laconic
