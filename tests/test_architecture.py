@@ -19,10 +19,18 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse", "formulations.integer", "formulations.palette"},
-    {"isa", "threads"},
-    {"formulations.registry", "container"},
-    {"costs", "plan", "tensor", "anatomy"},
+    {
+        "formulations.dense",
+        "formulations.split",
+        "formulations.sparse",
+        "formulations.integer",
+        "formulations.palette",
+        "formulations.blocks",
+        "formulations.block_sparse",
+    },
+    {"isa", "threads", "costs", "budget"},
+    {"formulations.registry", "container", "profiles"},
+    {"plan", "tensor", "anatomy"},
     {"integer_product"},
     {"product", "arrays", "files", "reports", "sliced", "rebuild"},
     {"onnx"},
@@ -30,13 +38,20 @@ LAYERS = (
     {"planning"},
     {"api", "benchmark", "torch"},
     {"report"},
-    {"transformers"},
+    {"calibration", "transformers"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
-SIDEWAYS |= {("formulations.integer", "formulations.split"), ("formulations.integer", "formulations.sparse")}
-SIDEWAYS |= {("formulations.palette", "formulations.split")}
+SIDEWAYS = {
+    ("compression", "checkpoint"),
+    ("formulations.sparse", "formulations.split"),
+    ("formulations.integer", "formulations.split"),
+    ("formulations.integer", "formulations.sparse"),
+    ("formulations.palette", "formulations.split"),
+    ("formulations.blocks", "formulations.sparse"),
+    ("formulations.block_sparse", "formulations.blocks"),
+    ("formulations.block_sparse", "formulations.sparse"),
+}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

@@ -20,7 +20,11 @@ import safetensors.numpy
 from conftest import normal
 
 import laconic
+from laconic import plan
 from laconic.anatomy import part
+from laconic.encoded import Encoded
+from laconic.formulations import registry
+from laconic.formulations.protocol import Request
 from laconic.report import gather, page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -75,6 +79,31 @@ def test_times_are_the_planners(packed: Path) -> None:
         if len(tensor.shape) < 2:
             assert tensor.predicted_us is None
     assert known >= 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(96, 256), (47, 70), (16, 17, 3, 3)])
+def test_what_is_stored_tells_the_work_that_was_planned(
+    rng: np.random.Generator, dtype: type, shape: tuple[int, ...]
+) -> None:
+    full = normal(rng, shape, np.dtype(dtype))
+    blocky = np.repeat(full[:8], shape[0] // 8 + 1, axis=0)[: shape[0]].copy()
+    blocky[16:32] = 0
+    seen = set()
+    for array in (full, pruned(rng, shape, dtype), blocky):
+        words = np.ascontiguousarray(array).view(f"u{array.itemsize}")
+        for objective in plan.OBJECTIVES:
+            for one in plan.candidates(Request(words, array.dtype.name, objective=objective)):
+                geometry = one.geometry
+                view = (geometry.view, geometry.orientation, geometry.column_order)
+                encoded = Encoded(array.shape, array.dtype.name, *view, one.node, one.components(1))
+                told = registry.work(encoded)
+                assert told is not None, one.kernel
+                assert (told.kernel, told.nbytes) == (one.kernel, one.nbytes)
+                if one.kernel != "dense":
+                    assert (told.places, told.entries) == (one.places, one.entries), one.kernel
+                seen.add(one.node.formulation)
+    assert seen == set(registry.NAMES)
 
 
 def test_a_formulation_that_tells_no_work_has_no_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class Part:
 def label(formulation: str, parameters: Mapping[str, Any]) -> str:
     """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'dense'."""
     words = [formulation]
-    for value in (parameters.get("positions"), parameters.get("code")):
+    for value in (parameters.get("positions"), parameters.get("block"), parameters.get("code")):
         if isinstance(value, str):
             words.append(value)
     if isinstance(parameters.get("entries"), int):

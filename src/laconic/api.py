@@ -20,6 +20,7 @@ from laconic.errors import ArgumentError, LaconicError
 from laconic.files import check_tensor
 from laconic.formulations import registry
 from laconic.formulations.protocol import Work
+from laconic.profiles import Profile, resolve
 from laconic.reports import FileReport, Progress, TensorReport, VerifyReport
 from laconic.sliced import SlicedSource
 
@@ -57,7 +58,9 @@ def compress(
     dst: PathLike | None = None,
     *,
     objective: str = "balanced",
-    profile: str = "portable",
+    profile: PathLike | planner.Profile = "portable",
+    batch: int = 1,
+    target_bits: float | None = None,
     plan: PathLike | Mapping[str, Any] | None = None,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
@@ -70,7 +73,8 @@ def compress(
     """Compress a .safetensors file, an .onnx model, a sharded checkpoint (*.safetensors.index.json) or a model folder.
 
     Args:
-        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.plan`.
+        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.profiles`, or
+            the file of one that was measured. batch: rows of x to plan for. target_bits: see `planning.make_plan`.
         plan: what `laconic.planning.make_plan` returned, or the file it was written to; tensors that it does not name
             are planned as usual.
         include, exclude: glob patterns of tensor names. threads: workers. dry_run: plan and report, write nothing.
@@ -84,15 +88,34 @@ def compress(
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(planner.OBJECTIVES)}")
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
-    profile = planner.resolve_profile(profile)
+    target = resolve(profile)
+    if plan is not None and target_bits is not None:
+        raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
     source = checkpoint.find_source(Path(src), all_files)
     destination = Path(dst) if dst is not None else default_destination(Path(src))
     if not dry_run:
         checkpoint.check_destination(source.root if source.folder else source.path, destination, force)
+    if target_bits is not None:
+        plan = planning.make_plan(
+            src,
+            profile=target,
+            batch=batch,
+            target_bits=target_bits,
+            include=_patterns(include),
+            exclude=_patterns(exclude),
+            threads=threads,
+        )
     tensors = {} if plan is None else planning.read_plan(plan)
     planning.check_names(tensors, source)
     options = compression.Options(
-        objective, profile, _patterns(include), _patterns(exclude), threads, source.orientation, tensors
+        objective,
+        target,
+        _patterns(include),
+        _patterns(exclude),
+        threads,
+        source.orientation,
+        tensors,
+        planner.check_batch(batch),
     )
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
@@ -117,7 +140,7 @@ def compress(
             for other in source.others:
                 checkpoint.copy_file(source.root / other, out / other)
             verbatim = checkpoint.rewrite_indexes(source, out)
-            facts = {"objective": objective, "profile": profile}
+            facts = {"objective": objective, "profile": target.name}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
             checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     return FileReport(
@@ -127,7 +150,7 @@ def compress(
         after,
         tuple(reports),
         objective,
-        profile,
+        target.name,
         dry_run,
         tuple(notes),
     )
@@ -261,8 +284,12 @@ def _first_name_difference(ours: compression.Source, theirs: compression.Source)
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
 
 
-def inspect(path: PathLike) -> FileReport:
-    """Per tensor: shape, dtype, formulation, parameters, bytes per component; totals. Reads no payload."""
+def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> FileReport:
+    """Per tensor: shape, dtype, formulation, parameters, bytes per component, predicted time; totals. Reads no payload.
+
+    profile: for predicted times, as `compress` takes it; None for the one that the file was planned for.
+    """
+    machine = None if profile is None else resolve(profile)
     root = Path(path)
     reports: list[TensorReport] = []
     before = after = 0
@@ -291,7 +318,7 @@ def inspect(path: PathLike) -> FileReport:
                     "" if coded else "kept as it is",
                     file.name,
                     encoded.node.to_json(),
-                    *_predicted(encoded, plain, str(reader.facts.get("profile", ""))),
+                    *_predicted(encoded, plain, machine or resolve(_known(reader.facts.get("profile")))),
                 )
             )
         original = reader.original
@@ -304,16 +331,21 @@ def inspect(path: PathLike) -> FileReport:
     )
 
 
-def _predicted(encoded: Encoded, plain: int, profile: str) -> tuple[float | None, float | None]:
+def _known(profile: object) -> str:
+    """The shipped profile that a file was planned for; 'portable' where it was a measured one, or none."""
+    return profile if isinstance(profile, str) and profile in planner.PROFILES else "portable"
+
+
+def _predicted(encoded: Encoded, plain: int, profile: Profile) -> tuple[float | None, float | None]:
     """Microseconds of a product with one batch row, of this tensor and of the plain one; None for what is no matrix."""
     if len(encoded.shape) < 2 or not plain:
         return None, None
     work = registry.work(encoded)
     if work is None:
         return None, None
-    profile = profile if profile in planner.PROFILES else "portable"
-    dense = predict_ns(Work("dense", registry.geometry_of(encoded), plain), encoded.dtype, profile)
-    return round(predict_ns(work, encoded.dtype, profile) / 1000, 3), round(dense / 1000, 3)
+    dense = Work("dense", registry.geometry_of(encoded), plain)
+    times = [predict_ns(one, encoded.dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
+    return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
 
 
 def _info_bytes(reader: Reader, name: str) -> int:

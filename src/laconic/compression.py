@@ -25,6 +25,7 @@ from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError, VerificationError
 from laconic.files import check_tensor
 from laconic.formulations import registry
+from laconic.profiles import Profile, resolve
 from laconic.reports import TensorReport
 from laconic.sliced import SlicedSource
 
@@ -42,12 +43,13 @@ class Options:
     """
 
     objective: str = "balanced"
-    profile: str = "portable"
+    profile: Profile = field(default_factory=lambda: resolve("portable"))
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     threads: int | None = None
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: int = 1
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -74,6 +76,14 @@ def why_dense_already(reader: Source, name: str, options: Options) -> str:
     return "" if entry.nbytes else "empty"
 
 
+def plain_bytes(reader: Source) -> int:
+    """What a compressed file would have if every tensor stayed dense, but for a few words about itself."""
+    if isinstance(reader, SlicedSource):
+        entries = reader.dense.items()
+        return sum(dense_cost_bytes(name, one.tag, one.shape) for name, one in entries) + len(reader.pieces().pack())
+    return reader.file_bytes + len(pack_verbatim(reader.header.raw))
+
+
 def orientation_of(reader: Source, name: str, options: Options) -> str:
     """How a matrix lies in its file: as the source knows it, or as the options say."""
     if len(reader.dense[name].shape) not in (2, 3):
@@ -95,6 +105,7 @@ def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded 
             array_of(reader.raw(entry), dtype, entry.shape),
             objective=options.objective,
             profile=options.profile,
+            batch=options.batch,
             orientation=orientation_of(reader, name, options),
             threads=options.threads,
             formulation=None if planned is None else planned["formulation"],
@@ -164,9 +175,6 @@ def compress_file(
     before = reader.file_bytes
     if destination is None:
         saved = 0
-        if isinstance(reader, SlicedSource):  # a safetensors file of the same tensors is what the savings come off
-            plain = sum(dense_cost_bytes(name, entry.tag, entry.shape) for name, entry in reader.dense.items())
-            saved = before - plain - len(reader.pieces().pack())
         for name in reader.names():
             encoded, reason = encode_tensor(reader, name, options)
             reports.append(tensor_report(reader, name, encoded, reason, source.name))
@@ -175,7 +183,7 @@ def compress_file(
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        return before, before - saved, reports, notes
+        return before, plain_bytes(reader) - saved, reports, notes
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
     with Writer(destination) as writer:
@@ -191,7 +199,7 @@ def compress_file(
             del encoded
             reader.forget(name)
             progress(entry.nbytes, name)
-        facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile}
+        facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
         since = description.FIRST
         if isinstance(reader, SlicedSource):
             facts["pieces"], since = reader.pieces().pack(), PIECES_SINCE

@@ -9,5 +9,6 @@ NB_MODULE(_native, m) {
   bind_sparse(m);
   bind_palette(m);
   bind_integer(m);
+  bind_blocks(m);
   bind_bench(m);
 }

@@ -8,6 +8,8 @@ import numpy as np
 
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.block_sparse import formulation as block_sparse
+from laconic.formulations.blocks import formulation as blocks
 from laconic.formulations.dense import formulation as dense
 from laconic.formulations.integer import formulation as integer
 from laconic.formulations.palette import formulation as palette
@@ -17,7 +19,7 @@ from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

@@ -62,6 +62,18 @@ struct DeltaKernels {
   DeltaProductPacked product_packed;
 };
 
+// Indices of `bits` bits (0 to 16), eight in as many bytes, none over `last`; count is a multiple of 8.
+using ExpandIndices = void (*)(const uint8_t* packed, int bits, int64_t count, uint16_t last, uint16_t* out);
+// sums[b * 16 + row] += blocks of 16 rows, words column by column, x their columns of x[b * x_stride ...]. ids: which
+// blocks; columns: the first ones of x.
+using BlockProduct = void (*)(const uint8_t* words, const uint32_t* ids, const uint32_t* columns, int64_t count,
+                              const float* x, int64_t x_stride, float* sums);
+struct BlockKernels {
+  BlockProduct product[2][3];  // of 1 and 4 columns; 1, 2 and 4 batch rows
+};
+// sums[row] += blocks of one row of 4 or 8 floats x x; ids [across][16 rows].
+using RowBlockProduct = void (*)(const float* blocks, const uint16_t* ids, int64_t across, const float* x, float* sums);
+
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
 using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
                            int64_t row_stride_bytes);
@@ -133,6 +145,9 @@ struct KernelTable {
   UnpackFields unpack_fields;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
+  BlockKernels blocks[3];  // likewise
+  ExpandIndices expand_indices;
+  RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32

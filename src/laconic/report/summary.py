@@ -68,9 +68,9 @@ class Summary:
         }
 
 
-def gather(path: str | os.PathLike[str]) -> Summary:
-    """What a compressed (or plain) file or folder holds. Raises LaconicError as `laconic.inspect`."""
-    file = api.inspect(path)
+def gather(path: str | os.PathLike[str], profile: str | os.PathLike[str] | None = None) -> Summary:
+    """What a compressed (or plain) file or folder holds. profile, errors: as `laconic.inspect`."""
+    file = api.inspect(path, profile=profile)
     components: dict[tuple[str, str, str], int] = {}
     for tensor in file.tensors:
         for path_of_node, formulation, component, count in tensor.anatomy.walk():

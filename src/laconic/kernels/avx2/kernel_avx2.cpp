@@ -173,6 +173,7 @@ void fill_avx2_deltas(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
 void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
+void fill_avx2_blocks(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -191,6 +192,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_palette(table);
   fill_avx2_encode(table);
   fill_avx2_fields(table);
+  fill_avx2_blocks(table);
 }
 
 }  // namespace laconic

@@ -213,6 +213,7 @@ void fill_scalar_deltas(KernelTable& table);
 void fill_scalar_palette(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
+void fill_scalar_blocks(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -238,6 +239,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_palette(table);
   fill_scalar_encode(table);
   fill_scalar_fields(table);
+  fill_scalar_blocks(table);
 }
 
 }  // namespace laconic
