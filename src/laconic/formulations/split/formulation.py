@@ -36,7 +36,7 @@ __all__ = [
     "work",
 ]
 
-DTYPES = tuple(FIELDS)
+DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
 def parameters_of(encoded: Encoded) -> Parameters:
@@ -108,7 +108,9 @@ def _validate_directory(encoded: Encoded, geometry: Geometry, parameters: Parame
     starts = encoded.components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
-    limit = geometry.segment_lengths()  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
+    limit = (
+        geometry.segment_lengths()
+    )  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
     for column, name in enumerate(parameters.streams):
         lengths = starts[1:, column] - starts[:-1, column]  # wraps where entries fall: then over the limit
         bound = limit * np.uint64(64) if name == "escapes" else limit
