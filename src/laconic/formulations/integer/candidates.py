@@ -66,4 +66,3 @@ def _candidate(request: Request, geometry: Geometry, bits: int | None = None) ->
         geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS,
         int(groups.escapes.sum()),
     )
-

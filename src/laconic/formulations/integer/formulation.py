@@ -49,9 +49,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
     groups = encoded.components["groups"][: units * 2].reshape(-1, 2).astype(np.int64)
     wrong = np.flatnonzero((groups[:, 0] > MOST_BITS) | (groups[:, 1] + (1 << np.minimum(groups[:, 0], 8)) > 256))
     if wrong.size:
-        raise CorruptError(
-            f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2
-        )
+        raise CorruptError(f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2)
     _expect_bytes(encoded, "fields", stream_bytes(int(field_bytes(geometry, groups[:, 0]).sum())))
     count = _validate_directory(encoded, geometry)
     _expect_bytes(encoded, "places", stream_bytes(count * 2))
