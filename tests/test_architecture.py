@@ -19,21 +19,37 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse", "formulations.integer"},
-    {"isa", "threads"},
-    {"formulations.registry", "container"},
-    {"costs", "plan", "tensor"},
+    {
+        "formulations.dense",
+        "formulations.split",
+        "formulations.sparse",
+        "formulations.integer",
+        "formulations.blocks",
+        "formulations.block_sparse",
+    },
+    {"isa", "threads", "costs", "budget"},
+    {"formulations.registry", "container", "profiles"},
+    {"plan", "tensor", "anatomy"},
     {"integer_product"},
-    {"product", "arrays", "files", "reports"},
+    {"product", "arrays", "files", "reports", "sliced", "rebuild"},
+    {"onnx"},
     {"compression", "checkpoint", "model_folder"},
     {"planning"},
     {"api", "benchmark", "torch"},
-    {"transformers"},
+    {"report"},
+    {"calibration", "transformers"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
-SIDEWAYS |= {("formulations.integer", "formulations.split"), ("formulations.integer", "formulations.sparse")}
+SIDEWAYS = {
+    ("compression", "checkpoint"),
+    ("formulations.sparse", "formulations.split"),
+    ("formulations.integer", "formulations.split"),
+    ("formulations.integer", "formulations.sparse"),
+    ("formulations.blocks", "formulations.sparse"),
+    ("formulations.block_sparse", "formulations.blocks"),
+    ("formulations.block_sparse", "formulations.sparse"),
+}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

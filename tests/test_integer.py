@@ -279,8 +279,8 @@ def test_impossible_groups_and_directories_are_refused(rng: np.random.Generator)
     with pytest.raises(CorruptError, match="dtype float32"):
         Tensor(dataclasses.replace(encoded, dtype="float32"))
     for name in encoded.components:
+        shorter = {**encoded.components, name: encoded.components[name][:-64]}
         with pytest.raises(CorruptError, match="bytes where"):
-            shorter = {**encoded.components, name: encoded.components[name][:-64]}
             Tensor(dataclasses.replace(encoded, components=shorter))
         with pytest.raises(CorruptError, match="missing"):
             Tensor(dataclasses.replace(encoded, components={k: v for k, v in encoded.components.items() if k != name}))

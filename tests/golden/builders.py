@@ -136,9 +136,70 @@ def deltas_1_1() -> dict[str, laconic.Tensor]:
     return found
 
 
+def repeated(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Weights of which rows, columns and chunks are alike or empty."""
+    array = weights((shape[0], int(np.prod(shape[1:], dtype=np.int64))), dtype, seed)
+    rows, columns = np.arange(array.shape[0]), np.arange(array.shape[1])
+    array = array[np.where(rows % 5 == 1, 0, rows)][:, np.where(columns % 12 >= 8, columns % 4, columns)]
+    array[(rows[:, None] // 16 * 7 + columns // 4) % 3 == 1] = 0
+    array[rows % 7 == 3] = 0
+    array[:, columns % 11 == 5] = 0
+    return np.ascontiguousarray(array.reshape(shape))
+
+
+def blocks_of(formulation: str, blocks: tuple[str, ...], seed: int) -> dict[str, laconic.Tensor]:
+    """Every shape of block: every dtype, several panels and matrices, views, one block, none but empty ones."""
+    found = {}
+    for block in blocks:
+        arrays = {dtype: repeated((47, 70), dtype, seed + k) for k, dtype in enumerate(list(DTYPES)[:3])}
+        arrays["stack"] = repeated((3, 31, 40), "float16", seed + 10)
+        arrays["convolution"] = repeated((32, 17, 3, 3), "float32", seed + 20)
+        arrays["folded"] = repeated((7, 310), "bfloat16", seed + 30)
+        arrays["zeros"] = np.zeros((32, 32), np.float32)
+        options = {"formulation": formulation, "block": block, "profile": "portable"}
+        found |= {f"{block}.{name}": laconic.encode(array, **options) for name, array in arrays.items()}
+        turned = repeated((64, 48), "bfloat16", seed + 40)
+        found[f"{block}.in_out"] = laconic.encode(turned, orientation="in_out", **options)
+    return found
+
+
+def blocks_1_2() -> dict[str, laconic.Tensor]:
+    return blocks_of("blocks", ("row", "1x4", "1x8", "16x1", "chunk"), 400)
+
+
+def block_sparse_1_2() -> dict[str, laconic.Tensor]:
+    return blocks_of("block_sparse", ("row", "16x1", "chunk"), 500)
+
+
+def integer_1_2() -> dict[str, laconic.Tensor]:
+    """`integer`: both dtypes, every number of bits, groups of their own, several segments, views, escapes."""
+
+    def whole(shape: tuple[int, ...], seed: int, spread: int) -> np.ndarray:
+        """Sums of four even distributions: int8, thinning out from -7 on both sides."""
+        parts = sum(noise(int(np.prod(shape)), seed + k).astype(np.int64) % spread for k in range(4))
+        return np.clip(parts - 2 * spread - 7, -128, 127).reshape(shape).astype(np.int8)
+
+    options = {"formulation": "integer", "profile": "portable"}
+    found = {
+        f"bits{bits}": laconic.encode(whole((47, 70), 600 + 10 * bits, 9), bits=bits, **options) for bits in range(9)
+    }
+    groups = whole((64, 2100), 700, 20)
+    groups[16:32] = groups[16:32] % 4
+    groups[32:48] = 17
+    found["groups"] = laconic.encode(groups, objective="size", **options)
+    found["uint8"] = laconic.encode((whole((33, 64), 710, 12).astype(np.int64) + 128).astype(np.uint8), **options)
+    found["convolution"] = laconic.encode(whole((32, 16, 3, 3), 720, 6), **options)
+    found["stack"] = laconic.encode(whole((3, 31, 40), 730, 6), **options)
+    found["folded"] = laconic.encode(whole((7, 310), 740, 6), **options)
+    found["in_out"] = laconic.encode(whole((64, 48), 750, 6), orientation="in_out", **options)
+    return found
+
+
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
+FILES_1_2 = {"blocks": blocks_1_2, "block_sparse": block_sparse_1_2, "integer": integer_1_2}
+FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
 def write_missing() -> None:
@@ -154,6 +215,14 @@ def write_missing() -> None:
 
         save_file(original_1_0(), source, metadata={"format": "pt"})
         laconic.compress(source, packed)
+    folder = HERE / "v1.2"
+    source, packed = folder / "original.onnx", folder / "onnx.safetensors"
+    if not packed.exists():
+        import onnx_files
+
+        folder.mkdir(exist_ok=True)
+        source.write_bytes(onnx_files.everything()[0])
+        laconic.compress(source, packed, objective="size", profile="portable")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,8 @@ std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const Own
   {
     nb::gil_scoped_release unlocked;
     byte = laconic::split_statistics(static_cast<const uint8_t*>(words.data()), g, type,
-                                     static_cast<uint32_t*>(histograms.data()), tail_kinds.data(), threads);
+                                     static_cast<uint32_t*>(histograms.data()), tail_kinds.data(),
+                                     laconic::active_table(), threads);
   }
   return {nb::cast(histograms), nb::cast(tail_kinds), byte < 0 ? nb::none() : nb::cast(byte)};
 }

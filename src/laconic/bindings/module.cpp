@@ -8,5 +8,6 @@ NB_MODULE(_native, m) {
   bind_split(m);
   bind_sparse(m);
   bind_integer(m);
+  bind_blocks(m);
   bind_bench(m);
 }

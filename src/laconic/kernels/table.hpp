@@ -62,6 +62,18 @@ struct DeltaKernels {
   DeltaProductPacked product_packed;
 };
 
+// Indices of `bits` bits (0 to 16), eight in as many bytes, none over `last`; count is a multiple of 8.
+using ExpandIndices = void (*)(const uint8_t* packed, int bits, int64_t count, uint16_t last, uint16_t* out);
+// sums[b * 16 + row] += blocks of 16 rows, words column by column, x their columns of x[b * x_stride ...]. ids: which
+// blocks; columns: the first ones of x.
+using BlockProduct = void (*)(const uint8_t* words, const uint32_t* ids, const uint32_t* columns, int64_t count,
+                              const float* x, int64_t x_stride, float* sums);
+struct BlockKernels {
+  BlockProduct product[2][3];  // of 1 and 4 columns; 1, 2 and 4 batch rows
+};
+// sums[row] += blocks of one row of 4 or 8 floats x x; ids [across][16 rows].
+using RowBlockProduct = void (*)(const float* blocks, const uint16_t* ids, int64_t across, const float* x, float* sums);
+
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
 using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
                            int64_t row_stride_bytes);
@@ -89,11 +101,25 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
-// Fields of 64 symbols in one level: min(rank - start, own), where ranks[symbol] >= start is the symbol's place in the
-// table and `own` the level's survivor. Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and
-// returns how many there are.
-using CodeGroup = int64_t (*)(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
-                              uint8_t* survivors);
+// A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
+struct CutTile {
+  alignas(64) uint8_t symbols[kTileChunks][64];
+  alignas(64) uint8_t odd[kTileChunks][64];
+  alignas(64) uint8_t bytes[kTileChunks][64];
+  alignas(64) uint16_t tails[kTileChunks][64];
+};
+// Cuts a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
+using CutWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, CutTile& cut);
+
+// One level of a code as encoders see it: `own` symbols at the head of `table`, which begins at rank `start`.
+struct CodeLevel {
+  const uint8_t* ranks;  // [256], place of each symbol in the whole table, or its length
+  const uint8_t* table;
+  int start, own;
+};
+// Fields of 64 symbols, all of rank `start` or more, in one level: min(rank - start, own), `own` being the survivor.
+// Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and returns how many there are.
+using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, uint8_t* fields, uint8_t* survivors);
 
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
@@ -119,6 +145,9 @@ struct KernelTable {
   UnpackFields unpack_fields;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
+  BlockKernels blocks[3];  // likewise
+  ExpandIndices expand_indices;
+  RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
@@ -128,6 +157,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  CutWords cut_words;
   CodeGroup code_group;
   ReadStream read_stream;
 };

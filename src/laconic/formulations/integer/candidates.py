@@ -64,5 +64,4 @@ def _candidate(request: Request, geometry: Geometry, bits: int | None = None) ->
         "integer" if geometry.view == "matrix" else "integer decoded",
         {} if bits is None else {"bits": bits},
         geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS,
-        int(groups.escapes.sum()),
     )

@@ -88,10 +88,10 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     dtype = by_name(encoded.dtype)
     coded = matrix(encoded, geometry)
     if coded is None:
-        return reference.decode(encoded.components, geometry, encoded.dtype).view(dtype.numpy)
+        return reference.decode(encoded.components, geometry, encoded.dtype).view(dtype.numpy or dtype.word)
     out = np.empty(encoded.shape, dtype=dtype.word)
     coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    return out.view(dtype.numpy or dtype.word)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

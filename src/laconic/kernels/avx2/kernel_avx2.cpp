@@ -161,7 +161,9 @@ void fill_avx2_multiply(KernelTable& table);
 
 void fill_avx2_bitmap(KernelTable& table);
 void fill_avx2_deltas(KernelTable& table);
+void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
+void fill_avx2_blocks(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -176,7 +178,9 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_multiply(table);
   fill_avx2_bitmap(table);
   fill_avx2_deltas(table);
+  fill_avx2_encode(table);
   fill_avx2_fields(table);
+  fill_avx2_blocks(table);
 }
 
 }  // namespace laconic

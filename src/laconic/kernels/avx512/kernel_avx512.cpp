@@ -155,6 +155,7 @@ void fill_avx512_multiply(KernelTable& table);
 void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
 void fill_avx512_fields(KernelTable& table);
+void fill_avx512_blocks(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -170,6 +171,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_bitmap(table);
   fill_avx512_deltas(table);
   fill_avx512_fields(table);
+  fill_avx512_blocks(table);
 }
 
 }  // namespace laconic
