@@ -26,8 +26,8 @@ DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
 """Weights that are multiplied here."""
 X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16), np.dtype(np.int8))
 
-# MEASURED on Zen 3, two threads, 4096 x 4096: from about as many rows of floats on, BLAS on decoded weights is faster.
 KERNEL_ROWS = 48
+"""Rows of floats up to which kernels multiply; above, the decoded weights go to BLAS."""
 MOST_COLUMNS = 65536
 """Columns up to which no sum of int8 products can leave int32: 255 x 128 x 65,536 < 2^31."""
 BLOCK_WEIGHTS = 1 << 22
