@@ -23,7 +23,7 @@ from laconic.dtypes import by_name
 from laconic.errors import ArgumentError, LaconicError
 from laconic.files import load_file
 from laconic.formulations.split import reference
-from laconic.formulations.split.layout import FIELDS
+from laconic.formulations.split.formulation import DTYPES
 from laconic.product import linear
 from laconic.tensor import Tensor
 from laconic.threads import get_num_threads
@@ -270,8 +270,8 @@ def bench_shape(
     rows: int, columns: int, dtype: str, batches: Iterable[int], settings: Settings, codes: Any = None
 ) -> list[Row]:
     """Normal weights (sigma 0.02) of one shape under packed and layered codes. Raises ArgumentError for unknown dtypes."""
-    if dtype not in FIELDS:
-        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(FIELDS)}")
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(DTYPES)}")
     kind = by_name(dtype).numpy
     assert kind is not None
     array = (np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32) * 0.02).astype(kind)
@@ -288,8 +288,9 @@ def _name(tensor: Tensor) -> str:
     parameters = tensor.parameters
     if parameters.get("code") == "layered":
         return f"split layered({','.join(map(str, parameters['widths']))})"
-    if "positions" in parameters:
-        return f"{tensor.formulation} {parameters['positions']}"
+    for key in ("positions", "entries"):
+        if key in parameters:
+            return f"{tensor.formulation} {parameters[key]}"
     return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
 
 

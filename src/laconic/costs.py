@@ -6,6 +6,7 @@ Shipped, by two threads, b rows of x:
     split            the longer of dense time at one row x a measured share and weights x (decoding + b multiplications)
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
+    palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
     integer          the longer of bytes / bandwidth and chunks x time per chunk
     blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
 
@@ -41,7 +42,20 @@ CHUNK_NS = {
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
-# MEASURED with AVX2 on Zen 3, one thread, halved; two slices of x.
+# MEASURED with AVX2 on Zen 3 (one thread, halved); with AVX-512 by the sketches where there is one (4, 5 and 8 bits), the
+# others by their instructions.
+PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
+    "avx2": {
+        "float32": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
+        "bfloat16": (1.9, 2.0, 2.5, 1.7, 3.4, 4.4, 13.5, 13.5),
+        "float16": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
+    },
+    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (1.0, 1.1, 1.4, 1.1, 1.5, 2.2, 6.0, 6.0)),
+}
+"""A palette's chunk of 64 places, by bits of an index from 1 on."""
+INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
+"""What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
+# MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 INTEGER_CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
 
@@ -105,6 +119,10 @@ def predict_ns(
     if kernel == "sparse deltas":
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
         return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+    if kernel.startswith("palette"):
+        _, bits, *code = kernel.split()
+        chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
+        return CALL_NS + max(memory, candidate.places / 64 * (chunk + 64 * MULTIPLY_NS[machine] * (batch - 1)))
     if kernel == "integer":
         once = candidate.places / 64 * INTEGER_CHUNK_NS
         return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
@@ -112,11 +130,11 @@ def predict_ns(
         return CALL_NS + memory + candidate.places * MULTIPLY_NS[machine] * (batch - 1)
     if kernel in BLOCK_NS:
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
-        one_high = kernel in ("blocks 1x4", "blocks 1x8")  # every row of x reads the blocks anew, or decodes them twice
-        further = (
-            visit * (batch if batch <= 4 else batch / 2) if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
-        )
-        return CALL_NS + max(memory, candidate.entries * further)
+        # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
+        anew = float(batch) if batch <= 4 else batch / 2
+        one_high = kernel in ("blocks 1x4", "blocks 1x8")
+        each = visit * anew if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
+        return CALL_NS + max(memory, candidate.entries * each)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
         return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)

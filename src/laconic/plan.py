@@ -75,7 +75,8 @@ def encode(
         objective, profile, batch: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
         formulation: None lets the planner choose; 'dense', or 'split' with optional parameters
             code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
-            'sparse' with positions='bitmap' | 'deltas'. view: 'folded' codes the tensor as a flat sequence.
+            'sparse' with positions='bitmap' | 'deltas'; or
+            'palette' with code='fixed' or a code of 'split' for its indices. view: 'folded' codes the tensor as a flat sequence.
         threads: workers; None for `get_num_threads()`.
 
     Raises ArgumentError for arguments that do not fit the array.

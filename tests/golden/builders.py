@@ -136,6 +136,35 @@ def deltas_1_1() -> dict[str, laconic.Tensor]:
     return found
 
 
+def shared(shape: tuple[int, ...], dtype: str, seed: int, words: int, skew: int = 1) -> np.ndarray:
+    """Few distinct weights; with a skew, the first ones more often: their number is the least of as many throws."""
+    table = weights((words,), dtype, seed)
+    throws = [noise(int(np.prod(shape, dtype=np.int64)), seed + 2 + k) % np.uint32(words) for k in range(skew)]
+    return table[np.minimum.reduce(throws)].reshape(shape)
+
+
+def palettes_1_2() -> dict[str, laconic.Tensor]:
+    """`palette`: every dtype, every number of index bits, views, coded indices, words that are not finite."""
+    options = {"formulation": "palette", "profile": "portable"}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        found[dtype] = laconic.encode(shared((47, 70), dtype, 400 + 20 * seed, 16), **options)
+        coded = shared((47, 70), dtype, 410 + 20 * seed, 23, 4)
+        found[f"{dtype}.layered"] = laconic.encode(coded, code="layered", widths=(2, 2), **options)
+    for bits in range(1, 9):
+        found[f"bits.{bits}"] = laconic.encode(shared((20, 37), "float32", 480 + 10 * bits, 1 << bits), **options)
+    found["packed"] = laconic.encode(shared((33, 40), "bfloat16", 580, 40, 3), code="packed", **options)
+    found["constant"] = laconic.encode(np.full((16, 36), 0.5, np.float32), code="constant", **options)
+    found["segments"] = laconic.encode(shared((17, 4099), "bfloat16", 590, 5), **options)
+    found["convolution"] = laconic.encode(shared((16, 17, 3, 3), "float32", 600, 9), **options)
+    found["folded"] = laconic.encode(shared((7, 310), "float16", 610, 3), **options)
+    found["in_out"] = laconic.encode(shared((64, 48), "bfloat16", 620, 30), orientation="in_out", **options)
+    special = np.array([np.inf, np.nan, -np.inf, -0.0, 0.0, 1e-40], np.float32)
+    found["special"] = laconic.encode(special[noise(16 * 40, 630) % 6].reshape(16, 40), **options)
+    found["endless"] = laconic.encode(np.full((16, 6), np.inf, np.float32), **options)
+    return found
+
+
 def repeated(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     """Weights of which rows, columns and chunks are alike or empty."""
     array = weights((shape[0], int(np.prod(shape[1:], dtype=np.int64))), dtype, seed)
@@ -198,7 +227,8 @@ def integer_1_2() -> dict[str, laconic.Tensor]:
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
-FILES_1_2 = {"blocks": blocks_1_2, "block_sparse": block_sparse_1_2, "integer": integer_1_2}
+FILES_1_2 = {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
+FILES_1_2 |= {"integer": integer_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

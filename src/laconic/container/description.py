@@ -26,6 +26,7 @@ SINCE = {
     "split": "1.0",
     "sparse": "1.1",
     "integer": "1.2",
+    "palette": "1.2",
     "blocks": "1.2",
     "block_sparse": "1.2",
 }

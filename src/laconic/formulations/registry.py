@@ -12,13 +12,14 @@ from laconic.formulations.block_sparse import formulation as block_sparse
 from laconic.formulations.blocks import formulation as blocks
 from laconic.formulations.dense import formulation as dense
 from laconic.formulations.integer import formulation as integer
+from laconic.formulations.palette import formulation as palette
 from laconic.formulations.protocol import Formulation, Work
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, blocks, block_sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

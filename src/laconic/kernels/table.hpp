@@ -139,8 +139,8 @@ using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap][tail]
-  CodeKernels codes[5][7][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette][tail]
+  CodeKernels codes[6][8][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   UnpackFields unpack_fields;
   MultiplyFields multiply_fields;
@@ -163,10 +163,12 @@ struct KernelTable {
 };
 
 inline constexpr int kBitmapIndex = 6;
+inline constexpr int kPaletteIndex = 7;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
   if (parameters.code == Code::kBitmap) return kBitmapIndex;
+  if (parameters.code == Code::kPalette) return kPaletteIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }

@@ -46,7 +46,7 @@ class Settings:
     profile: Profile
     mode: str
     threads: int | None
-    minimum_bytes: int = MINIMUM_BYTES
+    minimum_bytes: int
     options: Mapping[str, Any] | None = None
     batch: int = 1
 
@@ -107,7 +107,7 @@ def compress_(
     done = [use.name for use in uses if isinstance(use.parameter, LaconicTensor)]
     if done:
         raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
-    default = Settings(objective, target, mode, threads, batch=batch)
+    default = Settings(objective, target, mode, threads, MINIMUM_BYTES, batch=batch)
     wanted = _filter(include, exclude)
 
     def planned() -> tuple[list[Use], dict[str, Settings | None]]:

@@ -36,7 +36,7 @@ __all__ = [
     "work",
 ]
 
-DTYPES = tuple(FIELDS)
+DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
 def parameters_of(encoded: Encoded) -> Parameters:

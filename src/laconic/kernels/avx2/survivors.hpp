@@ -52,5 +52,21 @@ inline __attribute__((always_inline)) int64_t compress_bytes(const uint8_t* byte
   return at - out;
 }
 
+// The next bytes of `from` at the places of the mask, zeros elsewhere. Reads 64 bytes of `from` at most.
+inline __attribute__((always_inline)) void expand_bytes(const uint8_t* from, uint64_t mask, __m256i (&out)[2]) {
+  __m128i some[8];
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) {
+    const uint64_t before = mask & ((uint64_t{1} << (8 * k)) - 1);  // each place by itself: no chain of additions
+    const __m128i pattern = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kPatterns.expand[mask >> (8 * k) & 255]));
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + _mm_popcnt_u64(before)));
+    some[k] = _mm_shuffle_epi8(bytes, pattern);
+  }
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half)
+    out[half] = _mm256_set_m128i(_mm_unpacklo_epi64(some[half * 4 + 2], some[half * 4 + 3]),
+                                 _mm_unpacklo_epi64(some[half * 4], some[half * 4 + 1]));
+}
+
 }  // namespace
 }  // namespace laconic
