@@ -29,7 +29,7 @@ def encode(
     Args:
         array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
             protocol. formulation: None lets the planner choose; 'dense', or 'split' with code='packed', bits=4 or
-            code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
+            code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', 'integer' with bits=0 to 8, or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
             machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
             for. orientation: 'in_out' for [inputs, outputs].
 

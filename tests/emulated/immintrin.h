@@ -27,6 +27,7 @@
 #undef _mm512_srli_epi32
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
+#undef _mm256_dpbusd_epi32
 #undef _mm256_dpwssd_epi32
 
 // Calls, not inlined: kernels are unrolled, and would take minutes to compile. Without optimisation beyond -O1.
@@ -118,6 +119,12 @@ EMULATED void _mm512_mask_storeu_epi8(void* to, __mmask64 mask, const __m512i& v
 }
 
 // What VNNI adds at 256 bits.
+EMULATED __m256i _mm256_dpbusd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
+  const __m256i even = _mm256_set1_epi16(255);
+  const __m256i low = _mm256_madd_epi16(_mm256_and_si256(a, even), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+  const __m256i high = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
+  return _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
+}
 EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }

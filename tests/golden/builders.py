@@ -200,10 +200,35 @@ def block_sparse_1_2() -> dict[str, laconic.Tensor]:
     return blocks_of("block_sparse", ("row", "16x1", "chunk"), 500)
 
 
+def integer_1_2() -> dict[str, laconic.Tensor]:
+    """`integer`: both dtypes, every number of bits, groups of their own, several segments, views, escapes."""
+
+    def whole(shape: tuple[int, ...], seed: int, spread: int) -> np.ndarray:
+        """Sums of four even distributions: int8, thinning out from -7 on both sides."""
+        parts = sum(noise(int(np.prod(shape)), seed + k).astype(np.int64) % spread for k in range(4))
+        return np.clip(parts - 2 * spread - 7, -128, 127).reshape(shape).astype(np.int8)
+
+    options = {"formulation": "integer", "profile": "portable"}
+    found = {
+        f"bits{bits}": laconic.encode(whole((47, 70), 600 + 10 * bits, 9), bits=bits, **options) for bits in range(9)
+    }
+    groups = whole((64, 2100), 700, 20)
+    groups[16:32] = groups[16:32] % 4
+    groups[32:48] = 17
+    found["groups"] = laconic.encode(groups, objective="size", **options)
+    found["uint8"] = laconic.encode((whole((33, 64), 710, 12).astype(np.int64) + 128).astype(np.uint8), **options)
+    found["convolution"] = laconic.encode(whole((32, 16, 3, 3), 720, 6), **options)
+    found["stack"] = laconic.encode(whole((3, 31, 40), 730, 6), **options)
+    found["folded"] = laconic.encode(whole((7, 310), 740, 6), **options)
+    found["in_out"] = laconic.encode(whole((64, 48), 750, 6), orientation="in_out", **options)
+    return found
+
+
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
+FILES_1_2 |= {"integer": integer_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

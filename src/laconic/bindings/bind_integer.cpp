@@ -1,7 +1,6 @@
 // The formulation `integer` and products of 8-bit weights: borrow arrays, check their sizes, release the lock, call.
-#include "laconic/formulations/integer/integer.hpp"
-
 #include "laconic/bindings/matrix.hpp"
+#include "laconic/formulations/integer/integer.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace {
@@ -43,7 +42,8 @@ struct Operands {
     rows.whole = dtype == "int8";
     if (!rows.whole) rows.dtype = dtype_of(dtype);
     const int64_t bytes = rows.whole ? 1 : laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
-    require(x.ndim() == 2 && out.ndim() == 2 && (rows.whole || bytes > 1), "a product needs x and out of two dimensions");
+    require(x.ndim() == 2 && out.ndim() == 2 && (rows.whole || bytes > 1),
+            "a product needs x and out of two dimensions");
     rows.batch = static_cast<int64_t>(x.shape(0));
     require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
                 static_cast<int64_t>(out.nbytes()) == rows.batch * outer * (rows.whole ? 4 : bytes),
@@ -92,8 +92,8 @@ class IntegerMatrix {
   int64_t word_bytes() const { return 1; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
-    laconic::integer_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
-                                   threads);
+    laconic::integer_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements,
+                                   out, threads);
   }
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
     return laconic::integer_access(view_, matrix, row, column);
@@ -130,8 +130,8 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
           "an array has the wrong size");
   const uint8_t flip = flip_of(dtype);
   nb::gil_scoped_release unlocked;
-  laconic::integer_statistics(static_cast<const uint8_t*>(words.data()), g, flip,
-                              static_cast<uint32_t*>(levels.data()), threads);
+  laconic::integer_statistics(static_cast<const uint8_t*>(words.data()), g, flip, static_cast<uint32_t*>(levels.data()),
+                              threads);
 }
 
 void encode(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components, int threads) {
@@ -174,8 +174,8 @@ void bind_integer(nb::module_& m) {
   nb::class_<IntegerMatrix> matrix(m, "IntegerMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_reading(matrix);
-  matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"), nb::arg("zero"),
-             nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+  matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
+             nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
   matrix.def("part", [](const IntegerMatrix&, int64_t, int64_t, int64_t) { return nb::none(); });
   m.def("integer_statistics", &statistics);
   m.def("integer_encode", &encode);

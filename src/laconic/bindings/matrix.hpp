@@ -106,13 +106,12 @@ void bind_reading(nb::class_<M>& type) {
              self.decode_window(first_panel, last_panel, first_element, elements, static_cast<uint8_t*>(out.data()),
                                 threads);
            })
-      .def("access",
-           [](const M& self, int64_t matrix, int64_t row, int64_t column) {
-             const laconic::Geometry& g = self.geometry();
-             require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
-                     "index out of range");
-             return self.access(matrix, row, column);
-           });
+      .def("access", [](const M& self, int64_t matrix, int64_t row, int64_t column) {
+        const laconic::Geometry& g = self.geometry();
+        require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
+                "index out of range");
+        return self.access(matrix, row, column);
+      });
 }
 
 template <class M>

@@ -124,15 +124,15 @@ using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, ui
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 
-// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (formulations/integer). Writes 256 bytes
-// a block, (field + base) ^ flip, in the order of the block's chunks.
+// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (formulations/integer). Writes 256
+// bytes a block, (field + base) ^ flip, in the order of the block's chunks.
 using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
                               uint8_t* out);
-// sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 2 slices of at most 12 bits and sign. At
-// most 128 blocks: then no sum leaves 32 bits.
-using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride,
+// sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 3 slices, exact for at most 128 blocks.
+using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride,
                                 int slices, int32_t* sums);
-// sums[slice * 4 + k] = bytes of rows[k] x x, at most 2,048 columns; nothing beyond them is read.
+// sums[slice * 4 + k] = bytes of rows[k] x x, 1 or 2 slices of at most 12 bits, exact for at most 2,048 columns;
+// nothing beyond them is read.
 using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
                                int64_t x_stride, int slices, int32_t* sums);
 

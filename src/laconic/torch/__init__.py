@@ -13,6 +13,7 @@ from __future__ import annotations
 from laconic.torch import custom as custom
 from laconic.torch import operators as operators
 from laconic.torch.compression import compress_, decompress_
+from laconic.torch.int8 import Int8Linear
 from laconic.torch.storage import (
     encode,
     flatten_state_dict,
@@ -27,6 +28,7 @@ from laconic.torch.tensor import FusedTensor, LaconicTensor
 
 __all__ = [
     "FusedTensor",
+    "Int8Linear",
     "LaconicTensor",
     "ParameterReport",
     "Summary",

@@ -21,6 +21,7 @@ from laconic.profiles import Profile, resolve
 from laconic.torch import views
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
+from laconic.torch.int8 import Int8Linear
 from laconic.torch.pruning import fold_masks
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import CLASSES, LAYOUTS, LaconicTensor
@@ -59,6 +60,15 @@ class Use:
     places: list[tuple[nn.Module, str]]
     reason: str = ""
 
+    @property
+    def is_buffer(self) -> bool:
+        """Whether it is the int8 weight of an `Int8Linear`, which is no parameter."""
+        return isinstance(self.places[0][0], Int8Linear) and self.places[0][1] == "weight"
+
+    def wrap(self, tensor: Tensor, requires_grad: bool) -> Tensor:
+        """The tensor as its places take it."""
+        return tensor if self.is_buffer else nn.Parameter(tensor, requires_grad=requires_grad)
+
 
 def compress_(
     module: nn.Module,
@@ -73,7 +83,7 @@ def compress_(
     threads: int | None = None,
     progress: bool | Progress = True,
 ) -> Summary:
-    """Compress the weights of a module in place, losslessly; buffers and vectors stay as they are.
+    """Compress the weights of a module in place, losslessly; vectors stay as they are, and buffers but those of Int8Linear.
 
     Args:
         include, exclude: glob patterns of parameter names.
@@ -157,7 +167,7 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
     weight = CLASSES[settings.mode](
         content, layout, (settings.objective, settings.profile.machine), was_trainable=parameter.requires_grad
     )
-    put(use, nn.Parameter(weight, requires_grad=False))
+    put(use, use.wrap(weight, False))
     return ParameterReport(
         report.name, report.shape, report.dtype, weight.formulation, report.bytes_before, weight.nbytes_stored
     )
@@ -173,7 +183,7 @@ def decompress_(module: nn.Module) -> Summary:
         dense = weight.decode()
         if isinstance(weight.content, Plain):
             dense = dense.detach().clone()
-        put(use, nn.Parameter(dense, requires_grad=weight.was_trainable))
+        put(use, use.wrap(dense, weight.was_trainable))
         reports.append(
             ParameterReport(
                 use.name,
@@ -192,7 +202,10 @@ def parameters_of(module: nn.Module) -> Iterator[Use]:
     """Every distinct parameter with all its places; parameters that share memory and shape are one."""
     uses: dict[Any, Use] = {}
     for path, owner in module.named_modules(remove_duplicate=True):
-        for name, parameter in owner._parameters.items():
+        tensors: dict[str, Tensor | None] = dict(owner._parameters)
+        if isinstance(owner, Int8Linear):
+            tensors["weight"] = owner.weight
+        for name, parameter in tensors.items():
             if parameter is None:
                 continue
             key = _identity(parameter)
@@ -203,7 +216,7 @@ def parameters_of(module: nn.Module) -> Iterator[Use]:
     yield from uses.values()
 
 
-def put(use: Use, parameter: nn.Parameter) -> None:
+def put(use: Use, parameter: Tensor) -> None:
     """Set a parameter in all places at once. RNNs keep a list of their own, which setattr brings up to date."""
     for owner, name in use.places:
         setattr(owner, name, parameter)
@@ -245,7 +258,7 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return "not initialised yet"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
-    if name is None or not BY_NAME[name].split:
+    if name is None or not (BY_NAME[name].split or use.is_buffer):
         return f"dtype {parameter.dtype} is stored as it is in this version"
     if parameter.ndim < 2:
         return "a vector"

@@ -180,11 +180,11 @@ def load_model(
     module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
     for use, was_trainable in zip(uses, trainable, strict=True):
         owner, name = use.places[0]
-        parameter = owner._parameters[name]
+        parameter = getattr(owner, name)
         if isinstance(parameter, LaconicTensor):
             parameter.was_trainable = was_trainable
         if parameter is not None:
-            put(use, parameter)  # type: ignore[arg-type]
+            put(use, parameter)
     empty = [name for name, buffer in module.named_buffers() if buffer.device.type == "meta"]
     if empty:
         warnings.warn(f"buffers that no file holds are still on the meta device: {', '.join(empty[:8])}", stacklevel=2)

@@ -1,4 +1,5 @@
-// Decoding of `integer`: a segment's fields to words in cache, its exceptions over them, then to the rows of the tensor.
+// Decoding of `integer`: a segment's fields to words in cache, its exceptions over them, then to the rows of the
+// tensor.
 #include <algorithm>
 #include <cstring>
 
@@ -91,8 +92,7 @@ uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, in
   for (uint64_t k = view.directory[segment + 1]; k > view.directory[segment]; --k)
     if (place_at(view, k - 1) == place) return view.escapes[k - 1];
   const int64_t block = (chunk - part.first_chunk) / kFieldBlockChunks;
-  const uint8_t* at =
-      part.fields + (panel - part.first_panel) * part.panel_bytes + block * kFieldRunBytes * part.bits;
+  const uint8_t* at = part.fields + (panel - part.first_panel) * part.panel_bytes + block * kFieldRunBytes * part.bits;
   const int64_t half = chunk % kFieldBlockChunks * 2 + inside / kFieldRunBytes, byte = inside % kFieldRunBytes;
   int field = 0, shift = 0;
   for (int width = 8; width > 0; width /= 2) {

@@ -58,8 +58,7 @@ FieldPart part_of(const IntegerView& view, int64_t segment) {
   part.bits = view.groups[unit * 2];
   part.base = view.groups[unit * 2 + 1];
   part.panel_bytes = ceil_div(g.columns, kFieldBlockColumns) * kFieldRunBytes * part.bits;
-  part.fields =
-      view.fields + view.starts[unit] + part.first_chunk / kFieldBlockChunks * kFieldRunBytes * part.bits;
+  part.fields = view.fields + view.starts[unit] + part.first_chunk / kFieldBlockChunks * kFieldRunBytes * part.bits;
   return part;
 }
 

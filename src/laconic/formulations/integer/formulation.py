@@ -55,8 +55,7 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
-    escapes = int(encoded.components["directory"].view("<u8")[geometry.segments])
-    return Work(kernel_of(geometry), geometry, encoded.nbytes_stored, places_of(geometry), escapes)
+    return Work(kernel_of(geometry), geometry, encoded.nbytes_stored, places_of(geometry))
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
@@ -114,10 +113,10 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     assert dtype.numpy is not None
     coded = matrix(encoded, geometry)
     if coded is None:
-        return reference.decode(encoded.components, geometry, encoded.dtype).view(dtype.numpy)
+        return reference.decode(encoded.components, geometry, encoded.dtype).view(dtype.numpy or dtype.word)
     out = np.empty(encoded.shape, dtype=dtype.word)
     coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    return out.view(dtype.numpy or dtype.word)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

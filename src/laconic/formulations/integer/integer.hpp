@@ -51,10 +51,10 @@ struct IntegerRows {
   bool whole;   // x is int8 and out int32; else both are `dtype`
   DType dtype;  // float32, bfloat16 or float16
   int64_t batch;
-  const void* x;         // [batch][columns]
-  const void* bias;      // int32 or float [rows], or null
-  const double* scale;   // [rows] or, with scale_step 0, one
-  const int32_t* zero;   // likewise
+  const void* x;        // [batch][columns]
+  const void* bias;     // int32 or float [rows], or null
+  const double* scale;  // [rows] or, with scale_step 0, one
+  const int32_t* zero;  // likewise
   int64_t scale_step, zero_step;
   void* out;  // [batch][rows]
 };

@@ -1,8 +1,9 @@
-// y = scale (w - zero) x + bias with whole numbers throughout. Float x becomes 24-bit integers, one power of two for a
-// batch row, cut into two slices of 12 bits; then every sum is exact, in 32 bits inside a segment and in 64 across, and
-// there is one rounding at the end. So the bits of y depend neither on threads nor on the instruction set.
+// y = scale (w - zero) x + bias with whole numbers throughout. Float x becomes integers of 24 bits, one power of two
+// for a batch row, cut into slices: three of 8 bits for fields, two of 12 for weights as they are. Then every sum is
+// exact, in 32 bits inside a segment and in 64 across, and there is one rounding at the end: the bits of y depend
+// neither on threads nor on the instruction set, nor on how the weights are stored.
 //
-//     x = 2^e (4096 high + low), |x - that| <= 2^-23 max |x|        sum w x = sum f x + (base - zero) sum x
+//     |x - 2^e integer| <= 1.01 x 2^-23 max |x|        sum w x = sum f x + (base - zero) sum x
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,67 +19,80 @@ namespace laconic {
 namespace {
 
 constexpr int64_t kBatchBlock = 16;
-constexpr int kSliceBits = 12;
-constexpr int kIntegerBits = 24;
-// MEASURED with AVX2: from three rows on it pays to unpack a segment once for all of them.
-constexpr int64_t kDirectRows = 2;
+constexpr int64_t kTotals = 3 * 16;  // of a panel and batch row, by slice and row
 
-// x as slices of int16, zeros beyond its columns.
+// The largest integer whose highest slice of 8 bits fits; the same for slices of 12, so that the bits of y do not
+// depend on how the weights are stored either.
+constexpr int32_t kLargest = 0x7F7F7F;
+
+// x in slices, the lowest first, zeros beyond its columns.
+template <class Slice>
 struct Slices {
-  const int16_t* x;  // [batch][slices][width]
+  static constexpr int kBits = sizeof(Slice) == 1 ? 8 : 12;
+  const Slice* x;  // [batch][slices][width]
   int64_t width;
   int count;
-  const int64_t* sums;    // of the whole numbers of each batch row
-  const double* scales;   // 2^e of each batch row
-  const int16_t* row(int64_t b) const { return x + b * count * width; }
+  const int64_t* sums;   // of the integers of each batch row
+  const double* scales;  // 2^e of each batch row
+  const Slice* row(int64_t b) const { return x + b * count * width; }
 };
 
-// False where a value is not finite.
-bool cut_row(const float* x, int64_t columns, int16_t* high, int16_t* low, int64_t& sum, double& scale) {
-  float largest = 0;
-  bool finite = true;
+// Writes `count` slices of width places each. False where a value is not finite.
+template <class Slice>
+bool cut_row(const float* x, int64_t columns, int count, int64_t width, Slice* out, int64_t& sum, double& scale) {
+  constexpr int kBits = Slices<Slice>::kBits;
+  int32_t top = 0;
   for (int64_t i = 0; i < columns; ++i) {
-    const float size = std::fabs(x[i]);
-    finite &= size <= 3.402823466e38f;
-    largest = size > largest ? size : largest;
+    int32_t word;
+    std::memcpy(&word, x + i, 4);
+    word &= 0x7FFFFFFF;
+    top = word > top ? word : top;
   }
-  if (!finite) return false;
-  const int exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;  // largest < 2^exponent
-  scale = std::ldexp(1.0, exponent - (kIntegerBits - 1));
-  const double inverse = std::ldexp(1.0, kIntegerBits - 1 - exponent);
+  if (top >= 0x7F800000) return false;
+  float largest;
+  std::memcpy(&largest, &top, 4);
+  int exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;  // largest < 2^exponent
+  if (std::ldexp(static_cast<double>(largest), 23 - exponent) > kLargest) ++exponent;
+  scale = std::ldexp(1.0, exponent - 23);
+  const double inverse = std::ldexp(1.0, 23 - exponent);
   sum = 0;
   for (int64_t i = 0; i < columns; ++i) {
-    // |x| < 2^exponent, so the integer is at most 2^23 in size, and the low slice in [-2048, 2047].
     const double value = static_cast<double>(x[i]) * inverse;
-    const auto whole = static_cast<int32_t>(value + (value < 0 ? -0.5 : 0.5));
-    sum += whole;
-    const int32_t upper = (whole + (1 << (kSliceBits - 1))) >> kSliceBits;
-    high[i] = static_cast<int16_t>(upper);
-    low[i] = static_cast<int16_t>(whole - (upper << kSliceBits));
+    auto rest = static_cast<int32_t>(value + (value < 0 ? -0.5 : 0.5));
+    sum += rest;
+    for (int s = 0; s + 1 < count; ++s) {
+      const int32_t above = (rest + (1 << (kBits - 1))) >> kBits;
+      out[s * width + i] = static_cast<Slice>(rest - (above << kBits));
+      rest = above;
+    }
+    out[(count - 1) * width + i] = static_cast<Slice>(rest);
   }
   return true;
 }
 
-bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices& out) {
+template <class Slice>
+bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
   static thread_local Scratch scratch, floats_scratch;
   const int64_t width = ceil_div(columns, kFieldBlockColumns) * kFieldBlockColumns;
-  const int count = rows.whole ? 1 : 2;
-  const int64_t per_row = width * count * 2;
+  const int count = rows.whole ? 1 : 24 / Slices<Slice>::kBits;
+  const auto per_row = width * count * static_cast<int64_t>(sizeof(Slice));
   auto* memory = scratch.get<uint8_t>(rows.batch * (per_row + 16));
-  auto* x = reinterpret_cast<int16_t*>(memory);
+  auto* x = reinterpret_cast<Slice*>(memory);
   auto* sums = reinterpret_cast<int64_t*>(memory + rows.batch * per_row);
   auto* scales = reinterpret_cast<double*>(sums + rows.batch);
-  std::memset(memory, 0, static_cast<size_t>(rows.batch * per_row));
   for (int64_t b = 0; b < rows.batch; ++b) {
-    int16_t* to = x + b * count * width;
+    Slice* to = x + b * count * width;
+    for (int s = 0; s < count; ++s)
+      std::memset(to + s * width + columns, 0, static_cast<size_t>(width - columns) * sizeof(Slice));
     if (rows.whole) {
       const auto* from = static_cast<const int8_t*>(rows.x) + b * columns;
-      sums[b] = 0;
-      scales[b] = 1;
+      int64_t sum = 0;
       for (int64_t i = 0; i < columns; ++i) {
         to[i] = from[i];
-        sums[b] += from[i];
+        sum += from[i];
       }
+      sums[b] = sum;
+      scales[b] = 1;
       continue;
     }
     const float* from = static_cast<const float*>(rows.x) + b * columns;
@@ -87,18 +101,20 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
       table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * columns, columns, floats);
       from = floats;
     }
-    if (!cut_row(from, columns, to, to + width, sums[b], scales[b])) return false;
+    if (!cut_row(from, columns, count, width, to, sums[b], scales[b])) return false;
   }
   out = {x, width, count, sums, scales};
   return true;
 }
 
 // totals: [slices][16] sums of what the weights count from `base`; writes `count` rows from `first` on.
-void finish(const IntegerRows& rows, const Slices& slices, int64_t outer, int64_t b, int64_t first, int64_t count,
-            int64_t base, const int64_t* totals) {
+template <class Slice>
+void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer, int64_t b, int64_t first,
+            int64_t count, int64_t base, const int64_t* totals) {
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = first + i;
-    int64_t total = slices.count == 1 ? totals[i] : totals[i] * (1 << kSliceBits) + totals[16 + i];
+    int64_t total = 0;
+    for (int s = slices.count - 1; s >= 0; --s) total = total * (1 << Slices<Slice>::kBits) + totals[s * 16 + i];
     total += (base - rows.zero[row * rows.zero_step]) * slices.sums[b];
     const int64_t at = b * outer + row;
     if (rows.whole) {
@@ -119,8 +135,8 @@ void finish(const IntegerRows& rows, const Slices& slices, int64_t outer, int64_
 }
 
 // Adds what the weights in the list differ by from the field 0 that stands for them.
-void add_escapes(const IntegerView& view, int64_t segment, const FieldPart& part, const Slices& slices, int64_t first_b,
-                 int64_t batch, int64_t* totals) {
+void add_escapes(const IntegerView& view, int64_t segment, const FieldPart& part, const Slices<int8_t>& slices,
+                 int64_t first_b, int64_t batch, int64_t* totals) {
   for (uint64_t k = view.directory[segment]; k < view.directory[segment + 1]; ++k) {
     uint16_t place;
     std::memcpy(&place, view.places + k * 2, 2);
@@ -130,19 +146,23 @@ void add_escapes(const IntegerView& view, int64_t segment, const FieldPart& part
     const int64_t panel = part.panels == 1 ? 0 : chunk / part.chunks, column_chunk = chunk - panel * part.chunks;
     const int64_t column = (part.first_chunk + column_chunk) * kChunkColumns + inside % kChunkColumns;
     const int64_t difference = (view.escapes[k] ^ view.flip) - part.base, row = inside / kChunkColumns;
-    for (int64_t b = 0; b < batch; ++b)
-      for (int s = 0; s < slices.count; ++s)
-        totals[((b * part.panels + panel) * 2 + s) * 16 + row] +=
-            difference * slices.row(first_b + b)[s * slices.width + column];
+    for (int64_t b = 0; b < batch; ++b) {
+      const int8_t* x = slices.row(first_b + b) + column;
+      int64_t* own = totals + (b * part.panels + panel) * kTotals + row;
+      own[0] += difference * x[0];
+      if (slices.count == 1) continue;
+      own[16] += difference * x[slices.width];
+      own[32] += difference * x[2 * slices.width];
+    }
   }
 }
 
-void multiply_unit(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, const Slices& slices,
-                   int64_t unit, int64_t first_b, int64_t batch) {
-  static thread_local Scratch totals_scratch, fields_scratch;
+void multiply_unit(const IntegerView& view, const KernelTable& table, const IntegerRows& rows,
+                   const Slices<int8_t>& slices, int64_t unit, int64_t first_b, int64_t batch) {
+  static thread_local Scratch totals_scratch;
   const Geometry& g = view.geometry;
   const UnitPanels panels = unit_panels(g, unit);
-  const int64_t panel_count = panels.last - panels.first, totals_bytes = batch * panel_count * 2 * 16 * 8;
+  const int64_t panel_count = panels.last - panels.first, totals_bytes = batch * panel_count * kTotals * 8;
   auto* totals = totals_scratch.get<int64_t>(totals_bytes);
   std::memset(totals, 0, static_cast<size_t>(totals_bytes));
   int base = 0;
@@ -150,20 +170,18 @@ void multiply_unit(const IntegerView& view, const KernelTable& table, const Inte
     const int64_t segment = unit * g.segments_per_panel + s;
     const FieldPart part = part_of(view, segment);
     base = part.base;
+    const uint64_t listed = view.directory[segment];
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(view.places + listed * 2 + line * 64);
+    for (int line = 0; line < 2; ++line) __builtin_prefetch(view.escapes + listed + line * 64);
     for (int64_t p = 0; p < panel_count; ++p) {
       const uint8_t* fields = part.fields + p * part.panel_bytes;
-      int bits = part.bits;
-      if (batch > kDirectRows && bits != 0) {
-        auto* unpacked = fields_scratch.get<uint8_t>(part.blocks * kFieldBlockWeights + 64);
-        table.unpack_fields(fields, part.blocks, bits, 0, 0, unpacked);
-        fields = unpacked;
-        bits = 8;
-      }
+      // Each batch row takes the fields apart again, in cache: MEASURED with AVX2, bytes unpacked before are slower.
       for (int64_t b = 0; b < batch; ++b) {
-        int32_t sums[2 * 16];
-        table.multiply_fields(fields, part.blocks, bits, slices.row(first_b + b) + part.first_chunk * kChunkColumns,
-                              slices.width, slices.count, sums);
-        int64_t* own = totals + (b * panel_count + p) * 2 * 16;
+        int32_t sums[kTotals];
+        table.multiply_fields(fields, part.blocks, part.bits,
+                              slices.row(first_b + b) + part.first_chunk * kChunkColumns, slices.width, slices.count,
+                              sums);
+        int64_t* own = totals + (b * panel_count + p) * kTotals;
         for (int i = 0; i < slices.count * 16; ++i) own[i] += sums[i];
       }
     }
@@ -174,7 +192,7 @@ void multiply_unit(const IntegerView& view, const KernelTable& table, const Inte
     for (int64_t p = 0; p < panel_count; ++p) {
       const int64_t first = (panels.first + p) * kPanelRows;
       finish(rows, slices, g.rows, first_b + b, first, std::min(kPanelRows, g.rows - first), base - lowest,
-             totals + (b * panel_count + p) * 2 * 16);
+             totals + (b * panel_count + p) * kTotals);
     }
 }
 
@@ -184,7 +202,7 @@ int64_t integer_product_ns(int64_t weights, int64_t batch) { return weights * (b
 
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads) {
   const Geometry& g = view.geometry;
-  Slices slices{};
+  Slices<int8_t> slices{};
   if (!cut(rows, table, g.columns, slices)) return false;
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
   parallel_for(threads, g.units, [&](int64_t unit) {
@@ -197,7 +215,7 @@ bool integer_linear(const IntegerView& view, const KernelTable& table, const Int
 bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_rows, int64_t columns,
                           const KernelTable& table, const IntegerRows& rows, int threads) {
   constexpr int64_t kRows = 4;
-  Slices slices{};
+  Slices<int16_t> slices{};
   if (!cut(rows, table, columns, slices)) return false;
   threads = workers_worth_waking(threads, integer_product_ns(matrix_rows * columns, rows.batch));
   parallel_for(threads, ceil_div(matrix_rows, kPanelRows), [&](int64_t panel) {

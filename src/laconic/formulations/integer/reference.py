@@ -49,12 +49,14 @@ def unpack(runs: np.ndarray, bits: int) -> np.ndarray:
 def bases_of(groups: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Bits and base of each panel."""
     panels = unit_panels(geometry)
+    if not panels.size:
+        return np.zeros(geometry.panels, np.int64), np.zeros(geometry.panels, np.int64)
     return np.repeat(groups[:, 0], panels).astype(np.int64), np.repeat(groups[:, 1], panels).astype(np.int64)
 
 
 def encode(words: np.ndarray, geometry: Geometry, dtype: str, groups: np.ndarray) -> dict[str, np.ndarray]:
     """Components of the tensor's words. groups: uint8 [units, 2], bits and base of each."""
-    chunks, real = (part.reshape(geometry.panels, -1, 64) for part in to_chunks(words, geometry))
+    chunks, real = (part.reshape(geometry.panels, geometry.chunks_per_panel, 64) for part in to_chunks(words, geometry))
     bits, base = bases_of(groups, geometry)
     levels = (chunks ^ flip(dtype)).astype(np.int64) - base[:, None, None]
     outside = real & ((levels < 0) | (levels >= (1 << bits)[:, None, None]))

@@ -1,12 +1,11 @@
-// Blocks of fields of 8-bit weights, 256 bits at a time; also for AVX-512, which adds an instruction that multiplies and
-// adds 16-bit numbers at once. Included by kernel files only; everything is internal to them.
+// Blocks of fields of 8-bit weights, 256 bits at a time; also for AVX-512, which multiplies and adds in one
+// instruction. Included by kernel files only; everything is internal to them. Isa has
 //
-// for each half-chunk (8 rows x 4 columns):
-//   fields: shift and mask of its run, for each part of the bits
-//   widen to 16 bits: rows 0 1 | 4 5 and 2 3 | 6 7, four columns each
-//   sums of 32 bits += pairs of columns x the four columns of x, for each slice of x
+//     add<Bits>(sum, f, g, x, y)    32-bit sums of rows + fields f x their four columns x + fields g x y, exact
+//     multiply_add(sum, a, b)       32-bit sums + pairs of 16-bit a x b
 //
-// Multiplying runs straight through: weights that fields cannot hold are in a list, not marked, and cost no branch here.
+// Multiplying runs straight through: weights that fields cannot hold are in a list, not marked, and cost no branch
+// here.
 #pragma once
 
 #include <immintrin.h>
@@ -21,7 +20,7 @@ namespace {
 #define LACONIC_FIELDS_INLINE inline __attribute__((always_inline))
 
 constexpr int kRunBytes = 32;
-constexpr int64_t kFieldsAhead = 1536;  // MEASURED on Zen 3: 1 to 3 KB are alike
+constexpr int64_t kFieldsAhead = 1536;  // eight blocks of six bits
 
 // Bits of one part of width W moved to position P.
 template <int W, int P>
@@ -30,9 +29,7 @@ LACONIC_FIELDS_INLINE __m256i part_bits(const uint8_t* runs, int half) {
   const __m256i run = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(runs + half / kHalves * kRunBytes));
   if constexpr (W == 8) return run;
   const int shift = half % kHalves * W - P;
-  const __m256i moved = shift > 0   ? _mm256_srli_epi16(run, shift)
-                        : shift < 0 ? _mm256_slli_epi16(run, -shift)
-                                    : run;
+  const __m256i moved = shift > 0 ? _mm256_srli_epi16(run, shift) : shift < 0 ? _mm256_slli_epi16(run, -shift) : run;
   return _mm256_and_si256(moved, _mm256_set1_epi8(static_cast<char>(((1 << W) - 1) << P)));
 }
 
@@ -60,32 +57,35 @@ void unpack(const uint8_t* runs, int64_t blocks, __m256i base, __m256i flip, uin
     }
 }
 
-template <class MultiplyAdd, int Bits, int Slices>
-void multiply(const uint8_t* runs, int64_t blocks, const int16_t* x, int64_t x_stride, int32_t* sums) {
-  const __m256i zero = _mm256_setzero_si256();
-  __m256i acc[Slices][2][2];
-  for (int i = 0; i < Slices * 4; ++i) acc[i / 4][i / 2 % 2][i % 2] = zero;
-  for (int64_t block = 0; block < blocks; ++block, runs += kRunBytes * Bits, x += 16) {
+LACONIC_FIELDS_INLINE __m256i four_columns(const int8_t* x) {
+  int four;
+  __builtin_memcpy(&four, x, 4);
+  return _mm256_set1_epi32(four);
+}
+
+template <class Isa, int Bits, int Slices>
+void multiply(const uint8_t* runs, int64_t blocks, const int8_t* x, int64_t x_stride, int32_t* sums) {
+  __m256i acc[Slices][2];
 #pragma GCC unroll 8
-    for (int half = 0; half < 8; ++half) {
-      if (half % 2 == 0 && half / 2 * 2 < Bits)
-        _mm_prefetch(reinterpret_cast<const char*>(runs + kFieldsAhead + half * 32), _MM_HINT_T0);
-      const __m256i fields = half_chunk<Bits>(runs, half);
-      const __m256i low = _mm256_unpacklo_epi8(fields, zero), high = _mm256_unpackhi_epi8(fields, zero);
-#pragma GCC unroll 2
+  for (int i = 0; i < Slices * 2; ++i) acc[i / 2][i % 2] = _mm256_setzero_si256();
+  for (int64_t block = 0; block < blocks; ++block, runs += kRunBytes * Bits, x += 16) {
+#pragma GCC unroll 4
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      if (quarter * 2 < Bits)
+        _mm_prefetch(reinterpret_cast<const char*>(runs + kFieldsAhead + quarter * 64), _MM_HINT_T0);
+      // Two chunks, the same eight rows of both.
+      const int pair = quarter / 2, half = quarter % 2;
+      const __m256i first = half_chunk<Bits>(runs, pair * 4 + half);
+      const __m256i second = half_chunk<Bits>(runs, pair * 4 + 2 + half);
+#pragma GCC unroll 3
       for (int s = 0; s < Slices; ++s) {
-        long long four;
-        __builtin_memcpy(&four, x + s * x_stride + half / 2 * 4, 8);
-        const __m256i columns = _mm256_set1_epi64x(four);
-        acc[s][half % 2][0] = MultiplyAdd::run(acc[s][half % 2][0], low, columns);
-        acc[s][half % 2][1] = MultiplyAdd::run(acc[s][half % 2][1], high, columns);
+        const int8_t* from = x + s * x_stride + pair * 8;
+        acc[s][half] = Isa::template add<Bits>(acc[s][half], first, second, four_columns(from), four_columns(from + 4));
       }
     }
   }
-  for (int s = 0; s < Slices; ++s)
-    for (int half = 0; half < 2; ++half)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + s * 16 + half * 8),
-                          _mm256_hadd_epi32(acc[s][half][0], acc[s][half][1]));
+#pragma GCC unroll 8
+  for (int i = 0; i < Slices * 2; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + i * 8), acc[i / 2][i % 2]);
 }
 
 LACONIC_FIELDS_INLINE int32_t sum_of(__m256i v) {
@@ -94,10 +94,11 @@ LACONIC_FIELDS_INLINE int32_t sum_of(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
 }
 
-template <class MultiplyAdd, bool Signed, int Slices>
+template <class Isa, bool Signed, int Slices>
 void multiply_rows_of_bytes(const uint8_t* const* rows, int64_t columns, const int16_t* x, int64_t x_stride,
                             int32_t* sums) {
   __m256i acc[Slices][4];
+#pragma GCC unroll 8
   for (int i = 0; i < Slices * 4; ++i) acc[i / 4][i % 4] = _mm256_setzero_si256();
   const int64_t whole = columns / 32 * 32;
   for (int64_t i = 0; i < whole; i += 32)
@@ -112,11 +113,13 @@ void multiply_rows_of_bytes(const uint8_t* const* rows, int64_t columns, const i
 #pragma GCC unroll 2
         for (int s = 0; s < Slices; ++s) {
           const int16_t* from = x + s * x_stride + i + part * 16;
-          acc[s][k] = MultiplyAdd::run(acc[s][k], words, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+          acc[s][k] = Isa::multiply_add(acc[s][k], words, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
         }
       }
     }
+#pragma GCC unroll 2
   for (int s = 0; s < Slices; ++s)
+#pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
       int32_t sum = sum_of(acc[s][k]);
       for (int64_t i = whole; i < columns; ++i)
@@ -125,47 +128,47 @@ void multiply_rows_of_bytes(const uint8_t* const* rows, int64_t columns, const i
     }
 }
 
-template <class MultiplyAdd, int Slices>
-void multiply_any(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride, int32_t* sums) {
+template <class Isa, int Slices>
+void multiply_any(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride, int32_t* sums) {
   switch (bits) {
     case 0:
       __builtin_memset(sums, 0, Slices * 16 * 4);
       break;
     case 1:
-      return multiply<MultiplyAdd, 1, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 1, Slices>(fields, blocks, x, x_stride, sums);
     case 2:
-      return multiply<MultiplyAdd, 2, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 2, Slices>(fields, blocks, x, x_stride, sums);
     case 3:
-      return multiply<MultiplyAdd, 3, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 3, Slices>(fields, blocks, x, x_stride, sums);
     case 4:
-      return multiply<MultiplyAdd, 4, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 4, Slices>(fields, blocks, x, x_stride, sums);
     case 5:
-      return multiply<MultiplyAdd, 5, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 5, Slices>(fields, blocks, x, x_stride, sums);
     case 6:
-      return multiply<MultiplyAdd, 6, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 6, Slices>(fields, blocks, x, x_stride, sums);
     case 7:
-      return multiply<MultiplyAdd, 7, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 7, Slices>(fields, blocks, x, x_stride, sums);
     default:
-      return multiply<MultiplyAdd, 8, Slices>(fields, blocks, x, x_stride, sums);
+      return multiply<Isa, 8, Slices>(fields, blocks, x, x_stride, sums);
   }
 }
 
-template <class MultiplyAdd>
-void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride, int slices,
+template <class Isa>
+void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride, int slices,
                      int32_t* sums) {
-  if (slices == 1) return multiply_any<MultiplyAdd, 1>(fields, blocks, bits, x, x_stride, sums);
-  multiply_any<MultiplyAdd, 2>(fields, blocks, bits, x, x_stride, sums);
+  if (slices == 1) return multiply_any<Isa, 1>(fields, blocks, bits, x, x_stride, sums);
+  multiply_any<Isa, 3>(fields, blocks, bits, x, x_stride, sums);
 }
 
-template <class MultiplyAdd>
+template <class Isa>
 void multiply_bytes(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x, int64_t x_stride,
                     int slices, int32_t* sums) {
   if (is_signed) {
-    if (slices == 1) return multiply_rows_of_bytes<MultiplyAdd, true, 1>(rows, columns, x, x_stride, sums);
-    return multiply_rows_of_bytes<MultiplyAdd, true, 2>(rows, columns, x, x_stride, sums);
+    if (slices == 1) return multiply_rows_of_bytes<Isa, true, 1>(rows, columns, x, x_stride, sums);
+    return multiply_rows_of_bytes<Isa, true, 2>(rows, columns, x, x_stride, sums);
   }
-  if (slices == 1) return multiply_rows_of_bytes<MultiplyAdd, false, 1>(rows, columns, x, x_stride, sums);
-  multiply_rows_of_bytes<MultiplyAdd, false, 2>(rows, columns, x, x_stride, sums);
+  if (slices == 1) return multiply_rows_of_bytes<Isa, false, 1>(rows, columns, x, x_stride, sums);
+  multiply_rows_of_bytes<Isa, false, 2>(rows, columns, x, x_stride, sums);
 }
 
 }  // namespace

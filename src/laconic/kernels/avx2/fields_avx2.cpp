@@ -1,12 +1,31 @@
-// Fields of 8-bit weights under AVX2: fields.hpp with vpmaddwd and an addition. vpmaddubsw would saturate.
+// Fields of 8-bit weights under AVX2.
+//
+// vpmaddubsw saturates at 16 bits, but not with fields of 7 bits: 2 x 127 x 128 < 2^15; and with fields of 6 bits two
+// of its results can be added first: 4 x 63 x 128 < 2^15. Fields of 8 bits are widened for vpmaddwd.
 #include "laconic/kernels/avx2/fields.hpp"
 
 namespace laconic {
 namespace {
 
-struct MultiplyAdd {
-  static LACONIC_FIELDS_INLINE __m256i run(__m256i sum, __m256i a, __m256i b) {
+struct Avx2 {
+  static LACONIC_FIELDS_INLINE __m256i multiply_add(__m256i sum, __m256i a, __m256i b) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+  template <int Bits>
+  static LACONIC_FIELDS_INLINE __m256i add(__m256i sum, __m256i f, __m256i g, __m256i x, __m256i y) {
+    if constexpr (Bits == 8) return add_bytes(add_bytes(sum, f, x), g, y);
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i first = _mm256_maddubs_epi16(f, x), second = _mm256_maddubs_epi16(g, y);
+    if constexpr (Bits == 7) return multiply_add(multiply_add(sum, first, ones), second, ones);
+    return multiply_add(sum, _mm256_add_epi16(first, second), ones);
+  }
+
+ private:
+  // Even and odd columns of a row lie in the low and high bytes of its words.
+  static LACONIC_FIELDS_INLINE __m256i add_bytes(__m256i sum, __m256i f, __m256i x) {
+    const __m256i even = _mm256_and_si256(f, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(f, 8);
+    sum = multiply_add(sum, even, _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+    return multiply_add(sum, odd, _mm256_srai_epi16(x, 8));
   }
 };
 
@@ -39,8 +58,8 @@ void unpack_fields(const uint8_t* fields, int64_t blocks, int bits, uint8_t base
 
 void fill_avx2_fields(KernelTable& table) {
   table.unpack_fields = unpack_fields;
-  table.multiply_fields = multiply_fields<MultiplyAdd>;
-  table.multiply_bytes = multiply_bytes<MultiplyAdd>;
+  table.multiply_fields = multiply_fields<Avx2>;
+  table.multiply_bytes = multiply_bytes<Avx2>;
 }
 
 }  // namespace laconic

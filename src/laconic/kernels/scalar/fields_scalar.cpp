@@ -16,8 +16,7 @@ void unpack_block(const uint8_t* runs, int bits, uint8_t* fields) {
     for (int run = 0; run < width; ++run, runs += kRunBytes)
       for (int k = 0; k < halves; ++k)
         for (int b = 0; b < kRunBytes; ++b)
-          fields[(run * halves + k) * kRunBytes + b] |=
-              static_cast<uint8_t>((runs[b] >> (k * width) & mask) << shift);
+          fields[(run * halves + k) * kRunBytes + b] |= static_cast<uint8_t>((runs[b] >> (k * width) & mask) << shift);
     shift += width;
   }
 }
@@ -29,7 +28,7 @@ void unpack_fields(const uint8_t* fields, int64_t blocks, int bits, uint8_t base
   }
 }
 
-void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride, int slices,
+void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride, int slices,
                      int32_t* sums) {
   uint8_t own[kBlockWeights];
   for (int i = 0; i < slices * 16; ++i) sums[i] = 0;

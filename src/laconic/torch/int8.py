@@ -1,0 +1,103 @@
+"""`Int8Linear`: a linear layer with int8 weights and a scale for each output, multiplied as they are or from codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from laconic.arrays import encode
+from laconic.errors import ArgumentError
+from laconic.product import linear, linear_transposed
+from laconic.tensor import Tensor as Coded
+from laconic.torch.content import Leaf
+from laconic.torch.dtypes import PRODUCT_CODES, as_array, as_tensor
+from laconic.torch.tensor import LaconicTensor
+
+
+class Int8Linear(nn.Module):
+    """y = x @ (scale[:, None] * weight).T + bias with int8 weight [outputs, inputs].
+
+    weight and scale (float32 [outputs]) are buffers, bias is a parameter. `compress_` codes the weight; products are the
+    same to the bit before and after, and no dense copy is made. Gradients flow to x and bias.
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        """All weights are zero until they are loaded or assigned; `from_linear` quantises a layer."""
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self._coded: tuple[Any, Any, Coded] | None = None
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear) -> Int8Linear:
+        """Quantise a layer: symmetric, to the nearest of 255 steps, one scale for each output."""
+        weight = layer.weight.detach().float()
+        made = cls(layer.in_features, layer.out_features, layer.bias is not None)
+        largest = weight.abs().amax(dim=1) if weight.numel() else weight.new_zeros(layer.out_features)
+        made.scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+        made.weight = (weight / made.scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+        if layer.bias is not None:
+            made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=layer.bias.requires_grad)
+        return made
+
+    def coded(self) -> Coded:
+        """The weight as `laconic` multiplies it: its codes, or its own bytes."""
+        weight = self.weight
+        content = weight.content if isinstance(weight, LaconicTensor) else weight
+        place = None if isinstance(weight, LaconicTensor) else weight.data_ptr()
+        if self._coded is None or self._coded[0] is not content or self._coded[1] != place:
+            if weight.dtype != torch.int8 or tuple(weight.shape) != (self.out_features, self.in_features):
+                raise ArgumentError(
+                    f"the weight is {weight.dtype} {list(weight.shape)}; it must be torch.int8 "
+                    f"[{self.out_features}, {self.in_features}]"
+                )
+            if isinstance(content, Leaf):
+                coded = content.coded
+            else:
+                dense = weight.decode() if isinstance(weight, LaconicTensor) else weight
+                coded = encode(as_array(dense), "dense")
+            self._coded = (content, place, coded)
+        return self._coded[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: float32, bfloat16 or float16; the result has its dtype. Raises ArgumentError."""
+        if x.dtype not in PRODUCT_CODES or x.device.type != "cpu":
+            raise ArgumentError(
+                f"x is {x.dtype} on {x.device}; Int8Linear takes float32, bfloat16 or float16 on the CPU "
+                "(laconic.linear multiplies int8 by int8)"
+            )
+        return _Product.apply(x, self.bias, self.coded(), as_array(self.scale))  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_coded": None}
+
+    def extra_repr(self) -> str:
+        coded = self.weight.formulation if isinstance(self.weight, LaconicTensor) else "int8"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, {coded}"
+        )
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, weight: Coded, scale: Any) -> Tensor:
+        ctx.weight, ctx.scale = weight, scale
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        return as_tensor(linear(as_array(x), weight, None if bias is None else as_array(bias), scale=scale))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gradient = gradients[0]
+        to_x = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = as_tensor(linear_transposed(as_array(gradient), ctx.weight, scale=ctx.scale))
+        if ctx.needs_input_grad[1]:
+            to_bias = gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
+        return to_x, to_bias, None, None

@@ -1,0 +1,155 @@
+"""`Int8Linear`: outputs are the same to the bit on codes, in files, in state dicts; gradients are torch's."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import laconic.torch
+from laconic.errors import ArgumentError
+from laconic.torch import Int8Linear, LaconicTensor
+
+
+def network() -> nn.Sequential:
+    """Weights of which int8 coding saves something: normal ones under one scale for each output."""
+    layers = [nn.Linear(256, 512), nn.Linear(512, 256)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=0.02)
+        with torch.no_grad():
+            layer.weight[:, 0] = 0.2  # an outlier in each row, so that the others take few steps
+    return nn.Sequential(Int8Linear.from_linear(layers[0]), nn.ReLU(), Int8Linear.from_linear(layers[1]))
+
+
+def real_weight(layer: Int8Linear) -> torch.Tensor:
+    weight = layer.weight.decode() if isinstance(layer.weight, LaconicTensor) else layer.weight
+    return weight.double() * layer.scale.double()[:, None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_products_are_those_of_the_quantised_weight(dtype: torch.dtype) -> None:
+    layer = network()[0]
+    for batch in (1, 3, 100):
+        x = torch.randn(2, batch, 256).to(dtype)
+        y = layer(x)
+        exact = nn.functional.linear(x.double(), real_weight(layer), layer.bias.double())
+        assert y.dtype == dtype
+        assert y.shape == (2, batch, 512)
+        assert torch.allclose(y.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def test_quantising_takes_the_nearest_step() -> None:
+    dense = nn.Linear(40, 24)
+    with torch.no_grad():
+        dense.weight[3] = 0
+    layer = Int8Linear.from_linear(dense)
+    assert (real_weight(layer) - dense.weight.double()).abs().le(layer.scale[:, None].double() * 0.5001).all()
+    assert layer.weight.abs().amax(dim=1).tolist() == [127] * 3 + [0] + [127] * 20
+
+
+@pytest.mark.parametrize("mode", ["fused", "identical"])
+def test_compressing_changes_no_bit_and_keeps_no_dense_weight(mode: str) -> None:
+    model = network()
+    x = torch.randn(5, 256)
+    with torch.no_grad():
+        before = model(x)
+    dense = [model[0].weight.clone(), model[2].weight.clone()]
+    summary = laconic.torch.compress_(model, mode=mode)
+    assert summary.compressed == ("0.weight", "2.weight")
+    assert summary.frozen == ()
+    assert isinstance(model[0].weight, LaconicTensor)
+    assert model[0].weight.formulation.startswith("integer")
+    assert model[0].weight.nbytes_stored < dense[0].nbytes * 0.9
+    assert "weight" in dict(model[0].named_buffers())
+    with torch.no_grad():
+        assert torch.equal(model(x), before)
+    with pytest.raises(ArgumentError, match="already compressed"):
+        laconic.torch.compress_(model)
+    laconic.torch.decompress_(model)
+    assert type(model[0].weight) is torch.Tensor
+    assert torch.equal(model[0].weight, dense[0])
+    assert torch.equal(model[2].weight, dense[1])
+    assert torch.equal(model(x), before)
+
+
+def test_settings_apply_by_name() -> None:
+    model = network()
+    summary = laconic.torch.compress_(model, exclude="2.*", config={"0": {"minimum_bytes": 1 << 30}})
+    assert summary.compressed == ()
+    assert "smaller than" in summary.skipped["0.weight"]
+    assert summary.skipped["2.weight"] == "excluded"
+
+
+@pytest.mark.parametrize("source", [False, True])
+@pytest.mark.parametrize("target", [False, True])
+def test_state_dicts_in_all_pairs(source: bool, target: bool) -> None:
+    give, take = network(), network()
+    expected = give(torch.ones(2, 256))
+    for model, wanted in ((give, source), (take, target)):
+        if wanted:
+            laconic.torch.compress_(model)
+    take.load_state_dict(give.state_dict())
+    assert isinstance(take[0].weight, LaconicTensor) == target
+    assert torch.equal(take(torch.ones(2, 256)), expected)
+
+
+def test_files_and_pickles(tmp_path: Path) -> None:
+    model = network()
+    x = torch.randn(2, 256)
+    expected = model(x)
+    laconic.torch.compress_(model)
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    again = network()
+    again.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), assign=True)
+    assert isinstance(again[0].weight, LaconicTensor)
+    assert torch.equal(again(x), expected)
+    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    with torch.device("meta"):
+        loaded = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), Int8Linear(512, 256))
+    laconic.torch.load_model(loaded, tmp_path / "model.safetensors")
+    assert loaded[0].weight.formulation.startswith("integer")
+    assert torch.equal(loaded(x), expected)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_gradients_reach_x_and_bias(compressed: bool) -> None:
+    model = network()
+    if compressed:
+        laconic.torch.compress_(model)
+    layer = model[0]
+    x = torch.randn(4, 256, requires_grad=True)
+    again = x.detach().double().requires_grad_()
+    bias = layer.bias.detach().double().requires_grad_()
+    layer(x).square().sum().backward()
+    nn.functional.linear(again, real_weight(layer), bias).square().sum().backward()
+    assert torch.allclose(x.grad.double(), again.grad, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(layer.bias.grad.double(), bias.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_assigned_weights_are_used() -> None:
+    layer = Int8Linear(32, 16, bias=False)
+    x = torch.ones(1, 32)
+    assert (layer(x) == 0).all()
+    layer.weight[:] = 2
+    assert (layer(x) == 64).all()
+    layer.weight = torch.ones(16, 32, dtype=torch.int8)
+    assert (layer(x) == 32).all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    layer = Int8Linear(32, 16)
+    with pytest.raises(ArgumentError, match="takes float32"):
+        layer(torch.ones(1, 32, dtype=torch.int8))
+    with pytest.raises(ArgumentError, match="last dimension must be 32"):
+        layer(torch.ones(1, 31))
+    layer.weight = torch.ones(16, 31, dtype=torch.int8)
+    with pytest.raises(ArgumentError, match="it must be torch.int8"):
+        layer(torch.ones(1, 32))
+    layer = Int8Linear(32, 16)
+    layer.scale = torch.ones(3)
+    with pytest.raises(ArgumentError, match="scale has shape"):
+        layer(torch.ones(1, 32))
