@@ -101,7 +101,9 @@ def _validate_directory(encoded: Encoded, geometry: Geometry, parameters: Parame
     starts = encoded.components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
-    limit = geometry.segment_lengths()  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
+    limit = (
+        geometry.segment_lengths()
+    )  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
     for column, name in enumerate(parameters.streams):
         lengths = starts[1:, column] - starts[:-1, column]  # wraps where entries fall: then over the limit
         bound = limit * np.uint64(64) if name == "escapes" else limit
@@ -142,7 +144,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     parameters = native_parameters(encoded.dtype, parameters_of(encoded))
     return native.module.SplitMatrix(native.shape_of(geometry), parameters, native.aligned(encoded.components))
