@@ -5,6 +5,8 @@
 #   make lint    ruff, mypy, clang-format
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
+#   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
+#   make stub    write the types of the native module after a change of its bindings
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
 # TORCH_INDEX=URL: where `make test` and `make bench` find CPU builds of torch, e.g.
@@ -16,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint bench fuzz emulate sanitize clean build
+.PHONY: demo test lint bench bench-peers fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -65,6 +67,19 @@ emulate: $(VENV)/made
 
 bench: $(VENV)/built $(VENV)/torch
 	$(BIN)/python -m benchmarks.run
+
+# Against zstd, zlib, ZipNN and pcodec on real weights. ZipNN imports torch.
+$(VENV)/peers: $(VENV)/torch
+	$(PIP) install -q -c constraints.txt zstandard pcodec
+	$(PIP) install -q -c constraints.txt --no-deps zipnn
+	touch $@
+
+bench-peers: $(VENV)/built $(VENV)/peers
+	$(BIN)/python -m benchmarks.peers $(PEER_MODELS)
+
+# The types of the native module, as its binding has them; a test compares.
+stub: $(VENV)/built
+	$(BIN)/python -m nanobind.stubgen -q -m laconic._native -o src/laconic/_native.pyi
 
 sanitize: $(VENV)/made
 	tests/sanitized/run $(BIN)/python

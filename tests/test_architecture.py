@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from laconic import native
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
@@ -158,3 +160,13 @@ def test_kernel_objects_share_no_code_between_instruction_sets() -> None:
         weak = [text for text in kinds if text.startswith(("W ", "V ", "u "))]
         assert not weak, (path, weak[:3])
         assert all("laconic::fill_" in text for text in exported), (path, exported)
+
+
+def test_the_stub_is_that_of_the_native_module(tmp_path: Path) -> None:
+    pytest.importorskip("nanobind.stubgen")
+    if not native.available():
+        pytest.skip("needs the native module")
+    fresh = tmp_path / "_native.pyi"
+    command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "laconic._native", "-o", str(fresh)]
+    subprocess.run(command, check=True)
+    assert (PACKAGE / "_native.pyi").read_text() == fresh.read_text(), "make stub"

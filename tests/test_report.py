@@ -81,7 +81,7 @@ def test_times_are_the_planners(packed: Path) -> None:
     assert known >= 3
 
 
-@pytest.mark.parametrize("dtype", OFFERED)
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.int8])
 @pytest.mark.parametrize("shape", [(96, 256), (47, 70), (16, 17, 3, 3)])
 def test_what_is_stored_tells_the_work_that_was_planned(
     rng: np.random.Generator, dtype: type, shape: tuple[int, ...]

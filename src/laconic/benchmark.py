@@ -210,7 +210,7 @@ def compare(
     settings: Settings,
 ) -> list[Row]:
     """Rows for one matrix: tensors maps (objective, name) to copies of one coded form."""
-    if native.module is None:
+    if not native.available():
         raise LaconicError("benchmarks need the native module, which is not installed")
     threads = settings.threads or get_num_threads()
     rng = np.random.default_rng(1)

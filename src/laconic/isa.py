@@ -19,17 +19,17 @@ REFERENCE = "reference"
 
 def available() -> tuple[str, ...]:
     """Names that this processor and this build can run, slowest first."""
-    return (REFERENCE,) if native.module is None else tuple(native.module.isa_available())
+    return (REFERENCE,) if not native.available() else tuple(native.module.isa_available())
 
 
 def active() -> str:
     """The name in use."""
-    return REFERENCE if native.module is None else str(native.module.isa_active())
+    return REFERENCE if not native.available() else str(native.module.isa_active())
 
 
 def why_not(name: str) -> str | None:
     """Why `name` cannot be used here; None where it can."""
-    if native.module is None:
+    if not native.available():
         return None if name == REFERENCE else "the native module is not installed"
     if name not in NAMES:
         return f"unknown name; laconic knows {', '.join(NAMES)}"
@@ -42,7 +42,7 @@ def use(name: str) -> None:
     reason = why_not(name)
     if reason is not None:
         raise ArgumentError(f"instruction set {name!r} cannot be used: {reason}")
-    if native.module is not None:
+    if native.available():
         native.module.isa_use(name)
 
 
@@ -57,5 +57,5 @@ def using(name: str) -> Iterator[None]:
         use(before)
 
 
-if native.module is not None and (_forced := os.environ.get("LACONIC_ISA")):
+if native.available() and (_forced := os.environ.get("LACONIC_ISA")):
     use(_forced)

@@ -1,27 +1,37 @@
 """The one place that knows whether the native module is there.
 
-`module` is `laconic._native`, or None where the wheel has none or LACONIC_NATIVE=0 asks for the NumPy reference.
+`module` is `laconic._native`, to be used where `available()` says so: not where the wheel has none or LACONIC_NATIVE=0
+asks for the NumPy reference. Calls are checked by its stub (`make stub` writes it).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from laconic.geometry import Geometry
 
-module: Any = None
-if os.environ.get("LACONIC_NATIVE", "1") != "0":
-    try:
-        from laconic import _native as module  # type: ignore[attr-defined,no-redef]
-    except ImportError:
-        module = None
+if TYPE_CHECKING:
+    from laconic import _native
+
+    module = _native  # its stub
+else:
+    module = None
+    if os.environ.get("LACONIC_NATIVE", "1") != "0":
+        with contextlib.suppress(ImportError):
+            from laconic import _native as module
 
 
-def shape_of(geometry: Geometry) -> Any:
+def available() -> bool:
+    """Whether the native module does the work, not NumPy."""
+    return module is not None
+
+
+def shape_of(geometry: Geometry) -> module.Geometry:
     """The geometry as the native module takes it."""
     transposed = geometry.orientation == "in_out"
     return module.Geometry(

@@ -65,7 +65,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
     """words: C-contiguous."""
     counts = np.zeros(geometry.segments, np.uint32)
     entries = np.zeros(geometry.panels * 16, np.uint32)
-    if native.module is not None:
+    if native.available():
         native.module.sparse_statistics(words, native.shape_of(geometry), dtype, counts, entries, threads)
         return Statistics(geometry, dtype, counts, entries)
     chunks, _ = to_chunks(words, geometry)
@@ -78,7 +78,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
 def encode(words: np.ndarray, found: Statistics, positions: str, threads: int = 1) -> dict[str, np.ndarray]:
     """Components of C-contiguous words, whose statistics are `found`."""
     geometry, dtype = found.geometry, found.dtype
-    if native.module is None:
+    if not native.available():
         return reference.encode(words, geometry, dtype, positions)
     components = {name: np.zeros(size, np.uint8) for name, size in found.component_bytes(positions).items()}
     if positions == "deltas":

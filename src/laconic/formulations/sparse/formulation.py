@@ -131,7 +131,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     components = native.aligned(encoded.components)
     kind = native.module.BitmapMatrix if positions_of(encoded.node) == "bitmap" else native.module.DeltaMatrix

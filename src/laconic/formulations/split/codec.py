@@ -5,7 +5,7 @@ Needs: arrays of unsigned words (`laconic.dtypes`), never floats.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def node(parameters: Parameters) -> Node:
     return Node(NAME, VERSION, parameters.to_json())
 
 
-def native_parameters(dtype: str, parameters: Parameters) -> Any:
+def native_parameters(dtype: str, parameters: Parameters) -> native.module.SplitParameters:
     """The parameters of `split` as the native module takes them."""
     return native.module.SplitParameters(
         dtype,
@@ -41,10 +41,11 @@ def native_parameters(dtype: str, parameters: Parameters) -> Any:
 
 def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Statistics:
     """One pass: symbol counts per segment, tail kind per panel, constant byte. words: C-contiguous."""
-    if native.module is not None:
+    if native.available():
         histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.zeros(geometry.panels, np.uint8)
         shape = native.shape_of(geometry)
-        return Statistics(*native.module.split_statistics(words, shape, dtype, histograms, kinds, threads))
+        _, _, byte = native.module.split_statistics(words, shape, dtype, histograms, kinds, threads)
+        return Statistics(histograms, kinds, cast("int | None", byte))
     chunks, real = reference.to_chunks(words, geometry)
     symbols, _, octets, tails = reference.cut_words(chunks, dtype)
     histograms = np.zeros((geometry.segments, 256), np.uint32)
@@ -58,7 +59,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
 def encode(words: np.ndarray, model: SizeModel, parameters: Parameters, threads: int = 1) -> dict[str, np.ndarray]:
     """Components of C-contiguous words, whose statistics and exact sizes `model` holds."""
     parameters.check(model.dtype)
-    if native.module is None:
+    if not native.available():
         return reference.encode(words, model.geometry, model.dtype, parameters)
     components = {name: np.zeros(size, np.uint8) for name, size in model.component_bytes(parameters).items()}
     if parameters.short_tail is not None:

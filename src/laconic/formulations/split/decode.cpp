@@ -29,6 +29,24 @@ void copy_run(const Window& window, int64_t position, int64_t count, const uint8
                 static_cast<size_t>((last - first) * word_bytes));
 }
 
+// Rows of words to their places among columns that do not lie side by side; all of them lie in the window.
+template <class Word>
+void scatter(const Geometry& g, int64_t panel, int64_t rows, int64_t first_column, int64_t columns, const uint8_t* from,
+             const Window& window) {
+  const auto* in = reinterpret_cast<const Word*>(from);
+  auto* out = reinterpret_cast<Word*>(window.out) + (row_offset(g, panel, 0) - window.first);
+  if (g.row_stride == 1) {
+    for (int64_t column = 0; column < columns; ++column) {
+      Word* to = out + column_offset(g, first_column + column);
+      for (int64_t row = 0; row < rows; ++row) to[row] = in[row * kBlockColumns + column];
+    }
+    return;
+  }
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      out[row * g.row_stride + column_offset(g, first_column + column)] = in[row * kBlockColumns + column];
+}
+
 void store_block(const SplitView& view, const KernelTable& table, int64_t panel, int64_t first_column, int64_t columns,
                  const void* words, uint8_t* rows_scratch, const Window& window) {
   const Geometry& g = view.geometry;
@@ -54,6 +72,13 @@ void store_block(const SplitView& view, const KernelTable& table, int64_t panel,
                rows_scratch + row * kBlockColumns * word_bytes, word_bytes);
     }
     return;
+  }
+  const int64_t first = row_offset(g, panel, 0);
+  const int64_t span = g.column_offsets != nullptr ? g.columns : column_offset(g, g.columns - 1) + 1;
+  if (first >= window.first && first + (rows - 1) * g.row_stride + span <= window.last) {
+    if (word_bytes == 4) return scatter<uint32_t>(g, panel, rows, first_column, columns, rows_scratch, window);
+    if (word_bytes == 2) return scatter<uint16_t>(g, panel, rows, first_column, columns, rows_scratch, window);
+    return scatter<uint8_t>(g, panel, rows, first_column, columns, rows_scratch, window);
   }
   for (int64_t column = 0; column < columns; ++column) {
     const int64_t offset = column_offset(g, first_column + column);

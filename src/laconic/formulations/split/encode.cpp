@@ -69,9 +69,18 @@ TileRows tile_rows(const uint8_t* words, const Geometry& g, int64_t panel, int64
       std::memcpy(copy[row], in + from, static_cast<size_t>(count) * sizeof(Word));
     }
   } else {
-    for (int64_t column = 0; column < real; ++column) {
-      const Word* from = in + row_offset(g, panel, 0) + column_offset(g, first_column + column);
-      for (int64_t row = 0; row < rows; ++row) copy[row][column] = from[row * g.row_stride];
+    const Word* first = in + row_offset(g, panel, 0);
+    if (g.row_stride == 1) {
+      for (int64_t column = 0; column < real; ++column) {
+        const Word* from = first + column_offset(g, first_column + column);
+        for (int64_t row = 0; row < rows; ++row) copy[row][column] = from[row];
+      }
+    } else {
+      for (int64_t row = 0; row < rows; ++row) {
+        const Word* from = first + row * g.row_stride;
+        for (int64_t column = 0; column < real; ++column)
+          copy[row][column] = from[column_offset(g, first_column + column)];
+      }
     }
   }
   return {reinterpret_cast<const uint8_t*>(copy), sizeof copy[0], all};

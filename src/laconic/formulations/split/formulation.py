@@ -151,7 +151,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     parameters = native_parameters(encoded.dtype, parameters_of(encoded))
     return native.module.SplitMatrix(native.shape_of(geometry), parameters, native.aligned(encoded.components))
