@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 from laconic import isa
+
+collect_ignore = [] if importlib.util.find_spec("torch") else ["torch", "transformers"]
+"""Tests of adapters need what they adapt: `make test` installs it."""
 
 settings.register_profile("quick", max_examples=60, deadline=None)
 settings.load_profile("quick")

@@ -179,7 +179,15 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
     if not source.is_dir():
         run(source, destination, _Meter(_decoded_bytes(source), progress))
         return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
-    replaced, added = checkpoint.read_ledger(source)
+    recovered = None if (source / checkpoint.LEDGER).exists() else model_folder.recover(source)
+    if recovered is None:
+        replaced, added = checkpoint.read_ledger(source)
+    else:
+        replaced, added = {**recovered, **checkpoint.plain_indexes(source)}, ()
+        notes.append(
+            f"{source} has no {checkpoint.LEDGER} (written by save_pretrained?): weights come back bit for bit, "
+            "config.json without our entry, shard indexes anew"
+        )
     skipped = {*replaced, *added, checkpoint.LEDGER}
     with checkpoint.atomic_folder(destination, force) as out:
         paths = [

@@ -18,6 +18,7 @@ from typing import Any
 
 from laconic import onnx
 from laconic.container import description, limits
+from laconic.container.header import tensor_bytes
 from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.container.reader import Reader
 from laconic.errors import CorruptError, DestinationError, LaconicError
@@ -168,6 +169,23 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
             document["metadata"]["total_size"] = total
         (out / index).write_text(json.dumps(document, indent=2) + "\n")
     return verbatim
+
+
+def plain_indexes(folder: Path) -> dict[str, bytes]:
+    """Shard indexes of a compressed folder as those of its decompressed shards, by relative name."""
+    plain = {}
+    for index in sorted(folder.rglob(f"*{INDEX_SUFFIX}")):
+        weight_map, total = {}, 0
+        for shard in sorted(set(_weight_map(index).values())):
+            reader = Reader(index.parent / shard)
+            weight_map.update(dict.fromkeys(reader.names(), shard))
+            total += sum(tensor_bytes(found.dtype.tag, found.shape) for found in reader.descriptions.values())
+            total += sum(entry.nbytes for entry in reader.dense.values())
+        document = json.loads(index.read_bytes())
+        document |= {"metadata": {**document.get("metadata", {}), "total_size": total}, "weight_map": weight_map}
+        text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+        plain[index.relative_to(folder).as_posix()] = text.encode()
+    return plain
 
 
 def write_ledger(out: Path, verbatim: dict[str, str], added: Sequence[str], facts: dict[str, Any]) -> None:

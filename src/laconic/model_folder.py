@@ -76,6 +76,18 @@ def _config(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and "model_type" in document else None
 
 
+def recover(root: Path) -> dict[str, bytes] | None:
+    """config.json as it would be without us, by name, for a compressed folder that keeps no original; None: not ours."""
+    config = _config(root / CONFIG)
+    entry = None if config is None else config.get(ENTRY)
+    if config is None or not isinstance(entry, dict) or entry.get("quant_method") != METHOD:
+        return None
+    plain = {key: value for key, value in config.items() if key != ENTRY}
+    if isinstance(entry.get("original"), dict):
+        plain[ENTRY] = entry["original"]
+    return {CONFIG: (json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()}
+
+
 def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
     """How the model was quantised before it was compressed: its own entry, or that of its text model; None: it was not."""
     inner = config.get("text_config")

@@ -13,6 +13,7 @@ import torch
 from networks import CifarResNet, Experts, Llama, VitBlock
 from safetensors.torch import load_file
 from torch import nn
+from torch_fixtures import compressed, dtype, mode, two_threads
 
 import laconic.torch
 from laconic.torch import LaconicTensor

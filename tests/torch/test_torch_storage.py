@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from networks import Llama
 from torch import nn
+from torch_fixtures import compressed, mode, two_threads
 
 import laconic
 import laconic.torch
@@ -155,3 +156,24 @@ def test_files_packed_for_a_faster_machine(on_slow: str, tmp_path: Path, monkeyp
     assert isinstance(back, LaconicTensor) == (on_slow != "decode")
     if on_slow == "transcode":
         assert "packed" in back.formulation
+
+
+@pytest.mark.parametrize("shape", [(96, 64), (3, 96, 64)], ids=["matrix", "stack"])
+def test_transposed_weights_are_saved_by_reference(
+    mode: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = (torch.randn(shape) * 0.05).to(torch.bfloat16)
+    weight = laconic.torch.encode(dense, mode=mode, formulation="split")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("coded anew")
+
+    with monkeypatch.context() as context:
+        context.setattr(laconic.torch.views, "encode", refuse)
+        laconic.torch.save_file({"w": weight.mT}, tmp_path / "a.safetensors")
+    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")["w"]
+    assert isinstance(back, LaconicTensor)
+    assert (back.shape, back.layout_, back.nbytes_stored) == (weight.mT.shape, "contiguous", weight.nbytes_stored)
+    assert torch.equal(back.decode(), dense.mT)
+    x = torch.randn(*shape[:-2], 5, shape[-1]).to(torch.bfloat16)
+    assert torch.allclose((x @ back).float(), (x @ dense.mT).float(), atol=2e-2)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch_fixtures import compressed, mode, two_threads
 
 import laconic.torch
 from laconic.errors import ArgumentError, LaconicError

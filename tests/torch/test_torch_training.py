@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ import torch.multiprocessing
 from networks import Llama
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch_fixtures import compressed, dtype, mode, two_threads
 
+import laconic.torch
+from laconic.errors import LaconicError
 from laconic.torch import LaconicTensor, custom, tensor
 
 
@@ -140,6 +144,49 @@ def test_compiled_models_that_are_gone_keep_no_memory(compressed: Callable[..., 
     del small, content, call
     gc.collect()
     assert len(custom._leaves) == before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_models_are_moved_shared_and_given_new_weights(compressed: Callable[..., Any], mode: str) -> None:
+    small = compressed(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32)), mode=mode)
+    x, first = torch.randn(2, 64), small[0].weight
+    torch._dynamo.reset()
+    fast = torch.compile(small, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        expected = fast(x)
+        small.cpu().float()
+        assert torch.equal(fast(x), expected)
+        small.share_memory()
+        assert small[0].weight is first
+        assert first.is_shared()
+        assert torch.equal(fast(x), expected)
+        for fresh in (torch.randn(64, 64), torch.zeros(64, 64)):
+            first.copy_(fresh)
+            assert torch.allclose(fast(x), small[2](torch.relu(x @ fresh.T + small[0].bias)), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fsdp_is_refused_and_ddp_trains(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
+    from torch import distributed
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        small = compressed(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 32)), mode=mode)
+        parallel = nn.parallel.DistributedDataParallel(small)
+        parallel(torch.randn(2, 64)).square().sum().backward()
+        assert small[0].bias.grad is not None
+        with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights.*decompress_"):
+            fully_shard(small)
+        with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights"):
+            FullyShardedDataParallel(small, device_id=torch.device("cpu"))
+        with torch.no_grad():
+            assert torch.isfinite(small(torch.randn(2, 64))).all()
+        other = compressed(nn.Linear(64, 64), mode=mode)
+        laconic.torch.decompress_(other)
+        fully_shard(other)
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.slow

@@ -13,11 +13,14 @@ import pytest
 import torch
 from families import WIDE, answer, build
 from model_fixtures import folders, llama, one_thread
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import laconic
 from laconic.errors import CorruptError, LaconicError
 from laconic.torch import LaconicTensor
+from laconic.torch import tensor as tensor_module
+from laconic.torch.content import Leaf
 from laconic.transformers import LaconicConfig, LaconicHfQuantizer
 
 overrides = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
@@ -208,6 +211,141 @@ def test_a_quantised_folder_is_kept_byte_for_byte_and_refused(where: str, llama:
         llama.load(tmp_path / "packed")
     laconic.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(source, tmp_path / "back")
+
+
+def _bytes(*shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    """Random bits, seen as `dtype`."""
+    size = torch.empty(0, dtype=dtype).element_size()
+    raw = torch.randint(0, 256, (*shape[:-1], shape[-1] * size), dtype=torch.uint8, generator=torch.Generator())
+    return raw.view(dtype)
+
+
+QUANTISED = {
+    "gptq": lambda: {
+        "qweight": _bytes(64, 512, dtype=torch.int32),
+        "qzeros": _bytes(4, 64, dtype=torch.int32),
+        "scales": torch.rand(4, 512).half() * 0.01,
+        "g_idx": torch.arange(512, dtype=torch.int32) // 128,
+    },
+    "awq": lambda: {
+        "qweight": _bytes(512, 64, dtype=torch.int32),
+        "qzeros": _bytes(4, 64, dtype=torch.int32),
+        "scales": torch.rand(4, 512).half() * 0.01,
+    },
+    "fp8": lambda: {
+        "weight": (torch.randn(256, 384) * 8).to(torch.float8_e4m3fn),
+        "weight_scale_inv": torch.rand(2, 3),
+    },
+    "mxfp4": lambda: {"blocks": _bytes(4, 128, 12, 16), "scales": _bytes(4, 128, 12)},
+}
+"""The tensors of one layer, as each method stores them."""
+
+
+@pytest.mark.parametrize("method", QUANTISED)
+def test_quantised_weights_come_back_byte_for_byte(method: str, llama: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    entry = {"quant_method": method, "modules_to_not_convert": ["lm_head"]}
+    config = {**json.loads((llama.dense / "config.json").read_text()), "quantization_config": entry}
+    (source / "config.json").write_text(json.dumps(config, indent=3))
+    tensors = {f"model.layers.0.mlp.{name}": tensor for name, tensor in QUANTISED[method]().items()}
+    tensors["model.embed_tokens.weight"] = (torch.randn(256, 128) * 0.02).bfloat16()
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+    report = laconic.compress(source, tmp_path / "packed")
+    assert report.bytes_after < report.bytes_before
+    assert laconic.verify(tmp_path / "packed", against=source).ok
+    with pytest.raises(LaconicError, match=f"quantised with '{method}'.*laconic decompress"):
+        llama.load(tmp_path / "packed")
+    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    assert same_folder(source, tmp_path / "back")
+
+
+@pytest.mark.parametrize("size", ["1GB", "40KB"], ids=["one file", "shards"])
+def test_what_save_pretrained_wrote_is_decompressed(size: str, llama: Any, tmp_path: Path) -> None:
+    llama.load(llama.packed).save_pretrained(tmp_path / "saved", max_shard_size=size)
+    assert not (tmp_path / "saved/laconic.json").exists()
+    report = laconic.decompress(tmp_path / "saved", tmp_path / "back")
+    assert any("has no laconic.json" in note for note in report.notes)
+    config = json.loads((tmp_path / "back/config.json").read_text())
+    assert config == json.loads((llama.dense / "config.json").read_text())
+    model, dense = llama.load(tmp_path / "back"), llama.load(llama.dense)
+    for (name, weight), expected in zip(model.named_parameters(), dense.parameters(), strict=True):
+        assert type(weight) is torch.nn.Parameter, name
+        assert torch.equal(weight, expected), name
+    index = tmp_path / "back/model.safetensors.index.json"
+    assert index.exists() == (size == "40KB")
+    if index.exists():
+        document = json.loads(index.read_text())
+        assert set(document["weight_map"]) == {name for name, _ in dense.named_parameters()}
+        assert document["metadata"]["total_size"] == sum(weight.nbytes for weight in dense.parameters())
+
+
+def test_folders_of_others_are_still_not_decompressed(llama: Any, tmp_path: Path) -> None:
+    with pytest.raises(LaconicError, match="is not compressed by laconic: it has no laconic.json"):
+        laconic.decompress(llama.dense, tmp_path / "back")
+
+
+def test_a_device_map_of_the_cpu(llama: Any) -> None:
+    pytest.importorskip("accelerate", reason="device_map needs accelerate: make test installs it")
+    for places in ({"": "cpu"}, "cpu"):
+        model = AutoModelForCausalLM.from_pretrained(llama.packed, dtype="auto", device_map=places)
+        assert isinstance(model.lm_head.weight, LaconicTensor)
+        assert model.lm_head.weight.formulation != "dense"
+        assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.packed)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_lora_trains_on_a_folder_and_is_saved_alone(llama: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="LoRA needs peft: make test installs it")
+    model = llama.load(llama.packed)
+    torch.manual_seed(3)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules=["q_proj", "v_proj", "down_proj"]))
+    words = torch.randint(2, 256, (4, 17))
+    optimizer = torch.optim.AdamW([weight for weight in adapted.parameters() if weight.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(10):
+        loss = adapted(input_ids=words, labels=words).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.2
+    adapted.save_pretrained(tmp_path / "adapter")
+    again = peft.PeftModel.from_pretrained(llama.load(llama.packed), tmp_path / "adapter")
+    with torch.no_grad():
+        assert torch.equal(again(input_ids=words).logits, adapted(input_ids=words).logits)
+    with pytest.raises(Exception, match="compressed"):
+        adapted.merge_and_unload()
+
+
+@pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
+@pytest.mark.parametrize("mode", ["identical", "fused"])
+def test_experts_that_the_router_did_not_choose_are_not_touched(
+    mode: str, folders: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = folders("mixtral")
+    model = here.load(here.packed, mode=mode)
+    experts = {
+        id(leaf)
+        for name, weight in model.named_parameters()
+        if ".experts." in name
+        for leaf in tensor_module._leaves(weight.content)
+    }
+    layers, chosen, known = model.config.num_hidden_layers, 2, model.config.num_local_experts
+    assert len(experts) == 3 * known * layers
+    touched: set[int] = set()
+    for name in ("matrix", "decode_into"):
+        original = getattr(Leaf, name)
+
+        def spy(leaf: Leaf, *rest: Any, original: Any = original) -> Any:
+            touched.add(id(leaf))
+            return original(leaf, *rest)
+
+        monkeypatch.setattr(Leaf, name, spy)
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[5]]))
+    assert len(touched & experts) == 3 * chosen * layers
 
 
 @overrides

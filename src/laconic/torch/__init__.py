@@ -11,6 +11,7 @@ a quick start and the table of operators.
 from __future__ import annotations
 
 from laconic.torch import custom as custom
+from laconic.torch import hooks
 from laconic.torch import operators as operators
 from laconic.torch.compression import compress_, decompress_
 from laconic.torch.int8 import Int8Linear
@@ -25,6 +26,8 @@ from laconic.torch.storage import (
 )
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import FusedTensor, LaconicTensor
+
+hooks.install()
 
 __all__ = [
     "FusedTensor",

@@ -97,6 +97,11 @@ class Leaf(Content):
             self._coded = coded_of(self.form, [part.numpy() for part in self.parts])
         return self._coded
 
+    def turned(self) -> Coded | None:
+        """The same codes as those of the transposed matrix or matrices; None where they cannot be seen so."""
+        form = self.form.turned()
+        return None if form is None else coded_of(form, [part.numpy() for part in self.parts])
+
     def matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         """(native matrix, whether it is coded transposed) for rows [first, last); (None, False) where kernels cannot.
 

@@ -2,12 +2,15 @@
 
 They take components as tensors and the description as text, so that nothing but torch's own types crosses the border;
 shapes follow from the text alone. At run time a leaf is made once for its components and found again by them.
+
+They are registered with the dispatcher itself: `torch.library.custom_op` wraps every call in Python three times over.
+Gradients never meet them, because they are written down below autograd.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +20,19 @@ from laconic.torch.dtypes import TORCH
 from laconic.torch.form import Form
 from laconic.torch.products import pick, product
 
+_library = torch.library.Library("laconic", "DEF")
 _leaves: dict[tuple[object, ...], Leaf] = {}
+
+
+def _operator(schema: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Registers a function as an operator of the CPU."""
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _library.impl(schema.partition("(")[0], function, "CPU")
+        return function
+
+    return register
 
 
 def _leaf(parts: Sequence[Tensor], text: str) -> Leaf:
@@ -36,19 +51,22 @@ def _content(leaf: Leaf, first: int, last: int, squeezed: bool) -> Content:
     return leaf if whole else Window(leaf, first, last, squeezed)
 
 
-@torch.library.custom_op("laconic::decode", mutates_args=())
+@_operator("decode(Tensor[] parts, str form, SymInt first, SymInt last) -> Tensor")
 def decode(parts: Sequence[Tensor], form: str, first: int, last: int) -> Tensor:
     """Rows [first, last) of a coded tensor, dense."""
     return _content(_leaf(parts, form), first, last, False).decode()
 
 
-@decode.register_fake
+@torch.library.register_fake("laconic::decode")
 def _(parts: Sequence[Tensor], form: str, first: int, last: int) -> Tensor:
     whole = Form(form)
     return parts[0].new_empty((last - first, *whole.shape[1:]), dtype=TORCH[whole.dtype])
 
 
-@torch.library.custom_op("laconic::product", mutates_args=())
+@_operator(
+    "product(Tensor x, Tensor[] parts, str form, SymInt first, SymInt last, bool squeezed, Tensor? bias, bool transposed) "
+    "-> Tensor"
+)
 def multiply(
     x: Tensor,
     parts: Sequence[Tensor],
@@ -68,7 +86,7 @@ def multiply(
     return result
 
 
-@multiply.register_fake
+@torch.library.register_fake("laconic::product")
 def _(
     x: Tensor,
     parts: Sequence[Tensor],
@@ -84,7 +102,7 @@ def _(
     return x.new_empty((*x.shape[:-1], columns if transposed else rows))
 
 
-@torch.library.custom_op("laconic::pick", mutates_args=())
+@_operator("pick(Tensor indices, Tensor[] parts, str form) -> Tensor")
 def pick_rows(indices: Tensor, parts: Sequence[Tensor], form: str) -> Tensor:
     """Rows of a coded matrix by number."""
     leaf = _leaf(parts, form)
@@ -92,7 +110,7 @@ def pick_rows(indices: Tensor, parts: Sequence[Tensor], form: str) -> Tensor:
     return torch.nn.functional.embedding(indices, leaf.decode()) if picked is None else picked
 
 
-@pick_rows.register_fake
+@torch.library.register_fake("laconic::pick")
 def _(indices: Tensor, parts: Sequence[Tensor], form: str) -> Tensor:
     whole = Form(form)
     return parts[0].new_empty((*indices.shape, whole.shape[1]), dtype=TORCH[whole.dtype])

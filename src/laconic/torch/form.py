@@ -52,6 +52,18 @@ class Form:
         inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
         return f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
 
+    def turned(self) -> Form | None:
+        """The form whose tensor is this one's with the last two dimensions exchanged, by the same components.
+
+        None for forms other than matrices and stacks of them in `split`, which alone is coded in either orientation.
+        """
+        document = self.document
+        if document["view"] not in ("matrix", "stack") or document["tree"]["formulation"] != "split":
+            return None
+        orientation = "out_in" if document["orientation"] == "in_out" else "in_out"
+        *stack, rows, columns = document["shape"]
+        return Form(_text({**document, "shape": [*stack, columns, rows], "orientation": orientation}))
+
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> dict[str, Any]:
@@ -82,7 +94,11 @@ def form_of(encoded: Encoded) -> Form:
         "tree": encoded.node.to_json(),
         "names": list(encoded.components),
     }
-    return Form(json.dumps(document, separators=(",", ":")))
+    return Form(_text(document))
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))
 
 
 def coded_of(form: Form, components: Sequence[np.ndarray]) -> Coded:

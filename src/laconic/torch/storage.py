@@ -49,8 +49,10 @@ def encode(
 
 def coded_of(tensor: LaconicTensor) -> Coded | None:
     """The codes of a tensor as `laconic` stores them, coded anew where it is only a part or a join; None: dense."""
-    if isinstance(tensor.content, Leaf) and tensor.layout_ != "transposed":
-        return tensor.content.coded
+    if isinstance(tensor.content, Leaf):
+        coded = tensor.content.turned() if tensor.layout_ == "transposed" else tensor.content.coded
+        if coded is not None:
+            return coded
     if isinstance(tensor.content, Plain):
         return None
     content = views.encode(tensor.decode(), tensor.encoding)

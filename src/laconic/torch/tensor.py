@@ -109,9 +109,12 @@ class LaconicTensor(torch.Tensor):
 
     def replace_(self, content: Content) -> None:
         """Put other weights of the same shape and dtype in the place of these."""
+        flattened = "part0" in self.__dict__
         for name in [name for name in self.__dict__ if name == "_kernel" or name.startswith("part")]:
             del self.__dict__[name]
         self.content = content
+        if flattened:  # compiled code takes the components by their names without asking
+            self.__tensor_flatten__()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         word = "Parameter " if getattr(self, "_is_param", False) else ""

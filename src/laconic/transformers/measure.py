@@ -97,11 +97,11 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
     if decodes:
         times, said = decode(both, prompt, tokens)
         same = sum(a == b for a, b in zip(said["dense"], said["coded"], strict=True))
-        rows.append(_row("token", times))
+        rows.append(row("token", times))
     for length in prefill:
         ids = words(dense, length)
         runs = {key: lambda model=model, ids=ids: answer(model, ids) for key, model in both.items()}
-        rows.append(_row(f"prefill {length}" if decodes else f"{length} words", interleaved(runs)))
+        rows.append(row(f"prefill {length}" if decodes else f"{length} words", interleaved(runs)))
     stored = {key: models.weight_bytes(model)[0] for key, model in both.items()}
     return Report(
         name,
@@ -191,6 +191,7 @@ def _turn(things: Mapping[str, Any], number: int) -> list[tuple[str, Any]]:
     return list(things.items())[:: -1 if number % 2 else 1]
 
 
-def _row(what: str, times: Mapping[str, list[float]]) -> Comparison:
+def row(what: str, times: Mapping[str, list[float]]) -> Comparison:
+    """Medians of the times of 'dense' and 'coded'."""
     dense, coded = (statistics.median(times[key]) for key in ("dense", "coded"))
     return Comparison(what, dense, coded, len(times["dense"]))

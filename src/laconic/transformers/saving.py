@@ -17,6 +17,7 @@ from transformers import core_model_loading, modeling_utils
 import laconic.torch
 from laconic.torch import LaconicTensor
 from laconic.torch.content import Leaf, Plain
+from laconic.torch.storage import coded_of
 
 _MARK = "_laconic_weight"
 
@@ -60,9 +61,12 @@ def _stand_in(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, LaconicTensor):
         return tensor
     weight = tensor
-    if not isinstance(weight.content, Leaf) or weight.layout_ == "transposed":  # a part or a join: coded anew
+    if isinstance(weight.content, Plain):  # a part that codes could not follow: coded anew
         objective, profile = weight.encoding
         weight = laconic.torch.encode(weight.decode().contiguous(), objective=objective, profile=profile)
+    elif not isinstance(weight.content, Leaf) or weight.layout_ == "transposed":
+        coded = coded_of(weight)
+        weight = weight.like(Plain(weight.decode()) if coded is None else Leaf.of(coded), "contiguous")
     if isinstance(weight.content, Plain):
         return weight.decode()
     stand_in = max(weight.content.tensors(), key=lambda part: part.nbytes).detach()

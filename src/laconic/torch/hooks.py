@@ -1,0 +1,54 @@
+"""What torch does to weights outside of its operators: sharding them, and moving a module's parameters.
+
+`nn.Module` moves parameters by swapping them with new ones, which torch refuses for tensors that anybody watches, as
+compilers watch the parameters of a compiled model. Between two compressed weights of the same kind, exchanging what they
+hold does the same and disturbs no watcher. For all other tensors `swap_tensors` does what it did.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+
+from laconic.errors import LaconicError
+from laconic.torch.tensor import LaconicTensor
+
+_OF_FSDP = ("_fsdp_flattened", "_fsdp_orig_uid")
+"""Attributes that FSDP 1 and FSDP 2 look for in every parameter before they touch it."""
+
+
+def install() -> None:
+    """Wrap `torch.utils.swap_tensors` once, and have compressed weights answer FSDP."""
+    for name in _OF_FSDP:
+        setattr(LaconicTensor, name, property(_refuse_sharding))
+    original = torch.utils.swap_tensors
+    if getattr(original, "of_laconic", False):
+        return
+
+    def swap_tensors(t1: Any, t2: Any) -> None:
+        if not _alike(t1, t2):
+            original(t1, t2)
+            return
+        one, other = t1.content, t2.content
+        t1.replace_(other)
+        t2.replace_(one)
+        t1.encoding, t2.encoding = t2.encoding, t1.encoding
+        t1.was_trainable, t2.was_trainable = t2.was_trainable, t1.was_trainable
+
+    swap_tensors.of_laconic = True  # type: ignore[attr-defined]
+    torch.utils.swap_tensors = swap_tensors
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, LaconicTensor) or type(one) is not type(other):
+        return False
+    return (one.shape, one.dtype, one.device, one.layout_) == (other.shape, other.dtype, other.device, other.layout_)
+
+
+def _refuse_sharding(weight: LaconicTensor) -> NoReturn:
+    raise LaconicError(
+        f"FSDP cannot shard compressed weights (here {list(weight.shape)}, {weight.formulation}): it cuts dense memory into "
+        "pieces. Use DistributedDataParallel, which leaves frozen weights alone, or laconic.torch.decompress_(model) before "
+        "fully_shard; modules and parameters that FSDP ignores may stay compressed"
+    )
