@@ -14,8 +14,8 @@
 using laconic::Parameters;
 
 laconic::DType dtype_of(const std::string& name) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"};
-  for (int i = 0; i < 5; ++i)
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "index"};
+  for (int i = 0; i < 6; ++i)
     if (name == kNames[i]) return static_cast<laconic::DType>(i);
   throw std::invalid_argument("no native operators for dtype " + name);
 }

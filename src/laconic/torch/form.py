@@ -44,10 +44,11 @@ class Form:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap'."""
+        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap', 'palette 16'."""
         tree = self.document["tree"]
         parameters = tree.get("parameters", {})
-        code, widths = parameters.get("code", parameters.get("positions", "")), parameters.get("widths", ())
+        code = next((parameters[key] for key in ("code", "positions", "entries") if key in parameters), "")
+        widths = parameters.get("widths", ())
         inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
         return f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
 

@@ -37,6 +37,10 @@ template <>
 struct Word<DType::kFloat8E5M2> {
   using type = uint8_t;
 };
+template <>
+struct Word<DType::kIndex> {
+  using type = uint8_t;
+};
 
 // A tile of words as `cut_words` reads it: in the tensor where its rows lie there whole, else copied, zeros for
 // padding.
@@ -288,6 +292,8 @@ int split_statistics(const uint8_t* words, const Geometry& g, DType dtype, uint3
       return statistics<DType::kFloat16>(words, g, histograms, tail_kinds, table, threads);
     case DType::kFloat8E4M3:
       return statistics<DType::kFloat8E4M3>(words, g, histograms, tail_kinds, table, threads);
+    case DType::kIndex:
+      return statistics<DType::kIndex>(words, g, histograms, tail_kinds, table, threads);
     default:
       return statistics<DType::kFloat8E5M2>(words, g, histograms, tail_kinds, table, threads);
   }
@@ -304,6 +310,8 @@ const char* split_encode(const uint8_t* words, const Geometry& g, const Paramete
       return encode<DType::kFloat16>(words, g, p, s, table, threads);
     case DType::kFloat8E4M3:
       return encode<DType::kFloat8E4M3>(words, g, p, s, table, threads);
+    case DType::kIndex:
+      return encode<DType::kIndex>(words, g, p, s, table, threads);
     default:
       return encode<DType::kFloat8E5M2>(words, g, p, s, table, threads);
   }

@@ -10,12 +10,13 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.protocol import Work
 from laconic.formulations.split import reference
-from laconic.formulations.split.candidates import candidates, forced, why_not
+from laconic.formulations.split.candidates import candidates, forced, kernel_of, why_not
 from laconic.formulations.split.candidates import slow_under as code_is_slow_under
 from laconic.formulations.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
 from laconic.formulations.split.layout import FIELDS, Parameters
-from laconic.geometry import Geometry
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
 __all__ = [
     "DTYPES",
@@ -32,9 +33,10 @@ __all__ = [
     "statistics",
     "validate",
     "why_not",
+    "work",
 ]
 
-DTYPES = tuple(FIELDS)
+DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
 def parameters_of(encoded: Encoded) -> Parameters:
@@ -59,6 +61,11 @@ def parameters_of(encoded: Encoded) -> Parameters:
 def slow_under(encoded: Encoded, profile: str) -> bool:
     parameters = parameters_of(encoded)
     return code_is_slow_under(encoded.dtype, parameters.code, parameters.widths, profile)
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return Work(kernel_of(parameters_of(encoded)), geometry, encoded.nbytes_stored, places)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> Parameters:

@@ -58,9 +58,18 @@ inline int64_t unit_of_panel(const Geometry& g, int64_t panel) {
   return panel / g.panels_per_matrix * g.units_per_matrix + panel % g.panels_per_matrix / g.panels_per_unit;
 }
 
-// Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero.
+// Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero;
+// for a palette, at its words and at what its indices take.
 inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                           Cursor& cursor) {
+  if (view.parameters.code == Code::kPalette) {
+    cursor.palette = view.palette;
+    if (view.indices == nullptr) return;
+    const Parameters& p = view.indices->parameters;
+    cursor.index_parameters = &p;
+    cursor.decode_indices = table.codes[static_cast<int>(DType::kIndex)][code_index(p)][0].decode_words;
+    return table.expand_levels(*view.indices, segment, scratch, cursor);
+  }
   if (view.parameters.code != Code::kBitmap) return table.expand_levels(view, segment, scratch, cursor);
   const uint64_t* entry = view.streams.directory + segment;
   const auto word_bytes = static_cast<uint64_t>(kFields[static_cast<int>(view.parameters.dtype)].word_bytes);

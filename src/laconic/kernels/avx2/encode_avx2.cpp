@@ -141,6 +141,8 @@ uint32_t cut_words(DType dtype, const uint8_t* words, int64_t row_stride, CutTil
       return cut_float16(words, row_stride, cut);
     case DType::kFloat8E4M3:
       return cut_float8<DType::kFloat8E4M3>(words, row_stride, cut);
+    case DType::kIndex:
+      return cut_float8<DType::kIndex>(words, row_stride, cut);
     default:
       return cut_float8<DType::kFloat8E5M2>(words, row_stride, cut);
   }

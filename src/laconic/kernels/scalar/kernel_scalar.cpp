@@ -210,7 +210,10 @@ void fill_codes(KernelTable& table) {
 
 void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
+void fill_scalar_palette(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
+void fill_scalar_fields(KernelTable& table);
+void fill_scalar_blocks(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -223,6 +226,8 @@ void fill_scalar(KernelTable& table) {
   fill_codes<DType::kFloat16, Tail::kNone>(table);
   fill_codes<DType::kFloat8E4M3, Tail::kNone>(table);
   fill_codes<DType::kFloat8E5M2, Tail::kNone>(table);
+  for (int code = 0; code < 6; ++code)  // decoded to bytes, never multiplied
+    table.codes[static_cast<int>(DType::kIndex)][code][0].decode_words = decode_words<DType::kIndex, Tail::kNone>;
   table.store_rows = store_rows;
   table.multiply_floats = multiply_floats;
   table.multiply_rows = multiply_rows;
@@ -231,7 +236,10 @@ void fill_scalar(KernelTable& table) {
   table.read_stream = read_stream;
   fill_scalar_bitmap(table);
   fill_scalar_deltas(table);
+  fill_scalar_palette(table);
   fill_scalar_encode(table);
+  fill_scalar_fields(table);
+  fill_scalar_blocks(table);
 }
 
 }  // namespace laconic
