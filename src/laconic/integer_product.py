@@ -126,7 +126,7 @@ def _by_kernel(
     if weight.formulation == "dense":
         words = weight.encoded.components["bytes"].reshape(-1)
         run = native.module.dense_integer_linear
-        return bool(run(words, weight.dtype.name, *weight.shape, *operands, get_num_threads()))
+        return bool(run(words, weight.dtype.name, *weight.shape, *operands, get_num_threads()))  # type: ignore[call-arg,arg-type]  # the tail is of mixed types
     matrix = weight.matrix
     if not hasattr(matrix, "integer_linear") or weight.geometry.view != "matrix":
         return False

@@ -43,8 +43,8 @@ LACONIC_INLINE void chunk_indices(const uint8_t* at, __m256i (&index)[2]) {
     const uint64_t plane = load64(at + (Stream & 6) * 8);
     const __m256i value = _mm256_set1_epi8(1 << kShift1);
     for (int p = 0; p < 2; ++p)
-      index[p] =
-          _mm256_or_si256(index[p], _mm256_and_si256(bits_to_bytes(static_cast<uint32_t>(plane >> (32 * p))), value));
+      index[p] = _mm256_or_si256(
+          index[p], _mm256_and_si256(half_to_bytes(_mm256_set1_epi64x(static_cast<long long>(plane)), p), value));
   }
 }
 
