@@ -19,10 +19,12 @@ from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded, Node
 from laconic.errors import CorruptError, UnsupportedError
 
-VERSION = "1.1"
+VERSION = "1.2"
 """The newest format that this package reads; it writes each tensor as the oldest that holds it."""
 SINCE = {"dense": "1.0", "split": "1.0", "sparse": "1.1"}
 """The format version that each formulation came with."""
+SINCE_VERSION = {("sparse", 2): "1.2"}
+"""That of later versions of a formulation."""
 FIRST = "1.0"
 MARK = ".laconic."
 INFO = "info"
@@ -72,7 +74,8 @@ def version_of(node: Node) -> str:
     """The oldest format version that has every formulation of a tree."""
     found = FIRST
     for _, part in node.walk():
-        found = newer(found, SINCE.get(part.formulation, FIRST))
+        since = SINCE_VERSION.get((part.formulation, part.version), SINCE.get(part.formulation, FIRST))
+        found = newer(found, since)
     return found
 
 

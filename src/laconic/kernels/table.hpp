@@ -101,8 +101,8 @@ using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap][tail]
-  CodeKernels codes[5][7][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 select][tail]
+  CodeKernels codes[5][8][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
@@ -117,11 +117,12 @@ struct KernelTable {
   ReadStream read_stream;
 };
 
-inline constexpr int kBitmapIndex = 6;
+inline constexpr int kBitmapIndex = 6, kSelectIndex = 7;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
   if (parameters.code == Code::kBitmap) return kBitmapIndex;
+  if (parameters.code == Code::kSelect) return kSelectIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }

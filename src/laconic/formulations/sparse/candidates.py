@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from laconic.encoded import stream_bytes
 from laconic.errors import ArgumentError
-from laconic.formulations.protocol import Candidate, Request
-from laconic.formulations.sparse import codec
-from laconic.formulations.sparse.layout import POSITIONS, check_positions, node
-from laconic.geometry import CHUNK_WEIGHTS, folded
+from laconic.formulations.protocol import Candidate, Request, ValueCandidate, Values
+from laconic.formulations.sparse import codec, reference
+from laconic.formulations.sparse.layout import PATTERNS, Positions, check_positions, node
+from laconic.formulations.sparse.values import DENSE, ROWS, VALUE_BYTES, coding_named, prefixed
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
 FEWEST_ZEROS = 0.1
 """Share of zeros below which nothing here can win: a bitmap costs a bit for every weight, and `split` already saves
@@ -23,33 +25,123 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
-    if words.size - np.count_nonzero(words) <= FEWEST_ZEROS * words.size:
+    zeros = words.size - np.count_nonzero(words)
+    if zeros <= FEWEST_ZEROS * words.size:
         return []
-    statistics = codec.statistics(words, request.geometry(), request.dtype, request.threads)
-    found = [_candidate(words, statistics, positions) for positions in POSITIONS]
-    if request.objective == "size" and statistics.geometry.view != "folded":
-        flat = codec.statistics(words, folded(words.shape), request.dtype, request.threads)
-        found += [_candidate(words, flat, positions) for positions in POSITIONS]
+    geometry = request.geometry()
+    found = _of_geometry(request, geometry)
+    if request.objective == "size" and geometry.view != "folded":
+        found += _of_geometry(request, folded(words.shape))
+    for n, m in PATTERNS:
+        if zeros >= words.size * (1 - n / m) * 0.99:  # columns that fill no block need fewer zeros
+            found += _selections(request, geometry, Positions("n_of_m", n, m))
     return found
 
 
+def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
+    statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
+    found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
+    if statistics.nonzero:
+        parts, values = codec.bitmap_parts(request.words, statistics, request.threads)
+        found += [
+            _nested(geometry, Positions("bitmap"), parts, values, name, coded)
+            for name, coded in _codings(values, request)
+        ]
+    return found
+
+
+def _selections(request: Request, geometry: Geometry, positions: Positions) -> list[Candidate]:
+    cut = codec.select_parts(request.words, geometry, request.dtype, positions, CHUNK_WEIGHTS, request.threads)
+    if cut is None:
+        return []
+    parts, words = cut
+    values = Values(words, -(-positions.segment_values(geometry) // CHUNK_WEIGHTS), request.dtype)
+    found = [_forced_selection(request, geometry, positions, {})]
+    return found + [
+        _nested(geometry, positions, parts, values, name, coded) for name, coded in _codings(values, request)
+    ]
+
+
+def _codings(values: Values, request: Request) -> list[tuple[str, ValueCandidate]]:
+    return [
+        (row.NAME, coded)
+        for row in ROWS
+        for coded in row.candidates(values, request.objective, request.profile, request.threads)
+    ]
+
+
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    positions = check_positions(parameters.pop("positions", POSITIONS[0]))
-    if parameters:
+    positions = check_positions(parameters)
+    name = parameters.pop("values", "dense")
+    coding = coding_named(name)
+    if coding is None and parameters:
         raise ArgumentError(f"formulation 'sparse' takes no parameter {next(iter(parameters))!r}")
-    statistics = codec.statistics(request.words, request.geometry(), request.dtype, request.threads)
-    return _candidate(request.words, statistics, positions)
+    words, geometry = request.words, request.geometry()
+    if positions.kind == "n_of_m":
+        return _forced_selection(request, geometry, positions, parameters, name)
+    statistics = codec.statistics(words, geometry, request.dtype, request.threads)
+    if coding is None:
+        return _plain(words, statistics, positions.kind)
+    if positions.kind == "deltas":
+        raise ArgumentError("deltas have dense values in this version: use positions='bitmap' to code them")
+    parts, values = codec.bitmap_parts(words, statistics, request.threads)
+    coded = coding.forced(values, parameters, request.threads)
+    return _nested(geometry, positions, parts, values, coding.NAME, coded)
 
 
-def _candidate(words: np.ndarray, statistics: codec.Statistics, positions: str) -> Candidate:
+def _forced_selection(
+    request: Request, geometry: Geometry, positions: Positions, options: dict[str, Any], name: object = "dense"
+) -> Candidate:
+    coding = coding_named(name)
+    granule = 1 if coding is None else CHUNK_WEIGHTS
+    cut = codec.select_parts(request.words, geometry, request.dtype, positions, granule, request.threads)
+    if cut is None:
+        raise ArgumentError(reference.NOT_N_OF_M.format(n=positions.n, m=positions.m))
+    parts, words = cut
+    groups = -(-positions.segment_values(geometry) // CHUNK_WEIGHTS)
+    if coding is not None:
+        values = Values(words, groups, request.dtype)
+        return _nested(geometry, positions, parts, values, coding.NAME, coding.forced(values, options, request.threads))
+    return Candidate(
+        node(positions, DENSE),
+        geometry,
+        parts["codes"].nbytes + stream_bytes(words.nbytes),
+        lambda threads: parts | {VALUE_BYTES: reference.stored(words, stream_bytes)},
+        "sparse n_of_m",
+        positions.to_json(),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+    )
+
+
+def _plain(words: np.ndarray, statistics: codec.Statistics, kind: str) -> Candidate:
     geometry = statistics.geometry
     return Candidate(
-        node(positions),
+        node(Positions(kind), DENSE),
         geometry,
-        statistics.total(positions),
-        lambda threads: codec.encode(words, statistics, positions, threads),
-        f"sparse {positions}",
-        {"positions": positions},
+        statistics.total(kind),
+        lambda threads: codec.encode(words, statistics, kind, threads),
+        f"sparse {kind}",
+        {"positions": kind},
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
-        statistics.blocks * CHUNK_WEIGHTS if positions == "deltas" else 0,
+        statistics.blocks * CHUNK_WEIGHTS if kind == "deltas" else 0,
+    )
+
+
+def _nested(
+    geometry: Geometry,
+    positions: Positions,
+    parts: dict[str, np.ndarray],
+    values: Values,
+    name: str,
+    coded: ValueCandidate,
+) -> Candidate:
+    return Candidate(
+        node(positions, coded.node),
+        geometry,
+        sum(part.nbytes for part in parts.values()) + coded.nbytes,
+        lambda threads: parts | prefixed(coded.components(threads)),
+        f"sparse {positions.kind} + {coded.kernel}",
+        positions.to_json() | {"values": name} | dict(coded.options),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        values.words.size,
     )

@@ -34,17 +34,41 @@ LACONIC_INLINE void prefetch_beside(__m256i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1" : "+x"(value) : "m"(*at));
 }
 
-// Puts the next symbols of the level below at the places of the mask. `below` never passes its end.
+// For each mask of eight places: which of the next bytes goes to each place, 0x80 where none does.
+struct ByteTable {
+  alignas(64) uint8_t rows[256][8];
+};
+constexpr ByteTable make_byte_table() {
+  ByteTable t{};
+  for (int mask = 0; mask < 256; ++mask)
+    for (int place = 0, rank = 0; place < 8; ++place)
+      t.rows[mask][place] = (mask >> place & 1) != 0 ? static_cast<uint8_t>(rank++) : 0x80;
+  return t;
+}
+constexpr ByteTable kByteTable = make_byte_table();
+
+LACONIC_INLINE __m128i load64_vector(const uint8_t* at) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
+}
+
+// Adds the next symbols of the level below at the places of the mask, which hold zeros: a table has no symbol for the
+// field that survives. Eight places at a time, without branches. `below` never passes its end, from which 64 bytes are
+// readable.
 LACONIC_INLINE void take_survivors(__m256i (&symbols)[2], uint64_t mask, const uint8_t*& below, const uint8_t* end) {
-  alignas(32) uint8_t bytes[64];
-  store256(bytes, symbols[0]);
-  store256(bytes + 32, symbols[1]);
-  for (; mask != 0; mask &= mask - 1) {
-    bytes[_tzcnt_u64(mask)] = *below;
-    below += below < end;
+  const uint8_t* at = below;
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m128i eight[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const uint64_t bits = mask >> (half * 32 + i * 8) & 255;
+      eight[i] = _mm_shuffle_epi8(load64_vector(at), load64_vector(kByteTable.rows[bits]));
+      at += _mm_popcnt_u64(bits);
+    }
+    const __m256i taken = _mm256_set_m128i(_mm_unpacklo_epi64(eight[2], eight[3]), _mm_unpacklo_epi64(eight[0], eight[1]));
+    symbols[half] = _mm256_or_si256(symbols[half], taken);
   }
-  symbols[0] = load256(bytes);
-  symbols[1] = load256(bytes + 32);
+  below = at < end ? at : end;
 }
 
 LACONIC_INLINE void packed_symbols(const uint8_t* nibbles, __m256i table, const uint8_t*& below, const uint8_t* end,

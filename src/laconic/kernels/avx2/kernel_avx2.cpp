@@ -161,6 +161,7 @@ void fill_avx2_multiply(KernelTable& table);
 
 void fill_avx2_bitmap(KernelTable& table);
 void fill_avx2_deltas(KernelTable& table);
+void fill_avx2_select(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -175,6 +176,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_multiply(table);
   fill_avx2_bitmap(table);
   fill_avx2_deltas(table);
+  fill_avx2_select(table);
 }
 
 }  // namespace laconic

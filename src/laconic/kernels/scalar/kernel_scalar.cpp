@@ -224,6 +224,7 @@ void fill_codes(KernelTable& table) {
 
 void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
+void fill_scalar_select(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -245,6 +246,7 @@ void fill_scalar(KernelTable& table) {
   table.read_stream = read_stream;
   fill_scalar_bitmap(table);
   fill_scalar_deltas(table);
+  fill_scalar_select(table);
 }
 
 }  // namespace laconic
