@@ -129,7 +129,7 @@ def use(path: Path, dice: random.Random) -> str:
             continue
         try:
             tensor.decode()
-            if tensor.ndim == 2 and tensor.shape[0] and tensor.formulation == "split":
+            if tensor.ndim == 2 and tensor.shape[0] and tensor.formulation != "dense":
                 laconic.linear(np.ones((dice.choice((1, 3, 7, 16, 20)), tensor.shape[1]), np.float32), tensor)
                 laconic.linear_transposed(np.ones((1, tensor.shape[0]), np.float32), tensor)
                 tensor.rows(tensor.shape[0] // 2, tensor.shape[0])

@@ -244,9 +244,7 @@ def test_impossible_directories_are_refused(form: str, rng: np.random.Generator)
 
 @needs_native
 @pytest.mark.parametrize("form", FORMS)
-def test_values_that_are_missing_read_as_the_reference_says(
-    form: str, each_isa: str, rng: np.random.Generator
-) -> None:
+def test_values_that_are_missing_read_as_the_reference_says(form: str, each_isa: str, rng: np.random.Generator) -> None:
     """Masks and gaps at odds with the directory: the same bits everywhere, none from another segment."""
     for shape in ((48, 100), (33, 4100)):
         array = pruned(rng, shape, np.dtype(np.float32), 0.9)

@@ -2,8 +2,9 @@
 
     dense            stored bytes / bandwidth
     split            dense time of the same weights x a measured share
-    sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk
+    sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk; n_of_m likewise
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry
+    ... + VALUES     as without, and groups of 64 values x time per group
 
 Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
 is which candidate is faster, on machines whose memory and cores differ by less than the candidates do.
@@ -26,6 +27,24 @@ CHUNK_NS = {
     "avx512": {"float32": 2.0, "bfloat16": 1.4, "float16": 1.4},
 }
 """A bitmap's chunk of 64 places."""
+SELECT_NS = {
+    "avx2": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
+    "avx512": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
+}
+"""64 places of n_of_m; both sets use the same kernels."""
+VALUE_NS = {
+    "avx2": {
+        "split packed": {"float32": 6.5, "bfloat16": 3.5, "float16": 6.0},
+        "split layered": {"float32": 7.5, "bfloat16": 6.5, "float16": 8.5},
+    },
+    "avx512": {
+        "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
+        "split layered": {"float32": 3.5, "bfloat16": 1.6, "float16": 2.0},
+    },
+}
+"""A group of 64 coded values."""
+SLOW_VALUE_NS = 30.0
+"""Every other coding of values."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
@@ -51,8 +70,14 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
     kernel, memory = candidate.kernel, candidate.nbytes / BYTES_PER_NS
     if kernel == "dense":
         return CALL_NS + memory
-    if kernel == "sparse bitmap":
-        return CALL_NS + max(memory, candidate.places / 64 * CHUNK_NS[machine][dtype])
+    positions, _, values = kernel.partition(" + ")
+    if positions in ("sparse bitmap", "sparse n_of_m"):
+        places = CHUNK_NS if positions == "sparse bitmap" else SELECT_NS
+        compute = candidate.places / 64 * places[machine][dtype]
+        if values:
+            name = "split layered" if values.startswith("split layered") else values
+            compute += candidate.entries / 64 * VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
+        return CALL_NS + max(memory, compute)
     if kernel == "sparse deltas":
         return CALL_NS + max(memory, candidate.entries * ENTRY_NS[machine])
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS

@@ -89,6 +89,9 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
+// Set bits of `count` 64-bit words.
+using CountBits = int64_t (*)(const uint8_t* words, int64_t count);
+
 // Fields of 64 symbols in one level: min(rank - start, own), where ranks[symbol] >= start is the symbol's place in the
 // table and `own` the level's survivor. Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and
 // returns how many there are.
@@ -113,6 +116,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  CountBits count_bits;
   CodeGroup code_group;
   ReadStream read_stream;
 };

@@ -136,7 +136,14 @@ def select_parts(
     values = np.zeros(int(counts.sum()), words.dtype)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
     fits = native.module.select_encode(
-        words, native.shape_of(geometry), native_select(dtype, positions, geometry), starts, granule, codes, values, threads
+        words,
+        native.shape_of(geometry),
+        native_select(dtype, positions, geometry),
+        starts,
+        granule,
+        codes,
+        values,
+        threads,
     )
     return ({"codes": codes}, values) if fits else None
 

@@ -108,7 +108,9 @@ def slots(dtype: str, n: int) -> np.ndarray:
 
 
 def node(positions: Positions, child: Node) -> Node:
-    return Node(NAME, VERSION if positions.kind != "n_of_m" and child == DENSE else NESTED, positions.to_json(), {CHILD: child})
+    return Node(
+        NAME, VERSION if positions.kind != "n_of_m" and child == DENSE else NESTED, positions.to_json(), {CHILD: child}
+    )
 
 
 def positions_of(found: Node) -> Positions:

@@ -26,7 +26,6 @@ from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, ow
 from laconic.formulations.split.reference import from_chunks, to_chunks
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, SEGMENT_COLUMNS, Geometry
 
-
 NOT_N_OF_M = "some {m} neighbouring columns of a row have more than {n} values, so it is not {n}:{m}: use 'bitmap'"
 
 

@@ -73,9 +73,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
     return parameters
 
 
-def validate_streams(
-    components: Mapping[str, np.ndarray], dtype: str, geometry: Any, parameters: Parameters
-) -> None:
+def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry: Any, parameters: Parameters) -> None:
     """The check of `validate` for a geometry, or for a sequence that has panels, chunks and segments as one has."""
     expected = {"tiles", *parameters.streams}
     expected |= {"directory"} if parameters.streams else set()

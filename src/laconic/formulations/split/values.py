@@ -68,7 +68,7 @@ def candidates(values: Values, objective: str, profile: str, threads: int) -> li
     return [
         _candidate(values, model, model.parameters(*code))
         for k, code in enumerate(wanted)
-        if code not in wanted[:k] and (code[0] != "packed" or 15 <= 1 << fields.symbol_bits)
+        if code not in wanted[:k] and (code[0] != "packed" or 1 << fields.symbol_bits >= 15)
     ]
 
 

@@ -94,11 +94,7 @@ class ValueStream {
     if (p.code == Code::kSelect) {
       wanted = ceil_div(chunks * kChunkColumns, p.m) * 16 * p.n;
     } else {
-      for (int64_t j = 0; j < chunks; ++j) {
-        uint64_t mask;
-        std::memcpy(&mask, cursor.tile + j * 8, 8);
-        wanted += std::popcount(mask);
-      }
+      wanted = table_.count_bits(cursor.tile, chunks);
     }
     fill(wanted - (cursor.survivors_end - cursor.survivors) / word_bytes, word_bytes, cursor);
   }
