@@ -4,6 +4,7 @@
     split            dense time of the same weights x a measured share
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk; n_of_m likewise
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry
+    sparse elias_fano  a bitmap's chunks, and values x time per value
     ... + VALUES     as without, and groups of 64 values x time per group
 
 Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
@@ -43,6 +44,8 @@ VALUE_NS = {
     },
 }
 """A group of 64 coded values."""
+PLACE_NS = 1.5
+"""A value behind Elias-Fano positions, decoded."""
 SLOW_VALUE_NS = 30.0
 """Every other coding of values."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
@@ -78,6 +81,8 @@ def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
             name = "split layered" if values.startswith("split layered") else values
             compute += candidate.entries / 64 * VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
         return CALL_NS + max(memory, compute)
+    if positions == "sparse elias_fano":
+        return CALL_NS + candidate.places / 64 * CHUNK_NS[machine][dtype] + candidate.entries * PLACE_NS
     if kernel == "sparse deltas":
         return CALL_NS + max(memory, candidate.entries * ENTRY_NS[machine])
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS

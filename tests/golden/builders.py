@@ -160,6 +160,20 @@ def sparse_values_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
+def elias_fano_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` with Elias-Fano positions: every dtype, several segments, few and many values, no values at all."""
+    options = {"formulation": "sparse", "positions": "elias_fano", "profile": "portable"}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        array = pruned((47, 70), dtype, 600 + seed, 5)
+        found[dtype] = laconic.encode(array, **options)
+        found[f"{dtype}.layered"] = laconic.encode(array, **options, values="split", code="layered", widths=(2, 2))
+    found["segments"] = laconic.encode(pruned((17, 4099), "bfloat16", 610, 29), **options, values="split")
+    found["many"] = laconic.encode(weights((16, 36), "float32", 620), **options)
+    found["zeros"] = laconic.encode(np.zeros((32, 32), np.float32), **options)
+    return found
+
+
 def n_of_m_1_2() -> dict[str, laconic.Tensor]:
     """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
     found = {}
@@ -186,7 +200,7 @@ def n_of_m(shape: tuple[int, int], dtype: str, seed: int, n: int, m: int) -> np.
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
-FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2}
+FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

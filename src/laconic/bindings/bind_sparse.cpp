@@ -4,6 +4,7 @@
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/matrix.hpp"
 #include "laconic/formulations/sparse/deltas.hpp"
+#include "laconic/formulations/sparse/elias_fano.hpp"
 #include "laconic/formulations/split/values.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
@@ -106,6 +107,38 @@ class BitmapMatrix : public ChunkMatrix {
     p.chunk_bytes[0] = p.chunk_bytes[1] = 8;
     return p;
   }
+};
+
+// A bitmap's chunks with Elias-Fano positions: starts has words of `upper` before each segment.
+class EliasFanoMatrix : public ChunkMatrix {
+ public:
+  EliasFanoMatrix(const OwnedGeometry& geometry, const std::string& dtype, int low_bits, Starts starts,
+                  nb::dict components, nb::object values)
+      : ChunkMatrix(geometry, elias_fano_parameters(dtype), components, values),
+        starts_(starts.data(), starts.data() + starts.size()),
+        positions_({borrow("upper"), borrow("lower"), reinterpret_cast<const uint64_t*>(borrow("directory")),
+                    starts_.data(), low_bits}) {
+    require(static_cast<int64_t>(starts_.size()) == view_.geometry.segments + 1 && low_bits >= 0 && low_bits <= 15,
+            "starts have the wrong size");
+    view_.streams.directory = reinterpret_cast<const uint64_t*>(keep_.back().data());
+    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    view_.streams.tiles = keep_.back().data();  // never read: masks are expanded for each segment
+    view_.masks = &positions_;
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::elias_fano_access(view_, positions_, matrix, row, column);
+  }
+
+ private:
+  static laconic::Parameters elias_fano_parameters(const std::string& dtype) {
+    laconic::Parameters p{};
+    p.dtype = sparse_dtype(dtype);
+    p.code = laconic::Code::kBitmap;
+    return p;
+  }
+
+  std::vector<uint64_t> starts_;
+  const laconic::EliasFano positions_;
 };
 
 // n_of_m, whose segments' values are counted from the shape: starts has values before each segment.
@@ -244,6 +277,12 @@ void bind_sparse(nb::module_& m) {
              nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(bitmap);
   bitmap.def("part", &no_part<BitmapMatrix>);
+  nb::class_<EliasFanoMatrix> elias_fano(m, "EliasFanoMatrix");
+  elias_fano.def(nb::init<const OwnedGeometry&, const std::string&, int, Starts, nb::dict, nb::object>(),
+                 nb::arg("geometry"), nb::arg("dtype"), nb::arg("low_bits"), nb::arg("starts"), nb::arg("components"),
+                 nb::arg("values").none());
+  bind_matrix(elias_fano);
+  elias_fano.def("part", &no_part<EliasFanoMatrix>);
   nb::class_<Select>(m, "SelectParameters")
       .def(nb::init<const std::string&, int, int, int, int64_t, nb::bytes>());
   nb::class_<SelectMatrix> select(m, "SelectMatrix");

@@ -44,12 +44,17 @@ class Form:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap'."""
-        tree = self.document["tree"]
-        parameters = tree.get("parameters", {})
-        code, widths = parameters.get("code", parameters.get("positions", "")), parameters.get("widths", ())
-        inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
-        return f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
+        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap', 'sparse bitmap, split layered(3)'."""
+        return _code(self.document["tree"])
+
+
+def _code(tree: dict[str, Any]) -> str:
+    parameters = tree.get("parameters", {})
+    code, widths = parameters.get("code", parameters.get("positions", "")), parameters.get("widths", ())
+    inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
+    own = f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
+    children = tree.get("children", {}).values()
+    return ", ".join([own, *(_code(child) for child in children if child["formulation"] != "dense")])
 
 
 @lru_cache(maxsize=4096)

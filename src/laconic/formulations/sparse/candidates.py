@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,41 @@ def candidates(request: Request) -> list[Candidate]:
 def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
     statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
     found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
-    if statistics.nonzero:
-        parts, values = codec.bitmap_parts(request.words, statistics, request.threads)
-        found += [
-            _nested(geometry, Positions("bitmap"), parts, values, name, coded)
-            for name, coded in _codings(values, request)
-        ]
+    if statistics.nonzero == 0:
+        return found
+    parts, words = codec.bitmap_parts(request.words, statistics, CHUNK_WEIGHTS, request.threads)
+    values = Values(words, _groups(parts, geometry), request.dtype)
+    for name, coded in _codings(values, request):
+        found.append(_nested(geometry, Positions("bitmap"), parts, values, name, coded))
+        if request.objective == "size":
+            found.append(_nested_places(geometry, parts, values, name, coded))
     return found
+
+
+def _groups(parts: Mapping[str, np.ndarray], geometry: Geometry) -> np.ndarray:
+    """Groups of values of each segment, by a directory."""
+    return np.diff(_starts(parts, geometry).astype(np.int64)) // CHUNK_WEIGHTS
+
+
+def _starts(parts: Mapping[str, np.ndarray], geometry: Geometry) -> np.ndarray:
+    return parts["directory"][: (geometry.segments + 1) * 8].view("<u8")
+
+
+def _nested_places(
+    geometry: Geometry, parts: dict[str, np.ndarray], values: Values, name: str, coded: ValueCandidate
+) -> Candidate:
+    """The bitmap's values behind Elias-Fano positions."""
+    positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
+    return Candidate(
+        node(positions, coded.node),
+        geometry,
+        sum(sizes.values()) + coded.nbytes,
+        lambda threads: codec.elias_fano_parts(parts, geometry, positions) | prefixed(coded.components(threads)),
+        f"sparse {positions.kind} + {coded.kernel}",
+        positions.to_json() | {"values": name} | dict(coded.options),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        values.words.size,
+    )
 
 
 def _selections(request: Request, geometry: Geometry, positions: Positions) -> list[Candidate]:
@@ -80,12 +109,17 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     if positions.kind == "n_of_m":
         return _forced_selection(request, geometry, positions, parameters, name)
     statistics = codec.statistics(words, geometry, request.dtype, request.threads)
+    if coding is None and positions.kind == "elias_fano":
+        return _plain_places(request, statistics)
     if coding is None:
         return _plain(words, statistics, positions.kind)
     if positions.kind == "deltas":
         raise ArgumentError("deltas have dense values in this version: use positions='bitmap' to code them")
-    parts, values = codec.bitmap_parts(words, statistics, request.threads)
+    parts, sequence = codec.bitmap_parts(words, statistics, CHUNK_WEIGHTS, request.threads)
+    values = Values(sequence, _groups(parts, geometry), request.dtype)
     coded = coding.forced(values, parameters, request.threads)
+    if positions.kind == "elias_fano":
+        return _nested_places(geometry, parts, values, coding.NAME, coded)
     return _nested(geometry, positions, parts, values, coding.NAME, coded)
 
 
@@ -110,6 +144,24 @@ def _forced_selection(
         "sparse n_of_m",
         positions.to_json(),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+    )
+
+
+def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
+    geometry = statistics.geometry
+    parts, words = codec.bitmap_parts(request.words, statistics, 1, request.threads)
+    positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
+    return Candidate(
+        node(positions, DENSE),
+        geometry,
+        sum(sizes.values()) + stream_bytes(words.nbytes),
+        lambda threads: (
+            codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: reference.stored(words, stream_bytes)}
+        ),
+        f"sparse {positions.kind}",
+        positions.to_json(),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        words.size,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +13,8 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import index_bytes, stream_bytes
 from laconic.errors import ArgumentError
-from laconic.formulations.protocol import Values
 from laconic.formulations.sparse import reference
-from laconic.formulations.sparse.layout import Positions, node
+from laconic.formulations.sparse.layout import MAXIMUM_LOW_BITS, Positions, node
 from laconic.formulations.sparse.values import DENSE, VALUE_BYTES
 from laconic.formulations.split.reference import to_chunks
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
@@ -98,26 +98,57 @@ def encode(words: np.ndarray, found: Statistics, positions: str, threads: int = 
     return components
 
 
-def bitmap_parts(words: np.ndarray, found: Statistics, threads: int = 1) -> tuple[dict[str, np.ndarray], Values]:
-    """Masks and directory of a bitmap whose values are coded, and these values."""
+def bitmap_parts(
+    words: np.ndarray, found: Statistics, granule: int = CHUNK_WEIGHTS, threads: int = 1
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Masks and directory of a bitmap, and all values, each segment's filled up to a multiple of `granule`."""
     geometry, dtype = found.geometry, found.dtype
-    groups = -(-found.counts.astype(np.int64) // CHUNK_WEIGHTS)
+    starts = np.cumsum([0, *(-(-found.counts.astype(np.int64) // granule) * granule)], dtype="<u8")
     if native.module is None:
         masks, parts = reference.encode_masks(words, geometry, dtype)
-        values = np.concatenate([np.zeros(0, words.dtype), *map(reference.fill, parts)])
-        starts = np.concatenate([[0], np.cumsum(groups * CHUNK_WEIGHTS)]).astype("<u8")
-        components = {
+        filled = parts if granule == 1 else map(reference.fill, parts)
+        values = np.concatenate([np.zeros(0, words.dtype), *filled])
+        return {
             "masks": reference.stored(masks, stream_bytes),
             "directory": reference.stored(starts, index_bytes),
+        }, values
+    components = {
+        "masks": np.zeros(found.component_bytes("bitmap")["masks"], np.uint8),
+        "directory": reference.stored(starts, index_bytes),
+    }
+    values = np.zeros(int(starts[-1]), words.dtype)
+    outputs = components | {VALUE_BYTES: values.view(np.uint8)}
+    native.module.bitmap_encode(words, native.shape_of(geometry), dtype, outputs, granule, threads)
+    return components, values
+
+
+def elias_fano_sizes(geometry: Geometry, starts: np.ndarray) -> tuple[Positions, dict[str, int]]:
+    """The low bits that make the places smallest, and the bytes of their components. starts: the directory's entries."""
+
+    def sizes(positions: Positions) -> dict[str, int]:
+        return {
+            "upper": stream_bytes(int(positions.upper_starts(geometry, starts)[-1]) * 8),
+            "lower": stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)),
+            "directory": index_bytes((geometry.segments + 1) * 8),
         }
-        return components, Values(values, groups, dtype)
-    sizes = found.component_bytes("bitmap")
-    components = {name: np.zeros(sizes[name], np.uint8) for name in ("masks", "directory")}
-    components["directory"].view("<u8")[1 : groups.size + 1] = np.cumsum(groups * CHUNK_WEIGHTS, dtype="<u8")
-    values = np.zeros(int(groups.sum()) * CHUNK_WEIGHTS, words.dtype)
-    parts = components | {VALUE_BYTES: values.view(np.uint8)}
-    native.module.bitmap_encode(words, native.shape_of(geometry), dtype, parts, CHUNK_WEIGHTS, threads)
-    return components, Values(values, groups, dtype)
+
+    found = [Positions("elias_fano", low_bits=bits) for bits in range(MAXIMUM_LOW_BITS + 1)]
+    best = min(found, key=lambda positions: sum(sizes(positions).values()))
+    return best, sizes(best)
+
+
+def elias_fano_parts(
+    parts: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions
+) -> dict[str, np.ndarray]:
+    """The components of the same places as a bitmap's."""
+    masks = parts["masks"][: geometry.panels * geometry.chunks_per_panel * 8].reshape(-1, 8)
+    starts = parts["directory"][: (geometry.segments + 1) * 8].view("<u8")
+    upper, lower = reference.encode_places(masks, geometry, positions, starts)
+    return {
+        "upper": reference.stored(upper, stream_bytes),
+        "lower": reference.stored(lower, stream_bytes),
+        "directory": parts["directory"],
+    }
 
 
 def select_parts(

@@ -4,6 +4,8 @@ A word is zero where all its bits are: -0.0 is a value. Positions are one of
 
     bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of the
               places, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
+    elias_fano  the set bits of a segment's masks as Elias and Fano code a rising sequence: low bits as they are, high
+              parts as runs of zeros. The values are those of the bitmap.
     n_of_m    of each m neighbouring columns of a row at most n have words; a code tells which n. Each block of m columns
               and 16 rows has 16 n words, some of them of zero bits where a row has fewer.
     deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is cut by fillers,
@@ -25,7 +27,7 @@ import numpy as np
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, UnsupportedError
 from laconic.formulations.sparse.values import CHILD, DENSE, coding_of
-from laconic.geometry import CHUNK_COLUMNS, PANEL_ROWS, Geometry
+from laconic.geometry import CHUNK_COLUMNS, CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 NAME = "sparse"
 VERSION = 1
@@ -33,8 +35,9 @@ VERSION = 1
 NESTED = 2
 """Of everything that came later: coded values, n_of_m."""
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
-POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m")
+POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
 
+MAXIMUM_LOW_BITS = 15
 WINDOW_ROWS = 256
 LARGEST_GAP = 255
 BLOCK_STEPS = 4
@@ -55,29 +58,42 @@ def places(dtype: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Positions:
-    """Where values are: the parameters of a `sparse` node. n, m: of n_of_m, else 0."""
+    """Where values are: the parameters of a `sparse` node. n, m: of n_of_m, else 0. low_bits: of elias_fano, else 0."""
 
     kind: str
     n: int = 0
     m: int = 0
+    low_bits: int = 0
 
     @property
     def code_bits(self) -> int:
         return PATTERNS[self.n, self.m]
 
+    @property
+    def plain(self) -> bool:
+        """Whether these positions are in version 1 where values are dense."""
+        return self.kind in ("bitmap", "deltas")
+
     def to_json(self) -> dict[str, Any]:
-        pattern = {"n": self.n, "m": self.m} if self.kind == "n_of_m" else {}
-        return {"positions": self.kind, **pattern}
+        more = {"n_of_m": {"n": self.n, "m": self.m}, "elias_fano": {"low_bits": self.low_bits}}
+        return {"positions": self.kind, **more.get(self.kind, {})}
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> Positions | None:
         """Strict inverse of `to_json`; None where the parameters are not those of any positions."""
-        kind, n, m = found.get("positions"), found.get("n", 0), found.get("m", 0)
-        if not isinstance(kind, str) or kind not in POSITIONS or type(n) is not int or type(m) is not int:
+        kind, numbers = found.get("positions"), [found.get(name, 0) for name in ("n", "m", "low_bits")]
+        if not isinstance(kind, str) or kind not in POSITIONS or not all(type(number) is int for number in numbers):
             return None
-        positions = Positions(kind, n, m)
-        fits = (n, m) in PATTERNS if kind == "n_of_m" else (n, m) == (0, 0)
+        positions = Positions(kind, *numbers)
+        fits = (positions.n, positions.m) in PATTERNS if kind == "n_of_m" else True
+        fits = fits and 0 <= positions.low_bits <= MAXIMUM_LOW_BITS
         return positions if fits and positions.to_json() == dict(found) else None
+
+    def upper_starts(self, geometry: Geometry, directory: np.ndarray) -> np.ndarray:
+        """uint64 [segments + 1]: words of `upper` before each segment. directory: values before each segment."""
+        places = np.array([(last - first) * CHUNK_WEIGHTS for first, last in geometry.segment_chunks()], np.int64)
+        bits = -(-places >> self.low_bits) + np.diff(directory.astype(np.int64))
+        return np.concatenate([[0], np.cumsum(-(-bits // 64))]).astype(np.uint64)
 
     def blocks(self, chunks: int) -> int:
         """Blocks of m columns in so many chunks of a panel."""
@@ -108,9 +124,8 @@ def slots(dtype: str, n: int) -> np.ndarray:
 
 
 def node(positions: Positions, child: Node) -> Node:
-    return Node(
-        NAME, VERSION if positions.kind != "n_of_m" and child == DENSE else NESTED, positions.to_json(), {CHILD: child}
-    )
+    version = VERSION if positions.plain and child == DENSE else NESTED
+    return Node(NAME, version, positions.to_json(), {CHILD: child})
 
 
 def positions_of(found: Node) -> Positions:
@@ -123,14 +138,15 @@ def positions_of(found: Node) -> Positions:
     positions = Positions.from_json(found.parameters)
     if positions is None:
         raise UnsupportedError(
-            f"sparse has positions ({', '.join(POSITIONS)}), and n and m for n_of_m "
-            f"({', '.join(f'{n}:{m}' for n, m in PATTERNS)}); the file is damaged or needs a newer laconic"
+            f"sparse has positions ({', '.join(POSITIONS)}), n and m for n_of_m "
+            f"({', '.join(f'{n}:{m}' for n, m in PATTERNS)}), low_bits for elias_fano; the file is damaged or needs a "
+            "newer laconic"
         )
     if set(found.children) != {CHILD}:
         raise UnsupportedError("sparse has one child, its values; the file is damaged or needs a newer laconic")
     child = found.children[CHILD]
     coding_of(child)
-    plain = positions.kind != "n_of_m" and child.formulation == "dense"
+    plain = positions.plain and child.formulation == "dense"
     if plain != (found.version == VERSION) or (positions.kind == "deltas" and not plain):
         raise UnsupportedError(
             f"sparse version {found.version} with {positions.kind} and values under {child.formulation!r}: "
@@ -142,6 +158,8 @@ def positions_of(found: Node) -> Positions:
 def check_positions(options: dict[str, Any]) -> Positions:
     """The caller's positions, taken out of the options. Raises ArgumentError."""
     kind = options.pop("positions", POSITIONS[0])
+    if kind == "elias_fano":
+        options.pop("low_bits", 0)  # in plans; the best ones follow from the tensor
     if not isinstance(kind, str) or kind not in POSITIONS:
         raise ArgumentError(f"unknown positions {kind!r}: use one of {', '.join(POSITIONS)}")
     if kind != "n_of_m":

@@ -39,12 +39,16 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, node: Node) -> dic
         found = {"codes": stored(codes, stream_bytes)}
     else:
         masks, parts = encode_masks(words, geometry, dtype)
-        found = {"masks": stored(masks, stream_bytes)}
+        found = {"masks": stored(masks, stream_bytes)} if positions.kind == "bitmap" else {}
     child = node.children[CHILD]
     coding = coding_of(child)
     filled = parts if coding is None else [fill(part) for part in parts]
-    if positions.kind == "bitmap":
-        found["directory"] = stored(np.cumsum([0, *(part.size for part in filled)], dtype="<u8"), index_bytes)
+    starts = np.cumsum([0, *(part.size for part in filled)], dtype="<u8")
+    if positions.kind == "elias_fano":
+        upper, lower = encode_places(masks, geometry, positions, starts)
+        found |= {"upper": stored(upper, stream_bytes), "lower": stored(lower, stream_bytes)}
+    if positions.kind != "n_of_m":
+        found["directory"] = stored(starts, index_bytes)
     sequence = np.concatenate([np.zeros(0, words.dtype), *filled])
     if coding is None:
         return found | {VALUE_BYTES: stored(sequence, stream_bytes)}
@@ -61,7 +65,7 @@ def decode(
         return decode_deltas(components, geometry, word)
     child = node.children[CHILD]
     coding = coding_of(child)
-    if positions.kind == "bitmap":
+    if positions.kind != "n_of_m":
         starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
     else:
         counts = positions.segment_values(geometry)
@@ -74,6 +78,9 @@ def decode(
         values = coding.decode(child, dtype, own(components), np.diff(starts) // CHUNK_WEIGHTS)
     if positions.kind == "bitmap":
         return decode_masks(components["masks"], geometry, dtype, values, starts)
+    if positions.kind == "elias_fano":
+        masks = decode_places(components, geometry, positions, starts)
+        return decode_masks(masks.reshape(-1), geometry, dtype, values, starts)
     return decode_codes(components["codes"], geometry, dtype, positions, values, starts)
 
 
@@ -101,11 +108,48 @@ def decode_masks(
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
         at, stop = int(starts[segment]), int(starts[segment + 1])
         for chunk in range(first, last):
-            count = np.count_nonzero(bits[chunk])
+            count = int(np.count_nonzero(bits[chunk]))
             if at + count <= stop:
                 ordered[chunk, bits[chunk]] = values[at : at + count]
                 at += count
     return from_chunks(ordered[:, places(dtype).reshape(-1)].reshape(-1, PANEL_ROWS, 4), geometry)
+
+
+def encode_places(
+    masks: np.ndarray, geometry: Geometry, positions: Positions, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`upper` and `lower` for the set bits of all masks (bytes [chunks, 8]); starts: values before each segment."""
+    bits = positions.low_bits
+    words = positions.upper_starts(geometry, starts).astype(np.int64)
+    ones = np.zeros(int(words[-1]) * 64, bool)
+    low = np.zeros((int(starts[-1]), bits), np.uint8)
+    for segment, (first, last) in enumerate(geometry.segment_chunks()):
+        places = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
+        ones[words[segment] * 64 + (places >> bits) + np.arange(places.size)] = True
+        own = low[int(starts[segment]) : int(starts[segment]) + places.size]
+        own[...] = places[:, None] >> np.arange(bits) & 1
+    return np.packbits(ones, bitorder="little"), np.packbits(low.reshape(-1), bitorder="little")
+
+
+def decode_places(
+    components: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions, starts: np.ndarray
+) -> np.ndarray:
+    """Masks, bytes [chunks, 8]. Places beyond a segment and values that it has not (a damaged file) are left out."""
+    bits = positions.low_bits
+    words = positions.upper_starts(geometry, starts).astype(np.int64)
+    low = np.unpackbits(components["lower"], count=int(starts[-1]) * bits, bitorder="little").reshape(
+        int(starts[-1]), bits
+    )
+    low = (low.astype(np.int64) << np.arange(bits)).sum(axis=1, dtype=np.int64)
+    masks = np.zeros((geometry.panels * geometry.chunks_per_panel, 8), np.uint8)
+    for segment, (first, last) in enumerate(geometry.segment_chunks()):
+        own = components["upper"][words[segment] * 8 : words[segment + 1] * 8]
+        ones = np.flatnonzero(np.unpackbits(own, bitorder="little"))[: int(starts[segment + 1] - starts[segment])]
+        places = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
+        set_bits = np.zeros((last - first) * CHUNK_WEIGHTS, bool)
+        set_bits[places[places < set_bits.size]] = True
+        masks[first:last] = np.packbits(set_bits, bitorder="little").reshape(-1, 8)
+    return masks
 
 
 def segment_blocks(geometry: Geometry, positions: Positions) -> list[tuple[slice, slice]]:

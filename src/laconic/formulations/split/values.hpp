@@ -25,4 +25,15 @@ class ValueSource {
   virtual uint32_t access(const ValueGroups& groups, int64_t index) const = 0;
 };
 
+// The masks of a sparse matrix, where they are not stored as they are. Safe under several threads.
+class MaskSource {
+ public:
+  MaskSource() = default;
+  MaskSource(const MaskSource&) = delete;
+  MaskSource& operator=(const MaskSource&) = delete;
+  virtual ~MaskSource() = default;
+  // Writes the masks of all chunks of a segment, at most kSegmentChunks.
+  virtual void expand(int64_t segment, int64_t chunks, uint64_t* masks) const = 0;
+};
+
 }  // namespace laconic

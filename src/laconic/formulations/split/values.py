@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from laconic.formulations.split.candidates import check_code
 from laconic.formulations.split.formulation import parameters_of, validate_streams
 from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel, Statistics
-from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS
+from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geometry
 
 NAME = codec.NAME
 VERSION = codec.VERSION
@@ -111,7 +111,7 @@ def _model(values: Values, threads: int) -> SizeModel:
         alike = np.unique(octets)
         byte = int(alike[0]) if alike.size == 1 and FIELDS[values.dtype].has_byte else -1
         found = Statistics(histograms, np.array([tail], np.uint8), None if byte < 0 else byte)
-    return SizeModel(found, sequence, values.dtype)
+    return SizeModel(found, cast(Geometry, sequence), values.dtype)  # has what sizes ask of a geometry
 
 
 def _encode(values: Values, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:

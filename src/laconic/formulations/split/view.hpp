@@ -111,12 +111,14 @@ struct Streams {
 };
 
 class ValueSource;
+class MaskSource;
 
 struct SplitView {
   Geometry geometry;
   Parameters parameters;
   Streams streams;
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
+  const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
 };
 
 // Where a worker stands inside a segment.

@@ -60,9 +60,27 @@ inline int64_t unit_of_panel(const Geometry& g, int64_t panel) {
   return panel / g.panels_per_matrix * g.units_per_matrix + panel % g.panels_per_matrix / g.panels_per_unit;
 }
 
-// Bytes of scratch that begin_segment needs, one per worker: expanded levels, then the values of a segment.
+// Bytes of scratch that begin_segment needs, one per worker: expanded levels, then values, then masks of a segment.
 inline constexpr int64_t kLevelsScratchBytes = 2 * kLevelScratchBytes;
-inline constexpr int64_t kExpandScratchBytes = kLevelsScratchBytes + kSegmentWeights * 4 + kSlackBytes;
+inline constexpr int64_t kValuesScratchBytes = kSegmentWeights * 4 + kSlackBytes;
+inline constexpr int64_t kExpandScratchBytes =
+    kLevelsScratchBytes + kValuesScratchBytes + kSegmentChunks * 8 + kSlackBytes;
+
+// Chunks of a segment.
+inline int64_t segment_chunks(const Geometry& g, int64_t segment) {
+  constexpr int64_t kWhole = kSegmentColumns / kChunkColumns;
+  if (g.segments_per_panel > 1) return std::min(kWhole, g.chunks_per_panel - segment % g.segments_per_panel * kWhole);
+  const UnitPanels panels = unit_panels(g, segment);
+  return (panels.last - panels.first) * g.chunks_per_panel;
+}
+
+// Points a bitmap's cursor at masks that have to be expanded.
+inline void begin_masks(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+  if (view.masks == nullptr) return;
+  auto* masks = reinterpret_cast<uint64_t*>(scratch + kLevelsScratchBytes + kValuesScratchBytes);
+  view.masks->expand(segment, segment_chunks(view.geometry, segment), masks);
+  cursor.tile = reinterpret_cast<const uint8_t*>(masks);
+}
 
 // The coded values of a sparse segment.
 inline ValueGroups value_groups(const SplitView& view, int64_t segment) {
@@ -81,6 +99,7 @@ class ValueStream {
       : view_(view), table_(table), scratch_(scratch), words_(scratch + kLevelsScratchBytes) {}
   // Starts a segment; no value is ready yet.
   void begin(int64_t segment, Cursor& cursor) {
+    begin_masks(view_, segment, scratch_, cursor);
     const ValueGroups groups = value_groups(view_, segment);
     view_.values->begin(table_, groups, scratch_, source_);
     left_ = groups.count;
@@ -130,6 +149,7 @@ inline void begin_segment(const SplitView& view, const KernelTable& table, int64
     values.begin(segment, cursor);
     return values.fill_all(cursor);
   }
+  begin_masks(view, segment, scratch, cursor);
   const uint64_t* entry = view.streams.directory + segment;
   const auto word_bytes = static_cast<uint64_t>(kFields[static_cast<int>(view.parameters.dtype)].word_bytes);
   cursor.survivors = view.streams.escapes + entry[0] * word_bytes;
