@@ -42,6 +42,11 @@ $(VENV)/torch: $(VENV)/made
 	$(PIP) install -q -c constraints.txt transformers peft
 	touch $@
 
+# Models to compress and a browser's driver; the browser itself is the system's (Debian: apt-get install chromium).
+$(VENV)/tools: $(VENV)/made
+	$(PIP) install -q -c constraints.txt onnx playwright
+	touch $@
+
 demo: $(VENV)/built $(VENV)/demo
 	$(BIN)/python examples/minilm/run.py
 
@@ -51,7 +56,7 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
-test: lint emulate $(VENV)/torch
+test: lint emulate $(VENV)/torch $(VENV)/tools
 	$(BIN)/python -m pytest
 
 # AVX-512 and AMX in plain C++: every machine tests every instruction set.

@@ -23,7 +23,7 @@ import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import laconic
-from benchmarks.run import RECORDS, fingerprint
+from benchmarks.run import fingerprint, record_path
 from laconic.transformers import measure, models
 
 FULL = {
@@ -144,9 +144,7 @@ def main() -> None:
         "dense_process": dense_process,
         "rows": rows,
     }
-    RECORDS.mkdir(exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
-    path = arguments.output or RECORDS / f"{name}_llm_{record['machine']['date']}.json"
+    path = arguments.output or record_path(record, "llm")
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"record: {path}", file=sys.stderr)
 

@@ -48,25 +48,39 @@ def fingerprint() -> dict[str, Any]:
     }
 
 
+def record_path(record: dict[str, Any], what: str = "products") -> Path:
+    """Where a record is kept: one for each processor, instruction set, subject and day."""
+    machine = record["machine"]
+    parts = (machine["processor"], machine["isa"], what, machine["date"])
+    RECORDS.mkdir(exist_ok=True)
+    return RECORDS / (
+        "_".join("".join(c if c.isalnum() or c in "_-" else "-" for c in part.lower()) for part in parts) + ".json"
+    )
+
+
 def products(settings: Settings, quick: bool) -> list[dict[str, Any]]:
     """The table of products: dtype x batch x code, and forced AVX2."""
     best = isa.active()
+    wide = best.startswith(("avx512", "amx"))
+    # The codes that an objective chooses on this machine: where AVX-512 is missing, layered ones only save space.
+    fast = (PACKED, SINGLE) if wide else (PACKED,)
+    every = (PACKED, SINGLE, DOUBLE, DEEP) if wide else (PACKED, DEEP)
     plan_of_rows = [
-        ("bfloat16", (1,), (PACKED, SINGLE, DOUBLE, DEEP), best),
-        ("bfloat16", (4, 8, 16, 64, 128, 256), (PACKED, SINGLE), best),
-        ("float32", (1, 8), (PACKED, SINGLE, DOUBLE, DEEP), best),
-        ("float16", (1,), (PACKED, SINGLE, DEEP), best),
+        ("bfloat16", (1,), every, best),
+        ("bfloat16", (4, 8, 16, 64, 128, 256), fast, best),
+        ("float32", (1, 8), every, best),
+        ("float16", (1,), (PACKED, SINGLE, DEEP) if wide else (DEEP,), best),
         ("float8_e4m3fn", (1,), (("size", {"code": "layered", "widths": (1, 1, 1)}),), best),
-        ("bfloat16", (1,), (PACKED,), "avx2"),
-        ("float32", (1,), (PACKED,), "avx2"),
     ]
+    if best != "avx2":
+        plan_of_rows += [("bfloat16", (1,), (PACKED,), "avx2"), ("float32", (1,), (PACKED,), "avx2")]
     rows = []
     for dtype, batches, codes, name in plan_of_rows:
         with isa.using(name):
             for batch in batches[:2] if quick else batches:
                 found = benchmark.bench_shape(*SHAPE, dtype, [batch], settings, codes)
-                if name == "avx2":  # against our own dense kernel under the same instruction set, not torch's AVX-512
-                    found = [replace(row, what=f"{row.what}, forced avx2") for row in found]
+                if name != best:  # against our own dense kernel under the same instruction set, not torch's AVX-512
+                    found = [replace(row, what=f"{row.what}, forced {name}") for row in found]
                 for row in found:
                     print("  ".join(row.cells()), flush=True)
                     rows.append(row.to_json())
@@ -215,9 +229,7 @@ def main() -> None:
         "loading": loading(),
         "call_overhead": call_overhead(),
     }
-    RECORDS.mkdir(exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
-    path = arguments.output or RECORDS / f"{name}_{record['machine']['date']}.json"
+    path = arguments.output or record_path(record)
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nrecord: {path}\n", file=sys.stderr)
     print_record(record)

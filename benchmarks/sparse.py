@@ -20,8 +20,8 @@ import numpy as np
 import torch  # first, so that both share its thread pool
 
 import laconic
-from benchmarks.run import RECORDS, SHAPE, fingerprint
-from laconic import benchmark, isa
+from benchmarks.run import SHAPE, fingerprint, record_path
+from laconic import benchmark
 from laconic.benchmark import Settings, huge_copy
 from laconic.tensor import Tensor
 
@@ -153,8 +153,7 @@ def main() -> None:
         "working_set_bytes": settings.working_set_bytes,
         "sparse": measure(settings, tuple(arguments.batch or (1, 16))),
     }
-    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
-    path = arguments.output or RECORDS / f"{name}-{isa.active()}-sparse_{record['machine']['date']}.json"
+    path = arguments.output or record_path(record, "sparse")
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nrecord: {path}\n", file=sys.stderr)
     print_rows(record)

@@ -19,19 +19,39 @@ LAYERS = (
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol"},
-    {"formulations.dense", "formulations.split", "formulations.sparse"},
-    {"isa", "threads"},
-    {"formulations.registry", "container"},
-    {"costs", "plan", "tensor"},
-    {"product", "arrays", "files", "reports"},
+    {
+        "formulations.dense",
+        "formulations.split",
+        "formulations.sparse",
+        "formulations.integer",
+        "formulations.palette",
+        "formulations.blocks",
+        "formulations.block_sparse",
+    },
+    {"isa", "threads", "costs", "budget"},
+    {"formulations.registry", "container", "profiles"},
+    {"plan", "tensor", "anatomy"},
+    {"integer_product"},
+    {"product", "arrays", "files", "reports", "sliced", "rebuild"},
+    {"onnx"},
     {"compression", "checkpoint", "model_folder"},
     {"planning"},
     {"api", "benchmark", "torch"},
-    {"transformers"},
+    {"report"},
+    {"calibration", "transformers"},
     {"cli"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
-SIDEWAYS = {("plan", "costs"), ("compression", "checkpoint"), ("formulations.sparse", "formulations.split")}
+SIDEWAYS = {
+    ("compression", "checkpoint"),
+    ("formulations.sparse", "formulations.split"),
+    ("formulations.integer", "formulations.split"),
+    ("formulations.integer", "formulations.sparse"),
+    ("formulations.palette", "formulations.split"),
+    ("formulations.blocks", "formulations.sparse"),
+    ("formulations.block_sparse", "formulations.blocks"),
+    ("formulations.block_sparse", "formulations.sparse"),
+}
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import onnx_files
 import pytest
 from conftest import same_bits
 from golden import builders
@@ -80,6 +81,19 @@ def test_python_in_the_documents_runs(page: str, tmp_path: Path, monkeypatch: py
     assert found
     for block in found:
         exec(compile(block, page, "exec"), namespace)
+
+
+def test_python_of_the_page_on_onnx_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model of one MatMul in the empty folder."""
+    monkeypatch.chdir(tmp_path)
+    weight = onnx_files.array_tensor("layer.weight", builders.weights((256, 512), "float32", 5))
+    nodes = [onnx_files.node("MatMul", ("x", "layer.weight"), ("y",))]
+    Path("model.onnx").write_bytes(onnx_files.model(onnx_files.graph(nodes, [weight])))
+    (block,) = blocks(ROOT / "docs/onnx.md", "python")
+    namespace: dict[str, object] = {}
+    exec(compile(block, "docs/onnx.md", "exec"), namespace)
+    assert np.asarray(namespace["y"]).shape == (1, 512)
+    assert Path("again.onnx").read_bytes() == Path("model.onnx").read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnx_files
 import pytest
 from conftest import same_bits
 from golden import builders
@@ -52,3 +53,15 @@ def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> Non
     for name, array in builders.original_1_0().items():
         found = laconic.load_file(FOLDER / "compressed.safetensors")[name].decode()
         assert np.array_equal(plan.raw_bytes(found), plan.raw_bytes(array)), name
+
+
+def test_a_golden_model_comes_back_with_its_tensors(tmp_path: Path) -> None:
+    """An ONNX model of every way to hold elements: `pieces`, format 1.2."""
+    golden, original = HERE / "v1.2/onnx.safetensors", HERE / "v1.2/original.onnx"
+    laconic.decompress(golden, tmp_path / "original.onnx")
+    assert (tmp_path / "original.onnx").read_bytes() == original.read_bytes()
+    tensors = laconic.load_file(golden, check="full")
+    arrays = onnx_files.everything()[1]
+    assert set(tensors) == set(arrays)
+    for name, array in arrays.items():
+        assert same_bits(tensors[name].decode(), array), name

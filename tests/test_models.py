@@ -107,3 +107,52 @@ def test_whole_files_with_small_tensors_and_headers(models: Path, tmp_path: Path
     for name, ratio in (("minilm-l6-v2-body-fp32", 1.20), ("resnet50v2-partial-fp32", 1.19)):
         report = laconic.compress(models / f"{name}.safetensors", tmp_path / f"{name}.safetensors", objective="size")
         assert report.ratio >= ratio
+
+
+def k_means(array: np.ndarray, words: int) -> np.ndarray:
+    """Each weight replaced by the nearest of so many centres (Lloyd's algorithm, from quantiles on)."""
+    ordered = np.sort(array.reshape(-1)).astype(np.float64)
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    centres = np.quantile(ordered, (np.arange(words) + 0.5) / words)
+    for _ in range(10):
+        edges = np.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2)
+        edges = np.concatenate([[0], edges, [ordered.size]])
+        counts = np.maximum(np.diff(edges), 1)
+        centres = np.where(np.diff(edges) > 0, np.diff(sums[edges]) / counts, centres)
+    nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, array)
+    return centres.astype(array.dtype)[nearest]
+
+
+@pytest.mark.parametrize(
+    ("words", "objective", "ratio"),
+    [(16, "balanced", 7.9), (16, "size", 8.0), (32, "balanced", 6.3), (32, "size", 6.4)],
+)
+def test_layers_quantised_by_k_means(models: Path, words: int, objective: str, ratio: float) -> None:
+    before = after = 0
+    for tensor in laconic.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values():
+        if tensor.size < 100_000 or tensor.dtype != np.float32:
+            continue
+        array = k_means(tensor.decode(), words)
+        coded = laconic.encode(array, objective=objective, profile="portable")
+        assert coded.formulation == "palette"
+        assert same_bits(coded.decode(), array)
+        before, after = before + array.nbytes, after + coded.nbytes_stored
+    assert before / after >= ratio
+
+
+def test_deep_compression_is_near_its_bound(models: Path) -> None:
+    """Order-0 entropy of a layer's words: mask and code entropy together, which tables and directories come on top of."""
+    path = models / "squeezenet1.0-deep-compression-fp32.safetensors"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not at hand")
+    stored = bound = 0.0
+    for tensor in laconic.load_file(path).values():
+        if tensor.ndim < 2 or tensor.dtype != np.float32:
+            continue
+        array = tensor.decode()
+        coded = laconic.encode(array, objective="size", profile="portable")
+        assert same_bits(coded.decode(), array)
+        share = np.unique(plan.raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
+        bound -= array.size * float(share @ np.log2(share))
+        stored += coded.nbytes_stored * 8
+    assert stored <= 1.18 * bound

@@ -11,6 +11,7 @@ from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
 from laconic.formulations.split import formulation, reference
+from laconic.geometry import choose, folded
 from laconic.tensor import Tensor
 
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (33, 7), (16, 4))
@@ -78,6 +79,46 @@ def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], dtype: np.dty
                 for _ in range(4):
                     index = tuple(int(rng.integers(-length, length)) for length in shape)
                     assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_isa_encodes_the_same_bytes(
+    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator, each_isa: str
+) -> None:
+    for array in variants(rng, shape, dtype):
+        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+            for code in CODES[::2]:
+                encoded = encode_or_none(array, orientation, code)
+                if encoded is None:
+                    continue
+                words = plan.raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                geometry, parameters = registry.geometry_of(encoded), formulation.parameters_of(encoded)
+                expected = reference.encode(words, geometry, encoded.dtype, parameters)
+                assert {name: data.tobytes() for name, data in expected.items()} == {
+                    name: data.tobytes() for name, data in encoded.components.items()
+                }
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (0,), (32, 0), (70, 2048), (3, 33, 5000), (5, 600, 40)], ids=str)
+def test_lengths_of_segments_are_those_of_their_ranges(shape: tuple[int, ...]) -> None:
+    for geometry in (choose(shape), folded(shape)):
+        expected = [last - first for first, last in geometry.segment_chunks()] if geometry.segments else []
+        assert geometry.segment_lengths().tolist() == expected
+
+
+def test_outputs_past_the_cache_are_exact_at_any_address(rng: np.random.Generator, each_isa: str) -> None:
+    array = rng.integers(0, 1 << 16, (2050, 2051), np.uint16).view("bfloat16")  # 8.4 MB, odd rows: lines in two blocks
+    tensor = Tensor(plan.encode((array.view(np.uint16) & 0x3FFF).view("bfloat16"), formulation="split", code="packed"))
+    expected = registry.decode(tensor.encoded)
+    room = np.zeros(array.size + 64, np.uint16)
+    for shift in (0, 1, 7, 31):
+        out = room[shift : shift + array.size].reshape(array.shape).view("bfloat16")
+        room[:] = 0
+        assert tensor.decode(out=out, threads=2) is out
+        assert out.tobytes() == expected.tobytes() == (array.view(np.uint16) & 0x3FFF).tobytes()
+        assert not room[:shift].any()
+        assert not room[shift + array.size :].any()
 
 
 def test_one_matrix_of_a_stack_is_decodable_alone(rng: np.random.Generator) -> None:

@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from laconic import checkpoint, compression, model_folder, planning
+from laconic import checkpoint, compression, model_folder, onnx, planning
 from laconic import plan as planner
+from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
+from laconic.costs import predict_ns
 from laconic.dtypes import BY_TAG
+from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError
 from laconic.files import check_tensor
 from laconic.formulations import registry
+from laconic.formulations.protocol import Work
+from laconic.profiles import Profile, resolve
 from laconic.reports import FileReport, Progress, TensorReport, VerifyReport
+from laconic.sliced import SlicedSource
 
 PathLike = str | os.PathLike[str]
 
@@ -43,7 +49,8 @@ def default_destination(source: Path) -> Path:
         return source.with_name(source.resolve().name + "-laconic")
     if source.name.endswith(checkpoint.INDEX_SUFFIX):
         return source.parent.with_name(source.parent.resolve().name + "-laconic")
-    return source.with_name(source.name.removesuffix(".safetensors") + ".laconic.safetensors")
+    name = source.name.removesuffix(".safetensors").removesuffix(onnx.SUFFIX)
+    return source.with_name(name + ".laconic.safetensors")
 
 
 def compress(
@@ -51,7 +58,9 @@ def compress(
     dst: PathLike | None = None,
     *,
     objective: str = "balanced",
-    profile: str = "portable",
+    profile: PathLike | planner.Profile = "portable",
+    batch: int = 1,
+    target_bits: float | None = None,
     plan: PathLike | Mapping[str, Any] | None = None,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
@@ -61,10 +70,11 @@ def compress(
     all_files: bool = False,
     progress: Progress | None = None,
 ) -> FileReport:
-    """Compress a .safetensors file, a sharded checkpoint (*.safetensors.index.json) or a model folder, losslessly.
+    """Compress a .safetensors file, an .onnx model, a sharded checkpoint (*.safetensors.index.json) or a model folder.
 
     Args:
-        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.plan`.
+        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.profiles`, or
+            the file of one that was measured. batch: rows of x to plan for. target_bits: see `planning.make_plan`.
         plan: what `laconic.planning.make_plan` returned, or the file it was written to; tensors that it does not name
             are planned as usual.
         include, exclude: glob patterns of tensor names. threads: workers. dry_run: plan and report, write nothing.
@@ -72,31 +82,52 @@ def compress(
         progress: called with (bytes done, bytes in all, tensor name).
 
     Every tensor is decoded from what was written and compared before the destination gets its name; the source is only
-    read. Memory stays bounded by the largest tensor. Raises LaconicError with the place and the remedy.
+    read. Lossless: `decompress` gives the source back. Memory stays bounded by the largest tensor. Raises LaconicError with the place and the remedy.
     """
     if objective not in planner.OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(planner.OBJECTIVES)}")
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
-    profile = planner.resolve_profile(profile)
+    target = resolve(profile)
+    if plan is not None and target_bits is not None:
+        raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
     source = checkpoint.find_source(Path(src), all_files)
     destination = Path(dst) if dst is not None else default_destination(Path(src))
     if not dry_run:
         checkpoint.check_destination(source.root if source.folder else source.path, destination, force)
+    if target_bits is not None:
+        plan = planning.make_plan(
+            src,
+            profile=target,
+            batch=batch,
+            target_bits=target_bits,
+            include=_patterns(include),
+            exclude=_patterns(exclude),
+            threads=threads,
+        )
     tensors = {} if plan is None else planning.read_plan(plan)
     planning.check_names(tensors, source)
     options = compression.Options(
-        objective, profile, _patterns(include), _patterns(exclude), threads, source.orientation, tensors
+        objective,
+        target,
+        _patterns(include),
+        _patterns(exclude),
+        threads,
+        source.orientation,
+        tensors,
+        planner.check_batch(batch),
     )
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
+    notes = [f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped]
     before = after = 0
 
     def run(shard: Path, to: Path | None) -> None:
         nonlocal before, after
-        one_before, one_after, tensors = compression.compress_file(source.root / shard, to, options, meter)
+        one_before, one_after, tensors, one_notes = compression.compress_file(source.root / shard, to, options, meter)
         before, after = before + one_before, after + one_after
         reports.extend(tensors)
+        notes.extend(one_notes)
 
     if dry_run or not source.folder:
         for shard in source.weights:
@@ -109,10 +140,9 @@ def compress(
             for other in source.others:
                 checkpoint.copy_file(source.root / other, out / other)
             verbatim = checkpoint.rewrite_indexes(source, out)
-            facts = {"objective": objective, "profile": profile}
+            facts = {"objective": objective, "profile": target.name}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
             checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
-    notes = tuple(f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped)
     return FileReport(
         str(src),
         None if dry_run else str(destination),
@@ -120,14 +150,16 @@ def compress(
         after,
         tuple(reports),
         objective,
-        profile,
+        target.name,
         dry_run,
-        notes,
+        tuple(notes),
     )
 
 
 def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: Progress | None = None) -> FileReport:
     """The byte-identical originals of a compressed file or folder; SHA-256 is compared before they get their names.
+
+    Data that an ONNX model keeps in other files goes beside `dst`, under the names that the model has for it.
 
     Raises VerificationError, keeping nothing, where the result is not the original; other LaconicErrors as `compress`.
     """
@@ -140,7 +172,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
 
     def run(path: Path, to: Path, meter: _Meter) -> None:
         nonlocal before, after
-        one_before, one_after, one_notes = compression.decompress_file(path, to, meter)
+        one_before, one_after, one_notes = compression.decompress_file(path, to, meter, force)
         before, after = before + one_before, after + one_after
         notes.extend(one_notes)
 
@@ -179,6 +211,8 @@ def _decoded_bytes(path: Path) -> int:
 def _files_of(path: Path) -> list[Path]:
     if not path.exists():
         raise LaconicError(f"{path} does not exist")
+    if path.suffix == onnx.SUFFIX:
+        raise LaconicError(f"{path} is not compressed: 'laconic plan' or 'laconic compress --dry-run' look at a model")
     if not path.is_dir():
         return [path]
     files = sorted(Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
@@ -201,7 +235,9 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
         reader = Reader(file)
         other = None
         if against is not None:
-            other = Reader(Path(against) / file.relative_to(root) if root.is_dir() else against)
+            other = compression.open_original(
+                Path(against) / file.relative_to(root) if root.is_dir() else Path(against)
+            )
             difference = _first_name_difference(reader, other)
             if difference is not None:
                 return VerifyReport(
@@ -223,28 +259,37 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             count += 1
             reader.forget(name)
             meter(int(np.prod(encoded.shape, dtype=object)) * BY_TAG[_tag(reader, name)].bits // 8, name)
+        if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
+            different = other.differs_from(reader.original)
+            if different:
+                message = f"every tensor is the same, but other bytes of {different} differ"
+                return VerifyReport(str(path), str(against), count, different, message)
     message = "every tensor decodes to its stored checksum"
     if against is not None:
         message += " and equals the original bit for bit"
     return VerifyReport(str(path), None if against is None else str(against), count, None, message)
 
 
-def _tag(reader: Reader, name: str) -> str:
+def _tag(reader: compression.Source, name: str) -> str:
     return reader.dense[name].tag if name in reader.dense else reader.descriptions[name].dtype.tag
 
 
-def _shape(reader: Reader, name: str) -> tuple[int, ...]:
+def _shape(reader: compression.Source, name: str) -> tuple[int, ...]:
     return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
 
 
-def _first_name_difference(ours: Reader, theirs: Reader) -> str | None:
+def _first_name_difference(ours: compression.Source, theirs: compression.Source) -> str | None:
     a = {name: (_tag(ours, name), _shape(ours, name)) for name in ours.names()}
     b = {name: (_tag(theirs, name), _shape(theirs, name)) for name in theirs.names()}
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
 
 
-def inspect(path: PathLike) -> FileReport:
-    """Per tensor: shape, dtype, formulation, parameters, bytes per component; totals. Reads no payload."""
+def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> FileReport:
+    """Per tensor: shape, dtype, formulation, parameters, bytes per component, predicted time; totals. Reads no payload.
+
+    profile: for predicted times, as `compress` takes it; None for the one that the file was planned for.
+    """
+    machine = None if profile is None else resolve(profile)
     root = Path(path)
     reports: list[TensorReport] = []
     before = after = 0
@@ -272,6 +317,8 @@ def inspect(path: PathLike) -> FileReport:
                     components,
                     "" if coded else "kept as it is",
                     file.name,
+                    encoded.node.to_json(),
+                    *_predicted(encoded, plain, machine or resolve(_known(reader.facts.get("profile")))),
                 )
             )
         original = reader.original
@@ -282,6 +329,23 @@ def inspect(path: PathLike) -> FileReport:
     return FileReport(
         str(path), None, before, after, tuple(reports), ", ".join(objectives - {""}), ", ".join(profiles - {""})
     )
+
+
+def _known(profile: object) -> str:
+    """The shipped profile that a file was planned for; 'portable' where it was a measured one, or none."""
+    return profile if isinstance(profile, str) and profile in planner.PROFILES else "portable"
+
+
+def _predicted(encoded: Encoded, plain: int, profile: Profile) -> tuple[float | None, float | None]:
+    """Microseconds of a product with one batch row, of this tensor and of the plain one; None for what is no matrix."""
+    if len(encoded.shape) < 2 or not plain:
+        return None, None
+    work = registry.work(encoded)
+    if work is None:
+        return None, None
+    dense = Work("dense", registry.geometry_of(encoded), plain)
+    times = [predict_ns(one, encoded.dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
+    return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
 
 
 def _info_bytes(reader: Reader, name: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from laconic import plan
 from laconic.errors import ArgumentError
+from laconic.profiles import Profile
 from laconic.tensor import Tensor
 
 
@@ -15,8 +17,9 @@ def encode(
     array: Any,
     formulation: str | None = None,
     objective: str = "balanced",
-    profile: str = "native",
+    profile: str | os.PathLike[str] | Profile = "native",
     *,
+    batch: int = 1,
     orientation: str = "out_in",
     threads: int | None = None,
     **parameters: Any,
@@ -26,8 +29,9 @@ def encode(
     Args:
         array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
             protocol. formulation: None lets the planner choose; 'dense', or 'split' with code='packed', bits=4 or
-            code='layered', widths=(3,), or 'sparse' with positions='bitmap' or 'deltas'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
-            machine's class, 'portable' for AVX2 and AVX-512 alike. orientation: 'in_out' for [inputs, outputs].
+            code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
+            machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
+            for. orientation: 'in_out' for [inputs, outputs].
 
     Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
     """
@@ -44,6 +48,7 @@ def encode(
             formulation=formulation,
             objective=objective,
             profile=profile,
+            batch=batch,
             orientation=orientation,
             threads=threads,
             **parameters,

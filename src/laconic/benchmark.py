@@ -23,7 +23,7 @@ from laconic.dtypes import by_name
 from laconic.errors import ArgumentError, LaconicError
 from laconic.files import load_file
 from laconic.formulations.split import reference
-from laconic.formulations.split.layout import FIELDS
+from laconic.formulations.split.formulation import DTYPES
 from laconic.product import linear
 from laconic.tensor import Tensor
 from laconic.threads import get_num_threads
@@ -154,10 +154,10 @@ def _torch() -> Any:
         import torch
     except ImportError:
         return None
-    return torch
+    return torch if hasattr(torch, "set_num_threads") else None  # a folder named torch is none
 
 
-def _torch_runs(
+def torch_runs(
     array: np.ndarray, x: np.ndarray, copies: list[np.ndarray], threads: int
 ) -> dict[str, Callable[[int], object]]:
     torch = _torch()
@@ -184,10 +184,22 @@ def _check(y: np.ndarray, x: np.ndarray, array: np.ndarray, what: str) -> None:
         raise LaconicError(f"{what}: the product is wrong; nothing was timed, please report this")
 
 
-def _coded_run(x: np.ndarray, out: np.ndarray, forms: list[Tensor], threads: int) -> Callable[[int], object]:
+def coded_run(x: np.ndarray, out: np.ndarray, forms: list[Tensor], threads: int) -> Callable[[int], object]:
     word = by_name(x.dtype.name).word
     x_words, out_words, matrices = x.view(word), out.view(word), [form.matrix for form in forms]
     return lambda k: matrices[k % len(matrices)].linear(x_words, x.dtype.name, None, out_words, threads)
+
+
+def own_dense_run(
+    array: np.ndarray, x: np.ndarray, copies: int, threads: int
+) -> tuple[list[np.ndarray], Callable[[int], object], np.ndarray]:
+    """Our own dense kernel on one row of x: its copies of the weights, the run, and where the run leaves y."""
+    ordered = [huge_copy(_vector_order(array)) for _ in range(copies)]
+    padded = np.zeros(-(-array.shape[1] // 4) * 4, np.float32)
+    padded[: array.shape[1]] = x[0].astype(np.float32)
+    y = np.zeros(-(-array.shape[0] // 16) * 16, np.float32)
+    product, dtype = native.module.bench_dense_product, array.dtype.name
+    return ordered, lambda k: product(ordered[k % copies], dtype, padded, y, threads), y
 
 
 def compare(
@@ -206,24 +218,18 @@ def compare(
     x = rng.standard_normal((batch, array.shape[1])).astype(x_dtype)
     copies = max(2, -(-settings.working_set_bytes // array.nbytes))
     dense_copies = [huge_copy(plan.raw_bytes(array)) for _ in range(copies)]
-    runs = _torch_runs(array, x, dense_copies, threads)
+    runs = torch_runs(array, x, dense_copies, threads)
     own: dict[str, Callable[[int], object]] = {}
     if batch == 1:
-        ordered = [huge_copy(_vector_order(array)) for _ in range(copies)]
-        padded = np.zeros(-(-array.shape[1] // 4) * 4, np.float32)
-        padded[: array.shape[1]] = x[0].astype(np.float32)
-        y = np.zeros(-(-array.shape[0] // 16) * 16, np.float32)
-        native.module.bench_dense_product(ordered[0], array.dtype.name, padded, y, threads)
+        ordered, own["own dense kernel"], y = own_dense_run(array, x, copies, threads)
+        own["own dense kernel"](0)
         _check(y[None, : array.shape[0]], x, array, f"{what}, own dense kernel")
-        own["own dense kernel"] = lambda k: native.module.bench_dense_product(
-            ordered[k % copies], array.dtype.name, padded, y, threads
-        )
         own["read stream"] = lambda k: native.module.bench_read_stream(ordered[k % copies], threads)
     coded: dict[str, Callable[[int], object]] = {}
     for key, forms in tensors.items():
         out = np.empty((batch, array.shape[0]), x.dtype)
         _check(linear(x, forms[0], out=out), x, array, f"{what}, {key[1]}")
-        coded["\0".join(key)] = _coded_run(x, out, forms, threads)
+        coded["\0".join(key)] = coded_run(x, out, forms, threads)
     found = medians_ms({**runs, **own, **coded}, settings)
     stream = found.pop("read stream", None)
     dense = min((name for name in (*runs, *own) if name in found), key=lambda name: found[name], default=None)
@@ -264,8 +270,8 @@ def bench_shape(
     rows: int, columns: int, dtype: str, batches: Iterable[int], settings: Settings, codes: Any = None
 ) -> list[Row]:
     """Normal weights (sigma 0.02) of one shape under packed and layered codes. Raises ArgumentError for unknown dtypes."""
-    if dtype not in FIELDS:
-        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(FIELDS)}")
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(DTYPES)}")
     kind = by_name(dtype).numpy
     assert kind is not None
     array = (np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32) * 0.02).astype(kind)
@@ -282,8 +288,9 @@ def _name(tensor: Tensor) -> str:
     parameters = tensor.parameters
     if parameters.get("code") == "layered":
         return f"split layered({','.join(map(str, parameters['widths']))})"
-    if "positions" in parameters:
-        return f"{tensor.formulation} {parameters['positions']}"
+    for key in ("positions", "entries"):
+        if key in parameters:
+            return f"{tensor.formulation} {parameters[key]}"
     return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laconic import onnx
 from laconic.container import description, limits
+from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.container.reader import Reader
-from laconic.container.writer import pack_verbatim, unpack_verbatim
 from laconic.errors import CorruptError, DestinationError, LaconicError
 
 LEDGER = "laconic.json"
@@ -62,9 +63,10 @@ def find_source(path: Path, all_files: bool) -> Source:
             if not (path.parent / shard).exists():
                 raise LaconicError(f"{path.parent / shard} does not exist, but {path.name} lists it")
         return Source(path, path.parent, True, shards, (Path(path.name),))
-    if path.suffix != ".safetensors":
+    if path.suffix not in (".safetensors", onnx.SUFFIX):
         raise LaconicError(
-            f"{path} is neither a .safetensors file, a *{INDEX_SUFFIX} nor a folder; convert the weights to safetensors"
+            f"{path} is neither a .safetensors file, a *{INDEX_SUFFIX}, an {onnx.SUFFIX} model nor a folder; "
+            "convert the weights to safetensors"
         )
     return Source(path, path.parent, False, (Path(path.name),))
 
@@ -85,7 +87,9 @@ def _folder(path: Path, all_files: bool) -> Source:
             else:
                 others.append(relative)
     if not weights:
-        raise LaconicError(f"{path} holds no .safetensors file; convert the weights to safetensors first")
+        raise LaconicError(
+            f"{path} holds no .safetensors file; convert the weights to safetensors first, or give an {onnx.SUFFIX} file"
+        )
     in_out = False
     with contextlib.suppress(OSError, ValueError, AttributeError):
         in_out = json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS

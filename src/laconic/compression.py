@@ -1,4 +1,4 @@
-"""One safetensors file to its compressed form and back, tensor by tensor, verified before it gets its name."""
+"""One file to its compressed form and back, tensor by tensor, verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from laconic import plan
+from laconic import onnx, plan, rebuild
 from laconic.container import description
 from laconic.container.header import entry_json, tensor_bytes
+from laconic.container.packing import pack_verbatim
+from laconic.container.pieces import SINCE as PIECES_SINCE
+from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes, pack_verbatim
+from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes
 from laconic.dtypes import BY_TAG, DType
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError, VerificationError
 from laconic.files import check_tensor
 from laconic.formulations import registry
+from laconic.profiles import Profile, resolve
 from laconic.reports import TensorReport
+from laconic.sliced import SlicedSource
 
 _BLOCK_BYTES = 1 << 22
+
+Source = Reader | SlicedSource
+"""Plain tensors by name: a safetensors file, or ranges of files of another format."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,13 @@ class Options:
     """
 
     objective: str = "balanced"
-    profile: str = "portable"
+    profile: Profile = field(default_factory=lambda: resolve("portable"))
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     threads: int | None = None
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: int = 1
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -56,7 +65,7 @@ def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarra
     return raw.view(dtype.numpy).reshape(shape)
 
 
-def why_dense_already(reader: Reader, name: str, options: Options) -> str:
+def why_dense_already(reader: Source, name: str, options: Options) -> str:
     """Why a tensor stays dense whatever its weights, or ''."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
@@ -67,7 +76,22 @@ def why_dense_already(reader: Reader, name: str, options: Options) -> str:
     return "" if entry.nbytes else "empty"
 
 
-def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded | None, str]:
+def plain_bytes(reader: Source) -> int:
+    """What a compressed file would have if every tensor stayed dense, but for a few words about itself."""
+    if isinstance(reader, SlicedSource):
+        entries = reader.dense.items()
+        return sum(dense_cost_bytes(name, one.tag, one.shape) for name, one in entries) + len(reader.pieces().pack())
+    return reader.file_bytes + len(pack_verbatim(reader.header.raw))
+
+
+def orientation_of(reader: Source, name: str, options: Options) -> str:
+    """How a matrix lies in its file: as the source knows it, or as the options say."""
+    if len(reader.dense[name].shape) not in (2, 3):
+        return "out_in"
+    return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
+
+
+def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded | None, str]:
     """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
@@ -81,7 +105,8 @@ def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded 
             array_of(reader.raw(entry), dtype, entry.shape),
             objective=options.objective,
             profile=options.profile,
-            orientation=options.orientation(name) if len(entry.shape) in (2, 3) else "out_in",
+            batch=options.batch,
+            orientation=orientation_of(reader, name, options),
             threads=options.threads,
             formulation=None if planned is None else planned["formulation"],
             view="" if planned is None else planned.get("view", ""),
@@ -100,7 +125,7 @@ def encode_tensor(reader: Reader, name: str, options: Options) -> tuple[Encoded 
     return encoded, ""
 
 
-def tensor_report(reader: Reader, name: str, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
+def tensor_report(reader: Source, name: str, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
     entry = reader.dense[name]
     if encoded is None:
         return TensorReport(
@@ -121,9 +146,14 @@ def tensor_report(reader: Reader, name: str, encoded: Encoded | None, reason: st
     )
 
 
-def open_source(path: Path) -> Reader:
-    """A plain safetensors file to compress. Refuses one that is already compressed."""
-    reader = Reader(path)
+def open_original(path: Path) -> Source:
+    """A file that holds plain tensors or coded ones: safetensors, or an ONNX model."""
+    return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
+
+
+def open_source(path: Path) -> Source:
+    """A file of plain tensors to compress. Refuses one that is already compressed."""
+    reader = open_original(path)
     if reader.compressed:
         raise LaconicError(f"{path} is already compressed; use 'laconic inspect' to look at it")
     for name in reader.names():
@@ -134,13 +164,15 @@ def open_source(path: Path) -> Reader:
 
 def compress_file(
     source: Path, destination: Path | None, options: Options, progress: Callable[[int, str], None]
-) -> tuple[int, int, list[TensorReport]]:
-    """Compress one file; returns bytes before, bytes after, tensors. destination None: only plan (a dry run).
+) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
+    """Compress one file; returns bytes before and after, tensors, notes. destination None: only plan (a dry run).
 
     progress(bytes, name) is called after each tensor, and again for each while the result is verified.
     """
     reader = open_source(source)
     reports = []
+    notes = reader.notes if isinstance(reader, SlicedSource) else ()
+    before = reader.file_bytes
     if destination is None:
         saved = 0
         for name in reader.names():
@@ -151,7 +183,7 @@ def compress_file(
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        return source.stat().st_size, source.stat().st_size - saved, reports
+        return before, plain_bytes(reader) - saved, reports, notes
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
     with Writer(destination) as writer:
@@ -167,21 +199,25 @@ def compress_file(
             del encoded
             reader.forget(name)
             progress(entry.nbytes, name)
-        original = {
-            "header": pack_verbatim(reader.header.raw),
-            "sha256": sha256.hexdigest(),
-            "bytes": source.stat().st_size,
-        }
-        facts = {"objective": options.objective, "profile": options.profile, "original": original}
+        facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
+        since = description.FIRST
+        if isinstance(reader, SlicedSource):
+            facts["pieces"], since = reader.pieces().pack(), PIECES_SINCE
+        else:
+            facts["original"] = {
+                "header": pack_verbatim(reader.header.raw),
+                "sha256": sha256.hexdigest(),
+                "bytes": before,
+            }
 
         def check(temporary: Path) -> None:
             verify_copy(temporary, reader, progress)
 
-        after = writer.write(reader.header.metadata, facts, check)
-    return source.stat().st_size, after, reports
+        after = writer.write(reader.header.metadata, facts, check, since)
+    return before, after, reports, notes
 
 
-def verify_copy(path: Path, source: Reader, progress: Callable[[int, str], None]) -> None:
+def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]) -> None:
     """Decode everything that was written and compare it with the source, bit for bit."""
     written = Reader(path)
     written.check_original()
@@ -200,9 +236,11 @@ def verify_copy(path: Path, source: Reader, progress: Callable[[int, str], None]
 
 
 def decompress_file(
-    source: Path, destination: Path, progress: Callable[[int, str], None]
+    source: Path, destination: Path, progress: Callable[[int, str], None], force: bool = False
 ) -> tuple[int, int, list[str]]:
     """The original file, byte for byte; returns bytes before, bytes after, notes.
+
+    An original of several files (`container.pieces`) goes to `destination` and beside it; force: replace what is there.
 
     A file that a foreign writer re-saved has lost its original header: its tensors come back bit for bit in a new one,
     and a note says so. Raises VerificationError, keeping nothing, where the result is not the original.
@@ -210,10 +248,16 @@ def decompress_file(
     reader = Reader(source)
     if not reader.compressed:
         raise LaconicError(f"{source} is not compressed by laconic")
+    original = reader.original
+    if isinstance(original, Pieces):
+        paths = rebuild.check_destinations(original, destination, force)
     for name in reader.names():
         check_tensor(reader, name, "checksums")
         reader.forget(name)
-    original = reader.original
+    if isinstance(original, Pieces):
+        reader.check_original()
+        after, notes = rebuild.rebuild(reader, original, paths, progress)
+        return source.stat().st_size, after, notes
     if original is not None:
         reader.check_original()
         raw_header = original.header.raw

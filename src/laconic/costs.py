@@ -1,20 +1,31 @@
-"""How long a product with one batch row would take, by two threads, without running it.
+"""How long a product would take, without running it: by the times of a measured profile, else by shipped constants.
 
-    dense            stored bytes / bandwidth
-    split            dense time of the same weights x a measured share
-    sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk; n_of_m likewise
-    sparse deltas    the longer of bytes / bandwidth and entries x time per entry
-    sparse elias_fano  a bitmap's chunks, and values x time per value
-    ... + VALUES     as without, and groups of 64 values x time per group
+Shipped, by two threads, b rows of x:
 
-Profiles are shipped, not measured here, so that every machine makes the same plan. They are for choosing, not for promises: what counts
-is which candidate is faster, on machines whose memory and cores differ by less than the candidates do.
+    dense            the longer of stored bytes / bandwidth and weights x b x time per multiplication
+    split            the longer of dense time at one row x a measured share and weights x (decoding + b multiplications)
+    sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
+    sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
+    palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
+    integer          the longer of bytes / bandwidth and chunks x time per chunk + escapes x time per escape
+    blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
+
+Shipped constants make the same plan on every machine. They are for choosing, not for promises: what counts is which
+candidate is faster, on machines whose memory and cores differ by less than the candidates do. Measured
+(`laconic calibrate`): call + weights visited x a + stored bytes x b + rows x c, by kernel, dtype and batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from laconic.dtypes import by_name
-from laconic.formulations.protocol import Candidate
+from laconic.formulations.protocol import Candidate, Work
+
+Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
+"""By kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
 
 # MEASURED: two cores of Zen 3 and of a server with AVX-512 read 28 to 32 GB/s.
 BYTES_PER_NS = 30.0
@@ -51,13 +62,34 @@ SLOW_VALUE_NS = 30.0
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
+# MEASURED with AVX2 on Zen 3 (one thread, halved); with AVX-512 by the sketches where there is one (4, 5 and 8 bits), the
+# others by their instructions.
+PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
+    "avx2": {
+        "float32": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
+        "bfloat16": (1.9, 2.0, 2.5, 1.7, 3.4, 4.4, 13.5, 13.5),
+        "float16": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
+    },
+    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (1.0, 1.1, 1.4, 1.1, 1.5, 2.2, 6.0, 6.0)),
+}
+"""A palette's chunk of 64 places, by bits of an index from 1 on."""
+INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
+"""What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
+# MEASURED with AVX2 on Zen 3, one thread, halved; two slices of x.
+INTEGER_CHUNK_NS = 1.5
+"""A chunk of 64 fields of 8-bit weights."""
+ESCAPE_NS = 1.0
+"""A weight that is listed beside the fields."""
+DECODED_NS = 0.0
+"""8-bit weights that no kernel multiplies: dense ones are then copied as often."""
+
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
     "avx2": {"split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.7}},
     "avx512": {
         "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},
         "split layered 1": {"float32": 1 / 1.03, "bfloat16": 1 / 1.37, "float16": 1 / 1.04},
-        "split layered 2": {"float32": 1 / 1.02, "bfloat16": 1 / 1.3, "float16": 1 / 0.9},
+        "split layered 2": {"float32": 1 / 1.05, "bfloat16": 1 / 1.3, "float16": 1 / 0.9},
         "split layered": {"float32": 1.0, "bfloat16": 1 / 1.22, "float16": 1 / 0.8},
     },
 }
@@ -66,28 +98,96 @@ CONSTANT_SHARE = 0.25
 SLOW_SHARE = 1 / 0.6
 """Every other form: layered codes under AVX2, float8 everywhere."""
 
+# MEASURED with AVX2 on Zen 3 (one thread, halved), 1024 x 2048; dictionaries of blocks of one row in the first or second
+# cache take 0.06 or 0.13 ns.
+BLOCK_NS = {
+    "blocks row": 0.05,
+    "blocks 1x4": 0.08,
+    "blocks 1x8": 0.06,
+    "blocks 16x1": 0.05,
+    "blocks chunk": 0.026,
+    "block_sparse row": 0.05,
+    "block_sparse 16x1": 0.17,
+    "block_sparse chunk": 0.08,
+}
+"""A weight of a block that is there."""
+BLOCK_SHARE = {"avx2": 1.0, "avx512": 0.7}
+"""Of that time; AVX-512 is a guess: half the instructions, the same lists."""
 
-def predict_ns(candidate: Candidate, dtype: str, profile: str) -> float:
-    """Nanoseconds of a product with one batch row under a (resolved) profile; `portable` is the slower class, AVX2."""
+MULTIPLY_NS = {"avx2": 0.0125, "avx512": 0.006}
+"""One row of x by one weight."""
+DECODE_NS = {"avx2": 0.05, "avx512": 0.025}
+"""A weight of split, from the cache: what more rows of x share."""
+ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.03}
+"""An entry, for each further row of x up to four; above, 16 rows cost as much as four."""
+
+
+def predict_ns(
+    candidate: Candidate | Work, dtype: str, profile: str, batch: int = 1, measured: Costs | None = None
+) -> float:
+    """Nanoseconds of a product with `batch` rows of x under a class of machines; `portable` is the slower one, AVX2.
+
+    measured: the costs of a calibrated profile, which count where they have the kernel and the dtype.
+    """
+    rows = (measured or {}).get(candidate.kernel, {}).get(dtype)
+    if rows:
+        return _interpolated(rows, candidate, batch)
     machine = "avx512" if profile in ("avx512", "amx") else "avx2"
     kernel, memory = candidate.kernel, candidate.nbytes / BYTES_PER_NS
+    multiply = MULTIPLY_NS[machine] * batch
     if kernel == "dense":
-        return CALL_NS + memory
+        return CALL_NS + max(memory, candidate.nbytes * 8 / by_name(dtype).bits * multiply)
     positions, _, values = kernel.partition(" + ")
-    if positions in ("sparse bitmap", "sparse n_of_m"):
-        places = CHUNK_NS if positions == "sparse bitmap" else SELECT_NS
-        compute = candidate.places / 64 * places[machine][dtype]
+    if positions in ("sparse bitmap", "sparse n_of_m", "sparse elias_fano"):
+        places = SELECT_NS if positions == "sparse n_of_m" else CHUNK_NS
+        chunk = places[machine][dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        compute = candidate.places / 64 * chunk
         if values:
             name = "split layered" if values.startswith("split layered") else values
             compute += candidate.entries / 64 * VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
+        if positions == "sparse elias_fano":
+            compute += candidate.entries * PLACE_NS
         return CALL_NS + max(memory, compute)
-    if positions == "sparse elias_fano":
-        return CALL_NS + candidate.places / 64 * CHUNK_NS[machine][dtype] + candidate.entries * PLACE_NS
     if kernel == "sparse deltas":
-        return CALL_NS + max(memory, candidate.entries * ENTRY_NS[machine])
+        further = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
+        return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+    if kernel.startswith("palette"):
+        _, bits, *code = kernel.split()
+        chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
+        return CALL_NS + max(memory, candidate.places / 64 * (chunk + 64 * MULTIPLY_NS[machine] * (batch - 1)))
+    if kernel == "integer":
+        once = candidate.places / 64 * INTEGER_CHUNK_NS + candidate.entries * ESCAPE_NS
+        return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
+    if kernel == "integer decoded":
+        return CALL_NS + memory + candidate.places * (DECODED_NS + MULTIPLY_NS[machine] * (batch - 1))
+    if kernel in BLOCK_NS:
+        visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
+        # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
+        anew = float(batch) if batch <= 4 else batch / 2
+        one_high = kernel in ("blocks 1x4", "blocks 1x8")
+        each = visit * anew if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
+        return CALL_NS + max(memory, candidate.entries * each)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
     if kernel == "split constant":
-        return CALL_NS + dense * CONSTANT_SHARE
+        return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)
     shares = SPLIT_SHARE[machine]
     share = shares.get(kernel) or (shares.get("split layered", {}) if kernel.startswith("split layered") else {})
-    return CALL_NS + dense * share.get(dtype, SLOW_SHARE)
+    once = dense * share.get(dtype, SLOW_SHARE)
+    return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
+
+
+def features(candidate: Candidate | Work) -> tuple[float, float, float, float]:
+    """What a measured time is a sum over: one call, visited weights, stored bytes, rows."""
+    visited = candidate.entries or candidate.places
+    return 1.0, float(visited), float(candidate.nbytes), float(candidate.geometry.rows * candidate.geometry.count)
+
+
+def _interpolated(rows: Mapping[int, tuple[float, ...]], candidate: Candidate | Work, batch: int) -> float:
+    """Between the measured batches straight, beyond the last one on along the last line."""
+    found = features(candidate)
+    batches = sorted(rows)
+    times = [sum(a * b for a, b in zip(rows[known], found, strict=True)) for known in batches]
+    if batch <= batches[-1] or len(batches) == 1:
+        return float(np.interp(batch, batches, times))
+    slope = (times[-1] - times[-2]) / (batches[-1] - batches[-2])
+    return times[-1] + max(0.0, slope) * (batch - batches[-1])

@@ -139,6 +139,19 @@ class Geometry:
                 ranges += [(start, min(start + step, stop)) for start in range(base, stop, max(1, step))]
         return ranges
 
+    def segment_lengths(self) -> np.ndarray:
+        """Chunks of each segment, uint64 [segments]: `segment_chunks` without a step of Python for each of them."""
+        if self.segments == 0:
+            return np.zeros(0, np.uint64)
+        per_panel = self.chunks_per_panel
+        if self.segments_per_panel > 1:
+            lengths = np.full(self.segments_per_panel, SEGMENT_COLUMNS // CHUNK_COLUMNS, np.uint64)
+            lengths[-1] = per_panel - (self.segments_per_panel - 1) * (SEGMENT_COLUMNS // CHUNK_COLUMNS)
+            return np.tile(lengths, self.panels)
+        lengths = np.full(self.units_per_matrix, self.panels_per_unit * per_panel, np.uint64)
+        lengths[-1] = (self.panels_per_matrix - (self.units_per_matrix - 1) * self.panels_per_unit) * per_panel
+        return np.tile(lengths, self.count)
+
     def column_offsets(self) -> np.ndarray | None:
         """Element offset of each column inside a row of a convolution; None where columns are as they are."""
         if self.column_order == "as_is":

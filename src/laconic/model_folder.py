@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.container import description
-from laconic.container.writer import pack_verbatim
+from laconic.container.packing import pack_verbatim
 
 METHOD = "laconic"
 CONFIG = "config.json"

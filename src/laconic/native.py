@@ -37,9 +37,8 @@ def shape_of(geometry: Geometry) -> Any:
 
 
 def aligned(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The components, the directory copied where a foreign writer aligned it to fewer bytes than its words need."""
-    found = dict(components)
-    directory = found.get("directory")
-    if directory is not None and directory.ctypes.data % 8:
-        found["directory"] = directory.copy()
-    return found
+    """The components, directories copied where a foreign writer aligned them to fewer bytes than their words need."""
+    return {
+        name: data.copy() if name.endswith("directory") and data.ctypes.data % 8 else data
+        for name, data in components.items()
+    }

@@ -5,41 +5,46 @@
     balanced    the smallest of those within 10 % of the fastest, and never slower than dense
     any         dense where nothing is smaller
 
-Profiles name a class of machine, not this machine's clock, so the same tensor gets the same bytes everywhere;
-`native` is resolved to the class of this machine.
+Times are those of a product with `batch` rows of x. Profiles (`laconic.profiles`) name a class of machine, not this
+machine's clock, so the same tensor gets the same bytes everywhere; `native` is resolved to the class of this machine,
+and only a profile that was measured depends on one.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from laconic import isa
 from laconic.costs import predict_ns
 from laconic.dtypes import DType, of_array
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
+from laconic.profiles import NAMES as PROFILES
+from laconic.profiles import Profile, resolve
 from laconic.threads import get_num_threads
 
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
 
 OBJECTIVES = ("size", "speed", "balanced")
-PROFILES = ("portable", "avx2", "avx512", "amx", "native")
+__all__ = ["OBJECTIVES", "PROFILES", "Profile", "check_batch", "decide", "encode", "resolve_profile"]
 
 
-def resolve_profile(profile: str) -> str:
-    """The profile's own name; for 'native' that of this machine's class. Raises ArgumentError."""
-    if profile not in PROFILES:
-        raise ArgumentError(f"unknown profile {profile!r}: use one of {', '.join(PROFILES)}")
-    if profile != "native":
-        return profile
-    active = isa.active()
-    return "amx" if active == "amx" else "avx512" if active.startswith("avx512") else "portable"
+def resolve_profile(profile: str | os.PathLike[str] | Profile) -> str:
+    """The class of machines that a profile is for. Raises ArgumentError."""
+    return resolve(profile).machine
+
+
+def check_batch(batch: object) -> int:
+    """Rows of x that products will have. Raises ArgumentError."""
+    if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1:
+        raise ArgumentError(f"batch must be a whole number of rows, at least 1, not {batch!r}")
+    return int(batch)
 
 
 def raw_bytes(array: np.ndarray) -> np.ndarray:
@@ -55,7 +60,8 @@ def encode(
     array: np.ndarray,
     *,
     objective: str = "balanced",
-    profile: str = "portable",
+    profile: str | os.PathLike[str] | Profile = "portable",
+    batch: int = 1,
     orientation: str = "out_in",
     formulation: str | None = None,
     threads: int | None = None,
@@ -66,10 +72,11 @@ def encode(
 
     Args:
         array: any shape; dtypes of `laconic.dtypes`. Never modified; copied only where it is not contiguous.
-        objective, profile: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
+        objective, profile, batch: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
         formulation: None lets the planner choose; 'dense', or 'split' with optional parameters
             code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
-            'sparse' with positions='bitmap' | 'deltas'. view: 'folded' codes the tensor as a flat sequence.
+            'sparse' with positions='bitmap' | 'deltas'; or
+            'palette' with code='fixed' or a code of 'split' for its indices. view: 'folded' codes the tensor as a flat sequence.
         threads: workers; None for `get_num_threads()`.
 
     Raises ArgumentError for arguments that do not fit the array.
@@ -79,11 +86,14 @@ def encode(
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if orientation not in ("out_in", "in_out"):
         raise ArgumentError(f"unknown orientation {orientation!r}: use 'out_in' or 'in_out'")
-    profile = resolve_profile(profile)
+    target = resolve(profile)
     if formulation is not None and formulation not in registry.NAMES:
         raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
     words = raw_bytes(array).view(dtype.word).reshape(array.shape)
-    request = Request(words, dtype.name, orientation, objective, profile, threads or get_num_threads(), view)
+    workers = threads or get_num_threads()
+    request = Request(
+        words, dtype.name, orientation, objective, target.machine, workers, view, check_batch(batch), target.costs
+    )
     if formulation is None:
         if parameters:
             raise ArgumentError(
@@ -106,7 +116,7 @@ def encode(
         geometry.column_order,
         chosen.node,
         chosen.components(request.threads),
-        profile,
+        target.name,
     )
 
 
@@ -117,7 +127,7 @@ def candidates(request: Request) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One candidate, its predicted time for one batch row, and why it lost; '' for the one that was chosen."""
+    """One candidate, its predicted time for the request's batch, and why it lost; '' for the one that was chosen."""
 
     candidate: Candidate
     ns: float
@@ -127,7 +137,7 @@ class Verdict:
 def decide(request: Request) -> list[Verdict]:
     """Every candidate, the chosen one first, the others in the order of the registry."""
     found = candidates(request)
-    times = [predict_ns(candidate, request.dtype, request.profile) for candidate in found]
+    times = [predict_ns(one, request.dtype, request.profile, request.batch, request.costs) for one in found]
     dense, dense_ns = found[0], times[0]
     fit = [k for k, one in enumerate(found) if k == 0 or one.nbytes < dense.nbytes]
     fastest = min(times[k] for k in fit)
@@ -148,10 +158,10 @@ def decide(request: Request) -> list[Verdict]:
     return [Verdict(found[k], times[k], lost(k)) for k in order]
 
 
-def why_dense(dtype: DType, objective: str, profile: str = "portable") -> str:
+def why_dense(dtype: DType, objective: str, profile: str | Profile = "portable") -> str:
     """Why `encode` left a tensor of this dtype as it is."""
-    profile = resolve_profile(profile)
-    reasons = [row.why_not(dtype.name, objective, profile) for row in registry.ROWS if dtype.name in row.DTYPES]
+    machine = resolve_profile(profile)
+    reasons = [row.why_not(dtype.name, objective, machine) for row in registry.ROWS if dtype.name in row.DTYPES]
     return next(filter(None, reasons), "no code makes it smaller")
 
 

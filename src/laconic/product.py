@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from laconic import integer_product
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.tensor import Tensor
@@ -23,34 +24,66 @@ TILE_BATCH = 512
 _X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
 
 
-def linear(x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
+def linear(
+    x: np.ndarray,
+    weight: Tensor,
+    bias: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+    *,
+    scale: Any = None,
+    zero_point: Any = None,
+) -> np.ndarray:
     """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
 
     Args:
-        x: float32, bfloat16 or float16. weight: a coded matrix (two dimensions).
-        bias: any float dtype, shape [rows]. out: C-contiguous, x's dtype, shape [..., rows].
+        x: float32, bfloat16 or float16; for int8 and uint8 weights also int8, which gives exact int32 sums.
+        weight: a coded matrix (two dimensions). bias: any float dtype, shape [rows]; int32 where x is int8.
+        out: C-contiguous, of the result's dtype, shape [..., rows].
+        scale, zero_point: of int8 and uint8 weights, which then mean scale x (weight - zero_point): one number, or
+            [rows], one for each row. Not rounded to float32 before the sum is scaled; `laconic.integer_product` has
+            the error bound.
 
     Raises ArgumentError where shapes or dtypes do not fit.
     """
-    return _multiply(x, weight, bias, out, transposed=False)
+    return _multiply(x, weight, bias, out, scale, zero_point, transposed=False)
 
 
 def linear_transposed(
-    x: np.ndarray, weight: Tensor, bias: np.ndarray | None = None, out: np.ndarray | None = None
+    x: np.ndarray,
+    weight: Tensor,
+    bias: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+    *,
+    scale: Any = None,
+    zero_point: Any = None,
 ) -> np.ndarray:
-    """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out]."""
-    return _multiply(x, weight, bias, out, transposed=True)
+    """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out].
+
+    scale, zero_point: as in `linear`: one number, or one for each row of the weight.
+    """
+    return _multiply(x, weight, bias, out, scale, zero_point, transposed=True)
 
 
 def _multiply(
-    x: Any, weight: Tensor, bias: np.ndarray | None, out: np.ndarray | None, *, transposed: bool
+    x: Any,
+    weight: Tensor,
+    bias: np.ndarray | None,
+    out: np.ndarray | None,
+    scale: Any,
+    zero_point: Any,
+    *,
+    transposed: bool,
 ) -> np.ndarray:
     if not isinstance(weight, Tensor):
         raise ArgumentError("weight must be a laconic.Tensor: make one with laconic.encode(array)")
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
+    if weight.dtype in integer_product.DTYPES:
+        return integer_product.multiply(np.asarray(x), weight, bias, out, scale, zero_point, transposed=transposed)
     if by_name(weight.encoded.dtype).split is False:
-        raise ArgumentError(f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits")
+        raise ArgumentError(f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits, int8 and uint8")
+    if scale is not None or zero_point is not None:
+        raise ArgumentError(f"scale and zero_point belong to int8 and uint8 weights, not to {weight.dtype}")
     x = np.asarray(x)
     if x.dtype not in _X_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")

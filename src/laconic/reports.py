@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from laconic import anatomy
+
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the tensor at work)."""
 
@@ -15,7 +17,8 @@ class TensorReport:
     """One tensor of a file.
 
     bytes_before: as a plain tensor; bytes_after: components and description, or the plain bytes.
-    reason: why a tensor stayed dense, empty for coded ones.
+    reason: why a tensor stayed dense, empty for coded ones. tree: its nodes, as `info` has them.
+    predicted_us, dense_us: a product with one batch row by the cost model, and of the plain tensor; None where unknown.
     """
 
     name: str
@@ -28,6 +31,9 @@ class TensorReport:
     components: dict[str, int] = field(default_factory=dict)
     reason: str = ""
     file: str = ""
+    tree: dict[str, Any] = field(default_factory=dict)
+    predicted_us: float | None = None
+    dense_us: float | None = None
 
     @property
     def weights(self) -> int:
@@ -44,12 +50,13 @@ class TensorReport:
     @property
     def code(self) -> str:
         """The formulation in a few characters: 'split layered(3)', 'split packed(4)', 'dense'."""
-        code = self.parameters.get("code")
-        if code == "layered":
-            return f"{self.formulation} layered({','.join(map(str, self.parameters['widths']))})"
-        if code is None:
-            return f"{self.formulation} {self.parameters.get('positions', '')}".strip()
-        return f"{self.formulation} {code}{'(4)' if code == 'packed' else ''}" if code else self.formulation
+        return anatomy.label(self.formulation, self.parameters)
+
+    @property
+    def anatomy(self) -> anatomy.Part:
+        """Its nodes with the bytes of each."""
+        components = self.components or {"bytes": self.bytes_after}
+        return anatomy.part(self.tree or {"formulation": self.formulation}, components)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +70,9 @@ class TensorReport:
             "bytes_after": self.bytes_after,
             "bits_per_weight": self.bits_per_weight,
             "components": self.components,
+            "tree": self.tree,
+            "predicted_us": self.predicted_us,
+            "dense_us": self.dense_us,
             "reason": self.reason,
         }
 

@@ -196,7 +196,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         ratio = self.nbytes / self.nbytes_stored if self.nbytes_stored else 1.0
-        code = self.parameters.get("code", self.parameters.get("positions", ""))
+        code = next((self.parameters[key] for key in ("code", "positions", "entries") if key in self.parameters), "")
         widths = tuple(self.parameters.get("widths", ()))
         how = f"{self.formulation} {code}{widths or ''}".strip()
         return f"laconic.Tensor(shape={list(self.shape)}, dtype={self.dtype}, {how}, {ratio:.3f}x smaller)"

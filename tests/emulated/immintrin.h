@@ -24,8 +24,10 @@
 #undef _mm512_shuffle_i32x4
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
+#undef _mm512_srli_epi32
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
+#undef _mm256_dpwssd_epi32
 
 // Calls, not inlined: kernels are unrolled, and would take minutes to compile. Without optimisation beyond -O1.
 #define EMULATED __attribute__((noinline, unused))
@@ -115,6 +117,11 @@ EMULATED void _mm512_mask_storeu_epi8(void* to, __mmask64 mask, const __m512i& v
     if (bit(mask, i)) static_cast<uint8_t*>(to)[i] = v.bytes[i];
 }
 
+// What VNNI adds at 256 bits.
+EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+
 // Constants, casts, parts.
 EMULATED __m512i _mm512_setzero_si512() { return __m512i{}; }
 EMULATED __m512 _mm512_setzero_ps() { return __m512{}; }
@@ -190,6 +197,9 @@ inline __m512i shift_left(const __m512i& a, uint64_t count) {
 }
 EMULATED __m512i _mm512_slli_epi16(const __m512i& a, unsigned count) { return shift_left<uint16_t>(a, count); }
 EMULATED __m512i _mm512_slli_epi32(const __m512i& a, unsigned count) { return shift_left<uint32_t>(a, count); }
+EMULATED __m512i _mm512_srli_epi32(const __m512i& a, unsigned count) {
+  return each<uint32_t>([&, x = Lanes<uint32_t>(a)](int i) { return count < 32 ? x.at[i] >> count : 0; });
+}
 EMULATED __m512i _mm512_sll_epi16(const __m512i& a, __m128i count) {
   return shift_left<uint16_t>(a, static_cast<uint64_t>(_mm_cvtsi128_si64(count)));
 }
@@ -277,6 +287,26 @@ EMULATED __m512i _mm512_shuffle_epi8(const __m512i& table, const __m512i& index)
 }
 EMULATED __m512i _mm512_permutexvar_epi8(const __m512i& index, const __m512i& a) {
   return each<uint8_t>([&](int i) { return a.bytes[index.bytes[i] & 63]; });
+}
+EMULATED __m512 _mm512_permutexvar_ps(const __m512i& index, const __m512& a) {
+  const Lanes<uint32_t> at(index);
+  __m512 out;
+  for (int i = 0; i < 16; ++i) std::memcpy(&out.at[i], &a.at[at.at[i] & 15], 4);
+  return out;
+}
+EMULATED __m512 _mm512_permutex2var_ps(const __m512& a, const __m512i& index, const __m512& b) {
+  const Lanes<uint32_t> at(index);
+  __m512 out;
+  for (int i = 0; i < 16; ++i) std::memcpy(&out.at[i], at.at[i] & 16 ? &b.at[at.at[i] & 15] : &a.at[at.at[i] & 15], 4);
+  return out;
+}
+EMULATED __m256i _mm512_cvtepi32_epi16(const __m512i& a) {
+  const Lanes<uint32_t> x(a);
+  uint16_t words[16];
+  for (int i = 0; i < 16; ++i) words[i] = static_cast<uint16_t>(x.at[i]);
+  __m256i out;
+  std::memcpy(&out, words, 32);
+  return out;
 }
 EMULATED __m512i _mm512_permutex2var_epi8(const __m512i& a, const __m512i& index, const __m512i& b) {
   return each<uint8_t>([&](int i) {

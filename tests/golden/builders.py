@@ -197,10 +197,75 @@ def n_of_m(shape: tuple[int, int], dtype: str, seed: int, n: int, m: int) -> np.
     return array
 
 
+def shared(shape: tuple[int, ...], dtype: str, seed: int, words: int, skew: int = 1) -> np.ndarray:
+    """Few distinct weights; with a skew, the first ones more often: their number is the least of as many throws."""
+    table = weights((words,), dtype, seed)
+    throws = [noise(int(np.prod(shape, dtype=np.int64)), seed + 2 + k) % np.uint32(words) for k in range(skew)]
+    return table[np.minimum.reduce(throws)].reshape(shape)
+
+
+def palettes_1_2() -> dict[str, laconic.Tensor]:
+    """`palette`: every dtype, every number of index bits, views, coded indices, words that are not finite."""
+    options = {"formulation": "palette", "profile": "portable"}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        found[dtype] = laconic.encode(shared((47, 70), dtype, 400 + 20 * seed, 16), **options)
+        coded = shared((47, 70), dtype, 410 + 20 * seed, 23, 4)
+        found[f"{dtype}.layered"] = laconic.encode(coded, code="layered", widths=(2, 2), **options)
+    for bits in range(1, 9):
+        found[f"bits.{bits}"] = laconic.encode(shared((20, 37), "float32", 480 + 10 * bits, 1 << bits), **options)
+    found["packed"] = laconic.encode(shared((33, 40), "bfloat16", 580, 40, 3), code="packed", **options)
+    found["constant"] = laconic.encode(np.full((16, 36), 0.5, np.float32), code="constant", **options)
+    found["segments"] = laconic.encode(shared((17, 4099), "bfloat16", 590, 5), **options)
+    found["convolution"] = laconic.encode(shared((16, 17, 3, 3), "float32", 600, 9), **options)
+    found["folded"] = laconic.encode(shared((7, 310), "float16", 610, 3), **options)
+    found["in_out"] = laconic.encode(shared((64, 48), "bfloat16", 620, 30), orientation="in_out", **options)
+    special = np.array([np.inf, np.nan, -np.inf, -0.0, 0.0, 1e-40], np.float32)
+    found["special"] = laconic.encode(special[noise(16 * 40, 630) % 6].reshape(16, 40), **options)
+    found["endless"] = laconic.encode(np.full((16, 6), np.inf, np.float32), **options)
+    return found
+
+
+def repeated(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Weights of which rows, columns and chunks are alike or empty."""
+    array = weights((shape[0], int(np.prod(shape[1:], dtype=np.int64))), dtype, seed)
+    rows, columns = np.arange(array.shape[0]), np.arange(array.shape[1])
+    array = array[np.where(rows % 5 == 1, 0, rows)][:, np.where(columns % 12 >= 8, columns % 4, columns)]
+    array[(rows[:, None] // 16 * 7 + columns // 4) % 3 == 1] = 0
+    array[rows % 7 == 3] = 0
+    array[:, columns % 11 == 5] = 0
+    return np.ascontiguousarray(array.reshape(shape))
+
+
+def blocks_of(formulation: str, blocks: tuple[str, ...], seed: int) -> dict[str, laconic.Tensor]:
+    """Every shape of block: every dtype, several panels and matrices, views, one block, none but empty ones."""
+    found = {}
+    for block in blocks:
+        arrays = {dtype: repeated((47, 70), dtype, seed + k) for k, dtype in enumerate(list(DTYPES)[:3])}
+        arrays["stack"] = repeated((3, 31, 40), "float16", seed + 10)
+        arrays["convolution"] = repeated((32, 17, 3, 3), "float32", seed + 20)
+        arrays["folded"] = repeated((7, 310), "bfloat16", seed + 30)
+        arrays["zeros"] = np.zeros((32, 32), np.float32)
+        options = {"formulation": formulation, "block": block, "profile": "portable"}
+        found |= {f"{block}.{name}": laconic.encode(array, **options) for name, array in arrays.items()}
+        turned = repeated((64, 48), "bfloat16", seed + 40)
+        found[f"{block}.in_out"] = laconic.encode(turned, orientation="in_out", **options)
+    return found
+
+
+def blocks_1_2() -> dict[str, laconic.Tensor]:
+    return blocks_of("blocks", ("row", "1x4", "1x8", "16x1", "chunk"), 400)
+
+
+def block_sparse_1_2() -> dict[str, laconic.Tensor]:
+    return blocks_of("block_sparse", ("row", "16x1", "chunk"), 500)
+
+
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
+FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
@@ -217,6 +282,14 @@ def write_missing() -> None:
 
         save_file(original_1_0(), source, metadata={"format": "pt"})
         laconic.compress(source, packed)
+    folder = HERE / "v1.2"
+    source, packed = folder / "original.onnx", folder / "onnx.safetensors"
+    if not packed.exists():
+        import onnx_files
+
+        folder.mkdir(exist_ok=True)
+        source.write_bytes(onnx_files.everything()[0])
+        laconic.compress(source, packed, objective="size", profile="portable")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@
 using laconic::Parameters;
 
 laconic::DType dtype_of(const std::string& name) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"};
-  for (int i = 0; i < 5; ++i)
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "index"};
+  for (int i = 0; i < 6; ++i)
     if (name == kNames[i]) return static_cast<laconic::DType>(i);
   throw std::invalid_argument("no native operators for dtype " + name);
 }
@@ -222,7 +222,8 @@ std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const Own
   {
     nb::gil_scoped_release unlocked;
     byte = laconic::split_statistics(static_cast<const uint8_t*>(words.data()), g, type,
-                                     static_cast<uint32_t*>(histograms.data()), tail_kinds.data(), threads);
+                                     static_cast<uint32_t*>(histograms.data()), tail_kinds.data(),
+                                     laconic::active_table(), threads);
   }
   return {nb::cast(histograms), nb::cast(tail_kinds), byte < 0 ? nb::none() : nb::cast(byte)};
 }
@@ -284,7 +285,7 @@ std::tuple<int, int> values_statistics(Words words, Starts starts, const std::st
   nb::gil_scoped_release unlocked;
   const auto found =
       laconic::sequence_statistics(static_cast<const uint8_t*>(words.data()), starts.data(), segments, type,
-                                   static_cast<uint32_t*>(histograms.data()), threads);
+                                   static_cast<uint32_t*>(histograms.data()), laconic::active_table(), threads);
   return {found.byte, found.tail};
 }
 
@@ -333,8 +334,7 @@ void bind_split(nb::module_& m) {
   bind_matrix(matrix);
   matrix.def("part", &part);
   nb::class_<laconic::ValueSource>(m, "ValueSource");
-  nb::class_<SplitValuesMatrix, laconic::ValueSource>(m, "SplitValues")
-      .def(nb::init<const Parameters&, nb::dict>());
+  nb::class_<SplitValuesMatrix, laconic::ValueSource>(m, "SplitValues").def(nb::init<const Parameters&, nb::dict>());
   m.def("split_values_statistics", &values_statistics);
   m.def("split_values_encode", &encode_values);
   m.def("split_statistics", &statistics);

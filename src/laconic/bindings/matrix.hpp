@@ -80,8 +80,8 @@ int64_t pick_at(const M& matrix, uintptr_t indices, int64_t count, uintptr_t out
 }
 
 template <class M>
-void bind_matrix(nb::class_<M>& type) {
-  type.def("multiply_at", &multiply_at<M>).def("pick_at", &pick_at<M>);
+void bind_reading(nb::class_<M>& type) {
+  type.def("pick_at", &pick_at<M>);
   type.def("decode_at", [](const M& self, uintptr_t out, int threads) {
     const laconic::Geometry& g = self.geometry();
     nb::gil_scoped_release unlocked;
@@ -106,13 +106,18 @@ void bind_matrix(nb::class_<M>& type) {
              self.decode_window(first_panel, last_panel, first_element, elements, static_cast<uint8_t*>(out.data()),
                                 threads);
            })
-      .def("access",
-           [](const M& self, int64_t matrix, int64_t row, int64_t column) {
-             const laconic::Geometry& g = self.geometry();
-             require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
-                     "index out of range");
-             return self.access(matrix, row, column);
-           })
+      .def("access", [](const M& self, int64_t matrix, int64_t row, int64_t column) {
+        const laconic::Geometry& g = self.geometry();
+        require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
+                "index out of range");
+        return self.access(matrix, row, column);
+      });
+}
+
+template <class M>
+void bind_matrix(nb::class_<M>& type) {
+  bind_reading(type);
+  type.def("multiply_at", &multiply_at<M>)
       .def(
           "linear",
           [](const M& self, Words x, const std::string& dtype, nb::object bias, MutableWords out, int threads) {

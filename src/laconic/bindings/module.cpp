@@ -7,5 +7,8 @@ NB_MODULE(_native, m) {
   bind_base(m);
   bind_split(m);
   bind_sparse(m);
+  bind_palette(m);
+  bind_integer(m);
+  bind_blocks(m);
   bind_bench(m);
 }

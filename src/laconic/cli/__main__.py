@@ -7,7 +7,7 @@ import sys
 import typer
 
 from laconic import __version__
-from laconic.cli import bench, compress, decompress, doctor, inspect, plan, run, verify
+from laconic.cli import bench, calibrate, compress, decompress, doctor, inspect, plan, report, run, verify
 from laconic.errors import LaconicError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, decompress, inspect, plan, verify, run, bench, doctor):
+for command in (compress, decompress, inspect, report, plan, verify, run, bench, calibrate, doctor):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 
 

@@ -9,19 +9,22 @@ import typer
 
 import laconic
 from laconic.cli import output
-from laconic.plan import OBJECTIVES, PROFILES
+from laconic.plan import OBJECTIVES
 
 Objective = Literal["size", "speed", "balanced"]
-Profile = Literal["portable", "avx2", "avx512", "amx", "native"]
 assert get_args(Objective) == OBJECTIVES
-assert get_args(Profile) == PROFILES
+
+PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `laconic calibrate`."
+TARGET = "The whole file in B bits per weight, as fast as can be; instead of an objective."
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
-    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = "portable",
+    profile: Annotated[str, typer.Option(metavar="NAME|FILE", help=PROFILE)] = "portable",
+    batch: Annotated[int, typer.Option(min=1, help="Rows of x to plan for.")] = 1,
+    target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan that `laconic plan` made, edited or not.")] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
@@ -38,6 +41,8 @@ def run(
             dst,
             objective=objective,
             profile=profile,
+            batch=batch,
+            target_bits=target_bits,
             plan=plan,
             include=include,
             exclude=exclude,

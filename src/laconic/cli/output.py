@@ -9,7 +9,15 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from laconic.reports import FileReport, TensorReport
@@ -37,16 +45,15 @@ def size(count: int) -> str:
 
 
 @contextmanager
-def progress_bar(title: str, quiet: bool) -> Iterator[ProgressCallback | None]:
-    """A callback that drives a bar on standard error; None where nobody would see it."""
+def progress_bar(title: str, quiet: bool, steps: bool = False) -> Iterator[ProgressCallback | None]:
+    """A callback that drives a bar on standard error, of bytes or of steps; None where nobody would see it."""
     if quiet or not stderr.is_terminal:
         yield None
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *([MofNCompleteColumn()] if steps else [DownloadColumn(), TransferSpeedColumn()]),
         TimeRemainingColumn(),
         TextColumn("{task.fields[name]}"),
     )

@@ -11,24 +11,26 @@ from rich.table import Table
 
 from laconic import planning
 from laconic.cli import output
-from laconic.cli.compress import Objective, Profile
+from laconic.cli.compress import PROFILE, TARGET, Objective
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors file, a *.safetensors.index.json, or a model folder.")],
+    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     explain: Annotated[str | None, typer.Option(metavar="NAME", help="Every candidate of this tensor.")] = None,
     destination: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here, as JSON.")] = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
-    profile: Annotated[Profile, typer.Option(help="The class of machine to plan for.")] = "portable",
+    profile: Annotated[str, typer.Option(metavar="NAME|FILE", help=PROFILE)] = "portable",
+    batch: Annotated[int, typer.Option(min=1, help="Rows of x to plan for.")] = 1,
+    target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Plan without writing weights; times are the cost model's, for one batch row and two threads."""
+    """Plan without writing weights; times are the cost model's."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     if explain is not None:
-        verdicts = planning.explain(src, explain, objective=objective, profile=profile, threads=threads)
+        verdicts = planning.explain(src, explain, objective=objective, profile=profile, batch=batch, threads=threads)
         rows: list[dict[str, Any]] = [
             {
                 "candidate": planning.label(one.candidate),
@@ -52,6 +54,8 @@ def run(
         src,
         objective=objective,
         profile=profile,
+        batch=batch,
+        target_bits=target_bits,
         include=include or (),
         exclude=exclude or (),
         threads=threads,
@@ -70,5 +74,7 @@ def run(
             name, how, output.size(entry["stored_bytes"]), "-" if time is None else f"{time:.1f}", entry["reason"]
         )
     output.console.print(table)
+    if "bits_per_weight" in document:
+        output.console.print(f"whole file: at most {document['bits_per_weight']:.3f} bits per weight", highlight=False)
     if destination is not None:
         output.console.print(f"written: {destination}", highlight=False, soft_wrap=True)

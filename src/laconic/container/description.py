@@ -21,7 +21,15 @@ from laconic.errors import CorruptError, UnsupportedError
 
 VERSION = "1.2"
 """The newest format that this package reads; it writes each tensor as the oldest that holds it."""
-SINCE = {"dense": "1.0", "split": "1.0", "sparse": "1.1"}
+SINCE = {
+    "dense": "1.0",
+    "split": "1.0",
+    "sparse": "1.1",
+    "integer": "1.2",
+    "palette": "1.2",
+    "blocks": "1.2",
+    "block_sparse": "1.2",
+}
 """The format version that each formulation came with."""
 SINCE_VERSION = {("sparse", 2): "1.2"}
 """That of later versions of a formulation."""

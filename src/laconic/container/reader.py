@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic.container import description, limits, writer
+from laconic.container import description, limits, packing, pieces, writer
 from laconic.container.header import Entry, Header, parse, parse_bytes
 from laconic.dtypes import BY_TAG
 from laconic.encoded import Encoded, Node
@@ -137,6 +137,10 @@ class Reader:
         return found
 
     @property
+    def file_bytes(self) -> int:
+        return int(self._bytes.nbytes)
+
+    @property
     def compressed(self) -> bool:
         """Whether any tensor is coded, or the file says it was written by laconic."""
         return bool(self._parts) or writer.METADATA in self.header.metadata
@@ -222,13 +226,15 @@ class Reader:
         return {name: digits[8 * place : 8 * place + 8] for place, name in enumerate(order)} if digits else {}
 
     @cached_property
-    def original(self) -> Original | None:
-        """The file this one was made from; None where it was made from arrays or its header is gone."""
+    def original(self) -> Original | pieces.Pieces | None:
+        """The file or files this one was made from; None where it was made from arrays or its header is gone."""
+        if self.sealed and isinstance(self._facts.get("pieces"), str):
+            return pieces.unpack(self._facts["pieces"], self.file)
         facts = self._facts.get("original")
         if facts is None or not self.sealed:
             return None
         try:
-            raw = writer.unpack_verbatim(facts["header"], limits.VERBATIM_BYTES)
+            raw = packing.unpack_verbatim(facts["header"], limits.VERBATIM_BYTES)
             header = parse_bytes(raw, None, f"{self.file} (original header)")
             sha256, file_bytes = str(facts["sha256"]), int(facts["bytes"])
         except (KeyError, TypeError, ValueError) as error:
@@ -236,12 +242,16 @@ class Reader:
         return Original(header, sha256, file_bytes)
 
     def check_original(self) -> None:
-        """Names, dtypes and shapes must be those of the verbatim header. Raises CorruptError."""
-        if self.original is None:
+        """Names, dtypes and shapes must be those of the original. Raises CorruptError."""
+        original = self.original
+        if original is None:
             return
         here = {name: (found.dtype.tag, found.shape) for name, found in self.descriptions.items()}
         here |= {name: (entry.tag, entry.shape) for name, entry in self.dense.items()}
-        there = {name: (entry.tag, entry.shape) for name, entry in self.original.header.entries.items()}
+        if isinstance(original, pieces.Pieces):
+            original.check(here, self.file)
+            return
+        there = {name: (entry.tag, entry.shape) for name, entry in original.header.entries.items()}
         if here != there:
             odd = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))[0]
             raise CorruptError("the tensor is not the one of the original header", file=self.file, tensor=odd)

@@ -7,14 +7,12 @@ so components are spooled beside the destination first: memory stays bounded by 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import secrets
 import shutil
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,14 +130,16 @@ class Writer:
         self._claim(name)
         self._dense.append(_Dense(name, tag, shape, data))
 
-    def write(self, metadata: Mapping[str, str], facts: Mapping[str, Any], check: Any = None) -> int:
-        """Write the file; returns its bytes. facts: file-level entries of our own metadata.
+    def write(
+        self, metadata: Mapping[str, str], facts: Mapping[str, Any], check: Any = None, since: str = description.FIRST
+    ) -> int:
+        """Write the file; returns its bytes. facts: file-level entries of our own metadata; since: their format version.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         """
         dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
         facts = {
-            "format": self._format,
+            "format": description.newer(self._format, since),
             **facts,
             "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }
@@ -188,20 +188,3 @@ def is_sealed(header: Header) -> bool:
 
 def seal_holds(header: Header) -> bool:
     return description.seal_holds(struct.pack("<Q", len(header.raw)) + header.raw, _SEAL_MARK)
-
-
-def pack_verbatim(raw: bytes) -> str:
-    """Bytes as text for a JSON string: base64 of zlib."""
-    return base64.b64encode(zlib.compress(raw, 9)).decode()
-
-
-def unpack_verbatim(text: str, limit_bytes: int) -> bytes:
-    """Inverse of `pack_verbatim`. Raises ValueError for anything else, or more than `limit_bytes`."""
-    inflate = zlib.decompressobj()
-    try:
-        raw = inflate.decompress(base64.b64decode(text, validate=True), limit_bytes + 1)
-    except (zlib.error, ValueError) as error:
-        raise ValueError(f"not a verbatim copy: {error}") from None
-    if len(raw) > limit_bytes or not inflate.eof or inflate.unused_data:
-        raise ValueError("not a verbatim copy: cut short or too long")
-    return raw

@@ -21,8 +21,9 @@ class Request:
     """One tensor to code.
 
     words: C-contiguous unsigned words of the tensor's shape. dtype: as in `laconic.dtypes`.
-    orientation: of two- and three-dimensional weights. objective, profile: see `laconic.plan`; profile is resolved.
-    view: 'folded', or '' for the view that the shape suggests.
+    orientation: of two- and three-dimensional weights. objective: see `laconic.plan`; profile: a class of machines.
+    view: 'folded', or '' for the view that the shape suggests. batch: rows of x that products will have. costs: times
+    that were measured (`laconic.costs`), empty for the shipped ones.
     """
 
     words: np.ndarray
@@ -32,6 +33,8 @@ class Request:
     profile: str = "portable"
     threads: int = 1
     view: str = ""
+    batch: int = 1
+    costs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def geometry(self) -> Geometry:
         """The tensor as matrices: folded where `view` asks for it, else as its shape suggests."""
@@ -54,6 +57,17 @@ class Candidate:
     components: Callable[[int], dict[str, np.ndarray]] = field(repr=False)
     kernel: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    places: int = 0
+    entries: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the cost model must know of a tensor that is coded already; fields as in `Candidate`."""
+
+    kernel: str
+    geometry: Geometry
+    nbytes: int
     places: int = 0
     entries: int = 0
 
@@ -119,7 +133,10 @@ class ValueCoding(Protocol):
 
 
 class Formulation(Protocol):
-    """The module `formulation` of a formulation's folder."""
+    """The module `formulation` of a formulation's folder.
+
+    It may also have `work(encoded, geometry) -> Work`, from which reports predict the time of a stored tensor's product.
+    """
 
     NAME: str
     VERSION: int

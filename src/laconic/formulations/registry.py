@@ -8,14 +8,18 @@ import numpy as np
 
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.block_sparse import formulation as block_sparse
+from laconic.formulations.blocks import formulation as blocks
 from laconic.formulations.dense import formulation as dense
-from laconic.formulations.protocol import Formulation
+from laconic.formulations.integer import formulation as integer
+from laconic.formulations.palette import formulation as palette
+from laconic.formulations.protocol import Formulation, Work
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 
@@ -48,6 +52,12 @@ def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
     """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor."""
     validate(encoded)
     return row_of(encoded).decode(encoded, geometry_of(encoded), threads or get_num_threads())
+
+
+def work(encoded: Encoded) -> Work | None:
+    """What the cost model must know of a validated tensor; None where its formulation does not say."""
+    known = getattr(row_of(encoded), "work", None)
+    return None if known is None else known(encoded, geometry_of(encoded))
 
 
 def matrix(encoded: Encoded) -> Any:

@@ -62,6 +62,18 @@ struct DeltaKernels {
   DeltaProductPacked product_packed;
 };
 
+// Indices of `bits` bits (0 to 16), eight in as many bytes, none over `last`; count is a multiple of 8.
+using ExpandIndices = void (*)(const uint8_t* packed, int bits, int64_t count, uint16_t last, uint16_t* out);
+// sums[b * 16 + row] += blocks of 16 rows, words column by column, x their columns of x[b * x_stride ...]. ids: which
+// blocks; columns: the first ones of x.
+using BlockProduct = void (*)(const uint8_t* words, const uint32_t* ids, const uint32_t* columns, int64_t count,
+                              const float* x, int64_t x_stride, float* sums);
+struct BlockKernels {
+  BlockProduct product[2][3];  // of 1 and 4 columns; 1, 2 and 4 batch rows
+};
+// sums[row] += blocks of one row of 4 or 8 floats x x; ids [across][16 rows].
+using RowBlockProduct = void (*)(const float* blocks, const uint16_t* ids, int64_t across, const float* x, float* sums);
+
 // Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
 using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
                            int64_t row_stride_bytes);
@@ -92,21 +104,53 @@ using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, co
 // Set bits of `count` 64-bit words.
 using CountBits = int64_t (*)(const uint8_t* words, int64_t count);
 
-// Fields of 64 symbols in one level: min(rank - start, own), where ranks[symbol] >= start is the symbol's place in the
-// table and `own` the level's survivor. Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and
-// returns how many there are.
-using CodeGroup = int64_t (*)(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
-                              uint8_t* survivors);
+// A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
+struct CutTile {
+  alignas(64) uint8_t symbols[kTileChunks][64];
+  alignas(64) uint8_t odd[kTileChunks][64];
+  alignas(64) uint8_t bytes[kTileChunks][64];
+  alignas(64) uint16_t tails[kTileChunks][64];
+};
+// Cuts a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
+using CutWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, CutTile& cut);
+
+// One level of a code as encoders see it: `own` symbols at the head of `table`, which begins at rank `start`.
+struct CodeLevel {
+  const uint8_t* ranks;  // [256], place of each symbol in the whole table, or its length
+  const uint8_t* table;
+  int start, own;
+};
+// Fields of 64 symbols, all of rank `start` or more, in one level: min(rank - start, own), `own` being the survivor.
+// Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and returns how many there are.
+using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, uint8_t* fields, uint8_t* survivors);
 
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 
+// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (formulations/integer). Writes 256
+// bytes a block, (field + base) ^ flip, in the order of the block's chunks.
+using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
+                              uint8_t* out);
+// sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 2 slices of at most 12 bits and sign. At
+// most 128 blocks: then no sum leaves 32 bits.
+using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int16_t* x, int64_t x_stride,
+                                int slices, int32_t* sums);
+// sums[slice * 4 + k] = bytes of rows[k] x x, at most 2,048 columns; nothing beyond them is read.
+using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
+                               int64_t x_stride, int slices, int32_t* sums);
+
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 select][tail]
-  CodeKernels codes[5][8][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select][tail]
+  CodeKernels codes[6][9][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
+  UnpackFields unpack_fields;
+  MultiplyFields multiply_fields;
+  MultiplyBytes multiply_bytes;
+  BlockKernels blocks[3];  // likewise
+  ExpandIndices expand_indices;
+  RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
@@ -116,16 +160,20 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
+  CutWords cut_words;
   CountBits count_bits;
   CodeGroup code_group;
   ReadStream read_stream;
 };
 
-inline constexpr int kBitmapIndex = 6, kSelectIndex = 7;
+inline constexpr int kBitmapIndex = 6;
+inline constexpr int kPaletteIndex = 7;
+inline constexpr int kSelectIndex = 8;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
   if (parameters.code == Code::kBitmap) return kBitmapIndex;
+  if (parameters.code == Code::kPalette) return kPaletteIndex;
   if (parameters.code == Code::kSelect) return kSelectIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];

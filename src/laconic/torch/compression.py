@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError
-from laconic.plan import OBJECTIVES, resolve_profile
+from laconic.plan import OBJECTIVES, check_batch
+from laconic.profiles import Profile, resolve
 from laconic.torch import views
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
+from laconic.torch.pruning import fold_masks
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import CLASSES, LAYOUTS, LaconicTensor
 
@@ -39,11 +42,12 @@ class Settings:
     """How one parameter is compressed. options: of `laconic.encode`. minimum_bytes: smaller ones stay dense."""
 
     objective: str
-    profile: str
+    profile: Profile
     mode: str
     threads: int | None
-    minimum_bytes: int = MINIMUM_BYTES
+    minimum_bytes: int
     options: Mapping[str, Any] | None = None
+    batch: int = 1
 
 
 @dataclass
@@ -63,7 +67,8 @@ def compress_(
     exclude: str | Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
     objective: str = "balanced",
-    profile: str = "native",
+    profile: str | os.PathLike[str] | Profile = "native",
+    batch: int = 1,
     mode: str = "fused",
     threads: int | None = None,
     progress: bool | Progress = True,
@@ -75,28 +80,38 @@ def compress_(
         config: settings by name: the exact name of a parameter or module first, then patterns 're:...' (full match),
             then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
             minimum_bytes, formulation, code, widths.
-        objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class.
+        objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class, a file of
+            `laconic calibrate` by its times; copy_ into a compressed weight plans by the class. batch: rows of x to plan for.
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
             of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
 
-    Returns a Summary. Compressed parameters are frozen. Raises ArgumentError, changing nothing, for a module that is
+    Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights. Raises ArgumentError, changing nothing, for a module that is
     already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed.
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if mode not in CLASSES:
         raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
-    resolve_profile(profile)
+    target, batch = resolve(profile), check_batch(batch)
     uses = list(parameters_of(module))
     done = [use.name for use in uses if isinstance(use.parameter, LaconicTensor)]
     if done:
         raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
-    default = Settings(objective, profile, mode, threads)
-    settings = {use.name: _settings(use.name, config, default) for use in uses}
+    default = Settings(objective, target, mode, threads, MINIMUM_BYTES, batch=batch)
     wanted = _filter(include, exclude)
-    for use in uses:
-        use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
-    _refuse(uses)
+
+    def planned() -> tuple[list[Use], dict[str, Settings | None]]:
+        uses = list(parameters_of(module))
+        settings = {use.name: _settings(use.name, config, default) for use in uses}
+        for use in uses:
+            use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
+        _refuse(uses)
+        return uses, settings
+
+    uses, settings = planned()  # refuses before anything changes
+    folded = fold_masks(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
+    if folded:
+        uses, settings = planned()
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -117,7 +132,7 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
-    return Summary(tuple(reports), tuple(frozen))
+    return Summary(tuple(reports), tuple(frozen), folded)
 
 
 def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:
@@ -134,12 +149,13 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
         (settings.objective, settings.profile),
         "in_out" if oriented else "out_in",
         threads=settings.threads,
+        batch=settings.batch,
         **dict(settings.options or {}),
     )
     if isinstance(content, Plain):
         return _with_reason(report, "no code makes it smaller")
     weight = CLASSES[settings.mode](
-        content, layout, (settings.objective, settings.profile), was_trainable=parameter.requires_grad
+        content, layout, (settings.objective, settings.profile.machine), was_trainable=parameter.requires_grad
     )
     put(use, nn.Parameter(weight, requires_grad=False))
     return ParameterReport(
@@ -211,6 +227,8 @@ def _recomputed(owner: nn.Module, name: str) -> str:
     """Why a parameter that only serves to compute the weight anew at every call stays dense."""
     if isinstance(owner, nn.utils.parametrize.ParametrizationList):
         return "parametrised: the weight is computed anew at each call"
+    if name.endswith("_orig") and f"{name.removesuffix('orig')}mask" in owner._buffers:
+        return "pruned with a mask, shared or not chosen: the weight is computed anew at each call"
     if name.endswith(("_g", "_v", "_orig")) and owner._forward_pre_hooks:
         return "weight_norm or spectral_norm: the weight is computed anew at each call"
     return ""
@@ -297,7 +315,7 @@ def _settings(name: str, config: Mapping[str, Any] | None, default: Settings) ->
         raise ArgumentError(f"config for {name!r}: unknown objective or mode in {value!r}")
     if unknown := sorted(set(given) - {"formulation", "code", "bits", "widths"}):
         raise ArgumentError(f"config for {name!r}: unknown setting {unknown[0]!r}")
-    return Settings(profile=default.profile, threads=default.threads, options=given, **own)
+    return Settings(profile=default.profile, threads=default.threads, batch=default.batch, options=given, **own)
 
 
 def _with_reason(report: ParameterReport, reason: str) -> ParameterReport:

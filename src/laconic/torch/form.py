@@ -44,13 +44,14 @@ class Form:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)', 'sparse bitmap', 'sparse bitmap, split layered(3)'."""
+        """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'sparse bitmap, split layered(3)'."""
         return _code(self.document["tree"])
 
 
 def _code(tree: dict[str, Any]) -> str:
     parameters = tree.get("parameters", {})
-    code, widths = parameters.get("code", parameters.get("positions", "")), parameters.get("widths", ())
+    code = next((parameters[key] for key in ("code", "positions", "entries") if key in parameters), "")
+    widths = parameters.get("widths", ())
     inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
     own = f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
     children = tree.get("children", {}).values()

@@ -27,11 +27,13 @@ class ParameterReport:
 class Summary:
     """What became of a module. Tied parameters are counted once, under their first name.
 
-    frozen: names of parameters that were trainable and are frozen now.
+    frozen: names of parameters that were trainable and are frozen now. folded: names of weights whose pruning masks are
+    parts of them now.
     """
 
     parameters: tuple[ParameterReport, ...]
     frozen: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
 
     @property
     def bytes_before(self) -> int:
@@ -66,6 +68,8 @@ class Summary:
             f"{len(self.compressed)} of {len(self.parameters)} parameters compressed: "
             f"{self.bytes_before:,} -> {self.bytes_after:,} bytes, {self.ratio:.3f}x smaller"
         )
+        if self.folded:
+            lines.append(f"{len(self.folded)} pruning masks are folded into their weights")
         if self.frozen:
             lines.append(
                 f"{len(self.frozen)} trainable parameters are frozen now; decompress_ makes them trainable again"

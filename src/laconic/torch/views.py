@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laconic.arrays import encode as encode_array
 from laconic.errors import LaconicError
+from laconic.profiles import Profile
 from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
 from laconic.torch.dtypes import as_array
 from laconic.torch.tensor import LaconicTensor
@@ -161,7 +162,7 @@ def _cat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tensors[0].like(Pieces("cat", dim, [tensor.content for tensor in tensors]))
 
 
-def encode(tensor: Tensor, encoding: tuple[str, str], orientation: str = "out_in", **options: Any) -> Content:
+def encode(tensor: Tensor, encoding: tuple[str, str | Profile], orientation: str = "out_in", **options: Any) -> Content:
     """A dense contiguous tensor as a content: coded where that makes it smaller."""
     objective, profile = encoding
     coded = encode_array(as_array(tensor), objective=objective, profile=profile, orientation=orientation, **options)

@@ -11,6 +11,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from laconic.errors import ArgumentError
 from laconic.model_folder import METHOD
 from laconic.plan import OBJECTIVES, PROFILES
+from laconic.profiles import CALIBRATED
 from laconic.torch.storage import ON_SLOW
 from laconic.torch.tensor import CLASSES
 
@@ -44,7 +45,7 @@ class LaconicConfig(QuantizationConfigMixin):  # type: ignore[misc]
     ) -> None:
         for name, value, known in (
             ("objective", objective, OBJECTIVES),
-            ("profile", profile, PROFILES),
+            ("profile", profile, (*PROFILES, CALIBRATED)),
             ("mode", mode, tuple(CLASSES)),
             ("on_slow", on_slow, ON_SLOW),
             ("check", check, ("structure", "checksums", "full")),

@@ -9,7 +9,7 @@ import numpy as np
 from laconic.dtypes import BY_NAME
 from laconic.encoded import Encoded, Node
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.protocol import Candidate, Request, Work
 from laconic.geometry import Geometry, folded
 
 NAME = "dense"
@@ -44,6 +44,10 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
     return False
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    return Work("dense", geometry, encoded.nbytes_stored)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

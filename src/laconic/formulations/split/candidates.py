@@ -1,9 +1,9 @@
 """Which codes of `split` are worth considering, and the code that a caller asks for.
 
 size                the smallest code, whatever its speed; folded where padding would eat the gain
-speed, balanced     packed(4); under a profile with AVX-512 the smallest code of at most `FAST_LEVELS` levels, which
-                    those kernels decode about as fast; float8 has none, because turning it into floats is what
-                    limits its products, coded or not, nor has float16 without AVX-512
+speed, balanced     packed(4) and the smallest code of each number of levels: the cost model has the choice. float8
+                    has none, because turning it into floats is what limits its products, coded or not, nor has
+                    float16 without AVX-512
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def slow_under(dtype: str, code: str, widths: tuple[int, ...], profile: str) -> 
 
 
 def candidates(request: Request) -> list[Candidate]:
-    if request.words.size == 0 or why_not(request.dtype, request.objective, request.profile):
+    slow = not request.costs and why_not(request.dtype, request.objective, request.profile)
+    if request.words.size == 0 or slow:
         return []
     model = _model(request, request.geometry())
     if _poisonous_padding(model):
         return []
-    parameters = _pick(model, request)
-    found = [_candidate(request, model, parameters)]
+    found = [_candidate(request, model, parameters) for parameters in _picks(model, request)]
     if request.objective == "size" and model.geometry.view != "folded" and _padding(model.geometry) > 0.002:
         flat = _model(request, folded(request.words.shape))
-        found.append(_candidate(request, flat, _pick(flat, request)))
+        found += [_candidate(request, flat, parameters) for parameters in _picks(flat, request)]
     return found
 
 
@@ -105,6 +105,11 @@ def _model(request: Request, geometry: Geometry) -> SizeModel:
     return SizeModel(statistics, geometry, request.dtype)
 
 
+def kernel_of(parameters: Parameters) -> str:
+    """The row of the cost model for a code."""
+    return f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else "")
+
+
 def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Candidate:
     geometry = model.geometry
     words = request.words
@@ -113,7 +118,7 @@ def _candidate(request: Request, model: SizeModel, parameters: Parameters) -> Ca
         geometry,
         model.total(parameters),
         lambda threads: codec.encode(words, model, parameters, threads),
-        f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        kernel_of(parameters),
         {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {}),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
     )
@@ -130,9 +135,12 @@ def _poisonous_padding(model: SizeModel) -> bool:
     return int(model.order[0]) == (1 << FIELDS[model.dtype].symbol_bits) - 1
 
 
-def _pick(model: SizeModel, request: Request) -> Parameters:
-    if request.objective == "size":
-        return model.parameters(*model.codes(PLANNED_LEVELS)[0])
-    levels = FAST_LEVELS[request.objective][request.dtype] if _wide(request.profile) else 0
-    # A matrix of one exponent has a code of no bits at all: always the fastest.
-    return model.parameters(*model.codes(levels)[0])
+def _picks(model: SizeModel, request: Request) -> list[Parameters]:
+    """The smallest code; unless only size counts, packed(4) and the smallest one of each number of levels."""
+    codes = model.codes(PLANNED_LEVELS)
+    if request.objective == "size" or codes[0][0] == "constant":  # a code of no bits at all: always the fastest
+        return [model.parameters(*codes[0])]
+    first: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
+    for code, widths in codes:
+        first.setdefault((code, len(widths)), (code, widths))
+    return [model.parameters(*first[key]) for key in sorted(first, key=lambda key: (key[0] != "packed", key[1]))]

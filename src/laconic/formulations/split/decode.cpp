@@ -6,6 +6,7 @@
 #include "laconic/formulations/split/gather.hpp"
 #include "laconic/formulations/split/operators.hpp"
 #include "laconic/formulations/split/scratch.hpp"
+#include "laconic/formulations/split/stream.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
@@ -17,6 +18,7 @@ constexpr int64_t kBlockColumns = kBlockChunks * kChunkColumns;
 struct Window {
   int64_t first, last;  // element positions
   uint8_t* out;
+  bool streamed;
 };
 
 // Copies the part of elements [position, position + count) that lies in the window.
@@ -36,8 +38,12 @@ void store_block(const SplitView& view, const KernelTable& table, int64_t panel,
   const bool contiguous = g.column_offsets == nullptr && g.column_stride == 1;
   const int64_t end = base + (rows - 1) * g.row_stride + columns;
   if (contiguous && base >= window.first && end <= std::min(window.last, g.elements)) {
-    table.store_rows(view.parameters.dtype, words, rows, columns, window.out + (base - window.first) * word_bytes,
-                     g.row_stride * word_bytes);
+    uint8_t* out = window.out + (base - window.first) * word_bytes;
+    const int64_t stride = g.row_stride * word_bytes;
+    if (!window.streamed) return table.store_rows(view.parameters.dtype, words, rows, columns, out, stride);
+    table.store_rows(view.parameters.dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
+    for (int64_t row = 0; row < rows; ++row)
+      stream_copy(out + row * stride, rows_scratch + row * kBlockColumns * word_bytes, columns * word_bytes);
     return;
   }
   table.store_rows(view.parameters.dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
@@ -63,7 +69,8 @@ void decode_window(const SplitView& view, const KernelTable& table, int64_t firs
                    int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = view.geometry;
   if (first_panel >= last_panel || g.units == 0) return;
-  const Window window{first_element, first_element + elements, out};
+  const int64_t bytes = elements * kFields[static_cast<int>(view.parameters.dtype)].word_bytes;
+  const Window window{first_element, first_element + elements, out, bytes >= kStreamBytes};
   const int64_t first_unit = unit_of_panel(g, first_panel), last_unit = unit_of_panel(g, last_panel - 1) + 1;
   parallel_for(threads, last_unit - first_unit, [&](int64_t index) {
     static thread_local Scratch scratch;
@@ -81,6 +88,7 @@ void decode_window(const SplitView& view, const KernelTable& table, int64_t firs
                               words + kWordsBytes, window);
                 }
               });
+    if (window.streamed) finish_stream();
   });
 }
 

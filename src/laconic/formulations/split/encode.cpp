@@ -1,5 +1,5 @@
-// See encode.hpp. Both passes cut a tile of 16 x 32 words at a time; threads share out units, and the directory, known
-// from the statistics of the same words, tells each where its survivors and escapes go.
+// See encode.hpp. Both passes cut a tile of 16 x 32 words at a time (a kernel); threads share out units, and the
+// directory, known from the statistics of the same words, tells each where its survivors and escapes go.
 #include "laconic/formulations/split/encode.hpp"
 
 #include <atomic>
@@ -8,9 +8,47 @@
 #include "laconic/base/parallel.hpp"
 #include "laconic/formulations/split/encode_tiles.hpp"
 #include "laconic/formulations/split/gather.hpp"
+#include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
 namespace {
+
+constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
+
+// A tile of words as `cut_words` reads it: in the tensor where its rows lie there whole, else copied, zeros for
+// padding.
+struct TileRows {
+  const uint8_t* words;
+  int64_t stride_bytes;
+  bool all;  // no padding
+};
+
+template <class Word>
+TileRows tile_rows(const uint8_t* words, const Geometry& g, int64_t panel, int64_t first_column, int64_t columns,
+                   Word (&copy)[16][kTileColumns]) {
+  const auto* in = reinterpret_cast<const Word*>(words);
+  const int64_t base = row_offset(g, panel, 0) + (g.column_offsets == nullptr ? first_column * g.column_stride : 0);
+  const int64_t rows = std::min(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows);
+  const int64_t real = std::min(columns, g.columns - first_column);
+  const bool by_rows = g.column_offsets == nullptr && g.column_stride == 1;
+  const bool all = rows == kPanelRows && real == columns &&
+                   (!by_rows || base + (kPanelRows - 1) * g.row_stride + columns <= g.elements);
+  if (by_rows && all && columns == kTileColumns)
+    return {reinterpret_cast<const uint8_t*>(in + base), g.row_stride * static_cast<int64_t>(sizeof(Word)), true};
+  if (!all || columns < kTileColumns) std::memset(copy, 0, sizeof copy);
+  if (by_rows) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t from = base + row * g.row_stride, count = std::clamp<int64_t>(g.elements - from, 0, real);
+      std::memcpy(copy[row], in + from, static_cast<size_t>(count) * sizeof(Word));
+    }
+  } else {
+    for (int64_t column = 0; column < real; ++column) {
+      const Word* from = in + row_offset(g, panel, 0) + column_offset(g, first_column + column);
+      for (int64_t row = 0; row < rows; ++row) copy[row][column] = from[row * g.row_stride];
+    }
+  }
+  return {reinterpret_cast<const uint8_t*>(copy), sizeof copy[0], all};
+}
 
 template <class F>
 void for_tiles(const Geometry& g, F&& f) {
@@ -19,27 +57,25 @@ void for_tiles(const Geometry& g, F&& f) {
 }
 
 template <DType D>
-int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, uint8_t* tail_kinds, int threads) {
+int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, uint8_t* tail_kinds,
+               const KernelTable& table, int threads) {
   constexpr Fields f = kFields[static_cast<int>(D)];
   std::atomic<uint32_t> all_or{0}, all_and{255};
   parallel_for(threads, g.units, [&](int64_t unit) {
-    typename Word<D>::type tile[32][16];
+    typename Word<D>::type copy[16][kTileColumns];
     CutTile cut;
-    uint32_t any = 0, every = 255;
+    uint8_t any = 0, every = 255;
     const UnitPanels panels = unit_panels(g, unit);
-    // Four interleaved histograms: neighbours are often equal and would wait for each other's store.
     std::vector<uint32_t> counts(static_cast<size_t>(g.segments_per_panel) * 4 * 256, 0);
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
       uint32_t tail_bits = 0;
       for_tiles(g, [&](int64_t chunk, int64_t chunks) {
-        const bool all = gather_tile(words, g, panel, chunk * 4, static_cast<int>(chunks * 4), tile);
-        tail_bits |= cut_tile<D>(tile, chunks, cut);
+        const TileRows rows = tile_rows(words, g, panel, chunk * kChunkColumns, chunks * kChunkColumns, copy);
+        tail_bits |= table.cut_words(D, rows.words, rows.stride_bytes, cut);
         uint32_t* own = counts.data() + chunk / (kSegmentColumns / kChunkColumns) * 4 * 256;
         if (g.segments_per_panel == 1) own = counts.data();
-        if (all) {
-          for (int64_t j = 0; j < chunks; ++j)
-            for (int i = 0; i < 64; i += 4)
-              for (int k = 0; k < 4; ++k) ++own[k * 256 + cut.symbols[j][i + k]];
+        if (rows.all) {
+          count_symbols(cut.symbols[0], chunks * 64, own);
           if (f.has_byte)
             for (int64_t j = 0; j < chunks; ++j)
               for (int i = 0; i < 64; ++i) any |= cut.bytes[j][i], every &= cut.bytes[j][i];
@@ -78,7 +114,7 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
   view.streams.short_rank = s.short_rank;
   std::atomic<const char*> wrong{nullptr};
   parallel_for(threads, g.units, [&](int64_t unit) {
-    typename Word<D>::type tile[32][16];
+    typename Word<D>::type copy[16][kTileColumns];
     CutTile cut;
     Survivors survivors;
     const UnitPanels panels = unit_panels(g, unit);
@@ -92,9 +128,9 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
       const Tail tail = is_short ? p.short_tail : p.tail;
       for_tiles(g, [&](int64_t chunk, int64_t c) {
         if (chunk > 0 && chunk % (kSegmentColumns / kChunkColumns) == 0 && g.segments_per_panel > 1) finish();
-        const bool all = gather_tile(words, g, panel, chunk * 4, static_cast<int>(c * 4), tile);
-        cut_tile<D>(tile, c, cut);
-        if (!all)
+        const TileRows rows = tile_rows(words, g, panel, chunk * kChunkColumns, c * kChunkColumns, copy);
+        table.cut_words(D, rows.words, rows.stride_bytes, cut);
+        if (!rows.all)
           for (int64_t j = 0; j < c; ++j)
             for (int column = 0; column < 4; ++column)
               for (int row = 0; row < 16; ++row)
@@ -115,18 +151,20 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
 }  // namespace
 
 int split_statistics(const uint8_t* words, const Geometry& g, DType dtype, uint32_t* histograms, uint8_t* tail_kinds,
-                     int threads) {
+                     const KernelTable& table, int threads) {
   switch (dtype) {
     case DType::kFloat32:
-      return statistics<DType::kFloat32>(words, g, histograms, tail_kinds, threads);
+      return statistics<DType::kFloat32>(words, g, histograms, tail_kinds, table, threads);
     case DType::kBfloat16:
-      return statistics<DType::kBfloat16>(words, g, histograms, tail_kinds, threads);
+      return statistics<DType::kBfloat16>(words, g, histograms, tail_kinds, table, threads);
     case DType::kFloat16:
-      return statistics<DType::kFloat16>(words, g, histograms, tail_kinds, threads);
+      return statistics<DType::kFloat16>(words, g, histograms, tail_kinds, table, threads);
     case DType::kFloat8E4M3:
-      return statistics<DType::kFloat8E4M3>(words, g, histograms, tail_kinds, threads);
+      return statistics<DType::kFloat8E4M3>(words, g, histograms, tail_kinds, table, threads);
+    case DType::kIndex:
+      return statistics<DType::kIndex>(words, g, histograms, tail_kinds, table, threads);
     default:
-      return statistics<DType::kFloat8E5M2>(words, g, histograms, tail_kinds, threads);
+      return statistics<DType::kFloat8E5M2>(words, g, histograms, tail_kinds, table, threads);
   }
 }
 
@@ -141,6 +179,8 @@ const char* split_encode(const uint8_t* words, const Geometry& g, const Paramete
       return encode<DType::kFloat16>(words, g, p, s, table, threads);
     case DType::kFloat8E4M3:
       return encode<DType::kFloat8E4M3>(words, g, p, s, table, threads);
+    case DType::kIndex:
+      return encode<DType::kIndex>(words, g, p, s, table, threads);
     default:
       return encode<DType::kFloat8E5M2>(words, g, p, s, table, threads);
   }

@@ -9,7 +9,7 @@ namespace laconic {
 // histograms: uint32 [segments][256], zeroed here. tail_kinds: uint8 [panels]. Returns the constant value of the byte
 // plane, or -1. words: the tensor, geometry.elements words of the dtype.
 int split_statistics(const uint8_t* words, const Geometry& geometry, DType dtype, uint32_t* histograms,
-                     uint8_t* tail_kinds, int threads);
+                     uint8_t* tail_kinds, const KernelTable& table, int threads);
 
 struct MutableStreams {
   uint8_t* tiles;

@@ -33,38 +33,18 @@ template <>
 struct Word<DType::kFloat8E5M2> {
   using type = uint8_t;
 };
-
-// A tile cut into pieces, each in chunk order.
-struct CutTile {
-  uint8_t symbols[kTileChunks][64];
-  uint8_t odd[kTileChunks][64];
-  uint8_t bytes[kTileChunks][64];
-  uint16_t tails[kTileChunks][64];
+template <>
+struct Word<DType::kIndex> {
+  using type = uint8_t;
 };
 
-template <DType D>
-uint32_t cut_tile(const typename Word<D>::type (*tile)[16], int64_t chunks, CutTile& cut) {
-  constexpr Fields f = kFields[static_cast<int>(D)];
-  uint32_t tail_bits = 0;
-  for (int64_t j = 0; j < chunks; ++j)
-    for (int column = 0; column < 4; ++column)
-      for (int row = 0; row < 16; ++row) {
-        const uint32_t word = tile[j * 4 + column][row];
-        const uint32_t head = D == DType::kFloat32 ? word >> 16 : word;
-        const int at = chunk_position(D, row, column);
-        cut.symbols[j][at] = static_cast<uint8_t>(head >> f.symbol_shift & ((1u << f.symbol_bits) - 1));
-        if (f.has_byte) cut.bytes[j][at] = static_cast<uint8_t>(f.rotated ? head << 1 | head >> 15 : head);
-        if (f.odd_count > 0) {
-          uint8_t odd = 0;
-          for (int k = 0; k < f.odd_count; ++k) odd |= static_cast<uint8_t>(((head & f.odd_values[k]) != 0) << k);
-          cut.odd[j][at] = odd;
-        }
-        if (D == DType::kFloat32) {
-          tail_bits |= word;
-          cut.tails[j][tail_position(row, column)] = static_cast<uint16_t>(word);
-        }
-      }
-  return tail_bits & 0xFFFF;
+// Counts symbols in four histograms: neighbours are often equal and would wait for each other's store.
+inline void count_symbols(const uint8_t* symbols, int64_t count, uint32_t* counts) {
+  for (int64_t i = 0; i < count; i += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, symbols + i, 8);
+    for (int k = 0; k < 8; ++k) ++counts[k % 4 * 256 + (eight >> (8 * k) & 255)];
+  }
 }
 
 // Coded place of each symbol; symbols outside the table have the table's length.
@@ -99,11 +79,12 @@ bool write_levels(const Parameters& p, const KernelTable& table, const uint8_t (
     std::memset(survivors.symbols + survivors.count, p.tables[level][0],
                 static_cast<size_t>(groups * 64 - survivors.count));
     uint8_t* out = s.levels[level] + entry[level - 1] * 8 * width;
+    const CodeLevel own_level{ranks, p.tables[level], start, own};
     survivors.count = 0;  // this level's survivors overwrite its symbols: they never pass the group that is coded
     for (int64_t g = 0; g < groups; ++g) {
       uint8_t group[64], fields[64];
       std::memcpy(group, survivors.symbols + g * 64, 64);
-      survivors.count += table.code_group(group, ranks, start, own, fields, survivors.symbols + survivors.count);
+      survivors.count += table.code_group(group, own_level, fields, survivors.symbols + survivors.count);
       pack_planes(fields, width, out + g * 8 * width, 1);
     }
     start += own;
@@ -116,11 +97,10 @@ template <DType D>
 uint8_t* write_tile(const CutTile& cut, int64_t c, const Parameters& p, Tail tail, const KernelTable& table,
                     const uint8_t (&ranks)[256], uint8_t* out, Survivors& survivors) {
   constexpr Fields f = kFields[static_cast<int>(D)];
-  const int first_own = p.code == Code::kLayered ? (1 << p.widths[0]) - 1 : 15;
+  const CodeLevel first_level{ranks, p.tables[0], 0, p.code == Code::kLayered ? (1 << p.widths[0]) - 1 : 15};
   for (int64_t j = 0; j < c && p.code != Code::kConstant; ++j) {
     uint8_t fields[64];
-    survivors.count +=
-        table.code_group(cut.symbols[j], ranks, 0, first_own, fields, survivors.symbols + survivors.count);
+    survivors.count += table.code_group(cut.symbols[j], first_level, fields, survivors.symbols + survivors.count);
     if (p.code == Code::kPacked) {
       for (int i = 0; i < 32; ++i) out[j * 32 + i] = static_cast<uint8_t>(fields[i] | fields[i + 32] << 4);
     } else {

@@ -11,12 +11,13 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.protocol import Work
 from laconic.formulations.split import reference
-from laconic.formulations.split.candidates import candidates, forced, why_not
+from laconic.formulations.split.candidates import candidates, forced, kernel_of, why_not
 from laconic.formulations.split.candidates import slow_under as code_is_slow_under
 from laconic.formulations.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
 from laconic.formulations.split.layout import FIELDS, Parameters
-from laconic.geometry import Geometry
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
 __all__ = [
     "DTYPES",
@@ -33,9 +34,10 @@ __all__ = [
     "statistics",
     "validate",
     "why_not",
+    "work",
 ]
 
-DTYPES = tuple(FIELDS)
+DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
 def parameters_of(encoded: Encoded) -> Parameters:
@@ -60,6 +62,11 @@ def parameters_of(encoded: Encoded) -> Parameters:
 def slow_under(encoded: Encoded, profile: str) -> bool:
     parameters = parameters_of(encoded)
     return code_is_slow_under(encoded.dtype, parameters.code, parameters.widths, profile)
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return Work(kernel_of(parameters_of(encoded)), geometry, encoded.nbytes_stored, places)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
@@ -107,8 +114,9 @@ def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, par
     starts = components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
-    chunks = np.array([last - first for first, last in geometry.segment_chunks()], dtype=np.uint64)
-    limit = chunks  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
+    limit = (
+        geometry.segment_lengths()
+    )  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
     for column, name in enumerate(parameters.streams):
         lengths = starts[1:, column] - starts[:-1, column]  # wraps where entries fall: then over the limit
         bound = limit * np.uint64(64) if name == "escapes" else limit

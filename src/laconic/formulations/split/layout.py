@@ -41,7 +41,7 @@ def _positions(dtype: str) -> np.ndarray:
         return (column % 2 * 2 + row // 8) * 16 + column // 2 * 8 + row % 8
     if dtype == "float32":  # after a second unpack with the tail: 16 rows of one column
         return row // 4 * 16 + column * 4 + row % 4
-    return column * 16 + row  # float8: 16 rows of one column in 128 bits
+    return column * 16 + row  # float8, indices: 16 rows of one column in 128 bits
 
 
 def _tail_positions() -> np.ndarray:
@@ -75,7 +75,9 @@ FIELDS = {
     "float16": Fields(10, 5, (0x100, 0x200, 0x8000), True, False, _positions("float16")),
     "float8_e4m3fn": Fields(3, 4, (1, 2, 4, 0x80), False, False, _positions("float8_e4m3fn")),
     "float8_e5m2": Fields(2, 5, (1, 2, 0x80), False, False, _positions("float8_e5m2")),
+    "index": Fields(0, 8, (), False, False, _positions("index")),
 }
+"""By dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
 
 
 @dataclass(frozen=True)

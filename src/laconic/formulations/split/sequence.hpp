@@ -14,7 +14,7 @@ struct SequenceStatistics {
 
 // starts: groups before each segment, [segments + 1]. histograms: uint32 [segments][256].
 SequenceStatistics sequence_statistics(const uint8_t* words, const uint64_t* starts, int64_t segments, DType dtype,
-                                       uint32_t* histograms, int threads);
+                                       uint32_t* histograms, const KernelTable& table, int threads);
 
 // As split_encode, for `words` of starts[segments] groups.
 const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_t segments,

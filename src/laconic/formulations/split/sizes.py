@@ -6,8 +6,8 @@ the symbols beyond its part of the table, so the stored words of all levels foll
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,28 +116,27 @@ class SizeModel:
     def codes(self, levels: int) -> list[tuple[str, tuple[int, ...]]]:
         """Every (code, widths) that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
-        found: list[tuple[str, tuple[int, ...]]] = []
-        if self._beyond_bytes[1] == 0:
-            found.append(("constant", ()))
-        if alphabet > 15:
-            found.append(("packed", ()))
-        for depth in range(1, levels + 1):
-            for widths in itertools.product(range(1, MAXIMUM_WIDTH + 1), repeat=depth):
-                if sum((1 << width) - 1 for width in widths) <= alphabet:
-                    found.append(("layered", widths))
-        return sorted(found, key=lambda code: (self._code_bytes(*code), len(code[1])))
-
-    def _code_bytes(self, code: str, widths: tuple[int, ...]) -> int:
-        """Bytes that depend on the code: `component_bytes` without what all codes share, and without building anything."""
         chunks = self.geometry.panels * self.geometry.chunks_per_panel
-        if code == "constant":
-            return 0
-        if code == "packed":
-            directory = index_bytes((self.geometry.segments + 1) * 8)
-            return chunks * 32 + directory + stream_bytes(int(self._beyond_bytes[15]))
-        total = chunks * 8 * widths[0] + index_bytes((self.geometry.segments + 1) * 8 * len(widths))
-        start = (1 << widths[0]) - 1
-        for width in widths[1:]:
-            total += stream_bytes(int(self._beyond_groups[start]) * 8 * width)
-            start += (1 << width) - 1
-        return total + stream_bytes(int(self._beyond_bytes[start]))
+        directories = [index_bytes((self.geometry.segments + 1) * 8 * depth) for depth in range(levels + 1)]
+        escapes = [stream_bytes(count) for count in self._beyond_bytes.tolist()]
+        groups = self._beyond_groups.tolist()
+        found: list[tuple[int, int, str, tuple[int, ...]]] = []  # bytes that depend on the code, levels, the code
+        if self._beyond_bytes[1] == 0:
+            found.append((0, 0, "constant", ()))
+        if alphabet > 15:
+            found.append((chunks * 32 + index_bytes((self.geometry.segments + 1) * 8) + escapes[15], 0, "packed", ()))
+        # Level by level: codes that begin alike share what their first levels take.
+        begun = [((), 0, 0)] if levels else []
+        for depth in range(1, levels + 1):
+            grown: list[Any] = []
+            for widths, start, used in begun:
+                for width in range(1, MAXIMUM_WIDTH + 1):
+                    after = start + (1 << width) - 1
+                    if after <= alphabet:
+                        own = stream_bytes(groups[start] * 8 * width) if widths else chunks * 8 * width
+                        grown.append(((*widths, width), after, used + own))
+                        found.append(
+                            (used + own + directories[depth] + escapes[after], depth, "layered", (*widths, width))
+                        )
+            begun = grown
+        return [(code, widths) for _, _, code, widths in sorted(found, key=lambda one: one[:2])]

@@ -45,6 +45,10 @@ class Sequence:
     def segments(self) -> int:
         return int(self.groups.size)
 
+    def segment_lengths(self) -> np.ndarray:
+        """uint64 [segments]: groups of each segment."""
+        return self.groups.astype(np.uint64)
+
     def segment_chunks(self) -> list[tuple[int, int]]:
         ends = np.cumsum(self.groups).tolist()
         return list(zip([0, *ends[:-1]], ends, strict=True)) if ends else []

@@ -20,10 +20,11 @@ constexpr int64_t kSlackBytes = 64;
 constexpr int kMaximumLevels = 6;
 constexpr int kMaximumWidth = 4;
 
-enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2 };
+// kIndex is no float: a byte that is all symbol, under which palette's indices are coded.
+enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2, kIndex };
 // kBitmap and kSelect are sparse's: chunks of one mask word each, or codes of n columns among m; their values are the
-// survivors that a cursor walks.
-enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kSelect };
+// survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed or under one of the other codes.
+enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kSelect };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
 
@@ -37,12 +38,13 @@ struct Fields {
   bool has_byte;
   bool rotated;
 };
-constexpr Fields kFields[5] = {
+constexpr Fields kFields[6] = {
     {4, 7, 8, 0, {0, 0, 0, 0}, true, true},
     {2, 7, 8, 0, {0, 0, 0, 0}, true, true},
     {2, 10, 5, 3, {0x100, 0x200, 0x8000, 0}, true, false},
     {1, 3, 4, 4, {1, 2, 4, 0x80}, false, false},
     {1, 2, 5, 3, {1, 2, 0x80, 0}, false, false},
+    {1, 0, 8, 0, {0, 0, 0, 0}, false, false},
 };
 
 // Place in the chunk's 64 symbols and bytes of (row, column); layout.py draws why.
@@ -110,6 +112,7 @@ struct Streams {
   const uint32_t* short_rank;   // marked panels before each 64-panel word, or null
 };
 
+struct Palette;  // formulations/palette/palette.hpp
 class ValueSource;
 class MaskSource;
 
@@ -117,6 +120,8 @@ struct SplitView {
   Geometry geometry;
   Parameters parameters;
   Streams streams;
+  const Palette* palette = nullptr;     // of Code::kPalette
+  const SplitView* indices = nullptr;   // its indices, where they have a code of their own
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
   const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
 };
@@ -126,6 +131,10 @@ struct Cursor {
   const uint8_t* tile;           // bytes of the next tile
   const uint8_t* survivors;      // next symbol of the level below the tiles
   const uint8_t* survivors_end;  // SAFE BECAUSE: survivors never passes it, and 64 readable bytes follow it
+  // Code::kPalette: its words, and how coded indices become bytes (null: they are packed in the tiles).
+  const Palette* palette = nullptr;
+  const Parameters* index_parameters = nullptr;
+  void (*decode_indices)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
 };
 
 }  // namespace laconic

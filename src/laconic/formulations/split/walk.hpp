@@ -139,9 +139,18 @@ class ValueStream {
   int64_t left_ = 0;  // groups of the segment that are not decoded
 };
 
-// Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero.
+// Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero;
+// for a palette, at its words and at what its indices take.
 inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                           Cursor& cursor) {
+  if (view.parameters.code == Code::kPalette) {
+    cursor.palette = view.palette;
+    if (view.indices == nullptr) return;
+    const Parameters& p = view.indices->parameters;
+    cursor.index_parameters = &p;
+    cursor.decode_indices = table.codes[static_cast<int>(DType::kIndex)][code_index(p)][0].decode_words;
+    return table.expand_levels(*view.indices, segment, scratch, cursor);
+  }
   const Code code = view.parameters.code;
   if (code != Code::kBitmap && code != Code::kSelect) return table.expand_levels(view, segment, scratch, cursor);
   if (view.values != nullptr) {

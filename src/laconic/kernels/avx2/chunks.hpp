@@ -1,7 +1,8 @@
 // One chunk of 64 weights to registers under AVX2: two halves of 32 bytes, each 8 rows (or 2 columns) of the chunk.
 //
 // packed nibbles: two ands, a shift, a byte shuffle; escapes behind one predictable branch. Planes have no cheap way to
-// bytes here (no mask registers), nor survivors to their places (no expand): layered codes are for size on this set.
+// bytes here (no mask registers), and survivors go to their places eight at a time: layered codes are for size on this
+// set.
 // Included by kernel files only; everything is internal to them.
 #pragma once
 
@@ -10,6 +11,7 @@
 #include <cstdint>
 
 #include "laconic/formulations/split/view.hpp"
+#include "laconic/kernels/avx2/survivors.hpp"
 
 namespace laconic {
 namespace {
@@ -34,41 +36,15 @@ LACONIC_INLINE void prefetch_beside(__m256i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1" : "+x"(value) : "m"(*at));
 }
 
-// For each mask of eight places: which of the next bytes goes to each place, 0x80 where none does.
-struct ByteTable {
-  alignas(64) uint8_t rows[256][8];
-};
-constexpr ByteTable make_byte_table() {
-  ByteTable t{};
-  for (int mask = 0; mask < 256; ++mask)
-    for (int place = 0, rank = 0; place < 8; ++place)
-      t.rows[mask][place] = (mask >> place & 1) != 0 ? static_cast<uint8_t>(rank++) : 0x80;
-  return t;
-}
-constexpr ByteTable kByteTable = make_byte_table();
-
-LACONIC_INLINE __m128i load64_vector(const uint8_t* at) {
-  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
-}
-
-// Adds the next symbols of the level below at the places of the mask, which hold zeros: a table has no symbol for the
-// field that survives. Eight places at a time, without branches. `below` never passes its end, from which 64 bytes are
-// readable.
+// Puts the next symbols of the level below at the places of the mask, where `symbols` are zero: tables hold no symbol
+// for a survivor. SAFE BECAUSE: `below` never passes its end, and 64 bytes from there on are read at most.
 LACONIC_INLINE void take_survivors(__m256i (&symbols)[2], uint64_t mask, const uint8_t*& below, const uint8_t* end) {
-  const uint8_t* at = below;
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    __m128i eight[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const uint64_t bits = mask >> (half * 32 + i * 8) & 255;
-      eight[i] = _mm_shuffle_epi8(load64_vector(at), load64_vector(kByteTable.rows[bits]));
-      at += _mm_popcnt_u64(bits);
-    }
-    const __m256i taken = _mm256_set_m128i(_mm_unpacklo_epi64(eight[2], eight[3]), _mm_unpacklo_epi64(eight[0], eight[1]));
-    symbols[half] = _mm256_or_si256(symbols[half], taken);
-  }
-  below = at < end ? at : end;
+  __m256i expanded[2];
+  expand_bytes(below, mask, expanded);
+  symbols[0] = _mm256_or_si256(symbols[0], expanded[0]);
+  symbols[1] = _mm256_or_si256(symbols[1], expanded[1]);
+  below += _mm_popcnt_u64(mask);
+  below = below < end ? below : end;
 }
 
 LACONIC_INLINE void packed_symbols(const uint8_t* nibbles, __m256i table, const uint8_t*& below, const uint8_t* end,
@@ -81,9 +57,7 @@ LACONIC_INLINE void packed_symbols(const uint8_t* nibbles, __m256i table, const 
   const __m256i escapes_low = _mm256_cmpeq_epi8(low, fifteen), escapes_high = _mm256_cmpeq_epi8(high, fifteen);
   const __m256i any = _mm256_or_si256(escapes_low, escapes_high);
   if (__builtin_expect(!_mm256_testz_si256(any, any), 0)) {
-    const uint64_t mask = static_cast<uint32_t>(_mm256_movemask_epi8(escapes_low)) |
-                          static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(escapes_high))) << 32;
-    take_survivors(symbols, mask, below, end);
+    take_survivors(symbols, byte_mask(escapes_low, escapes_high), below, end);
   }
 }
 
@@ -96,24 +70,31 @@ LACONIC_INLINE __m256i bits_to_bytes(uint32_t bits) {
   return _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
 }
 
+// Bits of half `half` of a word that both halves of `word` hold twice.
+LACONIC_INLINE __m256i half_to_bytes(__m256i word, int half) {
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+  const __m256i select =
+      half == 0 ? _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303)
+                : _mm256_setr_epi64x(0x0404040404040404, 0x0505050505050505, 0x0606060606060606, 0x0707070707070707);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(word, select), bit), bit);
+}
+
+// Survivors are taken without a branch: whether a group of planes has any is a coin toss for every code worth choosing.
 template <int Width>
 LACONIC_INLINE void plane_symbols(const uint8_t* planes, int64_t stride, __m256i table, const uint8_t*& below,
                                   const uint8_t* end, __m256i (&symbols)[2]) {
-  uint64_t words[Width], survivors = ~uint64_t{0};
-  for (int k = 0; k < Width; ++k) {
-    words[k] = load64(planes + k * stride * 8);
-    survivors &= words[k];
-  }
+  __m256i words[Width], survivors[2];
+  for (int k = 0; k < Width; ++k)
+    words[k] = _mm256_set1_epi64x(static_cast<long long>(load64(planes + k * stride * 8)));
   for (int half = 0; half < 2; ++half) {
     __m256i fields = _mm256_setzero_si256();
-    for (int k = 0; k < Width; ++k) {
-      const __m256i value = _mm256_set1_epi8(static_cast<char>(1 << k));
-      fields = _mm256_or_si256(fields,
-                               _mm256_and_si256(bits_to_bytes(static_cast<uint32_t>(words[k] >> (32 * half))), value));
-    }
+    for (int k = 0; k < Width; ++k)
+      fields = _mm256_or_si256(
+          fields, _mm256_and_si256(half_to_bytes(words[k], half), _mm256_set1_epi8(static_cast<char>(1 << k))));
     symbols[half] = _mm256_shuffle_epi8(table, fields);
+    survivors[half] = _mm256_cmpeq_epi8(fields, _mm256_set1_epi8((1 << Width) - 1));
   }
-  if (survivors != 0) take_survivors(symbols, survivors, below, end);
+  take_survivors(symbols, byte_mask(survivors[0], survivors[1]), below, end);
 }
 
 template <int Code>

@@ -155,12 +155,25 @@ void fill_codes(KernelTable& table) {
   fill_code<D, 5, T>(table);
 }
 
+// Indices of a palette are decoded to bytes, never multiplied.
+template <int... Codes>
+void fill_index_codes_of(KernelTable& table) {
+  ((table.codes[static_cast<int>(DType::kIndex)][Codes][0].decode_words =
+        decode_words<DType::kIndex, Codes, Tail::kNone>),
+   ...);
+}
+void fill_index_codes(KernelTable& table) { fill_index_codes_of<1, 2, 3, 4, 5>(table); }
+
 }  // namespace
 
 void fill_avx2_multiply(KernelTable& table);
 
 void fill_avx2_bitmap(KernelTable& table);
 void fill_avx2_deltas(KernelTable& table);
+void fill_avx2_palette(KernelTable& table);
+void fill_avx2_encode(KernelTable& table);
+void fill_avx2_fields(KernelTable& table);
+void fill_avx2_blocks(KernelTable& table);
 void fill_avx2_select(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
@@ -173,9 +186,14 @@ void fill_avx2(KernelTable& table) {
   fill_codes<DType::kFloat16>(table);
   fill_codes<DType::kFloat8E4M3>(table);
   fill_codes<DType::kFloat8E5M2>(table);
+  fill_index_codes(table);
   fill_avx2_multiply(table);
   fill_avx2_bitmap(table);
   fill_avx2_deltas(table);
+  fill_avx2_palette(table);
+  fill_avx2_encode(table);
+  fill_avx2_fields(table);
+  fill_avx2_blocks(table);
   fill_avx2_select(table);
 }
 

@@ -148,12 +148,24 @@ void fill_codes(KernelTable& table) {
   fill_code<D, 5, T>(table);
 }
 
+// Indices of a palette are decoded to bytes, never multiplied.
+template <int... Codes>
+void fill_index_codes_of(KernelTable& table) {
+  ((table.codes[static_cast<int>(DType::kIndex)][Codes][0].decode_words =
+        decode_words<DType::kIndex, Codes, Tail::kNone>),
+   ...);
+}
+void fill_index_codes(KernelTable& table) { fill_index_codes_of<1, 2, 3, 4, 5>(table); }
+
 }  // namespace
 
 void fill_avx512_multiply(KernelTable& table);
 
 void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
+void fill_avx512_palette(KernelTable& table);
+void fill_avx512_fields(KernelTable& table);
+void fill_avx512_blocks(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -165,9 +177,13 @@ void fill_avx512(KernelTable& table) {
   fill_codes<DType::kFloat16>(table);
   fill_codes<DType::kFloat8E4M3>(table);
   fill_codes<DType::kFloat8E5M2>(table);
+  fill_index_codes(table);
   fill_avx512_multiply(table);
   fill_avx512_bitmap(table);
   fill_avx512_deltas(table);
+  fill_avx512_palette(table);
+  fill_avx512_fields(table);
+  fill_avx512_blocks(table);
 }
 
 }  // namespace laconic

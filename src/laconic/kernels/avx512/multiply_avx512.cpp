@@ -234,14 +234,15 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
   }
 }
 
-int64_t code_group(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
-                   uint8_t* survivors) {
+int64_t code_group(const uint8_t* symbols, const CodeLevel& level, uint8_t* fields, uint8_t* survivors) {
   const __m512i s = load512(symbols);
+  const uint8_t* ranks = level.ranks;
   const __m512i low = _mm512_permutex2var_epi8(load512(ranks), s, load512(ranks + 64));
   const __m512i high = _mm512_permutex2var_epi8(load512(ranks + 128), s, load512(ranks + 192));
   const __m512i rank = _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(s), high);
-  const __m512i survivor = _mm512_set1_epi8(static_cast<char>(own));
-  const __m512i field = _mm512_min_epu8(_mm512_subs_epu8(rank, _mm512_set1_epi8(static_cast<char>(start))), survivor);
+  const __m512i survivor = _mm512_set1_epi8(static_cast<char>(level.own));
+  const __m512i field =
+      _mm512_min_epu8(_mm512_subs_epu8(rank, _mm512_set1_epi8(static_cast<char>(level.start))), survivor);
   const uint64_t mask = _mm512_cmpeq_epi8_mask(field, survivor);
   _mm512_storeu_si512(fields, field);
   // Compress in a register: the form that stores is microcoded on Zen 4.

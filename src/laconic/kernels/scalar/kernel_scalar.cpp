@@ -192,20 +192,6 @@ void dense_product(DType dtype, const void* words, int64_t chunks, const float* 
           x[column] * widen(dtype, in + (column / 4 * 64 + vector_position(dtype, row, column % 4)) * word_bytes);
 }
 
-// Appending writes first and counts afterwards: about every third symbol survives, which no branch predictor foresees.
-int64_t code_group(const uint8_t* symbols, const uint8_t* ranks, int start, int own, uint8_t* fields,
-                   uint8_t* survivors) {
-  int64_t count = 0;
-  for (int i = 0; i < 64; ++i) {
-    const uint8_t symbol = symbols[i];
-    const int local = ranks[symbol] - start;
-    fields[i] = static_cast<uint8_t>(local < own ? local : own);
-    survivors[count] = symbol;
-    count += local >= own;
-  }
-  return count;
-}
-
 uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
   uint64_t sums[4] = {};
   for (int64_t at = 0; at + 64 <= count_bytes; at += 64)
@@ -224,6 +210,10 @@ void fill_codes(KernelTable& table) {
 
 void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
+void fill_scalar_palette(KernelTable& table);
+void fill_scalar_encode(KernelTable& table);
+void fill_scalar_fields(KernelTable& table);
+void fill_scalar_blocks(KernelTable& table);
 void fill_scalar_select(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
@@ -237,15 +227,20 @@ void fill_scalar(KernelTable& table) {
   fill_codes<DType::kFloat16, Tail::kNone>(table);
   fill_codes<DType::kFloat8E4M3, Tail::kNone>(table);
   fill_codes<DType::kFloat8E5M2, Tail::kNone>(table);
+  for (int code = 0; code < 6; ++code)  // decoded to bytes, never multiplied
+    table.codes[static_cast<int>(DType::kIndex)][code][0].decode_words = decode_words<DType::kIndex, Tail::kNone>;
   table.store_rows = store_rows;
   table.multiply_floats = multiply_floats;
   table.multiply_rows = multiply_rows;
   table.widen_words = widen_words;
   table.dense_product = dense_product;
-  table.code_group = code_group;
   table.read_stream = read_stream;
   fill_scalar_bitmap(table);
   fill_scalar_deltas(table);
+  fill_scalar_palette(table);
+  fill_scalar_encode(table);
+  fill_scalar_fields(table);
+  fill_scalar_blocks(table);
   fill_scalar_select(table);
 }
 

@@ -1,0 +1,150 @@
+"""Predicted against measured times of planned layers, and mixed plans against single formulations.
+
+`python -m benchmarks.predictions [--profile FILE]` on the real networks of ../shared/models; without a profile this machine
+is calibrated first. Every layer that has a product of its own - matrices, and convolutions as the matrices that they
+are - is coded as planned and timed from copies that rotate through memory; folded tensors have none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import laconic
+from laconic import api, budget, calibration, checkpoint, plan, planning, profiles
+from laconic.compression import Options, open_source, why_dense_already
+from laconic.container.reader import Reader
+from laconic.dtypes import by_name
+from laconic.formulations import registry
+from laconic.formulations.protocol import Candidate, Request
+
+MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
+SINGLE = (
+    "split packed",
+    "split layered",
+    "sparse bitmap",
+    "sparse deltas",
+    *(name for name in registry.NAMES if name not in ("dense", "split", "sparse")),
+)
+"""Formulations that a whole network may be under: every kernel whose name begins so."""
+
+
+def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
+    """Tensors of a file that the planner has a choice for."""
+    reader: Reader = open_source(path)
+    found = []
+    for name in reader.names():
+        if not why_dense_already(reader, name, options):
+            found.append((name, planning.request_of(reader, name, options)))
+    return found
+
+
+def measured(request: Request, candidate: Candidate, threads: int, seconds: float) -> float | None:
+    """Nanoseconds of one product, or None where there is no kernel for it."""
+    dtype = by_name(request.dtype).numpy
+    array = request.words.view(dtype)
+    set_bytes = calibration.WORKING_SET_BYTES
+    if candidate.kernel == "dense":
+        if array.ndim != 2 or min(array.shape) < 16:
+            return None
+        return calibration.nanoseconds(calibration.dense_run(array, request.batch, threads, set_bytes), seconds)
+    tensor = calibration.coded(array, candidate, threads)
+    if tensor.matrix is None or tensor.geometry.view == "folded" or tensor.geometry.count > 1:
+        return None
+    run = calibration.coded_run(calibration.copies(tensor, set_bytes), array, request.batch, threads)
+    return calibration.nanoseconds(run, seconds)
+
+
+def predictions(path: Path, options: Options, seconds: float) -> list[dict[str, Any]]:
+    rows = []
+    for name, request in layers(path, options):
+        chosen = plan.decide(request)[0]
+        ns = measured(request, chosen.candidate, request.threads, seconds)
+        if ns is not None:
+            row = {"tensor": name, "kernel": chosen.candidate.kernel, "predicted_us": chosen.ns / 1e3, "us": ns / 1e3}
+            rows.append({**row, "error": abs(chosen.ns / ns - 1)})
+    return rows
+
+
+def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
+    """For each single formulation, dense where it does not help: the smallest mixed plan that takes no more time."""
+    found = [planning.every_candidate(request) for _, request in layers(path, options)]
+    sizes = [[(ns, float(one.nbytes)) for one, ns in offers] for offers in found]
+    rows = []
+    for single in SINGLE:
+        picked = []
+        for offers in found:
+            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or one.kernel.startswith(single)]
+            picked.append(min(fit, key=lambda k: offers[k][0].nbytes))
+        ns = sum(offers[k][1] for offers, k in zip(found, picked, strict=True))
+        own = sum(offers[k][0].nbytes for offers, k in zip(found, picked, strict=True))
+        best = budget.choose(sizes, ns * (1 + 1e-9)) or picked
+        mix = min(own, sum(offers[k][0].nbytes for offers, k in zip(found, best, strict=True)))
+        rows.append({"single": single, "bytes": own, "mixed_bytes": mix, "predicted_us": ns / 1e3, "share": mix / own})
+    return rows
+
+
+def planning_time(path: Path) -> tuple[float, float]:
+    """Seconds of planning a file, and of compressing it (into nothing: a dry run codes every tensor)."""
+    times = []
+    for run in (lambda: planning.make_plan(path), lambda: api.compress(path, dry_run=True)):
+        best = float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            run()
+            best = min(best, time.perf_counter() - start)
+        times.append(best)
+    return times[0], times[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--only", default="*.safetensors", help="glob of file names")
+    parser.add_argument("--profile", type=Path, help="a file of `laconic calibrate`; else this machine is measured")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.1, help="for each layer")
+    parser.add_argument("-o", "--output", type=Path, help="write every row here, as JSON")
+    arguments = parser.parse_args()
+    laconic.set_num_threads(arguments.threads)
+    if arguments.profile is None:
+        arguments.profile = Path("profile.json")
+        arguments.profile.write_text(json.dumps(calibration.calibrate(threads=arguments.threads), indent=1) + "\n")
+    profile = profiles.resolve(arguments.profile)
+    record: dict[str, Any] = {"profile": json.loads(arguments.profile.read_text()), "models": {}}
+    errors: list[float] = []
+    for path in sorted(arguments.models.glob(arguments.only)):
+        source = checkpoint.find_source(path, False)
+        options = Options("balanced", profile, threads=arguments.threads, orientation=source.orientation)
+        options = replace(options, batch=arguments.batch)
+        rows = predictions(path, options, arguments.seconds)
+        own = [row["error"] for row in rows]
+        errors += own
+        comparison = mixed(path, options)
+        seconds = planning_time(path)
+        record["models"][path.name] = {
+            "layers": rows,
+            "mixed": comparison,
+            "plan_s": seconds[0],
+            "compress_s": seconds[1],
+        }
+        print(f"{path.name}: {len(rows)} layers, median error {statistics.median(own or [0]):.1%}; ", end="")
+        print(f"planning {seconds[0]:.2f} s, compressing {seconds[1]:.2f} s", flush=True)
+        for row in comparison:
+            print(
+                f"  {row['single']:<14} {row['bytes']:>10} bytes; mixed at its time {row['mixed_bytes']:>10}, {row['share']:.3f}"
+            )
+    print(f"all {len(errors)} layers: median error {statistics.median(errors or [0]):.1%}", file=sys.stderr)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

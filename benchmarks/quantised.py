@@ -1,0 +1,112 @@
+"""Quantised weights: palettes of few distinct values against dense. `python -m benchmarks.quantised`.
+
+Rules as in README.md: 4096 x 4096; normal weights, each replaced by the nearest of 2 to 256 values that k-means finds;
+copies that rotate through the working set, interleaved medians, answers checked before they are timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch  # first, so that both share its thread pool
+
+import laconic
+from benchmarks.run import RECORDS, SHAPE, fingerprint
+from benchmarks.sparse import copies_of
+from laconic import benchmark, isa
+from laconic.benchmark import Settings
+from laconic.tensor import Tensor
+
+VALUES = (2, 3, 4, 16, 32, 64, 256)
+
+
+def quantised(values: int, dtype: np.dtype) -> np.ndarray:
+    """Lloyd's algorithm on a sample, from quantiles on; ten rounds are enough for the share of each value to settle."""
+    rng = np.random.default_rng(0)
+    array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    sample = np.sort(array.reshape(-1)[:: SHAPE[1] // 256]).astype(np.float64)
+    centres = np.quantile(sample, (np.arange(values) + 0.5) / values)
+    for _ in range(10):
+        parts = np.split(sample, np.searchsorted(sample, (centres[1:] + centres[:-1]) / 2))
+        centres = np.array([part.mean() if part.size else old for part, old in zip(parts, centres, strict=True)])
+    nearest = np.searchsorted(((centres[1:] + centres[:-1]) / 2).astype(np.float32), array)
+    return centres.astype(np.float32).astype(dtype)[nearest]
+
+
+def forms_of(array: np.ndarray, copies: int) -> dict[tuple[str, str], list[Tensor]]:
+    """Fixed indices, which of the objectives take them here, and the form that `size` takes if it is another."""
+    planned = {name: laconic.encode(array, objective=name, profile="native") for name in ("balanced", "size")}
+    fixed = laconic.encode(array, formulation="palette")
+    took = [name for name, tensor in planned.items() if tensor.encoded.node == fixed.encoded.node]
+    note = f" (planned: {', '.join(took)})" if took else ""
+    found = {("speed", f"palette {fixed.parameters['entries']}{note}"): copies_of(fixed, copies)}
+    for name, tensor in planned.items():
+        if name not in took and tensor.matrix is not None:
+            child = tensor.encoded.node.children.get("indices")
+            code = dict(child.parameters if child else tensor.parameters)
+            widths = f"({','.join(map(str, code['widths']))})" if "widths" in code else ""
+            label = f"{tensor.formulation} {code.get('code', '')}{widths} (planned: {name})"
+            found[name, label] = copies_of(tensor, copies)
+    return found
+
+
+def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
+        for count in values:
+            array = quantised(count, dtype)
+            tensors = forms_of(array, max(2, -(-settings.working_set_bytes // array.nbytes)))
+            for batch in batches:
+                for row in benchmark.compare(f"{dtype} {count} values", array, tensors, batch, settings):
+                    found = row.to_json() | {"values": count, "x_smaller": array.itemsize * 8 / row.bits_per_weight}
+                    print("  ".join(row.cells()), row.dense, flush=True)
+                    rows.append(found)
+    return rows
+
+
+def print_rows(record: dict[str, Any]) -> None:
+    machine = record["machine"]
+    print(
+        f"{machine['processor']}, {record['threads']} threads, kernels {machine['isa']}, commit {machine['commit']}\n"
+    )
+    print("| weights | batch | stored as | bits/weight | x smaller | ms | x dense |\n|---|---|---|---|---|---|---|")
+    for row in record["quantised"]:
+        void = " (void)" if row["void"] else ""
+        print(
+            f"| {row['what']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
+            f"| {row['x_smaller']:.2f} | {row['ms']:.3f} | {row['x_dense']:.2f}{void} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each thing that is compared")
+    parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
+    parser.add_argument("--values", type=int, action="append", help="distinct values; may be given again")
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    laconic.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
+    record = {
+        "machine": fingerprint(),
+        "threads": arguments.threads,
+        "working_set_bytes": settings.working_set_bytes,
+        "quantised": measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES)),
+    }
+    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
+    path = arguments.output or RECORDS / f"{name}-{isa.active()}-quantised_{record['machine']['date']}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nrecord: {path}\n", file=sys.stderr)
+    print_rows(record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+// The formulations `blocks` and `block_sparse`: borrow arrays, check their sizes, release the interpreter lock, call.
+#include "laconic/base/dispatch.hpp"
+#include "laconic/bindings/matrix.hpp"
+#include "laconic/formulations/blocks/blocks.hpp"
+
+namespace {
+
+using laconic::BlockShape;
+
+laconic::DType block_dtype(const std::string& name) {
+  const laconic::DType dtype = dtype_of(name);
+  require(laconic::kFields[static_cast<int>(dtype)].word_bytes > 1, "blocks are of words of 16 and 32 bits");
+  return dtype;
+}
+
+BlockShape shape_of(int shape) {
+  require(shape >= 0 && shape <= 4, "there are five shapes of blocks");
+  return static_cast<BlockShape>(shape);
+}
+
+laconic::Geometry with_offsets(const OwnedGeometry& owned) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  return g;
+}
+
+int64_t word_bytes_of(laconic::DType dtype) { return laconic::kFields[static_cast<int>(dtype)].word_bytes; }
+
+// A view over components that the object keeps alive: `indices` and `table.bytes`, or `masks`, `directory` and
+// `values.bytes`.
+class BlockMatrix {
+ public:
+  BlockMatrix(const OwnedGeometry& geometry, const std::string& dtype, int shape, int64_t count, int bits,
+              nb::dict components)
+      : geometry_(geometry), components_(components) {
+    view_ = {};
+    view_.geometry = with_offsets(geometry_);
+    view_.dtype = block_dtype(dtype);
+    view_.shape = shape_of(shape);
+    view_.count = count;
+    view_.bits = bits;
+    require(count >= 0 && bits >= 0 && bits <= 16, "impossible numbers of blocks or bits");
+    if (components.contains("indices")) {
+      view_.indices = borrow("indices");
+      view_.words = borrow("table.bytes");
+      return;
+    }
+    view_.masks = borrow("masks");
+    view_.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+    view_.words = borrow("values.bytes");
+    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+  }
+
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(view_.dtype); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::blocks_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                                  threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::blocks_access(view_, matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::blocks_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    (transposed ? laconic::blocks_linear_transposed : laconic::blocks_linear)(view_, laconic::active_table(), rows,
+                                                                              threads);
+  }
+
+ private:
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    return keep_.back().data();
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+  laconic::BlockView view_;
+};
+
+// Parts of a matrix of blocks have no kernels of their own: callers decode them.
+nb::object no_part(const BlockMatrix&, int64_t, int64_t, int64_t) { return nb::none(); }
+
+void require_words(const Words& words, const laconic::Geometry& g, laconic::DType dtype) {
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(dtype), "words have the wrong size");
+}
+
+int64_t find(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, int64_t limit,
+             MutableWords ids, MutableWords table) {
+  const laconic::Geometry g = with_offsets(owned);
+  const auto type = block_dtype(dtype);
+  const auto kind = shape_of(shape);
+  require_words(words, g, type);
+  const int64_t height = laconic::is_one_high(kind) ? 1 : 16;
+  require(kind != BlockShape::kRow && limit >= 0 &&
+              static_cast<int64_t>(ids.nbytes()) == g.panels * laconic::indices_per_panel(g, kind) * 4 &&
+              static_cast<int64_t>(table.nbytes()) ==
+                  limit * height * laconic::block_columns(g, kind) * word_bytes_of(type),
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  return laconic::blocks_find(static_cast<const uint8_t*>(words.data()), g, type, kind, limit,
+                              static_cast<uint32_t*>(ids.data()), static_cast<uint8_t*>(table.data()));
+}
+
+void pack(Words ids, int bits, MutableBytes out) {
+  const auto count = static_cast<int64_t>(ids.nbytes()) / 4;
+  require(bits >= 0 && bits <= 16 && count % 8 == 0 && static_cast<int64_t>(out.nbytes()) >= count / 8 * bits,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::blocks_pack(static_cast<const uint32_t*>(ids.data()), count, bits, out.data());
+}
+
+void masks(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, MutableBytes out,
+           MutableWords counts, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const auto type = block_dtype(dtype);
+  const auto kind = shape_of(shape);
+  require_words(words, g, type);
+  require(!laconic::is_one_high(kind) &&
+              static_cast<int64_t>(out.nbytes()) >= g.panels * laconic::mask_words(g, kind) * 8 &&
+              static_cast<int64_t>(counts.nbytes()) == g.panels * 8,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::block_masks(static_cast<const uint8_t*>(words.data()), g, type, kind, out.data(),
+                       static_cast<uint64_t*>(counts.data()), threads);
+}
+
+void values(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, nb::dict components,
+            int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const auto type = block_dtype(dtype);
+  const auto kind = shape_of(shape);
+  require_words(words, g, type);
+  auto mask = nb::cast<MutableBytes>(components["masks"]), directory = nb::cast<MutableBytes>(components["directory"]),
+       out = nb::cast<MutableBytes>(components["values.bytes"]);
+  const auto* starts = reinterpret_cast<const uint64_t*>(directory.data());
+  require(static_cast<int64_t>(directory.nbytes()) >= (g.panels + 1) * 8 &&
+              static_cast<int64_t>(mask.nbytes()) >= g.panels * laconic::mask_words(g, kind) * 8,
+          "an array has the wrong size");
+  const auto kept = static_cast<int64_t>(starts[g.panels]);
+  const int64_t rows = kind == BlockShape::kRow ? (kept + 15) / 16 * 16 : kept * 16;
+  require(static_cast<int64_t>(out.nbytes()) >= rows * laconic::block_columns(g, kind) * word_bytes_of(type),
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::block_values(static_cast<const uint8_t*>(words.data()), g, type, kind, mask.data(), starts, out.data(),
+                        threads);
+}
+
+}  // namespace
+
+void bind_blocks(nb::module_& m) {
+  nb::class_<BlockMatrix> type(m, "BlockMatrix");
+  type.def(nb::init<const OwnedGeometry&, const std::string&, int, int64_t, int, nb::dict>());
+  type.def("part", &no_part);
+  bind_matrix(type);
+  m.def("blocks_find", &find);
+  m.def("blocks_pack", &pack);
+  m.def("block_masks", &masks);
+  m.def("block_values", &values);
+}

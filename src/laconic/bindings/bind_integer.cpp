@@ -1,0 +1,185 @@
+// The formulation `integer` and products of 8-bit weights: borrow arrays, check their sizes, release the lock, call.
+#include "laconic/bindings/matrix.hpp"
+#include "laconic/formulations/integer/integer.hpp"
+#include "laconic/formulations/split/walk.hpp"
+
+namespace {
+
+using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Whole = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+uint8_t flip_of(const std::string& dtype) {
+  require(dtype == "int8" || dtype == "uint8", "integer codes int8 and uint8");
+  return dtype == "int8" ? 0x80 : 0;
+}
+
+laconic::Geometry with_offsets(const OwnedGeometry& owned) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  return g;
+}
+
+// Where the fields of each unit begin, from their bits.
+std::vector<int64_t> starts_of(const laconic::Geometry& g, const uint8_t* groups) {
+  std::vector<int64_t> starts(static_cast<size_t>(g.units) + 1, 0);
+  const int64_t panel_bytes = laconic::ceil_div(g.columns, laconic::kFieldBlockColumns) * laconic::kFieldRunBytes;
+  for (int64_t unit = 0; unit < g.units; ++unit) {
+    const laconic::UnitPanels panels = laconic::unit_panels(g, unit);
+    starts[static_cast<size_t>(unit) + 1] =
+        starts[static_cast<size_t>(unit)] + (panels.last - panels.first) * panel_bytes * groups[unit * 2];
+  }
+  return starts;
+}
+
+// Everything of a product but the weights, checked against their shape.
+struct Operands {
+  laconic::IntegerRows rows{};
+  Whole whole_bias;
+  nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> float_bias;
+
+  Operands(int64_t outer, int64_t inner, const Words& x, const std::string& dtype, const Doubles& scale,
+           const Whole& zero, const nb::object& bias, MutableWords& out) {
+    rows.whole = dtype == "int8";
+    if (!rows.whole) rows.dtype = dtype_of(dtype);
+    const int64_t bytes = rows.whole ? 1 : laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
+    require(x.ndim() == 2 && out.ndim() == 2 && (rows.whole || bytes > 1),
+            "a product needs x and out of two dimensions");
+    rows.batch = static_cast<int64_t>(x.shape(0));
+    require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
+                static_cast<int64_t>(out.nbytes()) == rows.batch * outer * (rows.whole ? 4 : bytes),
+            "x or out has the wrong size");
+    auto step = [outer](size_t size) {
+      require(size == 1 || static_cast<int64_t>(size) == outer, "a scale or zero point has the wrong size");
+      return static_cast<int64_t>(size) == outer ? int64_t{1} : int64_t{0};
+    };
+    rows.scale_step = step(scale.size());
+    rows.zero_step = step(zero.size());
+    rows.x = x.data();
+    rows.out = out.data();
+    rows.scale = scale.data();
+    rows.zero = zero.data();
+    if (bias.is_none()) return;
+    if (rows.whole) {
+      whole_bias = nb::cast<Whole>(bias);
+      rows.bias = whole_bias.data();
+    } else {
+      float_bias = nb::cast<decltype(float_bias)>(bias);
+      rows.bias = float_bias.data();
+    }
+    require(static_cast<int64_t>(rows.whole ? whole_bias.size() : float_bias.size()) == outer,
+            "bias has the wrong size");
+  }
+};
+
+// A view over components that the object keeps alive.
+class IntegerMatrix {
+ public:
+  IntegerMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
+      : geometry_(geometry), components_(components) {
+    view_.geometry = with_offsets(geometry_);
+    view_.flip = flip_of(dtype);
+    view_.fields = borrow("fields");
+    view_.groups = borrow("groups");
+    view_.places = borrow("places");
+    view_.escapes = borrow("escapes");
+    view_.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    starts_ = starts_of(view_.geometry, view_.groups);
+    view_.starts = starts_.data();
+  }
+
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return 1; }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::integer_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements,
+                                   out, threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::integer_access(view_, matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::integer_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
+  bool linear(Words x, const std::string& dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
+              int threads) const {
+    const laconic::Geometry& g = view_.geometry;
+    require(g.count == 1, "a product needs a matrix");
+    const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
+    nb::gil_scoped_release unlocked;
+    return laconic::integer_linear(view_, laconic::active_table(), operands.rows, threads);
+  }
+
+ private:
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    return keep_.back().data();
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+  std::vector<int64_t> starts_;
+  laconic::IntegerView view_{};
+};
+
+void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords levels, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements &&
+              static_cast<int64_t>(levels.nbytes()) == g.segments * 256 * 4,
+          "an array has the wrong size");
+  const uint8_t flip = flip_of(dtype);
+  nb::gil_scoped_release unlocked;
+  laconic::integer_statistics(static_cast<const uint8_t*>(words.data()), g, flip, static_cast<uint32_t*>(levels.data()),
+                              threads);
+}
+
+void encode(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components, int threads) {
+  laconic::IntegerView view{};
+  view.geometry = with_offsets(owned);
+  view.flip = flip_of(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == view.geometry.elements, "words have the wrong size");
+  auto fields = nb::cast<MutableBytes>(components["fields"]), places = nb::cast<MutableBytes>(components["places"]),
+       escapes = nb::cast<MutableBytes>(components["escapes"]), groups = nb::cast<MutableBytes>(components["groups"]),
+       directory = nb::cast<MutableBytes>(components["directory"]);
+  view.fields = fields.data();
+  view.groups = groups.data();
+  view.directory = reinterpret_cast<const uint64_t*>(directory.data());
+  const std::vector<int64_t> starts = starts_of(view.geometry, view.groups);
+  view.starts = starts.data();
+  bool same;
+  {
+    nb::gil_scoped_release unlocked;
+    same = laconic::integer_encode(static_cast<const uint8_t*>(words.data()), view, fields.data(), places.data(),
+                                   escapes.data(), threads);
+  }
+  if (!same) throw std::runtime_error("the words changed while they were encoded");
+}
+
+// Products of 8-bit weights as they are.
+bool dense_linear(Words words, const std::string& dtype, int64_t matrix_rows, int64_t columns, Words x,
+                  const std::string& x_dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
+                  int threads) {
+  require(static_cast<int64_t>(words.nbytes()) == matrix_rows * columns, "words have the wrong size");
+  const bool is_signed = flip_of(dtype) != 0;
+  const Operands operands(matrix_rows, columns, x, x_dtype, scale, zero, bias, out);
+  nb::gil_scoped_release unlocked;
+  return laconic::dense_integer_linear(static_cast<const uint8_t*>(words.data()), is_signed, matrix_rows, columns,
+                                       laconic::active_table(), operands.rows, threads);
+}
+
+}  // namespace
+
+void bind_integer(nb::module_& m) {
+  nb::class_<IntegerMatrix> matrix(m, "IntegerMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
+  bind_reading(matrix);
+  matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
+             nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+  matrix.def("part", [](const IntegerMatrix&, int64_t, int64_t, int64_t) { return nb::none(); });
+  m.def("integer_statistics", &statistics);
+  m.def("integer_encode", &encode);
+  m.def("dense_integer_linear", &dense_linear, nb::arg("words"), nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"),
+        nb::arg("x"), nb::arg("x_dtype"), nb::arg("scale"), nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"),
+        nb::arg("threads"));
+}

@@ -1,0 +1,146 @@
+// The formulation `palette`: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+
+#include "laconic/base/dispatch.hpp"
+#include "laconic/bindings/matrix.hpp"
+#include "laconic/formulations/palette/palette.hpp"
+#include "laconic/formulations/split/walk.hpp"
+
+namespace {
+
+laconic::DType palette_dtype(const std::string& name) {
+  const laconic::DType dtype = dtype_of(name);
+  require(laconic::kFields[static_cast<int>(dtype)].word_bytes > 1, "palette codes words of 16 and 32 bits");
+  return dtype;
+}
+
+laconic::Geometry with_offsets(const OwnedGeometry& owned) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  return g;
+}
+
+// A view over components that the object keeps alive. index_parameters: None where indices are packed.
+class PaletteMatrix {
+ public:
+  PaletteMatrix(const OwnedGeometry& geometry, const std::string& dtype, int entries, nb::object index_parameters,
+                nb::dict components)
+      : geometry_(geometry), components_(components), palette_(std::make_unique<laconic::Palette>()) {
+    view_.geometry = with_offsets(geometry_);
+    view_.parameters = {};
+    view_.parameters.dtype = palette_dtype(dtype);
+    view_.parameters.code = laconic::Code::kPalette;
+    view_.streams = {};
+    require(entries >= 1 && entries <= 256, "a palette has 1 to 256 words");
+    const uint8_t* table = borrow("table");
+    require(static_cast<int64_t>(keep_.back().size()) >= entries * word_bytes(), "the table is too short");
+    laconic::make_palette(*palette_, view_.parameters.dtype, table, entries);
+    view_.palette = palette_.get();
+    int64_t chunk_bytes = 8 * palette_->index_bits;
+    if (index_parameters.is_none()) {
+      view_.streams.tiles = borrow("indices");
+    } else {
+      const auto& p = nb::cast<const laconic::Parameters&>(index_parameters);
+      require(p.dtype == laconic::DType::kIndex && !p.has_short, "parameters of other things than indices");
+      indices_ = std::make_unique<laconic::SplitView>();
+      indices_->geometry = view_.geometry;
+      indices_->parameters = p;
+      laconic::Streams& s = indices_->streams;
+      s = {};
+      s.tiles = borrow("indices.tiles");
+      if (p.code != laconic::Code::kConstant) {
+        s.escapes = borrow("indices.escapes");
+        s.directory = reinterpret_cast<const uint64_t*>(borrow("indices.directory"));
+        require(reinterpret_cast<uintptr_t>(s.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+        s.directory_columns = p.code == laconic::Code::kPacked ? 1 : p.levels;
+        for (int level = 1; level < p.levels; ++level)
+          s.levels[level] = borrow(("indices.level" + std::to_string(level + 1)).c_str());
+      }
+      view_.streams.tiles = s.tiles;
+      view_.indices = indices_.get();
+      chunk_bytes = p.chunk_bytes[0];
+    }
+    view_.parameters.chunk_bytes[0] = view_.parameters.chunk_bytes[1] = chunk_bytes;
+  }
+
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.parameters.dtype)].word_bytes; }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::palette_access(view_, matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
+  }
+
+ private:
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    return keep_.back().data();
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+  std::unique_ptr<laconic::Palette> palette_;
+  std::unique_ptr<laconic::SplitView> indices_;
+  laconic::SplitView view_;
+};
+
+// Parts of a matrix have no kernels of their own: callers decode them.
+nb::object no_part(const PaletteMatrix&, int64_t, int64_t, int64_t) { return nb::none(); }
+
+// Fills found [256] and counts [256]; returns how many distinct words there are, -1 for more than 256.
+int count(Words words, int word_bytes, MutableWords found, MutableWords counts, int threads) {
+  require((word_bytes == 2 || word_bytes == 4) && found.nbytes() == 1024 && counts.nbytes() == 2048,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  return laconic::palette_count(static_cast<const uint8_t*>(words.data()),
+                                static_cast<int64_t>(words.nbytes()) / word_bytes, word_bytes,
+                                static_cast<uint32_t*>(found.data()), static_cast<uint64_t*>(counts.data()), threads);
+}
+
+void indices(Words words, int word_bytes, Words table, MutableWords out, int threads) {
+  const auto count = static_cast<int64_t>(words.nbytes()) / word_bytes;
+  require((word_bytes == 2 || word_bytes == 4) && table.nbytes() <= 1024 && static_cast<int64_t>(out.nbytes()) == count,
+          "an array has the wrong size");
+  bool same;
+  {
+    nb::gil_scoped_release unlocked;
+    same = laconic::palette_indices(static_cast<const uint8_t*>(words.data()), count, word_bytes,
+                                    static_cast<const uint32_t*>(table.data()), static_cast<int>(table.nbytes() / 4),
+                                    static_cast<uint8_t*>(out.data()), threads);
+  }
+  if (!same) throw std::runtime_error("the words changed while they were encoded");
+}
+
+void pack(Words indices, const OwnedGeometry& owned, int bits, MutableBytes out, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  require(bits >= 1 && bits <= 8 && static_cast<int64_t>(indices.nbytes()) == g.elements &&
+              static_cast<int64_t>(out.size()) >= g.panels * g.chunks_per_panel * 8 * bits,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::palette_pack(static_cast<const uint8_t*>(indices.data()), g, bits, out.data(), threads);
+}
+
+}  // namespace
+
+void bind_palette(nb::module_& m) {
+  nb::class_<PaletteMatrix> matrix(m, "PaletteMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const std::string&, int, nb::object, nb::dict>(), nb::arg("geometry"),
+             nb::arg("dtype"), nb::arg("entries"), nb::arg("index_parameters").none(), nb::arg("components"));
+  bind_matrix(matrix);
+  matrix.def("part", &no_part);
+  m.def("palette_count", &count);
+  m.def("palette_indices", &indices);
+  m.def("palette_pack", &pack);
+}

@@ -1,0 +1,40 @@
+"""`laconic report`: where every bit of a file went, as one page for a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laconic import checkpoint
+from laconic.cli import output
+from laconic.errors import DestinationError
+from laconic.report import gather, page
+
+
+def run(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A compressed (or plain) file or folder.")],
+    dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.report.html.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Predict times for this machine: a name, or a file of `laconic calibrate`.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output; a page only with -o.")
+    ] = False,
+) -> None:
+    """Write a page that needs nothing else: bytes of every component, formulations, predicted times. Reads no payload."""
+    found = gather(path, profile)
+    destination = dst or Path(path.resolve().name.removesuffix(".safetensors") + ".report.html")
+    if dst is not None or not json:
+        checkpoint.check_destination(path, destination, force)
+        try:
+            destination.write_text(page(found), encoding="utf-8")
+        except OSError as error:
+            raise DestinationError(f"{destination}: cannot be written: {error.strerror or error}") from error
+    if json:
+        output.print_json(found.to_json())
+        return
+    output.print_totals(found.file, "file")
+    output.console.print(f"written: {destination}", highlight=False, soft_wrap=True)

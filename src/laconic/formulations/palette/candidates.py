@@ -1,0 +1,99 @@
+"""Which forms of `palette` are worth considering, and the form that a caller asks for.
+
+Packed indices always; coded ones by their smallest code, where that is smaller. Under `size` both also folded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laconic.errors import ArgumentError
+from laconic.formulations.palette import codec
+from laconic.formulations.palette.layout import MOST_ENTRIES, index_bits, node
+from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.split import codec as split
+from laconic.formulations.split.sizes import PLANNED_LEVELS
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    return ""
+
+
+def candidates(request: Request) -> list[Candidate]:
+    if not request.words.size:
+        return []
+    table = codec.table_of(request.words, request.dtype, request.threads)
+    if table is None or table.size > request.words.size:
+        return []
+    indexed = codec.Indexed(request.words, table, request.dtype, request.threads)
+    views = [request.geometry()]
+    if request.objective == "size" and views[0].view != "folded":
+        views.append(folded(request.words.shape))
+    return [candidate for geometry in views for candidate in _of_view(indexed, geometry)]
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    code = parameters.pop("code", "fixed")
+    widths = parameters.pop("widths", None)
+    if parameters:
+        raise ArgumentError(f"formulation 'palette' takes no parameter {next(iter(parameters))!r}")
+    table = codec.table_of(request.words, request.dtype, request.threads)
+    if table is None:
+        raise ArgumentError(f"palette holds at most {MOST_ENTRIES} distinct words, and the tensor has more")
+    indexed = codec.Indexed(request.words, table, request.dtype, request.threads)
+    geometry = request.geometry()
+    if code == "fixed":
+        if widths is not None:
+            raise ArgumentError("fixed indices have no widths: use code='layered', widths=(2, 2)")
+        return _packed(indexed, geometry)
+    if code not in ("packed", "layered", "constant"):
+        raise ArgumentError(f"unknown code {code!r}: use 'fixed', 'packed', 'layered' or 'constant'")
+    model = indexed.code_model(geometry)
+    try:
+        levels = tuple(int(width) for width in widths or ())
+        if code == "layered" and not (levels and all(1 <= width <= 4 for width in levels)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
+    if code == "constant" and indexed.entries > 1:
+        raise ArgumentError("code 'constant' needs a tensor of one word")
+    chosen = model.parameters(code, levels)
+    chosen.check(model.dtype)
+    return _coded(indexed, model, (code, levels))
+
+
+def _of_view(indexed: codec.Indexed, geometry: Geometry) -> list[Candidate]:
+    packed = _packed(indexed, geometry)
+    model = indexed.code_model(geometry)
+    coded = _coded(indexed, model, model.codes(PLANNED_LEVELS)[0])
+    return [packed, coded] if coded.nbytes < packed.nbytes else [packed]
+
+
+def _places(geometry: Geometry) -> int:
+    return geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+
+
+def _packed(indexed: codec.Indexed, geometry: Geometry) -> Candidate:
+    return Candidate(
+        node(indexed.entries, None),
+        geometry,
+        sum(indexed.packed_bytes(geometry).values()),
+        lambda threads: indexed.pack(geometry, threads),
+        f"palette {index_bits(indexed.entries)}",
+        {"code": "fixed"},
+        _places(geometry),
+    )
+
+
+def _coded(indexed: codec.Indexed, model: Any, code: codec.Code) -> Candidate:
+    parameters = model.parameters(*code)
+    return Candidate(
+        node(indexed.entries, split.node(parameters)),
+        model.geometry,
+        sum(indexed.coded_bytes(model, parameters).values()),
+        lambda threads: indexed.code(model, parameters, threads),
+        f"palette {index_bits(indexed.entries)} {code[0]}",
+        {"code": code[0]} | ({"widths": list(code[1])} if code[1] else {}),
+        _places(model.geometry),
+    )

@@ -1,0 +1,143 @@
+"""`palette`: a table of distinct words and an index for each weight. The row of the registry: see `protocol`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from laconic import native
+from laconic.dtypes import by_name
+from laconic.encoded import Encoded, index_bytes, stream_bytes
+from laconic.errors import CorruptError, FormatError
+from laconic.formulations.palette import reference
+from laconic.formulations.palette.candidates import candidates, forced, why_not
+from laconic.formulations.palette.layout import (
+    DTYPES,
+    INDEX_DTYPE,
+    INDICES,
+    NAME,
+    TABLE,
+    VERSION,
+    entries_of,
+    index_bits,
+)
+from laconic.formulations.protocol import Work
+from laconic.formulations.split import formulation as split
+from laconic.formulations.split.codec import native_parameters
+from laconic.formulations.split.layout import Parameters
+from laconic.geometry import CHUNK_WEIGHTS, Geometry
+
+__all__ = [
+    "DTYPES",
+    "NAME",
+    "VERSION",
+    "candidates",
+    "decode",
+    "forced",
+    "matrix",
+    "slow_under",
+    "validate",
+    "why_not",
+    "work",
+]
+
+PREFIX = f"{INDICES}."
+
+
+def slow_under(encoded: Encoded, profile: str) -> bool:
+    """Without AVX-512: coded indices, and tables of more words than a few shuffles look up (`laconic.costs`)."""
+    if profile in ("avx512", "amx"):
+        return False
+    most = 6 if by_name(encoded.dtype).bits == 32 else 5
+    return INDICES in encoded.node.children or index_bits(entries_of(encoded.node)) > most
+
+
+def work(encoded: Encoded, geometry: Geometry) -> Work:
+    """For the cost model; `encoded` must have passed `validate`."""
+    child = encoded.node.children.get(INDICES)
+    code = "" if child is None else f" {child.parameters['code']}"
+    kernel = f"palette {index_bits(entries_of(encoded.node))}{code}"
+    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
+    return Work(kernel, geometry, encoded.nbytes_stored, places)
+
+
+def _indices(encoded: Encoded) -> Encoded:
+    """Coded indices as a tensor of their own."""
+    components = {name[len(PREFIX) :]: data for name, data in encoded.components.items() if name.startswith(PREFIX)}
+    return Encoded(
+        encoded.shape,
+        INDEX_DTYPE,
+        encoded.view,
+        encoded.orientation,
+        encoded.column_order,
+        encoded.node.children[INDICES],
+        components,
+    )
+
+
+def _code_of(encoded: Encoded) -> Parameters | None:
+    """The code of the indices; None where they are packed."""
+    return split.parameters_of(_indices(encoded)) if INDICES in encoded.node.children else None
+
+
+def validate(encoded: Encoded, geometry: Geometry) -> None:
+    """Structure check: sizes, and the directory of coded indices; never table or indices."""
+    if encoded.dtype not in DTYPES:
+        raise CorruptError(f"formulation 'palette' does not code dtype {encoded.dtype}")
+    entries = entries_of(encoded.node)
+    coded = INDICES in encoded.node.children
+    expected = {TABLE} if coded else {TABLE, INDICES}
+    if missing := sorted(expected - set(encoded.components)):
+        raise CorruptError("the component is missing; get the file again", component=missing[0])
+    own = {name for name in encoded.components if not (coded and name.startswith(PREFIX))}
+    if extra := sorted(own - expected):
+        raise CorruptError("a component that formulation 'palette' does not have", component=extra[0])
+    _expect_bytes(encoded, TABLE, index_bytes(entries * by_name(encoded.dtype).bits // 8))
+    if not coded:
+        chunks = geometry.panels * geometry.chunks_per_panel
+        _expect_bytes(encoded, INDICES, stream_bytes(chunks * 8 * index_bits(entries)))
+        return
+    try:
+        split.validate(_indices(encoded), geometry)
+    except FormatError as error:
+        if error.component is not None:
+            error.component = PREFIX + error.component
+        raise
+
+
+def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
+    actual = int(encoded.components[component].nbytes)
+    if actual != expected:
+        raise CorruptError(
+            f"{actual} bytes where shape and entries need {expected}",
+            component=component,
+            byte=min(actual, expected),
+        )
+
+
+def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
+    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
+    dtype = by_name(encoded.dtype)
+    assert dtype.numpy is not None
+    coded = matrix(encoded, geometry)
+    if coded is None:
+        entries, code = entries_of(encoded.node), _code_of(encoded)
+        return reference.decode(encoded.components, geometry, entries, code, dtype.word).view(dtype.numpy)
+    out = np.empty(encoded.shape, dtype=dtype.word)
+    coded.decode(out, threads)
+    return out.view(dtype.numpy)
+
+
+def matrix(encoded: Encoded, geometry: Geometry) -> Any:
+    """A native matrix over the components, which it keeps alive; None without the native module."""
+    if native.module is None:
+        return None
+    code = _code_of(encoded)
+    return native.module.PaletteMatrix(
+        native.shape_of(geometry),
+        encoded.dtype,
+        entries_of(encoded.node),
+        None if code is None else native_parameters(INDEX_DTYPE, code),
+        native.aligned(encoded.components),
+    )

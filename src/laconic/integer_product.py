@@ -1,0 +1,158 @@
+"""Products of 8-bit weights: scale x (weight - zero point), by whole numbers inside.
+
+    x float        cut once into 24-bit integers, exact sums, one rounding at the end: with
+                   m = max |x| of its row, |y - exact| <= 2^-23 m scale sum |weight - zero| + 2^-24 |y| (of out's dtype)
+    x int8         exact int32 sums
+
+The kernels know `integer` codes and dense weights, both stored by rows; every other form is decoded, some rows at a
+time, for NumPy's BLAS: in float32, or for int8 x in float64, where sums of whole numbers are exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from laconic import native
+from laconic.dtypes import by_name
+from laconic.errors import ArgumentError
+from laconic.tensor import Tensor
+from laconic.threads import get_num_threads
+
+DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
+"""Weights that are multiplied here."""
+X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16), np.dtype(np.int8))
+
+# MEASURED on Zen 3, two threads, 4096 x 4096: from about as many rows of floats on, BLAS on decoded weights is faster.
+KERNEL_ROWS = 48
+MOST_COLUMNS = 65536
+"""Columns up to which no sum of int8 products can leave int32: 255 x 128 x 65,536 < 2^31."""
+BLOCK_WEIGHTS = 1 << 22
+"""Weights that are decoded at a time."""
+
+
+def multiply(
+    x: np.ndarray,
+    weight: Tensor,
+    bias: Any,
+    out: np.ndarray | None,
+    scale: Any,
+    zero_point: Any,
+    *,
+    transposed: bool,
+) -> np.ndarray:
+    """x @ (scale (weight - zero_point)).T + bias, or without .T where `transposed`. See `laconic.linear`."""
+    if x.dtype not in X_DTYPES:
+        raise ArgumentError(
+            f"x has dtype {x.dtype}; weights of dtype {weight.dtype} multiply float32, bfloat16, float16 or int8"
+        )
+    rows, columns = weight.shape
+    inner, outer = (rows, columns) if transposed else (columns, rows)
+    if x.ndim == 0 or x.shape[-1] != inner:
+        raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
+    whole = x.dtype == np.int8
+    if whole and scale is not None:
+        raise ArgumentError("int8 x gives exact int32 sums: leave out scale, and multiply the sums by it")
+    if whole and inner > MOST_COLUMNS:
+        raise ArgumentError(f"{inner} int8 products might not fit int32: at most {MOST_COLUMNS} are summed up")
+    scales, zeros = scale_of(scale, rows), zero_point_of(zero_point, rows, weight.dtype)
+    bias = _bias_of(bias, outer, whole)
+    out_dtype = np.dtype(np.int32) if whole else x.dtype
+    shape = (*x.shape[:-1], outer)
+    if out is None:
+        out = np.empty(shape, out_dtype)
+    elif out.shape != shape or out.dtype != out_dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {out_dtype}")
+    flat, given = out.reshape(-1, outer), np.ascontiguousarray(x.reshape(-1, inner))
+    if flat.size and not (not transposed and _by_kernel(given, weight, bias, flat, scales, zeros)):
+        with np.errstate(all="ignore"):  # as in the kernels: infinities and NaN are results, not events
+            _by_blas(given, weight, bias, flat, scales, zeros, transposed)
+    return out
+
+
+def scale_of(scale: Any, rows: int) -> np.ndarray:
+    """float64 [1] or [rows]. Raises ArgumentError."""
+    found = np.asarray(1.0 if scale is None else scale)
+    if found.dtype.kind not in "fiu" and found.dtype != ml_dtypes.bfloat16:
+        raise ArgumentError(f"scale has dtype {found.dtype}; it must be a float or an array of floats")
+    if found.size not in (1, rows) or found.size != max((1, *found.shape)):
+        raise ArgumentError(f"scale has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
+    return found.reshape(-1).astype(np.float64)
+
+
+def zero_point_of(zero_point: Any, rows: int, dtype: np.dtype) -> np.ndarray:
+    """int32 [1] or [rows], each in the range of the weights' dtype. Raises ArgumentError."""
+    found = np.asarray(0 if zero_point is None else zero_point)
+    if found.dtype.kind not in "iu":
+        raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be a whole number or an array of them")
+    if found.size not in (1, rows) or found.size != max((1, *found.shape)):
+        raise ArgumentError(f"zero_point has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
+    limits = np.iinfo(dtype)
+    wrong = found.reshape(-1)[(found.reshape(-1) < limits.min) | (found.reshape(-1) > limits.max)]
+    if wrong.size:
+        raise ArgumentError(f"zero_point {wrong[0]} is out of range for {dtype}: {limits.min} to {limits.max}")
+    return found.reshape(-1).astype(np.int32)
+
+
+def _bias_of(bias: Any, outer: int, whole: bool) -> np.ndarray | None:
+    if bias is None:
+        return None
+    found = np.asarray(bias)
+    if found.shape != (outer,):
+        raise ArgumentError(f"bias has shape {list(found.shape)}; it must be [{outer}]")
+    if not whole:
+        return np.ascontiguousarray(found, dtype=np.float32)
+    if found.dtype.kind not in "iu" or found.dtype.itemsize > 4 or found.dtype == np.uint32:
+        raise ArgumentError(f"bias has dtype {found.dtype}; int8 x needs int32, which sums are")
+    return np.ascontiguousarray(found, dtype=np.int32)
+
+
+def _by_kernel(
+    x: np.ndarray, weight: Tensor, bias: np.ndarray | None, out: np.ndarray, scales: np.ndarray, zeros: np.ndarray
+) -> bool:
+    """Whether a kernel could do it, and has done it."""
+    if native.module is None or (x.dtype != np.int8 and len(x) > KERNEL_ROWS):
+        return False
+    name = x.dtype.name
+    operands = (x.view(by_name(name).word), name, scales, zeros, bias, out.view(f"u{out.dtype.itemsize}"))
+    if weight.formulation == "dense":
+        words = weight.encoded.components["bytes"].reshape(-1)
+        run = native.module.dense_integer_linear
+        return bool(run(words, weight.dtype.name, *weight.shape, *operands, get_num_threads()))
+    matrix = weight.matrix
+    if not hasattr(matrix, "integer_linear") or weight.geometry.view != "matrix":
+        return False
+    if weight.geometry.orientation == "in_out":
+        return False
+    return bool(matrix.integer_linear(*operands, get_num_threads()))
+
+
+def _by_blas(
+    x: np.ndarray,
+    weight: Tensor,
+    bias: np.ndarray | None,
+    out: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray,
+    transposed: bool,
+) -> None:
+    rows, columns = weight.shape
+    kind = np.float64 if x.dtype == np.int8 else np.float32
+    scales, zeros = (np.broadcast_to(part, rows) for part in (scales, zeros))
+    total = np.zeros(out.shape, kind)
+    block = max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
+    for first in range(0, rows, block):
+        part = slice(first, min(first + block, rows))
+        values = weight.rows(part.start, part.stop).astype(kind) - zeros[part, None].astype(kind)
+        if transposed:
+            total += (x[:, part].astype(kind) * scales[part].astype(kind)) @ values
+        else:
+            total[:, part] = (x.astype(kind, copy=False) @ values.T) * scales[part].astype(kind)
+    if bias is not None:
+        total += bias
+    if x.dtype == np.int8:
+        out[...] = total.astype(np.int64).astype(np.int32)
+    else:
+        out[...] = total
