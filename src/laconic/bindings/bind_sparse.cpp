@@ -283,8 +283,7 @@ void bind_sparse(nb::module_& m) {
                  nb::arg("values").none());
   bind_matrix(elias_fano);
   elias_fano.def("part", &no_part<EliasFanoMatrix>);
-  nb::class_<Select>(m, "SelectParameters")
-      .def(nb::init<const std::string&, int, int, int, int64_t, nb::bytes>());
+  nb::class_<Select>(m, "SelectParameters").def(nb::init<const std::string&, int, int, int, int64_t, nb::bytes>());
   nb::class_<SelectMatrix> select(m, "SelectMatrix");
   select.def(nb::init<const OwnedGeometry&, const Select&, Starts, nb::dict, nb::object>(), nb::arg("geometry"),
              nb::arg("select"), nb::arg("starts"), nb::arg("components"), nb::arg("values").none());

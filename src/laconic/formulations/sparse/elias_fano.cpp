@@ -69,8 +69,7 @@ uint32_t elias_fano_access(const SplitView& view, const EliasFano& positions, in
   const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / kPartChunks;
   const int64_t before = g.segments_per_panel == 1 ? (panel - unit_panels(g, unit).first) * g.chunks_per_panel + chunk
                                                    : chunk - part * kPartChunks;
-  const int place =
-      vector_position(view.parameters.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
+  const int place = vector_position(view.parameters.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
   const int64_t segment = unit * g.segments_per_panel + part;
   const int64_t value = positions.find(segment, before * kChunkWeights + place);
   return value < 0 ? 0 : value_at(view, segment, static_cast<uint64_t>(value));

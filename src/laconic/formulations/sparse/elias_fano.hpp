@@ -1,13 +1,13 @@
-// Positions as Elias and Fano code a rising sequence: the places of a segment's values, each cut into low bits, stored as
-// they are, and a high part, stored as the number of zeros before the value's one.
+// Positions as Elias and Fano code a rising sequence: the places of a segment's values, each cut into low bits, stored
+// as they are, and a high part, stored as the number of zeros before the value's one.
 #pragma once
 
 #include "laconic/formulations/split/values.hpp"
 
 namespace laconic {
 
-// Value k of segment s, counted from directory[s], has its low bits at bit (directory[s] + k) * low_bits of `lower`; its
-// one is the k-th of the words [starts[s], starts[s + 1]) of `upper`, with its high part as zeros before it.
+// Value k of segment s, counted from directory[s], has its low bits at bit (directory[s] + k) * low_bits of `lower`;
+// its one is the k-th of the words [starts[s], starts[s + 1]) of `upper`, with its high part as zeros before it.
 class EliasFano : public MaskSource {
  public:
   struct Streams {

@@ -35,7 +35,8 @@ bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const 
           uint8_t* lanes = codes + panel * p.panel_bytes + block / 8 * 16 * p.select_bits;
           for (int row = 0; row < 16; ++row) {
             unsigned chosen = 0;
-            for (int column = 0; column < m; ++column) chosen |= static_cast<unsigned>(tile[column][row] != 0) << column;
+            for (int column = 0; column < m; ++column)
+              chosen |= static_cast<unsigned>(tile[column][row] != 0) << column;
             if (std::popcount(chosen) > n) {
               fits = false;
               return;

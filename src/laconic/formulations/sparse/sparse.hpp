@@ -13,8 +13,8 @@ constexpr int64_t kWindowRows = 256;  // rows are sorted by count inside windows
 void sparse_statistics(const uint8_t* words, const Geometry& geometry, DType dtype, uint32_t* counts, uint32_t* entries,
                        int threads);
 
-// Writes masks and values, whose directory is filled in. `granule`: each segment's values are filled up to a multiple of
-// it by repeating the last one. Returns whether the words are those that the directory was made from.
+// Writes masks and values, whose directory is filled in. `granule`: each segment's values are filled up to a multiple
+// of it by repeating the last one. Returns whether the words are those that the directory was made from.
 bool bitmap_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
                    int64_t granule, uint8_t* masks, uint8_t* values, int threads);
 

@@ -135,8 +135,8 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
     return Place{view.streams.tiles + panel_offset(view, of_panel) + first * p.chunk_bytes[is_short],
                  std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
   };
-  const int64_t inside = g.segments_per_panel == 1 ? (panel - first_panel) * g.chunks_per_panel + chunk
-                                                   : chunk - part * kPartChunks;
+  const int64_t inside =
+      g.segments_per_panel == 1 ? (panel - first_panel) * g.chunks_per_panel + chunk : chunk - part * kPartChunks;
   return access_chunk(view, unit * g.segments_per_panel + part, inside, static_cast<int>(row % 16),
                       static_cast<int>(column % 4), place_of);
 }

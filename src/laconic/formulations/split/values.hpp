@@ -17,7 +17,8 @@ class ValueSource {
   ValueSource(const ValueSource&) = delete;
   ValueSource& operator=(const ValueSource&) = delete;
   virtual ~ValueSource() = default;
-  // Points the cursor at the first group of a segment. `scratch` has kLevelsScratchBytes and lives as long as the cursor.
+  // Points the cursor at the first group of a segment. `scratch` has kLevelsScratchBytes and lives as long as the
+  // cursor.
   virtual void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const = 0;
   // Decodes the next groups, word after word, to `out`: as many as a multiple of kTileChunks, or all that are left.
   virtual void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const = 0;

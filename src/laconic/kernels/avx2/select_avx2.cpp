@@ -27,8 +27,8 @@ constexpr ColumnTable kColumns4 = make_columns(2), kColumns8 = make_columns(3);
 // n of M, N values each. Codes of eight rows and eight blocks, and columns from them.
 template <int N, int M>
 struct Pattern {
-  static constexpr int kBits = M == 8 ? 8 : N == 1 ? 2 : 3;      // of a code
-  static constexpr int kColumnBits = M == 8 ? 3 : 2;             // of a column's number
+  static constexpr int kBits = M == 8 ? 8 : N == 1 ? 2 : 3;  // of a code
+  static constexpr int kColumnBits = M == 8 ? 3 : 2;         // of a column's number
   static constexpr int64_t kTileBytes = 16 * kBits;
   alignas(32) uint32_t columns[M == 8 ? 256 : 8];
 
@@ -134,36 +134,37 @@ void product_of(const Parameters& p, Cursor& cursor, int64_t chunks, const float
   constexpr int kWays = Batch == 1 && N > 1 ? 2 : 1;
   __m256 acc[Batch][2][kWays];
   for (int i = 0; i < 2 * kWays * Batch; ++i) acc[i / 2 / kWays][i / kWays % 2][i % kWays] = _mm256_setzero_ps();
-  for_blocks<D, N, M>(p, cursor, chunks, [&](int64_t block, const uint8_t* values, __m256i lower, __m256i upper)
-                                             __attribute__((always_inline)) {
-    const float* from = x + block * M;
-    int64_t stride = x_stride;
-    float last[M == 8 ? Batch * 8 : 1];
-    if constexpr (M == 8) {
-      if (__builtin_expect(2 * block + 1 == chunks, 0)) {  // x ends with the first half of the block
+  for_blocks<D, N, M>(
+      p, cursor, chunks,
+      [&](int64_t block, const uint8_t* values, __m256i lower, __m256i upper) __attribute__((always_inline)) {
+        const float* from = x + block * M;
+        int64_t stride = x_stride;
+        float last[M == 8 ? Batch * 8 : 1];
+        if constexpr (M == 8) {
+          if (__builtin_expect(2 * block + 1 == chunks, 0)) {  // x ends with the first half of the block
+            for (int b = 0; b < Batch; ++b)
+              for (int i = 0; i < 8; ++i) last[b * 8 + i] = i < 4 ? from[b * x_stride + i] : 0.0f;
+            from = last;
+            stride = 8;
+          }
+        }
+        __m256 rows[Batch];
+#pragma GCC unroll 4
         for (int b = 0; b < Batch; ++b)
-          for (int i = 0; i < 8; ++i) last[b * 8 + i] = i < 4 ? from[b * x_stride + i] : 0.0f;
-        from = last;
-        stride = 8;
-      }
-    }
-    __m256 rows[Batch];
+          rows[b] = M == 8 ? _mm256_loadu_ps(from + b * stride)
+                           : _mm256_broadcast_ps(reinterpret_cast<const __m128*>(from + b * stride));
 #pragma GCC unroll 4
-    for (int b = 0; b < Batch; ++b)
-      rows[b] = M == 8 ? _mm256_loadu_ps(from + b * stride)
-                       : _mm256_broadcast_ps(reinterpret_cast<const __m128*>(from + b * stride));
+        for (int slot = 0; slot < N; ++slot) {
+          const __m256i shift_lower = _mm256_srli_epi32(lower, kColumnBits * slot);
+          const __m256i shift_upper = _mm256_srli_epi32(upper, kColumnBits * slot);
+          const __m256 low = slot_floats<D, N>(values, slot, 0), high = slot_floats<D, N>(values, slot, 1);
 #pragma GCC unroll 4
-    for (int slot = 0; slot < N; ++slot) {
-      const __m256i shift_lower = _mm256_srli_epi32(lower, kColumnBits * slot);
-      const __m256i shift_upper = _mm256_srli_epi32(upper, kColumnBits * slot);
-      const __m256 low = slot_floats<D, N>(values, slot, 0), high = slot_floats<D, N>(values, slot, 1);
-#pragma GCC unroll 4
-      for (int b = 0; b < Batch; ++b) {
-        acc[b][0][slot % kWays] = _mm256_fmadd_ps(low, pick<M>(rows[b], shift_lower), acc[b][0][slot % kWays]);
-        acc[b][1][slot % kWays] = _mm256_fmadd_ps(high, pick<M>(rows[b], shift_upper), acc[b][1][slot % kWays]);
-      }
-    }
-  });
+          for (int b = 0; b < Batch; ++b) {
+            acc[b][0][slot % kWays] = _mm256_fmadd_ps(low, pick<M>(rows[b], shift_lower), acc[b][0][slot % kWays]);
+            acc[b][1][slot % kWays] = _mm256_fmadd_ps(high, pick<M>(rows[b], shift_upper), acc[b][1][slot % kWays]);
+          }
+        }
+      });
   for (int b = 0; b < Batch; ++b)
     for (int half = 0; half < 2; ++half) {
       __m256 sum = _mm256_loadu_ps(sums + b * 16 + half * 8);
@@ -227,8 +228,7 @@ void decode_floats_of(const Parameters& p, Cursor& cursor, int64_t chunks, float
   spread<D, N, M>(p, cursor, chunks, [&](int64_t chunk, int column, int half, __m256i words) {
     __m256 floats = _mm256_castsi256_ps(D == DType::kBfloat16 ? _mm256_slli_epi32(words, 16) : words);
     if constexpr (D == DType::kFloat16)
-      floats = _mm256_cvtph_ps(
-          _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+      floats = _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
     _mm256_storeu_ps(out + chunk * 64 + column * 16 + half * 8, floats);
   });
 }
