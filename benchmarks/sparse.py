@@ -26,12 +26,43 @@ from laconic.benchmark import Settings, huge_copy
 from laconic.tensor import Tensor
 
 ZEROS = (0.5, 0.8, 0.9, 0.95)
+PATTERNS = ((2, 4),)
 
 
 def pruned(zeros: float, dtype: np.dtype) -> np.ndarray:
     rng = np.random.default_rng(0)
     array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
     return np.where(rng.random(SHAPE, dtype=np.float32) < zeros, np.float32(0), array).astype(dtype)
+
+
+def pattern(of: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Of each m weights of a row, the n largest."""
+    n, m = of
+    array = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32).reshape(-1, m) * np.float32(0.02)
+    order = np.argsort(np.abs(array), axis=1)
+    np.put_along_axis(array, order[:, : m - n], np.float32(0), axis=1)
+    return array.reshape(SHAPE).astype(dtype)
+
+
+def label(zeros: float | tuple[int, int]) -> str:
+    return f"{zeros:.0%} zeros" if isinstance(zeros, float) else "{}:{}".format(*zeros)
+
+
+def forms(zeros: float | tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """What is measured, by name: values as they are and coded."""
+    if isinstance(zeros, float):
+        kinds = {"bitmap": {"positions": "bitmap"}, "deltas": {"positions": "deltas"}}
+        base = "bitmap"
+    else:
+        kinds = {"n_of_m": {"positions": "n_of_m", "n": zeros[0], "m": zeros[1]}}
+        base = "n_of_m"
+    codes: dict[str, dict[str, Any]] = {
+        "packed(4)": {"code": "packed"},
+        "layered(3)": {"code": "layered", "widths": (3,)},
+        "layered(2,2,2)": {"code": "layered", "widths": (2, 2, 2)},
+    }
+    nested = {f"{base}, {name}": kinds[base] | {"values": "split"} | code for name, code in codes.items()}
+    return kinds | nested
 
 
 def copies_of(tensor: Tensor, count: int) -> list[Tensor]:
@@ -69,22 +100,22 @@ def csr_runs(array: np.ndarray, x: np.ndarray, copies: int) -> dict[str, Callabl
 def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]:
     rows = []
     for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
-        for zeros in ZEROS:
-            array = pruned(zeros, dtype)
+        for zeros in (*ZEROS, *PATTERNS):
+            array = pruned(zeros, dtype) if isinstance(zeros, float) else pattern(zeros, dtype)
             copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-            planned = laconic.encode(array, objective="speed", profile="native").parameters.get("positions")
+            planned = laconic.encode(array, objective="speed", profile="native").encoded.node
             tensors = {}
-            for positions in ("bitmap", "deltas"):
-                name = f"sparse {positions}" + (" (planned)" if positions == planned else "")
-                coded = laconic.encode(array, formulation="sparse", positions=positions)
-                tensors["speed", name] = copies_of(coded, copies)
+            for name, options in forms(zeros).items():
+                coded = laconic.encode(array, formulation="sparse", **options)
+                shown = f"sparse {name}" + (" (planned)" if coded.encoded.node == planned else "")
+                tensors["speed", shown] = copies_of(coded, copies)
             csr = {}
-            if dtype == np.float32:
+            if dtype == np.float32 and isinstance(zeros, float):
                 x = np.random.default_rng(1).standard_normal((1, SHAPE[1])).astype(np.float32)
                 csr = benchmark.medians_ms(csr_runs(array, x, max(2, copies // 2)), settings)
             for batch in batches:
-                for row in benchmark.compare(f"{dtype} {zeros:.0%} zeros", array, tensors, batch, settings):
-                    found = row.to_json() | {"zeros": zeros, "csr_ms": csr if batch == 1 else {}}
+                for row in benchmark.compare(f"{dtype} {label(zeros)}", array, tensors, batch, settings):
+                    found = row.to_json() | {"zeros": label(zeros), "csr_ms": csr if batch == 1 else {}}
                     print("  ".join(row.cells()), row.dense, found["csr_ms"], flush=True)
                     rows.append(found)
     return rows

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import laconic
 from laconic import plan, planning
 from laconic.cli.__main__ import app
+from laconic.encoded import Node
 from laconic.errors import ArgumentError, LaconicError
 from laconic.formulations.protocol import Request
 
@@ -29,7 +30,9 @@ def pruned(rng: np.random.Generator, zeros: float, dtype: type = np.float32) -> 
 
 def chosen(array: np.ndarray, objective: str, profile: str = "portable") -> str:
     encoded = plan.encode(array, objective=objective, profile=profile)
-    return f"{encoded.node.formulation} {encoded.node.parameters.get('positions', '')}".strip()
+    child = encoded.node.children.get("values", Node("dense", 1)).formulation
+    inside = "" if child == "dense" else f" {child}"
+    return f"{encoded.node.formulation} {encoded.node.parameters.get('positions', '')}{inside}".strip()
 
 
 @pytest.mark.parametrize(
@@ -39,8 +42,9 @@ def chosen(array: np.ndarray, objective: str, profile: str = "portable") -> str:
         (np.float32, 0.5, "balanced", "portable", "sparse bitmap"),
         (np.float32, 0.95, "balanced", "portable", "sparse deltas"),
         (np.float32, 0.95, "speed", "avx512", "sparse deltas"),
-        (np.float32, 0.8, "size", "portable", "sparse bitmap"),
-        (np.float32, 0.95, "size", "portable", "sparse deltas"),
+        (np.float32, 0.5, "size", "portable", "sparse bitmap split"),
+        (np.float32, 0.8, "size", "portable", "sparse elias_fano split"),
+        (np.float32, 0.95, "size", "portable", "sparse elias_fano split"),
         (ml_dtypes.bfloat16, 0.8, "balanced", "avx512", "sparse bitmap"),
         (ml_dtypes.bfloat16, 0.95, "speed", "portable", "sparse deltas"),
         (np.float16, 0.9, "speed", "portable", "sparse deltas"),
@@ -53,6 +57,25 @@ def test_rules(
     dtype: type, zeros: float, objective: str, profile: str, expected: str, rng: np.random.Generator
 ) -> None:
     assert chosen(pruned(rng, zeros, dtype), objective, profile) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "dtype", "objective", "expected"),
+    [
+        (2, 4, ml_dtypes.bfloat16, "speed", "sparse n_of_m"),
+        (2, 4, ml_dtypes.bfloat16, "size", "sparse n_of_m split"),
+        (1, 4, np.float32, "speed", "sparse n_of_m"),
+        (4, 8, np.float16, "size", "sparse n_of_m split"),  # a bit for every weight, as a bitmap, but no directory
+    ],
+    ids=str,
+)
+def test_patterns(n: int, m: int, dtype: type, objective: str, expected: str, rng: np.random.Generator) -> None:
+    array = normal(rng, SHAPE, np.dtype(dtype)).reshape(-1, m)
+    order = np.argsort(rng.random(array.shape), axis=1)
+    array[order >= n] = 0
+    found = chosen(array.reshape(SHAPE), objective)
+    assert found.split(" split")[0] == expected.split(" split")[0]
+    assert (" split" in expected) <= (" split" in found)
 
 
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:

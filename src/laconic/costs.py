@@ -39,6 +39,26 @@ CHUNK_NS = {
     "avx512": {"float32": 2.0, "bfloat16": 1.4, "float16": 1.4},
 }
 """A bitmap's chunk of 64 places."""
+SELECT_NS = {
+    "avx2": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
+    "avx512": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
+}
+"""64 places of n_of_m; both sets use the same kernels."""
+VALUE_NS = {
+    "avx2": {
+        "split packed": {"float32": 6.5, "bfloat16": 3.5, "float16": 6.0},
+        "split layered": {"float32": 7.5, "bfloat16": 6.5, "float16": 8.5},
+    },
+    "avx512": {
+        "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
+        "split layered": {"float32": 3.5, "bfloat16": 1.6, "float16": 2.0},
+    },
+}
+"""A group of 64 coded values."""
+PLACE_NS = 1.5
+"""A value behind Elias-Fano positions, decoded."""
+SLOW_VALUE_NS = 30.0
+"""Every other coding of values."""
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
@@ -113,9 +133,17 @@ def predict_ns(
     multiply = MULTIPLY_NS[machine] * batch
     if kernel == "dense":
         return CALL_NS + max(memory, candidate.nbytes * 8 / by_name(dtype).bits * multiply)
-    if kernel == "sparse bitmap":
-        chunk = CHUNK_NS[machine][dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
-        return CALL_NS + max(memory, candidate.places / 64 * chunk)
+    positions, _, values = kernel.partition(" + ")
+    if positions in ("sparse bitmap", "sparse n_of_m", "sparse elias_fano"):
+        places = SELECT_NS if positions == "sparse n_of_m" else CHUNK_NS
+        chunk = places[machine][dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        compute = candidate.places / 64 * chunk
+        if values:
+            name = "split layered" if values.startswith("split layered") else values
+            compute += candidate.entries / 64 * VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
+        if positions == "sparse elias_fano":
+            compute += candidate.entries * PLACE_NS
+        return CALL_NS + max(memory, compute)
     if kernel == "sparse deltas":
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
         return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))

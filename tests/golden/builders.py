@@ -136,6 +136,67 @@ def deltas_1_1() -> dict[str, laconic.Tensor]:
     return found
 
 
+def sparse_values_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` with a bitmap whose values `split` codes: every dtype and code, several segments, views, no values at all."""
+    options = {"formulation": "sparse", "positions": "bitmap", "values": "split", "profile": "portable"}
+    codes = {
+        "packed": {"code": "packed"},
+        "layered_3": {"code": "layered", "widths": (3,)},
+        "layered_2_1_1": {"code": "layered", "widths": (2, 1, 1)},
+    }
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        for name, code in codes.items():
+            found[f"{dtype}.{name}"] = laconic.encode(pruned((47, 70), dtype, 400 + seed, 3), **options, **code)
+    layered = options | codes["layered_3"]
+    found["segments"] = laconic.encode(pruned((17, 4099), "bfloat16", 410, 9), **layered)
+    found["convolution"] = laconic.encode(pruned((16, 17, 3, 3), "float32", 420, 5), **layered)
+    found["folded"] = laconic.encode(pruned((7, 310), "float16", 430, 5), **layered)
+    found["in_out"] = laconic.encode(pruned((64, 48), "bfloat16", 440, 4), orientation="in_out", **layered)
+    found["zeros"] = laconic.encode(np.zeros((32, 32), np.float32), **layered)
+    found["constant"] = laconic.encode(np.full((32, 32), 0.5, np.float32), **options, code="constant")
+    hidden = pruned((48, 64), "float16", 450, 3).astype(np.float32)
+    found["tail"] = laconic.encode(hidden, **layered)
+    return found
+
+
+def elias_fano_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` with Elias-Fano positions: every dtype, several segments, few and many values, no values at all."""
+    options = {"formulation": "sparse", "positions": "elias_fano", "profile": "portable"}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        array = pruned((47, 70), dtype, 600 + seed, 5)
+        found[dtype] = laconic.encode(array, **options)
+        found[f"{dtype}.layered"] = laconic.encode(array, **options, values="split", code="layered", widths=(2, 2))
+    found["segments"] = laconic.encode(pruned((17, 4099), "bfloat16", 610, 29), **options, values="split")
+    found["many"] = laconic.encode(weights((16, 36), "float32", 620), **options)
+    found["zeros"] = laconic.encode(np.zeros((32, 32), np.float32), **options)
+    return found
+
+
+def n_of_m_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
+    found = {}
+    for k, (n, m) in enumerate(((1, 4), (2, 4), (4, 8))):
+        options = {"formulation": "sparse", "positions": "n_of_m", "n": n, "m": m, "profile": "portable"}
+        for seed, dtype in enumerate(list(DTYPES)[:3]):
+            array = n_of_m((47, 70), dtype, 500 + 10 * k + seed, n, m)
+            found[f"{n}_{m}.{dtype}"] = laconic.encode(array, **options)
+            found[f"{n}_{m}.{dtype}.packed"] = laconic.encode(array, **options, values="split", code="packed")
+        array = n_of_m((16, 2099), "bfloat16", 505 + 10 * k, n, m)
+        found[f"{n}_{m}.segments"] = laconic.encode(array, **options, values="split", code="layered", widths=(2, 2))
+    return found
+
+
+def n_of_m(shape: tuple[int, int], dtype: str, seed: int, n: int, m: int) -> np.ndarray:
+    """`pruned` with at most n values in each m columns."""
+    array = pruned(shape, dtype, seed, 2)
+    for first in range(0, shape[1], m):
+        block = array[:, first : first + m]
+        block[np.cumsum(block.view(f"u{array.itemsize}") != 0, axis=1) > n] = 0
+    return array
+
+
 def shared(shape: tuple[int, ...], dtype: str, seed: int, words: int, skew: int = 1) -> np.ndarray:
     """Few distinct weights; with a skew, the first ones more often: their number is the least of as many throws."""
     table = weights((words,), dtype, seed)
@@ -227,7 +288,8 @@ def integer_1_2() -> dict[str, laconic.Tensor]:
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
-FILES_1_2 = {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
+FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
+FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
 FILES_1_2 |= {"integer": integer_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 

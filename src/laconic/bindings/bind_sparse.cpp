@@ -4,6 +4,8 @@
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/matrix.hpp"
 #include "laconic/formulations/sparse/deltas.hpp"
+#include "laconic/formulations/sparse/elias_fano.hpp"
+#include "laconic/formulations/split/values.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace {
@@ -20,33 +22,36 @@ laconic::Geometry with_offsets(const OwnedGeometry& owned) {
   return g;
 }
 
-// A view over components that the object keeps alive.
-class BitmapMatrix {
- public:
-  BitmapMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
-      : geometry_(geometry), components_(components) {
-    view_.geometry = with_offsets(geometry_);
-    view_.parameters = {};
-    view_.parameters.dtype = sparse_dtype(dtype);
-    view_.parameters.code = laconic::Code::kBitmap;
-    view_.parameters.chunk_bytes[0] = view_.parameters.chunk_bytes[1] = 8;
-    view_.streams = {};
-    view_.streams.tiles = borrow("masks");
-    view_.streams.escapes = borrow("values.bytes");
-    view_.streams.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
-    view_.streams.directory_columns = 1;
-    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
-  }
+using Starts = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
+// The parameters of n_of_m. selections: the columns of each code, as bits.
+struct Select {
+  laconic::Parameters parameters{};
+  Select(const std::string& dtype, int n, int m, int bits, int64_t panel_bytes, nb::bytes selections) {
+    require(n > 0 && n < m && (m == 4 || m == 8) && bits > 0 && bits <= 8 && panel_bytes >= 0 &&
+                selections.size() > 0 && selections.size() <= size_t{1} << bits,
+            "n, m or selections out of range");
+    parameters.dtype = sparse_dtype(dtype);
+    parameters.code = laconic::Code::kSelect;
+    parameters.n = n;
+    parameters.m = m;
+    parameters.select_bits = bits;
+    parameters.panel_bytes = panel_bytes;
+    const auto* masks = reinterpret_cast<const uint8_t*>(selections.c_str());
+    for (size_t code = 0; code < 256; ++code)
+      parameters.selections[code] = masks[code < selections.size() ? code : selections.size() - 1];
+  }
+};
+
+// A view over components that the object keeps alive, whose chunks are walked as those of split are.
+class ChunkMatrix {
+ public:
   const laconic::Geometry& geometry() const { return view_.geometry; }
   int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.parameters.dtype)].word_bytes; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
-  }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
-    return laconic::bitmap_access(view_, matrix, row, column);
   }
   int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
     return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
@@ -55,7 +60,21 @@ class BitmapMatrix {
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
 
- private:
+ protected:
+  // values: a ValueSource, or none where they lie in values.bytes as they are.
+  ChunkMatrix(const OwnedGeometry& geometry, const laconic::Parameters& parameters, nb::dict components,
+              nb::object values)
+      : geometry_(geometry), components_(components), values_(values) {
+    view_.geometry = with_offsets(geometry_);
+    view_.parameters = parameters;
+    view_.streams = {};
+    view_.streams.directory_columns = 1;
+    if (values.is_none()) {
+      view_.streams.escapes = borrow("values.bytes");
+    } else {
+      view_.values = nb::cast<const laconic::ValueSource*>(values);
+    }
+  }
   const uint8_t* borrow(const char* name) {
     keep_.push_back(nb::cast<Bytes>(components_[name]));
     return keep_.back().data();
@@ -63,8 +82,82 @@ class BitmapMatrix {
 
   OwnedGeometry geometry_;
   nb::dict components_;
+  nb::object values_;
   std::vector<Bytes> keep_;
   laconic::SplitView view_;
+};
+
+class BitmapMatrix : public ChunkMatrix {
+ public:
+  BitmapMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components, nb::object values)
+      : ChunkMatrix(geometry, bitmap_parameters(dtype), components, values) {
+    view_.streams.tiles = borrow("masks");
+    view_.streams.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::bitmap_access(view_, matrix, row, column);
+  }
+
+ private:
+  static laconic::Parameters bitmap_parameters(const std::string& dtype) {
+    laconic::Parameters p{};
+    p.dtype = sparse_dtype(dtype);
+    p.code = laconic::Code::kBitmap;
+    p.chunk_bytes[0] = p.chunk_bytes[1] = 8;
+    return p;
+  }
+};
+
+// A bitmap's chunks with Elias-Fano positions: starts has words of `upper` before each segment.
+class EliasFanoMatrix : public ChunkMatrix {
+ public:
+  EliasFanoMatrix(const OwnedGeometry& geometry, const std::string& dtype, int low_bits, Starts starts,
+                  nb::dict components, nb::object values)
+      : ChunkMatrix(geometry, elias_fano_parameters(dtype), components, values),
+        starts_(starts.data(), starts.data() + starts.size()),
+        positions_({borrow("upper"), borrow("lower"), reinterpret_cast<const uint64_t*>(borrow("directory")),
+                    starts_.data(), low_bits}) {
+    require(static_cast<int64_t>(starts_.size()) == view_.geometry.segments + 1 && low_bits >= 0 && low_bits <= 15,
+            "starts have the wrong size");
+    view_.streams.directory = reinterpret_cast<const uint64_t*>(keep_.back().data());
+    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    view_.streams.tiles = keep_.back().data();  // never read: masks are expanded for each segment
+    view_.masks = &positions_;
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::elias_fano_access(view_, positions_, matrix, row, column);
+  }
+
+ private:
+  static laconic::Parameters elias_fano_parameters(const std::string& dtype) {
+    laconic::Parameters p{};
+    p.dtype = sparse_dtype(dtype);
+    p.code = laconic::Code::kBitmap;
+    return p;
+  }
+
+  std::vector<uint64_t> starts_;
+  const laconic::EliasFano positions_;
+};
+
+// n_of_m, whose segments' values are counted from the shape: starts has values before each segment.
+class SelectMatrix : public ChunkMatrix {
+ public:
+  SelectMatrix(const OwnedGeometry& geometry, const Select& select, Starts starts, nb::dict components,
+               nb::object values)
+      : ChunkMatrix(geometry, select.parameters, components, values),
+        starts_(starts.data(), starts.data() + starts.size()) {
+    require(static_cast<int64_t>(starts_.size()) == view_.geometry.segments + 1, "starts have the wrong size");
+    view_.streams.tiles = borrow("codes");
+    view_.streams.directory = starts_.data();
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::select_access(view_, matrix, row, column);
+  }
+
+ private:
+  std::vector<uint64_t> starts_;
 };
 
 class DeltaMatrix {
@@ -125,10 +218,11 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
 }
 
 void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
-                   int threads) {
+                   int64_t granule, int threads) {
   const laconic::Geometry g = with_offsets(owned);
   const auto type = sparse_dtype(dtype);
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes,
+  require(granule > 0 &&
+              static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes,
           "words have the wrong size");
   auto masks = nb::cast<MutableBytes>(components["masks"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
        directory = nb::cast<MutableBytes>(components["directory"]);
@@ -136,10 +230,25 @@ void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& d
   {
     nb::gil_scoped_release unlocked;
     same = laconic::bitmap_encode(static_cast<const uint8_t*>(words.data()), g, type,
-                                  reinterpret_cast<const uint64_t*>(directory.data()), masks.data(), values.data(),
-                                  threads);
+                                  reinterpret_cast<const uint64_t*>(directory.data()), granule, masks.data(),
+                                  values.data(), threads);
   }
   if (!same) throw std::runtime_error("the words changed while they were encoded");
+}
+
+bool encode_select(Words words, const OwnedGeometry& owned, const Select& select, Starts starts, int64_t granule,
+                   MutableBytes codes, MutableWords values, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const laconic::Parameters& p = select.parameters;
+  const int64_t bytes = laconic::kFields[static_cast<int>(p.dtype)].word_bytes;
+  require(granule > 0 && static_cast<int64_t>(words.nbytes()) == g.elements * bytes &&
+              static_cast<int64_t>(starts.size()) == g.segments + 1 &&
+              static_cast<int64_t>(codes.size()) >= g.panels * p.panel_bytes &&
+              static_cast<int64_t>(values.nbytes()) == static_cast<int64_t>(starts.data()[g.segments]) * bytes,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  return laconic::select_encode(static_cast<const uint8_t*>(words.data()), g, p, starts.data(), granule, codes.data(),
+                                static_cast<uint8_t*>(values.data()), threads);
 }
 
 void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
@@ -164,9 +273,23 @@ void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& d
 
 void bind_sparse(nb::module_& m) {
   nb::class_<BitmapMatrix> bitmap(m, "BitmapMatrix");
-  bitmap.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
+  bitmap.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict, nb::object>(), nb::arg("geometry"),
+             nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(bitmap);
   bitmap.def("part", &no_part<BitmapMatrix>);
+  nb::class_<EliasFanoMatrix> elias_fano(m, "EliasFanoMatrix");
+  elias_fano.def(nb::init<const OwnedGeometry&, const std::string&, int, Starts, nb::dict, nb::object>(),
+                 nb::arg("geometry"), nb::arg("dtype"), nb::arg("low_bits"), nb::arg("starts"), nb::arg("components"),
+                 nb::arg("values").none());
+  bind_matrix(elias_fano);
+  elias_fano.def("part", &no_part<EliasFanoMatrix>);
+  nb::class_<Select>(m, "SelectParameters").def(nb::init<const std::string&, int, int, int, int64_t, nb::bytes>());
+  nb::class_<SelectMatrix> select(m, "SelectMatrix");
+  select.def(nb::init<const OwnedGeometry&, const Select&, Starts, nb::dict, nb::object>(), nb::arg("geometry"),
+             nb::arg("select"), nb::arg("starts"), nb::arg("components"), nb::arg("values").none());
+  bind_matrix(select);
+  select.def("part", &no_part<SelectMatrix>);
+  m.def("select_encode", &encode_select);
   nb::class_<DeltaMatrix> deltas(m, "DeltaMatrix");
   deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_matrix(deltas);

@@ -8,7 +8,7 @@
 
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/matrix.hpp"
-#include "laconic/formulations/split/encode.hpp"
+#include "laconic/formulations/split/sequence.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 using laconic::Parameters;
@@ -171,6 +171,43 @@ std::unique_ptr<SplitMatrix> part(const SplitMatrix& whole, int64_t matrix, int6
   return std::make_unique<SplitMatrix>(whole, matrix * g.panels_per_matrix + first / laconic::kPanelRows, last - first);
 }
 
+// Values of a sparse matrix, coded; built from components that have passed `validate` in Python.
+class SplitValuesMatrix : public laconic::SplitValues {
+ public:
+  SplitValuesMatrix(const Parameters& parameters, nb::dict components)
+      : SplitValuesMatrix(parameters, components, borrow_streams(parameters, components)) {}
+
+ private:
+  struct Borrowed {
+    laconic::Streams streams;
+    std::vector<Bytes> keep;
+  };
+  static Borrowed borrow_streams(const Parameters& p, nb::dict components) {
+    Borrowed found{};
+    const auto borrow = [&](const std::string& name) {
+      found.keep.push_back(nb::cast<Bytes>(components[name.c_str()]));
+      return found.keep.back().data();
+    };
+    found.streams.tiles = borrow("tiles");
+    if (p.code == laconic::Code::kConstant) return found;
+    found.streams.escapes = borrow("escapes");
+    const uint8_t* directory = borrow("directory");
+    require(reinterpret_cast<uintptr_t>(directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    found.streams.directory = reinterpret_cast<const uint64_t*>(directory);
+    found.streams.directory_columns = p.code == laconic::Code::kPacked ? 1 : p.levels;
+    for (int level = 1; level < p.levels; ++level)
+      found.streams.levels[level] = borrow("level" + std::to_string(level + 1));
+    return found;
+  }
+  SplitValuesMatrix(const Parameters& parameters, nb::dict components, Borrowed borrowed)
+      : SplitValues(laconic::SplitView{{}, parameters, borrowed.streams}),
+        components_(components),
+        keep_(std::move(borrowed.keep)) {}
+
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+};
+
 std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const OwnedGeometry& owned,
                                                           const std::string& dtype, MutableWords histograms,
                                                           MutableBytes tail_kinds, int threads) {
@@ -191,27 +228,32 @@ std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const Own
   return {nb::cast(histograms), nb::cast(tail_kinds), byte < 0 ? nb::none() : nb::cast(byte)};
 }
 
-void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::dict components, int threads) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(p), "words have the wrong size");
-  std::vector<MutableBytes> keep;
-  auto borrow = [&](const std::string& name) {
+laconic::MutableStreams mutable_streams(const Parameters& p, nb::dict components, std::vector<MutableBytes>& keep) {
+  const auto borrow = [&](const std::string& name) {
     keep.push_back(nb::cast<MutableBytes>(components[name.c_str()]));
     return keep.back().data();
   };
   laconic::MutableStreams s{};
   s.tiles = borrow("tiles");
-  std::vector<uint32_t> ranks;
-  if (p.has_short) {
-    s.short_panels = borrow("short_panels");
-    ranks = short_ranks(s.short_panels, keep.back().size());
-    s.short_rank = ranks.data();
-  }
+  if (p.has_short) s.short_panels = borrow("short_panels");
   if (p.code != laconic::Code::kConstant) {
     s.directory = reinterpret_cast<uint64_t*>(borrow("directory"));
     s.escapes = borrow("escapes");
     for (int level = 1; level < p.levels; ++level) s.levels[level] = borrow("level" + std::to_string(level + 1));
+  }
+  return s;
+}
+
+void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::dict components, int threads) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(p), "words have the wrong size");
+  std::vector<MutableBytes> keep;
+  laconic::MutableStreams s = mutable_streams(p, components, keep);
+  std::vector<uint32_t> ranks;
+  if (p.has_short) {
+    ranks = short_ranks(s.short_panels, keep[1].size());
+    s.short_rank = ranks.data();
   }
   const char* wrong;
   {
@@ -219,6 +261,46 @@ void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::di
     wrong = laconic::split_encode(static_cast<const uint8_t*>(words.data()), g, p, s, laconic::active_table(), threads);
   }
   if (wrong != nullptr) throw std::runtime_error(std::string("the words changed while they were encoded: ") + wrong);
+}
+
+using Starts = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void check_sequence(const Words& words, const Starts& starts, int64_t word_bytes) {
+  require(starts.size() >= 1 && starts.data()[0] == 0, "a sequence begins with group 0");
+  for (size_t i = 1; i < starts.size(); ++i) {
+    const uint64_t groups = starts.data()[i] - starts.data()[i - 1];  // wraps where entries fall: then over the limit
+    require(groups <= laconic::kSegmentChunks, "a segment has too many groups");
+  }
+  const auto groups = static_cast<int64_t>(starts.data()[starts.size() - 1]);
+  require(static_cast<int64_t>(words.nbytes()) == groups * laconic::kChunkWeights * word_bytes,
+          "words have the wrong size");
+}
+
+std::tuple<int, int> values_statistics(Words words, Starts starts, const std::string& dtype, MutableWords histograms,
+                                       int threads) {
+  const auto type = dtype_of(dtype);
+  const auto segments = static_cast<int64_t>(starts.size()) - 1;
+  check_sequence(words, starts, laconic::kFields[static_cast<int>(type)].word_bytes);
+  require(static_cast<int64_t>(histograms.nbytes()) == segments * 1024, "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  const auto found =
+      laconic::sequence_statistics(static_cast<const uint8_t*>(words.data()), starts.data(), segments, type,
+                                   static_cast<uint32_t*>(histograms.data()), laconic::active_table(), threads);
+  return {found.byte, found.tail};
+}
+
+void encode_values(Words words, Starts starts, const Parameters& p, nb::dict components, int threads) {
+  check_sequence(words, starts, word_bytes_of(p));
+  require(!p.has_short, "a sequence has one tail");
+  std::vector<MutableBytes> keep;
+  const laconic::MutableStreams s = mutable_streams(p, components, keep);
+  const char* wrong;
+  {
+    nb::gil_scoped_release unlocked;
+    wrong = laconic::sequence_encode(static_cast<const uint8_t*>(words.data()), starts.data(),
+                                     static_cast<int64_t>(starts.size()) - 1, p, s, laconic::active_table(), threads);
+  }
+  if (wrong != nullptr) throw std::runtime_error(std::string("the values changed while they were encoded: ") + wrong);
 }
 
 }  // namespace
@@ -251,6 +333,10 @@ void bind_split(nb::module_& m) {
   matrix.def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>());
   bind_matrix(matrix);
   matrix.def("part", &part);
+  nb::class_<laconic::ValueSource>(m, "ValueSource");
+  nb::class_<SplitValuesMatrix, laconic::ValueSource>(m, "SplitValues").def(nb::init<const Parameters&, nb::dict>());
+  m.def("split_values_statistics", &values_statistics);
+  m.def("split_values_encode", &encode_values);
   m.def("split_statistics", &statistics);
   m.def("split_encode", &encode);
 }

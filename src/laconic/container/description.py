@@ -31,6 +31,8 @@ SINCE = {
     "block_sparse": "1.2",
 }
 """The format version that each formulation came with."""
+SINCE_VERSION = {("sparse", 2): "1.2"}
+"""That of later versions of a formulation."""
 FIRST = "1.0"
 MARK = ".laconic."
 INFO = "info"
@@ -80,7 +82,8 @@ def version_of(node: Node) -> str:
     """The oldest format version that has every formulation of a tree."""
     found = FIRST
     for _, part in node.walk():
-        found = newer(found, SINCE.get(part.formulation, FIRST))
+        since = SINCE_VERSION.get((part.formulation, part.version), SINCE.get(part.formulation, FIRST))
+        found = newer(found, since)
     return found
 
 

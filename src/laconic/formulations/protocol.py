@@ -72,6 +72,66 @@ class Work:
     entries: int = 0
 
 
+@dataclass(frozen=True)
+class Values:
+    """The values of a sparse tensor: a sequence of words in segments of whole groups of 64.
+
+    words: unsigned [64 * sum of groups]; each segment is filled up to whole groups by repeating its last word.
+    groups: int64 [segments], at most 512 each.
+    """
+
+    words: np.ndarray
+    groups: np.ndarray
+    dtype: str
+
+    @property
+    def starts(self) -> np.ndarray:
+        """uint64 [segments + 1]: groups before each segment."""
+        return np.concatenate([[0], np.cumsum(self.groups)]).astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class ValueCandidate:
+    """One way to code values, sized to the byte and not yet done; fields as in `Candidate`.
+
+    kernel: the row of the cost model that predicts decoding a group.
+    """
+
+    node: Node
+    nbytes: int
+    components: Callable[[int], dict[str, np.ndarray]] = field(repr=False)
+    kernel: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ValueCoding(Protocol):
+    """An element-wise formulation as the coding of values: its module `values`, and a row in `sparse.values`.
+
+    Components carry their own names here, without the prefix that they have in the tensor.
+    """
+
+    NAME: str
+    VERSION: int
+
+    def candidates(self, values: Values, objective: str, profile: str, threads: int) -> list[ValueCandidate]:
+        """What is worth considering, as `Formulation.candidates`."""
+
+    def forced(self, values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
+        """The form that the caller's options name. Raises ArgumentError."""
+
+    def validate(self, node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
+        """Structure check of a node and its components for segments of so many groups, as `Formulation.validate`."""
+
+    def encode(self, node: Node, values: Values) -> dict[str, np.ndarray]:
+        """The NumPy reference: components under a node's parameters."""
+
+    def decode(self, node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> np.ndarray:
+        """The NumPy reference: words [64 * groups] of valid components."""
+
+    def source(self, node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
+        """The native values (a `ValueSource` of C++) over valid components."""
+
+
 class Formulation(Protocol):
     """The module `formulation` of a formulation's folder.
 

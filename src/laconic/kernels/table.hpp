@@ -101,6 +101,9 @@ using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float
 // Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
 using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
 
+// Set bits of `count` 64-bit words.
+using CountBits = int64_t (*)(const uint8_t* words, int64_t count);
+
 // A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
 struct CutTile {
   alignas(64) uint8_t symbols[kTileChunks][64];
@@ -139,8 +142,8 @@ using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette][tail]
-  CodeKernels codes[6][8][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select][tail]
+  CodeKernels codes[6][9][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   UnpackFields unpack_fields;
   MultiplyFields multiply_fields;
@@ -158,17 +161,20 @@ struct KernelTable {
   WidenWords widen_words;
   DenseProduct dense_product;
   CutWords cut_words;
+  CountBits count_bits;
   CodeGroup code_group;
   ReadStream read_stream;
 };
 
 inline constexpr int kBitmapIndex = 6;
 inline constexpr int kPaletteIndex = 7;
+inline constexpr int kSelectIndex = 8;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
   if (parameters.code == Code::kBitmap) return kBitmapIndex;
   if (parameters.code == Code::kPalette) return kPaletteIndex;
+  if (parameters.code == Code::kSelect) return kSelectIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }

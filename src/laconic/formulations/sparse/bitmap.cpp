@@ -13,8 +13,8 @@ namespace laconic {
 namespace {
 
 template <class Word, DType D>
-bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, uint8_t* masks, uint8_t* values,
-            int threads) {
+bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, int64_t granule, uint8_t* masks,
+            uint8_t* values, int threads) {
   std::atomic<bool> same{true};
   parallel_for(threads, g.units, [&](int64_t unit) {
     Word tile[4][16];
@@ -43,7 +43,13 @@ bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, 
           for (; mask != 0; mask &= mask - 1, ++at)
             std::memcpy(values + at * sizeof(Word), ordered + std::countr_zero(mask), sizeof(Word));
         }
-      if (at != entry[1]) same = false;
+      const auto filled = static_cast<uint64_t>(granule);
+      if (entry[0] + (at - entry[0] + filled - 1) / filled * filled != entry[1]) {
+        same = false;
+        return;
+      }
+      for (; at < entry[1]; ++at)
+        std::memcpy(values + at * sizeof(Word), values + (at - 1) * sizeof(Word), sizeof(Word));
     }
   });
   return same;
@@ -57,15 +63,15 @@ uint64_t mask_at(const SplitView& view, int64_t panel, int64_t chunk) {
 
 }  // namespace
 
-bool bitmap_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, uint8_t* masks,
-                   uint8_t* values, int threads) {
+bool bitmap_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, int64_t granule,
+                   uint8_t* masks, uint8_t* values, int threads) {
   switch (dtype) {
     case DType::kFloat32:
-      return encode<uint32_t, DType::kFloat32>(words, g, directory, masks, values, threads);
+      return encode<uint32_t, DType::kFloat32>(words, g, directory, granule, masks, values, threads);
     case DType::kBfloat16:
-      return encode<uint16_t, DType::kBfloat16>(words, g, directory, masks, values, threads);
+      return encode<uint16_t, DType::kBfloat16>(words, g, directory, granule, masks, values, threads);
     default:
-      return encode<uint16_t, DType::kFloat16>(words, g, directory, masks, values, threads);
+      return encode<uint16_t, DType::kFloat16>(words, g, directory, granule, masks, values, threads);
   }
 }
 
@@ -86,10 +92,14 @@ uint32_t bitmap_access(const SplitView& view, int64_t matrix, int64_t row, int64
   }
   const uint64_t* entry = view.streams.directory + unit * g.segments_per_panel + part;
   if (rank >= entry[1] - entry[0]) return 0;  // only in a damaged file
-  const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
+  return value_at(view, unit * g.segments_per_panel + part, rank);
+}
+
+uint32_t value_at(const SplitView& view, int64_t segment, uint64_t index) {
+  if (view.values != nullptr) return view.values->access(value_groups(view, segment), static_cast<int64_t>(index));
+  const auto word_bytes = static_cast<size_t>(kFields[static_cast<int>(view.parameters.dtype)].word_bytes);
   uint32_t word = 0;
-  std::memcpy(&word, view.streams.escapes + (entry[0] + rank) * static_cast<uint64_t>(word_bytes),
-              static_cast<size_t>(word_bytes));
+  std::memcpy(&word, view.streams.escapes + (view.streams.directory[segment] + index) * word_bytes, word_bytes);
   return word;
 }
 

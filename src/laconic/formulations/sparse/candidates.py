@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from laconic.encoded import stream_bytes
 from laconic.errors import ArgumentError
-from laconic.formulations.protocol import Candidate, Request
-from laconic.formulations.sparse import codec
-from laconic.formulations.sparse.layout import POSITIONS, check_positions, node
-from laconic.geometry import CHUNK_WEIGHTS, folded
+from laconic.formulations.protocol import Candidate, Request, ValueCandidate, Values
+from laconic.formulations.sparse import codec, reference
+from laconic.formulations.sparse.layout import PATTERNS, Positions, check_positions, node
+from laconic.formulations.sparse.values import DENSE, ROWS, VALUE_BYTES, coding_named, prefixed
+from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
 FEWEST_ZEROS = 0.1
 """Share of zeros below which nothing here can win: a bitmap costs a bit for every weight, and `split` already saves
@@ -23,33 +26,174 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
-    if words.size - np.count_nonzero(words) <= FEWEST_ZEROS * words.size:
+    zeros = words.size - np.count_nonzero(words)
+    if zeros <= FEWEST_ZEROS * words.size:
         return []
-    statistics = codec.statistics(words, request.geometry(), request.dtype, request.threads)
-    found = [_candidate(words, statistics, positions) for positions in POSITIONS]
-    if request.objective == "size" and statistics.geometry.view != "folded":
-        flat = codec.statistics(words, folded(words.shape), request.dtype, request.threads)
-        found += [_candidate(words, flat, positions) for positions in POSITIONS]
+    geometry = request.geometry()
+    found = _of_geometry(request, geometry)
+    if request.objective == "size" and geometry.view != "folded":
+        found += _of_geometry(request, folded(words.shape))
+    for n, m in PATTERNS:
+        if zeros >= words.size * (1 - n / m) * 0.99:  # columns that fill no block need fewer zeros
+            found += _selections(request, geometry, Positions("n_of_m", n, m))
     return found
 
 
+def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
+    statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
+    found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
+    if statistics.nonzero == 0:
+        return found
+    parts, words = codec.bitmap_parts(request.words, statistics, CHUNK_WEIGHTS, request.threads)
+    values = Values(words, _groups(parts, geometry), request.dtype)
+    for name, coded in _codings(values, request):
+        found.append(_nested(geometry, Positions("bitmap"), parts, values, name, coded))
+        if request.objective == "size":
+            found.append(_nested_places(geometry, parts, values, name, coded))
+    return found
+
+
+def _groups(parts: Mapping[str, np.ndarray], geometry: Geometry) -> np.ndarray:
+    """Groups of values of each segment, by a directory."""
+    return np.diff(_starts(parts, geometry).astype(np.int64)) // CHUNK_WEIGHTS
+
+
+def _starts(parts: Mapping[str, np.ndarray], geometry: Geometry) -> np.ndarray:
+    return parts["directory"][: (geometry.segments + 1) * 8].view("<u8")
+
+
+def _nested_places(
+    geometry: Geometry, parts: dict[str, np.ndarray], values: Values, name: str, coded: ValueCandidate
+) -> Candidate:
+    """The bitmap's values behind Elias-Fano positions."""
+    positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
+    return Candidate(
+        node(positions, coded.node),
+        geometry,
+        sum(sizes.values()) + coded.nbytes,
+        lambda threads: codec.elias_fano_parts(parts, geometry, positions) | prefixed(coded.components(threads)),
+        f"sparse {positions.kind} + {coded.kernel}",
+        positions.to_json() | {"values": name} | dict(coded.options),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        values.words.size,
+    )
+
+
+def _selections(request: Request, geometry: Geometry, positions: Positions) -> list[Candidate]:
+    cut = codec.select_parts(request.words, geometry, request.dtype, positions, CHUNK_WEIGHTS, request.threads)
+    if cut is None:
+        return []
+    parts, words = cut
+    values = Values(words, -(-positions.segment_values(geometry) // CHUNK_WEIGHTS), request.dtype)
+    found = [_forced_selection(request, geometry, positions, {})]
+    return found + [
+        _nested(geometry, positions, parts, values, name, coded) for name, coded in _codings(values, request)
+    ]
+
+
+def _codings(values: Values, request: Request) -> list[tuple[str, ValueCandidate]]:
+    return [
+        (row.NAME, coded)
+        for row in ROWS
+        for coded in row.candidates(values, request.objective, request.profile, request.threads)
+    ]
+
+
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    positions = check_positions(parameters.pop("positions", POSITIONS[0]))
-    if parameters:
+    positions = check_positions(parameters)
+    name = parameters.pop("values", "dense")
+    coding = coding_named(name)
+    if coding is None and parameters:
         raise ArgumentError(f"formulation 'sparse' takes no parameter {next(iter(parameters))!r}")
-    statistics = codec.statistics(request.words, request.geometry(), request.dtype, request.threads)
-    return _candidate(request.words, statistics, positions)
+    words, geometry = request.words, request.geometry()
+    if positions.kind == "n_of_m":
+        return _forced_selection(request, geometry, positions, parameters, name)
+    statistics = codec.statistics(words, geometry, request.dtype, request.threads)
+    if coding is None and positions.kind == "elias_fano":
+        return _plain_places(request, statistics)
+    if coding is None:
+        return _plain(words, statistics, positions.kind)
+    if positions.kind == "deltas":
+        raise ArgumentError("deltas have dense values in this version: use positions='bitmap' to code them")
+    parts, sequence = codec.bitmap_parts(words, statistics, CHUNK_WEIGHTS, request.threads)
+    values = Values(sequence, _groups(parts, geometry), request.dtype)
+    coded = coding.forced(values, parameters, request.threads)
+    if positions.kind == "elias_fano":
+        return _nested_places(geometry, parts, values, coding.NAME, coded)
+    return _nested(geometry, positions, parts, values, coding.NAME, coded)
 
 
-def _candidate(words: np.ndarray, statistics: codec.Statistics, positions: str) -> Candidate:
+def _forced_selection(
+    request: Request, geometry: Geometry, positions: Positions, options: dict[str, Any], name: object = "dense"
+) -> Candidate:
+    coding = coding_named(name)
+    granule = 1 if coding is None else CHUNK_WEIGHTS
+    cut = codec.select_parts(request.words, geometry, request.dtype, positions, granule, request.threads)
+    if cut is None:
+        raise ArgumentError(reference.NOT_N_OF_M.format(n=positions.n, m=positions.m))
+    parts, words = cut
+    groups = -(-positions.segment_values(geometry) // CHUNK_WEIGHTS)
+    if coding is not None:
+        values = Values(words, groups, request.dtype)
+        return _nested(geometry, positions, parts, values, coding.NAME, coding.forced(values, options, request.threads))
+    return Candidate(
+        node(positions, DENSE),
+        geometry,
+        parts["codes"].nbytes + stream_bytes(words.nbytes),
+        lambda threads: parts | {VALUE_BYTES: reference.stored(words, stream_bytes)},
+        "sparse n_of_m",
+        positions.to_json(),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+    )
+
+
+def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
+    geometry = statistics.geometry
+    parts, words = codec.bitmap_parts(request.words, statistics, 1, request.threads)
+    positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
+    return Candidate(
+        node(positions, DENSE),
+        geometry,
+        sum(sizes.values()) + stream_bytes(words.nbytes),
+        lambda threads: (
+            codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: reference.stored(words, stream_bytes)}
+        ),
+        f"sparse {positions.kind}",
+        positions.to_json(),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        words.size,
+    )
+
+
+def _plain(words: np.ndarray, statistics: codec.Statistics, kind: str) -> Candidate:
     geometry = statistics.geometry
     return Candidate(
-        node(positions),
+        node(Positions(kind), DENSE),
         geometry,
-        statistics.total(positions),
-        lambda threads: codec.encode(words, statistics, positions, threads),
-        f"sparse {positions}",
-        {"positions": positions},
+        statistics.total(kind),
+        lambda threads: codec.encode(words, statistics, kind, threads),
+        f"sparse {kind}",
+        {"positions": kind},
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
-        statistics.blocks * CHUNK_WEIGHTS if positions == "deltas" else 0,
+        statistics.blocks * CHUNK_WEIGHTS if kind == "deltas" else 0,
+    )
+
+
+def _nested(
+    geometry: Geometry,
+    positions: Positions,
+    parts: dict[str, np.ndarray],
+    values: Values,
+    name: str,
+    coded: ValueCandidate,
+) -> Candidate:
+    return Candidate(
+        node(positions, coded.node),
+        geometry,
+        sum(part.nbytes for part in parts.values()) + coded.nbytes,
+        lambda threads: parts | prefixed(coded.components(threads)),
+        f"sparse {positions.kind} + {coded.kernel}",
+        positions.to_json() | {"values": name} | dict(coded.options),
+        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        values.words.size,
     )

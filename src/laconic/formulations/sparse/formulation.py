@@ -12,9 +12,11 @@ from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import CorruptError
 from laconic.formulations.protocol import Work
-from laconic.formulations.sparse import reference
+from laconic.formulations.sparse import codec, reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
-from laconic.formulations.sparse.layout import DTYPES, NAME, VALUE_BYTES, VERSION, positions_of
+from laconic.formulations.sparse.layout import DTYPES, NAME, VERSION, Positions, positions_of
+from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, own
+from laconic.formulations.sparse.values import validate as validate_values
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 __all__ = [
@@ -35,48 +37,87 @@ __all__ = [
 # MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`laconic.costs`).
 SLOW_SHARE = {32: 0.6, 16: 0.3}
 """Entries per weight from which gaps are slower than dense words of so many bits."""
-DELTA_COMPONENTS = {"gaps", "rows", "directory", VALUE_BYTES}
+COMPONENTS = {
+    "bitmap": {"masks", "directory"},
+    "deltas": {"gaps", "rows", "directory"},
+    "n_of_m": {"codes"},
+    "elias_fano": {"upper", "lower", "directory"},
+}
+"""Of each kind of positions, without those of the values."""
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Bitmaps never are."""
-    if positions_of(encoded.node) == "bitmap":
+    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Others never are."""
+    if positions_of(encoded.node).kind != "deltas":
         return False
     share = encoded.components["gaps"].nbytes / max(1, math.prod(encoded.shape))
     return share > SLOW_SHARE[by_name(encoded.dtype).bits] * (1 if profile not in ("avx512", "amx") else 1.8)
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
+    """For the cost model; `encoded` must have passed `validate`."""
     positions = positions_of(encoded.node)
-    blocks = 0
-    if positions == "deltas":
-        blocks = int(encoded.components["directory"].view("<u8")[geometry.panels])
-    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
-    return Work(f"sparse {positions}", geometry, encoded.nbytes_stored, places, blocks * CHUNK_WEIGHTS)
+    places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
+    if positions.kind == "deltas":
+        entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
+    elif positions.kind == "n_of_m":
+        entries = int(positions.segment_values(geometry).sum())
+    else:
+        entries = int(encoded.components["directory"].view("<u8")[geometry.segments])
+    kernel, child = f"sparse {positions.kind}", encoded.node.children[CHILD]
+    if child.formulation != "dense":
+        levels = child.parameters.get("widths", ())
+        kernel += f" + {child.formulation} {child.parameters.get('code', '')}" + (f" {len(levels)}" if levels else "")
+    return Work(kernel, geometry, encoded.nbytes_stored, places, entries)
 
 
-def validate(encoded: Encoded, geometry: Geometry) -> str:
-    """Structure check: sizes and the directory; never the masks or values. Returns the positions."""
+def validate(encoded: Encoded, geometry: Geometry) -> Positions:
+    """Structure check: sizes and the directory; never the masks, codes or values. Returns the positions."""
     if encoded.dtype not in DTYPES:
         raise CorruptError(f"formulation 'sparse' does not code dtype {encoded.dtype}")
     positions = positions_of(encoded.node)
-    expected = {"masks", "directory", VALUE_BYTES} if positions == "bitmap" else DELTA_COMPONENTS
-    if missing := sorted(expected - set(encoded.components)):
-        raise CorruptError("the component is missing; get the file again", component=missing[0])
-    if extra := sorted(set(encoded.components) - expected):
-        raise CorruptError("a component that formulation 'sparse' does not have", component=extra[0])
+    child = encoded.node.children[CHILD]
+    coding = coding_of(child)
+    _expect_components(encoded, COMPONENTS[positions.kind], coding is None)
     width = by_name(encoded.dtype).bits // 8
-    if positions == "deltas":
+    if positions.kind == "deltas":
         _validate_lanes(encoded, geometry)
         limits = np.full(geometry.panels, geometry.chunks_per_panel, np.uint64)  # no row has more entries than columns
-        blocks = _validate_directory(encoded, limits, "blocks")
+        blocks = int(_validate_directory(encoded, limits, "blocks")[-1])
         _expect_bytes(encoded, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
         _expect_bytes(encoded, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
         return positions
-    _expect_bytes(encoded, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
-    values = _validate_directory(encoded, geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values")
-    _expect_bytes(encoded, VALUE_BYTES, stream_bytes(values * width))
+    if positions.kind != "n_of_m":
+        starts = _validate_directory(encoded, geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values")
+        counts = np.diff(starts).astype(np.int64)
+        if positions.kind == "bitmap":
+            _expect_bytes(encoded, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
+        else:
+            _expect_bytes(encoded, "upper", stream_bytes(int(positions.upper_starts(geometry, starts)[-1]) * 8))
+            _expect_bytes(encoded, "lower", stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)))
+        if coding is not None and (partial := np.flatnonzero(counts % CHUNK_WEIGHTS)).size:
+            where = int(partial[0] + 1) * 8
+            raise CorruptError("a segment's values are not whole groups", component="directory", byte=where)
+    else:
+        _expect_bytes(encoded, "codes", stream_bytes(geometry.panels * positions.panel_bytes(geometry)))
+        counts = positions.segment_values(geometry)
+    if coding is None:
+        _expect_bytes(encoded, VALUE_BYTES, stream_bytes(int(counts.sum()) * width))
+    else:
+        groups = -(-counts // CHUNK_WEIGHTS)
+        validate_values(coding, child, encoded.dtype, encoded.components, groups)
     return positions
+
+
+def _expect_components(encoded: Encoded, own: set[str], plain: bool) -> None:
+    """Those of the positions; of the values, where dense, the one; a coding checks its own."""
+    found = set(encoded.components)
+    expected = own | {VALUE_BYTES} if plain else own
+    if missing := sorted(expected - found):
+        raise CorruptError("the component is missing; get the file again", component=missing[0])
+    strange = found - expected if plain else {name for name in found - own if not name.startswith(f"{CHILD}.")}
+    if strange:
+        raise CorruptError("a component that formulation 'sparse' does not have", component=min(strange))
 
 
 def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
@@ -89,8 +130,8 @@ def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
             raise CorruptError("a window does not hold each of its rows once", component="rows", byte=window.start)
 
 
-def _validate_directory(encoded: Encoded, limits: np.ndarray, what: str) -> int:
-    """Entries start at zero and grow by at most `limits`; returns the last one."""
+def _validate_directory(encoded: Encoded, limits: np.ndarray, what: str) -> np.ndarray:
+    """Entries start at zero and grow by at most `limits`; returns them."""
     _expect_bytes(encoded, "directory", index_bytes((limits.size + 1) * 8))
     starts = encoded.components["directory"][: (limits.size + 1) * 8].view("<u8")
     if starts[0]:
@@ -102,7 +143,7 @@ def _validate_directory(encoded: Encoded, limits: np.ndarray, what: str) -> int:
             component="directory",
             byte=int(wrong[0] + 1) * 8,
         )
-    return int(starts[-1])
+    return starts
 
 
 def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
@@ -121,8 +162,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     assert dtype.numpy is not None
     coded = matrix(encoded, geometry)
     if coded is None:
-        positions = positions_of(encoded.node)
-        words = reference.decode(encoded.components, geometry, encoded.dtype, positions, dtype.word)
+        words = reference.decode(encoded.components, geometry, encoded.dtype, encoded.node, dtype.word)
         return words.view(dtype.numpy)
     out = np.empty(encoded.shape, dtype=dtype.word)
     coded.decode(out, threads)
@@ -133,6 +173,21 @@ def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
     if not native.available():
         return None
-    components = native.aligned(encoded.components)
-    kind = native.module.BitmapMatrix if positions_of(encoded.node) == "bitmap" else native.module.DeltaMatrix
-    return kind(native.shape_of(geometry), encoded.dtype, components)
+    positions = positions_of(encoded.node)
+    components, shape = native.aligned(encoded.components), native.shape_of(geometry)
+    if positions.kind == "deltas":
+        return native.module.DeltaMatrix(shape, encoded.dtype, components)
+    child = encoded.node.children[CHILD]
+    coding = coding_of(child)
+    values = None if coding is None else coding.source(child, encoded.dtype, own(components))
+    if positions.kind == "bitmap":
+        return native.module.BitmapMatrix(shape, encoded.dtype, components, values)
+    if positions.kind == "elias_fano":
+        directory = components["directory"][: (geometry.segments + 1) * 8].view("<u8")
+        words = positions.upper_starts(geometry, directory)
+        return native.module.EliasFanoMatrix(shape, encoded.dtype, positions.low_bits, words, components, values)
+    granule = 1 if coding is None else CHUNK_WEIGHTS
+    counts = -(-positions.segment_values(geometry) // granule) * granule
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
+    select = codec.native_select(encoded.dtype, positions, geometry)
+    return native.module.SelectMatrix(shape, select, starts, components, values)

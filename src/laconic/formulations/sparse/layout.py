@@ -4,6 +4,10 @@ A word is zero where all its bits are: -0.0 is a value. Positions are one of
 
     bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of the
               places, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
+    elias_fano  the set bits of a segment's masks as Elias and Fano code a rising sequence: low bits as they are, high
+              parts as runs of zeros. The values are those of the bitmap.
+    n_of_m    of each m neighbouring columns of a row at most n have words; a code tells which n. Each block of m columns
+              and 16 rows has 16 n words, some of them of zero bits where a row has fewer.
     deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is cut by fillers,
               words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
               them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
@@ -13,23 +17,35 @@ FORMAT: docs/FORMAT.md, "The formulation sparse".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, UnsupportedError
+from laconic.formulations.sparse.values import CHILD, DENSE, coding_of
+from laconic.geometry import CHUNK_COLUMNS, CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 NAME = "sparse"
 VERSION = 1
+"""Of bitmaps and deltas whose values are dense."""
+NESTED = 2
+"""Of everything that came later: coded values, n_of_m."""
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
-POSITIONS: tuple[str, ...] = ("bitmap", "deltas")
+POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
 
+MAXIMUM_LOW_BITS = 15
 WINDOW_ROWS = 256
 LARGEST_GAP = 255
 BLOCK_STEPS = 4
 
-VALUES = "values"
-VALUE_BYTES = "values.bytes"
-"""The words that are not zero, under the child `values`, in order."""
+PATTERNS = {(1, 4): 2, (2, 4): 3, (4, 8): 8}
+"""Bits of a code by (n, m)."""
+BLOCK_CODES = 8
+"""Codes of a row that lie together: as many bytes as a code has bits."""
 
 
 def places(dtype: str) -> np.ndarray:
@@ -40,34 +56,115 @@ def places(dtype: str) -> np.ndarray:
     return column * 16 + row
 
 
-def node(positions: str) -> Node:
-    return Node(NAME, VERSION, {"positions": positions}, {VALUES: Node("dense", 1)})
+@dataclass(frozen=True)
+class Positions:
+    """Where values are: the parameters of a `sparse` node. n, m: of n_of_m, else 0. low_bits: of elias_fano, else 0."""
+
+    kind: str
+    n: int = 0
+    m: int = 0
+    low_bits: int = 0
+
+    @property
+    def code_bits(self) -> int:
+        return PATTERNS[self.n, self.m]
+
+    @property
+    def plain(self) -> bool:
+        """Whether these positions are in version 1 where values are dense."""
+        return self.kind in ("bitmap", "deltas")
+
+    def to_json(self) -> dict[str, Any]:
+        more = {"n_of_m": {"n": self.n, "m": self.m}, "elias_fano": {"low_bits": self.low_bits}}
+        return {"positions": self.kind, **more.get(self.kind, {})}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> Positions | None:
+        """Strict inverse of `to_json`; None where the parameters are not those of any positions."""
+        kind, numbers = found.get("positions"), [found.get(name, 0) for name in ("n", "m", "low_bits")]
+        if not isinstance(kind, str) or kind not in POSITIONS or not all(type(number) is int for number in numbers):
+            return None
+        positions = Positions(kind, *numbers)
+        fits = (positions.n, positions.m) in PATTERNS if kind == "n_of_m" else True
+        fits = fits and 0 <= positions.low_bits <= MAXIMUM_LOW_BITS
+        return positions if fits and positions.to_json() == dict(found) else None
+
+    def upper_starts(self, geometry: Geometry, directory: np.ndarray) -> np.ndarray:
+        """uint64 [segments + 1]: words of `upper` before each segment. directory: values before each segment."""
+        places = geometry.segment_lengths().astype(np.int64) * CHUNK_WEIGHTS
+        bits = -(-places >> self.low_bits) + np.diff(directory.astype(np.int64))
+        return np.concatenate([[0], np.cumsum(-(-bits // 64))]).astype(np.uint64)
+
+    def blocks(self, chunks: int) -> int:
+        """Blocks of m columns in so many chunks of a panel."""
+        return -(-chunks * CHUNK_COLUMNS // self.m)
+
+    def panel_bytes(self, geometry: Geometry) -> int:
+        """Bytes of a panel's codes."""
+        return -(-self.blocks(geometry.chunks_per_panel) // BLOCK_CODES) * PANEL_ROWS * self.code_bits
+
+    def segment_values(self, geometry: Geometry) -> np.ndarray:
+        """int64 [segments]: values of each segment, which shape alone tells."""
+        found = []
+        for first, last in geometry.segment_chunks():
+            panels = 1 if geometry.segments_per_panel > 1 else (last - first) // max(1, geometry.chunks_per_panel)
+            found.append(panels * self.blocks((last - first) // max(1, panels)) * PANEL_ROWS * self.n)
+        return np.array(found, np.int64)
+
+    def selections(self) -> list[tuple[int, ...]]:
+        """The columns that each code stands for, in lexicographic order; codes beyond stand for the last."""
+        return list(combinations(range(self.m), self.n))
 
 
-def positions_of(found: Node) -> str:
+def slots(dtype: str, n: int) -> np.ndarray:
+    """int64 [16, n]: place of (row, k-th chosen column) among a block's 16 n values: pairs of bfloat16 lie together."""
+    row, slot = np.mgrid[0:PANEL_ROWS, 0:n]
+    paired = (dtype == "bfloat16") & (slot // 2 * 2 + 1 < n)
+    return np.where(paired, slot // 2 * 32 + row * 2 + slot % 2, slot * PANEL_ROWS + row)
+
+
+def node(positions: Positions, child: Node) -> Node:
+    version = VERSION if positions.plain and child == DENSE else NESTED
+    return Node(NAME, version, positions.to_json(), {CHILD: child})
+
+
+def positions_of(found: Node) -> Positions:
     """The positions of a node, checked. Raises UnsupportedError."""
-    if found.version != VERSION:
+    if found.version not in (VERSION, NESTED):
         raise UnsupportedError(
-            f"formulation 'sparse' version {found.version}: this laconic reads version {VERSION}; use a newer release"
+            f"formulation 'sparse' version {found.version}: this laconic reads versions {VERSION} and {NESTED}; "
+            "use a newer release"
         )
-    positions = found.parameters.get("positions")
-    if set(found.parameters) != {"positions"} or positions not in POSITIONS:
+    positions = Positions.from_json(found.parameters)
+    if positions is None:
         raise UnsupportedError(
-            f"sparse has one parameter, positions ({', '.join(POSITIONS)}); the file is damaged or needs a newer laconic"
+            f"sparse has positions ({', '.join(POSITIONS)}), n and m for n_of_m "
+            f"({', '.join(f'{n}:{m}' for n, m in PATTERNS)}), low_bits for elias_fano; the file is damaged or needs a "
+            "newer laconic"
         )
-    if set(found.children) != {VALUES}:
+    if set(found.children) != {CHILD}:
         raise UnsupportedError("sparse has one child, its values; the file is damaged or needs a newer laconic")
-    child = found.children[VALUES]
-    if child.formulation != "dense" or child.version != 1 or child.parameters or child.children:
+    child = found.children[CHILD]
+    coding_of(child)
+    plain = positions.plain and child.formulation == "dense"
+    if plain != (found.version == VERSION) or (positions.kind == "deltas" and not plain):
         raise UnsupportedError(
-            f"values of sparse under formulation {child.formulation!r} version {child.version}: this laconic reads "
-            "'dense' version 1; use a newer release"
+            f"sparse version {found.version} with {positions.kind} and values under {child.formulation!r}: "
+            "the file is damaged or needs a newer laconic"
         )
-    return str(positions)
+    return positions
 
 
-def check_positions(value: object) -> str:
-    """The caller's positions. Raises ArgumentError."""
-    if value not in POSITIONS:
-        raise ArgumentError(f"unknown positions {value!r}: use one of {', '.join(POSITIONS)}")
-    return str(value)
+def check_positions(options: dict[str, Any]) -> Positions:
+    """The caller's positions, taken out of the options. Raises ArgumentError."""
+    kind = options.pop("positions", POSITIONS[0])
+    if kind == "elias_fano":
+        options.pop("low_bits", 0)  # in plans; the best ones follow from the tensor
+    if not isinstance(kind, str) or kind not in POSITIONS:
+        raise ArgumentError(f"unknown positions {kind!r}: use one of {', '.join(POSITIONS)}")
+    if kind != "n_of_m":
+        return Positions(kind)
+    n, m = options.pop("n", 2), options.pop("m", 4)
+    if (n, m) not in PATTERNS:
+        raise ArgumentError(f"{n}:{m} is no pattern of n_of_m: use one of {', '.join(f'{a}:{b}' for a, b in PATTERNS)}")
+    return Positions(kind, n, m)

@@ -9,55 +9,214 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from laconic.encoded import index_bytes, stream_bytes
-from laconic.formulations.sparse.layout import BLOCK_STEPS, LARGEST_GAP, VALUE_BYTES, WINDOW_ROWS, places
+from laconic.encoded import Node, index_bytes, stream_bytes
+from laconic.errors import ArgumentError
+from laconic.formulations.protocol import Values
+from laconic.formulations.sparse.layout import (
+    BLOCK_CODES,
+    BLOCK_STEPS,
+    LARGEST_GAP,
+    WINDOW_ROWS,
+    Positions,
+    places,
+    positions_of,
+    slots,
+)
+from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, own, prefixed
 from laconic.formulations.split.reference import from_chunks, to_chunks
-from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
+from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, SEGMENT_COLUMNS, Geometry
+
+NOT_N_OF_M = "some {m} neighbouring columns of a row have more than {n} values, so it is not {n}:{m}: use 'bitmap'"
 
 
-def encode(words: np.ndarray, geometry: Geometry, dtype: str, positions: str) -> dict[str, np.ndarray]:
-    """Components of the tensor's words, slack included."""
-    return encode_bitmap(words, geometry, dtype) if positions == "bitmap" else encode_deltas(words, geometry)
+def encode(words: np.ndarray, geometry: Geometry, dtype: str, node: Node) -> dict[str, np.ndarray]:
+    """Components of the tensor's words under a node, slack included. Raises ArgumentError where n_of_m does not fit."""
+    positions = positions_of(node)
+    if positions.kind == "deltas":
+        return encode_deltas(words, geometry)
+    if positions.kind == "n_of_m":
+        codes, parts = encode_codes(words, geometry, dtype, positions)
+        found = {"codes": stored(codes, stream_bytes)}
+    else:
+        masks, parts = encode_masks(words, geometry, dtype)
+        found = {"masks": stored(masks, stream_bytes)} if positions.kind == "bitmap" else {}
+    child = node.children[CHILD]
+    coding = coding_of(child)
+    filled = parts if coding is None else [fill(part) for part in parts]
+    starts = np.cumsum([0, *(part.size for part in filled)], dtype="<u8")
+    if positions.kind == "elias_fano":
+        upper, lower = encode_places(masks, geometry, positions, starts)
+        found |= {"upper": stored(upper, stream_bytes), "lower": stored(lower, stream_bytes)}
+    if positions.kind != "n_of_m":
+        found["directory"] = stored(starts, index_bytes)
+    sequence = np.concatenate([np.zeros(0, words.dtype), *filled])
+    if coding is None:
+        return found | {VALUE_BYTES: stored(sequence, stream_bytes)}
+    groups = np.array([part.size // CHUNK_WEIGHTS for part in filled], np.int64)
+    return found | prefixed(coding.encode(child, Values(sequence, groups, dtype)))
 
 
 def decode(
-    components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, positions: str, word: np.dtype
+    components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, node: Node, word: np.dtype
 ) -> np.ndarray:
     """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
-    if positions == "bitmap":
-        return decode_bitmap(components, geometry, dtype, word)
-    return decode_deltas(components, geometry, word)
+    positions = positions_of(node)
+    if positions.kind == "deltas":
+        return decode_deltas(components, geometry, word)
+    child = node.children[CHILD]
+    coding = coding_of(child)
+    if positions.kind != "n_of_m":
+        starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
+    else:
+        counts = positions.segment_values(geometry)
+        filled = counts if coding is None else -(-counts // CHUNK_WEIGHTS) * CHUNK_WEIGHTS
+        starts = np.concatenate([[0], np.cumsum(filled)])
+    if coding is None:
+        values = components[VALUE_BYTES]
+        values = values[: values.size // word.itemsize * word.itemsize].view(word)
+    else:
+        values = coding.decode(child, dtype, own(components), np.diff(starts) // CHUNK_WEIGHTS)
+    if positions.kind == "bitmap":
+        return decode_masks(components["masks"], geometry, dtype, values, starts)
+    if positions.kind == "elias_fano":
+        masks = decode_places(components, geometry, positions, starts)
+        return decode_masks(masks.reshape(-1), geometry, dtype, values, starts)
+    return decode_codes(components["codes"], geometry, dtype, positions, values, starts)
 
 
-def encode_bitmap(words: np.ndarray, geometry: Geometry, dtype: str) -> dict[str, np.ndarray]:
+def fill(part: np.ndarray) -> np.ndarray:
+    """A segment's values as whole groups: the last one is repeated."""
+    return np.concatenate([part, np.repeat(part[-1:], -part.size % CHUNK_WEIGHTS)])
+
+
+def encode_masks(words: np.ndarray, geometry: Geometry, dtype: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The masks of all chunks, and the values of each segment."""
     chunks, _ = to_chunks(words, geometry)
     ordered = chunks.reshape(-1, CHUNK_WEIGHTS)[:, np.argsort(places(dtype).reshape(-1))]
     bits = ordered != 0
-    counts = [int(np.count_nonzero(bits[first:last])) for first, last in geometry.segment_chunks()]
-    return {
-        "masks": stored(np.packbits(bits, axis=1, bitorder="little"), stream_bytes),
-        "directory": stored(np.cumsum([0, *counts], dtype="<u8"), index_bytes),
-        VALUE_BYTES: stored(ordered[bits], stream_bytes),
-    }
+    parts = [ordered[first:last][bits[first:last]] for first, last in geometry.segment_chunks()]
+    return np.packbits(bits, axis=1, bitorder="little"), parts
 
 
-def decode_bitmap(components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, word: np.dtype) -> np.ndarray:
+def decode_masks(
+    masks: np.ndarray, geometry: Geometry, dtype: str, values: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
     """A chunk whose values are not all there (a damaged file) is zeros and takes none."""
     chunk_count = geometry.panels * geometry.chunks_per_panel
-    masks = components["masks"][: chunk_count * 8].reshape(chunk_count, 8)
-    bits = np.unpackbits(masks, axis=1, bitorder="little").astype(bool)
-    starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
-    stored_values = components[VALUE_BYTES]
-    values = stored_values[: stored_values.size // word.itemsize * word.itemsize].view(word)
-    ordered = np.zeros((chunk_count, CHUNK_WEIGHTS), word)
+    bits = np.unpackbits(masks[: chunk_count * 8].reshape(chunk_count, 8), axis=1, bitorder="little").astype(bool)
+    ordered = np.zeros((chunk_count, CHUNK_WEIGHTS), values.dtype)
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
-        at, stop = starts[segment], starts[segment + 1]
+        at, stop = int(starts[segment]), int(starts[segment + 1])
         for chunk in range(first, last):
-            count = np.count_nonzero(bits[chunk])
+            count = int(np.count_nonzero(bits[chunk]))
             if at + count <= stop:
                 ordered[chunk, bits[chunk]] = values[at : at + count]
                 at += count
     return from_chunks(ordered[:, places(dtype).reshape(-1)].reshape(-1, PANEL_ROWS, 4), geometry)
+
+
+def encode_places(
+    masks: np.ndarray, geometry: Geometry, positions: Positions, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`upper` and `lower` for the set bits of all masks (bytes [chunks, 8]); starts: values before each segment."""
+    bits = positions.low_bits
+    words = positions.upper_starts(geometry, starts).astype(np.int64)
+    ones = np.zeros(int(words[-1]) * 64, bool)
+    low = np.zeros((int(starts[-1]), bits), np.uint8)
+    for segment, (first, last) in enumerate(geometry.segment_chunks()):
+        places = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
+        ones[words[segment] * 64 + (places >> bits) + np.arange(places.size)] = True
+        own = low[int(starts[segment]) : int(starts[segment]) + places.size]
+        own[...] = places[:, None] >> np.arange(bits) & 1
+    return np.packbits(ones, bitorder="little"), np.packbits(low.reshape(-1), bitorder="little")
+
+
+def decode_places(
+    components: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions, starts: np.ndarray
+) -> np.ndarray:
+    """Masks, bytes [chunks, 8]. Places beyond a segment and values that it has not (a damaged file) are left out."""
+    bits = positions.low_bits
+    words = positions.upper_starts(geometry, starts).astype(np.int64)
+    low = np.unpackbits(components["lower"], count=int(starts[-1]) * bits, bitorder="little").reshape(
+        int(starts[-1]), bits
+    )
+    low = (low.astype(np.int64) << np.arange(bits)).sum(axis=1, dtype=np.int64)
+    masks = np.zeros((geometry.panels * geometry.chunks_per_panel, 8), np.uint8)
+    for segment, (first, last) in enumerate(geometry.segment_chunks()):
+        own = components["upper"][words[segment] * 8 : words[segment + 1] * 8]
+        ones = np.flatnonzero(np.unpackbits(own, bitorder="little"))[: int(starts[segment + 1] - starts[segment])]
+        places = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
+        set_bits = np.zeros((last - first) * CHUNK_WEIGHTS, bool)
+        set_bits[places[places < set_bits.size]] = True
+        masks[first:last] = np.packbits(set_bits, bitorder="little").reshape(-1, 8)
+    return masks
+
+
+def segment_blocks(geometry: Geometry, positions: Positions) -> list[tuple[slice, slice]]:
+    """(panels, blocks of a panel) of each segment."""
+    blocks = positions.blocks(geometry.chunks_per_panel)
+    if geometry.segments_per_panel > 1:
+        step = SEGMENT_COLUMNS // positions.m
+        cuts = [slice(first, min(first + step, blocks)) for first in range(0, blocks, step)]
+        return [(slice(panel, panel + 1), cut) for panel in range(geometry.panels) for cut in cuts]
+    found = []
+    for matrix in range(geometry.count if geometry.columns else 0):
+        for first in range(0, geometry.panels_per_matrix, geometry.panels_per_unit):
+            last = min(first + geometry.panels_per_unit, geometry.panels_per_matrix)
+            base = matrix * geometry.panels_per_matrix
+            found.append((slice(base + first, base + last), slice(0, blocks)))
+    return found
+
+
+def encode_codes(
+    words: np.ndarray, geometry: Geometry, dtype: str, positions: Positions
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The codes of all panels, and the values of each segment. Raises ArgumentError where a block has over n values."""
+    n, m, bits = positions.n, positions.m, positions.code_bits
+    blocks = positions.blocks(geometry.chunks_per_panel)
+    rows = np.zeros((geometry.panels * PANEL_ROWS, blocks * m), words.dtype)
+    rows[:, : geometry.columns] = rows_of(words, geometry)
+    cut = rows.reshape(geometry.panels, PANEL_ROWS, blocks, m)
+    if (np.count_nonzero(cut, axis=-1) > n).any():
+        raise ArgumentError(NOT_N_OF_M.format(n=n, m=m))
+    # What has values first, then the leftmost zeros; in the order of the columns.
+    columns = np.sort(np.argsort(cut == 0, axis=-1, kind="stable")[..., :n], axis=-1)
+    number = np.zeros(1 << m, np.uint64)
+    for code, selection in enumerate(positions.selections()):
+        number[sum(1 << column for column in selection)] = code
+    codes = np.zeros((geometry.panels, PANEL_ROWS, -(-blocks // BLOCK_CODES) * BLOCK_CODES), np.uint64)
+    codes[:, :, :blocks] = number[(1 << columns).sum(axis=-1)]
+    tiles = codes.reshape(geometry.panels, PANEL_ROWS, -1, BLOCK_CODES).swapaxes(1, 2)
+    shifted = tiles << (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
+    lanes = np.bitwise_or.reduce(shifted, axis=-1).astype("<u8")
+    packed = np.ascontiguousarray(lanes).view(np.uint8).reshape(*lanes.shape, 8)[..., :bits]
+    values = np.take_along_axis(cut, columns, axis=-1).swapaxes(1, 2).reshape(geometry.panels, blocks, PANEL_ROWS * n)
+    values = values[:, :, np.argsort(slots(dtype, n).reshape(-1))]
+    return packed, [values[panels, own].reshape(-1) for panels, own in segment_blocks(geometry, positions)]
+
+
+def decode_codes(
+    codes: np.ndarray, geometry: Geometry, dtype: str, positions: Positions, values: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    n, m, bits = positions.n, positions.m, positions.code_bits
+    blocks = positions.blocks(geometry.chunks_per_panel)
+    used = codes[: geometry.panels * positions.panel_bytes(geometry)].reshape(geometry.panels, -1, PANEL_ROWS, bits)
+    lanes = np.zeros((*used.shape[:3], 8), np.uint8)
+    lanes[..., :bits] = used
+    fields = lanes.view("<u8") >> (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
+    fields = (fields & np.uint64((1 << bits) - 1)).astype(np.int64).swapaxes(1, 2)
+    fields = fields.reshape(geometry.panels, PANEL_ROWS, -1)[:, :, :blocks]
+    selections = np.array(positions.selections())
+    columns = selections[np.minimum(fields, len(selections) - 1)]
+    ordered = np.zeros((geometry.panels, blocks, PANEL_ROWS * n), values.dtype)
+    for segment, (panels, own_blocks) in enumerate(segment_blocks(geometry, positions)):
+        part = ordered[panels, own_blocks]
+        part[...] = values[starts[segment] : starts[segment] + part.size].reshape(part.shape)
+    chosen = ordered[:, :, slots(dtype, n).reshape(-1)].reshape(geometry.panels, blocks, PANEL_ROWS, n).swapaxes(1, 2)
+    rows = np.zeros((geometry.panels, PANEL_ROWS, blocks, m), values.dtype)
+    np.put_along_axis(rows, columns, chosen, axis=-1)
+    cube = rows.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, blocks * m)
+    return geometry.tensor(np.ascontiguousarray(cube[:, : geometry.rows, : geometry.columns]))
 
 
 def rows_of(words: np.ndarray, geometry: Geometry) -> np.ndarray:

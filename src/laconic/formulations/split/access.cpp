@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "laconic/formulations/split/operators.hpp"
+#include "laconic/formulations/split/sequence.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
@@ -39,50 +40,34 @@ Group read_packed(const uint8_t* nibbles, int bit) {
 }
 int64_t rank(uint64_t word, int bit) { return std::popcount(word & ((uint64_t{1} << bit) - 1)); }
 
-}  // namespace
+// Where a chunk's pieces lie: chunk j of the c in its tile, whose planes are c words apart.
+struct Place {
+  const uint8_t* tile;
+  int64_t c, j;
+  Tail tail;
+};
 
-uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
-  const Geometry& g = view.geometry;
+// The word at (row, column) of chunk `chunk` of a segment; place_of tells where each of the segment's chunks lies.
+template <class PlaceOf>
+uint32_t access_chunk(const SplitView& view, int64_t segment, int64_t chunk, int row, int column, PlaceOf&& place_of) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
   const Fields& f = kFields[static_cast<int>(p.dtype)];
-  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows;
-  const int64_t chunk = column / kChunkColumns;
-  const int bit = chunk_position(p.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
-
-  // Where a chunk's pieces lie: tile start by arithmetic, planes `c` words apart.
-  struct Place {
-    const uint8_t* tile;
-    int64_t c, j;
-    Tail tail;
-  };
-  auto place = [&](int64_t of_panel, int64_t of_chunk) {
-    const bool is_short = panel_is_short(s, of_panel);
-    const int64_t first = of_chunk / kTileChunks * kTileChunks;
-    return Place{s.tiles + panel_offset(view, of_panel) + first * p.chunk_bytes[is_short],
-                 std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
-  };
-  auto group_of = [&](const Place& at, int of_bit) {
+  const int bit = chunk_position(p.dtype, row, column);
+  const auto group_of = [&](const Place& at, int of_bit) {
     return p.code == Code::kPacked ? read_packed(at.tile + at.j * 32, of_bit)
                                    : read_group(at.tile + at.j * 8, at.c, p.widths[0], of_bit);
   };
 
-  const Place here = place(panel, chunk);
+  const Place here = place_of(chunk);
   uint32_t symbol = p.tables[0][0];
   if (p.code != Code::kConstant) {
     const unsigned all_ones = p.code == Code::kPacked ? 15 : (1u << p.widths[0]) - 1;
     const Group own = group_of(here, bit);
     symbol = p.tables[0][own.field];
     if (own.field == all_ones) {
-      const int64_t unit = unit_of_panel(g, panel);
-      const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / (kSegmentColumns / kChunkColumns);
-      const int64_t segment = unit * g.segments_per_panel + part;
       int64_t position = rank(own.survivors, bit);
-      for (int64_t q = unit_panels(g, unit).first; q <= panel; ++q) {
-        const int64_t from = part * (kSegmentColumns / kChunkColumns);
-        const int64_t to = q == panel ? chunk : g.chunks_per_panel;
-        for (int64_t j = from; j < to; ++j) position += std::popcount(group_of(place(q, j), 0).survivors);
-      }
+      for (int64_t i = 0; i < chunk; ++i) position += std::popcount(group_of(place_of(i), 0).survivors);
       const uint64_t* entry = s.directory + segment * s.directory_columns;
       const uint64_t* next = entry + s.directory_columns;
       bool found = false;
@@ -119,7 +104,7 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
     if (!p.byte_is_constant) at += here.c * 64;
   }
   if (p.dtype != DType::kFloat32) return head & ((uint64_t{1} << f.word_bytes * 8) - 1);
-  const int place_in_tail = tail_position(static_cast<int>(row % 16), static_cast<int>(column % 4));
+  const int place_in_tail = tail_position(row, column);
   uint32_t low = 0;
   if (here.tail == Tail::kWord) {
     uint16_t word;
@@ -130,6 +115,43 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
       low |= static_cast<uint32_t>(word_at(at + (k * here.c + here.j) * 8) >> place_in_tail & 1) << (13 + k);
   }
   return head << 16 | low;
+}
+
+}  // namespace
+
+uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
+  const Geometry& g = view.geometry;
+  const Parameters& p = view.parameters;
+  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, unit = unit_of_panel(g, panel);
+  const int64_t first_panel = unit_panels(g, unit).first, chunk = column / kChunkColumns;
+  constexpr int64_t kPartChunks = kSegmentColumns / kChunkColumns;
+  const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / kPartChunks;
+  const auto place_of = [&](int64_t i) {
+    const bool narrow = g.segments_per_panel == 1;
+    const int64_t of_panel = narrow ? first_panel + i / g.chunks_per_panel : panel;
+    const int64_t of_chunk = narrow ? i % g.chunks_per_panel : part * kPartChunks + i;
+    const bool is_short = panel_is_short(view.streams, of_panel);
+    const int64_t first = of_chunk / kTileChunks * kTileChunks;
+    return Place{view.streams.tiles + panel_offset(view, of_panel) + first * p.chunk_bytes[is_short],
+                 std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
+  };
+  const int64_t inside =
+      g.segments_per_panel == 1 ? (panel - first_panel) * g.chunks_per_panel + chunk : chunk - part * kPartChunks;
+  return access_chunk(view, unit * g.segments_per_panel + part, inside, static_cast<int>(row % 16),
+                      static_cast<int>(column % 4), place_of);
+}
+
+uint32_t sequence_access(const SplitView& view, const ValueGroups& groups, int64_t index) {
+  const Parameters& p = view.parameters;
+  const auto inside = static_cast<int>(index % kChunkWeights);
+  const bool pairs = p.dtype == DType::kBfloat16;
+  const int row = pairs ? inside % 32 / 2 : inside % 16;
+  const int column = pairs ? inside / 32 * 2 + inside % 2 : inside / 16;
+  return access_chunk(view, groups.segment, index / kChunkWeights, row, column, [&](int64_t i) {
+    const int64_t first = i / kTileChunks * kTileChunks;
+    return Place{view.streams.tiles + (groups.first + first) * p.chunk_bytes[0],
+                 std::min(kTileChunks, groups.count - first), i - first, p.tail};
+  });
 }
 
 }  // namespace laconic

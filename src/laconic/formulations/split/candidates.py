@@ -67,14 +67,14 @@ def candidates(request: Request) -> list[Candidate]:
     return found
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    """`split` with the caller's code; the table and tails still come from the tensor."""
-    fields = FIELDS[request.dtype]
-    code = parameters.pop("code", "packed")
-    widths = parameters.pop("widths", ()) if code == "layered" else ()
-    bits = parameters.pop("bits", 4) if code == "packed" else 4
-    if parameters:
-        raise ArgumentError(f"code {code!r} takes no parameter {next(iter(parameters))!r}")
+def check_code(dtype: str, options: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
+    """The caller's code and widths; nothing may be left in `options`. Raises ArgumentError."""
+    fields = FIELDS[dtype]
+    code = options.pop("code", "packed")
+    widths = options.pop("widths", ()) if code == "layered" else ()
+    bits = options.pop("bits", 4) if code == "packed" else 4
+    if options:
+        raise ArgumentError(f"code {code!r} takes no parameter {next(iter(options))!r}")
     if bits != 4:
         raise ArgumentError(f"packed codes take bits=4 in this version, not {bits!r}")
     if code not in ("constant", "packed", "layered"):
@@ -85,9 +85,13 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
     probe = sum((1 << width) - 1 for width in widths) if code == "layered" else 15 if code == "packed" else 1
     if probe > 1 << fields.symbol_bits or (code == "layered" and not widths):
-        raise ArgumentError(
-            f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {request.dtype}"
-        )
+        raise ArgumentError(f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {dtype}")
+    return code, widths
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """`split` with the caller's code; the table and tails still come from the tensor."""
+    code, widths = check_code(request.dtype, parameters)
     model = _model(request, request.geometry())
     chosen = model.parameters(code, widths)
     chosen.check(request.dtype)

@@ -6,41 +6,14 @@
 #include <vector>
 
 #include "laconic/base/parallel.hpp"
+#include "laconic/formulations/split/encode_tiles.hpp"
 #include "laconic/formulations/split/gather.hpp"
-#include "laconic/formulations/split/planes.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
 namespace {
 
 constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
-
-template <DType D>
-struct Word;
-template <>
-struct Word<DType::kFloat32> {
-  using type = uint32_t;
-};
-template <>
-struct Word<DType::kBfloat16> {
-  using type = uint16_t;
-};
-template <>
-struct Word<DType::kFloat16> {
-  using type = uint16_t;
-};
-template <>
-struct Word<DType::kFloat8E4M3> {
-  using type = uint8_t;
-};
-template <>
-struct Word<DType::kFloat8E5M2> {
-  using type = uint8_t;
-};
-template <>
-struct Word<DType::kIndex> {
-  using type = uint8_t;
-};
 
 // A tile of words as `cut_words` reads it: in the tensor where its rows lie there whole, else copied, zeros for
 // padding.
@@ -84,15 +57,6 @@ TileRows tile_rows(const uint8_t* words, const Geometry& g, int64_t panel, int64
     }
   }
   return {reinterpret_cast<const uint8_t*>(copy), sizeof copy[0], all};
-}
-
-// Counts symbols in four histograms: neighbours are often equal and would wait for each other's store.
-inline void count_symbols(const uint8_t* symbols, int64_t count, uint32_t* counts) {
-  for (int64_t i = 0; i < count; i += 8) {
-    uint64_t eight;
-    std::memcpy(&eight, symbols + i, 8);
-    for (int k = 0; k < 8; ++k) ++counts[k % 4 * 256 + (eight >> (8 * k) & 255)];
-  }
 }
 
 template <class F>
@@ -148,63 +112,15 @@ int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, ui
   return f.has_byte && all_or == all_and ? static_cast<int>(all_or.load()) : -1;
 }
 
-// Coded place of each symbol; symbols outside the table have the table's length.
-void symbol_ranks(const Parameters& p, uint8_t (&ranks)[256], int& length) {
-  length = 0;
-  uint8_t order[kMaximumLevels * 15];
-  const int levels = p.code == Code::kLayered ? p.levels : 1;
-  for (int level = 0; level < levels; ++level) {
-    const int own = p.code == Code::kConstant ? 1 : p.code == Code::kPacked ? 15 : (1 << p.widths[level]) - 1;
-    for (int i = 0; i < own; ++i) order[length++] = p.tables[level][i];
-  }
-  std::memset(ranks, length, 256);
-  for (int i = length - 1; i >= 0; --i) ranks[order[i]] = static_cast<uint8_t>(i);
-}
-
-// Survivors of one segment, in order. Room for the group that is being added, and for padding to whole groups.
-struct Survivors {
-  uint8_t symbols[kSegmentWeights + 128];
-  int64_t count = 0;
-};
-
-// Codes the deeper levels of a segment at their places. Returns false where the places do not fit.
-bool write_levels(const Parameters& p, const KernelTable& table, const uint8_t (&ranks)[256], const MutableStreams& s,
-                  int64_t segment, int columns, Survivors& survivors) {
-  const uint64_t* entry = s.directory + segment * columns;
-  const uint64_t* next = entry + columns;
-  int start = (1 << p.widths[0]) - 1;
-  for (int level = 1; level < p.levels; ++level) {
-    const int width = p.widths[level], own = (1 << width) - 1;
-    const int64_t groups = ceil_div(survivors.count, 64);
-    if (groups != static_cast<int64_t>(next[level - 1] - entry[level - 1])) return false;
-    std::memset(survivors.symbols + survivors.count, p.tables[level][0],
-                static_cast<size_t>(groups * 64 - survivors.count));
-    uint8_t* out = s.levels[level] + entry[level - 1] * 8 * width;
-    const CodeLevel own_level{ranks, p.tables[level], start, own};
-    survivors.count = 0;  // this level's survivors overwrite its symbols: they never pass the group that is coded
-    for (int64_t g = 0; g < groups; ++g) {
-      uint8_t group[64], fields[64];
-      std::memcpy(group, survivors.symbols + g * 64, 64);
-      survivors.count += table.code_group(group, own_level, fields, survivors.symbols + survivors.count);
-      pack_planes(fields, width, out + g * 8 * width, 1);
-    }
-    start += own;
-  }
-  return true;
-}
-
 template <DType D>
 const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p, const MutableStreams& s,
                    const KernelTable& table, int threads) {
-  constexpr Fields f = kFields[static_cast<int>(D)];
   uint8_t ranks[256];
   int length;
   symbol_ranks(p, ranks, length);
-  const int columns = p.code == Code::kConstant ? 0 : p.code == Code::kPacked ? 1 : p.levels;
   SplitView view{g, p, {}};
   view.streams.short_panels = s.short_panels;
   view.streams.short_rank = s.short_rank;
-  const CodeLevel first_level{ranks, p.tables[0], 0, p.code == Code::kLayered ? (1 << p.widths[0]) - 1 : 15};
   std::atomic<const char*> wrong{nullptr};
   parallel_for(threads, g.units, [&](int64_t unit) {
     typename Word<D>::type copy[16][kTileColumns];
@@ -213,24 +129,14 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
     const UnitPanels panels = unit_panels(g, unit);
     uint8_t* out = s.tiles + panel_offset(view, panels.first);
     int64_t segment = unit * g.segments_per_panel;
-    auto finish_segment = [&] {
-      if (p.code == Code::kConstant) return;
-      if (p.code == Code::kLayered && !write_levels(p, table, ranks, s, segment, columns, survivors))
-        wrong = "directory";
-      const uint64_t* entry = s.directory + segment * columns + (columns - 1);
-      if (survivors.count != static_cast<int64_t>(entry[columns] - entry[0])) {
-        wrong = "escapes";
-      } else if (survivors.count > 0) {
-        std::memcpy(s.escapes + entry[0], survivors.symbols, static_cast<size_t>(survivors.count));
-      }
-      survivors.count = 0;
-      ++segment;
+    auto finish = [&] {
+      if (const char* component = finish_segment(p, table, ranks, s, segment++, survivors)) wrong = component;
     };
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
       const bool is_short = panel_is_short(view.streams, panel);
       const Tail tail = is_short ? p.short_tail : p.tail;
       for_tiles(g, [&](int64_t chunk, int64_t c) {
-        if (chunk > 0 && chunk % (kSegmentColumns / kChunkColumns) == 0 && g.segments_per_panel > 1) finish_segment();
+        if (chunk > 0 && chunk % (kSegmentColumns / kChunkColumns) == 0 && g.segments_per_panel > 1) finish();
         const TileRows rows = tile_rows(words, g, panel, chunk * kChunkColumns, c * kChunkColumns, copy);
         table.cut_words(D, rows.words, rows.stride_bytes, cut);
         if (!rows.all)
@@ -242,39 +148,11 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
                   cut.symbols[j][at] = p.tables[0][0];
                   cut.bytes[j][at] = p.byte_is_constant ? p.byte : 0;
                 }
-        for (int64_t j = 0; j < c && p.code != Code::kConstant; ++j) {
-          uint8_t fields[64];
-          survivors.count += table.code_group(cut.symbols[j], first_level, fields, survivors.symbols + survivors.count);
-          if (p.code == Code::kPacked) {
-            for (int i = 0; i < 32; ++i) out[j * 32 + i] = static_cast<uint8_t>(fields[i] | fields[i + 32] << 4);
-          } else {
-            pack_planes(fields, p.widths[0], out + j * 8, c);
-          }
-        }
-        out += c * p.code_bytes;
-        if (f.odd_count > 0) {
-          for (int64_t j = 0; j < c; ++j) pack_planes(cut.odd[j], f.odd_count, out + j * 8, c);
-          out += c * 8 * f.odd_count;
-        }
-        if (f.has_byte && !p.byte_is_constant) {
-          std::memcpy(out, cut.bytes, static_cast<size_t>(c) * 64);
-          out += c * 64;
-        }
-        if (tail == Tail::kWord) {
-          std::memcpy(out, cut.tails, static_cast<size_t>(c) * 128);
-          out += c * 128;
-        } else if (tail == Tail::kBits3) {
-          for (int64_t j = 0; j < c; ++j) {
-            uint8_t bits[64];
-            for (int i = 0; i < 64; ++i) bits[i] = static_cast<uint8_t>(cut.tails[j][i] >> 13);
-            pack_planes(bits, 3, out + j * 8, c);
-          }
-          out += c * 24;
-        }
+        out = write_tile<D>(cut, c, p, tail, table, ranks, out, survivors);
       });
-      if (g.segments_per_panel > 1) finish_segment();
+      if (g.segments_per_panel > 1) finish();
     }
-    if (g.segments_per_panel == 1) finish_segment();
+    if (g.segments_per_panel == 1) finish();
   });
   return wrong.load();
 }

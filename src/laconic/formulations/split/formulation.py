@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,17 +76,23 @@ def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
     UnsupportedError with the component and the byte.
     """
     parameters = parameters_of(encoded)
+    validate_streams(encoded.components, encoded.dtype, geometry, parameters)
+    return parameters
+
+
+def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry: Any, parameters: Parameters) -> None:
+    """The check of `validate` for a geometry, or for a sequence that has panels, chunks and segments as one has."""
     expected = {"tiles", *parameters.streams}
     expected |= {"directory"} if parameters.streams else set()
     expected |= {"short_panels"} if parameters.short_tail is not None else set()
-    if missing := sorted(expected - set(encoded.components)):
+    if missing := sorted(expected - set(components)):
         raise CorruptError("the component is missing; get the file again", component=missing[0])
-    if extra := sorted(set(encoded.components) - expected):
+    if extra := sorted(set(components) - expected):
         raise CorruptError("a component that formulation 'split' does not have", component=extra[0])
     short_count = 0
     if parameters.short_tail is not None:
-        bitmap = encoded.components["short_panels"]
-        _expect_bytes(encoded, "short_panels", index_bytes(-(-geometry.panels // 8)))
+        bitmap = components["short_panels"]
+        _expect_bytes(components, "short_panels", index_bytes(-(-geometry.panels // 8)))
         bits = np.unpackbits(bitmap, bitorder="little")
         if stray := np.flatnonzero(bits[geometry.panels :]).tolist():
             raise CorruptError(
@@ -93,19 +100,18 @@ def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
             )
         short_count = int(bits.sum())
     chunks = geometry.chunks_per_panel
-    used = (geometry.panels - short_count) * chunks * parameters.chunk_bytes(encoded.dtype, parameters.tail)
-    used += short_count * chunks * parameters.chunk_bytes(encoded.dtype, parameters.short_tail or "none")
-    _expect_bytes(encoded, "tiles", stream_bytes(used))
+    used = (geometry.panels - short_count) * chunks * parameters.chunk_bytes(dtype, parameters.tail)
+    used += short_count * chunks * parameters.chunk_bytes(dtype, parameters.short_tail or "none")
+    _expect_bytes(components, "tiles", stream_bytes(used))
     if parameters.streams:
-        _validate_directory(encoded, geometry, parameters)
-    return parameters
+        _validate_directory(components, geometry, parameters)
 
 
-def _validate_directory(encoded: Encoded, geometry: Geometry, parameters: Parameters) -> None:
+def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, parameters: Parameters) -> None:
     columns = len(parameters.streams)
     entries = (geometry.segments + 1) * columns
-    _expect_bytes(encoded, "directory", index_bytes(entries * 8))
-    starts = encoded.components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
+    _expect_bytes(components, "directory", index_bytes(entries * 8))
+    starts = components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
     limit = (
@@ -122,12 +128,12 @@ def _validate_directory(encoded: Encoded, geometry: Geometry, parameters: Parame
                 byte=int(((wrong[0] + 1) * columns + column) * 8),
             )
         unit = 1 if name == "escapes" else 8 * parameters.widths[column + 1]
-        _expect_bytes(encoded, name, stream_bytes(int(starts[-1, column]) * unit))
+        _expect_bytes(components, name, stream_bytes(int(starts[-1, column]) * unit))
         limit = lengths
 
 
-def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
-    actual = int(encoded.components[component].nbytes)
+def _expect_bytes(components: Mapping[str, np.ndarray], component: str, expected: int) -> None:
+    actual = int(components[component].nbytes)
     if actual != expected:
         raise CorruptError(
             f"{actual} bytes where shape and parameters need {expected}",

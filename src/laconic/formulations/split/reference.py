@@ -80,12 +80,36 @@ def tail_kinds(tails: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.where(used == 0, 0, np.where(used & 0x1FFF, 2, 1)).astype(np.uint8)
 
 
+def matrix_tiles(geometry: Geometry) -> list[tuple[int, int, int]]:
+    """(first chunk, last chunk, panel) of every tile."""
+    step = geometry.chunks_per_panel
+    return [
+        (panel * step + chunk, panel * step + min(chunk + TILE_CHUNKS, step), panel)
+        for panel in range(geometry.panels)
+        for chunk in range(0, step, TILE_CHUNKS)
+    ]
+
+
 def encode(words: np.ndarray, geometry: Geometry, dtype: str, parameters: Parameters) -> dict[str, np.ndarray]:
     """Components of a tensor given as unsigned words of its own shape; uint8 arrays with slack."""
-    fields = FIELDS[dtype]
     chunks, real = to_chunks(words, geometry)
+    limit = TAIL_KINDS.index(parameters.short_tail) if parameters.short_tail else -1
+    short = tail_kinds(cut_words(chunks, dtype)[3], geometry) <= limit
+    return encode_chunks(chunks, real, dtype, parameters, geometry.segment_chunks(), matrix_tiles(geometry), short)
+
+
+def encode_chunks(
+    chunks: np.ndarray,
+    real: np.ndarray,
+    dtype: str,
+    parameters: Parameters,
+    segments: list[tuple[int, int]],
+    tiles: list[tuple[int, int, int]],
+    short: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Components of chunks [n, 16, 4], in segments of (first, last) chunk. short: whether panels have the short tail."""
+    fields = FIELDS[dtype]
     symbols, odd, octets, tails = cut_words(chunks, dtype)
-    short = tail_kinds(tails, geometry) <= (TAIL_KINDS.index(parameters.short_tail) if parameters.short_tail else -1)
     # FORMAT: padding has the first symbol of the table and zeros elsewhere, or the constant byte.
     symbols[~real] = parameters.table[0]
     octets[~real] = parameters.byte or 0
@@ -97,7 +121,7 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, parameters: Parame
     streams: dict[str, list[np.ndarray]] = {name: [] for name in parameters.streams}
     code_words = np.zeros((len(symbols), parameters.code_bytes), dtype=np.uint8)
     lengths = []
-    for first, last in geometry.segment_chunks():
+    for first, last in segments:
         sequence = symbols[first:last].reshape(-1)
         pieces: list[np.ndarray] = []
         if parameters.code == "packed":
@@ -105,32 +129,30 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, parameters: Parame
             pieces = [escapes]
         elif parameters.code == "layered":
             levels, escapes = codes.encode_layered(sequence, parameters.widths, parameters.table)
-            code_words[first:last] = levels[0].astype("<u8").view(np.uint8).reshape(last - first, -1)
+            code_words[first:last] = levels[0].astype("<u8").view(np.uint8).reshape(last - first, parameters.code_bytes)
             pieces = [*levels[1:], escapes]
         for name, piece in zip(streams, pieces, strict=True):
             streams[name].append(np.ascontiguousarray(piece).reshape(-1))
         lengths.append([piece.shape[0] for piece in pieces])
 
     out = []
-    for panel in range(geometry.panels):
+    for first, last, panel in tiles:
         kind = parameters.short_tail if short[panel] else parameters.tail
-        for chunk in range(0, geometry.chunks_per_panel, TILE_CHUNKS):
-            first = panel * geometry.chunks_per_panel + chunk
-            tile = slice(first, min(first + TILE_CHUNKS, (panel + 1) * geometry.chunks_per_panel))
-            unit = code_words[tile].reshape(tile.stop - first, -1, 8 if parameters.code == "layered" else 32)
-            out.append(unit.swapaxes(0, 1).reshape(-1))  # plane-major
-            out.append(_planes(odd[tile], len(fields.odd_values)))
-            if fields.has_byte and parameters.byte is None:
-                out.append(octets[tile].reshape(-1))
-            if kind == "word":
-                out.append(np.ascontiguousarray(tails[tile], "<u2").reshape(-1).view(np.uint8))
-            elif kind == "bits3":
-                out.append(_planes(tails[tile] >> 13, 3))
+        tile = slice(first, last)
+        unit = code_words[tile].reshape(last - first, -1, 8 if parameters.code == "layered" else 32)
+        out.append(unit.swapaxes(0, 1).reshape(-1))  # plane-major
+        out.append(_planes(odd[tile], len(fields.odd_values)))
+        if fields.has_byte and parameters.byte is None:
+            out.append(octets[tile].reshape(-1))
+        if kind == "word":
+            out.append(np.ascontiguousarray(tails[tile], "<u2").reshape(-1).view(np.uint8))
+        elif kind == "bits3":
+            out.append(_planes(tails[tile] >> 13, 3))
     components = {"tiles": _stored(out, stream_bytes)}
     if parameters.short_tail is not None:
         components["short_panels"] = _stored([np.packbits(short, bitorder="little")], index_bytes)
     if parameters.streams:
-        starts = np.zeros((geometry.segments + 1, len(parameters.streams)), dtype="<u8")
+        starts = np.zeros((len(segments) + 1, len(parameters.streams)), dtype="<u8")
         starts[1:] = np.cumsum(np.array(lengths, dtype="<u8").reshape(starts[1:].shape), axis=0)
         components["directory"] = _stored([starts.view(np.uint8).reshape(-1)], index_bytes)
     for name, parts in streams.items():
@@ -156,42 +178,55 @@ def decode(
     components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, parameters: Parameters, word: np.dtype
 ) -> np.ndarray:
     """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
+    short = np.zeros(geometry.panels, bool)
+    if parameters.short_tail is not None:
+        short = np.unpackbits(components["short_panels"], bitorder="little", count=geometry.panels).astype(bool)
+    tiles = matrix_tiles(geometry)
+    return from_chunks(
+        decode_chunks(components, dtype, parameters, word, geometry.segment_chunks(), tiles, short), geometry
+    )
+
+
+def decode_chunks(
+    components: Mapping[str, np.ndarray],
+    dtype: str,
+    parameters: Parameters,
+    word: np.dtype,
+    segments: list[tuple[int, int]],
+    tiles: list[tuple[int, int, int]],
+    short: np.ndarray,
+) -> np.ndarray:
+    """Inverse of `encode_chunks`."""
     fields = FIELDS[dtype]
-    chunk_count = geometry.panels * geometry.chunks_per_panel
+    chunk_count = segments[-1][1] if segments else 0
     code_words = np.zeros((chunk_count, parameters.code_bytes), np.uint8)
     odd, octets = np.zeros((chunk_count, 64), np.uint8), np.full((chunk_count, 64), parameters.byte or 0, np.uint8)
     tails, symbols = np.zeros((chunk_count, 64), np.uint16), np.zeros((chunk_count, 64), np.uint8)
-    tiles, at = components["tiles"], 0
+    stream, at = components["tiles"], 0
 
     def take(size: int) -> np.ndarray:
         nonlocal at
         at += size
-        return tiles[at - size : at]
+        return stream[at - size : at]
 
-    short = np.zeros(geometry.panels, bool)
-    if parameters.short_tail is not None:
-        short = np.unpackbits(components["short_panels"], bitorder="little", count=geometry.panels).astype(bool)
-    for panel in range(geometry.panels):
+    for first, last, panel in tiles:
         kind = parameters.short_tail if short[panel] else parameters.tail
-        for chunk in range(0, geometry.chunks_per_panel, TILE_CHUNKS):
-            first = panel * geometry.chunks_per_panel + chunk
-            tile = slice(first, min(first + TILE_CHUNKS, (panel + 1) * geometry.chunks_per_panel))
-            c = tile.stop - first
-            step = 8 if parameters.code == "layered" else 32
-            raw = take(c * parameters.code_bytes).reshape(-1, c, step)
-            code_words[tile] = raw.swapaxes(0, 1).reshape(c, -1)
-            odd[tile] = _unplanes(take(c * 8 * len(fields.odd_values)), c)
-            if fields.has_byte and parameters.byte is None:
-                octets[tile] = take(c * 64).reshape(c, 64)
-            if kind == "word":
-                tails[tile] = take(c * 128).view("<u2").reshape(c, 64)
-            elif kind == "bits3":
-                tails[tile] = _unplanes(take(c * 24), c).astype(np.uint16) << 13
+        tile, c = slice(first, last), last - first
+        step = 8 if parameters.code == "layered" else 32
+        raw = take(c * parameters.code_bytes).reshape(-1, c, step)
+        code_words[tile] = raw.swapaxes(0, 1).reshape(c, -1)
+        odd[tile] = _unplanes(take(c * 8 * len(fields.odd_values)), c)
+        if fields.has_byte and parameters.byte is None:
+            octets[tile] = take(c * 64).reshape(c, 64)
+        if kind == "word":
+            tails[tile] = take(c * 128).view("<u2").reshape(c, 64)
+        elif kind == "bits3":
+            tails[tile] = _unplanes(take(c * 24), c).astype(np.uint16) << 13
 
     directory = components.get("directory", np.empty(0, np.uint8))
-    starts = directory[: (geometry.segments + 1) * 8 * len(parameters.streams)].view("<u8")
+    starts = directory[: (len(segments) + 1) * 8 * len(parameters.streams)].view("<u8")
     starts = starts.reshape(-1, len(parameters.streams) or 1)
-    for segment, (first, last) in enumerate(geometry.segment_chunks()):
+    for segment, (first, last) in enumerate(segments):
         if parameters.code == "constant":
             symbols[first:last] = parameters.table[0]
             continue
@@ -200,7 +235,7 @@ def decode(
         if parameters.code == "packed":
             decoded = codes.decode_packed(code_words[first:last], escapes, parameters.table)
         else:
-            levels = [code_words[first:last].view("<u8").reshape(last - first, -1)]
+            levels = [code_words[first:last].view("<u8").reshape(last - first, parameters.widths[0])]
             for name, width, (start, stop) in zip(parameters.streams[:-1], parameters.widths[1:], spans, strict=False):
                 words = components[name][start * 8 * width : stop * 8 * width]
                 levels.append(words.view("<u8").reshape(-1, width))
@@ -210,7 +245,7 @@ def decode(
     place = fields.positions.reshape(-1)
     tails = tails if fields.tail_positions is None else tails[:, fields.tail_positions.reshape(-1)]
     words = join_words(symbols[:, place], odd[:, place], octets[:, place], tails, dtype, word)
-    return from_chunks(words.reshape(-1, PANEL_ROWS, 4), geometry)
+    return words.reshape(-1, PANEL_ROWS, 4)
 
 
 def _unplanes(raw: np.ndarray, c: int) -> np.ndarray:

@@ -22,9 +22,9 @@ constexpr int kMaximumWidth = 4;
 
 // kIndex is no float: a byte that is all symbol, under which palette's indices are coded.
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2, kIndex };
-// kBitmap is sparse's: chunks of one mask word each, whose values are the survivors that a cursor walks. kPalette is
-// palette's: chunks of 64 indices, packed or under one of the other codes.
-enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette };
+// kBitmap and kSelect are sparse's: chunks of one mask word each, or codes of n columns among m; their values are the
+// survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed or under one of the other codes.
+enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kSelect };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
 
@@ -69,6 +69,12 @@ constexpr int vector_position(DType dtype, int row, int column) {
   return dtype == DType::kBfloat16 ? column / 2 * 32 + row * 2 + column % 2 : column * 16 + row;
 }
 
+// Place of a row's slot-th chosen column among the 16 n values of a block of n_of_m: pairs of bfloat16 lie together.
+constexpr int slot_position(DType dtype, int n, int row, int slot) {
+  const bool paired = dtype == DType::kBfloat16 && slot / 2 * 2 + 1 < n;
+  return paired ? slot / 2 * 32 + row * 2 + slot % 2 : slot * 16 + row;
+}
+
 struct Geometry {
   int64_t elements, count, rows, columns;
   int64_t matrix_stride, row_stride, column_stride;  // in elements
@@ -90,6 +96,10 @@ struct Parameters {
   int64_t chunk_bytes[2];  // per chunk in panels of long and of short tail
   // Symbols of each level by field, 16 entries a level: one vpshufb each. For packed and constant: level 0.
   alignas(16) uint8_t tables[kMaximumLevels][16];
+  // Of kSelect: n columns of each m, the bits of a code, the bytes of a panel's codes, the columns (bits) of each code.
+  int n, m, select_bits;
+  int64_t panel_bytes;
+  uint8_t selections[256];
 };
 
 struct Streams {
@@ -103,13 +113,17 @@ struct Streams {
 };
 
 struct Palette;  // formulations/palette/palette.hpp
+class ValueSource;
+class MaskSource;
 
 struct SplitView {
   Geometry geometry;
   Parameters parameters;
   Streams streams;
-  const Palette* palette = nullptr;    // of Code::kPalette
-  const SplitView* indices = nullptr;  // its indices, where they have a code of their own
+  const Palette* palette = nullptr;     // of Code::kPalette
+  const SplitView* indices = nullptr;   // its indices, where they have a code of their own
+  const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
+  const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
 };
 
 // Where a worker stands inside a segment.

@@ -135,6 +135,12 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
     }
 }
 
+int64_t count_bits(const uint8_t* words, int64_t count) {
+  int64_t bits = 0;
+  for (int64_t i = 0; i < count; ++i) bits += _mm_popcnt_u64(load64(words + i * 8));
+  return bits;
+}
+
 template <DType D>
 void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kBitmapIndex][0];
@@ -148,6 +154,7 @@ void fill(KernelTable& table) {
 }  // namespace
 
 void fill_avx2_bitmap(KernelTable& table) {
+  table.count_bits = count_bits;
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);

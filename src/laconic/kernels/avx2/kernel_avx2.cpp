@@ -174,6 +174,7 @@ void fill_avx2_palette(KernelTable& table);
 void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
+void fill_avx2_select(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -193,6 +194,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_encode(table);
   fill_avx2_fields(table);
   fill_avx2_blocks(table);
+  fill_avx2_select(table);
 }
 
 }  // namespace laconic

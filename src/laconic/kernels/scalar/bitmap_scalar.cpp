@@ -49,6 +49,16 @@ void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out
   }
 }
 
+int64_t count_bits(const uint8_t* words, int64_t count) {
+  int64_t bits = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint64_t word;
+    std::memcpy(&word, words + i * 8, 8);
+    bits += std::popcount(word);
+  }
+  return bits;
+}
+
 template <DType D>
 void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kBitmapIndex][0];
@@ -59,6 +69,7 @@ void fill(KernelTable& table) {
 }  // namespace
 
 void fill_scalar_bitmap(KernelTable& table) {
+  table.count_bits = count_bits;
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);

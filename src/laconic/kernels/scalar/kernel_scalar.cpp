@@ -214,6 +214,7 @@ void fill_scalar_palette(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
+void fill_scalar_select(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -240,6 +241,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_encode(table);
   fill_scalar_fields(table);
   fill_scalar_blocks(table);
+  fill_scalar_select(table);
 }
 
 }  // namespace laconic

@@ -1,0 +1,68 @@
+"""What the values of a sparse tensor may be coded by: one row each. A row's module is a `protocol.ValueCoding`.
+
+Under 'dense' they lie as they are, without groups or padding, in the component `values.bytes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from laconic.encoded import Node
+from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.protocol import ValueCoding
+from laconic.formulations.split import values as split
+
+ROWS: tuple[ValueCoding, ...] = (split,)
+BY_NAME = {row.NAME: row for row in ROWS}
+
+CHILD = "values"
+VALUE_BYTES = "values.bytes"
+"""The words themselves, under a dense child."""
+DENSE = Node("dense", 1)
+
+
+def coding_of(child: Node) -> ValueCoding | None:
+    """The row of a child node; None for dense. Raises UnsupportedError."""
+    if child.formulation == "dense":
+        if child.version != 1 or child.parameters or child.children:
+            raise UnsupportedError("dense values have version 1, no parameters and no children; use a newer laconic")
+        return None
+    row = BY_NAME.get(child.formulation)
+    if row is None or child.version != row.VERSION:
+        raise UnsupportedError(
+            f"values of sparse under formulation {child.formulation!r} version {child.version}: this laconic reads "
+            f"{', '.join(f'{name!r} version 1' for name in ('dense', *BY_NAME))}; use a newer release"
+        )
+    return row
+
+
+def coding_named(name: object) -> ValueCoding | None:
+    """The row that a caller names; None for dense. Raises ArgumentError."""
+    if name != "dense" and name not in BY_NAME:
+        raise ArgumentError(f"unknown values {name!r}: use one of {', '.join(('dense', *BY_NAME))}")
+    return BY_NAME.get(str(name))
+
+
+def own(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The child's components by their own names."""
+    prefix = f"{CHILD}."
+    return {name[len(prefix) :]: data for name, data in components.items() if name.startswith(prefix)}
+
+
+def prefixed(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inverse of `own`."""
+    return {f"{CHILD}.{name}": data for name, data in components.items()}
+
+
+def validate(
+    coding: ValueCoding, child: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray
+) -> None:
+    """The coding's own check, with the tensor's names of its components in the error."""
+    try:
+        coding.validate(child, dtype, own(components), groups)
+    except CorruptError as error:
+        if error.component is not None:
+            error.component = f"{CHILD}.{error.component}"
+        raise

@@ -1,0 +1,40 @@
+// Values that another formulation codes: what a sparse matrix asks of them, whatever they are coded by.
+#pragma once
+
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+
+// Consecutive groups of 64 values; groups are counted through the whole sequence.
+struct ValueGroups {
+  int64_t segment, first, count;
+};
+
+// A sequence of words in segments of whole groups, at most kSegmentWeights words each. Safe under several threads.
+class ValueSource {
+ public:
+  ValueSource() = default;
+  ValueSource(const ValueSource&) = delete;
+  ValueSource& operator=(const ValueSource&) = delete;
+  virtual ~ValueSource() = default;
+  // Points the cursor at the first group of a segment. `scratch` has kLevelsScratchBytes and lives as long as the
+  // cursor.
+  virtual void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const = 0;
+  // Decodes the next groups, word after word, to `out`: as many as a multiple of kTileChunks, or all that are left.
+  virtual void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const = 0;
+  // Word `index` of a segment, index < 64 * count.
+  virtual uint32_t access(const ValueGroups& groups, int64_t index) const = 0;
+};
+
+// The masks of a sparse matrix, where they are not stored as they are. Safe under several threads.
+class MaskSource {
+ public:
+  MaskSource() = default;
+  MaskSource(const MaskSource&) = delete;
+  MaskSource& operator=(const MaskSource&) = delete;
+  virtual ~MaskSource() = default;
+  // Writes the masks of all chunks of a segment, at most kSegmentChunks.
+  virtual void expand(int64_t segment, int64_t chunks, uint64_t* masks) const = 0;
+};
+
+}  // namespace laconic
