@@ -47,16 +47,6 @@ class Form:
         """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'sparse bitmap, split layered(3)'."""
         return _code(self.document["tree"])
 
-
-def _code(tree: dict[str, Any]) -> str:
-    parameters = tree.get("parameters", {})
-    code = next((parameters[key] for key in ("code", "positions", "entries") if key in parameters), "")
-    widths = parameters.get("widths", ())
-    inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
-    own = f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
-    children = tree.get("children", {}).values()
-    return ", ".join([own, *(_code(child) for child in children if child["formulation"] != "dense")])
-
     def turned(self) -> Form | None:
         """The form whose tensor is this one's with the last two dimensions exchanged, by the same components.
 
@@ -68,6 +58,16 @@ def _code(tree: dict[str, Any]) -> str:
         orientation = "out_in" if document["orientation"] == "in_out" else "in_out"
         *stack, rows, columns = document["shape"]
         return Form(_text({**document, "shape": [*stack, columns, rows], "orientation": orientation}))
+
+
+def _code(tree: dict[str, Any]) -> str:
+    parameters = tree.get("parameters", {})
+    code = next((parameters[key] for key in ("code", "positions", "entries") if key in parameters), "")
+    widths = parameters.get("widths", ())
+    inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
+    own = f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
+    children = tree.get("children", {}).values()
+    return ", ".join([own, *(_code(child) for child in children if child["formulation"] != "dense")])
 
 
 @lru_cache(maxsize=4096)
