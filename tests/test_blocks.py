@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DTYPES, normal, random_bits, same_bits
+from conftest import DTYPES, ISAS, normal, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_close
@@ -77,7 +77,7 @@ def check(array: np.ndarray, formulation: str, block: str, orientation: str = "o
     promised = registry.BY_NAME[formulation].forced(request, {"block": block}).nbytes
     assert promised == encoded.nbytes_stored
     assert same_bits(decoded_by_reference(encoded), words)
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
 

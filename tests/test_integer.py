@@ -10,7 +10,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import same_bits
+from conftest import ISAS, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from test_memory_bounds import GuardedBytes
@@ -52,7 +52,7 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> 
     chosen = codec.choose(codec.statistics(words, geometry, encoded.dtype), geometry, encoded.dtype, 3.0)
     assert chosen.component_bytes() == {name: data.nbytes for name, data in codec.encode(words, chosen).items()}
     assert same_bits(reference.decode(expected, geometry, encoded.dtype), words)
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DTYPES, normal, random_bits, same_bits
+from conftest import DTYPES, ISAS, normal, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_close
@@ -63,7 +63,7 @@ def check(array: np.ndarray, form: dict, orientation: str = "out_in") -> None:
     }
     decoded = reference.decode(expected, geometry, entries_of(encoded.node), code, words.dtype)
     assert same_bits(decoded, words)
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
 

@@ -30,13 +30,16 @@ def words(array: np.ndarray) -> np.ndarray:
 def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:
     array = normal(rng, SHAPE, np.dtype(np.float32))
     array[rng.random(SHAPE) < zeros] = 0
+    array[0, :8] = 1  # no pattern n:m
     return array
 
 
 def profile_with(path: Path, **per_weight: float) -> Path:
     """A profile under which a kernel takes so many nanoseconds a weight that it visits."""
     every = plan.candidates(Request(words(pruned(np.random.default_rng(0), 0.97)), "float32"))
-    times = {one.kernel: 1000.0 for one in every} | {f"split layered {n}": 1000.0 for n in (1, 2, 3, 4)}
+    times = {one.kernel: 1000.0 for one in every}
+    for levels in (1, 2, 3, 4):
+        times |= {f"split layered {levels}": 1000.0, f"sparse bitmap + split layered {levels}": 1000.0}
     times |= {name.replace("_", " "): ns for name, ns in per_weight.items()}
     table = {
         name: {"float32": {"1": [0, 0, ns / 4, 0] if name == "dense" else [0, ns, 0, 0]}} for name, ns in times.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DTYPES, normal, random_bits, same_bits
+from conftest import DTYPES, ISAS, normal, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_close
@@ -89,7 +89,7 @@ def check(array: np.ndarray, form: str, orientation: str = "out_in") -> None:
         promised = codec.statistics(words, geometry, encoded.dtype).component_bytes(form)
         assert promised == {name: data.nbytes for name, data in encoded.components.items()}
     assert same_bits(reference.decode(expected, geometry, encoded.dtype, encoded.node, words.dtype), words)
-    for name in isa.available():
+    for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
 

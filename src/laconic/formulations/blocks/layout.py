@@ -102,7 +102,9 @@ def shelve(blocks: np.ndarray, shape: str) -> np.ndarray:
     if shape != "row":
         return blocks
     padded = np.pad(blocks, ((0, -len(blocks) % PANEL_ROWS), (0, 0)))
-    return np.ascontiguousarray(padded.reshape(-1, PANEL_ROWS, blocks.shape[1]).transpose(0, 2, 1))
+    return np.ascontiguousarray(
+        padded.reshape(len(padded) // PANEL_ROWS, PANEL_ROWS, blocks.shape[1]).transpose(0, 2, 1)
+    )
 
 
 def unshelve(stored: np.ndarray, count: int, shape: str, geometry: Geometry) -> np.ndarray:
@@ -110,7 +112,8 @@ def unshelve(stored: np.ndarray, count: int, shape: str, geometry: Geometry) -> 
     words = block_words(shape, geometry)
     if shape != "row":
         return stored.reshape(count, words)
-    return np.ascontiguousarray(stored.reshape(-1, words, PANEL_ROWS).transpose(0, 2, 1)).reshape(-1, words)[:count]
+    shelves = stored.reshape(-(-count // PANEL_ROWS), words, PANEL_ROWS)
+    return np.ascontiguousarray(shelves.transpose(0, 2, 1)).reshape(len(shelves) * PANEL_ROWS, words)[:count]
 
 
 def index_bits(count: int) -> int:

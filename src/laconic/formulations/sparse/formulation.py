@@ -56,16 +56,16 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
     """For the cost model; `encoded` must have passed `validate`."""
-    positions = positions_of(encoded.node)
+    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
+    kernel, coded = f"sparse {positions.kind}", child.formulation != "dense"
     if positions.kind == "deltas":
         entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
-    elif positions.kind == "n_of_m":
-        entries = int(positions.segment_values(geometry).sum())
-    else:
+    elif positions.kind == "n_of_m" and coded:
+        entries = int((-(-positions.segment_values(geometry) // CHUNK_WEIGHTS)).sum()) * CHUNK_WEIGHTS
+    elif positions.kind == "elias_fano" or coded:
         entries = int(encoded.components["directory"].view("<u8")[geometry.segments])
-    kernel, child = f"sparse {positions.kind}", encoded.node.children[CHILD]
-    if child.formulation != "dense":
+    if coded:
         levels = child.parameters.get("widths", ())
         kernel += f" + {child.formulation} {child.parameters.get('code', '')}" + (f" {len(levels)}" if levels else "")
     return Work(kernel, geometry, encoded.nbytes_stored, places, entries)
