@@ -329,10 +329,20 @@ def test_other_refusals(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "formulation"), [(3, "integer"), (10, "integer"), (20, "integer"), (45, "dense"), (500, "dense")]
+    ("spread", "profile", "formulation"),
+    [
+        (3, "portable", "integer"),
+        (10, "portable", "integer"),
+        (20, "portable", "dense"),
+        (20, "avx512", "integer"),
+        (45, "avx512", "dense"),
+        (500, "avx512", "dense"),
+    ],
 )
-def test_the_planner_leaves_dense_what_does_not_pay(spread: float, formulation: str, rng: np.random.Generator) -> None:
-    tensor = laconic.encode(quantised(rng, (512, 1024), np.dtype(np.int8), spread), profile="portable")
+def test_the_planner_leaves_dense_what_does_not_pay(
+    spread: float, profile: str, formulation: str, rng: np.random.Generator
+) -> None:
+    tensor = laconic.encode(quantised(rng, (512, 1024), np.dtype(np.int8), spread), profile=profile)
     assert tensor.formulation == formulation
     assert tensor.formulation == "dense" or tensor.bits_per_weight <= 7.25
 

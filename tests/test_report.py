@@ -256,7 +256,7 @@ def test_a_browser_sorts_filters_and_unfolds(browser: Any, packed: Path, tmp_pat
         assert shown.click("tensor") == "ascending"
         ordered = shown.names()
         assert ordered.index("layer.9.weight") < ordered.index("layer.10.weight")  # as people count
-        shown.page.fill("input[type=search]", "layer weight")
+        shown.page.fill("input[type=search]", "layer. weight")
         assert sorted(shown.names()) == ["layer.10.weight", "layer.9.weight"]
         assert shown.page.inner_text(".tools output") == f"2 of {len(tensors)} tensors"
         shown.page.fill("input[type=search]", "")
@@ -294,10 +294,10 @@ def test_a_component_has_one_colour_everywhere(browser: Any, packed: Path, tmp_p
             name: {colour for _, colour in pairs}
             for name, pairs in shown.page.eval_on_selector_all(".bar i", script).items()
         }
-        assert {"split tiles", "sparse masks", "dense bytes"} <= set(colours)
+        assert {"split tiles", "sparse upper", "dense bytes"} <= set(colours)
         assert all(len(found) == 1 for found in colours.values()), colours
         strongest = [
-            next(iter(colours[name])) for name in ("split tiles", "sparse masks", "dense bytes", "split directory")
+            next(iter(colours[name])) for name in ("split tiles", "sparse upper", "dense bytes", "split directory")
         ]
         assert len(set(strongest)) == 4
 

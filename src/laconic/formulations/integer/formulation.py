@@ -12,8 +12,8 @@ from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import CorruptError
 from laconic.formulations.integer import reference
 from laconic.formulations.integer.candidates import (
-    MOST_BITS_PER_WEIGHT,
     candidates,
+    fast,
     forced,
     kernel_of,
     places_of,
@@ -47,11 +47,11 @@ __all__ = [
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Where fields save too little to pay for taking them apart; the same on every class of machine."""
+    """Where fields save too little to pay for taking them apart."""
     weights = by_name(encoded.dtype).bits // 8
     for length in encoded.shape:
         weights *= length
-    return encoded.nbytes_stored * 8 > MOST_BITS_PER_WEIGHT * max(1, weights)
+    return not fast(encoded.nbytes_stored, weights, profile)
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
