@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"dtypes", "encoded", "geometry"},
     {"codes"},
-    {"native", "formulations.protocol"},
+    {"native", "formulations.protocol", "formulations.checks"},
     {
         "formulations.dense",
         "formulations.split",

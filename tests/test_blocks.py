@@ -31,7 +31,7 @@ FLOATS = DTYPES[:3]
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
 FORMS = tuple(("blocks", block) for block in BLOCK_SHAPES) + tuple(("block_sparse", block) for block in SPARSE_SHAPES)
 each_form = pytest.mark.parametrize(("formulation", "block"), FORMS, ids=["-".join(form) for form in FORMS])
-needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def blocky(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, kept: float) -> np.ndarray:

@@ -29,7 +29,7 @@ X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16,
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
 HALF_ULP = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 SUBNORMAL = {"float32": 1e-44, "bfloat16": 1e-40, "float16": 2.0**-25}
-needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def quantised(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spread: float) -> np.ndarray:

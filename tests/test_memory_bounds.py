@@ -17,7 +17,7 @@ from laconic import native
 from laconic.product import linear, linear_transposed
 from laconic.tensor import Tensor
 
-pytestmark = pytest.mark.skipif(native.module is None, reason="needs the native module")
+pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -33,7 +33,7 @@ FORMS: tuple[dict, ...] = (
 SIZES = (1, 2, 3, 5, 9, 16, 17, 40, 100, 256)
 """Distinct words: a few for every number of bits from 1 to 8."""
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (300, 40), (16, 4))
-needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def shared(rng: np.random.Generator, shape: tuple[int, ...], words: np.ndarray, skew: float = 0.0) -> np.ndarray:

@@ -20,7 +20,7 @@ from laconic.errors import ArgumentError, LaconicError
 from laconic.formulations.protocol import Request
 
 SHAPE = (256, 512)
-needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def words(array: np.ndarray) -> np.ndarray:

@@ -288,13 +288,14 @@ def test_bars_are_as_long_as_their_bytes(browser: Any, packed: Path, tmp_path: P
 
 def test_a_component_has_one_colour_everywhere(browser: Any, packed: Path, tmp_path: Path) -> None:
     with Shown(browser, write(tmp_path / "r.html", packed)) as shown:
-        script = """all => Object.groupBy(all.map(i => [i.title.split(":")[0] || i.parentElement.innerText, getComputedStyle(i).background]),
+        script = """all => Object.groupBy(all.map(i => [i.title.replace(/: [^:]*$/, "").split(": ").pop() || i.parentElement.innerText, getComputedStyle(i).background]),
             pair => pair[0])"""
         colours = {
             name: {colour for _, colour in pairs}
             for name, pairs in shown.page.eval_on_selector_all(".bar i", script).items()
         }
         assert {"split tiles", "sparse upper", "dense bytes"} <= set(colours)
+        assert all(len(found) == 1 for found in colours.values()), colours
         strongest = [
             next(iter(colours[name])) for name in ("split tiles", "sparse upper", "dense bytes", "split directory")
         ]

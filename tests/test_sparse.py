@@ -41,7 +41,7 @@ FORMS = {
 """Every kind of positions with every kind of values."""
 SHORT_TAIL = {"tail": "word", "short_tail": "none"}
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
-needs_native = pytest.mark.skipif(native.module is None, reason="needs the native module")
+needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def pruned(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, zeros: float) -> np.ndarray:

@@ -218,7 +218,7 @@ def test_decode_into_given_memory(rng: np.random.Generator) -> None:
             tensor.decode(out=wrong)
 
 
-@pytest.mark.skipif(native.module is None, reason="needs the native module")
+@pytest.mark.skipif(not native.available(), reason="needs the native module")
 @pytest.mark.slow
 def test_more_than_two_to_the_31_elements() -> None:
     rows, columns = 1 << 16, (1 << 15) + 4

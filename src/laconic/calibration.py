@@ -77,7 +77,7 @@ def calibrate(
 
     Raises ArgumentError for batches below 1, LaconicError without the native module.
     """
-    if native.module is None:
+    if not native.available():
         raise LaconicError("calibrating needs the native module, which is not installed")
     if not batches or any(batch < 1 for batch in batches):
         raise ArgumentError(f"batches must be whole numbers of rows, at least 1, not {list(batches)}")

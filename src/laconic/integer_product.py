@@ -119,7 +119,7 @@ def _by_kernel(
     x: np.ndarray, weight: Tensor, bias: np.ndarray | None, out: np.ndarray, scales: np.ndarray, zeros: np.ndarray
 ) -> bool:
     """Whether a kernel could do it, and has done it."""
-    if native.module is None or (x.dtype != np.int8 and len(x) > KERNEL_ROWS):
+    if not native.available() or (x.dtype != np.int8 and len(x) > KERNEL_ROWS):
         return False
     name = x.dtype.name
     operands = (x.view(by_name(name).word), name, scales, zeros, bias, out.view(f"u{out.dtype.itemsize}"))

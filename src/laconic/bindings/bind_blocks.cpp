@@ -7,35 +7,21 @@ namespace {
 
 using laconic::BlockShape;
 
-laconic::DType block_dtype(const std::string& name) {
-  const laconic::DType dtype = dtype_of(name);
-  require(laconic::kFields[static_cast<int>(dtype)].word_bytes > 1, "blocks are of words of 16 and 32 bits");
-  return dtype;
-}
-
 BlockShape shape_of(int shape) {
   require(shape >= 0 && shape <= 4, "there are five shapes of blocks");
   return static_cast<BlockShape>(shape);
 }
 
-laconic::Geometry with_offsets(const OwnedGeometry& owned) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  return g;
-}
-
-int64_t word_bytes_of(laconic::DType dtype) { return laconic::kFields[static_cast<int>(dtype)].word_bytes; }
-
 // A view over components that the object keeps alive: `indices` and `table.bytes`, or `masks`, `directory` and
 // `values.bytes`.
-class BlockMatrix {
+class BlockMatrix : protected BorrowedMatrix {
  public:
   BlockMatrix(const OwnedGeometry& geometry, const std::string& dtype, int shape, int64_t count, int bits,
               nb::dict components)
-      : geometry_(geometry), components_(components) {
+      : BorrowedMatrix(geometry, components) {
     view_ = {};
     view_.geometry = with_offsets(geometry_);
-    view_.dtype = block_dtype(dtype);
+    view_.dtype = wide_dtype(dtype);
     view_.shape = shape_of(shape);
     view_.count = count;
     view_.bits = bits;
@@ -46,9 +32,8 @@ class BlockMatrix {
       return;
     }
     view_.masks = borrow("masks");
-    view_.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+    view_.directory = borrow_directory();
     view_.words = borrow("values.bytes");
-    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
   }
 
   const laconic::Geometry& geometry() const { return view_.geometry; }
@@ -70,19 +55,8 @@ class BlockMatrix {
   }
 
  private:
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    return keep_.back().data();
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
-  std::vector<Bytes> keep_;
   laconic::BlockView view_;
 };
-
-// Parts of a matrix of blocks have no kernels of their own: callers decode them.
-nb::object no_part(const BlockMatrix&, int64_t, int64_t, int64_t) { return nb::none(); }
 
 void require_words(const Words& words, const laconic::Geometry& g, laconic::DType dtype) {
   require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(dtype), "words have the wrong size");
@@ -91,7 +65,7 @@ void require_words(const Words& words, const laconic::Geometry& g, laconic::DTyp
 int64_t find(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, int64_t limit,
              MutableWords ids, MutableWords table) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = block_dtype(dtype);
+  const auto type = wide_dtype(dtype);
   const auto kind = shape_of(shape);
   require_words(words, g, type);
   const int64_t height = laconic::is_one_high(kind) ? 1 : 16;
@@ -116,7 +90,7 @@ void pack(Words ids, int bits, MutableBytes out) {
 void masks(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, MutableBytes out,
            MutableWords counts, int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = block_dtype(dtype);
+  const auto type = wide_dtype(dtype);
   const auto kind = shape_of(shape);
   require_words(words, g, type);
   require(!laconic::is_one_high(kind) &&
@@ -131,7 +105,7 @@ void masks(Words words, const OwnedGeometry& owned, const std::string& dtype, in
 void values(Words words, const OwnedGeometry& owned, const std::string& dtype, int shape, nb::dict components,
             int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = block_dtype(dtype);
+  const auto type = wide_dtype(dtype);
   const auto kind = shape_of(shape);
   require_words(words, g, type);
   auto mask = nb::cast<MutableBytes>(components["masks"]), directory = nb::cast<MutableBytes>(components["directory"]),
@@ -154,7 +128,7 @@ void values(Words words, const OwnedGeometry& owned, const std::string& dtype, i
 void bind_blocks(nb::module_& m) {
   nb::class_<BlockMatrix> type(m, "BlockMatrix");
   type.def(nb::init<const OwnedGeometry&, const std::string&, int, int64_t, int, nb::dict>());
-  type.def("part", &no_part);
+  type.def("part", &no_part<BlockMatrix>);
   bind_matrix(type);
   m.def("blocks_find", &find);
   m.def("blocks_pack", &pack);

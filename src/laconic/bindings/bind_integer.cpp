@@ -13,12 +13,6 @@ uint8_t flip_of(const std::string& dtype) {
   return dtype == "int8" ? 0x80 : 0;
 }
 
-laconic::Geometry with_offsets(const OwnedGeometry& owned) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  return g;
-}
-
 // Where the fields of each unit begin, from their bits.
 std::vector<int64_t> starts_of(const laconic::Geometry& g, const uint8_t* groups) {
   std::vector<int64_t> starts(static_cast<size_t>(g.units) + 1, 0);
@@ -72,18 +66,17 @@ struct Operands {
 };
 
 // A view over components that the object keeps alive.
-class IntegerMatrix {
+class IntegerMatrix : protected BorrowedMatrix {
  public:
   IntegerMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
-      : geometry_(geometry), components_(components) {
+      : BorrowedMatrix(geometry, components) {
     view_.geometry = with_offsets(geometry_);
     view_.flip = flip_of(dtype);
     view_.fields = borrow("fields");
     view_.groups = borrow("groups");
     view_.places = borrow("places");
     view_.escapes = borrow("escapes");
-    view_.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
-    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    view_.directory = borrow_directory();
     starts_ = starts_of(view_.geometry, view_.groups);
     view_.starts = starts_.data();
   }
@@ -111,14 +104,6 @@ class IntegerMatrix {
   }
 
  private:
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    return keep_.back().data();
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
-  std::vector<Bytes> keep_;
   std::vector<int64_t> starts_;
   laconic::IntegerView view_{};
 };
@@ -176,7 +161,7 @@ void bind_integer(nb::module_& m) {
   bind_reading(matrix);
   matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
              nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
-  matrix.def("part", [](const IntegerMatrix&, int64_t, int64_t, int64_t) { return nb::none(); });
+  matrix.def("part", &no_part<IntegerMatrix>);
   m.def("integer_statistics", &statistics);
   m.def("integer_encode", &encode);
   m.def("dense_integer_linear", &dense_linear, nb::arg("words"), nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"),

@@ -10,27 +10,15 @@
 
 namespace {
 
-laconic::DType palette_dtype(const std::string& name) {
-  const laconic::DType dtype = dtype_of(name);
-  require(laconic::kFields[static_cast<int>(dtype)].word_bytes > 1, "palette codes words of 16 and 32 bits");
-  return dtype;
-}
-
-laconic::Geometry with_offsets(const OwnedGeometry& owned) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  return g;
-}
-
 // A view over components that the object keeps alive. index_parameters: None where indices are packed.
-class PaletteMatrix {
+class PaletteMatrix : protected BorrowedMatrix {
  public:
   PaletteMatrix(const OwnedGeometry& geometry, const std::string& dtype, int entries, nb::object index_parameters,
                 nb::dict components)
-      : geometry_(geometry), components_(components), palette_(std::make_unique<laconic::Palette>()) {
+      : BorrowedMatrix(geometry, components), palette_(std::make_unique<laconic::Palette>()) {
     view_.geometry = with_offsets(geometry_);
     view_.parameters = {};
-    view_.parameters.dtype = palette_dtype(dtype);
+    view_.parameters.dtype = wide_dtype(dtype);
     view_.parameters.code = laconic::Code::kPalette;
     view_.streams = {};
     require(entries >= 1 && entries <= 256, "a palette has 1 to 256 words");
@@ -52,8 +40,7 @@ class PaletteMatrix {
       s.tiles = borrow("indices.tiles");
       if (p.code != laconic::Code::kConstant) {
         s.escapes = borrow("indices.escapes");
-        s.directory = reinterpret_cast<const uint64_t*>(borrow("indices.directory"));
-        require(reinterpret_cast<uintptr_t>(s.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+        s.directory = borrow_directory("indices.directory");
         s.directory_columns = p.code == laconic::Code::kPacked ? 1 : p.levels;
         for (int level = 1; level < p.levels; ++level)
           s.levels[level] = borrow(("indices.level" + std::to_string(level + 1)).c_str());
@@ -66,7 +53,7 @@ class PaletteMatrix {
   }
 
   const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.parameters.dtype)].word_bytes; }
+  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
@@ -83,21 +70,10 @@ class PaletteMatrix {
   }
 
  private:
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    return keep_.back().data();
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
-  std::vector<Bytes> keep_;
   std::unique_ptr<laconic::Palette> palette_;
   std::unique_ptr<laconic::SplitView> indices_;
   laconic::SplitView view_;
 };
-
-// Parts of a matrix have no kernels of their own: callers decode them.
-nb::object no_part(const PaletteMatrix&, int64_t, int64_t, int64_t) { return nb::none(); }
 
 // Fills found [256] and counts [256]; returns how many distinct words there are, -1 for more than 256.
 int count(Words words, int word_bytes, MutableWords found, MutableWords counts, int threads) {
@@ -139,7 +115,7 @@ void bind_palette(nb::module_& m) {
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, int, nb::object, nb::dict>(), nb::arg("geometry"),
              nb::arg("dtype"), nb::arg("entries"), nb::arg("index_parameters").none(), nb::arg("components"));
   bind_matrix(matrix);
-  matrix.def("part", &no_part);
+  matrix.def("part", &no_part<PaletteMatrix>);
   m.def("palette_count", &count);
   m.def("palette_indices", &indices);
   m.def("palette_pack", &pack);

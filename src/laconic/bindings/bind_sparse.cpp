@@ -10,18 +10,6 @@
 
 namespace {
 
-laconic::DType sparse_dtype(const std::string& name) {
-  const laconic::DType dtype = dtype_of(name);
-  require(laconic::kFields[static_cast<int>(dtype)].word_bytes > 1, "sparse codes words of 16 and 32 bits");
-  return dtype;
-}
-
-laconic::Geometry with_offsets(const OwnedGeometry& owned) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  return g;
-}
-
 using Starts = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // The parameters of n_of_m. selections: the columns of each code, as bits.
@@ -31,7 +19,7 @@ struct Select {
     require(n > 0 && n < m && (m == 4 || m == 8) && bits > 0 && bits <= 8 && panel_bytes >= 0 &&
                 selections.size() > 0 && selections.size() <= size_t{1} << bits,
             "n, m or selections out of range");
-    parameters.dtype = sparse_dtype(dtype);
+    parameters.dtype = wide_dtype(dtype);
     parameters.code = laconic::Code::kSelect;
     parameters.n = n;
     parameters.m = m;
@@ -44,10 +32,10 @@ struct Select {
 };
 
 // A view over components that the object keeps alive, whose chunks are walked as those of split are.
-class ChunkMatrix {
+class ChunkMatrix : protected BorrowedMatrix {
  public:
   const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.parameters.dtype)].word_bytes; }
+  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
@@ -64,7 +52,7 @@ class ChunkMatrix {
   // values: a ValueSource, or none where they lie in values.bytes as they are.
   ChunkMatrix(const OwnedGeometry& geometry, const laconic::Parameters& parameters, nb::dict components,
               nb::object values)
-      : geometry_(geometry), components_(components), values_(values) {
+      : BorrowedMatrix(geometry, components), values_(values) {
     view_.geometry = with_offsets(geometry_);
     view_.parameters = parameters;
     view_.streams = {};
@@ -75,15 +63,7 @@ class ChunkMatrix {
       view_.values = nb::cast<const laconic::ValueSource*>(values);
     }
   }
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    return keep_.back().data();
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
   nb::object values_;
-  std::vector<Bytes> keep_;
   laconic::SplitView view_;
 };
 
@@ -92,8 +72,7 @@ class BitmapMatrix : public ChunkMatrix {
   BitmapMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components, nb::object values)
       : ChunkMatrix(geometry, bitmap_parameters(dtype), components, values) {
     view_.streams.tiles = borrow("masks");
-    view_.streams.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
-    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+    view_.streams.directory = borrow_directory();
   }
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
     return laconic::bitmap_access(view_, matrix, row, column);
@@ -102,7 +81,7 @@ class BitmapMatrix : public ChunkMatrix {
  private:
   static laconic::Parameters bitmap_parameters(const std::string& dtype) {
     laconic::Parameters p{};
-    p.dtype = sparse_dtype(dtype);
+    p.dtype = wide_dtype(dtype);
     p.code = laconic::Code::kBitmap;
     p.chunk_bytes[0] = p.chunk_bytes[1] = 8;
     return p;
@@ -116,12 +95,10 @@ class EliasFanoMatrix : public ChunkMatrix {
                   nb::dict components, nb::object values)
       : ChunkMatrix(geometry, elias_fano_parameters(dtype), components, values),
         starts_(starts.data(), starts.data() + starts.size()),
-        positions_({borrow("upper"), borrow("lower"), reinterpret_cast<const uint64_t*>(borrow("directory")),
-                    starts_.data(), low_bits}) {
+        positions_({borrow("upper"), borrow("lower"), borrow_directory(), starts_.data(), low_bits}) {
     require(static_cast<int64_t>(starts_.size()) == view_.geometry.segments + 1 && low_bits >= 0 && low_bits <= 15,
             "starts have the wrong size");
     view_.streams.directory = reinterpret_cast<const uint64_t*>(keep_.back().data());
-    require(reinterpret_cast<uintptr_t>(view_.streams.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
     view_.streams.tiles = keep_.back().data();  // never read: masks are expanded for each segment
     view_.masks = &positions_;
   }
@@ -132,7 +109,7 @@ class EliasFanoMatrix : public ChunkMatrix {
  private:
   static laconic::Parameters elias_fano_parameters(const std::string& dtype) {
     laconic::Parameters p{};
-    p.dtype = sparse_dtype(dtype);
+    p.dtype = wide_dtype(dtype);
     p.code = laconic::Code::kBitmap;
     return p;
   }
@@ -160,17 +137,16 @@ class SelectMatrix : public ChunkMatrix {
   std::vector<uint64_t> starts_;
 };
 
-class DeltaMatrix {
+class DeltaMatrix : protected BorrowedMatrix {
  public:
   DeltaMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
-      : geometry_(geometry), components_(components) {
-    view_ = {with_offsets(geometry_), sparse_dtype(dtype), borrow("gaps"),
-             borrow("values.bytes"),  borrow("rows"),      reinterpret_cast<const uint64_t*>(borrow("directory"))};
-    require(reinterpret_cast<uintptr_t>(view_.directory) % 8 == 0, "the directory is not aligned to 8 bytes");
+      : BorrowedMatrix(geometry, components) {
+    view_ = {with_offsets(geometry_), wide_dtype(dtype), borrow("gaps"),
+             borrow("values.bytes"),  borrow("rows"),    borrow_directory()};
   }
 
   const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return laconic::kFields[static_cast<int>(view_.dtype)].word_bytes; }
+  int64_t word_bytes() const { return word_bytes_of(view_.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
     laconic::deltas_decode_window(view_, first_panel, last_panel, first_element, elements, out, threads);
@@ -187,28 +163,14 @@ class DeltaMatrix {
   }
 
  private:
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    return keep_.back().data();
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
-  std::vector<Bytes> keep_;
   laconic::DeltaView view_;
 };
-
-// Parts of a sparse matrix have no kernels of their own: callers decode them.
-template <class M>
-nb::object no_part(const M&, int64_t, int64_t, int64_t) {
-  return nb::none();
-}
 
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords counts,
                 MutableWords entries, int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = sparse_dtype(dtype);
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes &&
+  const auto type = wide_dtype(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type) &&
               static_cast<int64_t>(counts.nbytes()) == g.segments * 4 &&
               static_cast<int64_t>(entries.nbytes()) == g.panels * 64,
           "an array has the wrong size");
@@ -220,9 +182,8 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
 void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
                    int64_t granule, int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = sparse_dtype(dtype);
-  require(granule > 0 &&
-              static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes,
+  const auto type = wide_dtype(dtype);
+  require(granule > 0 && static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type),
           "words have the wrong size");
   auto masks = nb::cast<MutableBytes>(components["masks"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
        directory = nb::cast<MutableBytes>(components["directory"]);
@@ -240,7 +201,7 @@ bool encode_select(Words words, const OwnedGeometry& owned, const Select& select
                    MutableBytes codes, MutableWords values, int threads) {
   const laconic::Geometry g = with_offsets(owned);
   const laconic::Parameters& p = select.parameters;
-  const int64_t bytes = laconic::kFields[static_cast<int>(p.dtype)].word_bytes;
+  const int64_t bytes = word_bytes_of(p.dtype);
   require(granule > 0 && static_cast<int64_t>(words.nbytes()) == g.elements * bytes &&
               static_cast<int64_t>(starts.size()) == g.segments + 1 &&
               static_cast<int64_t>(codes.size()) >= g.panels * p.panel_bytes &&
@@ -254,9 +215,8 @@ bool encode_select(Words words, const OwnedGeometry& owned, const Select& select
 void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
                    int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = sparse_dtype(dtype);
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes,
-          "words have the wrong size");
+  const auto type = wide_dtype(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type), "words have the wrong size");
   auto gaps = nb::cast<MutableBytes>(components["gaps"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
        rows = nb::cast<MutableBytes>(components["rows"]), directory = nb::cast<MutableBytes>(components["directory"]);
   bool same;

@@ -71,22 +71,19 @@ std::vector<uint32_t> short_ranks(const uint8_t* bitmap, size_t bytes) {
   return ranks;
 }
 
-int64_t word_bytes_of(const Parameters& p) { return laconic::kFields[static_cast<int>(p.dtype)].word_bytes; }
-
 // A view over components that the object keeps alive. Built from components that have passed `validate` in Python.
-class SplitMatrix {
+class SplitMatrix : protected BorrowedMatrix {
  public:
   SplitMatrix(const OwnedGeometry& geometry, const Parameters& parameters, nb::dict components)
-      : geometry_(geometry), components_(components) {
-    view_.geometry = geometry_.geometry;
-    view_.geometry.column_offsets = geometry_.offsets.empty() ? nullptr : geometry_.offsets.data();
+      : BorrowedMatrix(geometry, components) {
+    view_.geometry = with_offsets(geometry_);
     view_.parameters = parameters;
     laconic::Streams& s = view_.streams;
     s = {};
     s.tiles = borrow("tiles");
     if (parameters.code != laconic::Code::kConstant) {
       s.escapes = borrow("escapes");
-      s.directory = reinterpret_cast<const uint64_t*>(borrow("directory"));
+      s.directory = borrow_directory();
       s.directory_columns = parameters.code == laconic::Code::kPacked ? 1 : parameters.levels;
       for (int level = 1; level < parameters.levels; ++level)
         s.levels[level] = borrow(("level" + std::to_string(level + 1)).c_str());
@@ -100,8 +97,7 @@ class SplitMatrix {
 
   // Whole units of one matrix of `whole`: panels from `first_panel` on that hold `rows` rows. Nothing is copied but the
   // panels' bitmap: directory entries count from the beginning of the streams, so they hold for a part as they are.
-  SplitMatrix(const SplitMatrix& whole, int64_t first_panel, int64_t rows)
-      : geometry_(whole.geometry_), components_(whole.components_), keep_(whole.keep_), view_(whole.view_) {
+  SplitMatrix(const SplitMatrix& whole, int64_t first_panel, int64_t rows) : BorrowedMatrix(whole), view_(whole.view_) {
     const laconic::Geometry& g = whole.view_.geometry;
     laconic::Geometry& own = view_.geometry;
     own.count = 1;
@@ -126,7 +122,7 @@ class SplitMatrix {
 
   const laconic::SplitView& view() const { return view_; }
   const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.parameters); }
+  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
@@ -143,17 +139,6 @@ class SplitMatrix {
   }
 
  private:
-  const uint8_t* borrow(const char* name) {
-    keep_.push_back(nb::cast<Bytes>(components_[name]));
-    const uint8_t* at = keep_.back().data();
-    require(std::strcmp(name, "directory") != 0 || reinterpret_cast<uintptr_t>(at) % 8 == 0,
-            "the directory is not aligned to 8 bytes");
-    return at;
-  }
-
-  OwnedGeometry geometry_;
-  nb::dict components_;
-  std::vector<Bytes> keep_;
   std::vector<uint32_t> ranks_;
   std::vector<uint8_t> bitmap_;  // of a part
   laconic::SplitView view_;
@@ -211,8 +196,7 @@ class SplitValuesMatrix : public laconic::SplitValues {
 std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const OwnedGeometry& owned,
                                                           const std::string& dtype, MutableWords histograms,
                                                           MutableBytes tail_kinds, int threads) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  const laconic::Geometry g = with_offsets(owned);
   const auto type = dtype_of(dtype);
   require(static_cast<int64_t>(words.nbytes()) == g.elements * laconic::kFields[static_cast<int>(type)].word_bytes &&
               static_cast<int64_t>(histograms.nbytes()) == g.segments * 1024 &&
@@ -245,9 +229,8 @@ laconic::MutableStreams mutable_streams(const Parameters& p, nb::dict components
 }
 
 void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::dict components, int threads) {
-  laconic::Geometry g = owned.geometry;
-  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
-  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(p), "words have the wrong size");
+  const laconic::Geometry g = with_offsets(owned);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(p.dtype), "words have the wrong size");
   std::vector<MutableBytes> keep;
   laconic::MutableStreams s = mutable_streams(p, components, keep);
   std::vector<uint32_t> ranks;
@@ -290,7 +273,7 @@ std::tuple<int, int> values_statistics(Words words, Starts starts, const std::st
 }
 
 void encode_values(Words words, Starts starts, const Parameters& p, nb::dict components, int threads) {
-  check_sequence(words, starts, word_bytes_of(p));
+  check_sequence(words, starts, word_bytes_of(p.dtype));
   require(!p.has_short, "a sequence has one tail");
   std::vector<MutableBytes> keep;
   const laconic::MutableStreams s = mutable_streams(p, components, keep);

@@ -13,6 +13,47 @@ inline void require(bool fits, const char* what) {
   if (!fits) throw std::invalid_argument(what);
 }
 
+inline int64_t word_bytes_of(laconic::DType dtype) { return laconic::kFields[static_cast<int>(dtype)].word_bytes; }
+
+// The dtype of a formulation that codes words of 16 and 32 bits.
+inline laconic::DType wide_dtype(const std::string& name) {
+  const laconic::DType dtype = dtype_of(name);
+  require(word_bytes_of(dtype) > 1, "this formulation codes words of 16 and 32 bits");
+  return dtype;
+}
+
+inline laconic::Geometry with_offsets(const OwnedGeometry& owned) {
+  laconic::Geometry g = owned.geometry;
+  g.column_offsets = owned.offsets.empty() ? nullptr : owned.offsets.data();
+  return g;
+}
+
+// Base of the coded matrices: what their views point into, kept alive.
+class BorrowedMatrix {
+ protected:
+  BorrowedMatrix(const OwnedGeometry& geometry, nb::dict components) : geometry_(geometry), components_(components) {}
+
+  const uint8_t* borrow(const char* name) {
+    keep_.push_back(nb::cast<Bytes>(components_[name]));
+    return keep_.back().data();
+  }
+  const uint64_t* borrow_directory(const char* name = "directory") {
+    const uint8_t* at = borrow(name);
+    require(reinterpret_cast<uintptr_t>(at) % 8 == 0, "the directory is not aligned to 8 bytes");
+    return reinterpret_cast<const uint64_t*>(at);
+  }
+
+  OwnedGeometry geometry_;
+  nb::dict components_;
+  std::vector<Bytes> keep_;
+};
+
+// Parts of most matrices have no kernels of their own: callers decode them.
+template <class M>
+nb::object no_part(const M&, int64_t, int64_t, int64_t) {
+  return nb::none();
+}
+
 // What a worker writes to is checked here, once for all formulations.
 template <class M>
 void multiply(const M& matrix, Words x, const std::string& dtype, nb::object bias, MutableWords out, int threads,
@@ -73,7 +114,8 @@ void multiply_at(const M& matrix, uintptr_t x, int dtype, int64_t batch, uintptr
 template <class M>
 int64_t pick_at(const M& matrix, uintptr_t indices, int64_t count, uintptr_t out, int threads) {
   const laconic::Geometry& g = matrix.geometry();
-  require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns,
+  require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns &&
+              g.elements == g.rows * g.columns,
           "rows are picked from a matrix that is stored by rows");
   nb::gil_scoped_release unlocked;
   return matrix.pick(reinterpret_cast<const int64_t*>(indices), count, reinterpret_cast<uint8_t*>(out), threads);

@@ -11,6 +11,7 @@ Nothing here knows about operators, and codes are taken apart by `laconic` alone
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ Spec = tuple[Any, ...]
 """Everything of a content but its tensors: nested tuples of strings and numbers, for pickles and for tracing."""
 
 
-class Content:
+class Content(ABC):
     """Base of the pieces. shape and dtype are those of the decoded tensor; rows are along dimension 0."""
 
     shape: tuple[int, ...]
@@ -43,15 +44,15 @@ class Content:
         """A tensor whose memory no other content has, and that is no component either."""
         return torch.empty(1, dtype=torch.uint8)
 
-    def tensors(self) -> list[Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def tensors(self) -> list[Tensor]: ...
 
-    def spec(self) -> Spec:
-        raise NotImplementedError
+    @abstractmethod
+    def spec(self) -> Spec: ...
 
+    @abstractmethod
     def decode_into(self, out: Tensor) -> None:
         """Fill `out`, contiguous, of this shape and dtype."""
-        raise NotImplementedError
 
     def decode(self) -> Tensor:
         """A fresh contiguous tensor; while tracing, an operator that gives one."""
@@ -59,11 +60,11 @@ class Content:
         self.decode_into(out)
         return out
 
-    def narrow(self, first: int, last: int) -> Content:
-        raise NotImplementedError
+    @abstractmethod
+    def narrow(self, first: int, last: int) -> Content: ...
 
-    def select(self, index: int) -> Content:
-        raise NotImplementedError
+    @abstractmethod
+    def select(self, index: int) -> Content: ...
 
     @property
     def nbytes_stored(self) -> int:
@@ -71,9 +72,9 @@ class Content:
         return sum(tensor.nbytes for tensor in self.tensors())
 
     @property
+    @abstractmethod
     def description(self) -> str:
         """For people: formulation, code."""
-        raise NotImplementedError
 
 
 class Leaf(Content):

@@ -69,7 +69,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, threads:
 def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dict[str, np.ndarray]:
     """Components of C-contiguous words, whose places are `found`."""
     geometry, shape = found.geometry, found.shape
-    if native.module is None:
+    if not native.available():
         return reference.encode(words, geometry, shape)
     sizes = component_bytes(shape, found.kept, geometry, words.itemsize)
     components = {name: np.zeros(size, np.uint8) for name, size in sizes.items()}

@@ -10,6 +10,7 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded
 from laconic.errors import CorruptError
+from laconic.formulations import checks
 from laconic.formulations.block_sparse import reference
 from laconic.formulations.block_sparse.candidates import candidates, forced, why_not
 from laconic.formulations.block_sparse.layout import (
@@ -56,8 +57,7 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
 
 def validate(encoded: Encoded, geometry: Geometry) -> str:
     """Structure check: parameters, sizes, and that the directory counts the bits of every panel. Returns the shape."""
-    if encoded.dtype not in DTYPES:
-        raise CorruptError(f"formulation {NAME!r} does not code dtype {encoded.dtype}")
+    checks.expect_dtype(encoded, DTYPES, NAME)
     check_node(encoded.node, NAME, VERSION, {"block"}, VALUES)
     shape, word_bytes = shape_of(encoded.node, SHAPES), by_name(encoded.dtype).bits // 8
     sizes = component_bytes(shape, 0, geometry, word_bytes)
@@ -81,20 +81,18 @@ def validate(encoded: Encoded, geometry: Geometry) -> str:
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None
-    coded = matrix(encoded, geometry)
-    if coded is None:
-        shape = shape_of(encoded.node, SHAPES)
-        return reference.decode(encoded.components, geometry, shape, dtype.word).view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    shape = shape_of(encoded.node, SHAPES)
+    return checks.decode(
+        matrix(encoded, geometry),
+        encoded,
+        threads,
+        lambda word: reference.decode(encoded.components, geometry, shape, word),
+    )
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     components = native.aligned(encoded.components)
     kept = int(components["directory"][geometry.panels * 8 : (geometry.panels + 1) * 8].view("<u8")[0])

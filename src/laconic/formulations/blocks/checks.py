@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from laconic.encoded import Encoded, Node
-from laconic.errors import CorruptError, UnsupportedError
+from laconic.errors import UnsupportedError
+from laconic.formulations.checks import expect_bytes, expect_components
 
 
 def check_node(node: Node, name: str, version: int, parameters: set[str], child: str) -> None:
@@ -41,13 +42,6 @@ def shape_of(node: Node, shapes: tuple[str, ...]) -> str:
 
 def check_components(encoded: Encoded, expected: Mapping[str, int], name: str) -> None:
     """Names and lengths. Raises CorruptError with the component and the byte."""
-    if missing := sorted(set(expected) - set(encoded.components)):
-        raise CorruptError("the component is missing; get the file again", component=missing[0])
-    if extra := sorted(set(encoded.components) - set(expected)):
-        raise CorruptError(f"a component that formulation {name!r} does not have", component=extra[0])
+    expect_components(encoded.components, expected, name)
     for component, size in expected.items():
-        actual = int(encoded.components[component].nbytes)
-        if actual != size:
-            raise CorruptError(
-                f"{actual} bytes where shape and parameters need {size}", component=component, byte=min(actual, size)
-            )
+        expect_bytes(encoded.components, component, size)

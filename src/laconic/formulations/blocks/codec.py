@@ -52,7 +52,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, most: in
     """The distinct blocks of C-contiguous words; None where there are more than `most`."""
     if shape == "row" and len(_by_prefix(words, geometry)) > most:
         return None
-    if native.module is None or shape == "row":
+    if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)
         return Found(geometry, shape, table, ids) if len(table) <= most else None
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
@@ -77,7 +77,7 @@ def encode(found: Found) -> dict[str, np.ndarray]:
     """Components of the tensor whose blocks are `found`."""
     bits = index_bits(len(found.table))
     components = {TABLE_BYTES: stored(shelve(found.table, found.shape), stream_bytes)}
-    if native.module is None:
+    if not native.available():
         return {"indices": stored(reference.pack(found.ids, bits), stream_bytes), **components}
     packed = np.zeros(found.component_bytes()["indices"], np.uint8)
     native.module.blocks_pack(found.ids, bits, packed)

@@ -10,6 +10,7 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded
 from laconic.errors import CorruptError, UnsupportedError
+from laconic.formulations import checks
 from laconic.formulations.blocks import codec, reference
 from laconic.formulations.blocks.candidates import candidates, forced, visited_words, why_not
 from laconic.formulations.blocks.checks import check_components, check_node, shape_of
@@ -62,8 +63,7 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
 
 def validate(encoded: Encoded, geometry: Geometry) -> tuple[str, int]:
     """Structure check: parameters and sizes; indices are payload and clamped."""
-    if encoded.dtype not in DTYPES:
-        raise CorruptError(f"formulation {NAME!r} does not code dtype {encoded.dtype}")
+    checks.expect_dtype(encoded, DTYPES, NAME)
     shape, count = parameters_of(encoded)
     if count == 0 and geometry.elements:
         raise CorruptError("a tensor with weights has no block", component="info")
@@ -73,20 +73,18 @@ def validate(encoded: Encoded, geometry: Geometry) -> tuple[str, int]:
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None
-    coded = matrix(encoded, geometry)
-    if coded is None:
-        shape, count = parameters_of(encoded)
-        return reference.decode(encoded.components, geometry, shape, count, dtype.word).view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    shape, count = parameters_of(encoded)
+    return checks.decode(
+        matrix(encoded, geometry),
+        encoded,
+        threads,
+        lambda word: reference.decode(encoded.components, geometry, shape, count, word),
+    )
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     shape, count = parameters_of(encoded)
     components = native.aligned({name: encoded.components[name] for name in ("indices", TABLE_BYTES)})

@@ -77,7 +77,7 @@ def choose(counts: np.ndarray, geometry: Geometry, dtype: str, escape_cost: floa
 def encode(words: np.ndarray, groups: Groups, threads: int = 1) -> dict[str, np.ndarray]:
     """Components of C-contiguous words, whose groups were chosen from their statistics."""
     geometry, dtype = groups.geometry, groups.dtype
-    if native.module is None:
+    if not native.available():
         return reference.encode(words, geometry, dtype, groups.table)
     components = {name: np.zeros(size, np.uint8) for name, size in groups.component_bytes().items()}
     components["groups"][: groups.table.size] = groups.table.reshape(-1)

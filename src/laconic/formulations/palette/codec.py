@@ -56,7 +56,7 @@ class Indexed:
     @cached_property
     def indices(self) -> np.ndarray:
         """uint8 in the tensor's shape."""
-        if native.module is None:
+        if not native.available():
             return reference.indices_of(self.words, self.table)
         indices = np.empty(self.words.shape, np.uint8)
         table = self.table.astype(np.uint32)
@@ -84,7 +84,7 @@ class Indexed:
     def pack(self, geometry: Geometry, threads: int) -> dict[str, np.ndarray]:
         """Components with packed indices."""
         bits, size = index_bits(self.entries), self.packed_bytes(geometry)[INDICES]
-        if native.module is None:
+        if not native.available():
             packed = reference.stored(reference.pack(self.indices, geometry, bits), stream_bytes)
         else:
             packed = np.zeros(size, np.uint8)

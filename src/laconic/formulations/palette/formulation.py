@@ -9,7 +9,9 @@ import numpy as np
 from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
-from laconic.errors import CorruptError, FormatError
+from laconic.errors import FormatError
+from laconic.formulations import checks
+from laconic.formulations.checks import expect_bytes
 from laconic.formulations.palette import reference
 from laconic.formulations.palette.candidates import candidates, forced, why_not
 from laconic.formulations.palette.layout import (
@@ -83,20 +85,15 @@ def _code_of(encoded: Encoded) -> Parameters | None:
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
     """Structure check: sizes, and the directory of coded indices; never table or indices."""
-    if encoded.dtype not in DTYPES:
-        raise CorruptError(f"formulation 'palette' does not code dtype {encoded.dtype}")
+    checks.expect_dtype(encoded, DTYPES, NAME)
     entries = entries_of(encoded.node)
     coded = INDICES in encoded.node.children
-    expected = {TABLE} if coded else {TABLE, INDICES}
-    if missing := sorted(expected - set(encoded.components)):
-        raise CorruptError("the component is missing; get the file again", component=missing[0])
     own = {name for name in encoded.components if not (coded and name.startswith(PREFIX))}
-    if extra := sorted(own - expected):
-        raise CorruptError("a component that formulation 'palette' does not have", component=extra[0])
-    _expect_bytes(encoded, TABLE, index_bytes(entries * by_name(encoded.dtype).bits // 8))
+    checks.expect_components(own, {TABLE} if coded else {TABLE, INDICES}, NAME)
+    expect_bytes(encoded.components, TABLE, index_bytes(entries * by_name(encoded.dtype).bits // 8))
     if not coded:
         chunks = geometry.panels * geometry.chunks_per_panel
-        _expect_bytes(encoded, INDICES, stream_bytes(chunks * 8 * index_bits(entries)))
+        expect_bytes(encoded.components, INDICES, stream_bytes(chunks * 8 * index_bits(entries)))
         return
     try:
         split.validate(_indices(encoded), geometry)
@@ -106,32 +103,20 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
         raise
 
 
-def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
-    actual = int(encoded.components[component].nbytes)
-    if actual != expected:
-        raise CorruptError(
-            f"{actual} bytes where shape and entries need {expected}",
-            component=component,
-            byte=min(actual, expected),
-        )
-
-
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None
-    coded = matrix(encoded, geometry)
-    if coded is None:
-        entries, code = entries_of(encoded.node), _code_of(encoded)
-        return reference.decode(encoded.components, geometry, entries, code, dtype.word).view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    entries, code = entries_of(encoded.node), _code_of(encoded)
+    return checks.decode(
+        matrix(encoded, geometry),
+        encoded,
+        threads,
+        lambda word: reference.decode(encoded.components, geometry, entries, code, word),
+    )
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
-    if native.module is None:
+    if not native.available():
         return None
     code = _code_of(encoded)
     return native.module.PaletteMatrix(

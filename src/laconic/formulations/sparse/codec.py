@@ -104,7 +104,7 @@ def bitmap_parts(
     """Masks and directory of a bitmap, and all values, each segment's filled up to a multiple of `granule`."""
     geometry, dtype = found.geometry, found.dtype
     starts = np.cumsum([0, *(-(-found.counts.astype(np.int64) // granule) * granule)], dtype="<u8")
-    if native.module is None:
+    if not native.available():
         masks, parts = reference.encode_masks(words, geometry, dtype)
         filled = parts if granule == 1 else map(reference.fill, parts)
         values = np.concatenate([np.zeros(0, words.dtype), *filled])
@@ -155,7 +155,7 @@ def select_parts(
     words: np.ndarray, geometry: Geometry, dtype: str, positions: Positions, granule: int, threads: int = 1
 ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
     """Codes of n_of_m, and all values, each segment's filled up to a multiple of `granule`; None where it does not fit."""
-    if native.module is None:
+    if not native.available():
         try:
             codes, parts = reference.encode_codes(words, geometry, dtype, positions)
         except ArgumentError:

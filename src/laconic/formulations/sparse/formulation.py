@@ -11,6 +11,8 @@ from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import CorruptError
+from laconic.formulations import checks
+from laconic.formulations.checks import expect_bytes
 from laconic.formulations.protocol import Work
 from laconic.formulations.sparse import codec, reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
@@ -73,8 +75,7 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
 
 def validate(encoded: Encoded, geometry: Geometry) -> Positions:
     """Structure check: sizes and the directory; never the masks, codes or values. Returns the positions."""
-    if encoded.dtype not in DTYPES:
-        raise CorruptError(f"formulation 'sparse' does not code dtype {encoded.dtype}")
+    checks.expect_dtype(encoded, DTYPES, NAME)
     positions = positions_of(encoded.node)
     child = encoded.node.children[CHILD]
     coding = coding_of(child)
@@ -83,26 +84,30 @@ def validate(encoded: Encoded, geometry: Geometry) -> Positions:
     if positions.kind == "deltas":
         _validate_lanes(encoded, geometry)
         limits = np.full(geometry.panels, geometry.chunks_per_panel, np.uint64)  # no row has more entries than columns
-        blocks = int(_validate_directory(encoded, limits, "blocks")[-1])
-        _expect_bytes(encoded, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
-        _expect_bytes(encoded, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        blocks = int(checks.directory_of(encoded.components, limits, "blocks")[-1])
+        expect_bytes(encoded.components, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
+        expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
         return positions
     if positions.kind != "n_of_m":
-        starts = _validate_directory(encoded, geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values")
+        starts = checks.directory_of(
+            encoded.components, geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values"
+        )
         counts = np.diff(starts).astype(np.int64)
         if positions.kind == "bitmap":
-            _expect_bytes(encoded, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
+            expect_bytes(encoded.components, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
         else:
-            _expect_bytes(encoded, "upper", stream_bytes(int(positions.upper_starts(geometry, starts)[-1]) * 8))
-            _expect_bytes(encoded, "lower", stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)))
+            expect_bytes(
+                encoded.components, "upper", stream_bytes(int(positions.upper_starts(geometry, starts)[-1]) * 8)
+            )
+            expect_bytes(encoded.components, "lower", stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)))
         if coding is not None and (partial := np.flatnonzero(counts % CHUNK_WEIGHTS)).size:
             where = int(partial[0] + 1) * 8
             raise CorruptError("a segment's values are not whole groups", component="directory", byte=where)
     else:
-        _expect_bytes(encoded, "codes", stream_bytes(geometry.panels * positions.panel_bytes(geometry)))
+        expect_bytes(encoded.components, "codes", stream_bytes(geometry.panels * positions.panel_bytes(geometry)))
         counts = positions.segment_values(geometry)
     if coding is None:
-        _expect_bytes(encoded, VALUE_BYTES, stream_bytes(int(counts.sum()) * width))
+        expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(int(counts.sum()) * width))
     else:
         groups = -(-counts // CHUNK_WEIGHTS)
         validate_values(coding, child, encoded.dtype, encoded.components, groups)
@@ -111,18 +116,13 @@ def validate(encoded: Encoded, geometry: Geometry) -> Positions:
 
 def _expect_components(encoded: Encoded, own: set[str], plain: bool) -> None:
     """Those of the positions; of the values, where dense, the one; a coding checks its own."""
-    found = set(encoded.components)
-    expected = own | {VALUE_BYTES} if plain else own
-    if missing := sorted(expected - found):
-        raise CorruptError("the component is missing; get the file again", component=missing[0])
-    strange = found - expected if plain else {name for name in found - own if not name.startswith(f"{CHILD}.")}
-    if strange:
-        raise CorruptError("a component that formulation 'sparse' does not have", component=min(strange))
+    found = {name for name in encoded.components if plain or not name.startswith(f"{CHILD}.")}
+    checks.expect_components(found, own | {VALUE_BYTES} if plain else own, NAME)
 
 
 def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
     """Every window must hold each of its rows once: then no two lanes write the same row, and every row is found."""
-    _expect_bytes(encoded, "rows", index_bytes(geometry.panels * PANEL_ROWS))
+    expect_bytes(encoded.components, "rows", index_bytes(geometry.panels * PANEL_ROWS))
     rows = encoded.components["rows"]
     for window in reference.windows(geometry):
         seen = np.bincount(rows[window], minlength=window.stop - window.start)
@@ -130,43 +130,14 @@ def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
             raise CorruptError("a window does not hold each of its rows once", component="rows", byte=window.start)
 
 
-def _validate_directory(encoded: Encoded, limits: np.ndarray, what: str) -> np.ndarray:
-    """Entries start at zero and grow by at most `limits`; returns them."""
-    _expect_bytes(encoded, "directory", index_bytes((limits.size + 1) * 8))
-    starts = encoded.components["directory"][: (limits.size + 1) * 8].view("<u8")
-    if starts[0]:
-        raise CorruptError("the first entry is not zero", component="directory", byte=0)
-    wrong = np.flatnonzero(starts[1:] - starts[:-1] > limits)  # wraps where entries fall: then over the limit
-    if wrong.size:
-        raise CorruptError(
-            f"part {wrong[0]} has an impossible number of {what}",
-            component="directory",
-            byte=int(wrong[0] + 1) * 8,
-        )
-    return starts
-
-
-def _expect_bytes(encoded: Encoded, component: str, expected: int) -> None:
-    actual = int(encoded.components[component].nbytes)
-    if actual != expected:
-        raise CorruptError(
-            f"{actual} bytes where shape and directory need {expected}",
-            component=component,
-            byte=min(actual, expected),
-        )
-
-
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None
-    coded = matrix(encoded, geometry)
-    if coded is None:
-        words = reference.decode(encoded.components, geometry, encoded.dtype, encoded.node, dtype.word)
-        return words.view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    return checks.decode(
+        matrix(encoded, geometry),
+        encoded,
+        threads,
+        lambda word: reference.decode(encoded.components, geometry, encoded.dtype, encoded.node, word),
+    )
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

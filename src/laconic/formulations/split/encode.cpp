@@ -71,7 +71,7 @@ int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, ui
   constexpr Fields f = kFields[static_cast<int>(D)];
   std::atomic<uint32_t> all_or{0}, all_and{255};
   parallel_for(threads, g.units, [&](int64_t unit) {
-    typename Word<D>::type copy[16][kTileColumns];
+    Word<D> copy[16][kTileColumns];
     CutTile cut;
     uint8_t any = 0, every = 255;
     const UnitPanels panels = unit_panels(g, unit);
@@ -123,7 +123,7 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
   view.streams.short_rank = s.short_rank;
   std::atomic<const char*> wrong{nullptr};
   parallel_for(threads, g.units, [&](int64_t unit) {
-    typename Word<D>::type copy[16][kTileColumns];
+    Word<D> copy[16][kTileColumns];
     CutTile cut;
     Survivors survivors;
     const UnitPanels panels = unit_panels(g, unit);

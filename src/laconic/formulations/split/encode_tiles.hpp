@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "laconic/formulations/split/encode.hpp"
 #include "laconic/formulations/split/planes.hpp"
@@ -11,32 +12,9 @@
 namespace laconic {
 namespace {
 
-template <DType D>
-struct Word;
-template <>
-struct Word<DType::kFloat32> {
-  using type = uint32_t;
-};
-template <>
-struct Word<DType::kBfloat16> {
-  using type = uint16_t;
-};
-template <>
-struct Word<DType::kFloat16> {
-  using type = uint16_t;
-};
-template <>
-struct Word<DType::kFloat8E4M3> {
-  using type = uint8_t;
-};
-template <>
-struct Word<DType::kFloat8E5M2> {
-  using type = uint8_t;
-};
-template <>
-struct Word<DType::kIndex> {
-  using type = uint8_t;
-};
+// The unsigned integer that holds a word.
+template <DType D, int Bytes = kFields[static_cast<int>(D)].word_bytes>
+using Word = std::conditional_t<Bytes == 4, uint32_t, std::conditional_t<Bytes == 2, uint16_t, uint8_t>>;
 
 // Counts symbols in four histograms: neighbours are often equal and would wait for each other's store.
 inline void count_symbols(const uint8_t* symbols, int64_t count, uint32_t* counts) {

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from laconic import native
-from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations import checks
+from laconic.formulations.checks import expect_bytes
 from laconic.formulations.protocol import Work
 from laconic.formulations.split import reference
 from laconic.formulations.split.candidates import candidates, forced, kernel_of, why_not
@@ -85,14 +86,11 @@ def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry:
     expected = {"tiles", *parameters.streams}
     expected |= {"directory"} if parameters.streams else set()
     expected |= {"short_panels"} if parameters.short_tail is not None else set()
-    if missing := sorted(expected - set(components)):
-        raise CorruptError("the component is missing; get the file again", component=missing[0])
-    if extra := sorted(set(components) - expected):
-        raise CorruptError("a component that formulation 'split' does not have", component=extra[0])
+    checks.expect_components(components, expected, NAME)
     short_count = 0
     if parameters.short_tail is not None:
         bitmap = components["short_panels"]
-        _expect_bytes(components, "short_panels", index_bytes(-(-geometry.panels // 8)))
+        expect_bytes(components, "short_panels", index_bytes(-(-geometry.panels // 8)))
         bits = np.unpackbits(bitmap, bitorder="little")
         if stray := np.flatnonzero(bits[geometry.panels :]).tolist():
             raise CorruptError(
@@ -102,7 +100,7 @@ def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry:
     chunks = geometry.chunks_per_panel
     used = (geometry.panels - short_count) * chunks * parameters.chunk_bytes(dtype, parameters.tail)
     used += short_count * chunks * parameters.chunk_bytes(dtype, parameters.short_tail or "none")
-    _expect_bytes(components, "tiles", stream_bytes(used))
+    expect_bytes(components, "tiles", stream_bytes(used))
     if parameters.streams:
         _validate_directory(components, geometry, parameters)
 
@@ -110,7 +108,7 @@ def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry:
 def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, parameters: Parameters) -> None:
     columns = len(parameters.streams)
     entries = (geometry.segments + 1) * columns
-    _expect_bytes(components, "directory", index_bytes(entries * 8))
+    expect_bytes(components, "directory", index_bytes(entries * 8))
     starts = components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
@@ -128,31 +126,19 @@ def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, par
                 byte=int(((wrong[0] + 1) * columns + column) * 8),
             )
         unit = 1 if name == "escapes" else 8 * parameters.widths[column + 1]
-        _expect_bytes(components, name, stream_bytes(int(starts[-1, column]) * unit))
+        expect_bytes(components, name, stream_bytes(int(starts[-1, column]) * unit))
         limit = lengths
-
-
-def _expect_bytes(components: Mapping[str, np.ndarray], component: str, expected: int) -> None:
-    actual = int(components[component].nbytes)
-    if actual != expected:
-        raise CorruptError(
-            f"{actual} bytes where shape and parameters need {expected}",
-            component=component,
-            byte=min(actual, expected),
-        )
 
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None  # split codes no dtype that NumPy and ml_dtypes lack
-    coded = matrix(encoded, geometry)
-    if coded is None:
-        words = reference.decode(encoded.components, geometry, encoded.dtype, parameters_of(encoded), dtype.word)
-        return words.view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    coded.decode(out, threads)
-    return out.view(dtype.numpy)
+    parameters = parameters_of(encoded)
+    return checks.decode(
+        matrix(encoded, geometry),
+        encoded,
+        threads,
+        lambda word: reference.decode(encoded.components, geometry, encoded.dtype, parameters, word),
+    )
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:

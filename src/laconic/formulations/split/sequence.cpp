@@ -16,7 +16,7 @@ constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
 template <DType D>
 int64_t cut_groups(const uint8_t* words, int64_t group, int64_t end, const KernelTable& table, CutTile& cut,
                    uint32_t& tail_bits) {
-  using W = typename Word<D>::type;
+  using W = Word<D>;
   W rows[16][kTileColumns] = {};
   const int64_t c = std::min(kTileChunks, end - group);
   const W* from = reinterpret_cast<const W*>(words) + group * kChunkWeights;

@@ -119,7 +119,7 @@ def _model(values: Values, threads: int) -> SizeModel:
 
 
 def _encode(values: Values, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:
-    if native.module is None:
+    if not native.available():
         return encode(codec.node(parameters), values)
     components = {name: np.zeros(size, np.uint8) for name, size in model.component_bytes(parameters).items()}
     if parameters.streams:

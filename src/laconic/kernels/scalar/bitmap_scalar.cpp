@@ -29,15 +29,6 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
 }
 
 template <DType D>
-float widen(const uint8_t* at) {
-  uint32_t word = 0;
-  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
-  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
-  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
-  return float16_to_float(static_cast<uint16_t>(word));
-}
-
-template <DType D>
 void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
   constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
   uint8_t words[64 * kWordBytes];
@@ -45,7 +36,7 @@ void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out
     decode_chunk<D>(cursor, words);
     for (int column = 0; column < 4; ++column)
       for (int row = 0; row < 16; ++row)
-        out[column * 16 + row] = widen<D>(words + vector_position(D, row, column) * kWordBytes);
+        out[column * 16 + row] = weight_at<D>(words + vector_position(D, row, column) * kWordBytes);
   }
 }
 

@@ -18,15 +18,6 @@ void expand_indices(const uint8_t* packed, int bits, int64_t count, uint16_t las
   }
 }
 
-template <DType D>
-float weight_at(const uint8_t* at) {
-  uint32_t word = 0;
-  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
-  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
-  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
-  return float16_to_float(static_cast<uint16_t>(word));
-}
-
 template <DType D, int Width, int Batch>
 void product(const uint8_t* words, const uint32_t* ids, const uint32_t* columns, int64_t count, const float* x,
              int64_t x_stride, float* sums) {

@@ -8,15 +8,6 @@
 namespace laconic {
 namespace {
 
-template <DType D>
-float weight_at(const uint8_t* at) {
-  uint32_t word = 0;
-  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
-  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
-  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
-  return float16_to_float(static_cast<uint16_t>(word));
-}
-
 // Adds the entries of all lanes: sums[b * b_stride + lane * lane_stride] += weight * x[b][column].
 template <DType D, int Batch>
 void add_entries(const DeltaEntries& e, const float* x, int64_t b_step, int64_t column_step, float* sums, int b_stride,

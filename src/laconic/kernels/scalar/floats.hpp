@@ -5,6 +5,9 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+
+#include "laconic/formulations/split/view.hpp"
 
 namespace laconic {
 namespace {
@@ -25,6 +28,16 @@ namespace {
   if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 120) << 23 | mantissa << 20);
   const float magnitude = static_cast<float>(mantissa) * 0x1p-9f;
   return sign ? -magnitude : magnitude;
+}
+
+// A word of 16 or 32 bits as a float.
+template <DType D>
+float weight_at(const uint8_t* at) {
+  uint32_t word = 0;
+  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
+  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
+  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
+  return float16_to_float(static_cast<uint16_t>(word));
 }
 
 // Without branches, so that loops over it become vectors. NaN stays NaN, quiet.

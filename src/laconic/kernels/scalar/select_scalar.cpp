@@ -27,15 +27,6 @@ void for_blocks(const Parameters& p, Cursor& cursor, int64_t chunks, Visit&& vis
 }
 
 template <DType D>
-float widen(const uint8_t* at) {
-  uint32_t word = 0;
-  std::memcpy(&word, at, kFields[static_cast<int>(D)].word_bytes);
-  if constexpr (D == DType::kFloat32) return std::bit_cast<float>(word);
-  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(word << 16);
-  return float16_to_float(static_cast<uint16_t>(word));
-}
-
-template <DType D>
 void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out) {
   constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
   auto* words = static_cast<uint8_t*>(out);
@@ -63,7 +54,7 @@ void decode_floats(const Parameters& p, Cursor& cursor, int64_t chunks, float* o
         const int column = std::countr_zero(left);
         if (first + column / 4 >= chunks) break;
         out[first * 64 + column * 16 + row] =
-            widen<D>(values + slot_position(D, p.n, row, slot) * kFields[static_cast<int>(D)].word_bytes);
+            weight_at<D>(values + slot_position(D, p.n, row, slot) * kFields[static_cast<int>(D)].word_bytes);
       }
     }
   });

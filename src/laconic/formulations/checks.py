@@ -1,0 +1,67 @@
+"""What formulations check and do alike: names and lengths of components, directories, decoding by kernels or oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from laconic.dtypes import by_name
+from laconic.encoded import Encoded, index_bytes
+from laconic.errors import CorruptError
+
+Components = Mapping[str, np.ndarray]
+
+
+def expect_components(found: Collection[str], expected: Collection[str], formulation: str) -> None:
+    """Raises CorruptError naming a component that is missing or unknown."""
+    if missing := sorted(set(expected) - set(found)):
+        raise CorruptError("the component is missing; get the file again", component=missing[0])
+    if extra := sorted(set(found) - set(expected)):
+        raise CorruptError(f"a component that formulation {formulation!r} does not have", component=extra[0])
+
+
+def expect_bytes(components: Components, component: str, expected: int, because: str = "shape and parameters") -> None:
+    """Raises CorruptError, with the first byte that is missing or too much, where a component has another length."""
+    actual = int(components[component].nbytes)
+    if actual != expected:
+        raise CorruptError(
+            f"{actual} bytes where {because} need {expected}", component=component, byte=min(actual, expected)
+        )
+
+
+def expect_dtype(encoded: Encoded, dtypes: Collection[str], formulation: str) -> None:
+    """Raises CorruptError for a dtype that the formulation does not code."""
+    if encoded.dtype not in dtypes:
+        raise CorruptError(f"formulation {formulation!r} does not code dtype {encoded.dtype}")
+
+
+def directory_of(components: Components, limits: np.ndarray, what: str) -> np.ndarray:
+    """The entries (u64 [parts + 1]) of a component `directory`, which begin with zero and grow by at most `limits`.
+
+    Raises CorruptError with the byte of the entry that does not.
+    """
+    expect_bytes(components, "directory", index_bytes((limits.size + 1) * 8))
+    starts = components["directory"][: (limits.size + 1) * 8].view("<u8")
+    if starts[0]:
+        raise CorruptError("the first entry is not zero", component="directory", byte=0)
+    wrong = np.flatnonzero(starts[1:] - starts[:-1] > limits)  # wraps where entries fall: then over the limit
+    if wrong.size:
+        raise CorruptError(
+            f"part {wrong[0]} has an impossible number of {what}",
+            component="directory",
+            byte=int(wrong[0] + 1) * 8,
+        )
+    return starts
+
+
+def decode(matrix: Any, encoded: Encoded, threads: int, oracle: Callable[[np.dtype], np.ndarray]) -> np.ndarray:
+    """The tensor in its own shape and dtype, by the native matrix, or by `oracle(word)` where there is none."""
+    dtype = by_name(encoded.dtype)
+    assert dtype.numpy is not None  # no formulation but dense codes a dtype that NumPy and ml_dtypes lack
+    if matrix is None:
+        return oracle(dtype.word).view(dtype.numpy)
+    out = np.empty(encoded.shape, dtype=dtype.word)
+    matrix.decode(out, threads)
+    return out.view(dtype.numpy)
