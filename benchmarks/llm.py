@@ -32,7 +32,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 import laconic
 import laconic.torch
-from benchmarks.run import fingerprint, record_path
+from benchmarks.common import fingerprint, record_path
 from laconic.transformers import measure, models
 
 HIDDEN, LAYERS = 2048, 22

@@ -7,12 +7,8 @@ ends the run.
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import importlib.metadata
-import json
-import platform
-import subprocess
 import time
 import zlib
 from collections.abc import Callable
@@ -26,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 import laconic
-from laconic import isa, native, plan
+from benchmarks.common import fingerprint, save
+from laconic import plan
 from laconic.tensor import Tensor
 
-RECORDS = Path(__file__).parent / "records"
 SMALLEST = 1000
 """Weights that a tensor must have: what a codec does to smaller ones is overhead of calls."""
 
@@ -142,20 +138,10 @@ def measure(codec: Codec, arrays: list[np.ndarray], rounds: int) -> dict[str, An
     }
 
 
-def fingerprint() -> dict[str, Any]:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    packages = ("zstandard", "zipnn", "pcodec")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": native.module.cpu_name().strip(),
-        "isa": isa.active(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "laconic": laconic.__version__,
-        "commit": commit,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+def versions() -> dict[str, str]:
+    """Of the peers."""
+    names = ("zstandard", "zipnn", "pcodec")
+    return {"zlib": zlib.ZLIB_RUNTIME_VERSION, **{name: importlib.metadata.version(name) for name in names}}
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
@@ -189,13 +175,15 @@ def main() -> None:
                 dtype = " cast to ".join(dict.fromkeys((arrays[0].dtype.name, these[0].dtype.name)))
                 rows.append({"model": path.stem, "dtype": dtype, **measure(codec, these, arguments.rounds)})
                 print(rows[-1], flush=True)
-    record = {"machine": fingerprint(), "threads": 1, "rounds": arguments.rounds, "time": "processor", "rows": rows}
-    RECORDS.mkdir(exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
-    path = arguments.output or RECORDS / f"peers_{name}_{record['machine']['date']}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    record = {
+        "machine": fingerprint() | versions(),
+        "threads": 1,
+        "rounds": arguments.rounds,
+        "time": "processor",
+        "rows": rows,
+    }
+    save(record, "peers", arguments.output)
     print_rows(rows)
-    print(f"record: {path}")
 
 
 if __name__ == "__main__":

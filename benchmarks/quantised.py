@@ -6,20 +6,15 @@ copies that rotate through the working set, interleaved medians, answers checked
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import torch  # first, so that both share its thread pool
 
 import laconic
-from benchmarks.run import RECORDS, SHAPE, fingerprint
+from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
 from benchmarks.sparse import copies_of
-from laconic import benchmark, isa
+from laconic import benchmark
 from laconic.benchmark import Settings
 from laconic.tensor import Tensor
 
@@ -71,10 +66,7 @@ def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...
 
 
 def print_rows(record: dict[str, Any]) -> None:
-    machine = record["machine"]
-    print(
-        f"{machine['processor']}, {record['threads']} threads, kernels {machine['isa']}, commit {machine['commit']}\n"
-    )
+    print_machine(record)
     print("| weights | batch | stored as | bits/weight | x smaller | ms | x dense |\n|---|---|---|---|---|---|---|")
     for row in record["quantised"]:
         void = " (void)" if row["void"] else ""
@@ -85,26 +77,13 @@ def print_rows(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each thing that is compared")
+    parser = parser_of(__doc__, 2.0)
     parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
     parser.add_argument("--values", type=int, action="append", help="distinct values; may be given again")
-    parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    laconic.set_num_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads)
-    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
-    record = {
-        "machine": fingerprint(),
-        "threads": arguments.threads,
-        "working_set_bytes": settings.working_set_bytes,
-        "quantised": measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES)),
-    }
-    name = "".join(c if c.isalnum() else "-" for c in record["machine"]["processor"].lower()).strip("-")
-    path = arguments.output or RECORDS / f"{name}-{isa.active()}-quantised_{record['machine']['date']}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\nrecord: {path}\n", file=sys.stderr)
+    settings, record = begin(arguments)
+    record["quantised"] = measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES))
+    save(record, "quantised", arguments.output)
     print_rows(record)
 
 

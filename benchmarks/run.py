@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -20,42 +14,15 @@ import numpy as np
 import torch  # first, so that both share its thread pool
 
 import laconic
+from benchmarks.common import SHAPE, begin, parser_of, save
 from benchmarks.table import print_record
-from laconic import benchmark, isa, native, plan
+from laconic import benchmark, isa, plan
 from laconic.benchmark import Settings, huge_copy
 
-RECORDS = Path(__file__).parent / "records"
 PACKED = ("speed", {"code": "packed"})
 SINGLE = ("speed, avx512", {"code": "layered", "widths": (3,)})
 DOUBLE = ("balanced, avx512", {"code": "layered", "widths": (2, 2)})
 DEEP = ("size", {"code": "layered", "widths": (2, 2, 2, 2)})
-SHAPE = (4096, 4096)
-
-
-def fingerprint() -> dict[str, Any]:
-    """Machine, versions and commit."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": native.module.cpu_name().strip(),
-        "processors": len(__import__("os").sched_getaffinity(0)),
-        "isa": isa.active(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "laconic": laconic.__version__,
-        "commit": commit,
-    }
-
-
-def record_path(record: dict[str, Any], what: str = "products") -> Path:
-    """Where a record is kept: one for each processor, instruction set, subject and day."""
-    machine = record["machine"]
-    parts = (machine["processor"], machine["isa"], what, machine["date"])
-    RECORDS.mkdir(exist_ok=True)
-    return RECORDS / (
-        "_".join("".join(c if c.isalnum() or c in "_-" else "-" for c in part.lower()) for part in parts) + ".json"
-    )
 
 
 def products(settings: Settings, quick: bool) -> list[dict[str, Any]]:
@@ -210,28 +177,18 @@ def call_overhead() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each thing that is compared")
+    parser = parser_of(__doc__, 3.0)
     parser.add_argument("--quick", action="store_true", help="fewer batches")
-    parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    laconic.set_num_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads)
-    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
-    record = {
-        "machine": fingerprint(),
-        "threads": arguments.threads,
-        "working_set_bytes": settings.working_set_bytes,
+    settings, record = begin(arguments)
+    record |= {
         "products": products(settings, arguments.quick) + mapped_products(settings),
         "transposed": transposed(settings),
         "codec": codec(settings),
         "loading": loading(),
         "call_overhead": call_overhead(),
     }
-    path = arguments.output or record_path(record)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\nrecord: {path}\n", file=sys.stderr)
+    save(record, "products", arguments.output)
     print_record(record)
 
 

@@ -6,13 +6,9 @@ through the working set, interleaved medians, answers checked before they are ti
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -20,7 +16,7 @@ import numpy as np
 import torch  # first, so that both share its thread pool
 
 import laconic
-from benchmarks.run import SHAPE, fingerprint, record_path
+from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
 from laconic import benchmark
 from laconic.benchmark import Settings, huge_copy
 from laconic.tensor import Tensor
@@ -122,10 +118,7 @@ def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]
 
 
 def print_rows(record: dict[str, Any]) -> None:
-    machine = record["machine"]
-    print(
-        f"{machine['processor']}, {record['threads']} threads, kernels {machine['isa']}, commit {machine['commit']}\n"
-    )
+    print_machine(record)
     print("| weights | batch | stored as | bits/weight | ms | x dense | x best CSR |\n|---|---|---|---|---|---|---|")
     for row in record["sparse"]:
         csr = min(row["csr_ms"].values(), default=None)
@@ -138,24 +131,12 @@ def print_rows(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each thing that is compared")
+    parser = parser_of(__doc__, 2.0)
     parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
-    parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    laconic.set_num_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads)
-    settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
-    record = {
-        "machine": fingerprint(),
-        "threads": arguments.threads,
-        "working_set_bytes": settings.working_set_bytes,
-        "sparse": measure(settings, tuple(arguments.batch or (1, 16))),
-    }
-    path = arguments.output or record_path(record, "sparse")
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\nrecord: {path}\n", file=sys.stderr)
+    settings, record = begin(arguments)
+    record["sparse"] = measure(settings, tuple(arguments.batch or (1, 16)))
+    save(record, "sparse", arguments.output)
     print_rows(record)
 
 
