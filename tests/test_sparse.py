@@ -244,6 +244,17 @@ def test_impossible_directories_are_refused(form: str, rng: np.random.Generator)
                     Tensor(dataclasses.replace(encoded, components=components))
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form.startswith("bitmap_")])
+def test_values_that_are_not_whole_groups_are_refused(form: str, rng: np.random.Generator) -> None:
+    encoded = code(pruned(rng, (64, 4096), np.dtype(np.float32), 0.9), form)
+    directory = encoded.components["directory"].copy()
+    last = int(directory.view("<u8").nonzero()[0][-1])
+    directory.view("<u8")[last] -= 1  # as many groups as before
+    with pytest.raises(CorruptError, match="not whole groups") as refused:
+        Tensor(dataclasses.replace(encoded, components={**encoded.components, "directory": directory}))
+    assert (refused.value.component, refused.value.byte) == ("directory", last * 8)
+
+
 @needs_native
 @pytest.mark.parametrize("form", FORMS)
 def test_values_that_are_missing_read_as_the_reference_says(form: str, each_isa: str, rng: np.random.Generator) -> None:
