@@ -65,6 +65,46 @@ def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...
     return rows
 
 
+def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[dict[str, Any]]:
+    """int8 weights, normal with a spread in steps: coded against dense int8, x of floats and of int8, batch 1."""
+    rows = []
+    for spread in spreads:
+        rng = np.random.default_rng(0)
+        array = np.clip(np.rint(rng.standard_normal(SHAPE, dtype=np.float32) * spread), -127, 127).astype(np.int8)
+        count = max(2, -(-settings.working_set_bytes // array.nbytes))
+        coded = laconic.encode(array, formulation="integer")
+        planned = laconic.encode(array, profile="native").formulation
+        forms = {
+            "coded": copies_of(coded, count),
+            "dense": copies_of(laconic.encode(array, formulation="dense"), count),
+        }
+        inputs = {
+            "float32": (rng.standard_normal((1, SHAPE[1]), dtype=np.float32), {"scale": 0.01}),
+            "int8": (rng.integers(-127, 128, (1, SHAPE[1])).astype(np.int8), {}),
+        }
+        for name, (x, options) in inputs.items():
+            answers = [laconic.linear(x, copies[0], **options) for copies in forms.values()]
+            assert np.array_equal(*answers), "coded and dense int8 give other bits; nothing was timed"
+            runs = {
+                form: lambda k, c=copies, x=x, o=options: laconic.linear(x, c[k % count], **o)
+                for form, copies in forms.items()
+            }
+            ms = benchmark.medians_ms(runs, settings)
+            rows.append(
+                {
+                    "spread": spread,
+                    "x": name,
+                    "bits_per_weight": coded.bits_per_weight,
+                    "planned": planned,
+                    "ms": ms["coded"],
+                    "dense_ms": ms["dense"],
+                    "x_dense": ms["dense"] / ms["coded"],
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
 def print_rows(record: dict[str, Any]) -> None:
     print_machine(record)
     print("| weights | batch | stored as | bits/weight | x smaller | ms | x dense |\n|---|---|---|---|---|---|---|")
@@ -73,6 +113,12 @@ def print_rows(record: dict[str, Any]) -> None:
         print(
             f"| {row['what']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
             f"| {row['x_smaller']:.2f} | {row['ms']:.3f} | {row['x_dense']:.2f}{void} |"
+        )
+    print("\n| int8, spread | x | planned | bits/weight | ms | x dense int8 |\n|---|---|---|---|---|---|")
+    for row in record["integers"]:
+        print(
+            f"| {row['spread']} | {row['x']} | {row['planned']} | {row['bits_per_weight']:.2f} | {row['ms']:.3f} "
+            f"| {row['x_dense']:.2f} |"
         )
 
 
@@ -83,6 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, record = begin(arguments)
     record["quantised"] = measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES))
+    record["integers"] = integers(settings)
     save(record, "quantised", arguments.output)
     print_rows(record)
 
