@@ -86,7 +86,7 @@ def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[di
             answers = [laconic.linear(x, copies[0], **options) for copies in forms.values()]
             assert np.array_equal(*answers), "coded and dense int8 give other bits; nothing was timed"
             runs = {
-                form: lambda k, c=copies, x=x, o=options: laconic.linear(x, c[k % count], **o)
+                form: lambda k, c=copies, x=x, o=options: laconic.linear(x, c[k % len(c)], **o)
                 for form, copies in forms.items()
             }
             ms = benchmark.medians_ms(runs, settings)

@@ -46,8 +46,8 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 
 def slow_under(dtype: str, code: str, widths: tuple[int, ...], profile: str) -> bool:
     """Whether products from this code are slower than dense ones on machines of a profile."""
-    if code == "constant":
-        return False
+    if code == "constant":  # no kernel of its own: `laconic.costs` has the figure
+        return True
     if not _wide(profile):
         return code != "packed" or dtype not in PACKED_IS_FAST
     return len(widths) > FAST_LEVELS["balanced"].get(dtype, -1)
@@ -138,7 +138,7 @@ def _poisonous_padding(model: SizeModel) -> bool:
 def _picks(model: SizeModel, request: Request) -> list[Parameters]:
     """The smallest code; unless only size counts, packed(4) and the smallest one of each number of levels."""
     codes = model.codes(PLANNED_LEVELS)
-    if request.objective == "size" or codes[0][0] == "constant":  # a code of no bits at all: always the fastest
+    if request.objective == "size":
         return [model.parameters(*codes[0])]
     first: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
     for code, widths in codes:
