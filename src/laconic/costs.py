@@ -48,7 +48,7 @@ SELECT_NS = {
 VALUE_NS = {
     "avx2": {
         "split packed": {"float32": 6.5, "bfloat16": 2.9, "float16": 4.4},
-        "split layered": {"float32": 9.0, "bfloat16": 8.2, "float16": 9.6},
+        "split layered": {"float32": 7.0, "bfloat16": 6.2, "float16": 7.6},
     },
     "avx512": {
         "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
@@ -84,7 +84,7 @@ INTEGER_CHUNK_NS = 1.5
 SPLIT_SHARE = {
     "avx2": {
         "split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.72},
-        "split layered": {"float32": 1 / 0.87, "bfloat16": 1 / 0.45, "float16": 1 / 0.33},
+        "split layered": {"float32": 1 / 1.05, "bfloat16": 1 / 0.6, "float16": 1 / 0.45},
     },
     "avx512": {
         "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},
