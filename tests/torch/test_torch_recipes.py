@@ -172,10 +172,24 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
         assert torch.equal(empty[name](x, offsets), model[name](x, offsets))
 
 
+def test_golden_recipes(mode: str, tmp_path: Path) -> None:
+    golden = Path(__file__).parent.parent / "golden/v1.2/recipes.safetensors"
+    stored = {name: torch.from_numpy(t.decode().view("i2")) for name, t in laconic.load_file(golden).items()}
+    a, b = stored["a"], stored["both#0"]
+    expected = {"a": a, "both": torch.stack([a, b]), "rows": torch.cat([b, a[3:7]]), "turned": torch.cat([a[3:7], b]).T}
+    found = laconic.torch.load_file(golden, mode=mode, check="full")
+    assert set(found) == set(expected)
+    assert all(isinstance(tensor, LaconicTensor) for tensor in found.values())
+    assert all(torch.equal(bits(found[name]), tensor) for name, tensor in expected.items())
+    laconic.torch.save_file(found, tmp_path / "again", laconic.open(golden).metadata)
+    assert (tmp_path / "again").read_bytes() == golden.read_bytes()
+
+
 BAD = {
     "no json": "{",
     "no object": "[]",
     "no pieces": {"recipes": {}},
+    "pairs": '{"recipes":[["t","a"]],"pieces":[]}',
     "unknown name": {"t": ["stack", 0, ["a", "c"]]},
     "stored twice": {"a": "b"},
     "shapes": {"t": ["stack", 0, ["a", "v"]]},

@@ -172,7 +172,9 @@ def followed(tensors: dict[str, Tensor], metadata: Mapping[str, str], mode: str,
         return tensors
     try:
         note = json.loads(metadata[NOTE])
-        recipes, pieces = dict(note["recipes"]), set(note["pieces"])
+        recipes, pieces = note["recipes"], set(note["pieces"])
+        if not isinstance(recipes, dict):
+            raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CorruptError(f"the metadata entry {NOTE!r} is damaged; get the file again", file=file) from None
     made = {}
