@@ -30,7 +30,7 @@ LAYERS = (
         "formulations.blocks",
         "formulations.block_sparse",
     },
-    {"isa", "threads", "costs", "budget"},
+    {"isa", "threads", "costs", "budget", "formulations.parts"},
     {"formulations.registry", "container", "profiles"},
     {"plan", "tensor", "anatomy"},
     {"integer_product"},

@@ -6,6 +6,7 @@ A builder never changes once its files are in the repository: a new format versi
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ml_dtypes
@@ -285,6 +286,22 @@ def integer_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
+def recipes_1_2() -> tuple[dict[str, laconic.Tensor], dict[str, str]]:
+    """(tensors, metadata): two matrices that a stack and a join of rows are made of, one of them in its own right."""
+    options = {"formulation": "split", "code": "packed"}
+    tensors = {
+        "a": laconic.encode(weights((32, 24), "bfloat16", 800), **options),
+        "both#0": laconic.encode(weights((32, 24), "bfloat16", 810) * np.asarray(64, "bfloat16"), **options),
+    }
+    recipes = {
+        "both": ["stack", 0, ["a", "both#0"]],
+        "rows": ["cat", 0, ["both#0", ["rows", 3, 7, "a"]]],
+        "turned": ["transposed", ["cat", 0, [["rows", 3, 7, "a"], "both#0"]]],
+    }
+    note = json.dumps({"recipes": recipes, "pieces": ["both#0"]}, separators=(",", ":"))
+    return tensors, {"made by": "tests/golden/builders.py", "laconic_recipes": note}
+
+
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
@@ -308,6 +325,9 @@ def write_missing() -> None:
         save_file(original_1_0(), source, metadata={"format": "pt"})
         laconic.compress(source, packed)
     folder = HERE / "v1.2"
+    if not (folder / "recipes.safetensors").exists():
+        tensors, metadata = recipes_1_2()
+        laconic.save_file(tensors, folder / "recipes.safetensors", metadata)
     source, packed = folder / "original.onnx", folder / "onnx.safetensors"
     if not packed.exists():
         import onnx_files
