@@ -60,16 +60,15 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
     """For the cost model; `encoded` must have passed `validate`."""
     positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
-    kernel, coded = f"sparse {positions.kind}", child.formulation != "dense"
+    kernel, coding = f"sparse {positions.kind}", coding_of(child)
     if positions.kind == "deltas":
         entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
-    elif positions.kind == "n_of_m" and coded:
+    elif positions.kind == "n_of_m" and coding is not None:
         entries = int((-(-positions.segment_values(geometry) // CHUNK_WEIGHTS)).sum()) * CHUNK_WEIGHTS
-    elif positions.kind == "elias_fano" or coded:
+    elif positions.kind == "elias_fano" or coding is not None:
         entries = int(encoded.components["directory"].view("<u8")[geometry.segments])
-    if coded:
-        levels = child.parameters.get("widths", ())
-        kernel += f" + {child.formulation} {child.parameters.get('code', '')}" + (f" {len(levels)}" if levels else "")
+    if coding is not None:
+        kernel += f" + {coding.kernel(child)}"
     return Work(kernel, geometry, encoded.nbytes_stored, places, entries)
 
 
