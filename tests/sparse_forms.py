@@ -26,6 +26,9 @@ FORMS = {
     "bitmap_indices": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (1, 2)},
     "bitmap_low": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (2, 2), "low_bits": 3},
     "elias_fano_low": {"positions": "elias_fano", "values": "palette", "code": "packed", "low_bits": 2},
+    "deltas_layered": {"positions": "deltas", "values": "split", "code": "layered", "widths": (2, 2)},
+    "deltas_palette": {"positions": "deltas", "values": "palette"},
+    "deltas_low": {"positions": "deltas", "values": "palette", "code": "layered", "widths": (2, 1), "low_bits": 1},
     "2:4_palette": {"positions": "n_of_m", "n": 2, "m": 4, "values": "palette"},
     "1:4_low": {
         "positions": "n_of_m",
@@ -38,8 +41,15 @@ FORMS = {
     },
 }
 """Every kind of positions with every kind of values."""
-WORDS = {"bitmap_palette": 16, "bitmap_indices": 9, "bitmap_low": 200, "elias_fano_low": 130, "2:4_palette": 33}
-WORDS |= {"1:4_low": 17}
+WORDS = {
+    "bitmap_palette": 16,
+    "bitmap_indices": 9,
+    "bitmap_low": 200,
+    "elias_fano_low": 130,
+    "2:4_palette": 33,
+    "deltas_palette": 40,
+}
+WORDS |= {"1:4_low": 17, "deltas_low": 100}
 """Distinct words that are not zero, of forms with palettes."""
 
 
@@ -55,15 +65,17 @@ def words_of(array: np.ndarray) -> np.ndarray:
 
 
 def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray:
-    """The array with few distinct words for palettes, and with what n_of_m does not take set to zero."""
+    """The array with few distinct words for palettes, and with what n_of_m or coded gaps do not take set to zero."""
     if form in WORDS and array.size:
         words = words_of(array)
         few = np.unique(words[words != 0])[: WORDS[form]]
         array = (few[words % max(1, few.size)] * (words != 0) if few.size else words).view(array.dtype)
     n, m = FORMS[form].get("n", 0), FORMS[form].get("m", 0)
+    geometry = choose(array.shape, orientation)
+    if form.startswith("deltas_") and geometry.columns > 2048:
+        n, m = 2000, geometry.columns  # of a row: what 512 blocks hold, fillers among them
     if not m:
         return array
-    geometry = choose(array.shape, orientation)
     cube, _ = geometry.matrices(words_of(array))
     count, rows, columns = cube.shape
     padded = np.zeros((count, rows, -(-columns // m), m), cube.dtype)

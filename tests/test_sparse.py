@@ -194,7 +194,9 @@ def test_impossible_directories_are_refused(form: str, rng: np.random.Generator)
                 directory = encoded.components[name].copy()
                 directory.view("<u8")[word] += np.uint64(value)
                 components = {**encoded.components, name: directory}
-                if value == 1 and (name != "directory" or form in ("bitmap", "deltas", "elias_fano")):
+                if value == 1 and (
+                    name != "directory" or form in ("bitmap", "elias_fano") or form.startswith("deltas")
+                ):
                     continue  # may be what the shape allows; what comes of it is another test
                 with pytest.raises(CorruptError, match=r"component"):
                     Tensor(dataclasses.replace(encoded, components=components))
@@ -254,7 +256,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     inside = nested.node.children["values"]
     for version, positions, child in (
         (1, {"positions": "bitmap"}, inside),
-        (2, {"positions": "deltas"}, inside),
+        (1, {"positions": "deltas"}, inside),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, version=2)),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, formulation="sparse")),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, parameters=dict(inside.parameters) | {"x": 1})),
@@ -288,7 +290,9 @@ def test_components_of_another_length_are_refused(form: str, rng: np.random.Gene
         (np.float32, {"values": "tree"}, "unknown values 'tree'"),
         (np.float32, {"values": "split", "code": "tree"}, "unknown code 'tree'"),
         (np.float32, {"values": "split", "colour": 1}, "no parameter 'colour'"),
-        (np.float32, {"positions": "deltas", "values": "split"}, "deltas have dense values"),
+        (np.float32, {"values": "palette", "colour": 1}, "no parameter 'colour'"),
+        (np.float32, {"values": "palette", "code": "tree"}, "unknown code 'tree'"),
+        (np.float32, {"values": "palette", "code": "layered", "widths": (2,), "low_bits": 8}, "low_bits must be"),
         (np.float32, {"positions": "n_of_m", "n": 3, "m": 4}, "3:4 is no pattern"),
         (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
     ],

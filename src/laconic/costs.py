@@ -158,9 +158,12 @@ def predict_ns(
         if positions == "sparse elias_fano":
             compute += candidate.entries * PLACE_NS
         return CALL_NS + max(memory, compute)
-    if kernel == "sparse deltas":
+    if positions == "sparse deltas":
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
-        return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+        each = ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]
+        if values:
+            each += _value_ns(values, dtype, machine) / 64
+        return CALL_NS + max(memory, candidate.entries * each)
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
         chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)

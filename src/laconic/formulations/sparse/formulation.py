@@ -16,7 +16,7 @@ from laconic.formulations.checks import expect_bytes
 from laconic.formulations.protocol import Work
 from laconic.formulations.sparse import codec, reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
-from laconic.formulations.sparse.layout import DTYPES, NAME, VERSION, Positions, positions_of
+from laconic.formulations.sparse.layout import DTYPES, MOST_CODED_BLOCKS, NAME, VERSION, Positions, positions_of
 from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, own
 from laconic.formulations.sparse.values import validate as validate_values
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
@@ -83,9 +83,15 @@ def validate(encoded: Encoded, geometry: Geometry) -> Positions:
     if positions.kind == "deltas":
         _validate_lanes(encoded, geometry)
         limits = np.full(geometry.panels, geometry.chunks_per_panel, np.uint64)  # no row has more entries than columns
-        blocks = int(checks.directory_of(encoded.components, limits, "blocks")[-1])
+        if coding is not None:
+            limits = np.minimum(limits, MOST_CODED_BLOCKS)
+        starts = checks.directory_of(encoded.components, limits, "blocks")
+        blocks = int(starts[-1])
         expect_bytes(encoded.components, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
-        expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        if coding is None:
+            expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        else:
+            validate_values(coding, child, encoded.dtype, encoded.components, np.diff(starts).astype(np.int64))
         return positions
     if positions.kind != "n_of_m":
         starts = checks.directory_of(
@@ -143,13 +149,12 @@ def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
     if not native.available():
         return None
-    positions = positions_of(encoded.node)
+    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     components, shape = native.aligned(encoded.components), native.shape_of(geometry)
-    if positions.kind == "deltas":
-        return native.module.DeltaMatrix(shape, encoded.dtype, components)
-    child = encoded.node.children[CHILD]
     coding = coding_of(child)
     values = None if coding is None else coding.source(child, encoded.dtype, own(components))
+    if positions.kind == "deltas":
+        return native.module.DeltaMatrix(shape, encoded.dtype, components, values)
     if positions.kind == "bitmap":
         return native.module.BitmapMatrix(shape, encoded.dtype, components, values)
     if positions.kind == "elias_fano":
