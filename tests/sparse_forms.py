@@ -24,11 +24,11 @@ FORMS = {
     "4:8_layered": {"positions": "n_of_m", "n": 4, "m": 8, "values": "split", "code": "layered", "widths": (2, 2)},
     "bitmap_palette": {"positions": "bitmap", "values": "palette"},
     "bitmap_indices": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (1, 2)},
-    "bitmap_low": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (2, 2), "low_bits": 3},
-    "elias_fano_low": {"positions": "elias_fano", "values": "palette", "code": "packed", "low_bits": 2},
+    "bitmap_low": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (2, 2), "packed_bits": 3},
+    "elias_fano_low": {"positions": "elias_fano", "values": "palette", "code": "packed", "packed_bits": 2},
     "deltas_layered": {"positions": "deltas", "values": "split", "code": "layered", "widths": (2, 2)},
     "deltas_palette": {"positions": "deltas", "values": "palette"},
-    "deltas_low": {"positions": "deltas", "values": "palette", "code": "layered", "widths": (2, 1), "low_bits": 1},
+    "deltas_low": {"positions": "deltas", "values": "palette", "code": "layered", "widths": (2, 1), "packed_bits": 1},
     "2:4_palette": {"positions": "n_of_m", "n": 2, "m": 4, "values": "palette"},
     "1:4_low": {
         "positions": "n_of_m",
@@ -37,7 +37,7 @@ FORMS = {
         "values": "palette",
         "code": "layered",
         "widths": (2,),
-        "low_bits": 1,
+        "packed_bits": 1,
     },
 }
 """Every kind of positions with every kind of values."""
@@ -74,7 +74,7 @@ def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray
     geometry = choose(array.shape, orientation)
     if form.startswith("deltas_") and geometry.columns > 2048:
         n, m = 2000, geometry.columns  # of a row: what 512 blocks hold, fillers among them
-    if not m:
+    if not m or not array.size:
         return array
     cube, _ = geometry.matrices(words_of(array))
     count, rows, columns = cube.shape

@@ -81,6 +81,12 @@ def test_whatever_the_shape_and_bits(
     check(pruned(np.random.default_rng(seed), shape, dtype, zeros), form)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_tensors_without_weights(form: str) -> None:
+    for shape in ((0,), (0, 16, 16), (16, 0), (3, 0, 4)):
+        check(np.zeros(shape, np.float32), form)
+
+
 def test_minus_zero_is_a_value(rng: np.random.Generator) -> None:
     array = np.zeros((32, 64), np.float32)
     array[::3, ::5] = -0.0
@@ -292,7 +298,7 @@ def test_components_of_another_length_are_refused(form: str, rng: np.random.Gene
         (np.float32, {"values": "split", "colour": 1}, "no parameter 'colour'"),
         (np.float32, {"values": "palette", "colour": 1}, "no parameter 'colour'"),
         (np.float32, {"values": "palette", "code": "tree"}, "unknown code 'tree'"),
-        (np.float32, {"values": "palette", "code": "layered", "widths": (2,), "low_bits": 8}, "low_bits must be"),
+        (np.float32, {"values": "palette", "code": "layered", "widths": (2,), "packed_bits": 8}, "packed_bits must be"),
         (np.float32, {"positions": "n_of_m", "n": 3, "m": 4}, "3:4 is no pattern"),
         (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
     ],

@@ -35,13 +35,14 @@ VERSION = layout.VERSION
 
 LOW = "low"
 """The component of packed low bits under coded high parts."""
-LOW_BITS = "low_bits"
+PACKED_BITS = "packed_bits"
+"""The parameter: how many bits of an index are packed where a child codes the others."""
 MOST_BITS = index_bits(layout.MOST_ENTRIES)
 
 
 def node(entries: int, low_bits: int, indices: Node | None) -> Node:
     """low_bits: packed below the child's symbols, 0 for none."""
-    parameters = {"entries": entries} | ({LOW_BITS: low_bits} if low_bits else {})
+    parameters = {"entries": entries} | ({PACKED_BITS: low_bits} if low_bits else {})
     return Node(NAME, VERSION, parameters, {} if indices is None else {INDICES: indices})
 
 
@@ -57,12 +58,12 @@ class _Form:
     def of(found: Node) -> _Form:
         """Raises UnsupportedError."""
         parameters = dict(found.parameters)
-        low_bits = parameters.pop(LOW_BITS, 0)
+        low_bits = parameters.pop(PACKED_BITS, 0)
         entries = layout.entries_of(dataclasses.replace(found, parameters=parameters))
         coded, bits = found.children.get(INDICES), index_bits(entries)
-        if LOW_BITS in found.parameters and (coded is None or type(low_bits) is not int or not 1 <= low_bits < bits):
+        if PACKED_BITS in found.parameters and (coded is None or type(low_bits) is not int or not 1 <= low_bits < bits):
             raise UnsupportedError(
-                "values under 'palette' have low_bits only beside coded indices, and fewer than an index has; "
+                "values under 'palette' have packed_bits only beside coded indices, and fewer than an index has; "
                 "the file is damaged or needs a newer laconic"
             )
         return _Form(entries, bits if coded is None else low_bits, coded)
@@ -100,7 +101,7 @@ class _Indexed:
         """Sizes of what is above so many low bits."""
         own = self.statistics.histograms
         merged = np.zeros_like(own)
-        merged[:, : 256 >> low_bits] = own.reshape(own.shape[0], -1, 1 << low_bits).sum(axis=2)
+        merged[:, : 256 >> low_bits] = own.reshape(-1, 256 >> low_bits, 1 << low_bits).sum(axis=2)
         return split.size_model(
             dataclasses.replace(self.statistics, histograms=merged), self.values.groups, INDEX_DTYPE
         )
@@ -113,7 +114,7 @@ class _Indexed:
         child = split_node(parameters)
         options = {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {})
         return self._candidate(
-            _Form(self.table.size, low_bits, child), model, parameters, options | {LOW_BITS: low_bits}
+            _Form(self.table.size, low_bits, child), model, parameters, options | {PACKED_BITS: low_bits}
         )
 
     def _candidate(
@@ -166,9 +167,9 @@ def forced(values: Values, options: dict[str, Any], threads: int) -> ValueCandid
         if options:
             raise ArgumentError(f"fixed indices take no parameter {next(iter(options))!r}: use code='layered'")
         return indexed.packed()
-    low_bits = options.pop(LOW_BITS, 0)
+    low_bits = options.pop(PACKED_BITS, 0)
     if type(low_bits) is not int or not 0 <= low_bits < MOST_BITS:
-        raise ArgumentError(f"low_bits must be a whole number from 0 to {MOST_BITS - 1}, not {low_bits!r}")
+        raise ArgumentError(f"packed_bits must be a whole number from 0 to {MOST_BITS - 1}, not {low_bits!r}")
     low_bits = min(low_bits, index_bits(indexed.table.size) - 1)
     code, widths = check_code(INDEX_DTYPE, options)
     model = indexed.model(low_bits)

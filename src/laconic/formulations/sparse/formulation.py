@@ -39,6 +39,8 @@ __all__ = [
 # MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`laconic.costs`).
 SLOW_SHARE = {32: 0.6, 16: 0.3}
 """Entries per weight from which gaps are slower than dense words of so many bits."""
+SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
+"""Values per weight from which coded indices are slower than dense words; by the costs of `laconic.costs`."""
 COMPONENTS = {
     "bitmap": {"masks", "directory"},
     "deltas": {"gaps", "rows", "directory"},
@@ -49,11 +51,24 @@ COMPONENTS = {
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Others never are."""
-    if positions_of(encoded.node).kind != "deltas":
+    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
+    values whose indices are coded. Others never are.
+    """
+    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
+    if child.children and profile not in ("avx512", "amx"):
+        return _values_share(encoded, positions) > SLOW_INDEX_SHARE[by_name(encoded.dtype).bits]
+    if positions.kind != "deltas":
         return False
     share = encoded.components["gaps"].nbytes / max(1, math.prod(encoded.shape))
     return share > SLOW_SHARE[by_name(encoded.dtype).bits] * (1 if profile not in ("avx512", "amx") else 1.8)
+
+
+def _values_share(encoded: Encoded, positions: Positions) -> float:
+    """Values per weight, those of fillers among them."""
+    if positions.kind == "n_of_m":
+        return positions.n / positions.m
+    last = int(encoded.components["directory"].view("<u8").max(initial=0))
+    return last * (CHUNK_WEIGHTS if positions.kind == "deltas" else 1) / max(1, math.prod(encoded.shape))
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:

@@ -188,9 +188,10 @@ def encode_codes(
     number = np.zeros(1 << m, np.uint64)
     for code, selection in enumerate(positions.selections()):
         number[sum(1 << column for column in selection)] = code
-    codes = np.zeros((geometry.panels, PANEL_ROWS, -(-blocks // BLOCK_CODES) * BLOCK_CODES), np.uint64)
+    across = -(-blocks // BLOCK_CODES)  # named in shapes: there may be no panel to infer it from
+    codes = np.zeros((geometry.panels, PANEL_ROWS, across * BLOCK_CODES), np.uint64)
     codes[:, :, :blocks] = number[(1 << columns).sum(axis=-1)]
-    tiles = codes.reshape(geometry.panels, PANEL_ROWS, -1, BLOCK_CODES).swapaxes(1, 2)
+    tiles = codes.reshape(geometry.panels, PANEL_ROWS, across, BLOCK_CODES).swapaxes(1, 2)
     shifted = tiles << (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
     lanes = np.bitwise_or.reduce(shifted, axis=-1).astype("<u8")
     packed = np.ascontiguousarray(lanes).view(np.uint8).reshape(*lanes.shape, 8)[..., :bits]
@@ -204,12 +205,14 @@ def decode_codes(
 ) -> np.ndarray:
     n, m, bits = positions.n, positions.m, positions.code_bits
     blocks = positions.blocks(geometry.chunks_per_panel)
-    used = codes[: geometry.panels * positions.panel_bytes(geometry)].reshape(geometry.panels, -1, PANEL_ROWS, bits)
+    across = -(-blocks // BLOCK_CODES)
+    used = codes[: geometry.panels * positions.panel_bytes(geometry)]
+    used = used.reshape(geometry.panels, across, PANEL_ROWS, bits)
     lanes = np.zeros((*used.shape[:3], 8), np.uint8)
     lanes[..., :bits] = used
     fields = lanes.view("<u8") >> (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
     fields = (fields & np.uint64((1 << bits) - 1)).astype(np.int64).swapaxes(1, 2)
-    fields = fields.reshape(geometry.panels, PANEL_ROWS, -1)[:, :, :blocks]
+    fields = fields.reshape(geometry.panels, PANEL_ROWS, across * BLOCK_CODES)[:, :, :blocks]
     selections = np.array(positions.selections())
     columns = selections[np.minimum(fields, len(selections) - 1)]
     ordered = np.zeros((geometry.panels, blocks, PANEL_ROWS * n), values.dtype)
