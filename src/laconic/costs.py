@@ -62,9 +62,10 @@ SLOW_VALUE_NS = 30.0
 ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
+PaletteCosts = Mapping[str, Mapping[str, tuple[float, ...]]]
 # MEASURED with AVX2 on Zen 3 (one thread, halved); with AVX-512 by the sketches where there is one (4, 5 and 8 bits), the
 # others by their instructions.
-PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
+PALETTE_CHUNK_NS: PaletteCosts = {
     "avx2": {
         "float32": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
         "bfloat16": (1.9, 2.0, 2.5, 1.7, 3.4, 4.4, 13.5, 13.5),
@@ -77,7 +78,7 @@ INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
 # MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they
 # cost most: few groups are decoded at a time. AVX-512: a palette's chunk, and what the others take for that.
-PALETTE_VALUE_NS: dict[str, dict[str, tuple[float, ...]]] = {
+PALETTE_VALUE_NS: PaletteCosts = {
     "avx2": {
         "float32": (6.3, 6.3, 7.0, 6.3, 8.0, 10.2, 18.2, 18.2),
         "bfloat16": (7.4, 7.4, 8.0, 7.4, 9.2, 13.0, 18.4, 18.4),
@@ -86,6 +87,11 @@ PALETTE_VALUE_NS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (2.0, 2.1, 2.4, 2.1, 2.5, 3.2, 7.0, 7.0)),
 }
 """A group of 64 values by index, by bits of an index from 1 on."""
+# MEASURED likewise, of gaps: a whole group of lanes is decoded at once, as a product of palettes decodes.
+LANE_VALUE_NS: PaletteCosts = {
+    machine: {dtype: tuple(one + 1.0 for one in row) for dtype, row in rows.items()}
+    for machine, rows in PALETTE_CHUNK_NS.items()
+}
 INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
 """What decoding a group of coded indices adds, low bits below them among it."""
 
@@ -162,7 +168,7 @@ def predict_ns(
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
         each = ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]
         if values:
-            each += _value_ns(values, dtype, machine) / 64
+            each += _value_ns(values, dtype, machine, LANE_VALUE_NS) / 64
         return CALL_NS + max(memory, candidate.entries * each)
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
@@ -189,11 +195,11 @@ def predict_ns(
     return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
 
 
-def _value_ns(kernel: str, dtype: str, machine: str) -> float:
+def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:
     """Decoding a group of 64 values."""
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
-        return PALETTE_VALUE_NS[machine][dtype][int(bits) - 1] + (INDEX_VALUE_NS[machine] if code else 0.0)
+        return of_palette[machine][dtype][int(bits) - 1] + (INDEX_VALUE_NS[machine] if code else 0.0)
     name = "split layered" if kernel.startswith("split layered") else kernel
     return VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
 
