@@ -47,6 +47,7 @@ LAYERS = (
 SIDEWAYS = {
     ("compression", "checkpoint"),
     ("formulations.sparse", "formulations.split"),
+    ("formulations.sparse", "formulations.palette"),
     ("formulations.integer", "formulations.split"),
     ("formulations.integer", "formulations.sparse"),
     ("formulations.palette", "formulations.split"),

@@ -175,6 +175,40 @@ def elias_fano_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
+def sparse_palette_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` whose values are a palette's: every kind of positions and dtype; indices packed, coded, and cut in two."""
+    options = {"formulation": "sparse", "values": "palette", "profile": "portable"}
+    forms: dict[str, dict[str, object]] = {"fixed": {}, "coded": {"code": "layered", "widths": (1, 2)}}
+    forms["low"] = {"code": "layered", "widths": (2, 1), "packed_bits": 2}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        array = holed(shared((47, 70), dtype, 800 + 40 * seed, 23, 3), 810 + 40 * seed, 5)
+        for positions in ("bitmap", "deltas", "elias_fano"):
+            for name, form in forms.items():
+                found[f"{positions}.{dtype}.{name}"] = laconic.encode(array, positions=positions, **options, **form)
+        array = n_of_m((47, 70), dtype, 815 + 40 * seed, 2, 4)
+        word = array.view(f"u{array.itemsize}")
+        array = (word & word.dtype.type(1 << (8 * array.itemsize - 1) | 3 << (8 * array.itemsize - 7))).view(
+            array.dtype
+        )
+        found[f"2_4.{dtype}"] = laconic.encode(array, positions="n_of_m", n=2, m=4, **options)
+    for bits in range(1, 9):
+        array = holed(shared((20, 90), "float32", 920 + 10 * bits, 1 << bits), 921 + 10 * bits, 3)
+        found[f"bits.{bits}"] = laconic.encode(array, **options)
+        found[f"bits.{bits}.low"] = laconic.encode(array, **options, code="packed", packed_bits=bits - 1)
+    segments = holed(shared((17, 4099), "bfloat16", 1010, 200, 2), 1011, 9)
+    for positions in ("bitmap", "deltas"):
+        found[f"segments.{positions}"] = laconic.encode(segments, positions=positions, **options, **forms["low"])
+    found["zeros"] = laconic.encode(np.zeros((32, 32), np.float32), **options)
+    return found
+
+
+def holed(array: np.ndarray, seed: int, keep: int) -> np.ndarray:
+    """The array with one of `keep` weights kept."""
+    array.reshape(-1).view(f"u{array.itemsize}")[noise(array.size, seed) % keep != 0] = 0
+    return array
+
+
 def n_of_m_1_2() -> dict[str, laconic.Tensor]:
     """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
     found = {}
@@ -307,7 +341,7 @@ FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
-FILES_1_2 |= {"integer": integer_1_2}
+FILES_1_2 |= {"integer": integer_1_2, "sparse_palette": sparse_palette_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
