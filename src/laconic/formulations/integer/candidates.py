@@ -63,6 +63,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     pairs = request.int4_columns is not None
     code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
     bits = parameters.pop("bits", None) if code == "fields" else None
+    smallest = bool(parameters.pop("smallest", False)) if code == "fields" else False
     like = parameters.pop("like", None) if code == "distances" else None
     if parameters:
         which = f" with code {code!r}" if code else ""
@@ -80,7 +81,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     found: list[Candidate] = []
     geometry = request.geometry()
     if code in ("", "fields"):
-        found.append(_fields(request, geometry, bits))
+        found.append(_fields(request, geometry, bits, smallest))
     if code in ("", "distances"):
         found += _distances(request, geometry, like)
     if code in ("", "nibbles"):
@@ -102,9 +103,11 @@ def places_of(geometry: Geometry) -> int:
     return geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS
 
 
-def _fields(request: Request, geometry: Geometry, bits: int | None = None) -> Candidate:
+def _fields(request: Request, geometry: Geometry, bits: int | None = None, smallest: bool = False) -> Candidate:
+    """smallest: as under objective `size`, whatever the request's: an escape costs its bytes and not its time."""
     words = request.words
-    cost = codec.SMALLEST if request.objective == "size" else FAST_ESCAPE_BYTES
+    smallest = smallest or request.objective == "size"
+    cost = codec.SMALLEST if smallest else FAST_ESCAPE_BYTES
     counts = codec.statistics(words, geometry, request.dtype, request.threads)
     groups = codec.choose(counts, geometry, request.dtype, cost, bits)
     return Candidate(
@@ -113,7 +116,7 @@ def _fields(request: Request, geometry: Geometry, bits: int | None = None) -> Ca
         groups.total(),
         lambda threads: codec.encode(words, groups, threads),
         kernel_of(geometry),
-        {"code": "fields"} | ({} if bits is None else {"bits": bits}),
+        {"code": "fields"} | ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits}),
         places_of(geometry),
     )
 
