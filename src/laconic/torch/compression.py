@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from laconic.dtypes import BY_NAME
-from laconic.errors import ArgumentError
+from laconic.errors import ArgumentError, LaconicError
 from laconic.plan import OBJECTIVES, check_batch
 from laconic.profiles import Profile, resolve
-from laconic.torch import budget, views
+from laconic.torch import budget, torchao, views
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
 from laconic.torch.int8 import Int8Linear
@@ -90,10 +90,15 @@ def compress_(
 
     uses, settings = planned()  # refuses before anything changes
     folded = fold_masks(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
-    if folded:
+    adopted = torchao.adopt(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
+    if folded or adopted:
         uses, settings = planned()
     if limit is not None:
-        settings = budget.within(uses, settings, default, limit)
+        try:
+            settings = budget.within(uses, settings, default, limit)
+        except LaconicError:
+            torchao.give_back(module)
+            raise
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -114,6 +119,7 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
+    torchao.give_back(module, torchao.is_dense)
     return Summary(tuple(reports), tuple(frozen), folded)
 
 
@@ -161,6 +167,7 @@ def decompress_(module: nn.Module) -> Summary:
                 "decompressed",
             )
         )
+    torchao.give_back(module)
     return Summary(tuple(reports))
 
 
@@ -222,6 +229,8 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return "left dense by config"
     if isinstance(parameter, nn.parameter.UninitializedParameter):
         return "not initialised yet"
+    if torchao.is_payload(parameter) and isinstance(use.places[0][0], nn.Linear):
+        return torchao.why_not(use.places[0][0]) or "torchao: shared by layers, or the module itself"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
     if name is None or not (BY_NAME[name].split or use.is_buffer):
