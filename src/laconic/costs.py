@@ -32,22 +32,23 @@ BYTES_PER_NS = 30.0
 # What a call costs whatever the weights: below it, differences in time mean nothing and the smallest form wins.
 CALL_NS = 2000.0
 
-# MEASURED with AVX2 on Zen 3 (one thread, halved), with AVX-512 by the sketches that the kernels follow (two threads);
-# float16 with AVX-512 is taken to be bfloat16.
+# MEASURED with AVX2 on Zen 3, two threads, 2048 x 4096, each time as a share of dense time in the same run; with AVX-512 by
+# the sketches that the kernels follow, float16 taken to be bfloat16.
 CHUNK_NS = {
-    "avx2": {"float32": 3.5, "bfloat16": 2.8, "float16": 3.9},
+    "avx2": {"float32": 4.0, "bfloat16": 3.4, "float16": 4.6},
     "avx512": {"float32": 2.0, "bfloat16": 1.4, "float16": 1.4},
 }
 """A bitmap's chunk of 64 places."""
 SELECT_NS = {
-    "avx2": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
-    "avx512": {"float32": 2.5, "bfloat16": 1.5, "float16": 1.6},
+    "1:4": {"float32": 2.0, "bfloat16": 1.25, "float16": 1.25},
+    "2:4": {"float32": 3.6, "bfloat16": 2.2, "float16": 2.2},
+    "4:8": {"float32": 3.8, "bfloat16": 3.4, "float16": 3.3},
 }
-"""64 places of n_of_m; both sets use the same kernels."""
+"""64 places of n_of_m; AVX2 and AVX-512 use the same kernels."""
 VALUE_NS = {
     "avx2": {
-        "split packed": {"float32": 6.5, "bfloat16": 3.5, "float16": 6.0},
-        "split layered": {"float32": 7.5, "bfloat16": 6.5, "float16": 8.5},
+        "split packed": {"float32": 6.5, "bfloat16": 2.9, "float16": 4.4},
+        "split layered": {"float32": 9.0, "bfloat16": 8.2, "float16": 9.6},
     },
     "avx512": {
         "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
@@ -59,16 +60,16 @@ PLACE_NS = 1.5
 """A value behind Elias-Fano positions, decoded."""
 SLOW_VALUE_NS = 30.0
 """Every other coding of values."""
-ENTRY_NS = {"avx2": 0.22, "avx512": 0.12}
+ENTRY_NS = {"avx2": 0.235, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
-# MEASURED with AVX2 on Zen 3 (one thread, halved); with AVX-512 by the sketches where there is one (4, 5 and 8 bits), the
-# others by their instructions.
+# MEASURED with AVX2 like the above for 2, 4, 6 and 8 bits; with AVX-512 by the sketches for 4, 5 and 8; the others by their
+# instructions.
 PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx2": {
-        "float32": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
-        "bfloat16": (1.9, 2.0, 2.5, 1.7, 3.4, 4.4, 13.5, 13.5),
-        "float16": (1.9, 2.0, 3.5, 2.4, 4.8, 7.2, 13.5, 13.5),
+        "float32": (2.2, 2.3, 3.9, 2.6, 5.0, 7.5, 14.8, 14.8),
+        "bfloat16": (2.2, 2.3, 3.0, 2.05, 3.8, 5.0, 15.3, 15.3),
+        "float16": (2.2, 2.3, 4.0, 2.65, 5.4, 7.9, 15.6, 15.6),
     },
     "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (1.0, 1.1, 1.4, 1.1, 1.5, 2.2, 6.0, 6.0)),
 }
@@ -84,7 +85,10 @@ CODED_INTEGER_NS = 0.45
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
-    "avx2": {"split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.7}},
+    "avx2": {
+        "split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.72},
+        "split layered": {"float32": 1 / 0.87, "bfloat16": 1 / 0.45, "float16": 1 / 0.33},
+    },
     "avx512": {
         "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},
         "split layered 1": {"float32": 1 / 1.03, "bfloat16": 1 / 1.37, "float16": 1 / 1.04},
@@ -96,14 +100,15 @@ SPLIT_SHARE = {
 # MEASURED with AVX2: one exponent for all weights takes 27 x dense time in bfloat16; no kernel of its own, on any machine.
 CONSTANT_SHARE = 27.0
 SLOW_SHARE = 1 / 0.6
-"""Every other form: layered codes under AVX2, float8 everywhere."""
+"""Every other form, such as all of float8."""
 
-# MEASURED with AVX2 on Zen 3 (one thread, halved), 1024 x 2048; dictionaries of blocks of one row in the first or second
-# cache take 0.06 or 0.13 ns.
+# MEASURED with AVX2 like the above.
 BLOCK_NS = {
     "blocks row": 0.05,
-    "blocks 1x4": 0.08,
-    "blocks 1x8": 0.06,
+    "blocks 1x4": 0.065,
+    "blocks 1x8": 0.034,
+    "blocks 1x4 far": 0.13,
+    "blocks 1x8 far": 0.062,
     "blocks 16x1": 0.05,
     "blocks chunk": 0.026,
     "block_sparse row": 0.05,
@@ -138,9 +143,9 @@ def predict_ns(
     if kernel == "dense":
         return CALL_NS + max(memory, candidate.nbytes * 8 / by_name(dtype).bits * multiply)
     positions, _, values = kernel.partition(" + ")
-    if positions in ("sparse bitmap", "sparse n_of_m", "sparse elias_fano"):
-        places = SELECT_NS if positions == "sparse n_of_m" else CHUNK_NS
-        chunk = places[machine][dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+    pattern = positions.partition(" n_of_m ")[2]
+    if pattern or positions in ("sparse bitmap", "sparse elias_fano"):
+        chunk = (SELECT_NS[pattern] if pattern else CHUNK_NS[machine])[dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
         compute = candidate.places / 64 * chunk
         if values:
             name = "split layered" if values.startswith("split layered") else values
@@ -166,7 +171,7 @@ def predict_ns(
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
         # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
         anew = float(batch) if batch <= 4 else batch / 2
-        one_high = kernel in ("blocks 1x4", "blocks 1x8")
+        one_high = kernel.startswith("blocks 1x")
         each = visit * anew if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
         return CALL_NS + max(memory, candidate.entries * each)
     dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS

@@ -23,6 +23,8 @@ from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 LARGEST_SHARE = 0.9
 """Of the dense bytes: a dictionary that takes more cannot win anything worth its indices."""
+NEAR_BYTES = 1 << 16
+"""A dictionary up to here is mostly in a first cache."""
 
 
 def why_not(dtype: str, objective: str, profile: str) -> str:
@@ -61,6 +63,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return _candidate(found)
 
 
+def kernel(shape: str, count: int, geometry: Geometry, word_bytes: int) -> str:
+    """What costs and calibration know a product by: one-row blocks wait for their dictionary once it is large."""
+    far = shape in ("1x4", "1x8") and count * block_words(shape, geometry) * word_bytes > NEAR_BYTES
+    return f"blocks {shape}" + (" far" if far else "")
+
+
 def visited_words(shape: str, count: int, geometry: Geometry) -> int:
     """Weights that a product goes through: rows that are alike are multiplied once."""
     if shape == "row":
@@ -77,7 +85,7 @@ def _candidate(found: codec.Found) -> Candidate:
         geometry,
         sum(found.component_bytes().values()),
         lambda threads: codec.encode(found),
-        f"blocks {shape}",
+        kernel(shape, count, geometry, found.table.itemsize),
         {"block": shape},
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
         visited,

@@ -12,7 +12,7 @@ from laconic.encoded import Encoded
 from laconic.errors import CorruptError, UnsupportedError
 from laconic.formulations import checks
 from laconic.formulations.blocks import codec, reference
-from laconic.formulations.blocks.candidates import candidates, forced, visited_words, why_not
+from laconic.formulations.blocks.candidates import candidates, forced, kernel, visited_words, why_not
 from laconic.formulations.blocks.checks import check_components, check_node, shape_of
 from laconic.formulations.blocks.layout import (
     DTYPES,
@@ -58,7 +58,9 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 def work(encoded: Encoded, geometry: Geometry) -> Work:
     shape, count = parameters_of(encoded)
     places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
-    return Work(f"blocks {shape}", geometry, encoded.nbytes_stored, places, visited_words(shape, count, geometry))
+    visited = visited_words(shape, count, geometry)
+    name = kernel(shape, count, geometry, by_name(encoded.dtype).bits // 8)
+    return Work(name, geometry, encoded.nbytes_stored, places, visited)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> tuple[str, int]:

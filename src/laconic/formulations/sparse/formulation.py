@@ -60,7 +60,7 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
     """For the cost model; `encoded` must have passed `validate`."""
     positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
-    kernel, coded = f"sparse {positions.kind}", child.formulation != "dense"
+    kernel, coded = positions.kernel, child.formulation != "dense"
     if positions.kind == "deltas":
         entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
     elif positions.kind == "n_of_m" and coded:

@@ -74,6 +74,11 @@ class Positions:
         """Whether these positions are in version 1 where values are dense."""
         return self.kind in ("bitmap", "deltas")
 
+    @property
+    def kernel(self) -> str:
+        """What costs and calibration know a product by: the time of n_of_m is a matter of n and m."""
+        return f"sparse {self.kind}" + (f" {self.n}:{self.m}" if self.kind == "n_of_m" else "")
+
     def to_json(self) -> dict[str, Any]:
         more = {"n_of_m": {"n": self.n, "m": self.m}, "elias_fano": {"low_bits": self.low_bits}}
         return {"positions": self.kind, **more.get(self.kind, {})}
