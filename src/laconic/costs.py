@@ -79,8 +79,8 @@ INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 # MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 INTEGER_CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
-# MEASURED with AVX2 on Zen, one thread, halved: 8 bits 0.75 ns, 16 bits 1.1 ns.
-CODED_INTEGER_NS = 0.45
+# MEASURED with AVX2 on Zen, two threads, 2048 x 2048 of 8 bits; most of it is folding, which is one thread's.
+CODED_INTEGER_NS = 0.6
 """A whole number under a code of `split`, decoded anew for each product."""
 
 # MEASURED: candidates.py of split has the figures.
