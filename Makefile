@@ -42,7 +42,7 @@ $(VENV)/demo: $(VENV)/made
 # torch first and alone, so that nothing that depends on it pulls another build of it.
 $(VENV)/torch: $(VENV)/made
 	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(PIP) install -q -c constraints.txt transformers peft
+	$(PIP) install -q -c constraints.txt transformers peft torchao
 	touch $@
 
 # Models to compress and a browser's driver; the browser itself is the system's (Debian: apt-get install chromium).

@@ -319,9 +319,9 @@ def test_other_refusals(rng: np.random.Generator) -> None:
     for options, sentence in (({"bits": 9}, "0 to 8"), ({"bits": "6"}, "0 to 8"), ({"colour": 1}, "no parameter")):
         with pytest.raises(ArgumentError, match=sentence):
             laconic.encode(array, formulation="integer", **options)
-    with pytest.raises(ArgumentError, match="codes int8, uint8, not float32"):
+    with pytest.raises(ArgumentError, match="codes int8, uint8, int16, uint16, not float32"):
         laconic.encode(array.astype(np.float32), formulation="integer")
-    with pytest.raises(ArgumentError, match="belong to int8 and uint8"):
+    with pytest.raises(ArgumentError, match="belong to weights that are whole"):
         laconic.linear(np.zeros((1, 32), np.float32), laconic.encode(array.astype(np.float32)), scale=0.5)
     wide = laconic.encode(np.ones((1, 65537), np.int8))
     with pytest.raises(ArgumentError, match="might not fit int32"):
@@ -347,15 +347,6 @@ def test_the_planner_leaves_dense_what_does_not_pay(
     assert tensor.formulation == "dense" or tensor.bits_per_weight <= 7.25
 
 
-def test_packed_int4_pairs_are_bytes_like_others(rng: np.random.Generator) -> None:
-    """Two weights a byte: most bytes differ, so that little is won, and never a byte lost."""
-    weights = np.clip(np.rint(rng.standard_normal((64, 512)) * 0.6), -8, 7).astype(np.int64) + 8
-    packed = (weights[:, ::2] | weights[:, 1::2] << 4).astype(np.uint8)
-    tensor = laconic.encode(packed, objective="size")
-    assert same_bits(tensor.decode(), packed)
-    assert tensor.nbytes_stored <= packed.nbytes
-
-
 MODELS = ("vww-mobilenet-v1-0.25-96-int8", "mobilenetv2-ptq-int8", "mobilenetv2-qat-uint8")
 
 
@@ -373,5 +364,5 @@ def test_real_models_come_back_and_never_grow(models: Path, name: str, objective
         assert same_bits(found.decode(), array)
         assert found.nbytes_stored <= array.nbytes
         coded += found.formulation == "integer"
-    # The second is quantised channel by channel and has 7.3 bits of entropy a weight: nothing to win.
-    assert (coded > 0) == (name != MODELS[1])
+    # The second is quantised channel by channel and has 7.3 bits of entropy a weight: nothing to win but size.
+    assert (coded > 0) == (name != MODELS[1] or objective == "size")

@@ -22,6 +22,7 @@ def encode(
     batch: int = 1,
     orientation: str = "out_in",
     threads: int | None = None,
+    int4_columns: int | None = None,
     **parameters: Any,
 ) -> Tensor:
     """Code an array, every bit of it.
@@ -29,9 +30,10 @@ def encode(
     Args:
         array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
             protocol. formulation: None lets the planner choose; 'dense', or 'split' with code='packed', bits=4 or
-            code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', 'integer' with bits=0 to 8, or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
+            code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', 'integer' with bits=0 to 8 or code='distances', or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
             machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
-            for. orientation: 'in_out' for [inputs, outputs].
+            for. orientation: 'in_out' for [inputs, outputs]. int4_columns: says that each byte of a uint8 array holds two
+            4-bit values, so many a row (twice the last dimension): they are coded one by one where that is smaller.
 
     Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
     """
@@ -51,6 +53,7 @@ def encode(
             batch=batch,
             orientation=orientation,
             threads=threads,
+            int4_columns=int4_columns,
             **parameters,
         )
     )

@@ -71,7 +71,7 @@ def why_dense_already(reader: Source, name: str, options: Options) -> str:
     dtype = BY_TAG[entry.tag]
     if not options.wants(name):
         return "excluded"
-    if not dtype.split:
+    if not registry.codes(dtype.name):
         return f"dtype {dtype.name} is stored as it is in this version"
     return "" if entry.nbytes else "empty"
 

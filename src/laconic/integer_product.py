@@ -1,12 +1,14 @@
-"""Products of 8-bit weights: scale x (weight - zero point), by whole numbers inside.
+"""Products of whole numbers of 8 and 16 bits: scale x (weight - zero point), by whole numbers inside.
 
     x float        cut once into 24-bit integers, exact sums, one rounding at the end: with
                    m = max |x| of its row, |y - exact| <= 1.01 x 2^-23 m scale sum |weight - zero| + half a unit of y's
                    last place in its dtype
     x int8         exact int32 sums
 
-The kernels know `integer` codes and dense weights, both stored by rows; every other form is decoded, some rows at a
-time, for NumPy's BLAS: in float32, or for int8 x in float64, where sums of whole numbers are exact.
+The kernels know fields of `integer` and dense weights of 8 bits, both stored by rows; matrices of 8-bit weights in every
+other form are decoded, some rows at a time, for the kernels of dense ones. What is left (many rows of x, infinities,
+transposed products, stacks, 16-bit weights, which have no kernel) is decoded likewise for NumPy's BLAS: in float32, or
+for int8 x in float64, where sums of whole numbers are exact. 16-bit weights take float x only: their sums leave int32.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from laconic.errors import ArgumentError
 from laconic.tensor import Tensor
 from laconic.threads import get_num_threads
 
-DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
-"""Weights that are multiplied here."""
+BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+DTYPES = (*BYTES, np.dtype(np.int16), np.dtype(np.uint16))
+"""Weights that are multiplied here; kernels know BYTES."""
 X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16), np.dtype(np.int8))
 
 KERNEL_ROWS = 48
@@ -55,6 +58,8 @@ def multiply(
     if x.ndim == 0 or x.shape[-1] != inner:
         raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
     whole = x.dtype == np.int8
+    if whole and weight.dtype not in BYTES:
+        raise ArgumentError(f"sums of int8 x and {weight.dtype} weights leave int32: convert x to float32")
     if whole and scale is not None:
         raise ArgumentError("int8 x gives exact int32 sums: leave out scale, and multiply the sums by it")
     if whole and inner > MOST_COLUMNS:
@@ -119,20 +124,38 @@ def _by_kernel(
     x: np.ndarray, weight: Tensor, bias: np.ndarray | None, out: np.ndarray, scales: np.ndarray, zeros: np.ndarray
 ) -> bool:
     """Whether a kernel could do it, and has done it."""
-    if not native.available() or (x.dtype != np.int8 and len(x) > KERNEL_ROWS):
+    if not native.available() or weight.dtype not in BYTES or (x.dtype != np.int8 and len(x) > KERNEL_ROWS):
         return False
     name = x.dtype.name
-    operands = (x.view(by_name(name).word), name, scales, zeros, bias, out.view(f"u{out.dtype.itemsize}"))
+    words, into = x.view(by_name(name).word), out.view(f"u{out.dtype.itemsize}")
+    workers = get_num_threads()
+    dense = native.module.dense_integer_linear
     if weight.formulation == "dense":
-        words = weight.encoded.components["bytes"].reshape(-1)
-        run = native.module.dense_integer_linear
-        return bool(run(words, weight.dtype.name, *weight.shape, *operands, get_num_threads()))  # type: ignore[call-arg,arg-type]  # the tail is of mixed types
-    matrix = weight.matrix
-    if not hasattr(matrix, "integer_linear") or weight.geometry.view != "matrix":
-        return False
-    if weight.geometry.orientation == "in_out":
-        return False
-    return bool(matrix.integer_linear(*operands, get_num_threads()))
+        raw = weight.encoded.components["bytes"].reshape(-1)
+        rows, columns = weight.shape
+        return bool(dense(raw, weight.dtype.name, rows, columns, words, name, scales, zeros, bias, into, workers))
+    by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
+    if by_rows and hasattr(weight.matrix, "integer_linear"):
+        return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
+    for part in _parts(weight):
+        count = part.stop - part.start
+        own, raw = np.empty((len(x), count), into.dtype), weight.rows(part.start, part.stop).view(np.uint8).reshape(-1)
+        some_scales, some_zeros = (each[part] if each.size > 1 else each for each in (scales, zeros))
+        some_bias = None if bias is None else bias[part]
+        operands = (words, name, some_scales, some_zeros, some_bias, own, workers)
+        if not dense(raw, weight.dtype.name, count, weight.shape[1], *operands):
+            return False  # before anything is written: it depends on x alone
+        into[:, part] = own
+    return True
+
+
+def _parts(weight: Tensor) -> list[slice]:
+    """Rows to decode at a time: all, where only the whole can be decoded without doing it again and again."""
+    rows, columns = weight.shape
+    block = max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
+    if weight.geometry.view != "matrix" or weight.geometry.orientation == "in_out":
+        block = max(1, rows)
+    return [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
 
 
 def _by_blas(
@@ -144,13 +167,11 @@ def _by_blas(
     zeros: np.ndarray,
     transposed: bool,
 ) -> None:
-    rows, columns = weight.shape
+    rows = weight.shape[0]
     kind = np.float64 if x.dtype == np.int8 else np.float32
     scales, zeros = (np.broadcast_to(part, rows) for part in (scales, zeros))
     total = np.zeros(out.shape, kind)
-    block = max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
-    for first in range(0, rows, block):
-        part = slice(first, min(first + block, rows))
+    for part in _parts(weight):
         values = weight.rows(part.start, part.stop).astype(kind) - zeros[part, None].astype(kind)
         if transposed:
             total += (x[:, part].astype(kind) * scales[part].astype(kind)) @ values

@@ -66,6 +66,7 @@ def encode(
     formulation: str | None = None,
     threads: int | None = None,
     view: str = "",
+    int4_columns: int | None = None,
     **parameters: Any,
 ) -> Encoded:
     """Code one tensor.
@@ -77,7 +78,8 @@ def encode(
             code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
             'sparse' with positions='bitmap' | 'deltas'; or
             'palette' with code='fixed' or a code of 'split' for its indices. view: 'folded' codes the tensor as a flat sequence.
-        threads: workers; None for `get_num_threads()`.
+        threads: workers; None for `get_num_threads()`. int4_columns: says that each byte of a uint8 array holds two 4-bit
+            values, so many a row: twice the last dimension.
 
     Raises ArgumentError for arguments that do not fit the array.
     """
@@ -89,10 +91,13 @@ def encode(
     target = resolve(profile)
     if formulation is not None and formulation not in registry.NAMES:
         raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
+    if int4_columns is not None:
+        _check_int4(array, int4_columns, formulation)
     words = raw_bytes(array).view(dtype.word).reshape(array.shape)
     workers = threads or get_num_threads()
+    rows = check_batch(batch)
     request = Request(
-        words, dtype.name, orientation, objective, target.machine, workers, view, check_batch(batch), target.costs
+        words, dtype.name, orientation, objective, target.machine, workers, view, rows, target.costs, int4_columns
     )
     if formulation is None:
         if parameters:
@@ -118,6 +123,28 @@ def encode(
         chosen.components(request.threads),
         target.name,
     )
+
+
+def _check_int4(array: np.ndarray, columns: object, formulation: str | None) -> None:
+    """Raises ArgumentError where an array cannot hold rows of so many 4-bit values, two a byte."""
+    if formulation not in (None, "integer", "dense"):
+        raise ArgumentError(f"int4_columns belongs to formulation 'integer', not to {formulation!r}")
+    if array.dtype != np.uint8 or not array.ndim:
+        raise ArgumentError(
+            f"int4_columns is for uint8 arrays that hold two 4-bit values a byte, not for {array.dtype} of "
+            f"{array.ndim} dimensions"
+        )
+    if isinstance(columns, bool) or not isinstance(columns, (int, np.integer)):
+        raise ArgumentError(f"int4_columns must be a whole number, not {columns!r}")
+    if columns % 2:
+        raise ArgumentError(
+            f"int4_columns is {columns}: an odd number of 4-bit values does not fill the bytes of a row; pad each row "
+            "with one value"
+        )
+    if columns != 2 * array.shape[-1]:
+        raise ArgumentError(
+            f"int4_columns is {columns}, and rows of {array.shape[-1]} bytes hold {2 * array.shape[-1]} 4-bit values"
+        )
 
 
 def candidates(request: Request) -> list[Candidate]:

@@ -39,7 +39,7 @@ def linear(
         x: float32, bfloat16 or float16; for int8 and uint8 weights also int8, which gives exact int32 sums.
         weight: a coded matrix (two dimensions). bias: any float dtype, shape [rows]; int32 where x is int8.
         out: C-contiguous, of the result's dtype, shape [..., rows].
-        scale, zero_point: of int8 and uint8 weights, which then mean scale x (weight - zero_point): one number, or
+        scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one number, or
             [rows], one for each row. Not rounded to float32 before the sum is scaled; `laconic.integer_product` has
             the error bound.
 
@@ -81,9 +81,11 @@ def _multiply(
     if weight.dtype in integer_product.DTYPES:
         return integer_product.multiply(np.asarray(x), weight, bias, out, scale, zero_point, transposed=transposed)
     if by_name(weight.encoded.dtype).split is False:
-        raise ArgumentError(f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits, int8 and uint8")
+        raise ArgumentError(
+            f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and whole numbers of 8 and 16"
+        )
     if scale is not None or zero_point is not None:
-        raise ArgumentError(f"scale and zero_point belong to int8 and uint8 weights, not to {weight.dtype}")
+        raise ArgumentError(f"scale and zero_point belong to weights that are whole numbers, not to {weight.dtype}")
     x = np.asarray(x)
     if x.dtype not in _X_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")

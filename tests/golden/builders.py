@@ -336,12 +336,39 @@ def recipes_1_2() -> tuple[dict[str, laconic.Tensor], dict[str, str]]:
     return tensors, {"made by": "tests/golden/builders.py", "laconic_recipes": note}
 
 
+def integer_codes_1_2() -> dict[str, laconic.Tensor]:
+    """`integer` under codes of `split`: every dtype and cut, views, bytes of two 4-bit values."""
+
+    def whole(shape: tuple[int, ...], seed: int, spread: int, dtype: str = "int64") -> np.ndarray:
+        """Sums of four even distributions about -7."""
+        parts = sum(noise(int(np.prod(shape)), seed + k).astype(np.int64) % spread for k in range(4))
+        return (parts - 2 * spread - 7).reshape(shape).astype(dtype)
+
+    options = {"formulation": "integer", "profile": "portable"}
+    cuts = {"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}
+    found = {}
+    for k, (dtype, spread) in enumerate(cuts.items()):
+        for like in ("index", "float8_e5m2", "float8_e4m3fn") + (("bfloat16", "float16") if spread == 40 else ()):
+            array = (whole((47, 70), 800 + 10 * k, spread) + (100 if dtype[0] == "u" else 0)).astype(dtype)
+            found[f"{dtype}.{like}"] = laconic.encode(array, code="distances", like=like, **options)
+    wide = {"code": "distances", **options}
+    found["wide"] = laconic.encode(whole((33, 2100), 850, 8000, "int16"), **wide)
+    found["stack"] = laconic.encode(whole((3, 31, 40), 860, 30, "int8"), **wide)
+    found["convolution"] = laconic.encode(whole((32, 17, 3, 3), 870, 300, "int16"), **wide)
+    found["in_out"] = laconic.encode(whole((64, 48), 880, 300, "int16"), orientation="in_out", **wide)
+    for name, shape in {"matrix": (47, 70), "stack": (3, 31, 40), "folded": (7, 5, 3, 3)}.items():
+        low, high = (whole(shape, 890 + k, 4) & 15 for k in (0, 5))
+        pairs = (low | high << 4).astype(np.uint8)
+        found[f"nibbles.{name}"] = laconic.encode(pairs, code="nibbles", int4_columns=2 * shape[-1], **options)
+    return found
+
+
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
-FILES_1_2 |= {"integer": integer_1_2, "sparse_palette": sparse_palette_1_2}
+FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

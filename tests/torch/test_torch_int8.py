@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 import laconic.torch
 from laconic.errors import ArgumentError
 from laconic.torch import Int8Linear, LaconicTensor
+from laconic.torch.content import Leaf
 
 
 def network() -> nn.Sequential:
@@ -153,3 +155,18 @@ def test_what_does_not_fit_is_refused() -> None:
     layer.scale = torch.ones(3)
     with pytest.raises(ArgumentError, match="scale has shape"):
         layer(torch.ones(1, 32))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.uint8], ids=lambda dtype: np.dtype(dtype).name)
+def test_codes_without_kernels_of_their_own_are_read_like_others(dtype: type) -> None:
+    """Distances and, as uint8, pairs of 4-bit values: decoded, cut into rows, taken over by a copy."""
+    array = np.random.default_rng(4).integers(3, 60, (40, 64)).astype(dtype)
+    options = {"code": "nibbles", "int4_columns": 128} if dtype is np.uint8 else {"code": "distances"}
+    weight = LaconicTensor(Leaf.of(laconic.encode(array, "integer", **options)))
+    dense = torch.from_numpy(array.copy())
+    assert torch.equal(weight.decode(), dense)
+    assert torch.equal(weight[5:21].decode(), dense[5:21])
+    if dtype is not np.uint16:  # torch cannot add them
+        assert torch.equal(weight + 1, dense + 1)
+    assert torch.equal(torch.nn.functional.embedding(torch.tensor([3, 39]), weight), dense[[3, 39]])
+    assert torch.equal(copy.deepcopy(weight).decode(), dense)

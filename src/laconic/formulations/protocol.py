@@ -35,6 +35,7 @@ class Request:
     view: str = ""
     batch: int = 1
     costs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    int4_columns: int | None = None
 
     def geometry(self) -> Geometry:
         """The tensor as matrices: folded where `view` asks for it, else as its shape suggests."""

@@ -24,6 +24,11 @@ BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 
 
+def codes(dtype: str) -> bool:
+    """Whether any formulation but `dense` codes a dtype."""
+    return any(dtype in row.DTYPES for row in ROWS if row is not dense)
+
+
 def row_of(encoded: Encoded) -> Formulation:
     """The row of a tensor's root node. Raises UnsupportedError."""
     row = BY_NAME.get(encoded.node.formulation)

@@ -8,23 +8,23 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from laconic.dtypes import BY_NAME
-from laconic.errors import ArgumentError
+from laconic.errors import ArgumentError, LaconicError
 from laconic.plan import OBJECTIVES, check_batch
 from laconic.profiles import Profile, resolve
-from laconic.torch import views
+from laconic.torch import budget, torchao, views
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
 from laconic.torch.int8 import Int8Linear
 from laconic.torch.pruning import fold_masks
+from laconic.torch.settings import Settings, Use, layout_of, prepared
 from laconic.torch.summary import ParameterReport, Summary
-from laconic.torch.tensor import CLASSES, LAYOUTS, LaconicTensor
+from laconic.torch.tensor import CLASSES, LaconicTensor
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the parameter at work)."""
@@ -33,41 +33,6 @@ Progress = Callable[[int, int, str], None]
 # 72 KB 10.5 / 14.1, 288 KB 22.1 / 20.6. Below 64 KB the Python objects of a coded weight eat half of what it saves.
 MINIMUM_BYTES = 65536
 """Smaller weights stay dense."""
-
-_ORIENTED = ("Conv1D",)
-"""Classes (of transformers) whose weights are stored [inputs, outputs]."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How one parameter is compressed. options: of `laconic.encode`. minimum_bytes: smaller ones stay dense."""
-
-    objective: str
-    profile: Profile
-    mode: str
-    threads: int | None
-    minimum_bytes: int
-    options: Mapping[str, Any] | None = None
-    batch: int = 1
-
-
-@dataclass
-class Use:
-    """A parameter and every place in the module where it is used."""
-
-    name: str
-    parameter: Tensor
-    places: list[tuple[nn.Module, str]]
-    reason: str = ""
-
-    @property
-    def is_buffer(self) -> bool:
-        """Whether it is the int8 weight of an `Int8Linear`, which is no parameter."""
-        return isinstance(self.places[0][0], Int8Linear) and self.places[0][1] == "weight"
-
-    def wrap(self, tensor: Tensor, requires_grad: bool) -> Tensor:
-        """The tensor as its places take it."""
-        return tensor if self.is_buffer else nn.Parameter(tensor, requires_grad=requires_grad)
 
 
 def compress_(
@@ -79,6 +44,7 @@ def compress_(
     objective: str = "balanced",
     profile: str | os.PathLike[str] | Profile = "native",
     batch: int = 1,
+    target_bits: float | None = None,
     mode: str = "fused",
     threads: int | None = None,
     progress: bool | Progress = True,
@@ -92,17 +58,21 @@ def compress_(
             minimum_bytes, formulation, code, widths.
         objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class, a file of
             `laconic calibrate` by its times; copy_ into a compressed weight plans by the class. batch: rows of x to plan for.
+        target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together, dense
+            ones too, take at most so many bits per weight; what `config` gives a formulation or another objective keeps it.
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
             of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
 
     Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights. Raises ArgumentError, changing nothing, for a module that is
-    already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed.
+    already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed; LaconicError, with
+    nothing but masks changed, for target_bits that cannot be reached, naming the fewest that can.
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if mode not in CLASSES:
         raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
     target, batch = resolve(profile), check_batch(batch)
+    limit = None if target_bits is None else budget.check(target_bits)
     uses = list(parameters_of(module))
     done = [use.name for use in uses if isinstance(use.parameter, LaconicTensor)]
     if done:
@@ -120,8 +90,15 @@ def compress_(
 
     uses, settings = planned()  # refuses before anything changes
     folded = fold_masks(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
-    if folded:
+    adopted = torchao.adopt(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
+    if folded or adopted:
         uses, settings = planned()
+    if limit is not None:
+        try:
+            settings = budget.within(uses, settings, default, limit)
+        except LaconicError:
+            torchao.give_back(module)
+            raise
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -142,22 +119,17 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
+    torchao.give_back(module, torchao.is_dense)
     return Summary(tuple(reports), tuple(frozen), folded)
 
 
 def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:
     parameter = use.parameter
-    layout = _layout(parameter)
-    assert layout is not None
-    base = parameter.detach()
-    base = base.transpose(-2, -1) if layout == "transposed" else base.contiguous()
-    oriented = type(use.places[0][0]).__name__ in _ORIENTED
-    if layout == "transposed":  # what is contiguous is the transpose, stored the other way round
-        oriented = not oriented and parameter.ndim == 2
+    layout, base, orientation = prepared(use)
     content = views.encode(
         base,
         (settings.objective, settings.profile),
-        "in_out" if oriented else "out_in",
+        orientation,
         threads=settings.threads,
         batch=settings.batch,
         **dict(settings.options or {}),
@@ -195,6 +167,7 @@ def decompress_(module: nn.Module) -> Summary:
                 "decompressed",
             )
         )
+    torchao.give_back(module)
     return Summary(tuple(reports))
 
 
@@ -256,6 +229,8 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return "left dense by config"
     if isinstance(parameter, nn.parameter.UninitializedParameter):
         return "not initialised yet"
+    if torchao.is_payload(parameter) and isinstance(use.places[0][0], nn.Linear):
+        return torchao.why_not(use.places[0][0]) or "torchao: shared by layers, or the module itself"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
     if name is None or not (BY_NAME[name].split or use.is_buffer):
@@ -266,7 +241,7 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return f"on {parameter.device}; only weights on the CPU are compressed"
     if parameter.nbytes < settings.minimum_bytes:
         return f"smaller than {settings.minimum_bytes} bytes"
-    return "" if _layout(parameter) else "neither contiguous, transposed nor channels-last"
+    return "" if layout_of(parameter) else "neither contiguous, transposed nor channels-last"
 
 
 def _refuse(uses: Sequence[Use]) -> None:
@@ -282,18 +257,6 @@ def _refuse(uses: Sequence[Use]) -> None:
             f"these parameters hold gradients: {', '.join(held[:8])}; compressed weights are frozen: set .grad to None "
             "(optimizer.zero_grad()) or exclude them"
         )
-
-
-def _layout(parameter: Tensor) -> str | None:
-    if parameter.is_contiguous():
-        return LAYOUTS[0]
-    if parameter.ndim >= 2 and parameter.transpose(-2, -1).is_contiguous():
-        return LAYOUTS[1]
-    if parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
-        return LAYOUTS[2]
-    if parameter.ndim == 5 and parameter.is_contiguous(memory_format=torch.channels_last_3d):
-        return LAYOUTS[3]
-    return None
 
 
 def _filter(include: str | Sequence[str] | None, exclude: str | Sequence[str] | None) -> Callable[[str], bool]:

@@ -6,16 +6,17 @@ from typing import Any
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError
-from laconic.formulations.integer import codec
+from laconic.formulations.integer import codec, distances, nibbles
 from laconic.formulations.integer.layout import (
     BLOCK_WEIGHTS,
+    BYTES,
     MOST_BITS,
     NAME,
     VERSION,
     blocks_per_panel,
 )
 from laconic.formulations.protocol import Candidate, Request
-from laconic.geometry import Geometry, folded
+from laconic.geometry import Geometry, choose, folded
 
 # MEASURED with AVX2 on Zen 3, one thread: an escape takes 4.5 ns of a float product; a chunk of 64 weights with 7 bits
 # takes 1.1 ns and 8 bytes more than with 6. So an escape is worth as much as four chunks' eight bytes.
@@ -25,6 +26,7 @@ FAST_ESCAPE_BYTES = 32.0
 MOST_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
 MOST_BITS_ELSEWHERE = 6.5
+CODES = ("fields", "distances", "nibbles")
 
 
 def fast(nbytes: int, weights: int, profile: str) -> bool:
@@ -33,35 +35,66 @@ def fast(nbytes: int, weights: int, profile: str) -> bool:
 
 
 def why_not(dtype: str, objective: str, profile: str) -> str:
-    return ""
+    if dtype in BYTES or objective == "size":
+        return ""
+    return f"{dtype} has no product of its own; objective 'size' codes it"
 
 
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
     if words.size == 0:
         return []
-    natural = request.geometry()
-    found = [_candidate(request, natural)]
-    flat = folded(words.shape)
-    if natural.view != "folded" and (request.objective == "size" or natural.view == "convolution"):
-        found.append(_candidate(request, flat))
-    if request.objective == "size":
-        return found
-    return [one for one in found if fast(one.nbytes, words.size, request.profile)]
+    natural, small = request.geometry(), request.objective == "size"
+    views = [natural]
+    if natural.view != "folded" and (small or natural.view == "convolution"):
+        views.append(folded(words.shape))
+    found = []
+    if request.dtype in BYTES:
+        found = [_fields(request, geometry) for geometry in views]
+        found = [one for one in found if small or fast(one.nbytes, words.size, request.profile)]
+    if small:
+        found += [one for geometry in views for one in _distances(request, geometry)]
+        found += _nibbles(request)
+    return found
 
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    """`integer` with the caller's bits for all groups, or the cheapest for each."""
-    bits = parameters.pop("bits", None)
+    """`integer` with the caller's code: fields with bits for all groups or the cheapest for each, distances, nibbles."""
+    pairs = request.int4_columns is not None
+    code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
+    bits = parameters.pop("bits", None) if code == "fields" else None
+    smallest = bool(parameters.pop("smallest", False)) if code == "fields" else False
+    like = parameters.pop("like", None) if code == "distances" else None
     if parameters:
-        raise ArgumentError(f"formulation 'integer' takes no parameter {next(iter(parameters))!r}")
+        which = f" with code {code!r}" if code else ""
+        raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
     if bits is not None and (type(bits) is not int or not 0 <= bits <= MOST_BITS):
         raise ArgumentError(f"bits of 'integer' are 0 to {MOST_BITS}, not {bits!r}")
-    return _candidate(request, request.geometry(), bits)
+    if code not in ("", *CODES):
+        raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
+    if code == "fields" and request.dtype not in BYTES:
+        raise ArgumentError(f"fields are of {' and '.join(BYTES)}, not of {request.dtype}: use code='distances'")
+    if code == "nibbles" and not pairs:
+        raise ArgumentError("code 'nibbles' needs int4_columns: how many 4-bit values a row of the tensor holds")
+    if like is not None and like not in distances.likes_of(request.dtype):
+        raise ArgumentError(f"like is one of {', '.join(distances.likes_of(request.dtype))}, not {like!r}")
+    found: list[Candidate] = []
+    geometry = request.geometry()
+    if code in ("", "fields"):
+        found.append(_fields(request, geometry, bits, smallest))
+    if code in ("", "distances"):
+        found += _distances(request, geometry, like)
+    if code in ("", "nibbles"):
+        found += _nibbles(request)
+    if not found:
+        raise ArgumentError(f"like {like!r} needs weights of at most 256 neighbouring values")
+    return min(found, key=lambda one: one.nbytes)
 
 
-def kernel_of(geometry: Geometry) -> str:
-    """The row of the cost model: only matrices are multiplied as they are."""
+def kernel_of(geometry: Geometry, child: str = "") -> str:
+    """The row of the cost model: only matrices are multiplied as they are, and only as fields."""
+    if child:
+        return "integer coded"
     return "integer" if geometry.view == "matrix" else "integer decoded"
 
 
@@ -70,9 +103,11 @@ def places_of(geometry: Geometry) -> int:
     return geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS
 
 
-def _candidate(request: Request, geometry: Geometry, bits: int | None = None) -> Candidate:
+def _fields(request: Request, geometry: Geometry, bits: int | None = None, smallest: bool = False) -> Candidate:
+    """smallest: as under objective `size`, whatever the request's: an escape costs its bytes and not its time."""
     words = request.words
-    cost = codec.SMALLEST if request.objective == "size" else FAST_ESCAPE_BYTES
+    smallest = smallest or request.objective == "size"
+    cost = codec.SMALLEST if smallest else FAST_ESCAPE_BYTES
     counts = codec.statistics(words, geometry, request.dtype, request.threads)
     groups = codec.choose(counts, geometry, request.dtype, cost, bits)
     return Candidate(
@@ -81,6 +116,49 @@ def _candidate(request: Request, geometry: Geometry, bits: int | None = None) ->
         groups.total(),
         lambda threads: codec.encode(words, groups, threads),
         kernel_of(geometry),
-        {} if bits is None else {"bits": bits},
+        {"code": "fields"} | ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits}),
         places_of(geometry),
     )
+
+
+def _distances(request: Request, geometry: Geometry, like: str | None = None) -> list[Candidate]:
+    words = request.words
+    choice = distances.choose(words, geometry, request.dtype, request.threads, like)
+    if choice is None:
+        return []
+    options = {"code": "distances", "like": choice.like}
+    return [
+        Candidate(
+            choice.node(request.dtype),
+            geometry,
+            choice.nbytes,
+            lambda threads: choice.encode(words, threads),
+            kernel_of(geometry, distances.CHILD),
+            options,
+            places_of(geometry),
+        )
+    ]
+
+
+def _nibbles(request: Request) -> list[Candidate]:
+    """Where the caller says that bytes are pairs; seen by rows whatever the orientation, or as a flat sequence."""
+    if request.int4_columns is None:
+        return []
+    shape = request.words.shape
+    geometry = folded(shape) if request.view == "folded" else choose(shape, "out_in")
+    own = nibbles.seen_as(geometry)
+    if own is None:
+        geometry, own = folded(shape), nibbles.seen_as(folded(shape))
+    assert own is not None
+    found = nibbles.Nibbles(request.words, own, request.threads)
+    return [
+        Candidate(
+            found.node(),
+            geometry,
+            found.model.total(found.parameters),
+            found.encode,
+            kernel_of(geometry, nibbles.CHILD),
+            {"code": "nibbles", "int4_columns": request.int4_columns},
+            places_of(geometry),
+        )
+    ]

@@ -1,4 +1,4 @@
-"""`integer`: 8-bit weights as fields above a base, with a list of exceptions. The row of the registry: see `protocol`."""
+"""`integer`: whole numbers of 8 and 16 bits, as fields or under a code of `split`. The row of the registry: see `protocol`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, index_bytes, stream_bytes
-from laconic.errors import CorruptError
+from laconic.errors import CorruptError, FormatError
 from laconic.formulations import checks
 from laconic.formulations.checks import expect_bytes
-from laconic.formulations.integer import reference
+from laconic.formulations.integer import distances, nibbles, reference
 from laconic.formulations.integer.candidates import (
     candidates,
     fast,
@@ -48,8 +48,14 @@ __all__ = [
 ]
 
 
+_CODED = {distances.CHILD: distances, nibbles.CHILD: nibbles}
+"""What knows the tensors with a child."""
+
+
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Where fields save too little to pay for taking them apart."""
+    """Where fields save too little to pay for taking them apart; a child is decoded for every product."""
+    if encoded.node.children:
+        return True
     weights = by_name(encoded.dtype).bits // 8
     for length in encoded.shape:
         weights *= length
@@ -57,13 +63,23 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
-    return Work(kernel_of(geometry), geometry, encoded.nbytes_stored, places_of(geometry))
+    kernel = kernel_of(geometry, next(iter(encoded.node.children), ""))
+    return Work(kernel, geometry, encoded.nbytes_stored, places_of(geometry))
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
     """Structure check: sizes, groups and directory; never fields, places or escapes."""
-    check_node(encoded.node)
     checks.expect_dtype(encoded, DTYPES, NAME)
+    if child := check_node(encoded.node, encoded.dtype):
+        own = {name for name in encoded.components if not name.startswith(f"{child}.")}
+        checks.expect_components(own, (), NAME)
+        try:
+            _CODED[child].validate(encoded, geometry)
+        except FormatError as error:
+            if error.component not in (None, "info"):
+                error.component = f"{child}.{error.component}"
+            raise
+        return
     checks.expect_components(encoded.components, COMPONENTS, NAME)
     # Counted before anything is allocated by the declared shape: only as many groups as the file has bytes for.
     units = geometry.segments // geometry.segments_per_panel
@@ -85,12 +101,20 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
         matrix(encoded, geometry),
         encoded,
         threads,
-        lambda word: reference.decode(encoded.components, geometry, encoded.dtype),
+        lambda word: _reference(encoded, geometry),
     )
 
 
+def _reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
+    for child in encoded.node.children:
+        return _CODED[child].decode(encoded, geometry)
+    return reference.decode(encoded.components, geometry, encoded.dtype)
+
+
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
+    """A matrix over the components, which it keeps alive; None without the native module."""
     if not native.available():
         return None
+    for child in encoded.node.children:
+        return _CODED[child].matrix(encoded, geometry)
     return native.module.IntegerMatrix(native.shape_of(geometry), encoded.dtype, native.aligned(encoded.components))

@@ -1,5 +1,7 @@
 """How `integer` stores 8-bit weights: fields of a few bits above a base, and a list of the weights they cannot hold.
 
+Two other ways have modules of their own, `distances` and `nibbles`: for 16 bits, for the smallest size, for 4-bit pairs.
+
 The *level* of a weight counts from its dtype's smallest value: int8 -128 has level 0, uint8 5 has level 5. A *group* of
 rows, one unit of the geometry, has its own number of bits and its own base; a field is level - base. So small integers
 stay integers, and a product multiplies fields and takes the base off once: sum (base + f) x = sum f x + base sum x.
@@ -24,7 +26,10 @@ from laconic.geometry import Geometry
 
 NAME = "integer"
 VERSION = 1
-DTYPES: tuple[str, ...] = ("int8", "uint8")
+BYTES: tuple[str, ...] = ("int8", "uint8")
+DTYPES: tuple[str, ...] = (*BYTES, "int16", "uint16")
+CHILDREN = ("distances", "nibbles")
+"""One of these, or none: then weights are fields, which only BYTES can be."""
 COMPONENTS = ("fields", "groups", "directory", "places", "escapes")
 
 BLOCK_COLUMNS = 16
@@ -61,14 +66,22 @@ def field_bytes(geometry: Geometry, bits: np.ndarray) -> np.ndarray:
     return unit_panels(geometry) * blocks_per_panel(geometry) * RUN_BYTES * bits.astype(np.int64)
 
 
-def check_node(found: Node) -> None:
-    """Raises UnsupportedError for a node that this release cannot read."""
+def check_node(found: Node, dtype: str) -> str:
+    """The child of a node, or ''. Raises UnsupportedError for a node that this release cannot read."""
     if found.version != VERSION:
         raise UnsupportedError(
             f"formulation 'integer' version {found.version}: this laconic reads version {VERSION}; use a newer release"
         )
-    if found.parameters or found.children:
+    child = next(iter(found.children), "")
+    if len(found.children) > 1 or child not in ("", *CHILDREN) or (not child and found.parameters):
         raise UnsupportedError(
-            "formulation 'integer' has no parameters or children in version 1; the file is damaged or needs a newer "
-            "laconic"
+            f"formulation 'integer' has one child, {' or '.join(CHILDREN)}, or neither child nor parameters; the file is "
+            "damaged or needs a newer laconic"
         )
+    if child and (found.children[child].formulation, found.children[child].version) != ("split", 1):
+        raise UnsupportedError(
+            f"formulation 'integer' has {child} under 'split' version 1 only; the file is damaged or needs a newer laconic"
+        )
+    if not child and dtype not in BYTES:
+        raise UnsupportedError(f"formulation 'integer' has no fields of {dtype}; the file is damaged")
+    return child

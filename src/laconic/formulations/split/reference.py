@@ -14,7 +14,7 @@ import numpy as np
 from laconic.codes import reference as codes
 from laconic.encoded import index_bytes, stream_bytes
 from laconic.formulations.split.layout import FIELDS, TAIL_KINDS, Parameters
-from laconic.geometry import PANEL_ROWS, TILE_CHUNKS, Geometry
+from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geometry
 
 
 def to_chunks(words: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,8 @@ def join_words(
 
 def tail_kinds(tails: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Per panel, the index in TAIL_KINDS of the shortest tail that holds every weight: uint8 [panels]."""
-    used = np.bitwise_or.reduce(tails.reshape(geometry.panels, -1), axis=1, initial=0)
+    by_panel = tails.reshape(geometry.panels, geometry.chunks_per_panel * CHUNK_WEIGHTS)
+    used = np.bitwise_or.reduce(by_panel, axis=1, initial=0)
     return np.where(used == 0, 0, np.where(used & 0x1FFF, 2, 1)).astype(np.uint8)
 
 

@@ -1,0 +1,88 @@
+"""`compress_(target_bits=)`: the fastest choice of codes for a whole module that fits a number of bits per weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from laconic import budget, plan
+from laconic.costs import predict_ns
+from laconic.errors import ArgumentError, LaconicError
+from laconic.formulations import registry
+from laconic.formulations.protocol import Candidate, Request
+from laconic.planning import every_candidate
+from laconic.threads import get_num_threads
+from laconic.torch.dtypes import as_array
+from laconic.torch.settings import Settings, Use, prepared
+
+
+def check(target_bits: object) -> float:
+    """Raises ArgumentError for anything but a number above 0."""
+    if isinstance(target_bits, bool) or not isinstance(target_bits, (int, float)) or not 0 < target_bits < math.inf:
+        raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
+    return float(target_bits)
+
+
+def within(
+    uses: Sequence[Use], settings: Mapping[str, Settings | None], default: Settings, target_bits: float
+) -> dict[str, Settings | None]:
+    """Settings under which what stays in memory of all parameters takes at most so many bits per weight.
+
+    A parameter with a formulation or an objective of its own keeps them. Raises LaconicError, naming the fewest bits that
+    can be had, where that is impossible.
+    """
+    names: list[str] = []
+    offers: list[list[tuple[Candidate, float]]] = []
+    weights = fixed = 0
+    for use in uses:
+        own = settings[use.name]
+        weights += use.parameter.numel()
+        if use.reason or own is None:
+            fixed += use.parameter.nbytes
+            continue
+        offered = _offers(use, own, own.objective == default.objective)
+        names.append(use.name)
+        # Without what would keep words, which may be copies, until all are planned.
+        offers.append([(replace(one, components=lambda threads: {}), ns) for one, ns in offered])
+    choices = [[(float(one.nbytes), ns) for one, ns in offered] for offered in offers]
+    picked = budget.choose(choices, target_bits * weights / 8 - fixed)
+    if picked is None:
+        fewest = (fixed + budget.lightest(choices)) * 8 / max(1, weights)
+        raise LaconicError(
+            f"{target_bits:g} bits per weight cannot be reached: the smallest codes take {math.ceil(fewest * 1e3) / 1e3:.3f}, "
+            "parameters that stay dense among them"
+        )
+    found = dict(settings)
+    for name, offered, k in zip(names, offers, picked, strict=True):
+        chosen, own = offered[k][0], settings[name]
+        assert own is not None
+        options: dict[str, Any] = {"formulation": chosen.node.formulation, **chosen.options}
+        if chosen.options and chosen.geometry.view == "folded":
+            options["view"] = "folded"
+        found[name] = own if own.options else replace(own, options=options)
+    return found
+
+
+def _offers(use: Use, own: Settings, shares: bool) -> list[tuple[Candidate, float]]:
+    _, base, orientation = prepared(use)
+    array = as_array(base)
+    request = Request(
+        plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape),
+        array.dtype.name,
+        orientation,
+        own.objective,
+        own.profile.machine,
+        own.threads or get_num_threads(),
+        batch=own.batch,
+        costs=own.profile.costs,
+    )
+    options = dict(own.options or {})
+    if not options:
+        return every_candidate(request) if shares else [(one.candidate, one.ns) for one in plan.decide(request)[:1]]
+    formulation = options.pop("formulation", None)
+    if formulation not in registry.BY_NAME:
+        raise ArgumentError(f"config for {use.name!r}: unknown formulation {formulation!r}")
+    one = registry.BY_NAME[formulation].forced(request, options)
+    return [(one, predict_ns(one, request.dtype, request.profile, request.batch, request.costs))]

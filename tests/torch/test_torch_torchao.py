@@ -1,0 +1,148 @@
+"""Models that torchao quantised to int8: the payload is compressed and multiplied as it is, and comes back bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch_fixtures import two_threads
+
+import laconic.torch
+from laconic.torch import Int8Linear, LaconicTensor, Summary, products
+from laconic.torch.content import Leaf
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
+
+
+def quantised(dtype: torch.dtype = torch.float32, **options: Any) -> nn.Sequential:
+    """Weights with an outlier in each row, so that the others take few of the 255 steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torchao says on import is its own affair
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Sequential(nn.Linear(512, 256, bias=False)))
+    for layer in (model[0], model[2][0]):
+        nn.init.normal_(layer.weight, std=0.02)
+        with torch.no_grad():
+            layer.weight[:, 0] = 0.4
+    model.to(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_(model, Int8WeightOnlyConfig(**options))
+    assert laconic.torch.torchao.is_payload(model[0].weight)
+    return model
+
+
+def parts(weight: Any) -> dict[str, torch.Tensor]:
+    return {name: getattr(weight, name) for name in weight.__tensor_flatten__()[0]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_outputs_are_at_least_as_exact_as_torchaos(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = quantised(dtype)
+    layer = model[0]
+    real = layer.weight.qdata.double() * layer.weight.scale.double()
+    x = torch.randn(5, 256).to(dtype)
+    with torch.no_grad():
+        theirs, whole = layer(x), model(x)
+    exact = nn.functional.linear(x.double(), real, layer.bias.double())
+    summary = laconic.torch.compress_(model)
+    assert summary.compressed == ("0.weight", "2.0.weight")
+    assert summary.bytes_after < summary.bytes_before * 0.9
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a dense copy was made")
+
+    monkeypatch.setattr(Leaf, "decode_into", refuse)
+    monkeypatch.setattr(products, "scratch", refuse)
+    with torch.no_grad():
+        ours, after = model[0](x), model(x)
+    assert ours.dtype == dtype
+    error, allowed = (ours.double() - exact).abs().max(), (theirs.double() - exact).abs().max()
+    assert error <= allowed + 1e-6
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    torch.testing.assert_close(after, whole, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("way", ["compressed", "deepcopied", "nothing won"])
+def test_layers_come_back_as_they_were(way: str) -> None:
+    model = quantised()
+    layers, before = [model[0], model[2][0]], [parts(model[0].weight), parts(model[2][0].weight)]
+    x = torch.randn(2, 256)
+    with torch.no_grad():
+        expected = model(x)
+    if way == "nothing won":
+        with torch.no_grad():
+            model[0].weight.qdata.random_(-128, 128)
+            before[0] = {**before[0], "qdata": before[0]["qdata"].clone()}
+            expected = model(x)
+    summary: Summary = laconic.torch.compress_(model)
+    assert isinstance(model[2][0], Int8Linear)
+    assert isinstance(model[2][0].weight, LaconicTensor)
+    assert layers[1].weight is None  # its payload is not kept beside the codes
+    if way == "nothing won":
+        assert model[0] is layers[0]
+        assert summary.skipped["0.weight"] == "no code makes it smaller"
+    if way == "deepcopied":
+        model = copy.deepcopy(model)
+        layers = []
+    laconic.torch.decompress_(model)
+    assert all(model_layer is layer for model_layer, layer in zip((model[0], model[2][0]), layers, strict=False))
+    for layer, kept in zip((model[0], model[2][0]), before, strict=True):
+        assert type(layer) is nn.Linear
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in parts(layer.weight).items())
+    with torch.no_grad():
+        assert torch.equal(model(x), expected)
+
+
+def test_saved_models_have_the_entries_of_int8linear(tmp_path: Path) -> None:
+    model = quantised()
+    x = torch.randn(2, 256)
+    laconic.torch.compress_(model)
+    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    again = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), nn.Sequential(Int8Linear(512, 256, bias=False)))
+    laconic.torch.load_model(again, tmp_path / "model.safetensors")
+    assert isinstance(again[0].weight, LaconicTensor)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+
+
+def test_what_is_left_to_torchao_says_why() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, PerGroup, quantize_
+
+    grouped = quantised(granularity=PerGroup(64))
+    assert "scales of groups" in laconic.torch.compress_(grouped).skipped["0.weight"]
+    dynamic = nn.Sequential(nn.Linear(256, 512))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_(dynamic, Int8DynamicActivationInt8WeightConfig())
+    assert "quantises x as well" in laconic.torch.compress_(dynamic).skipped["0.weight"]
+    hooked, shared, alone = quantised(), quantised(), quantised()[0]
+    hooked[0].register_forward_hook(lambda *_: None)
+    assert "without hooks" in laconic.torch.compress_(hooked).skipped["0.weight"]
+    shared.append(nn.Linear(256, 512, bias=False))
+    shared[3].weight = shared[0].weight
+    assert "shared" in laconic.torch.compress_(shared).skipped["0.weight"]
+    assert "the module itself" in laconic.torch.compress_(alone).skipped["weight"]
+    excluded = quantised()
+    assert laconic.torch.compress_(excluded, exclude="0.*").compressed == ("2.0.weight",)
+    assert type(excluded[0]) is nn.Linear
+
+
+def test_budgets_count_the_payload_and_give_it_back_where_they_cannot_be_kept() -> None:
+    model = quantised()
+    with pytest.raises(laconic.LaconicError, match="cannot be reached"):
+        laconic.torch.compress_(model, target_bits=2)
+    assert type(model[0]) is nn.Linear
+    assert model[0].weight is not None
+    summary = laconic.torch.compress_(model, target_bits=7)
+    assert summary.bytes_after * 8 <= 7 * (2 * 256 * 512 + 512)
