@@ -3,6 +3,7 @@
 #   make demo    compress a real sentence encoder and search with it from the compressed file
 #   make test    build, lint, all tests
 #   make lint    ruff, mypy, clang-format
+#   make test-transformers4  tests of laconic.transformers with transformers 4 instead of 5
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint bench bench-peers fuzz emulate sanitize stub clean build
+.PHONY: demo test test-transformers4 lint bench bench-peers fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -60,6 +61,14 @@ lint: $(VENV)/built
 
 test: lint emulate $(VENV)/torch $(VENV)/tools
 	$(BIN)/python -m pytest
+
+# The last transformers 4 in front of the other packages of .venv.
+$(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt
+	rm -rf $@
+	$(PIP) install -q --target $@ --no-deps -r constraints-transformers4.txt
+
+test-transformers4: $(VENV)/built $(VENV)/transformers4
+	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/transformers
 
 # AVX-512 and AMX in plain C++: every machine tests every instruction set.
 emulate: $(VENV)/made

@@ -30,7 +30,7 @@ LAYERS = (
         "formulations.blocks",
         "formulations.block_sparse",
     },
-    {"isa", "threads", "costs", "budget"},
+    {"isa", "threads", "costs", "budget", "formulations.parts"},
     {"formulations.registry", "container", "profiles"},
     {"plan", "tensor", "anatomy"},
     {"integer_product"},
@@ -47,6 +47,7 @@ LAYERS = (
 SIDEWAYS = {
     ("compression", "checkpoint"),
     ("formulations.sparse", "formulations.split"),
+    ("formulations.sparse", "formulations.palette"),
     ("formulations.integer", "formulations.split"),
     ("formulations.integer", "formulations.sparse"),
     ("formulations.palette", "formulations.split"),

@@ -60,6 +60,25 @@ def test_rules(
 
 
 @pytest.mark.parametrize(
+    ("zeros", "words", "objective", "profile", "expected"),
+    [
+        (0.7, 200, "size", "portable", "sparse bitmap palette"),
+        (0.9, 16, "size", "portable", "sparse elias_fano palette"),
+        (0.9, 16, "balanced", "avx512", "sparse deltas palette"),
+        (0.9, 16, "speed", "portable", "sparse deltas"),
+        (0.3, 3, "balanced", "portable", "palette"),
+    ],
+)
+def test_rules_of_shared_values(
+    zeros: float, words: int, objective: str, profile: str, expected: str, rng: np.random.Generator
+) -> None:
+    table = normal(rng, (words,), np.dtype(np.float32))
+    array = table[np.minimum(np.abs(rng.standard_normal(SHAPE)) * words / 4, words - 1).astype(int)]
+    array[rng.random(SHAPE) < zeros] = 0
+    assert chosen(array, objective, profile) == expected
+
+
+@pytest.mark.parametrize(
     ("n", "m", "dtype", "objective", "expected"),
     [
         (2, 4, ml_dtypes.bfloat16, "speed", "sparse n_of_m"),

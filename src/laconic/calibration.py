@@ -52,6 +52,7 @@ def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.n
     yield "2 of 4", two_of_four.reshape(shape).astype(dtype)
     for values in (3, 16, 200):
         yield f"{values} values", (rng.integers(values, size=shape) * 0.01 - 0.02).astype(dtype)
+    yield "80% zeros of 15 values", np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1).astype(dtype)
     for share in (0.3, 0.8):
         kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4), bool))
         yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)

@@ -48,7 +48,7 @@ SELECT_NS = {
 VALUE_NS = {
     "avx2": {
         "split packed": {"float32": 6.5, "bfloat16": 2.9, "float16": 4.4},
-        "split layered": {"float32": 9.0, "bfloat16": 8.2, "float16": 9.6},
+        "split layered": {"float32": 7.0, "bfloat16": 6.2, "float16": 7.6},
     },
     "avx512": {
         "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
@@ -63,9 +63,10 @@ SLOW_VALUE_NS = 30.0
 ENTRY_NS = {"avx2": 0.235, "avx512": 0.12}
 """An entry of gaps, fillers and padding of lanes among them."""
 
+PaletteCosts = Mapping[str, Mapping[str, tuple[float, ...]]]
 # MEASURED with AVX2 like the above for 2, 4, 6 and 8 bits; with AVX-512 by the sketches for 4, 5 and 8; the others by their
 # instructions.
-PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
+PALETTE_CHUNK_NS: PaletteCosts = {
     "avx2": {
         "float32": (2.2, 2.3, 3.9, 2.6, 5.0, 7.5, 14.8, 14.8),
         "bfloat16": (2.2, 2.3, 3.0, 2.05, 3.8, 5.0, 15.3, 15.3),
@@ -76,6 +77,30 @@ PALETTE_CHUNK_NS: dict[str, dict[str, tuple[float, ...]]] = {
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
+# MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they
+# cost most: few groups are decoded at a time. AVX-512: a palette's chunk, and what the others take for that.
+PALETTE_VALUE_NS: PaletteCosts = {
+    "avx2": {
+        "float32": (6.3, 6.3, 7.0, 6.3, 8.0, 10.2, 18.2, 18.2),
+        "bfloat16": (7.4, 7.4, 8.0, 7.4, 9.2, 13.0, 18.4, 18.4),
+        "float16": (6.0, 6.0, 6.8, 6.0, 7.8, 10.3, 17.5, 17.5),
+    },
+    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (2.0, 2.1, 2.4, 2.1, 2.5, 3.2, 7.0, 7.0)),
+}
+"""A group of 64 values by index, by bits of an index from 1 on."""
+# MEASURED with AVX2 for 4, 5, 6 and 8 bits, two threads, 80 and 90 % zeros: a whole group of lanes is decoded at once.
+LANE_VALUE_NS: PaletteCosts = {
+    "avx2": {
+        "float32": (3.2, 3.3, 4.9, 4.0, 6.0, 8.5, 15.8, 15.8),
+        "bfloat16": (4.0, 4.0, 5.0, 4.4, 5.4, 10.4, 16.3, 16.3),
+        "float16": (3.2, 3.3, 5.0, 3.7, 6.4, 8.9, 16.6, 16.6),
+    },
+    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (2.0, 2.1, 2.4, 2.1, 2.5, 3.2, 7.0, 7.0)),
+}
+"""A group of 64 values of gaps."""
+INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
+"""What decoding a group of coded indices adds, low bits below them among it."""
+
 # MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 INTEGER_CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
@@ -87,7 +112,7 @@ CODED_INTEGER_NS = 0.6
 SPLIT_SHARE = {
     "avx2": {
         "split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.72},
-        "split layered": {"float32": 1 / 0.87, "bfloat16": 1 / 0.45, "float16": 1 / 0.33},
+        "split layered": {"float32": 1 / 1.05, "bfloat16": 1 / 0.6, "float16": 1 / 0.45},
     },
     "avx512": {
         "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},
@@ -148,14 +173,16 @@ def predict_ns(
         chunk = (SELECT_NS[pattern] if pattern else CHUNK_NS[machine])[dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
         compute = candidate.places / 64 * chunk
         if values:
-            name = "split layered" if values.startswith("split layered") else values
-            compute += candidate.entries / 64 * VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
+            compute += candidate.entries / 64 * _value_ns(values, dtype, machine)
         if positions == "sparse elias_fano":
             compute += candidate.entries * PLACE_NS
         return CALL_NS + max(memory, compute)
-    if kernel == "sparse deltas":
+    if positions == "sparse deltas":
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
-        return CALL_NS + max(memory, candidate.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]))
+        each = ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]
+        if values:
+            each += _value_ns(values, dtype, machine, LANE_VALUE_NS) / 64
+        return CALL_NS + max(memory, candidate.entries * each)
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
         chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
@@ -181,6 +208,15 @@ def predict_ns(
     share = shares.get(kernel) or (shares.get("split layered", {}) if kernel.startswith("split layered") else {})
     once = dense * share.get(dtype, SLOW_SHARE)
     return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
+
+
+def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:
+    """Decoding a group of 64 values."""
+    if kernel.startswith("palette"):
+        _, bits, *code = kernel.split()
+        return of_palette[machine][dtype][int(bits) - 1] + (INDEX_VALUE_NS[machine] if code else 0.0)
+    name = "split layered" if kernel.startswith("split layered") else kernel
+    return VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
 
 
 def features(candidate: Candidate | Work) -> tuple[float, float, float, float]:

@@ -44,7 +44,8 @@ class File(Mapping[str, Tensor]):
         if name not in self.reader.names():
             raise KeyError(name)
         try:
-            return Tensor(self.reader.encoded(name))
+            found = self.reader.descriptions.get(name)
+            return Tensor(self.reader.encoded(name), None if found is None else found.crc32)
         except FormatError as error:
             raise error.located(file=self.reader.file, tensor=name) from None
 
@@ -124,7 +125,7 @@ def save_file(
                 raise ArgumentError(f"tensor names are strings, not {name!r}")
             tensor = value if isinstance(value, Tensor) else None
             if tensor is not None and tensor.formulation != "dense":
-                writer.add_encoded(name, tensor.encoded, raw_bytes(tensor.decode()))
+                writer.add_encoded(name, tensor.encoded, tensor.crc32 or raw_bytes(tensor.decode()))
             elif tensor is not None:
                 data = np.asarray(tensor.encoded.components["bytes"])
                 writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.shape, data)

@@ -23,10 +23,15 @@ class Tensor:
     Made by `laconic.encode` and `laconic.load_file`. Immutable, safe under several threads.
     """
 
-    def __init__(self, encoded: Encoded) -> None:
-        """Validates the structure of `encoded`; raises CorruptError or UnsupportedError."""
+    def __init__(self, encoded: Encoded, crc32: str | None = None) -> None:
+        """Validates the structure of `encoded`; raises CorruptError or UnsupportedError.
+
+        crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it on, so
+        that damage in between is still found.
+        """
         registry.validate(encoded)
         self.encoded = encoded
+        self.crc32 = crc32
 
     @property
     def shape(self) -> tuple[int, ...]:

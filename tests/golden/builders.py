@@ -6,6 +6,7 @@ A builder never changes once its files are in the repository: a new format versi
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ml_dtypes
@@ -174,6 +175,40 @@ def elias_fano_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
+def sparse_palette_1_2() -> dict[str, laconic.Tensor]:
+    """`sparse` whose values are a palette's: every kind of positions and dtype; indices packed, coded, and cut in two."""
+    options = {"formulation": "sparse", "values": "palette", "profile": "portable"}
+    forms: dict[str, dict[str, object]] = {"fixed": {}, "coded": {"code": "layered", "widths": (1, 2)}}
+    forms["low"] = {"code": "layered", "widths": (2, 1), "packed_bits": 2}
+    found = {}
+    for seed, dtype in enumerate(list(DTYPES)[:3]):
+        array = holed(shared((47, 70), dtype, 800 + 40 * seed, 23, 3), 810 + 40 * seed, 5)
+        for positions in ("bitmap", "deltas", "elias_fano"):
+            for name, form in forms.items():
+                found[f"{positions}.{dtype}.{name}"] = laconic.encode(array, positions=positions, **options, **form)
+        array = n_of_m((47, 70), dtype, 815 + 40 * seed, 2, 4)
+        word = array.view(f"u{array.itemsize}")
+        array = (word & word.dtype.type(1 << (8 * array.itemsize - 1) | 3 << (8 * array.itemsize - 7))).view(
+            array.dtype
+        )
+        found[f"2_4.{dtype}"] = laconic.encode(array, positions="n_of_m", n=2, m=4, **options)
+    for bits in range(1, 9):
+        array = holed(shared((20, 90), "float32", 920 + 10 * bits, 1 << bits), 921 + 10 * bits, 3)
+        found[f"bits.{bits}"] = laconic.encode(array, **options)
+        found[f"bits.{bits}.low"] = laconic.encode(array, **options, code="packed", packed_bits=bits - 1)
+    segments = holed(shared((17, 4099), "bfloat16", 1010, 200, 2), 1011, 9)
+    for positions in ("bitmap", "deltas"):
+        found[f"segments.{positions}"] = laconic.encode(segments, positions=positions, **options, **forms["low"])
+    found["zeros"] = laconic.encode(np.zeros((32, 32), np.float32), **options)
+    return found
+
+
+def holed(array: np.ndarray, seed: int, keep: int) -> np.ndarray:
+    """The array with one of `keep` weights kept."""
+    array.reshape(-1).view(f"u{array.itemsize}")[noise(array.size, seed) % keep != 0] = 0
+    return array
+
+
 def n_of_m_1_2() -> dict[str, laconic.Tensor]:
     """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
     found = {}
@@ -294,9 +329,8 @@ def integer_codes_1_2() -> dict[str, laconic.Tensor]:
         return (parts - 2 * spread - 7).reshape(shape).astype(dtype)
 
     options = {"formulation": "integer", "profile": "portable"}
-    cuts = {"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}
     found = {}
-    for k, (dtype, spread) in enumerate(cuts.items()):
+    for k, (dtype, spread) in enumerate({"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}.items()):
         for like in ("index", "float8_e5m2", "float8_e4m3fn") + (("bfloat16", "float16") if spread == 40 else ()):
             array = (whole((47, 70), 800 + 10 * k, spread) + (100 if dtype[0] == "u" else 0)).astype(dtype)
             found[f"{dtype}.{like}"] = laconic.encode(array, code="distances", like=like, **options)
@@ -306,10 +340,25 @@ def integer_codes_1_2() -> dict[str, laconic.Tensor]:
     found["convolution"] = laconic.encode(whole((32, 17, 3, 3), 870, 300, "int16"), **wide)
     found["in_out"] = laconic.encode(whole((64, 48), 880, 300, "int16"), orientation="in_out", **wide)
     for name, shape in {"matrix": (47, 70), "stack": (3, 31, 40), "folded": (7, 5, 3, 3)}.items():
-        low, high = (whole(shape, 890 + k, 4) & 15 for k in (0, 5))
-        pairs = (low | high << 4).astype(np.uint8)
+        pairs = (whole(shape, 890, 4) & 15 | (whole(shape, 895, 4) & 15) << 4).astype(np.uint8)
         found[f"nibbles.{name}"] = laconic.encode(pairs, code="nibbles", int4_columns=2 * shape[-1], **options)
     return found
+
+
+def recipes_1_2() -> tuple[dict[str, laconic.Tensor], dict[str, str]]:
+    """(tensors, metadata): two matrices that a stack and a join of rows are made of, one of them in its own right."""
+    options = {"formulation": "split", "code": "packed"}
+    tensors = {
+        "a": laconic.encode(weights((32, 24), "bfloat16", 800), **options),
+        "both#0": laconic.encode(weights((32, 24), "bfloat16", 810) * np.asarray(64, "bfloat16"), **options),
+    }
+    recipes = {
+        "both": ["stack", 0, ["a", "both#0"]],
+        "rows": ["cat", 0, ["both#0", ["rows", 3, 7, "a"]]],
+        "turned": ["transposed", ["cat", 0, [["rows", 3, 7, "a"], "both#0"]]],
+    }
+    note = json.dumps({"recipes": recipes, "pieces": ["both#0"]}, separators=(",", ":"))
+    return tensors, {"made by": "tests/golden/builders.py", "laconic_recipes": note}
 
 
 FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
@@ -317,7 +366,7 @@ FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
 FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
-FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2}
+FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
@@ -335,6 +384,9 @@ def write_missing() -> None:
         save_file(original_1_0(), source, metadata={"format": "pt"})
         laconic.compress(source, packed)
     folder = HERE / "v1.2"
+    if not (folder / "recipes.safetensors").exists():
+        tensors, metadata = recipes_1_2()
+        laconic.save_file(tensors, folder / "recipes.safetensors", metadata)
     source, packed = folder / "original.onnx", folder / "onnx.safetensors"
     if not packed.exists():
         import onnx_files

@@ -46,6 +46,8 @@ with torch.inference_mode():  # threads and code
     small = nn.Linear(256, 256, bias=False, dtype=torch.bfloat16)
     laconic.torch.compress_(small, mode=mode, progress=False)
     small(x[:, :256])
+with torch.device("meta"):  # older versions of torch import much for it
+    network(1)
 before, start = proportional(), anonymous()
 peak, ended = start, threading.Event()
 

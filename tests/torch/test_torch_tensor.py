@@ -98,13 +98,12 @@ def test_products_in_either_orientation(dtype: Any, options: dict[str, Any]) -> 
 
 
 def test_products_of_many_rows_use_panels_and_the_tile_loop_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic.torch import fast, products
+    from laconic.torch import products
 
     dense, bias = weight(1040, 320), weight(1040)
     x = torch.randn(40, 320)
     tiles = F.linear(x, coded(dense), bias)
-    for module in (products, fast):
-        monkeypatch.setattr(module, "most_rows", lambda dtype: 8)
+    monkeypatch.setattr(products, "most_rows", lambda dtype: 8)
     monkeypatch.setattr(products, "PANEL_BYTES", 1 << 16)
     for options in ({"orientation": "out_in"}, {"orientation": "in_out"}):
         panels = F.linear(x, coded(dense, **options), bias)

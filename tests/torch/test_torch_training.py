@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,6 @@ def test_transforms_and_modes_are_not_bypassed(compressed: Callable[..., Any]) -
     for model in (dense, small):
         assert torch.func.vmap(model)(x).shape == (3, 64)
     assert torch.allclose(torch.func.jacrev(small)(x[0]), torch.func.jacrev(dense)(x[0]), atol=1e-5)
-    tensor._said.clear()
-    with torch.autocast("cpu", torch.bfloat16), pytest.warns(UserWarning, match="dense weights"):
-        cast = small(x)
-    assert cast.dtype == torch.bfloat16
     seen = []
 
     class Watch(TorchDispatchMode):
@@ -65,6 +63,39 @@ def test_transforms_and_modes_are_not_bypassed(compressed: Callable[..., Any]) -
     with torch.no_grad(), Watch():
         small(x)
     assert any("linear" in name or "addmm" in name for name in seen)
+
+
+@pytest.mark.filterwarnings("ignore:compressed weights are moved")
+@pytest.mark.parametrize("lower", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast(
+    compressed: Callable[..., Any], mode: str, dtype: Any, lower: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = nn.Sequential(nn.Linear(96, 128), nn.GELU(), nn.Linear(128, 64)).to(dtype)
+    small, x = compressed(dense, mode=mode), torch.randn(3, 96, requires_grad=True)
+    dense.requires_grad_(False)
+    tensor._said.clear()
+    results = []
+    for model in (dense, small):
+        own = x.detach().clone().requires_grad_()
+        with torch.autocast("cpu", lower), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if mode == "fused" and model is small:
+                monkeypatch.setattr(LaconicTensor, "decode", None)
+                assert torch.is_autocast_enabled("cpu")
+                with torch.no_grad():
+                    small(x)
+                monkeypatch.undo()
+            result = model(own)
+        assert result.dtype == lower
+        result.float().square().sum().backward()
+        results.append((result.detach(), own.grad))
+    assert any("dense weights" in str(w.message) for w in caught) == (mode == "identical" and dtype != lower)
+    for expected, found in zip(*results, strict=True):
+        exact = mode == "identical" and expected.dtype == lower
+        bound = 0 if exact else 2e-2 * expected.abs().max().item()
+        assert (expected.float() - found.float()).abs().max().item() <= bound
+    with torch.autocast("cpu", lower), pytest.raises(RuntimeError, match="dtype"):
+        small(x.double())  # autocast leaves float64 alone
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -169,6 +200,7 @@ def test_compiled_models_are_moved_shared_and_given_new_weights(compressed: Call
 def test_fsdp_is_refused_and_ddp_trains(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
     from torch import distributed
     from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.fsdp._fully_shard import _fsdp_param
 
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
@@ -176,8 +208,9 @@ def test_fsdp_is_refused_and_ddp_trains(compressed: Callable[..., Any], mode: st
         parallel = nn.parallel.DistributedDataParallel(small)
         parallel(torch.randn(2, 64)).square().sum().backward()
         assert small[0].bias.grad is not None
-        with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights.*decompress_"):
-            fully_shard(small)
+        if "_fsdp_orig_uid" in inspect.getsource(_fsdp_param):  # older ones shard decoded weights
+            with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights.*decompress_"):
+                fully_shard(small)
         with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights"):
             FullyShardedDataParallel(small, device_id=torch.device("cpu"))
         with torch.no_grad():
@@ -190,13 +223,19 @@ def test_fsdp_is_refused_and_ddp_trains(compressed: Callable[..., Any], mode: st
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error:.*_stable_hash_for_caching")
 @pytest.mark.filterwarnings("ignore")
 def test_inductor(compressed: Callable[..., Any], mode: str) -> None:
-    small = compressed(Llama().to(torch.bfloat16), mode=mode)
-    torch._dynamo.reset()
+    """Against the dense model compiled: Inductor rounds bfloat16 less often than eager torch does."""
+    dense = Llama().to(torch.bfloat16).requires_grad_(False)
+    small = compressed(dense, mode=mode)
     tokens = torch.randint(0, 512, (1, 6))
     with torch.no_grad():
-        assert torch.allclose(torch.compile(small, fullgraph=True)(tokens).float(), small(tokens).float(), atol=0.1)
+        torch._dynamo.reset()
+        expected = torch.compile(dense, fullgraph=True)(tokens).float()
+        torch._dynamo.reset()
+        found = torch.compile(small, fullgraph=True)(tokens).float()
+    assert (found - expected).abs().max() <= (0.02 if mode == "fused" else 0) * expected.abs().max()
 
 
 @pytest.mark.filterwarnings("ignore")

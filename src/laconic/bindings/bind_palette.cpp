@@ -6,6 +6,7 @@
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/matrix.hpp"
 #include "laconic/formulations/palette/palette.hpp"
+#include "laconic/formulations/palette/values.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace {
@@ -75,6 +76,46 @@ class PaletteMatrix : protected BorrowedMatrix {
   laconic::SplitView view_;
 };
 
+// Values of a sparse matrix. packed: the component of low_bits packed bits of each index, '' for none; high: the coded
+// rest, or none. Built from components that have passed `validate` in Python.
+class PaletteValuesMatrix : public laconic::PaletteValues {
+ public:
+  PaletteValuesMatrix(const std::string& dtype, int entries, const std::string& packed, int low_bits,
+                      nb::dict components, nb::object high)
+      : PaletteValuesMatrix(wide_dtype(dtype), entries, low_bits, borrow(components, "table"),
+                            packed.empty() ? Bytes() : borrow(components, packed), high, components) {}
+
+ private:
+  PaletteValuesMatrix(laconic::DType dtype, int entries, int low_bits, Bytes table, Bytes packed, nb::object high,
+                      nb::dict components)
+      : PaletteValues(dtype, checked(table, dtype, entries), entries, packed.data(), low_bits, index_values(high)),
+        components_(components),
+        high_(high),
+        keep_{table, packed} {
+    require(low_bits >= 0 && low_bits <= 8 && (low_bits == 0) == (packed.data() == nullptr) &&
+                (low_bits < 8 || high.is_none()),
+            "low bits and their component do not fit");
+  }
+  static Bytes borrow(const nb::dict& components, const std::string& name) {
+    return nb::cast<Bytes>(components[name.c_str()]);
+  }
+  static const uint8_t* checked(const Bytes& table, laconic::DType dtype, int entries) {
+    require(entries >= 1 && entries <= 256 && static_cast<int64_t>(table.size()) >= entries * word_bytes_of(dtype),
+            "a palette has 1 to 256 words");
+    return table.data();
+  }
+  static const laconic::SplitValues* index_values(const nb::object& high) {
+    if (high.is_none()) return nullptr;
+    const auto* found = dynamic_cast<const laconic::SplitValues*>(nb::cast<const laconic::ValueSource*>(high));
+    require(found != nullptr && found->parameters().dtype == laconic::DType::kIndex, "these values are no indices");
+    return found;
+  }
+
+  nb::dict components_;
+  nb::object high_;
+  std::vector<Bytes> keep_;
+};
+
 // Fills found [256] and counts [256]; returns how many distinct words there are, -1 for more than 256.
 int count(Words words, int word_bytes, MutableWords found, MutableWords counts, int threads) {
   require((word_bytes == 2 || word_bytes == 4) && found.nbytes() == 1024 && counts.nbytes() == 2048,
@@ -108,6 +149,15 @@ void pack(Words indices, const OwnedGeometry& owned, int bits, MutableBytes out,
   laconic::palette_pack(static_cast<const uint8_t*>(indices.data()), g, bits, out.data(), threads);
 }
 
+void pack_groups(Words indices, int bits, MutableBytes out, int threads) {
+  const auto groups = static_cast<int64_t>(indices.nbytes()) / laconic::kChunkWeights;
+  require(bits >= 1 && bits <= 8 && groups * laconic::kChunkWeights == static_cast<int64_t>(indices.nbytes()) &&
+              static_cast<int64_t>(out.size()) >= groups * 8 * bits,
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::pack_groups(static_cast<const uint8_t*>(indices.data()), groups, bits, out.data(), threads);
+}
+
 }  // namespace
 
 void bind_palette(nb::module_& m) {
@@ -116,7 +166,11 @@ void bind_palette(nb::module_& m) {
              nb::arg("dtype"), nb::arg("entries"), nb::arg("index_parameters").none(), nb::arg("components"));
   bind_matrix(matrix);
   matrix.def("part", &no_part<PaletteMatrix>);
+  nb::class_<PaletteValuesMatrix, laconic::ValueSource>(m, "PaletteValues")
+      .def(nb::init<const std::string&, int, const std::string&, int, nb::dict, nb::object>(), nb::arg("dtype"),
+           nb::arg("entries"), nb::arg("packed"), nb::arg("low_bits"), nb::arg("components"), nb::arg("high").none());
   m.def("palette_count", &count);
   m.def("palette_indices", &indices);
   m.def("palette_pack", &pack);
+  m.def("palette_pack_groups", &pack_groups);
 }

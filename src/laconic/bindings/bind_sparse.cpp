@@ -139,23 +139,31 @@ class SelectMatrix : public ChunkMatrix {
 
 class DeltaMatrix : protected BorrowedMatrix {
  public:
-  DeltaMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components)
-      : BorrowedMatrix(geometry, components) {
-    view_ = {with_offsets(geometry_), wide_dtype(dtype), borrow("gaps"),
-             borrow("values.bytes"),  borrow("rows"),    borrow_directory()};
+  // values: as of ChunkMatrix.
+  DeltaMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components, nb::object values)
+      : BorrowedMatrix(geometry, components), values_(values) {
+    const bool plain = values.is_none();
+    view_ = {with_offsets(geometry_),
+             wide_dtype(dtype),
+             borrow("gaps"),
+             plain ? borrow("values.bytes") : nullptr,
+             borrow("rows"),
+             borrow_directory(),
+             plain ? nullptr : nb::cast<const laconic::ValueSource*>(values)};
   }
 
   const laconic::Geometry& geometry() const { return view_.geometry; }
   int64_t word_bytes() const { return word_bytes_of(view_.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const {
-    laconic::deltas_decode_window(view_, first_panel, last_panel, first_element, elements, out, threads);
+    laconic::deltas_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                                  threads);
   }
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
     return laconic::deltas_access(view_, matrix, row, column);
   }
   int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
-    return laconic::deltas_pick_rows(view_, wanted, count, out, threads);
+    return laconic::deltas_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
     (transposed ? laconic::deltas_linear_transposed : laconic::deltas_linear)(view_, laconic::active_table(), rows,
@@ -163,6 +171,7 @@ class DeltaMatrix : protected BorrowedMatrix {
   }
 
  private:
+  nb::object values_;
   laconic::DeltaView view_;
 };
 
@@ -251,7 +260,8 @@ void bind_sparse(nb::module_& m) {
   select.def("part", &no_part<SelectMatrix>);
   m.def("select_encode", &encode_select);
   nb::class_<DeltaMatrix> deltas(m, "DeltaMatrix");
-  deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
+  deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict, nb::object>(), nb::arg("geometry"),
+             nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(deltas);
   deltas.def("part", &no_part<DeltaMatrix>);
   m.def("sparse_statistics", &statistics);

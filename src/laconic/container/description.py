@@ -58,6 +58,32 @@ def crc32(data: Any, start: int = 0) -> str:
     return f"{zlib.crc32(data, start):08x}"
 
 
+def joined_crc32(first: str, second: str, second_bytes: int) -> str:
+    """The CRC-32 of two pieces of data one after another, from their own ones and the length of the second.
+
+    As zlib's crc32_combine: appending a zero byte is a linear map of the 32 bits; `second_bytes` of them are its powers
+    of two, each a matrix whose column k is what it makes of bit k.
+    """
+    crc, power = (
+        int(first, 16),
+        [zlib.crc32(b"\0", (1 << bit) ^ 0xFFFFFFFF) ^ zlib.crc32(b"\0", 0xFFFFFFFF) for bit in range(32)],
+    )
+
+    def through(matrix: list[int], value: int) -> int:
+        result = 0
+        for column in matrix:
+            result ^= column if value & 1 else 0
+            value >>= 1
+        return result
+
+    while second_bytes:
+        if second_bytes & 1:
+            crc = through(power, crc)
+        power = [through(power, column) for column in power]
+        second_bytes >>= 1
+    return f"{crc ^ int(second, 16):08x}"
+
+
 def seal(document: bytes, mark: bytes) -> bytes:
     """Fill the eight digits after `mark` (zeros so far) with the CRC-32 of the whole document."""
     at = document.index(mark) + len(mark)

@@ -120,6 +120,9 @@ class ValueCoding(Protocol):
     def forced(self, values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
         """The form that the caller's options name. Raises ArgumentError."""
 
+    def kernel(self, node: Node) -> str:
+        """The row of the cost model for values under a valid node, as `ValueCandidate.kernel`."""
+
     def validate(self, node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
         """Structure check of a node and its components for segments of so many groups, as `Formulation.validate`."""
 

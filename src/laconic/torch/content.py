@@ -85,6 +85,8 @@ class Leaf(Content):
         self.shape, self.dtype = form.shape, TORCH[form.dtype]
         self._coded = coded
         self._matrices: dict[tuple[int, int, bool], Any] = {}
+        self.kernels: dict[tuple[int, int, bool, bool], tuple[Any, ...]] = {}
+        """Of products that compiled code asked for, by their arguments."""
 
     @classmethod
     def of(cls, coded: Coded) -> Leaf:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from laconic.threads import get_num_threads
 from laconic.torch.content import Content, Leaf, Window
 from laconic.torch.dtypes import TORCH
 from laconic.torch.form import Form
-from laconic.torch.products import pick, product
+from laconic.torch.products import kernel_of, pick, product
 
 _library = torch.library.Library("laconic", "DEF")
 _leaves: dict[tuple[object, ...], Leaf] = {}
@@ -78,7 +79,23 @@ def multiply(
     transposed: bool,
 ) -> Tensor:
     """x @ w.T + bias, or x @ w + bias where `transposed`; w: rows [first, last) of the coded tensor, or one matrix."""
-    content = _content(_leaf(parts, form), first, last, squeezed)
+    leaf = _leaf(parts, form)
+    key = (first, last, squeezed, transposed)
+    kernel = leaf.kernels.get(key)
+    if kernel is None:
+        kernel = leaf.kernels[key] = kernel_of(_content(leaf, first, last, squeezed), transposed)
+    if kernel:
+        call, dtype, number, inner, outer, turned, most = kernel
+        shape = x.shape
+        rows = x.numel() // inner if inner else most + 1
+        if rows <= most and x.dtype is dtype and shape[-1] == inner and (bias is None or bias.dtype is dtype):
+            x = x.contiguous()
+            bias = None if bias is None else bias.contiguous()
+            out = x.new_empty((*shape[:-1], outer))
+            pointer = 0 if bias is None else bias.data_ptr()
+            call(x.data_ptr(), number, rows, pointer, number, out.data_ptr(), get_num_threads(), turned)
+            return out
+    content = _content(leaf, first, last, squeezed)
     result = product(content, x.contiguous(), None if bias is None else bias.contiguous(), transposed)
     if result is None:
         dense = content.decode()

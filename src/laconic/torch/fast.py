@@ -1,7 +1,7 @@
 """The short way: from `F.linear` to the kernel and back without torch's dispatcher.
 
-Taken only where nothing could notice: a plain contiguous x on the CPU, no gradient to be recorded, no mode, transform,
-autocast or tracer in the way. Everything else takes the long way, which is always right.
+Taken only where nothing could notice: a plain contiguous x on the CPU, no gradient to be recorded, no mode, transform
+or tracer in the way. Everything else takes the long way, which is always right. Autocast is obeyed on the way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES
-from laconic.torch.products import matrix_of, most_rows, pick
+from laconic.torch.products import kernel_of, pick
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -29,22 +29,35 @@ def undisturbed() -> bool:
 
 
 def _kernel(weight: Any) -> tuple[Any, ...]:
-    """(call, dtype, its number, inner, outer, coded transposed, most rows) of x @ weight.T; () where there is none."""
-    kernel: tuple[Any, ...] = ()
-    content, layout = weight.content, weight.layout_
-    if len(content.shape) == 2 and content.dtype in PRODUCT_CODES and layout in ("contiguous", "transposed"):
-        matrix, swapped = matrix_of(content)
-        if matrix is not None:
-            outer, inner = weight.shape
-            number, most = PRODUCT_CODES[content.dtype], most_rows(content.dtype)
-            swapped = swapped != (layout == "transposed")
-            kernel = (matrix.multiply_at, content.dtype, number, inner, outer, swapped, most)
+    """`kernel_of` of a weight for x @ weight.T, kept with it."""
+    fits = weight.layout_ in ("contiguous", "transposed")
+    kernel = kernel_of(weight.content, weight.layout_ == "transposed") if fits else ()
     weight.__dict__["_kernel"] = kernel
     return kernel
 
 
+def _under_autocast(x: Any, weight: Any, bias: Any) -> Tensor | None:
+    """What autocast wants, but from the codes: x comes to the weight's dtype, and the result to autocast's.
+
+    Casting the weight instead would decode it at every call. None for what autocast leaves alone.
+    """
+    if not isinstance(x, Tensor) or not x.is_cpu or not x.is_floating_point() or x.dtype is torch.float64:
+        return None
+    if not hasattr(weight, "content") or weight.dtype not in PRODUCT_CODES:
+        return None
+    torch.set_autocast_enabled("cpu", False)
+    try:
+        own_bias = None if bias is None else bias.to(weight.dtype)
+        result = torch.nn.functional.linear(x.to(weight.dtype), weight, own_bias)
+    finally:
+        torch.set_autocast_enabled("cpu", True)
+    return result.to(torch.get_autocast_dtype("cpu"))
+
+
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
     """x @ weight.T + bias, or None where the long way must be taken."""
+    if _autocast("cpu"):
+        return _under_autocast(x, weight, bias)
     if type(x) not in _PLAIN or not undisturbed():
         return None
     try:

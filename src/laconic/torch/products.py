@@ -63,6 +63,19 @@ def matrix_of(content: Content) -> tuple[Any, bool]:
     return None, False
 
 
+def kernel_of(content: Content, transposed: bool) -> tuple[Any, ...]:
+    """What a product needs that does not depend on x: (call, dtype, its number, inner, outer, whether the call is to
+    turn the codes, most rows), for x @ w.T, or x @ w where `transposed`; () where no kernel fits."""
+    if len(content.shape) != 2 or content.dtype not in PRODUCT_CODES:
+        return ()
+    matrix, swapped = matrix_of(content)
+    if matrix is None:
+        return ()
+    inner, outer = content.shape if transposed else (content.shape[1], content.shape[0])
+    number, most = PRODUCT_CODES[content.dtype], most_rows(content.dtype)
+    return (matrix.multiply_at, content.dtype, number, inner, outer, transposed != swapped, most)
+
+
 def product(content: Content, x: Tensor, bias: Tensor | None, transposed: bool) -> Tensor | None:
     """x [..., inner] @ w.T + bias, or x @ w + bias where `transposed`; None where no kernel fits.
 

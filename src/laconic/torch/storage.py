@@ -18,10 +18,10 @@ from laconic.dtypes import by_name
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
 from laconic.tensor import Tensor as Coded
-from laconic.torch import views
+from laconic.torch import recipes, views
 from laconic.torch.compression import parameters_of, put
 from laconic.torch.content import Leaf, Plain
-from laconic.torch.dtypes import as_array, as_tensor
+from laconic.torch.dtypes import as_tensor
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 ON_SLOW = ("keep", "transcode", "decode")
@@ -48,30 +48,21 @@ def encode(
 
 
 def coded_of(tensor: LaconicTensor) -> Coded | None:
-    """The codes of a tensor as `laconic` stores them, coded anew where it is only a part or a join; None: dense."""
-    if isinstance(tensor.content, Leaf):
-        coded = tensor.content.turned() if tensor.layout_ == "transposed" else tensor.content.coded
-        if coded is not None:
-            return coded
-    if isinstance(tensor.content, Plain):
-        return None
-    content = views.encode(tensor.decode(), tensor.encoding)
-    return content.coded if isinstance(content, Leaf) else None
+    """One tensor's codes as `laconic` stores them: by reference, coded anew where that cannot be; None: dense."""
+    coded = recipes.by_reference(tensor)
+    return recipes.anew(tensor) if coded is None and not isinstance(tensor.content, Plain) else coded
 
 
 def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
 
-    The file appears whole or not at all. Raises ArgumentError or DestinationError.
+    Parts and joins of compressed tensors are stored by the bytes that they have, as one tensor or as pieces
+    (`laconic.torch.recipes`); a part that codes cannot follow is coded anew. The file appears whole or not at all.
+    Raises ArgumentError or DestinationError.
     """
-    stored: dict[str, Any] = {}
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise ArgumentError(f"{name!r} is a {type(tensor).__name__}, not a tensor")
-        coded = coded_of(tensor) if isinstance(tensor, LaconicTensor) else None
-        dense = tensor.decode() if isinstance(tensor, LaconicTensor) else tensor
-        stored[name] = as_array(dense) if coded is None else coded
-    files.save_file(stored, path, metadata)
+    shelf = recipes.Shelf(tensors)
+    own = {key: value for key, value in (metadata or {}).items() if key != recipes.NOTE}
+    files.save_file(shelf.stored, path, own | shelf.note())
 
 
 def load_file(
@@ -118,7 +109,7 @@ def load_file(
             "machine; on_slow='transcode' or 'decode' trades memory for speed",
             stacklevel=2,
         )
-    return tensors
+    return recipes.followed(tensors, file.metadata, mode, str(path))
 
 
 def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None) -> Tensor:

@@ -9,6 +9,7 @@ Compressed weights are immutable and frozen: `copy_` replaces the codes, any oth
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
@@ -109,8 +110,8 @@ class LaconicTensor(torch.Tensor):
 
     def replace_(self, content: Content) -> None:
         """Put other weights of the same shape and dtype in the place of these."""
-        flattened = "part0" in self.__dict__
-        for name in [name for name in self.__dict__ if name == "_kernel" or name.startswith("part")]:
+        flattened = "_flat" in self.__dict__
+        for name in [name for name in self.__dict__ if name in ("_kernel", "_flat") or name.startswith("part")]:
             del self.__dict__[name]
         self.content = content
         if flattened:  # compiled code takes the components by their names without asking
@@ -187,11 +188,19 @@ class LaconicTensor(torch.Tensor):
     # -- what compilers ask ----------------------------------------------------------------------------------------
 
     def __tensor_flatten__(self) -> tuple[list[str], Any]:
-        tensors = self.content.tensors()
-        names = [f"part{number}" for number in range(len(tensors))]
-        if names and names[-1] not in self.__dict__:
+        """Asked twice for each weight at every call of compiled code, so it is kept."""
+        flat = self.__dict__.get("_flat")
+        if flat is None:
+            tensors = self.content.tensors()
+            names = [f"part{number}" for number in range(len(tensors))]
             self.__dict__.update(zip(names, tensors, strict=True))
-        return names, (self.content.spec(), self.layout_, self.encoding)
+            flat = self.__dict__["_flat"] = (names, (self.content.spec(), self.layout_, self.encoding))
+        return flat  # type: ignore[no-any-return]
+
+    def _stable_hash_for_caching(self) -> str:
+        """Equal for weights that compiled code may be shared by, also in another process."""
+        text = repr((self.mode, self.__tensor_flatten__()[1]))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
     def __tensor_unflatten__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers.quantizers import auto
 from transformers.quantizers.auto import register_quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -64,7 +63,3 @@ class LaconicConfig(QuantizationConfigMixin):  # type: ignore[misc]
     def get_loading_attributes(self) -> dict[str, Any]:
         """What `from_pretrained(..., quantization_config=LaconicConfig(...))` overrides for a compressed folder."""
         return {name: getattr(self, name) for name in _OF_THE_SESSION}
-
-
-# transformers lets these classes override how a model that is quantised already is loaded.
-auto.LOADING_ATTRIBUTES_CONFIG_TYPES = (*auto.LOADING_ATTRIBUTES_CONFIG_TYPES, LaconicConfig)

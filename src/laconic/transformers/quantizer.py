@@ -16,7 +16,7 @@ from laconic.model_folder import METHOD
 from laconic.torch import LaconicTensor
 from laconic.torch.compression import parameters_of, put
 from laconic.torch.content import Plain
-from laconic.transformers import saving
+from laconic.transformers import saving, versions
 from laconic.transformers.config import LaconicConfig
 
 
@@ -54,13 +54,24 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
-        """A folder without a dtype in its config.json has it from its weights, where transformers only sees bytes."""
-        return dtype if dtype is None or dtype.is_floating_point else torch.get_default_dtype()
+        """A folder without a dtype in its config.json has it from its weights, where transformers only sees bytes.
+
+        transformers 4 asks earlier, with what the caller gave: nothing means the stored dtype, not float32 as there.
+        """
+        if dtype is None and self.pre_quantized and versions.FOUR:
+            return "auto"
+        return dtype if not isinstance(dtype, torch.dtype) or dtype.is_floating_point else torch.get_default_dtype()
 
     def get_new_dtype(self, converter: Any, param: Any, dtype: Any) -> Any:
         if isinstance(param, LaconicTensor):
             return None if param.dtype == dtype else dtype
         return super().get_new_dtype(converter, param, dtype)
+
+    def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> None:
+        """Nothing to prepare; transformers 4 insists on being told."""
+
+    def _convert_model_for_quantization(self, model: Any) -> None:
+        """No module is exchanged; transformers 4 would import accelerate to find that out."""
 
     def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
         if not self.pre_quantized:

@@ -64,7 +64,7 @@ def generate(
         raise LaconicError(f"{folder}: {type(model).__name__} does not generate text; 'laconic bench' measures it")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, AttributeError) as error:  # transformers 4 looks for other packages
         raise LaconicError(f"{folder} has no tokenizer: put the files of its tokenizer there ({error})") from None
     given = tokenizer(prompt, return_tensors="pt")
     if given["input_ids"].numel() == 0:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
-from transformers import core_model_loading, modeling_utils
 
 import laconic.torch
 from laconic.torch import LaconicTensor
 from laconic.torch.content import Leaf, Plain
 from laconic.torch.storage import coded_of
+from laconic.transformers import versions
 
 _MARK = "_laconic_weight"
 
@@ -30,11 +30,7 @@ def stand_ins(model: Any, conversions: Any) -> dict[str, Tensor]:
     state = _without_ties(model, model.state_dict())
     for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
         state = {name: tensor for name, tensor in state.items() if not re.fullmatch(pattern, name)}
-    mine, model._weight_conversions = model._weight_conversions, conversions
-    try:
-        state = core_model_loading.revert_weight_conversion(model, state)
-    finally:
-        model._weight_conversions = mine
+    state = versions.in_checkpoint_form(model, state, conversions)
     return {name: _stand_in(tensor) for name, tensor in state.items()}
 
 
@@ -47,12 +43,12 @@ def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 def _without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each tied weight once, under the name that transformers expects when it loads."""
     dense = {name: tensor for name, tensor in state.items() if not isinstance(tensor, LaconicTensor)}
-    kept = set(modeling_utils.remove_tied_weights_from_state_dict(dense, model))
+    kept = set(versions.without_ties(model, dense))
     names: dict[int, list[str]] = {}
     for name, tensor in state.items():
         if isinstance(tensor, LaconicTensor):
             names.setdefault(id(tensor.content), []).append(name)
-    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    tied = versions.tied_names(model)
     kept |= {next((name for name in group if name not in tied), group[0]) for group in names.values()}
     return {name: tensor for name, tensor in state.items() if name in kept}
 

@@ -105,6 +105,24 @@ bool index_words(const uint8_t* words, int64_t count, const uint32_t* table, int
   return same;
 }
 
+uint32_t as_float32(DType dtype, uint32_t word) {
+  if (dtype == DType::kFloat32) return word;
+  if (dtype == DType::kBfloat16) return word << 16;
+  return std::bit_cast<uint32_t>(float16_to_float(static_cast<uint16_t>(word)));
+}
+
+void finish(Lookup& lookup, int index_bits) {
+  uint32_t low = 0;
+  for (int i = 0; i < 256; ++i) {
+    lookup.dwords[i] = lookup.dwords[i & ((1 << index_bits) - 1)];
+    low |= lookup.dwords[i] & 0xFFFF;
+    for (int k = 0; k < 4; ++k) lookup.planes[k][i] = static_cast<uint8_t>(lookup.dwords[i] >> (8 * k));
+  }
+  lookup.upper_only = low == 0;
+}
+
+}  // namespace
+
 void pack_chunk(const uint8_t* indices, int bits, uint8_t* out) {
   if (bits == 8) {
     std::memcpy(out, indices, 64);
@@ -131,24 +149,6 @@ void pack_chunk(const uint8_t* indices, int bits, uint8_t* out) {
     std::memcpy(out, &plane, 8);
   }
 }
-
-uint32_t as_float32(DType dtype, uint32_t word) {
-  if (dtype == DType::kFloat32) return word;
-  if (dtype == DType::kBfloat16) return word << 16;
-  return std::bit_cast<uint32_t>(float16_to_float(static_cast<uint16_t>(word)));
-}
-
-void finish(Lookup& lookup, int index_bits) {
-  uint32_t low = 0;
-  for (int i = 0; i < 256; ++i) {
-    lookup.dwords[i] = lookup.dwords[i & ((1 << index_bits) - 1)];
-    low |= lookup.dwords[i] & 0xFFFF;
-    for (int k = 0; k < 4; ++k) lookup.planes[k][i] = static_cast<uint8_t>(lookup.dwords[i] >> (8 * k));
-  }
-  lookup.upper_only = low == 0;
-}
-
-}  // namespace
 
 void make_palette(Palette& palette, DType dtype, const uint8_t* words, int entries) {
   palette = {};

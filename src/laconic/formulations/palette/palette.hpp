@@ -40,6 +40,9 @@ bool palette_indices(const uint8_t* words, int64_t count, int word_bytes, const 
 // Packs indices, a tensor of bytes, to chunks of `bits` bits an index. Padding has index 0.
 void palette_pack(const uint8_t* indices, const Geometry& geometry, int bits, uint8_t* out, int threads);
 
+// Packs the low `bits` bits of the 64 indices of a chunk.
+void pack_chunk(const uint8_t* indices, int bits, uint8_t* out);
+
 // One weight: its index by arithmetic, or by rank where indices have a code.
 uint32_t palette_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column);
 

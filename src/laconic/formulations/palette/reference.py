@@ -60,7 +60,11 @@ def decode(
 def pack(indices: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
     """uint8 [chunks, 8 bits]: the parts of each chunk one after another."""
     chunks, _ = split.to_chunks(indices, geometry)
-    places = chunks.swapaxes(1, 2).reshape(-1, CHUNK_WEIGHTS)  # column x 16 + row
+    return pack_places(chunks.swapaxes(1, 2).reshape(-1, CHUNK_WEIGHTS), bits)
+
+
+def pack_places(places: np.ndarray, bits: int) -> np.ndarray:
+    """The low bits of uint8 [chunks, 64], by place (column x 16 + row), as uint8 [chunks, 8 bits]."""
     packed, shift = [], 0
     for width in parts(bits):
         fields = places >> shift & (1 << width) - 1
@@ -76,7 +80,12 @@ def pack(indices: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
 
 def unpack(stream: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
     """Inverse of `pack`: the tensor's indices."""
-    count = geometry.panels * geometry.chunks_per_panel
+    places = unpack_places(stream, geometry.panels * geometry.chunks_per_panel, bits)
+    return split.from_chunks(places.reshape(-1, 4, PANEL_ROWS).swapaxes(1, 2), geometry)
+
+
+def unpack_places(stream: np.ndarray, count: int, bits: int) -> np.ndarray:
+    """Inverse of `pack_places`, of the first `count` chunks."""
     chunks = stream[: count * 8 * bits].reshape(count, 8 * bits)
     places, shift, at = np.zeros((count, CHUNK_WEIGHTS), np.uint8), 0, 0
     fields: np.ndarray
@@ -89,7 +98,7 @@ def unpack(stream: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
             fields = (part[:, None, :] >> shifts[:, None] & (1 << width) - 1).reshape(count, CHUNK_WEIGHTS)
         places |= (fields << shift).astype(np.uint8)
         shift, at = shift + width, at + 8 * width
-    return split.from_chunks(places.reshape(-1, 4, PANEL_ROWS).swapaxes(1, 2), geometry)
+    return places
 
 
 def stored(used: np.ndarray, stored_bytes: object) -> np.ndarray:

@@ -20,6 +20,10 @@ FEWEST_ZEROS = 0.1
 more than a tenth of them."""
 
 
+LANES_PAY = 0.3
+"""Entries per weight up to which gaps with coded values are offered: with more, a bitmap's chunks cost less."""
+
+
 def why_not(dtype: str, objective: str, profile: str) -> str:
     return ""
 
@@ -44,6 +48,8 @@ def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
     found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
     if statistics.nonzero == 0:
         return found
+    if request.objective != "size" and statistics.blocks * CHUNK_WEIGHTS <= LANES_PAY * request.words.size:
+        found += _lanes(request, statistics)
     parts, words = codec.bitmap_parts(request.words, statistics, CHUNK_WEIGHTS, request.threads)
     values = Values(words, _groups(parts, geometry), request.dtype)
     for name, coded in _codings(values, request):
@@ -51,6 +57,19 @@ def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
         if request.objective == "size":
             found.append(_nested_places(geometry, parts, values, name, coded))
     return found
+
+
+def _lanes(request: Request, statistics: codec.Statistics) -> list[Candidate]:
+    """Gaps with coded values."""
+    cut = codec.lane_parts(request.words, statistics, request.threads)
+    if cut is None:
+        return []
+    parts, words, blocks = cut
+    values = Values(words, blocks, request.dtype)
+    return [
+        _nested(statistics.geometry, Positions("deltas"), parts, values, name, coded)
+        for name, coded in _codings(values, request)
+    ]
 
 
 def _groups(parts: Mapping[str, np.ndarray], geometry: Geometry) -> np.ndarray:
@@ -114,7 +133,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     if coding is None:
         return _plain(words, statistics, positions.kind)
     if positions.kind == "deltas":
-        raise ArgumentError("deltas have dense values in this version: use positions='bitmap' to code them")
+        cut = codec.lane_parts(words, statistics, request.threads)
+        if cut is None:
+            raise ArgumentError("some rows have more values than gaps can code: use positions='bitmap'")
+        values = Values(cut[1], cut[2], request.dtype)
+        coded = coding.forced(values, parameters, request.threads)
+        return _nested(geometry, positions, cut[0], values, coding.NAME, coded)
     parts, sequence = codec.bitmap_parts(words, statistics, CHUNK_WEIGHTS, request.threads)
     values = Values(sequence, _groups(parts, geometry), request.dtype)
     coded = coding.forced(values, parameters, request.threads)

@@ -14,7 +14,7 @@ from laconic.dtypes import by_name
 from laconic.encoded import index_bytes, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.sparse import reference
-from laconic.formulations.sparse.layout import MAXIMUM_LOW_BITS, Positions, node
+from laconic.formulations.sparse.layout import MAXIMUM_LOW_BITS, MOST_CODED_BLOCKS, Positions, node
 from laconic.formulations.sparse.values import DENSE, VALUE_BYTES
 from laconic.formulations.split.reference import to_chunks
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
@@ -120,6 +120,18 @@ def bitmap_parts(
     outputs = components | {VALUE_BYTES: values.view(np.uint8)}
     native.module.bitmap_encode(words, native.shape_of(geometry), dtype, outputs, granule, threads)
     return components, values
+
+
+def lane_parts(
+    words: np.ndarray, found: Statistics, threads: int = 1
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
+    """Components of gaps without the values, the values, and blocks of each group; None where one has too many."""
+    blocks = found.lanes[1]
+    if blocks.max(initial=0) > MOST_CODED_BLOCKS:
+        return None
+    components = encode(words, found, "deltas", threads)
+    values = components.pop(VALUE_BYTES)[: found.blocks * CHUNK_WEIGHTS * words.itemsize].view(words.dtype)
+    return components, values, blocks
 
 
 def elias_fano_sizes(geometry: Geometry, starts: np.ndarray) -> tuple[Positions, dict[str, int]]:

@@ -6,6 +6,7 @@
 
 #include "laconic/base/parallel.hpp"
 #include "laconic/formulations/split/gather.hpp"
+#include "laconic/formulations/split/scratch.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
@@ -63,12 +64,12 @@ bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, 
   return same;
 }
 
-// Calls f(column, address of the word) for the entries of a lane whose words are not zero bits.
+// Calls f(column, word) for the entries of a lane whose words are not zero bits. words: those of the group.
 template <class Word, class F>
-void for_entries(const DeltaView& view, int64_t group, int lane, F&& f) {
+void for_entries(const DeltaView& view, const uint8_t* words, int64_t group, int lane, F&& f) {
   const auto steps = static_cast<int64_t>(view.directory[group + 1] - view.directory[group]) * 4;
   const uint8_t* gap = view.gaps + view.directory[group] * 64 + lane;
-  const uint8_t* value = view.values + (view.directory[group] * 64 + static_cast<uint64_t>(lane)) * sizeof(Word);
+  const uint8_t* value = words + static_cast<uint64_t>(lane) * sizeof(Word);
   int64_t column = 0;
   for (int64_t step = 0; step < steps; ++step, gap += 16, value += 16 * sizeof(Word)) {
     column = std::min(column + *gap, view.geometry.columns - 1);
@@ -79,8 +80,8 @@ void for_entries(const DeltaView& view, int64_t group, int lane, F&& f) {
 }
 
 template <class Word>
-void decode(const DeltaView& view, int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements,
-            uint8_t* out, int threads) {
+void decode(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+            int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = view.geometry;
   constexpr int64_t kBlock = 1 << 18;
   const int64_t bytes = elements * static_cast<int64_t>(sizeof(Word));
@@ -92,11 +93,12 @@ void decode(const DeltaView& view, int64_t first_panel, int64_t last_panel, int6
   const int64_t matrix_end = (last_window / g.panels_per_matrix + 1) * g.panels_per_matrix;
   const int64_t last = std::min(last_window + kWindowPanels, matrix_end);
   parallel_for(threads, last - first, [&](int64_t index) {
+    const uint8_t* words = lane_words(view, table, first + index);
     for (int lane = 0; lane < 16; ++lane) {
       const LaneRow at = lane_row(g, view.rows, first + index, lane);
       if (at.panel < first_panel || at.panel >= last_panel || !row_is_real(g, at)) continue;
       const int64_t base = row_offset(g, at.panel, at.row);
-      for_entries<Word>(view, first + index, lane, [&](int64_t column, Word word) {
+      for_entries<Word>(view, words, first + index, lane, [&](int64_t column, Word word) {
         const int64_t position = base + column_offset(g, column) - first_element;
         if (position >= 0 && position < elements)
           std::memcpy(out + position * static_cast<int64_t>(sizeof(Word)), &word, sizeof word);
@@ -117,27 +119,35 @@ int64_t lane_of(const DeltaView& view, int64_t matrix, int64_t row) {
 }
 
 template <class Word>
-uint32_t find(const DeltaView& view, int64_t matrix, int64_t row, int64_t column) {
-  const int64_t at = lane_of(view, matrix, row);
-  uint32_t found = 0;
-  for_entries<Word>(view, at / 16, static_cast<int>(at % 16), [&](int64_t where, Word word) {
-    if (where == column) found = word;
-  });
-  return found;
-}
-
-template <class Word>
-void pick(const DeltaView& view, const int64_t* wanted, int64_t count, Word* out, int threads) {
+void pick(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count, Word* out,
+          int threads) {
   const int64_t columns = view.geometry.columns;
   parallel_for(threads, count, [&](int64_t i) {
     const int64_t at = lane_of(view, 0, wanted[i]);
     Word* row = out + i * columns;
     std::memset(row, 0, static_cast<size_t>(columns) * sizeof(Word));
-    for_entries<Word>(view, at / 16, static_cast<int>(at % 16), [&](int64_t where, Word word) { row[where] = word; });
+    const uint8_t* words = lane_words(view, table, at / 16);
+    for_entries<Word>(view, words, at / 16, static_cast<int>(at % 16),
+                      [&](int64_t where, Word word) { row[where] = word; });
   });
 }
 
 }  // namespace
+
+const uint8_t* lane_words(const DeltaView& view, const KernelTable& table, int64_t group) {
+  const uint64_t first = view.directory[group];
+  if (view.coded == nullptr)
+    return view.values + first * 64 * static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  static thread_local Scratch memory;
+  auto* scratch = memory.get<uint8_t>(kLevelsScratchBytes + kValuesScratchBytes);
+  uint8_t* words = scratch + kLevelsScratchBytes;
+  const auto count = static_cast<int64_t>(view.directory[group + 1] - first);
+  if (count == 0) return words;
+  Cursor cursor{nullptr, nullptr, nullptr};
+  view.coded->begin(table, {group, static_cast<int64_t>(first), count}, scratch, cursor);
+  view.coded->next(table, cursor, count, words);
+  return words;
+}
 
 bool deltas_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, const uint8_t* rows,
                    uint8_t* gaps, uint8_t* values, int threads) {
@@ -146,25 +156,42 @@ bool deltas_encode(const uint8_t* words, const Geometry& g, DType dtype, const u
   return encode<uint16_t>(words, g, directory, rows, gaps, values, threads);
 }
 
-void deltas_decode_window(const DeltaView& view, int64_t first_panel, int64_t last_panel, int64_t first_element,
-                          int64_t elements, uint8_t* out, int threads) {
+void deltas_decode_window(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+                          int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   if (kFields[static_cast<int>(view.dtype)].word_bytes == 4)
-    return decode<uint32_t>(view, first_panel, last_panel, first_element, elements, out, threads);
-  decode<uint16_t>(view, first_panel, last_panel, first_element, elements, out, threads);
+    return decode<uint32_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
+  decode<uint16_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
 }
 
 uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column) {
-  if (kFields[static_cast<int>(view.dtype)].word_bytes == 4) return find<uint32_t>(view, matrix, row, column);
-  return find<uint16_t>(view, matrix, row, column);
+  const int64_t at = lane_of(view, matrix, row), group = at / 16, lane = at % 16;
+  const uint64_t first = view.directory[group], blocks = view.directory[group + 1] - first;
+  const auto word_bytes = static_cast<size_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  const ValueGroups groups{group, static_cast<int64_t>(first), static_cast<int64_t>(blocks)};
+  uint32_t found = 0;
+  int64_t where = 0;
+  for (int64_t entry = lane; entry < groups.count * 64; entry += 16) {
+    where = std::min(where + view.gaps[first * 64 + static_cast<uint64_t>(entry)], view.geometry.columns - 1);
+    if (where != column) continue;
+    uint32_t word = 0;
+    if (view.coded != nullptr) {
+      word = view.coded->access(groups, entry);
+    } else {
+      std::memcpy(&word, view.values + (first * 64 + static_cast<uint64_t>(entry)) * word_bytes, word_bytes);
+    }
+    if (word != 0) found = word;
+  }
+  return found;
 }
 
-int64_t deltas_pick_rows(const DeltaView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads) {
+int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
+                         uint8_t* out, int threads) {
   for (int64_t i = 0; i < count; ++i)
     if (wanted[i] < 0 || wanted[i] >= view.geometry.rows) return i;
   if (kFields[static_cast<int>(view.dtype)].word_bytes == 4) {
-    pick(view, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
+    pick(view, table, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
   } else {
-    pick(view, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+    pick(view, table, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
   }
   return -1;
 }

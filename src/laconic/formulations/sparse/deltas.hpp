@@ -3,6 +3,7 @@
 
 #include "laconic/formulations/sparse/sparse.hpp"
 #include "laconic/formulations/split/operators.hpp"
+#include "laconic/formulations/split/values.hpp"
 
 namespace laconic {
 
@@ -11,10 +12,15 @@ struct DeltaView {
   Geometry geometry;
   DType dtype;
   const uint8_t* gaps;        // [blocks][4][16]
-  const uint8_t* values;      // words [blocks][4][16]; a word of zero bits is a filler
+  const uint8_t* values;      // words [blocks][4][16]; a word of zero bits is a filler. Null where they are coded
   const uint8_t* rows;        // [groups][16]: the row of each lane inside the window
   const uint64_t* directory;  // [groups + 1], in blocks
+  const ValueSource* coded;   // or null: a group of lanes is a segment, of at most kSegmentChunks blocks, each 64 words
 };
+
+// The words of a group of lanes as they lie there, or decoded to memory of the calling thread, good until its next
+// call.
+const uint8_t* lane_words(const DeltaView& view, const KernelTable& table, int64_t group);
 
 // Writes gaps and values, zeroed before, for rows and directory that are filled in. Returns whether the words are those
 // that these were made from.
@@ -22,10 +28,11 @@ bool deltas_encode(const uint8_t* words, const Geometry& geometry, DType dtype, 
                    const uint8_t* rows, uint8_t* gaps, uint8_t* values, int threads);
 
 // The operators of split (operators.hpp).
-void deltas_decode_window(const DeltaView& view, int64_t first_panel, int64_t last_panel, int64_t first_element,
-                          int64_t elements, uint8_t* out, int threads);
+void deltas_decode_window(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+                          int64_t first_element, int64_t elements, uint8_t* out, int threads);
 uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column);
-int64_t deltas_pick_rows(const DeltaView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads);
+int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
+                         uint8_t* out, int threads);
 void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
 void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
 

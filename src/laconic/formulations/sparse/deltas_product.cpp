@@ -18,10 +18,9 @@ int64_t matrix_row(const Geometry& g, const uint8_t* rows, int64_t group, int la
   return inside / (kWindowRows / kPanelRows) * kWindowRows + rows[group * 16 + lane];
 }
 
-DeltaEntries entries_of(const DeltaView& view, int64_t group) {
+DeltaEntries entries_of(const DeltaView& view, const KernelTable& table, int64_t group) {
   const uint64_t first = view.directory[group];
-  const auto word_bytes = static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
-  return {view.gaps + first * 64, view.values + first * 64 * word_bytes,
+  return {view.gaps + first * 64, lane_words(view, table, group),
           static_cast<int64_t>(view.directory[group + 1] - first), view.geometry.columns - 1};
 }
 
@@ -42,7 +41,7 @@ void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& 
     const float* x = padded_floats(table, rows, g.columns, g.columns, block, x_scratch);
     parallel_for(threads, g.panels, [&](int64_t group) {
       alignas(64) float sums[4 * 16];
-      kernels.product[block == 1 ? 0 : block == 2 ? 1 : 2](entries_of(view, group), x, g.columns, sums);
+      kernels.product[block == 1 ? 0 : block == 2 ? 1 : 2](entries_of(view, table, group), x, g.columns, sums);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         for (int64_t b = 0; b < rows.batch && row < g.rows; ++b)
@@ -57,8 +56,9 @@ void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& 
       reinterpret_cast<const float*>(packed_floats(table, rows, g.columns, width, kBlock, threads, x_scratch));
   parallel_for(threads, g.panels, [&](int64_t group) {
     alignas(64) float sums[16 * 16];
+    const DeltaEntries entries = entries_of(view, table, group);
     for (int64_t block = 0; block < blocks; ++block) {
-      kernels.product_packed(entries_of(view, group), x + block * width * kBlock, sums);
+      kernels.product_packed(entries, x + block * width * kBlock, sums);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         for (int64_t b = block * kBlock; b < std::min(rows.batch, (block + 1) * kBlock) && row < g.rows; ++b)
@@ -84,7 +84,7 @@ void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, c
     float* own = y + share * g.columns * batch;
     std::memset(own, 0, static_cast<size_t>(g.columns * batch) * 4);
     for (int64_t group = g.panels * share / shares; group < g.panels * (share + 1) / shares; ++group) {
-      const DeltaEntries entries = entries_of(view, group);
+      const DeltaEntries entries = entries_of(view, table, group);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         if (row >= g.rows) continue;

@@ -16,7 +16,7 @@ from laconic.formulations.checks import expect_bytes
 from laconic.formulations.protocol import Work
 from laconic.formulations.sparse import codec, reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
-from laconic.formulations.sparse.layout import DTYPES, NAME, VERSION, Positions, positions_of
+from laconic.formulations.sparse.layout import DTYPES, MOST_CODED_BLOCKS, NAME, VERSION, Positions, positions_of
 from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, own
 from laconic.formulations.sparse.values import validate as validate_values
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
@@ -39,6 +39,8 @@ __all__ = [
 # MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`laconic.costs`).
 SLOW_SHARE = {32: 0.6, 16: 0.3}
 """Entries per weight from which gaps are slower than dense words of so many bits."""
+SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
+"""Values per weight from which coded indices are slower than dense words; by the costs of `laconic.costs`."""
 COMPONENTS = {
     "bitmap": {"masks", "directory"},
     "deltas": {"gaps", "rows", "directory"},
@@ -49,27 +51,39 @@ COMPONENTS = {
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Others never are."""
-    if positions_of(encoded.node).kind != "deltas":
+    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
+    values whose indices are coded. Others never are.
+    """
+    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
+    if child.children and profile not in ("avx512", "amx"):
+        return _values_share(encoded, positions) > SLOW_INDEX_SHARE[by_name(encoded.dtype).bits]
+    if positions.kind != "deltas":
         return False
     share = encoded.components["gaps"].nbytes / max(1, math.prod(encoded.shape))
     return share > SLOW_SHARE[by_name(encoded.dtype).bits] * (1 if profile not in ("avx512", "amx") else 1.8)
+
+
+def _values_share(encoded: Encoded, positions: Positions) -> float:
+    """Values per weight, those of fillers among them."""
+    if positions.kind == "n_of_m":
+        return positions.n / positions.m
+    last = int(encoded.components["directory"].view("<u8").max(initial=0))
+    return last * (CHUNK_WEIGHTS if positions.kind == "deltas" else 1) / max(1, math.prod(encoded.shape))
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
     """For the cost model; `encoded` must have passed `validate`."""
     positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
-    kernel, coded = positions.kernel, child.formulation != "dense"
+    kernel, coding = positions.kernel, coding_of(child)
     if positions.kind == "deltas":
         entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
-    elif positions.kind == "n_of_m" and coded:
+    elif positions.kind == "n_of_m" and coding is not None:
         entries = int((-(-positions.segment_values(geometry) // CHUNK_WEIGHTS)).sum()) * CHUNK_WEIGHTS
-    elif positions.kind == "elias_fano" or coded:
+    elif positions.kind == "elias_fano" or coding is not None:
         entries = int(encoded.components["directory"].view("<u8")[geometry.segments])
-    if coded:
-        levels = child.parameters.get("widths", ())
-        kernel += f" + {child.formulation} {child.parameters.get('code', '')}" + (f" {len(levels)}" if levels else "")
+    if coding is not None:
+        kernel += f" + {coding.kernel(child)}"
     return Work(kernel, geometry, encoded.nbytes_stored, places, entries)
 
 
@@ -84,9 +98,15 @@ def validate(encoded: Encoded, geometry: Geometry) -> Positions:
     if positions.kind == "deltas":
         _validate_lanes(encoded, geometry)
         limits = np.full(geometry.panels, geometry.chunks_per_panel, np.uint64)  # no row has more entries than columns
-        blocks = int(checks.directory_of(encoded.components, limits, "blocks")[-1])
+        if coding is not None:
+            limits = np.minimum(limits, MOST_CODED_BLOCKS)
+        starts = checks.directory_of(encoded.components, limits, "blocks")
+        blocks = int(starts[-1])
         expect_bytes(encoded.components, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
-        expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        if coding is None:
+            expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
+        else:
+            validate_values(coding, child, encoded.dtype, encoded.components, np.diff(starts).astype(np.int64))
         return positions
     if positions.kind != "n_of_m":
         starts = checks.directory_of(
@@ -144,13 +164,12 @@ def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
     if not native.available():
         return None
-    positions = positions_of(encoded.node)
+    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
     components, shape = native.aligned(encoded.components), native.shape_of(geometry)
-    if positions.kind == "deltas":
-        return native.module.DeltaMatrix(shape, encoded.dtype, components)
-    child = encoded.node.children[CHILD]
     coding = coding_of(child)
     values = None if coding is None else coding.source(child, encoded.dtype, own(components))
+    if positions.kind == "deltas":
+        return native.module.DeltaMatrix(shape, encoded.dtype, components, values)
     if positions.kind == "bitmap":
         return native.module.BitmapMatrix(shape, encoded.dtype, components, values)
     if positions.kind == "elias_fano":

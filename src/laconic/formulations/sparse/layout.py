@@ -41,6 +41,8 @@ MAXIMUM_LOW_BITS = 15
 WINDOW_ROWS = 256
 LARGEST_GAP = 255
 BLOCK_STEPS = 4
+MOST_CODED_BLOCKS = np.uint64(512)
+"""Of a group of lanes whose values are coded: what a worker decodes at a time."""
 
 PATTERNS = {(1, 4): 2, (2, 4): 3, (4, 8): 8}
 """Bits of a code by (n, m)."""
@@ -152,7 +154,7 @@ def positions_of(found: Node) -> Positions:
     child = found.children[CHILD]
     coding_of(child)
     plain = positions.plain and child.formulation == "dense"
-    if plain != (found.version == VERSION) or (positions.kind == "deltas" and not plain):
+    if plain != (found.version == VERSION):
         raise UnsupportedError(
             f"sparse version {found.version} with {positions.kind} and values under {child.formulation!r}: "
             "the file is damaged or needs a newer laconic"

@@ -32,16 +32,19 @@ NOT_N_OF_M = "some {m} neighbouring columns of a row have more than {n} values, 
 def encode(words: np.ndarray, geometry: Geometry, dtype: str, node: Node) -> dict[str, np.ndarray]:
     """Components of the tensor's words under a node, slack included. Raises ArgumentError where n_of_m does not fit."""
     positions = positions_of(node)
+    child = node.children[CHILD]
+    coding = coding_of(child)
     if positions.kind == "deltas":
-        return encode_deltas(words, geometry)
+        found, entries, blocks = encode_deltas(words, geometry)
+        if coding is None:
+            return found | {VALUE_BYTES: stored(entries, stream_bytes)}
+        return found | prefixed(coding.encode(child, Values(entries, blocks, dtype)))
     if positions.kind == "n_of_m":
         codes, parts = encode_codes(words, geometry, dtype, positions)
         found = {"codes": stored(codes, stream_bytes)}
     else:
         masks, parts = encode_masks(words, geometry, dtype)
         found = {"masks": stored(masks, stream_bytes)} if positions.kind == "bitmap" else {}
-    child = node.children[CHILD]
-    coding = coding_of(child)
     filled = parts if coding is None else [fill(part) for part in parts]
     starts = np.cumsum([0, *(part.size for part in filled)], dtype="<u8")
     if positions.kind == "elias_fano":
@@ -60,12 +63,11 @@ def decode(
     components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, node: Node, word: np.dtype
 ) -> np.ndarray:
     """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
-    positions = positions_of(node)
-    if positions.kind == "deltas":
-        return decode_deltas(components, geometry, word)
-    child = node.children[CHILD]
+    positions, child = positions_of(node), node.children[CHILD]
     coding = coding_of(child)
-    if positions.kind != "n_of_m":
+    if positions.kind == "deltas":
+        starts = components["directory"][: (geometry.panels + 1) * 8].view("<u8").astype(np.int64) * CHUNK_WEIGHTS
+    elif positions.kind != "n_of_m":
         starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
     else:
         counts = positions.segment_values(geometry)
@@ -76,6 +78,8 @@ def decode(
         values = values[: values.size // word.itemsize * word.itemsize].view(word)
     else:
         values = coding.decode(child, dtype, own(components), np.diff(starts) // CHUNK_WEIGHTS)
+    if positions.kind == "deltas":
+        return decode_deltas(components, geometry, values)
     if positions.kind == "bitmap":
         return decode_masks(components["masks"], geometry, dtype, values, starts)
     if positions.kind == "elias_fano":
@@ -184,9 +188,10 @@ def encode_codes(
     number = np.zeros(1 << m, np.uint64)
     for code, selection in enumerate(positions.selections()):
         number[sum(1 << column for column in selection)] = code
-    codes = np.zeros((geometry.panels, PANEL_ROWS, -(-blocks // BLOCK_CODES) * BLOCK_CODES), np.uint64)
+    across = -(-blocks // BLOCK_CODES)  # named in shapes: there may be no panel to infer it from
+    codes = np.zeros((geometry.panels, PANEL_ROWS, across * BLOCK_CODES), np.uint64)
     codes[:, :, :blocks] = number[(1 << columns).sum(axis=-1)]
-    tiles = codes.reshape(geometry.panels, PANEL_ROWS, -1, BLOCK_CODES).swapaxes(1, 2)
+    tiles = codes.reshape(geometry.panels, PANEL_ROWS, across, BLOCK_CODES).swapaxes(1, 2)
     shifted = tiles << (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
     lanes = np.bitwise_or.reduce(shifted, axis=-1).astype("<u8")
     packed = np.ascontiguousarray(lanes).view(np.uint8).reshape(*lanes.shape, 8)[..., :bits]
@@ -200,12 +205,14 @@ def decode_codes(
 ) -> np.ndarray:
     n, m, bits = positions.n, positions.m, positions.code_bits
     blocks = positions.blocks(geometry.chunks_per_panel)
-    used = codes[: geometry.panels * positions.panel_bytes(geometry)].reshape(geometry.panels, -1, PANEL_ROWS, bits)
+    across = -(-blocks // BLOCK_CODES)
+    used = codes[: geometry.panels * positions.panel_bytes(geometry)]
+    used = used.reshape(geometry.panels, across, PANEL_ROWS, bits)
     lanes = np.zeros((*used.shape[:3], 8), np.uint8)
     lanes[..., :bits] = used
     fields = lanes.view("<u8") >> (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
     fields = (fields & np.uint64((1 << bits) - 1)).astype(np.int64).swapaxes(1, 2)
-    fields = fields.reshape(geometry.panels, PANEL_ROWS, -1)[:, :, :blocks]
+    fields = fields.reshape(geometry.panels, PANEL_ROWS, across * BLOCK_CODES)[:, :, :blocks]
     selections = np.array(positions.selections())
     columns = selections[np.minimum(fields, len(selections) - 1)]
     ordered = np.zeros((geometry.panels, blocks, PANEL_ROWS * n), values.dtype)
@@ -256,7 +263,8 @@ def entries_of(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found, words
 
 
-def encode_deltas(words: np.ndarray, geometry: Geometry) -> dict[str, np.ndarray]:
+def encode_deltas(words: np.ndarray, geometry: Geometry) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Components without the values; the values; blocks of each group of lanes."""
     rows = rows_of(words, geometry)
     entries = [entries_of(row) for row in rows]
     lanes, blocks = sort_lanes(np.array([gaps.size for gaps, _ in entries]), geometry)
@@ -270,22 +278,22 @@ def encode_deltas(words: np.ndarray, geometry: Geometry) -> dict[str, np.ndarray
             first = int(starts[group]) * BLOCK_STEPS
             gaps[first : first + row_gaps.size, lane] = row_gaps
             values[first : first + row_gaps.size, lane] = row_words
-    return {
+    components = {
         "gaps": stored(gaps, stream_bytes),
         "rows": stored(lanes, index_bytes),
         "directory": stored(starts, index_bytes),
-        VALUE_BYTES: stored(values, stream_bytes),
     }
+    return components, values.reshape(-1), blocks
 
 
-def decode_deltas(components: Mapping[str, np.ndarray], geometry: Geometry, word: np.dtype) -> np.ndarray:
+def decode_deltas(components: Mapping[str, np.ndarray], geometry: Geometry, words: np.ndarray) -> np.ndarray:
     """Columns beyond the last one (a damaged file) are the last one."""
     places = geometry.panels * PANEL_ROWS
     lanes = components["rows"][:places]
     starts = components["directory"][: (geometry.panels + 1) * 8].view("<u8").astype(np.int64) * BLOCK_STEPS
     gaps = components["gaps"][: starts[-1] * PANEL_ROWS].reshape(-1, PANEL_ROWS)
-    values = components[VALUE_BYTES][: gaps.size * word.itemsize].view(word).reshape(-1, PANEL_ROWS)
-    rows = np.zeros((places, geometry.columns), word)
+    values = words[: gaps.size].reshape(-1, PANEL_ROWS)
+    rows = np.zeros((places, geometry.columns), words.dtype)
     for window in windows(geometry):
         for group in range(window.start // PANEL_ROWS, window.stop // PANEL_ROWS):
             own = window.start + lanes[group * PANEL_ROWS : (group + 1) * PANEL_ROWS].astype(np.int64)

@@ -11,10 +11,11 @@ import numpy as np
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.palette import values as palette
 from laconic.formulations.protocol import ValueCoding
 from laconic.formulations.split import values as split
 
-ROWS: tuple[ValueCoding, ...] = (split,)
+ROWS: tuple[ValueCoding, ...] = (split, palette)
 BY_NAME = {row.NAME: row for row in ROWS}
 
 CHILD = "values"

@@ -88,6 +88,8 @@ SequenceStatistics sequence_statistics(const uint8_t* words, const uint64_t* sta
       return statistics<DType::kFloat32>(words, starts, segments, histograms, table, threads);
     case DType::kBfloat16:
       return statistics<DType::kBfloat16>(words, starts, segments, histograms, table, threads);
+    case DType::kIndex:
+      return statistics<DType::kIndex>(words, starts, segments, histograms, table, threads);
     default:
       return statistics<DType::kFloat16>(words, starts, segments, histograms, table, threads);
   }
@@ -100,6 +102,8 @@ const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_
       return encode<DType::kFloat32>(words, starts, segments, p, s, table, threads);
     case DType::kBfloat16:
       return encode<DType::kBfloat16>(words, starts, segments, p, s, table, threads);
+    case DType::kIndex:
+      return encode<DType::kIndex>(words, starts, segments, p, s, table, threads);
     default:
       return encode<DType::kFloat16>(words, starts, segments, p, s, table, threads);
   }

@@ -33,6 +33,7 @@ class SplitValues : public ValueSource {
   uint32_t access(const ValueGroups& groups, int64_t index) const override {
     return sequence_access(view_, groups, index);
   }
+  const Parameters& parameters() const { return view_.parameters; }
 
  private:
   const SplitView view_;

@@ -19,7 +19,8 @@ from laconic.encoded import Encoded, Node
 from laconic.errors import ArgumentError, UnsupportedError
 from laconic.formulations.protocol import ValueCandidate, Values
 from laconic.formulations.split import codec, reference
-from laconic.formulations.split.candidates import check_code
+from laconic.formulations.split.candidates import check_code, kernel_of
+from laconic.formulations.split.codec import node
 from laconic.formulations.split.formulation import parameters_of, validate_streams
 from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel, Statistics
@@ -27,7 +28,6 @@ from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geometry
 
 NAME = codec.NAME
 VERSION = codec.VERSION
-GRANULE = CHUNK_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Sequence:
 
 def candidates(values: Values, objective: str, profile: str, threads: int) -> list[ValueCandidate]:
     """The smallest code, the smallest of one level, and the one that every instruction set decodes fast."""
-    model = _model(values, threads)
+    model = size_model(statistics(values, threads), values.groups, values.dtype)
     wanted = [model.codes(PLANNED_LEVELS)[0]]
     if objective != "size":
         wanted += [model.codes(1)[0], ("packed", ())]
@@ -79,7 +79,7 @@ def candidates(values: Values, objective: str, profile: str, threads: int) -> li
 def forced(values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
     """The caller's code; table and tail come from the values. Raises ArgumentError."""
     code, widths = check_code(values.dtype, options)
-    model = _model(values, threads)
+    model = size_model(statistics(values, threads), values.groups, values.dtype)
     parameters = model.parameters(code, widths)
     parameters.check(values.dtype)
     if code == "constant" and np.count_nonzero(model.statistics.histograms.sum(axis=0)) > 1:
@@ -89,22 +89,22 @@ def forced(values: Values, options: dict[str, Any], threads: int) -> ValueCandid
 
 def _candidate(values: Values, model: SizeModel, parameters: Parameters) -> ValueCandidate:
     return ValueCandidate(
-        codec.node(parameters),
+        node(parameters),
         model.total(parameters),
-        lambda threads: _encode(values, model, parameters, threads),
-        f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else ""),
+        lambda threads: write(values, model, parameters, threads),
+        kernel_of(parameters),
         {"code": parameters.code} | ({"widths": list(parameters.widths)} if parameters.widths else {}),
     )
 
 
-def _model(values: Values, threads: int) -> SizeModel:
+def statistics(values: Values, threads: int) -> Statistics:
+    """One pass, as `codec.statistics`."""
     sequence = Sequence(values.groups)
     histograms = np.zeros((sequence.segments, 256), np.uint32)
     if native.module is not None:
         byte, tail = native.module.split_values_statistics(
             values.words, values.starts, values.dtype, histograms, threads
         )
-        found = Statistics(histograms, np.array([tail], np.uint8), None if byte < 0 else byte)
     else:
         symbols, _, octets, tails = reference.cut_words(values.words, values.dtype)
         for segment, (first, last) in enumerate(sequence.segment_chunks()):
@@ -114,13 +114,17 @@ def _model(values: Values, threads: int) -> SizeModel:
         tail = 0 if used == 0 else 2 if used & 0x1FFF else 1
         alike = np.unique(octets)
         byte = int(alike[0]) if alike.size == 1 and FIELDS[values.dtype].has_byte else -1
-        found = Statistics(histograms, np.array([tail], np.uint8), None if byte < 0 else byte)
-    return SizeModel(found, cast(Geometry, sequence), values.dtype)  # has what sizes ask of a geometry
+    return Statistics(histograms, np.array([tail], np.uint8), None if byte < 0 else byte)
 
 
-def _encode(values: Values, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:
+def size_model(found: Statistics, groups: np.ndarray, dtype: str) -> SizeModel:
+    return SizeModel(found, cast(Geometry, Sequence(groups)), dtype)  # has what sizes ask of a geometry
+
+
+def write(values: Values, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:
+    """Components of values, whose exact sizes `model` holds."""
     if not native.available():
-        return encode(codec.node(parameters), values)
+        return encode(node(parameters), values)
     components = {name: np.zeros(size, np.uint8) for name, size in model.component_bytes(parameters).items()}
     if parameters.streams:
         starts = model.directory(parameters).reshape(-1)
@@ -138,6 +142,12 @@ def _parameters(node: Node, dtype: str) -> Parameters:
     return parameters
 
 
+def kernel(node: Node) -> str:
+    """The row of the cost model that predicts decoding a group."""
+    levels = node.parameters.get("widths", ())
+    return f"split {node.parameters.get('code', '')}" + (f" {len(levels)}" if levels else "")
+
+
 def validate(node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
     """Structure check, as of matrices. Raises CorruptError or UnsupportedError with the component's own name."""
     parameters = _parameters(node, dtype)
@@ -150,7 +160,7 @@ def source(node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
     return native.module.SplitValues(parameters, native.aligned(components))
 
 
-def _vector_order(dtype: str) -> np.ndarray:
+def vector_order(dtype: str) -> np.ndarray:
     """int64 [16, 4]: which value of a group of 64 stands at (row, column) of its chunk."""
     row, column = np.mgrid[0:PANEL_ROWS, 0:4]
     return column // 2 * 32 + row * 2 + column % 2 if dtype == "bfloat16" else column * PANEL_ROWS + row
@@ -159,7 +169,7 @@ def _vector_order(dtype: str) -> np.ndarray:
 def encode(node: Node, values: Values) -> dict[str, np.ndarray]:
     """The NumPy reference: components of values under a node's parameters."""
     sequence = Sequence(values.groups)
-    chunks = values.words.reshape(-1, CHUNK_WEIGHTS)[:, _vector_order(values.dtype).reshape(-1)]
+    chunks = values.words.reshape(-1, CHUNK_WEIGHTS)[:, vector_order(values.dtype).reshape(-1)]
     chunks = chunks.reshape(-1, PANEL_ROWS, 4)
     parameters = _parameters(node, values.dtype)
     segments, short = sequence.segment_chunks(), np.zeros(1, bool)
@@ -169,10 +179,10 @@ def encode(node: Node, values: Values) -> dict[str, np.ndarray]:
 
 def decode(node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> np.ndarray:
     """Inverse of `encode`: words [64 * groups]. Components must have passed `validate`."""
-    sequence, word = Sequence(groups), by_name(dtype).word
+    sequence, word = Sequence(groups), np.dtype(np.uint8) if dtype == "index" else by_name(dtype).word
     segments, short = sequence.segment_chunks(), np.zeros(1, bool)
     chunks = reference.decode_chunks(
         components, dtype, _parameters(node, dtype), word, segments, sequence.tiles(), short
     )
-    order = np.argsort(_vector_order(dtype).reshape(-1))
+    order = np.argsort(vector_order(dtype).reshape(-1))
     return chunks.reshape(-1, CHUNK_WEIGHTS)[:, order].reshape(-1)

@@ -135,6 +135,10 @@ struct Cursor {
   const Palette* palette = nullptr;
   const Parameters* index_parameters = nullptr;
   void (*decode_indices)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
+  // Where coded indices are only the high parts: how those are decoded, and the packed low bits that go below them.
+  void (*decode_high)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
+  const uint8_t* low = nullptr;
+  int low_bits = 0;
 };
 
 }  // namespace laconic

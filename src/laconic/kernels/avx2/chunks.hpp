@@ -1,8 +1,8 @@
 // One chunk of 64 weights to registers under AVX2: two halves of 32 bytes, each 8 rows (or 2 columns) of the chunk.
 //
 // packed nibbles: two ands, a shift, a byte shuffle; escapes behind one predictable branch. Planes have no cheap way to
-// bytes here (no mask registers), and survivors go to their places eight at a time: layered codes are for size on this
-// set.
+// bytes here (no mask registers), and survivors go to their places eight at a time: layered codes of 16-bit weights are
+// for size on this set.
 // Included by kernel files only; everything is internal to them.
 #pragma once
 
@@ -73,21 +73,26 @@ LACONIC_INLINE __m256i half_to_bytes(__m256i word, int half) {
   return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(word, select), bit), bit);
 }
 
+// A survivor has a one in every plane, so the mask is there before any byte is.
 // MEASURED: survivors are taken without a branch even where three planes leave 60 % of the groups without any.
 template <int Width>
 LACONIC_INLINE void plane_symbols(const uint8_t* planes, int64_t stride, __m256i table, const uint8_t*& below,
                                   const uint8_t* end, __m256i (&symbols)[2]) {
-  __m256i words[Width], survivors[2];
-  for (int k = 0; k < Width; ++k) words[k] = broadcast_word(planes + k * stride * 8);
+  __m256i words[Width];
+  uint64_t mask = ~uint64_t{0};
+  for (int k = 0; k < Width; ++k) {
+    const uint64_t word = load64(planes + k * stride * 8);
+    words[k] = _mm256_set1_epi64x(static_cast<long long>(word));
+    mask &= word;
+  }
   for (int half = 0; half < 2; ++half) {
     __m256i fields = _mm256_setzero_si256();
     for (int k = 0; k < Width; ++k)
       fields = _mm256_or_si256(
           fields, _mm256_and_si256(half_to_bytes(words[k], half), _mm256_set1_epi8(static_cast<char>(1 << k))));
     symbols[half] = _mm256_shuffle_epi8(table, fields);
-    survivors[half] = _mm256_cmpeq_epi8(fields, _mm256_set1_epi8((1 << Width) - 1));
   }
-  take_survivors(symbols, byte_mask(survivors[0], survivors[1]), below, end);
+  take_survivors(symbols, mask, below, end);
 }
 
 template <int Code>

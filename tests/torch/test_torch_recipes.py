@@ -1,0 +1,245 @@
+"""Saving parts and joins: nothing is coded anew, bits come back, modules are what they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import Experts
+from torch import nn
+from torch_fixtures import mode, two_threads
+
+import laconic
+import laconic.torch
+from laconic.errors import CorruptError
+from laconic.torch import LaconicTensor, recipes
+from laconic.torch.content import Leaf
+
+SPLIT = {"formulation": "split", "code": "packed"}
+WIDTH = 1024
+"""Of experts: their 96 rows end with a segment."""
+
+
+def weight(*shape: int, scale: float = 0.05) -> torch.Tensor:
+    return (torch.randn(*shape) * scale).bfloat16()
+
+
+def alike(tensor: torch.Tensor) -> torch.Tensor:
+    """Other weights with the same exponents, so under the same table."""
+    return tensor.flip(0).contiguous()
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A context in which nothing may be coded; `decoding=True`: nor decoded."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("coded or decoded")
+
+    @contextmanager
+    def context(decoding: bool = False) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(laconic.torch.views, "encode", refuse)
+            if decoding:
+                patch.setattr(Leaf, "decode_into", refuse)
+                patch.setattr(laconic.Tensor, "decode", refuse)
+            yield
+
+    return context
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.decode() if isinstance(tensor, LaconicTensor) else tensor).contiguous().view(torch.int16)
+
+
+ONE: dict[str, Callable[[Any, Any], Any]] = {
+    "a matrix of a stack": lambda s, w: s[2],
+    "matrices of a stack": lambda s, w: s[1:3],
+    "transposed": lambda s, w: s[1:3].mT,
+    "rows from segment to segment": lambda s, w: w[96:],
+    "stacked": lambda s, w: torch.stack([s[1], s[0]]),
+    "stacked and transposed": lambda s, w: torch.stack([s[1], s[0]]).mT,
+    "stacks on stacks": lambda s, w: torch.cat([s[2:], s[:1]]),
+    "rows under rows": lambda s, w: torch.cat([w[:96], w]),
+}
+
+
+@pytest.mark.parametrize("case", ONE)
+def test_one_tensor_where_bytes_allow(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
+    s = laconic.torch.encode(weight(3, 96, 64), mode=mode, **SPLIT)
+    w = laconic.torch.encode(weight(200, 300), mode=mode, **SPLIT)
+    tensor = ONE[case](s, w)
+    assert isinstance(tensor, LaconicTensor)
+    assert tensor.formulation != "dense"
+    with frozen():
+        laconic.torch.save_file({"t": tensor}, tmp_path / "a.safetensors")
+    assert set(laconic.load_file(tmp_path / "a.safetensors", check="full")) == {"t"}
+    assert laconic.open(tmp_path / "a.safetensors").metadata == {}
+    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode)["t"]
+    assert isinstance(back.content, Leaf)
+    assert back.shape == tensor.shape
+    assert torch.equal(bits(back), bits(tensor))
+
+
+PIECES: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = {
+    "tables differ": lambda a, b, w: {"t": torch.stack([a, b])},
+    "rows of different tables": lambda a, b, w: {"t": torch.cat([a, b])},
+    "transposed": lambda a, b, w: {"t": torch.stack([a, b]).mT},
+    "pieces that are tensors": lambda a, b, w: {"a": a, "t": torch.stack([a, b]), "u": torch.stack([b, a])},
+    "all parts of a whole": lambda a, b, w: dict(zip("tuv", w.split([100, 50, 50]), strict=True)),
+    "a part beside the whole": lambda a, b, w: {"t": w[3:70], "w": w},
+    "parts inside of joins": lambda a, b, w: {"w": w, "t": torch.cat([w[5:7], w[:1]])},
+}
+
+
+@pytest.mark.parametrize("case", PIECES)
+def test_pieces_where_they_do_not(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
+    a, b, w = (
+        laconic.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
+    )
+    tensors = PIECES[case](a, b, w)
+    path, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    with frozen():
+        laconic.torch.save_file(tensors, path, {"note": "kept"})
+    stored = laconic.load_file(path, check="full")
+    assert all(tensor.formulation == "split" for tensor in stored.values())
+    sources = {id(part): part.nbytes for t in tensors.values() for part in t.content.tensors()}
+    assert sum(tensor.nbytes_stored for tensor in stored.values()) == sum(sources.values())  # each once
+    with frozen(decoding=True):
+        back = laconic.torch.load_file(path, mode=mode)
+        laconic.torch.save_file(back, again, laconic.open(path).metadata)
+    assert again.read_bytes() == path.read_bytes()
+    assert set(back) == set(tensors)
+    for name, tensor in tensors.items():
+        assert (type(back[name]), back[name].layout_) == (type(tensor), tensor.layout_)
+        assert back[name].content.spec() == tensor.content.spec()
+        assert torch.equal(bits(back[name]), bits(tensor))
+    laconic.decompress(path, tmp_path / "dense.safetensors")  # the pieces; laconic.torch still follows the recipes
+    dense = laconic.torch.load_file(tmp_path / "dense.safetensors")
+    assert set(dense) == set(tensors)
+    assert all(torch.equal(bits(dense[name]), bits(tensor)) for name, tensor in tensors.items())
+
+
+def test_what_must_be_coded_anew_is(tmp_path: Path) -> None:
+    w = laconic.torch.encode(weight(200, 300), **SPLIT)
+    turned = laconic.torch.encode(weight(96, 300), orientation="in_out", **SPLIT)
+    dense = laconic.torch.encode(weight(96, 64), **SPLIT)
+    small = torch.cat([dense, dense[90:]])
+    tensors = {"inside": w[3:150], "columns": turned[:32], "join": small}
+    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = laconic.torch.load_file(tmp_path / "a.safetensors", check="full")
+    for name, tensor in tensors.items():
+        assert torch.equal(bits(back[name]), bits(tensor)), name
+
+
+@pytest.mark.parametrize("same_table", [True, False])
+def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: Any) -> None:
+    """Experts as transformers merges them while loading, with one weight in two places."""
+    gates, ups = ([weight(96, WIDTH) for _ in range(4)] for _ in range(2))
+    if same_table:
+        gates, ups = ([each, alike(each)] * 2 for each in (gates[0], gates[0]))
+    down = weight(4, WIDTH, 96)
+
+    def coded(tensor: torch.Tensor) -> Any:
+        return laconic.torch.encode(tensor, mode=mode, **SPLIT)
+
+    model = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"})
+    with torch.device("meta"):
+        empty = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"})
+    joined = torch.cat([torch.stack([coded(t) for t in part]) for part in (gates, ups)], 1)
+    shared = nn.Parameter(coded(down), requires_grad=False)
+    for experts in model.values():
+        experts.gate_up = nn.Parameter(joined, requires_grad=False)
+        experts.down = shared
+    empty["b"].down = empty["a"].down
+    path = tmp_path / "model.safetensors"
+    with frozen():
+        laconic.torch.save_model(model, path)
+    names = set(laconic.load_file(path))
+    assert ("b.down" in names, "a.gate_up" in names) == (False, same_table)
+    assert len(names) == (3 if same_table else 1 + 8)  # 8 matrices that both modules share
+    with frozen(decoding=True):
+        laconic.torch.load_model(empty, path, mode=mode)
+    assert empty["a"].down is empty["b"].down
+    x, offsets = weight(8, WIDTH, scale=1), torch.tensor([2, 4, 4, 8], dtype=torch.int32)
+    for name in ("a", "b"):
+        assert torch.equal(bits(empty[name].gate_up), bits(joined))
+        assert torch.equal(empty[name](x, offsets), model[name](x, offsets))
+
+
+def test_golden_recipes(mode: str, tmp_path: Path) -> None:
+    golden = Path(__file__).parent.parent / "golden/v1.2/recipes.safetensors"
+    stored = {name: torch.from_numpy(t.decode().view("i2")) for name, t in laconic.load_file(golden).items()}
+    a, b = stored["a"], stored["both#0"]
+    expected = {"a": a, "both": torch.stack([a, b]), "rows": torch.cat([b, a[3:7]]), "turned": torch.cat([a[3:7], b]).T}
+    found = laconic.torch.load_file(golden, mode=mode, check="full")
+    assert set(found) == set(expected)
+    assert all(isinstance(tensor, LaconicTensor) for tensor in found.values())
+    assert all(torch.equal(bits(found[name]), tensor) for name, tensor in expected.items())
+    laconic.torch.save_file(found, tmp_path / "again", laconic.open(golden).metadata)
+    assert (tmp_path / "again").read_bytes() == golden.read_bytes()
+
+
+BAD = {
+    "no json": "{",
+    "no object": "[]",
+    "no pieces": {"recipes": {}},
+    "pairs": '{"recipes":[["t","a"]],"pieces":[]}',
+    "unknown name": {"t": ["stack", 0, ["a", "c"]]},
+    "stored twice": {"a": "b"},
+    "shapes": {"t": ["stack", 0, ["a", "v"]]},
+    "nothing": {"t": ["cat", 0, []]},
+    "dimension": {"t": ["cat", 1, ["a", "b"]]},
+    "no number": {"t": ["cat", True, ["a", "b"]]},
+    "rows": {"t": ["rows", 5, 97, "a"]},
+    "row": {"t": ["row", -1, "a"]},
+    "row of no number": {"t": ["row", "1", "a"]},
+    "word": {"t": ["sum", 0, ["a", "b"]]},
+    "short": {"t": ["stack"]},
+    "inner turn": {"t": ["stack", 0, [["transposed", "a"]]]},
+    "turned vector": {"t": ["transposed", ["row", 0, "a"]]},
+    "deep": {
+        "t": [
+            "rows",
+            0,
+            96,
+            [
+                "rows",
+                0,
+                96,
+                [
+                    "rows",
+                    0,
+                    96,
+                    [
+                        "rows",
+                        0,
+                        96,
+                        ["rows", 0, 96, ["rows", 0, 96, ["rows", 0, 96, ["rows", 0, 96, ["rows", 0, 96, "a"]]]]],
+                    ],
+                ],
+            ],
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_hostile_recipes(case: str, tmp_path: Path) -> None:
+    tensors = {"a": weight(96, 64), "b": weight(96, 64), "v": weight(64)}
+    coded = {
+        name: laconic.torch.encode(t, **SPLIT).content.coded if t.ndim == 2 else t.view(torch.int16).numpy()
+        for name, t in tensors.items()
+    }
+    note = BAD[case]
+    if isinstance(note, dict) and "recipes" not in note:
+        note = {"recipes": note, "pieces": []}
+    text = note if isinstance(note, str) else json.dumps(note)
+    laconic.save_file(coded, tmp_path / "a.safetensors", {recipes.NOTE: text})
+    with pytest.raises(CorruptError, match="a.safetensors"):
+        laconic.torch.load_file(tmp_path / "a.safetensors")
