@@ -138,12 +138,12 @@ def test_wrong_operands_are_refused(x: np.ndarray, options: dict, sentence: str)
         laconic.linear(x, tensor, **options)
 
 
-def test_only_matrices_of_floats_multiply() -> None:
+def test_only_matrices_of_known_dtypes_multiply() -> None:
     x = np.zeros((1, 4), np.float32)
     with pytest.raises(ArgumentError, match="rows, columns"):
         laconic.linear(x, laconic.encode(np.zeros((2, 3, 4), np.float32)))
-    with pytest.raises(ArgumentError, match="dtype int16"):
-        laconic.linear(x, laconic.encode(np.zeros((3, 4), np.int16)))
+    with pytest.raises(ArgumentError, match="dtype int32"):
+        laconic.linear(x, laconic.encode(np.zeros((3, 4), np.int32)))
     with pytest.raises(ArgumentError, match="laconic.encode"):
         laconic.linear(x, np.zeros((3, 4), np.float32))  # type: ignore[arg-type]
 
