@@ -112,7 +112,7 @@ CODED_INTEGER_NS = 0.6
 SPLIT_SHARE = {
     "avx2": {
         "split packed": {"float32": 1 / 1.2, "bfloat16": 1 / 1.3, "float16": 1 / 0.72},
-        "split layered": {"float32": 1.0, "bfloat16": 1 / 0.6, "float16": 1 / 0.45},
+        "split layered": {"float32": 1 / 0.95, "bfloat16": 1 / 0.6, "float16": 1 / 0.45},
     },
     "avx512": {
         "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},

@@ -345,9 +345,8 @@ def integer_codes_1_2() -> dict[str, laconic.Tensor]:
         return (parts - 2 * spread - 7).reshape(shape).astype(dtype)
 
     options = {"formulation": "integer", "profile": "portable"}
-    cuts = {"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}
     found = {}
-    for k, (dtype, spread) in enumerate(cuts.items()):
+    for k, (dtype, spread) in enumerate({"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}.items()):
         for like in ("index", "float8_e5m2", "float8_e4m3fn") + (("bfloat16", "float16") if spread == 40 else ()):
             array = (whole((47, 70), 800 + 10 * k, spread) + (100 if dtype[0] == "u" else 0)).astype(dtype)
             found[f"{dtype}.{like}"] = laconic.encode(array, code="distances", like=like, **options)
@@ -357,8 +356,7 @@ def integer_codes_1_2() -> dict[str, laconic.Tensor]:
     found["convolution"] = laconic.encode(whole((32, 17, 3, 3), 870, 300, "int16"), **wide)
     found["in_out"] = laconic.encode(whole((64, 48), 880, 300, "int16"), orientation="in_out", **wide)
     for name, shape in {"matrix": (47, 70), "stack": (3, 31, 40), "folded": (7, 5, 3, 3)}.items():
-        low, high = (whole(shape, 890 + k, 4) & 15 for k in (0, 5))
-        pairs = (low | high << 4).astype(np.uint8)
+        pairs = (whole(shape, 890, 4) & 15 | (whole(shape, 895, 4) & 15) << 4).astype(np.uint8)
         found[f"nibbles.{name}"] = laconic.encode(pairs, code="nibbles", int4_columns=2 * shape[-1], **options)
     return found
 
