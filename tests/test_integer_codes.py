@@ -329,3 +329,16 @@ def test_real_models_are_near_their_bound(models: Path, name: str, most: float) 
             bits += found.nbytes_stored * 8
             bound += entropy(tensor.decode()) * tensor.size
     assert bits <= most * bound
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+@pytest.mark.parametrize("far", [254, 255, 256])
+def test_a_median_at_the_end_of_a_range_of_256_values(dtype: str, far: int) -> None:
+    """Centred on the median, distances up to 255 would not fit the words of 8 bits that the range fits."""
+    for common, rare in ((0, far), (far, 0)):
+        array = np.full((64, 256), common + 300, dtype)
+        array[::9, ::7] = rare + 300
+        for like in ("index", "float8_e5m2", "float8_e4m3fn") if far < 256 else (None,):
+            options = {} if like is None else {"like": like}
+            coded = laconic.encode(array, formulation="integer", code="distances", **options)
+            assert np.array_equal(coded.decode(), array)

@@ -18,21 +18,26 @@ pytestmark = [
 ]
 
 
-def test_adapters_that_transformers_adds_itself(llama: Any, tmp_path: Path) -> None:
-    least = "0.22" if transformers.__version__.startswith("5") else None
-    peft = pytest.importorskip("peft", minversion=least, reason="transformers 5 wants a newer peft than is installed")
-    model, words = llama.load(llama.packed), torch.randint(2, 256, (4, 17))
-    model.add_adapter(peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    assert sum("lora" in name for name, weight in model.named_parameters() if weight.requires_grad) == len(trained) == 8
-    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+def losses_of_training(model: Any, words: torch.Tensor, steps: int) -> list[float]:
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
     losses = []
-    for _ in range(8):
+    for _ in range(steps):
         loss = model(input_ids=words, labels=words).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+    return losses
+
+
+def test_adapters_that_transformers_adds_itself(llama: Any, tmp_path: Path) -> None:
+    least = "0.22" if transformers.__version__.startswith("5") else None
+    peft = pytest.importorskip("peft", minversion=least, reason="transformers 5 wants a newer peft than is installed")
+    model, words = llama.load(llama.packed), torch.randint(2, 256, (4, 17))
+    model.add_adapter(peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert sum("lora" in name for name in trained) == len(trained) == 8
+    losses = losses_of_training(model, words, 8)
     assert losses[-1] < losses[0] - 0.1
     assert isinstance(model.model.layers[0].mlp.down_proj.base_layer.weight, LaconicTensor)
     model.save_pretrained(tmp_path / "adapter")
@@ -49,14 +54,7 @@ def test_lora_trains_on_a_folder_and_is_saved_alone(llama: Any, tmp_path: Path) 
     torch.manual_seed(3)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules=["q_proj", "v_proj", "down_proj"]))
     words = torch.randint(2, 256, (4, 17))
-    optimizer = torch.optim.AdamW([weight for weight in adapted.parameters() if weight.requires_grad], lr=1e-2)
-    losses = []
-    for _ in range(10):
-        loss = adapted(input_ids=words, labels=words).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+    losses = losses_of_training(adapted, words, 10)
     assert losses[-1] < losses[0] - 0.2
     adapted.save_pretrained(tmp_path / "adapter")
     again = peft.PeftModel.from_pretrained(llama.load(llama.packed), tmp_path / "adapter")
