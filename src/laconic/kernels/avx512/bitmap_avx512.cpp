@@ -1,49 +1,66 @@
 // Bitmap chunks under AVX-512: a chunk's word is its mask register, one expand is 16 or 32 ranks at once.
 //
-// for each vector of a chunk: expand the next values under its bits, advance by their popcount
+// for each vector of a chunk: expand the values that follow under its bits; then advance by the mask's popcount
 #include "laconic/kernels/avx512/chunks.hpp"
 #include "laconic/kernels/table.hpp"
 
 namespace laconic {
 namespace {
 
-// One chunk to vectors in vector order.
+// One chunk to vectors in vector order. Places come from popcounts of the mask's head, so that no load waits for the one
+// before.
 template <DType D>
 LACONIC_INLINE void expand_chunk(uint64_t mask, const uint8_t* values, __m512i (&v)[kVectors<D>]) {
+  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes, kWords = 64 / kWordBytes;
 #pragma GCC unroll 4
   for (int k = 0; k < kVectors<D>; ++k) {
-    __m512i next = load512(values);
+    const int64_t before = k == 0 ? 0 : static_cast<int64_t>(_mm_popcnt_u64(mask << (64 - kWords * k)));
+    __m512i next = load512(values + before * kWordBytes);
     keep_in_register(next);  // the expand's memory form is slower
-    if constexpr (D == DType::kFloat32) {
-      const auto bits = static_cast<__mmask16>(mask >> (16 * k));
-      v[k] = _mm512_maskz_expand_epi32(bits, next);
-      values += 4 * _mm_popcnt_u32(bits);
-    } else {
-      const auto bits = static_cast<__mmask32>(mask >> (32 * k));
-      v[k] = _mm512_maskz_expand_epi16(bits, next);
-      values += 2 * _mm_popcnt_u32(bits);
-    }
+    uint64_t bits = mask >> (kWords * k);
+    keep_in_register(bits);  // shifted there: mask registers are slow at it
+    if constexpr (kWordBytes == 4)
+      v[k] = _mm512_maskz_expand_epi32(static_cast<__mmask16>(bits), next);
+    else
+      v[k] = _mm512_maskz_expand_epi16(static_cast<__mmask32>(bits), next);
   }
 }
 
 // Calls sink(j, vectors) for each chunk.
 template <DType D, class Sink>
 LACONIC_INLINE void for_chunks(Cursor& cursor, int64_t chunks, Sink&& sink) {
-  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  constexpr int64_t kWordBytes = kFields[static_cast<int>(D)].word_bytes, kAtOnce = 8;
   const uint8_t* masks = cursor.tile;
   const uint8_t* values = cursor.survivors;
-  for (int64_t j = 0; j < chunks; ++j) {
-    uint64_t mask = load64(masks + j * 8);
-    auto bytes = static_cast<int64_t>(_mm_popcnt_u64(mask)) * kWordBytes;
-    // SAFE BECAUSE: values never passes the end, from which 64 bytes are readable; a chunk that does not fit is zeros.
-    if (__builtin_expect(bytes > cursor.survivors_end - values, 0)) mask = 0, bytes = 0;
+  const auto one = [&](int64_t j, uint64_t mask) LACONIC_SINK {
     __m512i v[kVectors<D>];
     expand_chunk<D>(mask, values, v);
-    prefetch_beside(v[0], values + 1024);
-    if constexpr (D == DType::kFloat32) prefetch_beside(v[2], values + 1024 + 64);
-    if (j % 8 == 0) prefetch_beside(v[1], masks + j * 8 + 512);
+    prefetch_stream(v[0], values);
+    if constexpr (D == DType::kFloat32) prefetch_stream(v[2], values + 64);
+    if (j % kAtOnce == 0) prefetch_stream(v[1], masks + j * 8);
     sink(j, v);
-    values += bytes;
+    values += static_cast<int64_t>(_mm_popcnt_u64(mask)) * kWordBytes;
+  };
+  int64_t j = 0;
+  // SAFE BECAUSE: values never passes the end, from which 64 bytes are readable. Eight chunks that fit together are not
+  // looked at one by one (MEASURED: 12 cycles a chunk of float32 instead of 18); of others, one that does not fit is
+  // zeros.
+  for (; j + kAtOnce <= chunks; j += kAtOnce) {
+    int64_t together = 0;
+#pragma GCC unroll 8
+    for (int64_t k = 0; k < kAtOnce; ++k) together += static_cast<int64_t>(_mm_popcnt_u64(load64(masks + (j + k) * 8)));
+    if (__builtin_expect(together * kWordBytes > cursor.survivors_end - values, 0)) break;
+#pragma GCC unroll 8
+    for (int64_t k = 0; k < kAtOnce; ++k) {
+      uint64_t mask = load64(masks + (j + k) * 8);
+      keep_in_register(mask);
+      one(j + k, mask);
+    }
+  }
+  for (; j < chunks; ++j) {
+    const uint64_t mask = load64(masks + j * 8);
+    const bool fits = static_cast<int64_t>(_mm_popcnt_u64(mask)) * kWordBytes <= cursor.survivors_end - values;
+    one(j, fits ? mask : 0);
   }
   cursor.tile = masks + chunks * 8;
   cursor.survivors = values;
@@ -51,7 +68,7 @@ LACONIC_INLINE void for_chunks(Cursor& cursor, int64_t chunks, Sink&& sink) {
 
 template <DType D>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
-  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     for (int i = 0; i < kVectors<D>; ++i)
       _mm512_storeu_si512(static_cast<uint8_t*>(out) + (j * kVectors<D> + i) * 64, v[i]);
   });
@@ -59,7 +76,7 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
 
 template <DType D>
 void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
-  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     __m512 f[4];
     chunk_floats<D>(v, f);
     for (int i = 0; i < 4; ++i) _mm512_storeu_ps(out + (j * 4 + i) * 16, f[i]);
@@ -70,7 +87,7 @@ template <DType D, int Batch>
 void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride, float* sums) {
   __m512 acc[Batch][4];
   for (int i = 0; i < 4 * Batch; ++i) acc[i / 4][i % 4] = _mm512_setzero_ps();
-  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) {
+  for_chunks<D>(cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     __m512 f[4];
     chunk_floats<D>(v, f);
 #pragma GCC unroll 4

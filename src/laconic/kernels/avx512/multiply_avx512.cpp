@@ -209,7 +209,7 @@ void dense_typed(const uint8_t* words, int64_t chunks, const float* x, float* su
     __m512 f[4];
     for (int i = 0; i < kVectors<D>; ++i) {
       v[i] = load512(words + (j * kVectors<D> + i) * 64);
-      prefetch_beside(v[i], words + (j * kVectors<D> + i) * 64 + 2048);
+      prefetch_stream(v[i], words + (j * kVectors<D> + i) * 64);
     }
     chunk_floats<D>(v, f);
     for (int i = 0; i < 4; ++i) acc[i] = _mm512_fmadd_ps(f[i], _mm512_set1_ps(x[j * 4 + i]), acc[i]);
@@ -256,7 +256,7 @@ uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
   for (int64_t at = 0; at + 256 <= count_bytes; at += 256)
     for (int k = 0; k < 4; ++k) {
       __m512i v = load512(bytes + at + k * 64);
-      prefetch_beside(v, bytes + at + k * 64 + 2048);
+      prefetch_stream(v, bytes + at + k * 64);
       sums[k] = _mm512_xor_si512(sums[k], v);
     }
   const __m512i sum = _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));

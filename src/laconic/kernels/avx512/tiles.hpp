@@ -1,8 +1,8 @@
 // The loop over a panel's tiles that all AVX-512 kernels share.
 //
 // for each tile of 8 chunks: decode each chunk to vectors, hand them to a sink.
-// The real loop departs: 1. full tiles have a compile-time chunk count, the ragged last tile does not; 2. the streams
-// three or four tiles ahead are prefetched, since hardware stops at page ends.
+// The real loop departs: 1. full tiles have a compile-time chunk count, the ragged last tile does not; 2. as many lines
+// as a chunk takes are prefetched beside it.
 // Included by kernel files only; everything is internal to them.
 #pragma once
 
@@ -24,8 +24,6 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
   constexpr int64_t kTileBytes =
       8 * (code_bytes(Code) + 8 * f.odd_count + (f.has_byte ? 64 : 0) + kTailBytes[static_cast<int>(T)]);
   constexpr int64_t kLines = (kTileBytes + 511) / 512;  // cache lines to prefetch per chunk
-  // MEASURED: four tiles ahead for float32 (1.7 KB each; two: 10 % slower), three for the narrower dtypes.
-  constexpr int64_t kAhead = kTileBytes * (D == DType::kFloat32 ? 4 : 3);
   int64_t done = 0;
   for (; done + 8 <= chunks; done += 8) {
     const TilePieces<D, Code, T> at(tile, 8);
@@ -36,7 +34,7 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
       chunk_vectors<D, Code, T>(at, 8, j, table, below, end, shift, v);
 #pragma GCC unroll 4
       for (int64_t line = j * kLines; line < (j + 1) * kLines; ++line)
-        if (line * 64 < kTileBytes) prefetch_beside(v[line % kVectors<D>], tile + kAhead + line * 64);
+        if (line * 64 < kTileBytes) prefetch_stream(v[line % kVectors<D>], tile + line * 64);
       sink(done + j, v);
     }
     tile = at.end;
