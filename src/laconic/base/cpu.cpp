@@ -1,6 +1,7 @@
 // See cpu.hpp. The compiler's __builtin_cpu_supports also checks that the operating system saves the registers.
 #include "laconic/base/cpu.hpp"
 
+#include <cstdlib>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -63,15 +64,26 @@ const char* cpu_lacks_amx() {
 
 #endif
 
-bool cpu_has_slow_pdep() {
+namespace {
+
+bool cpu_is_amd() {
   unsigned a, b, c, d;
   char vendor[13] = {};
   if (!__get_cpuid(0, &a, &b, &c, &d)) return false;
   std::memcpy(vendor, &b, 4);
   std::memcpy(vendor + 4, &d, 4);
   std::memcpy(vendor + 8, &c, 4);
-  if (std::strcmp(vendor, "AuthenticAMD") != 0 || !__get_cpuid(1, &a, &b, &c, &d)) return false;
-  return (a >> 8 & 15) + (a >> 20 & 255) == 0x17;
+  return std::strcmp(vendor, "AuthenticAMD") == 0;
+}
+
+}  // namespace
+
+bool cpu_has_slow_gather() {
+#if defined(LACONIC_EMULATE)
+  return std::getenv("LACONIC_EMULATE_SLOW_GATHER") != nullptr;  // so that both kernels are tested
+#else
+  return cpu_is_amd();
+#endif
 }
 
 const char* cpu_name() {
@@ -92,7 +104,7 @@ const char* cpu_lacks_avx2() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_avx512() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_avx512_bf16() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_amx() { return "the processor is not an x86-64"; }
-bool cpu_has_slow_pdep() { return false; }
+bool cpu_has_slow_gather() { return false; }
 const char* cpu_name() { return "not an x86-64"; }
 
 #endif

@@ -9,8 +9,8 @@ const char* cpu_lacks_avx512();
 const char* cpu_lacks_avx512_bf16();
 const char* cpu_lacks_amx();  // asks the kernel for permission to use tiles, once
 
-// True where pdep and pext are microcoded (Zen 1 and 2): a speed fact, not a feature bit.
-bool cpu_has_slow_pdep();
+// True where a gather takes longer than as many loads (AMD): a speed fact, not a feature bit.
+bool cpu_has_slow_gather();
 const char* cpu_name();
 
 }  // namespace laconic

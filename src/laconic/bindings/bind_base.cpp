@@ -34,6 +34,6 @@ void bind_base(nb::module_& m) {
     laconic::use_isa(isa);
   });
   m.def("cpu_name", [] { return std::string(laconic::cpu_name()); });
-  m.def("cpu_has_slow_pdep", &laconic::cpu_has_slow_pdep);
+  m.def("cpu_has_slow_gather", &laconic::cpu_has_slow_gather);
   m.def("parallel_pool_name", [] { return std::string(laconic::parallel_pool_name()); });
 }

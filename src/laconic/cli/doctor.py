@@ -36,7 +36,7 @@ def findings() -> dict[str, Any]:
         "instruction_sets": sets,
         "active": isa.active(),
         "why": "forced by LACONIC_ISA" if os.environ.get("LACONIC_ISA") else "the fastest one available",
-        "slow_pdep": bool(module and module.cpu_has_slow_pdep()),
+        "slow_gather": bool(module and module.cpu_has_slow_gather()),
         "threads": count,
         "threads_decided_by": source,
         "thread_pool": module.parallel_pool_name() if module else "none",

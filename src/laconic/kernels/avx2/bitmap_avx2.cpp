@@ -72,9 +72,9 @@ LACONIC_INLINE void for_vectors(Cursor& cursor, int64_t chunks, Sink&& sink) {
       } else {
         v = expand_words(mask[2 * k], mask[2 * k + 1], values);
       }
-      if (k == 0) prefetch_beside(v, reinterpret_cast<const uint8_t*>(values) + 1024);
-      if (k == 2) prefetch_beside(v, masks + 512);
-      if (k == 4) prefetch_beside(v, reinterpret_cast<const uint8_t*>(values) + 1024 + 64);
+      if (k == 0) prefetch_stream(v, reinterpret_cast<const uint8_t*>(values));
+      if (k == 2) prefetch_stream(v, masks);
+      if (k == 4) prefetch_stream(v, reinterpret_cast<const uint8_t*>(values) + 64);
       sink(j, k, v);
     }
   }

@@ -12,6 +12,7 @@
 
 #include "laconic/formulations/split/view.hpp"
 #include "laconic/kernels/avx2/survivors.hpp"
+#include "laconic/kernels/prefetch.hpp"
 
 namespace laconic {
 namespace {
@@ -34,6 +35,10 @@ LACONIC_INLINE __m256i broadcast_table(const uint8_t* table) {
 // A prefetch tied to a value made beside it, so that the compiler does not gather a tile's prefetches in one place.
 LACONIC_INLINE void prefetch_beside(__m256i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1" : "+x"(value) : "m"(*at));
+}
+// A line of a stream that is read once, from its place in it: see prefetch.hpp.
+LACONIC_INLINE void prefetch_stream(__m256i& value, const uint8_t* at) {
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+x"(value) : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
 }
 
 // Puts the next symbols of the level below at the places of the mask, where `symbols` are zero: tables hold no symbol

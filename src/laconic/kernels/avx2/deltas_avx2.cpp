@@ -43,9 +43,8 @@ void product(const DeltaEntries& e, const float* x, int64_t x_stride, float* sum
   for (int64_t block = 0; block < e.blocks; ++block) {
     const uint8_t* gaps = e.gaps + block * 64;
     const uint8_t* values = e.values + block * 64 * kWordBytes;
-    _mm_prefetch(reinterpret_cast<const char*>(gaps + 1024), _MM_HINT_T0);
-    for (int line = 0; line < kWordBytes; ++line)
-      _mm_prefetch(reinterpret_cast<const char*>(values + 768 * kWordBytes + line * 64), _MM_HINT_T0);
+    prefetch_stream(columns[0], gaps);
+    for (int line = 0; line < kWordBytes; ++line) prefetch_stream(columns[1], values + line * 64);
 #pragma GCC unroll 4
     for (int step = 0; step < 4; ++step)
 #pragma GCC unroll 2

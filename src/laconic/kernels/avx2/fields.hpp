@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "laconic/kernels/prefetch.hpp"
 #include "laconic/kernels/table.hpp"
 
 namespace laconic {
@@ -20,7 +21,11 @@ namespace {
 #define LACONIC_FIELDS_INLINE inline __attribute__((always_inline))
 
 constexpr int kRunBytes = 32;
-constexpr int64_t kFieldsAhead = 1536;  // eight blocks of six bits
+
+// A line of a stream that is read once, from its place in it: see prefetch.hpp.
+LACONIC_FIELDS_INLINE void prefetch_stream(__m256i& beside, const uint8_t* at) {
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+x"(beside) : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
+}
 
 // Bits of one part of width W moved to position P.
 template <int W, int P>
@@ -71,11 +76,10 @@ void multiply(const uint8_t* runs, int64_t blocks, const int8_t* x, int64_t x_st
   for (int64_t block = 0; block < blocks; ++block, runs += kRunBytes * Bits, x += 16) {
 #pragma GCC unroll 4
     for (int quarter = 0; quarter < 4; ++quarter) {
-      if (quarter * 2 < Bits)
-        _mm_prefetch(reinterpret_cast<const char*>(runs + kFieldsAhead + quarter * 64), _MM_HINT_T0);
       // Two chunks, the same eight rows of both.
       const int pair = quarter / 2, half = quarter % 2;
-      const __m256i first = half_chunk<Bits>(runs, pair * 4 + half);
+      __m256i first = half_chunk<Bits>(runs, pair * 4 + half);
+      if (quarter * 2 < Bits) prefetch_stream(first, runs + quarter * 64);
       const __m256i second = half_chunk<Bits>(runs, pair * 4 + 2 + half);
 #pragma GCC unroll 3
       for (int s = 0; s < Slices; ++s) {

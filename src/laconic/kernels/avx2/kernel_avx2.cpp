@@ -65,7 +65,6 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
   constexpr int64_t kChunkBytes =
       code_bytes(Code) + 8 * f.odd_count + (f.has_byte ? 64 : 0) + kTailBytes[static_cast<int>(T)];
   constexpr int64_t kTileBytes = 8 * kChunkBytes, kLines = (kTileBytes + 511) / 512;
-  constexpr int64_t kAhead = kTileBytes * (D == DType::kFloat32 ? 2 : 3);
   int64_t done = 0;
   for (; done + 8 <= chunks; done += 8) {
     const TilePieces<D, Code, T> at(tile, 8);
@@ -75,7 +74,7 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
       chunk_vectors<D, Code, T>(at, 8, j, table, below, end, v);
 #pragma GCC unroll 4
       for (int64_t line = 0; line < kLines; ++line)
-        prefetch_beside(v[line % kVectors<D>], tile + kAhead + (j * kLines + line) * 64);
+        prefetch_stream(v[line % kVectors<D>], tile + (j * kLines + line) * 64);
       sink(done + j, v);
     }
     tile = at.end;

@@ -205,7 +205,7 @@ void dense_typed(const uint8_t* words, int64_t chunks, const float* x, float* su
     __m256 f[4][2];
     for (int i = 0; i < kVectors<D>; ++i) {
       v[i] = load256(words + (j * kVectors<D> + i) * 32);
-      if (i % 2 == 0) prefetch_beside(v[i], words + (j * kVectors<D> + i) * 32 + 2048);
+      if (i % 2 == 0) prefetch_stream(v[i], words + (j * kVectors<D> + i) * 32);
     }
     chunk_floats<D>(v, f);
     for (int i = 0; i < 4; ++i) {
@@ -242,7 +242,7 @@ uint64_t read_stream(const uint8_t* bytes, int64_t count_bytes) {
   for (int64_t at = 0; at + 128 <= count_bytes; at += 128)
     for (int k = 0; k < 4; ++k) {
       __m256i v = load256(bytes + at + k * 32);
-      if (k % 2 == 0) prefetch_beside(v, bytes + at + k * 32 + 2048);
+      if (k % 2 == 0) prefetch_stream(v, bytes + at + k * 32);
       sums[k] = _mm256_xor_si256(sums[k], v);
     }
   const __m256i sum = _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));

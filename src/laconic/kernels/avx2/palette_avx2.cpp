@@ -162,7 +162,7 @@ LACONIC_INLINE void for_pairs(const Lookup& lookup, const uint8_t* at, int64_t c
     __m256i index[2];
     if constexpr (Stream > 2) {
       chunk_indices<Stream>(at, index);
-      prefetch_beside(index[0], at + 1536);
+      prefetch_stream(index[0], at);
     }
 #pragma GCC unroll 2
     for (int pair = 0; pair < 2; ++pair) {

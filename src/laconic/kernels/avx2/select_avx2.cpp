@@ -110,10 +110,11 @@ LACONIC_INLINE void for_blocks(const Parameters& p, Cursor& cursor, int64_t chun
     __m256i low[2], high[2];
     pattern.load_codes(tile, 0, low);
     pattern.load_codes(tile, 1, high);
-    _mm_prefetch(reinterpret_cast<const char*>(tile + 512), _MM_HINT_T0);
+    prefetch_stream(low[0], tile);
+    if constexpr (Pattern<N, M>::kTileBytes > 64) prefetch_stream(low[0], tile + 64);
     const auto one = [&](int block) __attribute__((always_inline)) {
       __m256i lower = pattern.block_columns(low, block);
-      for (int64_t line = 0; line < kBlockBytes; line += 64) prefetch_beside(lower, values + 1024 + line);
+      for (int64_t line = 0; line < kBlockBytes; line += 64) prefetch_stream(lower, values + line);
       sink(first + block, values, lower, pattern.block_columns(high, block));
       values += kBlockBytes;
     };

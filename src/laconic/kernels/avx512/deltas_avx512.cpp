@@ -1,6 +1,7 @@
 // Gap-coded rows under AVX-512: 16 lanes a vector.
 //
 // for each step: column += gap, clamped; x of the columns by gather; sum += weight * x where the word is not zero bits
+#include "laconic/base/cpu.hpp"
 #include "laconic/kernels/avx512/chunks.hpp"
 #include "laconic/kernels/table.hpp"
 
@@ -19,29 +20,63 @@ LACONIC_INLINE __m512i weights16(const uint8_t* at) {
   }
 }
 
-template <DType D, int Batch>
+// Columns of the four steps of a block: sums of gaps, clamped.
+LACONIC_INLINE void next_columns(const uint8_t* gaps, __m512i last, __m512i& columns, __m512i (&of_steps)[4]) {
+#pragma GCC unroll 4
+  for (int step = 0; step < 4; ++step) {
+    const __m512i gap = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(gaps + step * 16)));
+    columns = _mm512_min_epu32(_mm512_add_epi32(columns, gap), last);
+    of_steps[step] = columns;
+  }
+}
+
+LACONIC_INLINE __m128 load4(const float* x, const uint32_t* at) {
+  __m128 four = _mm_load_ss(x + at[0]);
+  four = _mm_insert_ps(four, _mm_load_ss(x + at[1]), 0x10);
+  four = _mm_insert_ps(four, _mm_load_ss(x + at[2]), 0x20);
+  return _mm_insert_ps(four, _mm_load_ss(x + at[3]), 0x30);
+}
+
+// x of 16 columns, by loads where the processor's gather is slow: then the columns of a block were stored a block ago,
+// so that no load waits for them.
+template <bool ByLoads>
+LACONIC_INLINE __m512 x_of(__m512i columns, const uint32_t* stored, const float* x) {
+  if constexpr (!ByLoads) return _mm512_i32gather_ps(columns, x, 4);
+  const __m256 low = _mm256_set_m128(load4(x, stored + 4), load4(x, stored));
+  const __m256 high = _mm256_set_m128(load4(x, stored + 12), load4(x, stored + 8));
+  return _mm512_castsi512_ps(
+      _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(low)), _mm256_castps_si256(high), 1));
+}
+
+template <DType D, int Batch, bool ByLoads>
 void product(const DeltaEntries& e, const float* x, int64_t x_stride, float* sums) {
-  constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  constexpr int64_t kWordBytes = kFields[static_cast<int>(D)].word_bytes;
   const __m512i last = _mm512_set1_epi32(static_cast<int>(e.last_column));
   __m512 acc[Batch][2];
-  __m512i columns = _mm512_setzero_si512();
   for (int i = 0; i < 2 * Batch; ++i) acc[i / 2][i % 2] = _mm512_setzero_ps();
+  __m512i columns = _mm512_setzero_si512(), of_steps[4];
+  alignas(64) uint32_t stored[2][64];
+  const auto prepare = [&](int64_t block) LACONIC_SINK {
+    next_columns(e.gaps + block * 64, last, columns, of_steps);
+    if constexpr (ByLoads)
+      for (int step = 0; step < 4; ++step) _mm512_store_si512(stored[block % 2] + step * 16, of_steps[step]);
+  };
+  if (ByLoads && e.blocks > 0) prepare(0);
   for (int64_t block = 0; block < e.blocks; ++block) {
-    const uint8_t* gaps = e.gaps + block * 64;
+    // SAFE BECAUSE: 64 bytes behind the last gaps are readable, and what they say is not used.
+    prepare(ByLoads ? block + 1 : block);
     const uint8_t* values = e.values + block * 64 * kWordBytes;
-    _mm_prefetch(reinterpret_cast<const char*>(gaps + 640), _MM_HINT_T0);
-    for (int line = 0; line < kWordBytes; ++line)
-      _mm_prefetch(reinterpret_cast<const char*>(values + 640 * kWordBytes + line * 64), _MM_HINT_T0);
+    prefetch_stream(columns, e.gaps + block * 64);
 #pragma GCC unroll 4
     for (int step = 0; step < 4; ++step) {
-      const __m512i gap = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(gaps + step * 16)));
-      columns = _mm512_min_epu32(_mm512_add_epi32(columns, gap), last);
-      const __m512i w = weights16<D>(values + step * 16 * kWordBytes);
+      __m512i w = weights16<D>(values + step * 16 * kWordBytes);
+      if (step % (4 / kWordBytes) == 0) prefetch_stream(w, values + step * 16 * kWordBytes);
       const __mmask16 real = _mm512_test_epi32_mask(w, w);
 #pragma GCC unroll 4
       for (int b = 0; b < Batch; ++b)
         acc[b][step % 2] = _mm512_mask3_fmadd_ps(
-            _mm512_castsi512_ps(w), _mm512_i32gather_ps(columns, x + b * x_stride, 4), acc[b][step % 2], real);
+            _mm512_castsi512_ps(w), x_of<ByLoads>(of_steps[step], stored[block % 2] + step * 16, x + b * x_stride),
+            acc[b][step % 2], real);
     }
   }
   for (int b = 0; b < Batch; ++b) _mm512_storeu_ps(sums + b * 16, _mm512_add_ps(acc[b][0], acc[b][1]));
@@ -75,21 +110,29 @@ void product_packed(const DeltaEntries& e, const float* x, float* sums) {
   }
 }
 
-template <DType D>
+template <DType D, bool ByLoads>
 void fill(KernelTable& table) {
   DeltaKernels& kernels = table.deltas[static_cast<int>(D)];
-  kernels.product[0] = product<D, 1>;
-  kernels.product[1] = product<D, 2>;
-  kernels.product[2] = product<D, 4>;
+  kernels.product[0] = product<D, 1, ByLoads>;
+  kernels.product[1] = product<D, 2, ByLoads>;
+  kernels.product[2] = product<D, 4, ByLoads>;
   kernels.product_packed = product_packed<D>;
+}
+template <bool ByLoads>
+void fill_all(KernelTable& table) {
+  fill<DType::kFloat32, ByLoads>(table);
+  fill<DType::kBfloat16, ByLoads>(table);
+  fill<DType::kFloat16, ByLoads>(table);
 }
 
 }  // namespace
 
+// MEASURED on Zen 4, x in the first cache: 29 cycles for 16 entries by gather, 19 by loads; Intel's gather is far faster.
 void fill_avx512_deltas(KernelTable& table) {
-  fill<DType::kFloat32>(table);
-  fill<DType::kBfloat16>(table);
-  fill<DType::kFloat16>(table);
+  if (cpu_has_slow_gather())
+    fill_all<true>(table);
+  else
+    fill_all<false>(table);
 }
 
 }  // namespace laconic
