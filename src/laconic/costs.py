@@ -32,27 +32,34 @@ BYTES_PER_NS = 30.0
 # What a call costs whatever the weights: below it, differences in time mean nothing and the smallest form wins.
 CALL_NS = 2000.0
 
-# MEASURED with AVX2 on Zen 3, two threads, 2048 x 4096, each time as a share of dense time in the same run; with AVX-512 by
-# the sketches that the kernels follow, float16 taken to be bfloat16.
+# MEASURED with two threads, each time as a share of dense time in the same run: AVX2 on Zen 3, 2048 x 4096; AVX-512 on
+# Zen 4, 4096 x 4096, where not said otherwise.
 CHUNK_NS = {
     "avx2": {"float32": 4.0, "bfloat16": 3.4, "float16": 4.6},
-    "avx512": {"float32": 2.0, "bfloat16": 1.4, "float16": 1.4},
+    "avx512": {"float32": 2.4, "bfloat16": 1.85, "float16": 2.4},
 }
 """A bitmap's chunk of 64 places."""
 SELECT_NS = {
-    "1:4": {"float32": 2.0, "bfloat16": 1.25, "float16": 1.25},
-    "2:4": {"float32": 3.6, "bfloat16": 2.2, "float16": 2.2},
-    "4:8": {"float32": 3.8, "bfloat16": 3.4, "float16": 3.3},
+    "avx2": {
+        "1:4": {"float32": 2.0, "bfloat16": 1.25, "float16": 1.25},
+        "2:4": {"float32": 3.6, "bfloat16": 2.2, "float16": 2.2},
+        "4:8": {"float32": 3.8, "bfloat16": 3.4, "float16": 3.3},
+    },
+    "avx512": {
+        "1:4": {"float32": 2.65, "bfloat16": 1.5, "float16": 1.5},
+        "2:4": {"float32": 1.7, "bfloat16": 0.6, "float16": 0.8},
+        "4:8": {"float32": 4.6, "bfloat16": 2.8, "float16": 2.7},
+    },
 }
-"""64 places of n_of_m; AVX2 and AVX-512 use the same kernels."""
+"""64 places of n_of_m. AVX2 and AVX-512 use the same kernels; values that are coded differ, and wait less for memory."""
 VALUE_NS = {
     "avx2": {
         "split packed": {"float32": 6.5, "bfloat16": 2.9, "float16": 4.4},
         "split layered": {"float32": 7.0, "bfloat16": 6.2, "float16": 7.6},
     },
     "avx512": {
-        "split packed": {"float32": 3.3, "bfloat16": 1.2, "float16": 1.6},
-        "split layered": {"float32": 3.5, "bfloat16": 1.6, "float16": 2.0},
+        "split packed": {"float32": 7.2, "bfloat16": 4.2, "float16": 5.2},
+        "split layered": {"float32": 7.0, "bfloat16": 4.2, "float16": 5.2},
     },
 }
 """A group of 64 coded values."""
@@ -60,42 +67,53 @@ PLACE_NS = 1.5
 """A value behind Elias-Fano positions, decoded."""
 SLOW_VALUE_NS = 30.0
 """Every other coding of values."""
-ENTRY_NS = {"avx2": 0.235, "avx512": 0.12}
+ENTRY_NS = {"avx2": 0.235, "avx512": 0.21}
 """An entry of gaps, fillers and padding of lanes among them."""
 
 PaletteCosts = Mapping[str, Mapping[str, tuple[float, ...]]]
-# MEASURED with AVX2 like the above for 2, 4, 6 and 8 bits; with AVX-512 by the sketches for 4, 5 and 8; the others by their
-# instructions.
+# MEASURED like the above; AVX2 for 2, 4, 6 and 8 bits, the others by their instructions.
 PALETTE_CHUNK_NS: PaletteCosts = {
     "avx2": {
         "float32": (2.2, 2.3, 3.9, 2.6, 5.0, 7.5, 14.8, 14.8),
         "bfloat16": (2.2, 2.3, 3.0, 2.05, 3.8, 5.0, 15.3, 15.3),
         "float16": (2.2, 2.3, 4.0, 2.65, 5.4, 7.9, 15.6, 15.6),
     },
-    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (1.0, 1.1, 1.4, 1.1, 1.5, 2.2, 6.0, 6.0)),
+    "avx512": {
+        "float32": (1.8, 1.7, 2.6, 1.75, 2.65, 3.0, 3.3, 3.3),
+        "bfloat16": (1.65, 1.5, 2.3, 1.65, 2.05, 2.3, 2.35, 2.4),
+        "float16": (1.6, 1.6, 2.3, 1.6, 2.5, 2.85, 3.1, 3.0),
+    },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
 # MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they
-# cost most: few groups are decoded at a time. AVX-512: a palette's chunk, and what the others take for that.
+# cost most: few groups are decoded at a time. AVX-512 likewise, two threads.
 PALETTE_VALUE_NS: PaletteCosts = {
     "avx2": {
         "float32": (6.3, 6.3, 7.0, 6.3, 8.0, 10.2, 18.2, 18.2),
         "bfloat16": (7.4, 7.4, 8.0, 7.4, 9.2, 13.0, 18.4, 18.4),
         "float16": (6.0, 6.0, 6.8, 6.0, 7.8, 10.3, 17.5, 17.5),
     },
-    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (2.0, 2.1, 2.4, 2.1, 2.5, 3.2, 7.0, 7.0)),
+    "avx512": {
+        "float32": (8.0, 8.0, 8.0, 8.0, 8.0, 8.5, 16.0, 16.0),
+        "bfloat16": (5.5, 5.5, 5.5, 5.5, 5.5, 6.0, 14.0, 14.0),
+        "float16": (5.0, 5.0, 5.0, 5.0, 5.0, 5.5, 16.0, 16.0),
+    },
 }
 """A group of 64 values by index, by bits of an index from 1 on."""
-# MEASURED with AVX2 for 4, 5, 6 and 8 bits, two threads, 80 and 90 % zeros: a whole group of lanes is decoded at once.
+# MEASURED for 4, 5, 6 and 8 bits, two threads, 80 (AVX2) and 90 % zeros: a whole group of lanes is decoded at once.
 LANE_VALUE_NS: PaletteCosts = {
     "avx2": {
         "float32": (3.2, 3.3, 4.9, 4.0, 6.0, 8.5, 15.8, 15.8),
         "bfloat16": (4.0, 4.0, 5.0, 4.4, 5.4, 10.4, 16.3, 16.3),
         "float16": (3.2, 3.3, 5.0, 3.7, 6.4, 8.9, 16.6, 16.6),
     },
-    "avx512": dict.fromkeys(("float32", "bfloat16", "float16"), (2.0, 2.1, 2.4, 2.1, 2.5, 3.2, 7.0, 7.0)),
+    "avx512": {
+        "float32": (4.5, 4.5, 4.5, 4.5, 5.0, 5.0, 5.5, 5.5),
+        "bfloat16": (3.0, 3.0, 3.0, 3.0, 3.5, 3.5, 4.0, 4.0),
+        "float16": (3.0, 3.0, 3.0, 3.0, 3.5, 4.0, 4.0, 4.0),
+    },
 }
 """A group of 64 values of gaps."""
 INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
@@ -115,10 +133,10 @@ SPLIT_SHARE = {
         "split layered": {"float32": 1 / 0.95, "bfloat16": 1 / 0.6, "float16": 1 / 0.45},
     },
     "avx512": {
-        "split packed": {"float32": 1 / 1.13, "bfloat16": 1 / 1.28, "float16": 1 / 1.02},
-        "split layered 1": {"float32": 1 / 1.03, "bfloat16": 1 / 1.37, "float16": 1 / 1.04},
-        "split layered 2": {"float32": 1 / 1.05, "bfloat16": 1 / 1.3, "float16": 1 / 0.9},
-        "split layered": {"float32": 1.0, "bfloat16": 1 / 1.22, "float16": 1 / 0.8},
+        "split packed": {"float32": 1 / 1.06, "bfloat16": 1 / 1.27, "float16": 1 / 0.95},
+        "split layered 1": {"float32": 1 / 1.12, "bfloat16": 1 / 1.4, "float16": 1 / 0.88},
+        "split layered 2": {"float32": 1 / 1.1, "bfloat16": 1 / 1.33, "float16": 1 / 0.85},
+        "split layered": {"float32": 1 / 1.1, "bfloat16": 1 / 1.33, "float16": 1 / 0.85},
     },
 }
 """Time of a split form as a share of dense time."""
@@ -144,11 +162,11 @@ BLOCK_NS = {
 BLOCK_SHARE = {"avx2": 1.0, "avx512": 0.7}
 """Of that time; AVX-512 is a guess: half the instructions, the same lists."""
 
-MULTIPLY_NS = {"avx2": 0.0125, "avx512": 0.006}
+MULTIPLY_NS = {"avx2": 0.0125, "avx512": 0.0075}
 """One row of x by one weight."""
 DECODE_NS = {"avx2": 0.05, "avx512": 0.025}
 """A weight of split, from the cache: what more rows of x share."""
-ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.03}
+ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.19}
 """An entry, for each further row of x up to four; above, 16 rows cost as much as four."""
 
 
@@ -170,7 +188,7 @@ def predict_ns(
     positions, _, values = kernel.partition(" + ")
     pattern = positions.partition(" n_of_m ")[2]
     if pattern or positions in ("sparse bitmap", "sparse elias_fano"):
-        chunk = (SELECT_NS[pattern] if pattern else CHUNK_NS[machine])[dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        chunk = (SELECT_NS[machine][pattern] if pattern else CHUNK_NS[machine])[dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
         compute = candidate.places / 64 * chunk
         if values:
             compute += candidate.entries / 64 * _value_ns(values, dtype, machine)

@@ -29,17 +29,20 @@ constexpr int32_t kLargest = 0x7F7F7F;
 template <class Slice>
 struct Slices {
   static constexpr int kBits = sizeof(Slice) == 1 ? 8 : 12;
-  const Slice* x;  // [batch][slices][width]
+  const Slice* x;           // [batch][slices][width]
+  const int32_t* integers;  // [batch][width], before they were cut
   int64_t width;
   int count;
   const int64_t* sums;   // of the integers of each batch row
   const double* scales;  // 2^e of each batch row
   const Slice* row(int64_t b) const { return x + b * count * width; }
+  const int32_t* integers_of(int64_t b) const { return integers + b * width; }
 };
 
-// Writes `count` slices of width places each. False where a value is not finite.
+// Writes integers, and `count` slices of them of width places each. False where a value is not finite.
 template <class Slice>
-bool cut_row(const float* x, int64_t columns, int count, int64_t width, Slice* out, int64_t& sum, double& scale) {
+bool cut_row(const float* x, int64_t columns, int count, int64_t width, int32_t* integers, Slice* out, int64_t& sum,
+             double& scale) {
   constexpr int kBits = Slices<Slice>::kBits;
   int32_t top = 0;
   for (int64_t i = 0; i < columns; ++i) {
@@ -60,6 +63,7 @@ bool cut_row(const float* x, int64_t columns, int count, int64_t width, Slice* o
     const double value = static_cast<double>(x[i]) * inverse;
     auto rest = static_cast<int32_t>(value + (value < 0 ? -0.5 : 0.5));
     sum += rest;
+    integers[i] = rest;
     for (int s = 0; s + 1 < count; ++s) {
       const int32_t above = (rest + (1 << (kBits - 1))) >> kBits;
       out[s * width + i] = static_cast<Slice>(rest - (above << kBits));
@@ -76,19 +80,22 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
   const int64_t width = ceil_div(columns, kFieldBlockColumns) * kFieldBlockColumns;
   const int count = rows.whole ? 1 : 24 / Slices<Slice>::kBits;
   const auto per_row = width * count * static_cast<int64_t>(sizeof(Slice));
-  auto* memory = scratch.get<uint8_t>(rows.batch * (per_row + 16));
-  auto* x = reinterpret_cast<Slice*>(memory);
-  auto* sums = reinterpret_cast<int64_t*>(memory + rows.batch * per_row);
+  auto* memory = scratch.get<uint8_t>(rows.batch * (per_row + width * 4 + 16));
+  auto* sums = reinterpret_cast<int64_t*>(memory);
   auto* scales = reinterpret_cast<double*>(sums + rows.batch);
+  auto* integers = reinterpret_cast<int32_t*>(scales + rows.batch);
+  auto* x = reinterpret_cast<Slice*>(integers + rows.batch * width);
   for (int64_t b = 0; b < rows.batch; ++b) {
     Slice* to = x + b * count * width;
     for (int s = 0; s < count; ++s)
       std::memset(to + s * width + columns, 0, static_cast<size_t>(width - columns) * sizeof(Slice));
+    std::memset(integers + b * width + columns, 0, static_cast<size_t>(width - columns) * 4);
     if (rows.whole) {
       const auto* from = static_cast<const int8_t*>(rows.x) + b * columns;
       int64_t sum = 0;
       for (int64_t i = 0; i < columns; ++i) {
         to[i] = from[i];
+        integers[b * width + i] = from[i];
         sum += from[i];
       }
       sums[b] = sum;
@@ -101,9 +108,9 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
       table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * columns, columns, floats);
       from = floats;
     }
-    if (!cut_row(from, columns, count, width, to, sums[b], scales[b])) return false;
+    if (!cut_row(from, columns, count, width, integers + b * width, to, sums[b], scales[b])) return false;
   }
-  out = {x, width, count, sums, scales};
+  out = {x, integers, width, count, sums, scales};
   return true;
 }
 
@@ -146,14 +153,9 @@ void add_escapes(const IntegerView& view, int64_t segment, const FieldPart& part
     const int64_t panel = part.panels == 1 ? 0 : chunk / part.chunks, column_chunk = chunk - panel * part.chunks;
     const int64_t column = (part.first_chunk + column_chunk) * kChunkColumns + inside % kChunkColumns;
     const int64_t difference = (view.escapes[k] ^ view.flip) - part.base, row = inside / kChunkColumns;
-    for (int64_t b = 0; b < batch; ++b) {
-      const int8_t* x = slices.row(first_b + b) + column;
-      int64_t* own = totals + (b * part.panels + panel) * kTotals + row;
-      own[0] += difference * x[0];
-      if (slices.count == 1) continue;
-      own[16] += difference * x[slices.width];
-      own[32] += difference * x[2 * slices.width];
-    }
+    // The lowest slice takes what the whole integer adds.
+    for (int64_t b = 0; b < batch; ++b)
+      totals[(b * part.panels + panel) * kTotals + row] += difference * slices.integers_of(first_b + b)[column];
   }
 }
 

@@ -38,7 +38,9 @@ LACONIC_INLINE void prefetch_beside(__m256i& value, const uint8_t* at) {
 }
 // A line of a stream that is read once, from its place in it: see prefetch.hpp.
 LACONIC_INLINE void prefetch_stream(__m256i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+x"(value) : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2"
+               : "+x"(value)
+               : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
 }
 
 // Puts the next symbols of the level below at the places of the mask, where `symbols` are zero: tables hold no symbol

@@ -7,8 +7,8 @@
 namespace laconic {
 namespace {
 
-// One chunk to vectors in vector order. Places come from popcounts of the mask's head, so that no load waits for the one
-// before.
+// One chunk to vectors in vector order. Places come from popcounts of the mask's head, so that no load waits for the
+// one before.
 template <DType D>
 LACONIC_INLINE void expand_chunk(uint64_t mask, const uint8_t* values, __m512i (&v)[kVectors<D>]) {
   constexpr int kWordBytes = kFields[static_cast<int>(D)].word_bytes, kWords = 64 / kWordBytes;

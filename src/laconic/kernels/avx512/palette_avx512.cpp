@@ -1,9 +1,9 @@
-// Palette chunks under AVX-512. Up to 16 words: one permute of dwords is 16 lookups, beside each other for each column. More
-// words: byte by byte (planes.hpp).
+// Palette chunks under AVX-512. Up to 16 words: one permute of dwords is 16 lookups, beside each other for each column.
+// More words: byte by byte (planes.hpp).
 //
 // for each column of a chunk (16 indices): bytes to dwords, shifted so that the index is at the bottom; permute
-// Permutes look at four bits, and tables repeat, so nothing above an index is cleared. The bit of a part of one bit is a
-// mask register's already: two lookups, the second under the mask.
+// Permutes look at four bits, and tables repeat, so nothing above an index is cleared. The bit of a part of one bit is
+// a mask register's already: two lookups, the second under the mask.
 #include "laconic/formulations/palette/streams.hpp"
 #include "laconic/kernels/avx512/planes.hpp"
 #include "laconic/kernels/table.hpp"

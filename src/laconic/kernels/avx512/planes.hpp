@@ -25,10 +25,10 @@ LACONIC_INLINE __m512i chunk_indices(const uint8_t* at) {
   __m512i indices = _mm512_and_si512(four, _mm512_set1_epi8(15));
   if constexpr ((Stream & 2) != 0) {
     // Eight bits from bit 2 c - 4 of each byte on, for column c: its two bits are bits 4 and 5 there.
-    alignas(64) static constexpr uint8_t kFrom[64] = {
-        60, 4,  12, 20, 28, 36, 44, 52, 60, 4,  12, 20, 28, 36, 44, 52, 62, 6,  14, 22, 30, 38,
-        46, 54, 62, 6,  14, 22, 30, 38, 46, 54, 0,  8,  16, 24, 32, 40, 48, 56, 0,  8,  16, 24,
-        32, 40, 48, 56, 2,  10, 18, 26, 34, 42, 50, 58, 2,  10, 18, 26, 34, 42, 50, 58};
+    alignas(64) static constexpr uint8_t kFrom[64] = {60, 4,  12, 20, 28, 36, 44, 52, 60, 4,  12, 20, 28, 36, 44, 52,
+                                                      62, 6,  14, 22, 30, 38, 46, 54, 62, 6,  14, 22, 30, 38, 46, 54,
+                                                      0,  8,  16, 24, 32, 40, 48, 56, 0,  8,  16, 24, 32, 40, 48, 56,
+                                                      2,  10, 18, 26, 34, 42, 50, 58, 2,  10, 18, 26, 34, 42, 50, 58};
     const __m512i rows = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 32)));
     const __m512i two = _mm512_multishift_epi64_epi8(_mm512_load_si512(kFrom), rows);
     indices = _mm512_or_si512(indices, _mm512_and_si512(two, _mm512_set1_epi8(0x30)));
@@ -172,8 +172,8 @@ void decode_plane_words(const Lookup& lookup, const uint8_t* at, int64_t chunks,
     __m512i words[1][2];
     tables.look_up(chunk_indices<Stream>(at), words);
     for (int i = 0; i < 2; ++i)
-      _mm512_storeu_si512(out + j * 128 + i * 64, _mm512_permutex2var_epi16(words[0][0], load512(kPlaces.of[i]),
-                                                                            words[0][1]));
+      _mm512_storeu_si512(out + j * 128 + i * 64,
+                          _mm512_permutex2var_epi16(words[0][0], load512(kPlaces.of[i]), words[0][1]));
   }
 }
 
