@@ -111,8 +111,8 @@ void multiply(const BlockView& v, const KernelTable& table, const Rows& rows, in
     return;
   }
   const int64_t batch_blocks = ceil_div(rows.batch, kBatchBlock);
-  const auto* x =
-      reinterpret_cast<const float*>(packed_floats(table, rows, g.columns, width, kBatchBlock, threads, x_scratch));
+  const auto* x = reinterpret_cast<const float*>(
+      packed_floats(table, rows, g.columns, width, whole_blocks(rows.batch, kBatchBlock), threads, x_scratch));
   parallel_for(threads, g.panels, [&](int64_t panel) {
     static thread_local Scratch scratch;
     const int64_t sums_bytes = batch_blocks * kBatchBlock * kPanelRows * 4;

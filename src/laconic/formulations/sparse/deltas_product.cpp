@@ -52,8 +52,8 @@ void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& 
   }
   constexpr int64_t kBlock = 16;
   const int64_t blocks = ceil_div(rows.batch, kBlock), width = g.columns + 1;  // a column of zeros for fillers
-  const auto* x =
-      reinterpret_cast<const float*>(packed_floats(table, rows, g.columns, width, kBlock, threads, x_scratch));
+  const auto* x = reinterpret_cast<const float*>(
+      packed_floats(table, rows, g.columns, width, whole_blocks(rows.batch, kBlock), threads, x_scratch));
   parallel_for(threads, g.panels, [&](int64_t group) {
     alignas(64) float sums[16 * 16];
     const DeltaEntries entries = entries_of(view, table, group);

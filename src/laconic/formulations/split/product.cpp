@@ -43,8 +43,9 @@ void multiply_packed(const SplitView& view, const KernelTable& table, const Rows
   const Geometry& g = view.geometry;
   const int64_t width = g.chunks_per_panel * kChunkColumns;
   static thread_local Scratch x_scratch;
-  const uint32_t* x = pairs ? packed_pairs(rows, g.columns, width, block, threads, x_scratch)
-                            : packed_floats(table, rows, g.columns, width, block, threads, x_scratch);
+  const uint32_t* x =
+      pairs ? packed_pairs(rows, g.columns, width, whole_blocks(rows.batch, block), threads, x_scratch)
+            : packed_floats(table, rows, g.columns, width, whole_blocks(rows.batch, block), threads, x_scratch);
   const int64_t dwords_per_chunk = pairs ? 2 * block : 4 * block;
   parallel_for(threads, g.units, [&](int64_t unit) {
     static thread_local Scratch scratch;
@@ -66,11 +67,17 @@ void multiply_packed(const SplitView& view, const KernelTable& table, const Rows
   });
 }
 
-// Batch rows per block: a block costs its rows, padded ones too, and about one row more for loading weights and sums.
-int choose_batch_block(int64_t batch) {
-  int best = 12;
-  for (int block : {8, 4})
-    if (ceil_div(batch, block) * (block + 1) < ceil_div(batch, best) * (best + 1)) best = block;
+// Batch rows by blocks of 4, 8 or 12, the last one as small as it may be: a block costs its rows, padded ones too, and
+// about one row more for loading weights and sums.
+Batching choose_batching(int64_t batch) {
+  Batching best{};
+  int64_t best_cost = 0;
+  for (int block : {12, 8, 4}) {
+    const int64_t blocks = ceil_div(batch, block);
+    const int last = static_cast<int>(ceil_div(batch - (blocks - 1) * block, 4) * 4);
+    const int64_t cost = (blocks - 1) * (block + 1) + last + 1;
+    if (best.block == 0 || cost < best_cost) best = {block, last, blocks}, best_cost = cost;
+  }
   return best;
 }
 
@@ -88,17 +95,16 @@ class TileProduct {
         rows_(rows),
         kernels_(table.codes[static_cast<int>(p_.dtype)][code_index(p_)]),
         pairs_(table.multiply_pairs != nullptr && p_.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16),
-        batch_block_(choose_batch_block(rows.batch)),
-        batch_blocks_(ceil_div(rows.batch, batch_block_)),
+        batching_(choose_batching(rows.batch)),
         side_by_side_(g_.panels_per_unit == 1) {
     static thread_local Scratch x_scratch;
     const int64_t width = g_.chunks_per_panel * kChunkColumns;
-    x_ = pairs_ ? packed_pairs(rows, g_.columns, width, batch_block_, threads, x_scratch)
-                : packed_floats(table, rows, g_.columns, width, batch_block_, threads, x_scratch);
-    dwords_per_chunk_ = (pairs_ ? 2 : 4) * batch_block_;
+    x_ = pairs_ ? packed_pairs(rows, g_.columns, width, batching_, threads, x_scratch)
+                : packed_floats(table, rows, g_.columns, width, batching_, threads, x_scratch);
+    dwords_per_row_ = pairs_ ? 2 : 4;
     chunk_bytes_ = kChunkWeights * (pairs_ ? 2 : 4);
     block_chunks_ = side_by_side_ ? kBlockBytes / 2 / chunk_bytes_ : std::max<int64_t>(1, g_.chunks_per_panel);
-    sums_stride_ = batch_blocks_ * batch_block_ * kPanelRows;
+    sums_stride_ = batching_.rows() * kPanelRows;
   }
 
   int64_t items() const { return side_by_side_ ? ceil_div(g_.units, 2) : g_.units; }
@@ -165,16 +171,16 @@ class TileProduct {
   }
 
   void multiply(const uint8_t* weights, int count, int64_t first_chunk, int64_t chunks, float* sums) const {
-    for (int64_t b = 0; b < batch_blocks_; ++b) {
-      const uint32_t* x = x_ + (b * g_.chunks_per_panel + first_chunk) * dwords_per_chunk_;
-      float* y = sums + b * batch_block_ * kPanelRows;
+    for (int64_t b = 0; b < batching_.blocks; ++b) {
+      const int block = batching_.of(b);
+      const uint32_t* x = x_ + (b * batching_.block * g_.chunks_per_panel + block * first_chunk) * dwords_per_row_;
+      float* y = sums + b * batching_.block * kPanelRows;
       if (pairs_) {
         table_.multiply_pairs(reinterpret_cast<const uint16_t*>(weights), block_chunks_ * kChunkWeights, count, x,
-                              chunks * 2, batch_block_, y, sums_stride_);
+                              chunks * 2, block, y, sums_stride_);
       } else {
         table_.multiply_floats(reinterpret_cast<const float*>(weights), block_chunks_ * kChunkWeights, count,
-                               reinterpret_cast<const float*>(x), chunks * kChunkColumns, batch_block_, y,
-                               sums_stride_);
+                               reinterpret_cast<const float*>(x), chunks * kChunkColumns, block, y, sums_stride_);
       }
     }
   }
@@ -191,11 +197,10 @@ class TileProduct {
   const Rows& rows_;
   const CodeKernels (&kernels_)[3];
   const bool pairs_;
-  const int batch_block_;
-  const int64_t batch_blocks_;
+  const Batching batching_;
   const bool side_by_side_;
   const uint32_t* x_;
-  int64_t dwords_per_chunk_, chunk_bytes_, block_chunks_, sums_stride_;
+  int64_t dwords_per_row_, chunk_bytes_, block_chunks_, sums_stride_;
 };
 
 }  // namespace

@@ -34,34 +34,36 @@ const float* padded_floats(const KernelTable& table, const Rows& rows, int64_t c
   return out;
 }
 
-const uint32_t* packed_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int block,
-                              int threads, Scratch& scratch) {
-  const int64_t blocks = ceil_div(rows.batch, block);
-  auto* out = scratch.get<float>(blocks * block * width * 4);
-  parallel_for(threads, blocks, [&](int64_t item) {
+const uint32_t* packed_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width,
+                              Batching batching, int threads, Scratch& scratch) {
+  auto* out = scratch.get<float>(batching.rows() * width * 4);
+  parallel_for(threads, batching.blocks, [&](int64_t item) {
     static thread_local Scratch plain_scratch;
+    const int block = batching.of(item);
     auto* plain = plain_scratch.get<float>(block * width * 4);
     for (int k = 0; k < block; ++k) {
-      const int64_t b = item * block + k, filled = b < rows.batch ? columns : 0;
+      const int64_t b = item * batching.block + k, filled = b < rows.batch ? columns : 0;
       if (filled) widen(table, rows, b, columns, plain + k * width);
       std::memset(plain + k * width + filled, 0, static_cast<size_t>(width - filled) * 4);
     }
-    float* to = out + item * width * block;
+    float* to = out + item * width * batching.block;
     for (int64_t column = 0; column < width; ++column)
       for (int k = 0; k < block; ++k) to[column * block + k] = plain[k * width + column];
   });
   return reinterpret_cast<const uint32_t*>(out);
 }
 
-const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, int block, int threads,
+const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, Batching batching, int threads,
                              Scratch& scratch) {
-  const int64_t blocks = ceil_div(rows.batch, block), pairs = width / 2;
-  auto* out = scratch.get<uint32_t>(blocks * block * pairs * 4);
+  const int64_t pairs = width / 2;
+  auto* out = scratch.get<uint32_t>(batching.rows() * pairs * 4);
   const auto* x = static_cast<const uint16_t*>(rows.x);
-  parallel_for(threads, blocks, [&](int64_t item) {
-    uint32_t* to = out + item * pairs * block;
-    const int64_t real = std::min<int64_t>(block, rows.batch - item * block), whole = columns / 2;
-    const uint16_t* from = x + item * block * columns;
+  parallel_for(threads, batching.blocks, [&](int64_t item) {
+    const int block = batching.of(item);
+    const int64_t first = item * batching.block;
+    uint32_t* to = out + pairs * first;
+    const int64_t real = std::min<int64_t>(block, rows.batch - first), whole = columns / 2;
+    const uint16_t* from = x + first * columns;
     if (real < block || whole < pairs) std::memset(to, 0, static_cast<size_t>(pairs * block) * 4);
     for (int64_t pair = 0; pair < whole; ++pair)
       for (int64_t k = 0; k < real; ++k) std::memcpy(to + pair * block + k, from + k * columns + pair * 2, 4);
