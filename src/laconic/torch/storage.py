@@ -93,7 +93,7 @@ def load_file(
             continue
         leaf = Leaf.of(coded)
         encoding = ("balanced", "native")
-        if slow_here(coded.encoded):
+        if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
                 tensors[name] = leaf.decode()
