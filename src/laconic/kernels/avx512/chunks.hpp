@@ -21,6 +21,7 @@ namespace {
 #define LACONIC_INLINE inline
 #define LACONIC_SINK
 LACONIC_INLINE void prefetch_beside(__m512i&, const uint8_t*) {}
+template <int64_t Near = 0>
 LACONIC_INLINE void prefetch_stream(__m512i&, const uint8_t*) {}
 LACONIC_INLINE void keep_in_register(__m512i&) {}
 LACONIC_INLINE void keep_in_register(uint64_t&) {}
@@ -35,10 +36,9 @@ LACONIC_INLINE void prefetch_beside(__m512i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1" : "+v"(value) : "m"(*at));
 }
 // A line of a stream that is read once, from its place in it: see prefetch.hpp.
+template <int64_t Near = kPrefetchNearBytes>
 LACONIC_INLINE void prefetch_stream(__m512i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2"
-               : "+v"(value)
-               : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+v"(value) : "m"(at[Near]), "m"(at[kPrefetchFarBytes]));
 }
 // Left to itself the compiler loads a value again for each use, or moves a word from a mask register to a general one.
 LACONIC_INLINE void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
