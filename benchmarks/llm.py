@@ -6,6 +6,7 @@
 
 load      processes of their own: memory, seconds to load and to the first answer, page cache warm and dropped
 times     a token at batch 1 and prefill, dense and compressed models taking turns; medians; answers are compared first
+compile   a token at batch 1, both models compiled, the dense one with frozen weights
 encoder   an encoder of MiniLM's shape in float32, one sentence of 20 words
 
 Weights are normal with sigma 0.02, which gives exponents the entropy that trained layers have. The record is written anew
@@ -28,7 +29,8 @@ from typing import Any
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from torch._inductor import config as inductor
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, StaticCache
 
 import laconic
 import laconic.torch
@@ -182,6 +184,32 @@ def against(what: str, dense: Callable[[], Any], coded: Callable[[], Any], round
     return row
 
 
+def compiled_step(model: Any, freezing: bool) -> Callable[[], Any]:
+    """The forward pass of the word after a prompt of 32, compiled, over a cache of fixed size; compiled when it returns."""
+    cache = StaticCache(config=model.config, max_cache_len=64)
+    words = measure.words(model, 33)
+    model(input_ids=words[:, :32], past_key_values=cache, use_cache=True)
+    place = torch.tensor([32])
+    forward = torch.compile(model.forward)
+
+    def step() -> Any:
+        return forward(input_ids=words[:, 32:], past_key_values=cache, cache_position=place, use_cache=True).logits
+
+    with inductor.patch(freezing=freezing):
+        step()
+    return step
+
+
+@torch.no_grad()
+def compiled_rows(work: Path, dense: Any, choices: list[str]) -> Iterator[dict[str, Any]]:
+    """Each objective against the dense model, both compiled."""
+    dense_step = compiled_step(dense, freezing=True)
+    for objective in [choice for choice in choices if " " not in choice]:
+        torch._dynamo.reset()  # the code that is compiled stays; a new model is not an old one that changed
+        coded_step = compiled_step(models.open_model(work / objective), freezing=False)
+        yield {"choice": objective, **against(f"compiled token, {objective}", dense_step, coded_step, 30)}
+
+
 @torch.inference_mode()
 def encoder_rows(weights: Path | None) -> Iterator[dict[str, Any]]:
     """A sentence through an encoder of MiniLM's shape, for each objective. weights: its real ones."""
@@ -204,7 +232,7 @@ def encoder_rows(weights: Path | None) -> Iterator[dict[str, Any]]:
         yield {**row, "weights": "real" if weights else "random", "memory": 1 / summary.ratio}
 
 
-PARTS = ("load", "times", "encoder")
+PARTS = ("load", "times", "compile", "encoder")
 
 
 def main() -> None:
@@ -238,11 +266,15 @@ def main() -> None:
             if "load" in arguments.parts:  # first, while nothing keeps the files in memory
                 for row in load_rows(work, choices, arguments.threads, arguments.loads):
                     record.add("load", row)
-            if "times" in arguments.parts:
+            if {"times", "compile"} & set(arguments.parts):
                 dense = models.open_model(work / "dense")
                 model["parameters"] = sum(parameter.numel() for parameter in dense.parameters())
+            if "times" in arguments.parts:
                 for row in times_rows(work, dense, choices, arguments.tokens, list(arguments.prefill)):
                     record.add("rows", row)
+            if "compile" in arguments.parts:
+                for row in compiled_rows(work, dense, choices):
+                    record.add("compile", row)
     print(f"record: {record.path}", file=sys.stderr)
 
 
