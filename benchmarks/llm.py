@@ -189,11 +189,12 @@ def compiled_step(model: Any, freezing: bool) -> Callable[[], Any]:
     cache = StaticCache(config=model.config, max_cache_len=64)
     words = measure.words(model, 33)
     model(input_ids=words[:, :32], past_key_values=cache, use_cache=True)
-    place = torch.tensor([32])
     forward = torch.compile(model.forward)
 
     def step() -> Any:
-        return forward(input_ids=words[:, 32:], past_key_values=cache, cache_position=place, use_cache=True).logits
+        for layer in cache.layers:  # the same place again
+            layer.cumulative_length.fill_(32)
+        return forward(input_ids=words[:, 32:], past_key_values=cache, use_cache=True).logits
 
     with inductor.patch(freezing=freezing):
         step()
