@@ -32,11 +32,8 @@ LACONIC_INLINE uint64_t load64(const uint8_t* at) {
 LACONIC_INLINE __m256i broadcast_table(const uint8_t* table) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
-// A prefetch tied to a value made beside it, so that the compiler does not gather a tile's prefetches in one place.
-LACONIC_INLINE void prefetch_beside(__m256i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1" : "+x"(value) : "m"(*at));
-}
-// A line of a stream that is read once, from its place in it: see prefetch.hpp.
+// Prefetches ahead of a place in a stream (prefetch.hpp), tied to a value made beside them, so that the compiler does
+// not gather a tile's in one place.
 LACONIC_INLINE void prefetch_stream(__m256i& value, const uint8_t* at) {
   asm volatile("prefetcht0 %1\n\tprefetcht1 %2"
                : "+x"(value)
