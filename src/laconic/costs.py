@@ -188,7 +188,8 @@ def predict_ns(
     positions, _, values = kernel.partition(" + ")
     pattern = positions.partition(" n_of_m ")[2]
     if pattern or positions in ("sparse bitmap", "sparse elias_fano"):
-        chunk = (SELECT_NS[machine][pattern] if pattern else CHUNK_NS[machine])[dtype] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        first = (SELECT_NS[machine][pattern] if pattern else CHUNK_NS[machine])[dtype]
+        chunk = first + 64 * MULTIPLY_NS[machine] * (batch - 1)
         compute = candidate.places / 64 * chunk
         if values:
             compute += candidate.entries / 64 * _value_ns(values, dtype, machine)
