@@ -51,7 +51,7 @@ SELECT_NS = {
         "4:8": {"float32": 4.6, "bfloat16": 2.8, "float16": 2.7},
     },
 }
-"""64 places of n_of_m. AVX2 and AVX-512 use the same kernels; values that are coded differ, and wait less for memory."""
+"""64 places of n_of_m. Kernels are the same; those of AVX-512 were fitted together with coded values."""
 VALUE_NS = {
     "avx2": {
         "split packed": {"float32": 6.5, "bfloat16": 2.9, "float16": 4.4},
@@ -102,7 +102,8 @@ PALETTE_VALUE_NS: PaletteCosts = {
     },
 }
 """A group of 64 values by index, by bits of an index from 1 on."""
-# MEASURED for 4, 5, 6 and 8 bits, two threads, 80 (AVX2) and 90 % zeros: a whole group of lanes is decoded at once.
+# MEASURED for 4, 5, 6 and 8 bits, two threads, 80 (AVX2) and 90 % zeros (AVX-512, whose 8 bits of
+# float32 are by those of 6): a whole group of lanes is decoded at once.
 LANE_VALUE_NS: PaletteCosts = {
     "avx2": {
         "float32": (3.2, 3.3, 4.9, 4.0, 6.0, 8.5, 15.8, 15.8),

@@ -157,6 +157,17 @@ def test_files_packed_for_a_faster_machine(on_slow: str, tmp_path: Path) -> None
         assert "packed" in back.formulation
 
 
+@pytest.mark.parametrize(("shape", "warned"), [((4096,), False), ((64, 64), True)], ids=["vector", "matrix"])
+def test_only_matrices_are_called_slow(shape: tuple[int, ...], warned: bool, tmp_path: Path) -> None:
+    """A norm's weights, all ones, have a code without a fast kernel, and nothing multiplies by them."""
+    coded = laconic.torch.encode(torch.ones(shape), formulation="split", code="constant")
+    laconic.torch.save_file({"w": coded}, tmp_path / "a.safetensors")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        laconic.torch.load_file(tmp_path / "a.safetensors")
+    assert any("slower than dense" in str(w.message) for w in caught) == warned
+
+
 @pytest.mark.parametrize("shape", [(96, 64), (3, 96, 64)], ids=["matrix", "stack"])
 def test_transposed_weights_are_saved_by_reference(
     mode: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,9 +19,9 @@ from laconic.formulations.split.layout import FIELDS, Parameters
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
-# MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel, over runs: bfloat16 packed 1.25 to 1.29, layered(3)
-# 1.22 to 1.47, four levels 1.22 to 1.46; float32 packed 1.03 to 1.08, layered(3) 1.08 to 1.15, four levels 1.05 to 1.13;
-# float16 one level 0.8 to 1.1; float8 0.6.
+# MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel, over runs: bfloat16 packed 1.06 to 1.29, layered(3)
+# 1.16 to 1.27, four levels 1.15 to 1.28; float32 packed 1.00 to 1.08, layered(3) 1.09 to 1.23, four levels 1.09 to 1.16;
+# float16 one level 0.95 to 1.09; float8 0.6.
 FAST_LEVELS = {
     "speed": {"float32": 1, "bfloat16": 1, "float16": 1},
     "balanced": {"float32": 4, "bfloat16": 4, "float16": 1},

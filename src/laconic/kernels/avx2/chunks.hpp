@@ -32,14 +32,6 @@ LACONIC_INLINE uint64_t load64(const uint8_t* at) {
 LACONIC_INLINE __m256i broadcast_table(const uint8_t* table) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
-// Prefetches ahead of a place in a stream (prefetch.hpp), tied to a value made beside them, so that the compiler does
-// not gather a tile's in one place.
-LACONIC_INLINE void prefetch_stream(__m256i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2"
-               : "+x"(value)
-               : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
-}
-
 // Puts the next symbols of the level below at the places of the mask, where `symbols` are zero: tables hold no symbol
 // for a survivor. SAFE BECAUSE: `below` never passes its end, and 64 bytes from there on are read at most.
 LACONIC_INLINE void take_survivors(__m256i (&symbols)[2], uint64_t mask, const uint8_t*& below, const uint8_t* end) {

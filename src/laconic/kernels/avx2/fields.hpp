@@ -22,13 +22,6 @@ namespace {
 
 constexpr int kRunBytes = 32;
 
-// A line of a stream that is read once, from its place in it: see prefetch.hpp.
-LACONIC_FIELDS_INLINE void prefetch_stream(__m256i& beside, const uint8_t* at) {
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2"
-               : "+x"(beside)
-               : "m"(at[kPrefetchNearBytes]), "m"(at[kPrefetchFarBytes]));
-}
-
 // Bits of one part of width W moved to position P.
 template <int W, int P>
 LACONIC_FIELDS_INLINE __m256i part_bits(const uint8_t* runs, int half) {

@@ -20,21 +20,12 @@ namespace {
 #if defined(LACONIC_EMULATE)  // vectors are structs there, and nothing is hot: tests/emulated
 #define LACONIC_INLINE inline
 #define LACONIC_SINK
-template <int64_t Near = 0>
-LACONIC_INLINE void prefetch_stream(__m512i&, const uint8_t*) {}
 LACONIC_INLINE void keep_in_register(__m512i&) {}
 LACONIC_INLINE void keep_in_register(uint64_t&) {}
 #else
 #define LACONIC_INLINE inline __attribute__((always_inline))
 // For lambdas: one that is not inlined early keeps sums and vectors in memory, with a store for each in every chunk.
 #define LACONIC_SINK __attribute__((always_inline))
-// Prefetches ahead of a place in a stream (prefetch.hpp), which stay where they are written, tied to a value made
-// there: g++ gathers the _mm_prefetch of a whole tile in one place, where they fill the line buffers and stall
-// (MEASURED: float32 layered(3) 5.4 ms against 3.0 ms, one thread).
-template <int64_t Near = kPrefetchNearBytes>
-LACONIC_INLINE void prefetch_stream(__m512i& value, const uint8_t* at) {
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+v"(value) : "m"(at[Near]), "m"(at[kPrefetchFarBytes]));
-}
 // Left to itself the compiler loads a value again for each use, or moves a word from a mask register to a general one.
 LACONIC_INLINE void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
 LACONIC_INLINE void keep_in_register(uint64_t& word) { asm("" : "+r"(word)); }
