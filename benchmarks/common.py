@@ -23,12 +23,23 @@ RECORDS = Path(__file__).parent / "records"
 SHAPE = (4096, 4096)
 
 
+def processor() -> str:
+    """Its name, and where Linux tells its family and model, these: virtual machines hide the rest of the name."""
+    name: str = native.module.cpu_name().strip()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return name
+    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{name} (family {known['cpu family']}, model {known['model']})" if "cpu family" in known else name
+
+
 def fingerprint() -> dict[str, Any]:
     """Machine, versions and commit."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": native.module.cpu_name().strip(),
+        "processor": processor(),
         "processors": len(os.sched_getaffinity(0)),
         "isa": isa.active(),
         "python": platform.python_version(),
@@ -44,9 +55,8 @@ def record_path(record: dict[str, Any], what: str) -> Path:
     machine = record["machine"]
     parts = (machine["processor"], machine["isa"], what, machine["date"])
     RECORDS.mkdir(exist_ok=True)
-    return RECORDS / (
-        "_".join("".join(c if c.isalnum() or c in "_-" else "-" for c in part.lower()) for part in parts) + ".json"
-    )
+    words = ("-".join("".join(c if c.isalnum() or c == "_" else " " for c in part.lower()).split()) for part in parts)
+    return RECORDS / ("_".join(words) + ".json")
 
 
 def save(record: dict[str, Any], what: str, output: Path | None) -> None:

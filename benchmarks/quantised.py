@@ -22,16 +22,22 @@ VALUES = (2, 3, 4, 16, 32, 64, 256)
 
 
 def quantised(values: int, dtype: np.dtype) -> np.ndarray:
-    """Lloyd's algorithm on a sample, from quantiles on; ten rounds are enough for the share of each value to settle."""
-    rng = np.random.default_rng(0)
-    array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
-    sample = np.sort(array.reshape(-1)[:: SHAPE[1] // 256]).astype(np.float64)
+    array = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    return nearest(array, values).astype(dtype)
+
+
+def nearest(array: np.ndarray, values: int) -> np.ndarray:
+    """Each weight replaced by the nearest of a few values.
+
+    Lloyd's algorithm on a sample, from quantiles on; ten rounds are enough for the share of each value to settle.
+    """
+    sample = np.sort(array.reshape(-1)[:: max(1, array.size >> 20)]).astype(np.float64)
     centres = np.quantile(sample, (np.arange(values) + 0.5) / values)
     for _ in range(10):
         parts = np.split(sample, np.searchsorted(sample, (centres[1:] + centres[:-1]) / 2))
         centres = np.array([part.mean() if part.size else old for part, old in zip(parts, centres, strict=True)])
-    nearest = np.searchsorted(((centres[1:] + centres[:-1]) / 2).astype(np.float32), array)
-    return centres.astype(np.float32).astype(dtype)[nearest]
+    places = np.searchsorted(((centres[1:] + centres[:-1]) / 2).astype(np.float32), array)
+    return centres.astype(np.float32)[places]
 
 
 def forms_of(array: np.ndarray, copies: int) -> dict[tuple[str, str], list[Tensor]]:

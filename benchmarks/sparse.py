@@ -25,10 +25,10 @@ ZEROS = (0.5, 0.8, 0.9, 0.95)
 PATTERNS = ((2, 4),)
 
 
-def pruned(zeros: float, dtype: np.dtype) -> np.ndarray:
+def pruned(zeros: float, dtype: np.dtype, shape: tuple[int, int] = SHAPE) -> np.ndarray:
     rng = np.random.default_rng(0)
-    array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
-    return np.where(rng.random(SHAPE, dtype=np.float32) < zeros, np.float32(0), array).astype(dtype)
+    array = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+    return np.where(rng.random(shape, dtype=np.float32) < zeros, np.float32(0), array).astype(dtype)
 
 
 def pattern(of: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -17,7 +17,9 @@ from laconic import plan, planning
 from laconic.cli.__main__ import app
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, LaconicError
+from laconic.formulations import registry
 from laconic.formulations.protocol import Request
+from laconic.formulations.split import formulation as split
 
 SHAPE = (512, 1024)
 
@@ -95,6 +97,14 @@ def test_patterns(n: int, m: int, dtype: type, objective: str, expected: str, rn
     found = chosen(array.reshape(SHAPE), objective)
     assert found.split(" split")[0] == expected.split(" split")[0]
     assert (" split" in expected) <= (" split" in found)
+
+
+def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generator) -> None:
+    """Positive powers of two: every byte of sign and mantissa is the same, and is taken weight by weight."""
+    powers = np.ldexp(np.float32(1), rng.integers(-9, -1, SHAPE)).astype(np.float32)
+    encoded = plan.encode(powers, formulation="split")
+    assert split.work(encoded, registry.geometry_of(encoded)).kernel == "split constant"
+    assert chosen(powers, "speed", "avx512") == chosen(powers, "balanced") == "palette"
 
 
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:

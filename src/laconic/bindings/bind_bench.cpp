@@ -1,4 +1,6 @@
 // What only benchmarks call: our own dense kernel on the same layout, and a read-stream test beside it.
+#include <atomic>
+#include <chrono>
 #include <stdexcept>
 
 #include "laconic/base/dispatch.hpp"
@@ -37,9 +39,29 @@ uint64_t read_stream(Words words, int threads) {
   return total;
 }
 
+// The clock that the core has now, in GHz, from multiplications that wait for one another, three cycles each on every
+// x86-64 processor of the last decade; 0 elsewhere.
+double clock_ghz() {
+#if defined(__x86_64__)
+  constexpr int kTurns = 1000, kEach = 8, kCycles = 3;
+  uint64_t value = 1;
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kTurns; ++i)
+    asm volatile(
+        "imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0\n\t"
+        "imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0"
+        : "+r"(value));
+  const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - start;
+  return kTurns * kEach * kCycles / taken.count();
+#else
+  return 0;
+#endif
+}
+
 }  // namespace
 
 void bind_bench(nb::module_& m) {
   m.def("bench_dense_product", &dense_product);
   m.def("bench_read_stream", &read_stream);
+  m.def("bench_clock_ghz", &clock_ghz);
 }

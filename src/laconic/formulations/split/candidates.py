@@ -107,7 +107,9 @@ def _model(request: Request, geometry: Geometry) -> SizeModel:
 
 
 def kernel_of(parameters: Parameters) -> str:
-    """The row of the cost model for a code."""
+    """The row of the cost model for a code; bytes that are all alike have no kernel of their own either."""
+    if parameters.byte is not None:
+        return "split constant"
     return f"split {parameters.code}" + (f" {len(parameters.widths)}" if parameters.widths else "")
 
 
