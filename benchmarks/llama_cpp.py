@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 PROMPT = 32
+SETTLE = 0.02
+"""Seconds before each turn, in which the threads of the one before stop looking for work."""
 BOUND = 5e-2
 """Most difference of logits, as a share of the largest one: bfloat16 activations, rounded at other places."""
 
@@ -123,14 +125,13 @@ class Other:
 def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dict[str, Any]:
     """Median ms of a token: torch on dense weights, laconic by objective, llama.cpp; and the largest difference of logits."""
     import torch
-    from transformers import DynamicCache
 
     from laconic.transformers import measure, models
 
     every = {"torch": models.open_model(work / "dense")}
     every |= {f"laconic {name}": models.open_model(work / name) for name in objectives}
     other = Other(work / "model.gguf", threads)
-    caches = {key: DynamicCache(config=model.config) for key, model in every.items()}
+    caches = {key: measure.empty_cache(model) for key, model in every.items()}
     times: dict[str, list[float]] = {key: [] for key in (*every, "llama.cpp")}
     errors: dict[str, float] = dict.fromkeys(times, 0.0)
     ids = measure.words(every["torch"], PROMPT)
@@ -138,11 +139,12 @@ def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dic
         for number in range(tokens + 1):
             taken, found = {}, {}
             for key in list(times)[:: -1 if number % 2 else 1]:
+                time.sleep(SETTLE)
                 if key == "llama.cpp":
                     taken[key], found[key] = other.step(ids[0].tolist())
                     continue
                 start = time.perf_counter()
-                logits = every[key](input_ids=ids, past_key_values=caches[key], use_cache=True, logits_to_keep=1).logits
+                logits = every[key](input_ids=ids, use_cache=True, logits_to_keep=1, **caches[key]).logits
                 taken[key] = (time.perf_counter() - start) * 1e3
                 found[key] = logits[0, -1].float().numpy()
             top = np.abs(found["torch"]).max()
@@ -155,6 +157,7 @@ def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dic
             ids = torch.tensor([[int(found["torch"].argmax())]])
     other.process.terminate()
     median = {key: statistics.median(times[key]) for key in times}
+    print({key: [round(float(q), 1) for q in np.quantile(t, (0, .1, .25, .5, .75))] for key, t in times.items()})
     return {"rounds": tokens, "token_ms": median, "error": errors}
 
 

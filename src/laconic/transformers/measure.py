@@ -145,7 +145,7 @@ def decode(both: Mapping[str, Any], prompt: Tensor, tokens: int) -> tuple[dict[s
     """
     times: dict[str, list[float]] = {key: [] for key in both}
     said: dict[str, list[int]] = {key: [] for key in both}
-    caches = {key: _cache(model) for key, model in both.items()}
+    caches = {key: empty_cache(model) for key, model in both.items()}
     ids = prompt
     for number in range(tokens + 1):
         following = None
@@ -163,7 +163,7 @@ def decode(both: Mapping[str, Any], prompt: Tensor, tokens: int) -> tuple[dict[s
     return times, said
 
 
-def _cache(model: Any) -> dict[str, Any]:
+def empty_cache(model: Any) -> dict[str, Any]:
     """An empty cache of keys and values, under the name that this transformers gives the argument."""
     known = inspect.signature(type(model).forward).parameters
     return {"cache" if "cache" in known else "past_key_values": transformers.DynamicCache(config=model.config)}

@@ -30,6 +30,9 @@ void expand_segment(const SplitView& view, int64_t segment, uint8_t* scratch, Cu
   const uint64_t* next = entry + s.directory_columns;
   const int escapes = s.directory_columns - 1;
   const uint8_t* below = s.escapes + entry[escapes];
+  // A line of each lasts a few segments, and nothing else asks for the next one.
+  _mm_prefetch(reinterpret_cast<const char*>(next + 8 * s.directory_columns), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(below + 192), _MM_HINT_T0);
   const uint8_t* end = s.escapes + next[escapes];
   const __m128i table_shift = _mm_cvtsi32_si128(symbol_shift_in_byte(p.dtype));
   __m128i shift = table_shift;  // of the survivors of the last level: they are escapes
