@@ -64,6 +64,22 @@ def test_products_are_within_the_bound(
                 expected_back.check(laconic.linear_transposed(x_back, tensor))
 
 
+@pytest.mark.parametrize("dtype", DTYPES[3:], ids=str)
+@pytest.mark.parametrize("code", CODES[:2], ids=str)
+def test_every_float8_is_multiplied_as_what_it_is(dtype: np.dtype, code: dict, each_isa: str) -> None:
+    """Subnormal numbers, infinities and NaN among them; each in every one of the 16 rows of a panel."""
+    words = (np.arange(256)[:, None] + np.arange(16)).astype(np.uint8).reshape(-1, 1).view(dtype)
+    weight = np.zeros((words.size, 8), dtype)
+    weight[:, 3:4] = words
+    tensor = laconic.encode(weight, formulation="split", **code)
+    x = np.zeros((17, 8), np.float32)
+    x[:, 3] = 1
+    expected = words.astype(np.float32).reshape(-1)
+    for batch in (1, 4, 8, 17):
+        for row in laconic.linear(x[:batch], tensor):
+            assert np.array_equal(row, expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("batch", [1, 4, 16, 33])
 def test_bits_do_not_depend_on_threads(batch: int, each_isa: str, rng: np.random.Generator) -> None:
     weight = normal(rng, (200, 2500), np.dtype(ml_dtypes.bfloat16))

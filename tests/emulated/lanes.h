@@ -131,6 +131,11 @@ EMULATED __m512i _mm512_permutex2var_epi16(const __m512i& a, const __m512i& inde
   const Lanes<uint16_t> x(a), y(b), at(index);
   return each<uint16_t>([&](int i) { return at.at[i] & 32 ? y.at[at.at[i] & 31] : x.at[at.at[i] & 31]; });
 }
+EMULATED __m512i _mm512_maskz_permutex2var_epi16(__mmask32 mask, const __m512i& a, const __m512i& index,
+                                                 const __m512i& b) {
+  const Lanes<uint16_t> all(_mm512_permutex2var_epi16(a, index, b));
+  return each<uint16_t>([&](int i) { return mask >> i & 1 ? all.at[i] : uint16_t{0}; });
+}
 // For each byte eight bits of its quadword from a bit on, around its end.
 EMULATED __m512i _mm512_multishift_epi64_epi8(const __m512i& from, const __m512i& a) {
   const Lanes<uint64_t> x(a);

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "laconic/formulations/split/view.hpp"
+#include "laconic/kernels/avx512/float8.hpp"
 #include "laconic/kernels/prefetch.hpp"
 
 namespace laconic {
@@ -202,20 +203,6 @@ LACONIC_INLINE void chunk_vectors(const TilePieces<D, Code, T>& at, int64_t c, i
   }
 }
 
-// float8 e4m3 in the low bytes of 16 words: as float16 it is 2^-8 of its value, NaN apart.
-LACONIC_INLINE __m512 widen_e4m3(__m128i bytes) {
-  const __m256i words = _mm256_cvtepu8_epi16(bytes);
-  const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7F));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(0x80)), 8);
-  const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
-  __m512 value = _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7)));
-  value = _mm512_mul_ps(value, _mm512_set1_ps(256.0f));
-  return _mm512_mask_mov_ps(value, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000)));
-}
-LACONIC_INLINE __m512 widen_e5m2(__m128i bytes) {
-  return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 8));
-}
-
 // Vectors of a chunk to 16 rows of each of its four columns as float32.
 template <DType D>
 LACONIC_INLINE void chunk_floats(const __m512i (&v)[kVectors<D>], __m512 (&f)[4]) {
@@ -233,9 +220,7 @@ LACONIC_INLINE void chunk_floats(const __m512i (&v)[kVectors<D>], __m512 (&f)[4]
       f[2 * i + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v[i], 1));
     }
   } else {
-    const __m128i columns[4] = {_mm512_castsi512_si128(v[0]), _mm512_extracti32x4_epi32(v[0], 1),
-                                _mm512_extracti32x4_epi32(v[0], 2), _mm512_extracti32x4_epi32(v[0], 3)};
-    for (int i = 0; i < 4; ++i) f[i] = D == DType::kFloat8E4M3 ? widen_e4m3(columns[i]) : widen_e5m2(columns[i]);
+    float8_floats<D>(v[0], f);
   }
 }
 

@@ -172,6 +172,20 @@ void multiply_rows(const float* w, int64_t w_stride, const float* x, int64_t bat
   for (; b < batch; ++b) multiply_rows_block<1>(w, w_stride, x + b * 16, columns, y + b * y_stride, y_stride);
 }
 
+// float8 e4m3 in the low bytes of 16 words: as float16 it is 2^-8 of its value, NaN apart.
+LACONIC_INLINE __m512 widen_e4m3(__m128i bytes) {
+  const __m256i words = _mm256_cvtepu8_epi16(bytes);
+  const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7F));
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(0x80)), 8);
+  const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
+  __m512 value = _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7)));
+  value = _mm512_mul_ps(value, _mm512_set1_ps(256.0f));
+  return _mm512_mask_mov_ps(value, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000)));
+}
+LACONIC_INLINE __m512 widen_e5m2(__m128i bytes) {
+  return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 8));
+}
+
 LACONIC_INLINE __m512 widen16(DType dtype, const uint8_t* at) {
   switch (dtype) {
     case DType::kFloat32:
