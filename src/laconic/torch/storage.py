@@ -80,8 +80,7 @@ def load_file(
     """
     if on_slow not in ON_SLOW:
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
-    if mode not in CLASSES:
-        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    _check_mode(mode)
     file = files.open_file(path, mmap=mmap, check=check)
     private = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
     tensors: dict[str, Tensor] = {}
@@ -109,7 +108,12 @@ def load_file(
             "machine; on_slow='transcode' or 'decode' trades memory for speed",
             stacklevel=2,
         )
-    return recipes.followed(tensors, file.metadata, mode, str(path))
+    return recipes.followed(tensors, recipes.taken_note(tensors, file.metadata, str(path)), mode, str(path))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in CLASSES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
 
 
 def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None) -> Tensor:
@@ -202,25 +206,35 @@ def _compare(module: nn.Module, tensors: Mapping[str, Tensor], path: str, strict
 def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict of plain tensors only, for any safetensors writer: each compressed tensor as its uint8 components.
 
-    What such a writer saves, `laconic.torch.load_file`, `laconic.load_file` and `laconic decompress` read.
+    Each weight once: a second name of a tied one, and parts and joins that are stored as pieces, become recipes, which
+    lie in one more tensor, `laconic_recipes`. What such a writer saves, `laconic.torch.load_file` reads; `laconic.load_file`
+    and `laconic decompress` read the tensors and pieces. Raises ArgumentError for a tensor of that name.
     """
+    weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, LaconicTensor)}
+    shelf = recipes.Shelf(weights, state_dict, once=True)
     flat: dict[str, Any] = {}
-    for name, tensor in state_dict.items():
-        coded = coded_of(tensor) if isinstance(tensor, LaconicTensor) else None
-        if coded is None:
-            flat[name] = tensor.decode() if isinstance(tensor, LaconicTensor) else tensor
-            continue
-        components = coded.encoded.components
-        sums = {key: description.crc32(data) for key, data in components.items()}
-        info = description.to_bytes(coded.encoded, sums, description.crc32(raw_bytes(coded.decode())))
-        flat[f"{name}{description.MARK}{description.INFO}"] = torch.frombuffer(bytearray(info), dtype=torch.uint8)
-        for key, data in components.items():
-            flat[f"{name}{description.MARK}{key}"] = as_tensor(data)
-    return flat
+    for name in [*state_dict, *shelf.pieces]:
+        if name in shelf.stored:
+            stored = shelf.stored[name]
+            flat |= _components(name, stored) if isinstance(stored, Coded) else {name: as_tensor(stored)}
+        elif name not in weights:
+            flat[name] = state_dict[name]
+    return flat | shelf.note_tensor()
+
+
+def _components(name: str, coded: Coded) -> dict[str, Tensor]:
+    components = coded.encoded.components
+    sums = {key: description.crc32(data) for key, data in components.items()}
+    original = coded.crc32 or description.crc32(raw_bytes(coded.decode()))
+    info = bytearray(description.to_bytes(coded.encoded, sums, original))
+    mark = f"{name}{description.MARK}"
+    tensors = {f"{mark}{key}": as_tensor(data) for key, data in components.items()}
+    return {f"{mark}{description.INFO}": torch.frombuffer(info, dtype=torch.uint8), **tensors}
 
 
 def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dict[str, Any]:
     """Inverse of `flatten_state_dict`. Raises CorruptError, UnsupportedError naming the tensor."""
+    _check_mode(mode)
     groups: dict[str, dict[str, Tensor]] = {}
     state: dict[str, Any] = {}
     for key, value in flat.items():
@@ -239,4 +253,4 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dic
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
         encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
         state[name] = CLASSES[mode](Leaf.of(Coded(encoded)))
-    return state
+    return recipes.followed(state, recipes.taken_note(state, {}, "state dict"), mode, "state dict")
