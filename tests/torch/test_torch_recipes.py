@@ -88,6 +88,32 @@ def test_one_tensor_where_bytes_allow(case: str, mode: str, tmp_path: Path, froz
     assert torch.equal(bits(back), bits(tensor))
 
 
+OTHERS: dict[str, tuple[dict[str, Any], torch.dtype]] = {
+    "bitmaps": ({"formulation": "sparse"}, torch.bfloat16),
+    "gaps": ({"formulation": "sparse", "positions": "deltas"}, torch.float32),
+    "coded values": ({"formulation": "sparse", "values": "split", "code": "packed"}, torch.bfloat16),
+    "fields": ({"formulation": "integer"}, torch.int8),
+    "dictionary": ({"formulation": "blocks", "block": "row"}, torch.bfloat16),
+    "empty blocks": ({"formulation": "block_sparse", "block": "chunk"}, torch.bfloat16),
+    "palette": ({"formulation": "palette"}, torch.float32),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_lone_parts_of_every_formulation(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
+    options, dtype = OTHERS[case]
+    dense = (torch.randint(-6, 7, (8, 96, 64)) * (torch.rand(8, 96, 1) < 0.3)).to(dtype)
+    s, w = (laconic.torch.encode(t, mode=mode, **options) for t in (dense, dense.reshape(96 * 8, 64)))
+    tensors = {"expert": s[1], "experts": s[1:], "rows": w[512:]}
+    with frozen():
+        laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")
+    assert set(laconic.load_file(tmp_path / "a.safetensors")) == set(tensors)
+    for name, tensor in tensors.items():
+        assert isinstance(back[name].content, Leaf)
+        assert torch.equal(back[name].decode(), tensor.decode())
+
+
 PIECES: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = {
     "tables differ": lambda a, b, w: {"t": torch.stack([a, b])},
     "rows of different tables": lambda a, b, w: {"t": torch.cat([a, b])},
