@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from laconic.torch import recipes, views
 from laconic.torch.compression import parameters_of, put
 from laconic.torch.content import Leaf, Plain
 from laconic.torch.dtypes import as_tensor
+from laconic.torch.settings import Use
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 ON_SLOW = ("keep", "transcode", "decode")
@@ -78,6 +79,13 @@ def load_file(
 
     Raises LaconicError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
     """
+    return _loaded(path, mode, mmap, check, on_slow)[0]
+
+
+def _loaded(
+    path: PathLike, mode: str, mmap: bool, check: str, on_slow: str
+) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """As `load_file`, with the file's metadata."""
     if on_slow not in ON_SLOW:
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
     _check_mode(mode)
@@ -106,9 +114,10 @@ def load_file(
         warnings.warn(
             f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
             "machine; on_slow='transcode' or 'decode' trades memory for speed",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return recipes.followed(tensors, recipes.taken_note(tensors, file.metadata, str(path)), mode, str(path))
+    note = recipes.taken_note(tensors, file.metadata, str(path))
+    return recipes.followed(tensors, note, mode, str(path)), file.metadata
 
 
 def _check_mode(mode: str) -> None:
@@ -132,14 +141,20 @@ def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None
 
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write a module's state to one file; tied parameters once, their other names into the metadata."""
-    names = {id(owner): path_ for path_, owner in module.named_modules()}
     aliases: dict[str, str] = {}
-    for use in parameters_of(module):
-        full = [f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places]
-        aliases |= dict.fromkeys(full[1:], full[0])
+    for names in _ties(module, parameters_of(module)):
+        aliases |= dict.fromkeys(names[1:], names[0])
     state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     kept = {name: tensor for name, tensor in state.items() if name not in aliases}
     save_file(kept, path, {**aliases, **(metadata or {})})
+
+
+def _ties(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
+    """The names of each parameter in the module's state, all those of modules that are in several places too."""
+    paths: dict[int, list[str]] = {}
+    for path, owner in module.named_modules(remove_duplicate=False):
+        paths.setdefault(id(owner), []).append(f"{path}." if path else "")
+    return [[f"{path}{name}" for owner, name in use.places for path in paths[id(owner)]] for use in uses]
 
 
 def load_model(
@@ -162,18 +177,21 @@ def load_model(
     if not shards:
         raise LaconicError(f"{place} holds no .safetensors file")
     tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
     for shard in shards:
-        tensors |= load_file(shard, mode=mode, mmap=mmap, check=check, on_slow=on_slow)
-    names = {id(owner): path_ for path_, owner in module.named_modules()}
+        found, metadata = _loaded(shard, mode, mmap, check, on_slow)
+        tensors |= found
+        aliases |= metadata
+    own = module.state_dict()
+    same = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
+    tensors = same | tensors
     uses = list(parameters_of(module))
-    ties = [[f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places] for use in uses]
-    for tie in ties:
+    for tie in _ties(module, uses):
         given = next((name for name in tie if name in tensors), None)
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
     _compare(module, tensors, str(place), strict)
     trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
-    own = module.state_dict()
     module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
     for use, was_trainable in zip(uses, trainable, strict=True):
         owner, name = use.places[0]
