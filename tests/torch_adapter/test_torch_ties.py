@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -74,6 +76,16 @@ def test_a_module_in_two_places_is_saved_once(compressed: Callable[..., Any], mo
         assert torch.equal(other[2].weight.decode(), layer.weight.decode())
         assert torch.equal(other[2].bias, layer.bias)
     assert again[0] is again[2]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_other_writers_take_copies_and_keep_ties(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
+    weight = compressed(Tied(), mode=mode).head.weight
+    state = {"w": weight, "tied": weight, "copy": weight.clone()}
+    safetensors.torch.save_file(laconic.torch.flatten_state_dict(state), tmp_path / "a.safetensors")
+    found = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode)
+    assert found["w"].content is found["tied"].content is not found["copy"].content
+    assert all(torch.equal(tensor.decode(), weight.decode()) for tensor in found.values())
 
 
 def test_two_loads_are_two_weights(compressed: Callable[..., Any], mode: str) -> None:

@@ -231,10 +231,14 @@ def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, LaconicTensor)}
     shelf = recipes.Shelf(weights, state_dict, once=True)
     flat: dict[str, Any] = {}
+    seen: set[int] = set()
     for name in [*state_dict, *shelf.pieces]:
         if name in shelf.stored:
             stored = shelf.stored[name]
-            flat |= _components(name, stored) if isinstance(stored, Coded) else {name: as_tensor(stored)}
+            given = _components(name, stored) if isinstance(stored, Coded) else {name: as_tensor(stored)}
+            for key, tensor in given.items():  # copies of a weight share components, which other writers refuse
+                flat[key] = tensor.clone() if tensor.data_ptr() in seen and tensor.nbytes else tensor
+                seen.add(tensor.data_ptr())
         elif name not in weights:
             flat[name] = state_dict[name]
     return flat | shelf.note_tensor()
