@@ -14,6 +14,7 @@ import laconic
 from laconic import plan
 from laconic.encoded import Encoded
 from laconic.formulations import parts
+from laconic.formulations.blocks import parts as blocks_parts
 from laconic.formulations.blocks.layout import SHAPES as BLOCKS
 from laconic.tensor import Tensor
 
@@ -182,3 +183,10 @@ def test_blocks_that_a_part_does_not_use_are_left_out() -> None:
     one = parts.take(of, 2, 3, squeezed=True)
     assert one is not None
     assert (of.node.parameters["count"], one.node.parameters["count"]) == (256, 64)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_indices_that_are_unpacked_a_few_at_a_time(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_parts, "_STEP", 24)
+    array, of = coded(f"blocks {block}", SHAPES["panels in a segment"])
+    check(parts.take(of, 16, 96), array[16:96], f"blocks {block}")

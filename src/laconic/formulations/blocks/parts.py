@@ -26,6 +26,9 @@ from laconic.formulations.blocks.reference import pack as pack_indices
 from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
+_STEP = 1 << 16
+"""Indices that are unpacked at a time, whose bits take a word each; a multiple of eight, so that they begin with a byte."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,8 +45,11 @@ def step(encoded: Encoded, geometry: Geometry) -> int:
 def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Run:
     shape, count = str(encoded.node.parameters["block"]), int(encoded.node.parameters["count"])
     bits, across = index_bits(count), indices(shape, geometry)
+    old = np.empty((panels[1] - panels[0]) * across, np.uint32)
     packed = encoded.components["indices"][panels[0] * across * bits // 8 :]
-    old = np.minimum(unpack(packed, bits, (panels[1] - panels[0]) * across), count - 1)
+    for first in range(0, old.size, _STEP):
+        part = old[first : first + _STEP]
+        part[...] = np.minimum(unpack(packed[first * bits // 8 :], bits, part.size), count - 1)
     ids = np.zeros((panels[1] - panels[0], across), np.uint32)
     real = np.zeros(ids.shape, bool)
     own = real_places(geometry, shape)[panels[0] : panels[1]]
@@ -57,12 +63,13 @@ def pack(like: Encoded, runs: Sequence[Run]) -> Encoded | None:
     if len(runs) > 1:
         return None
     table, ids, shape = runs[0].table, runs[0].ids, str(like.node.parameters["block"])
-    parameters = {"block": shape, "count": len(table)}
+    parameters, bits, flat = {"block": shape, "count": len(table)}, index_bits(len(table)), ids.reshape(-1)
+    packed = [pack_indices(flat[first : first + _STEP], bits) for first in range(0, flat.size, _STEP)]
     return replace(
         like,
         node=Node(like.node.formulation, like.node.version, parameters, like.node.children),
         components={
-            "indices": stored(pack_indices(ids, index_bits(len(table))), stream_bytes),
+            "indices": stored(np.concatenate(packed), stream_bytes),
             TABLE_BYTES: stored(shelve(table, shape), stream_bytes),
         },
     )
