@@ -57,6 +57,9 @@ def test_saved_state_dicts_stay_tied(compressed: Callable[..., Any], mode: str, 
     assert set(laconic.load_file(tmp_path / "a.safetensors")) == {"embed.weight"}
     assert is_tied(through(again, weights_only=False))
     assert is_tied(copy.deepcopy(again))
+    again.share_memory()
+    assert is_tied(again)
+    assert again.head.weight.is_shared()
     laconic.torch.decompress_(again)
     assert again.head.weight is again.embed.weight
     assert torch.equal(again.head.weight, dense.head.weight)

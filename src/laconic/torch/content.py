@@ -51,11 +51,16 @@ class Content(ABC):
         """One that no other content of this process has: pickles tell ties from copies by it."""
         return next(_NUMBERS)
 
+    @cached_property
+    def shared(self) -> Content:
+        """The same in shared memory, once for all weights of this content, which stay tied."""
+        return rebuild(self.spec(), [tensor.clone().share_memory_() for tensor in self.tensors()])
+
     def twin(self) -> Self:
         """Another content over the same components: of a copy, which is not tied to what it was made of."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        for name in ("token", "number"):
+        for name in ("token", "number", "shared"):
             other.__dict__.pop(name, None)
         return other
 

@@ -147,8 +147,8 @@ class LaconicTensor(torch.Tensor):
 
     def share_memory_(self) -> LaconicTensor:
         """Move the components to shared memory."""
-        tensors = self.content.tensors()
-        self.replace_(rebuild(self.content.spec(), [tensor.clone().share_memory_() for tensor in tensors]))
+        if not self.is_shared():
+            self.replace_(self.content.shared)
         return self
 
     def is_shared(self) -> bool:
