@@ -68,7 +68,7 @@ $(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt
 	$(PIP) install -q --target $@ --no-deps -r constraints-transformers4.txt
 
 test-transformers4: $(VENV)/built $(VENV)/transformers4
-	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/transformers
+	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/transformers_adapter
 
 # AVX-512 and AMX in plain C++: every machine tests every instruction set.
 emulate: $(VENV)/made

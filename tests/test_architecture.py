@@ -116,6 +116,12 @@ def test_only_adapters_import_what_they_adapt() -> None:
                 )
 
 
+def test_no_folder_of_tests_hides_an_adapted_package() -> None:
+    """`tests` is on the path of every test: a folder `tests/torch` would be `import torch` where torch is not installed."""
+    for package in set().union(*ADAPTERS.values()):
+        assert not list((ROOT / "tests" / package).glob("**/*.py")), package
+
+
 def test_importing_laconic_imports_no_adapted_package() -> None:
     code = "import sys, laconic, laconic.api; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -121,8 +121,8 @@ def test_the_python_of_comments_names_files_that_exist() -> None:
 
 def test_python_of_the_page_on_transformers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small model in the folder `model`, and some words in `input_ids`."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch", reason="needs torch: make test installs it")
+    transformers = pytest.importorskip("transformers", reason="needs transformers: make test installs it")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(1)
     config = transformers.LlamaConfig(

@@ -126,6 +126,11 @@ class Geometry:
         """0 for a tensor without elements."""
         return self.count * self.units_per_matrix * self.segments_per_panel if self.columns else 0
 
+    def segments_before(self, panel: int) -> int:
+        """Segments before a panel (counted through all matrices) that begins one, or before the end."""
+        matrix, inside = divmod(panel, self.panels_per_matrix)
+        return (matrix * self.units_per_matrix + inside // self.panels_per_unit) * self.segments_per_panel
+
     def segment_chunks(self) -> list[tuple[int, int]]:
         """(first, last) chunk of each segment, chunks counted through all panels of all matrices."""
         ranges = []

@@ -1,19 +1,22 @@
 """Parts and joins of coded tensors by their stored bytes, where a formulation's bytes can be taken as they are.
 
-A part is whole matrices of a stack, or rows of a matrix that begin and end with segments; a join puts such parts of equal
-description one after another. Everything else is None, and the caller codes anew or keeps the pieces apart.
+A part is whole matrices of a stack, or rows of a matrix that begin and end where the formulation begins anew (a segment;
+a window of 256 rows under gaps); a join puts such parts of equal description one after another. No weight is decoded.
+Everything else is None, and the caller codes anew or keeps the pieces apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from laconic.encoded import Encoded
+from laconic.formulations.block_sparse import parts as block_sparse
+from laconic.formulations.blocks import parts as blocks
+from laconic.formulations.integer import parts as integer
 from laconic.formulations.palette import parts as palette
+from laconic.formulations.sparse import parts as sparse
 from laconic.formulations.split import parts as split
 from laconic.formulations.split.layout import Parameters
 from laconic.geometry import PANEL_ROWS, Geometry
@@ -21,12 +24,19 @@ from laconic.geometry import PANEL_ROWS, Geometry
 Span = tuple[int, int]
 
 
+def _panels_of_segments(encoded: Encoded, geometry: Geometry) -> int:
+    return geometry.panels_per_unit
+
+
 @dataclass(frozen=True)
 class _Row:
-    """cut: a run of panels that are whole segments. pack: components of runs, or None where they do not fit."""
+    """cut: a run of panels. pack: a tensor of runs with the shape of the first one's tensor, or None where they do not
+    fit. step: of a matrix's rows, runs begin at multiples of so many panels.
+    """
 
-    cut: Callable[[Encoded, Geometry, Span, Span], Any]
-    pack: Callable[[Encoded, Sequence[Any]], Mapping[str, np.ndarray] | None]
+    cut: Callable[[Encoded, Geometry, Span], Any]
+    pack: Callable[[Encoded, Sequence[Any]], Encoded | None]
+    step: Callable[[Encoded, Geometry], int] = _panels_of_segments
 
 
 def _split_parameters(encoded: Encoded) -> Parameters:
@@ -35,14 +45,17 @@ def _split_parameters(encoded: Encoded) -> Parameters:
 
 ROWS = {
     "split": _Row(
-        lambda encoded, geometry, panels, segments: split.cut(
-            encoded.components, encoded.dtype, geometry, _split_parameters(encoded), panels, segments
+        lambda encoded, geometry, panels: split.cut(
+            encoded.components, encoded.dtype, geometry, _split_parameters(encoded), panels
         ),
-        lambda like, runs: split.pack(runs, _split_parameters(like)),
+        lambda like, runs: replace(like, components=split.pack(runs, _split_parameters(like))),
     ),
     "palette": _Row(palette.cut, palette.pack),
+    "sparse": _Row(sparse.cut, sparse.pack, sparse.step),
+    "integer": _Row(integer.cut, integer.pack, integer.step),
+    "blocks": _Row(blocks.cut, blocks.pack, blocks.step),
+    "block_sparse": _Row(block_sparse.cut, block_sparse.pack, block_sparse.step),
 }
-"""Formulations whose runs stand alone. The others have a directory or a dictionary of the whole tensor."""
 
 
 def take(encoded: Encoded, first: int, last: int, *, squeezed: bool = False) -> Encoded | None:
@@ -54,13 +67,12 @@ def take(encoded: Encoded, first: int, last: int, *, squeezed: bool = False) -> 
         shape = encoded.shape[1:] if squeezed else (last - first, *encoded.shape[1:])
         run = _matrices(row, encoded, geometry, first, last)
         return _packed(row, encoded, [run], shape, "matrix" if squeezed else "stack")
-    rows = geometry.panels_per_unit * PANEL_ROWS
-    whole = first % rows == 0 and (last % rows == 0 or last == geometry.rows)
-    if squeezed or geometry.view == "folded" or geometry.orientation == "in_out" or not whole:
+    if squeezed or geometry.view == "folded" or geometry.orientation == "in_out":
         return None
-    panels, units = (first // PANEL_ROWS, -(-last // PANEL_ROWS)), (first // rows, -(-last // rows))
-    segments = (units[0] * geometry.segments_per_panel, units[1] * geometry.segments_per_panel)
-    run = row.cut(encoded, geometry, panels, segments)
+    rows = row.step(encoded, geometry) * PANEL_ROWS
+    if first % rows or (last % rows and last != geometry.rows):
+        return None
+    run = row.cut(encoded, geometry, (first // PANEL_ROWS, -(-last // PANEL_ROWS)))
     return _packed(row, encoded, [run], (last - first, *encoded.shape[1:]), encoded.view)
 
 
@@ -80,7 +92,7 @@ def join(kind: str, dim: int, tensors: Sequence[Encoded]) -> Encoded | None:
     if kind == "stack":
         return _packed(row, like, runs, (len(tensors), *like.shape), "stack")
     rows_joined = dim == len(like.shape) - 2
-    unit = geometries[0].panels_per_unit * PANEL_ROWS
+    unit = row.step(like, geometries[0]) * PANEL_ROWS
     if rows_joined and (like.orientation == "in_out" or any(length % unit for length in lengths[:-1])):
         return None
     return _packed(row, like, runs, (*like.shape[:dim], sum(lengths), *like.shape[dim + 1 :]), like.view)
@@ -106,10 +118,9 @@ def _alike(tensors: Sequence[Encoded], kind: str, dim: int) -> bool:
 
 def _matrices(row: _Row, encoded: Encoded, geometry: Geometry, first: int, last: int) -> Any:
     panels = geometry.panels_per_matrix
-    segments = geometry.units_per_matrix * geometry.segments_per_panel
-    return row.cut(encoded, geometry, (first * panels, last * panels), (first * segments, last * segments))
+    return row.cut(encoded, geometry, (first * panels, last * panels))
 
 
 def _packed(row: _Row, like: Encoded, runs: Sequence[Any], shape: tuple[int, ...], view: str) -> Encoded | None:
-    components = row.pack(like, runs)
-    return None if components is None else replace(like, shape=shape, view=view, components=components)
+    packed = row.pack(like, runs)
+    return None if packed is None else replace(packed, shape=shape, view=view)

@@ -6,7 +6,7 @@ Nothing above the registry knows a formulation by name: planner, tensors, produc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -134,6 +134,19 @@ class ValueCoding(Protocol):
 
     def source(self, node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
         """The native values (a `ValueSource` of C++) over valid components."""
+
+    def cut(
+        self,
+        node: Node,
+        dtype: str,
+        components: Mapping[str, np.ndarray],
+        groups: tuple[int, int],
+        segments: tuple[int, int],
+    ) -> Any:
+        """A run of whole segments [first, last), which are groups [first, last), of valid components."""
+
+    def pack(self, node: Node, dtype: str, runs: Sequence[Any]) -> dict[str, np.ndarray] | None:
+        """The components of runs one after another; None where they do not fit under one node."""
 
 
 class Formulation(Protocol):

@@ -172,7 +172,7 @@ def decompress_(module: nn.Module) -> Summary:
 
 
 def parameters_of(module: nn.Module) -> Iterator[Use]:
-    """Every distinct parameter with all its places; parameters that share memory and shape are one."""
+    """Every distinct parameter with all its places; parameters that share memory (or codes) and shape are one."""
     uses: dict[Any, Use] = {}
     for path, owner in module.named_modules(remove_duplicate=True):
         tensors: dict[str, Tensor | None] = dict(owner._parameters)
@@ -196,7 +196,9 @@ def put(use: Use, parameter: Tensor) -> None:
 
 
 def _identity(parameter: Tensor) -> Any:
-    if isinstance(parameter, LaconicTensor) or parameter.device.type == "meta" or not parameter.numel():
+    if isinstance(parameter, LaconicTensor):
+        return (id(parameter.content), parameter.layout_, type(parameter))
+    if parameter.device.type == "meta" or not parameter.numel():
         return id(parameter)
     try:
         place = parameter.data_ptr()

@@ -14,7 +14,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -27,9 +27,11 @@ from laconic.torch.form import Form, coded_of, form_of
 Spec = tuple[Any, ...]
 """Everything of a content but its tensors: nested tuples of strings and numbers, for pickles and for tracing."""
 
+_NUMBERS = itertools.count()
+
 
 class Content(ABC):
-    """Base of the pieces. shape and dtype are those of the decoded tensor; rows are along dimension 0."""
+    """Base of the pieces. Weights with one content are tied, as dense ones are that have one memory. shape and dtype are those of the decoded tensor; rows are along dimension 0."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -43,6 +45,24 @@ class Content(ABC):
     def token(self) -> Tensor:
         """A tensor whose memory no other content has, and that is no component either."""
         return torch.empty(1, dtype=torch.uint8)
+
+    @cached_property
+    def number(self) -> int:
+        """One that no other content of this process has: pickles tell ties from copies by it."""
+        return next(_NUMBERS)
+
+    @cached_property
+    def shared(self) -> Content:
+        """The same in shared memory, once for all weights of this content, which stay tied."""
+        return rebuild(self.spec(), [tensor.clone().share_memory_() for tensor in self.tensors()])
+
+    def twin(self) -> Self:
+        """Another content over the same components: of a copy, which is not tied to what it was made of."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        for name in ("token", "number", "shared"):
+            other.__dict__.pop(name, None)
+        return other
 
     @abstractmethod
     def tensors(self) -> list[Tensor]: ...
@@ -305,6 +325,9 @@ class Plain(Content):
 
     def select(self, index: int) -> Content:
         return Plain(self.tensor[index])
+
+    def twin(self) -> Plain:
+        return Plain(self.tensor.clone(), True)
 
     description: ClassVar[str] = "dense"  # type: ignore[misc]
 

@@ -1,7 +1,8 @@
 """Parts and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
 
 Where one tensor of a file can have their bytes (`laconic.formulations.parts`), it has them. Else their pieces become
-tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of
+tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of (where a
+writer may not set metadata, a tensor of the entry's name holds its text)
 
     NAME                              a tensor of the file
     ["stack", 0, [tree, ...]]         on top of each other
@@ -16,12 +17,14 @@ FORMAT: docs/FORMAT.md, "Recipes".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from laconic.container import limits
 from laconic.container.description import joined_crc32
 from laconic.errors import ArgumentError, CorruptError
 from laconic.formulations import parts
@@ -33,7 +36,7 @@ from laconic.torch.form import coded_of, form_of
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 NOTE = "laconic_recipes"
-"""The metadata entry."""
+"""The metadata entry, or the tensor that holds its text."""
 DEEPEST = 8
 Tree = Any
 
@@ -81,14 +84,21 @@ def _crc32(pieces: list[Coded]) -> str | None:
 
 class Shelf:
     """What a file will hold. stored: coded tensors and arrays by name. recipes: the other tensors; pieces: names that are
-    stored for them alone."""
+    stored for them alone.
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    taken: more names that pieces may not have. once: what the file holds under one name is a recipe under others.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], taken: Collection[str] = (), *, once: bool = False) -> None:
         self.stored: dict[str, Any] = {}
         self.recipes: dict[str, Tree] = {}
         self.pieces: list[str] = []
-        self._claimed = set(tensors)
+        self._claimed = {*tensors, *taken}
+        if NOTE in self._claimed:
+            raise ArgumentError(f"the tensor name {NOTE!r} is that of recipes: give the tensor another one")
+        self._once = once
         self._names: dict[tuple[Any, ...], str] = {}
+        self._twins: dict[tuple[Any, ...], str] = {}
         self._seen: dict[int, set[tuple[int, int]]] = {}
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
@@ -103,15 +113,24 @@ class Shelf:
 
     def note(self) -> dict[str, str]:
         """The metadata entry, if one is needed."""
-        if not self.recipes:
-            return {}
-        return {NOTE: json.dumps({"recipes": self.recipes, "pieces": self.pieces}, separators=(",", ":"))}
+        return {NOTE: self._text()} if self.recipes else {}
+
+    def note_tensor(self) -> dict[str, Tensor]:
+        """The same as a tensor."""
+        return {NOTE: torch.frombuffer(bytearray(self._text().encode()), dtype=torch.uint8)} if self.recipes else {}
+
+    def _text(self) -> str:
+        return json.dumps({"recipes": self.recipes, "pieces": self.pieces}, separators=(",", ":"))
 
     def _add(self, name: str, tensor: Tensor) -> None:
         if not isinstance(tensor, LaconicTensor):
             self.stored[name] = as_array(tensor)
             return
         content = tensor.content
+        tree = self._elsewhere(name, tensor) if self._once else None
+        if tree is not None:
+            self.recipes[name] = tree
+            return
         coded = by_reference(tensor)
         in_pieces = isinstance(content, Pieces) or (isinstance(content, Window) and self._held(content.leaf))
         if coded is None and in_pieces:
@@ -121,6 +140,27 @@ class Shelf:
         if coded is None and not isinstance(content, Plain):
             coded = anew(tensor)
         self.stored[name] = as_array(tensor.decode()) if coded is None else coded
+
+    def _elsewhere(self, name: str, tensor: LaconicTensor) -> Tree | None:
+        """The recipe of a weight that the file holds anyway, or None."""
+        turned = tensor.layout_ == "transposed"
+        tree = self._known(tensor.content)
+        if tree is None or tree == name:
+            twin = self._twins.setdefault((*_key(tensor.content), turned), name)
+            return twin if twin in self.stored else None
+        return ["transposed", tree] if turned else tree
+
+    def _known(self, content: Content) -> Tree | None:
+        """The recipe of a content by tensors that have names, or None."""
+        if _key(content) in self._names:
+            return self._names[_key(content)]
+        if isinstance(content, Window):
+            whole = self._known(content.leaf)
+            return None if whole is None else _rows(content, whole)
+        if not isinstance(content, Pieces):
+            return None
+        pieces = [self._known(piece) for piece in content.pieces]
+        return None if None in pieces else [content.kind, content.dim, pieces]
 
     def _held(self, leaf: Leaf) -> bool:
         """Whether the file has the whole leaf under a name, or parts of it that are as much."""
@@ -136,9 +176,7 @@ class Shelf:
         if coded is None and isinstance(content, Pieces):
             return [content.kind, content.dim, [self._tree(owner, tensor, piece) for piece in content.pieces]]
         if coded is None and isinstance(content, Window) and self._held(content.leaf):
-            whole = self._tree(owner, tensor, content.leaf)
-            first, last = content.first, content.last
-            return ["row", first, whole] if content.squeezed else ["rows", first, last, whole]
+            return _rows(content, self._tree(owner, tensor, content.leaf))
         part = tensor.like(content, "contiguous")
         if coded is None and not isinstance(content, Plain):
             coded = anew(part)
@@ -158,6 +196,10 @@ def _key(content: Content) -> tuple[Any, ...]:
     return (id(content),)
 
 
+def _rows(window: Window, whole: Tree) -> Tree:
+    return ["row", window.first, whole] if window.squeezed else ["rows", window.first, window.last, whole]
+
+
 def _windows(content: Content) -> Iterator[Window]:
     if isinstance(content, Pieces):
         for piece in content.pieces:
@@ -166,17 +208,32 @@ def _windows(content: Content) -> Iterator[Window]:
         yield content
 
 
-def followed(tensors: dict[str, Tensor], metadata: Mapping[str, str], mode: str, file: str) -> dict[str, Tensor]:
+def taken_note(tensors: dict[str, Any], metadata: Mapping[str, str], file: str) -> str | None:
+    """The text of the recipes, its tensor taken out of `tensors`. Raises CorruptError."""
+    if NOTE not in tensors:
+        return metadata.get(NOTE)
+    if NOTE in metadata:
+        raise CorruptError("recipes are there twice, as metadata and as a tensor", file=file, tensor=NOTE)
+    held = tensors.pop(NOTE)
+    plain = held.decode() if isinstance(held, LaconicTensor) else held  # compressing a file codes every tensor
+    if not isinstance(plain, Tensor) or plain.dtype is not torch.uint8 or plain.nbytes > limits.HEADER_BYTES:
+        raise CorruptError(
+            "the tensor of recipes holds no text of metadata; get the file again", file=file, tensor=NOTE
+        )
+    return plain.contiguous().numpy().tobytes().decode(errors="replace")
+
+
+def followed(tensors: Mapping[str, Any], note: str | None, mode: str, file: str) -> dict[str, Any]:
     """The tensors of a file with its recipes followed and their pieces left out. Raises CorruptError."""
-    if NOTE not in metadata:
-        return tensors
+    if note is None:
+        return dict(tensors)
     try:
-        note = json.loads(metadata[NOTE])
-        recipes, pieces = note["recipes"], set(note["pieces"])
+        document = json.loads(note)
+        recipes, pieces = document["recipes"], set(document["pieces"])
         if not isinstance(recipes, dict):
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise CorruptError(f"the metadata entry {NOTE!r} is damaged; get the file again", file=file) from None
+        raise CorruptError(f"the recipes ({NOTE!r}) are damaged; get the file again", file=file) from None
     made = {}
     for name, tree in recipes.items():
         if name in tensors:
@@ -208,10 +265,10 @@ def _leaves(content: Content) -> Iterator[Content]:
         yield content
 
 
-def _made(tree: Tree, tensors: Mapping[str, Tensor], depth: int = 0) -> Content:
+def _made(tree: Tree, tensors: Mapping[str, Any], depth: int = 0) -> Content:
     """Raises ValueError, TypeError or IndexError with a reason for a tree that makes no sense."""
     if isinstance(tree, str):
-        if tree not in tensors:
+        if not isinstance(tensors.get(tree), Tensor):
             raise ValueError(f"the file has no tensor {tree!r}")
         tensor = tensors[tree]
         return tensor.content if isinstance(tensor, LaconicTensor) else Plain(tensor, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from laconic.torch import recipes, views
 from laconic.torch.compression import parameters_of, put
 from laconic.torch.content import Leaf, Plain
 from laconic.torch.dtypes import as_tensor
+from laconic.torch.settings import Use
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 ON_SLOW = ("keep", "transcode", "decode")
@@ -78,10 +79,16 @@ def load_file(
 
     Raises LaconicError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
     """
+    return _loaded(path, mode, mmap, check, on_slow)[0]
+
+
+def _loaded(
+    path: PathLike, mode: str, mmap: bool, check: str, on_slow: str
+) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """As `load_file`, with the file's metadata."""
     if on_slow not in ON_SLOW:
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
-    if mode not in CLASSES:
-        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    _check_mode(mode)
     file = files.open_file(path, mmap=mmap, check=check)
     private = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
     tensors: dict[str, Tensor] = {}
@@ -107,9 +114,15 @@ def load_file(
         warnings.warn(
             f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
             "machine; on_slow='transcode' or 'decode' trades memory for speed",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return recipes.followed(tensors, file.metadata, mode, str(path))
+    note = recipes.taken_note(tensors, file.metadata, str(path))
+    return recipes.followed(tensors, note, mode, str(path)), file.metadata
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in CLASSES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
 
 
 def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None) -> Tensor:
@@ -128,14 +141,20 @@ def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None
 
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write a module's state to one file; tied parameters once, their other names into the metadata."""
-    names = {id(owner): path_ for path_, owner in module.named_modules()}
     aliases: dict[str, str] = {}
-    for use in parameters_of(module):
-        full = [f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places]
-        aliases |= dict.fromkeys(full[1:], full[0])
+    for names in _ties(module, parameters_of(module)):
+        aliases |= dict.fromkeys(names[1:], names[0])
     state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     kept = {name: tensor for name, tensor in state.items() if name not in aliases}
     save_file(kept, path, {**aliases, **(metadata or {})})
+
+
+def _ties(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
+    """The names of each parameter in the module's state, all those of modules that are in several places too."""
+    paths: dict[int, list[str]] = {}
+    for path, owner in module.named_modules(remove_duplicate=False):
+        paths.setdefault(id(owner), []).append(f"{path}." if path else "")
+    return [[f"{path}{name}" for owner, name in use.places for path in paths[id(owner)]] for use in uses]
 
 
 def load_model(
@@ -158,18 +177,21 @@ def load_model(
     if not shards:
         raise LaconicError(f"{place} holds no .safetensors file")
     tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
     for shard in shards:
-        tensors |= load_file(shard, mode=mode, mmap=mmap, check=check, on_slow=on_slow)
-    names = {id(owner): path_ for path_, owner in module.named_modules()}
+        found, metadata = _loaded(shard, mode, mmap, check, on_slow)
+        tensors |= found
+        aliases |= metadata
+    own = module.state_dict()
+    same = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
+    tensors = same | tensors
     uses = list(parameters_of(module))
-    ties = [[f"{names[id(owner)]}.{name}".lstrip(".") for owner, name in use.places] for use in uses]
-    for tie in ties:
+    for tie in _ties(module, uses):
         given = next((name for name in tie if name in tensors), None)
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
     _compare(module, tensors, str(place), strict)
     trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
-    own = module.state_dict()
     module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
     for use, was_trainable in zip(uses, trainable, strict=True):
         owner, name = use.places[0]
@@ -202,25 +224,39 @@ def _compare(module: nn.Module, tensors: Mapping[str, Tensor], path: str, strict
 def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict of plain tensors only, for any safetensors writer: each compressed tensor as its uint8 components.
 
-    What such a writer saves, `laconic.torch.load_file`, `laconic.load_file` and `laconic decompress` read.
+    Each weight once: a second name of a tied one, and parts and joins that are stored as pieces, become recipes, which
+    lie in one more tensor, `laconic_recipes`. What such a writer saves, `laconic.torch.load_file` reads; `laconic.load_file`
+    and `laconic decompress` read the tensors and pieces. Raises ArgumentError for a tensor of that name.
     """
+    weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, LaconicTensor)}
+    shelf = recipes.Shelf(weights, state_dict, once=True)
     flat: dict[str, Any] = {}
-    for name, tensor in state_dict.items():
-        coded = coded_of(tensor) if isinstance(tensor, LaconicTensor) else None
-        if coded is None:
-            flat[name] = tensor.decode() if isinstance(tensor, LaconicTensor) else tensor
-            continue
-        components = coded.encoded.components
-        sums = {key: description.crc32(data) for key, data in components.items()}
-        info = description.to_bytes(coded.encoded, sums, description.crc32(raw_bytes(coded.decode())))
-        flat[f"{name}{description.MARK}{description.INFO}"] = torch.frombuffer(bytearray(info), dtype=torch.uint8)
-        for key, data in components.items():
-            flat[f"{name}{description.MARK}{key}"] = as_tensor(data)
-    return flat
+    seen: set[int] = set()
+    for name in [*state_dict, *shelf.pieces]:
+        if name in shelf.stored:
+            stored = shelf.stored[name]
+            given = _components(name, stored) if isinstance(stored, Coded) else {name: as_tensor(stored)}
+            for key, tensor in given.items():  # copies of a weight share components, which other writers refuse
+                flat[key] = tensor.clone() if tensor.data_ptr() in seen and tensor.nbytes else tensor
+                seen.add(tensor.data_ptr())
+        elif name not in weights:
+            flat[name] = state_dict[name]
+    return flat | shelf.note_tensor()
+
+
+def _components(name: str, coded: Coded) -> dict[str, Tensor]:
+    components = coded.encoded.components
+    sums = {key: description.crc32(data) for key, data in components.items()}
+    original = coded.crc32 or description.crc32(raw_bytes(coded.decode()))
+    info = bytearray(description.to_bytes(coded.encoded, sums, original))
+    mark = f"{name}{description.MARK}"
+    tensors = {f"{mark}{key}": as_tensor(data) for key, data in components.items()}
+    return {f"{mark}{description.INFO}": torch.frombuffer(info, dtype=torch.uint8), **tensors}
 
 
 def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dict[str, Any]:
     """Inverse of `flatten_state_dict`. Raises CorruptError, UnsupportedError naming the tensor."""
+    _check_mode(mode)
     groups: dict[str, dict[str, Tensor]] = {}
     state: dict[str, Any] = {}
     for key, value in flat.items():
@@ -239,4 +275,4 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dic
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
         encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
         state[name] = CLASSES[mode](Leaf.of(Coded(encoded)))
-    return state
+    return recipes.followed(state, recipes.taken_note(state, {}, "state dict"), mode, "state dict")

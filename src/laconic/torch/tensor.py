@@ -13,6 +13,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -127,17 +128,17 @@ class LaconicTensor(torch.Tensor):
     # -- moving and copying ----------------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LaconicTensor:
-        """Codes are immutable and shared; a dense content is copied."""
+        """Codes are immutable and shared; a dense content is copied. Copies are tied as what they were made of."""
         if id(self) not in memo:
-            content = self.content
-            content = Plain(content.tensor.clone(), True) if isinstance(content, Plain) else content
+            content = memo.setdefault(id(self.content), self.content.twin())
             copy = type(self)(content, self.layout_, self.encoding, self.was_trainable)
             copy._mark(getattr(self, "_is_param", False))
             memo[id(self)] = copy
         return memo[id(self)]  # type: ignore[no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        settings = (self.layout_, self.encoding, self.was_trainable, bool(getattr(self, "_is_param", False)))
+        is_parameter = bool(getattr(self, "_is_param", False))
+        settings = (self.layout_, self.encoding, self.was_trainable, is_parameter, self.content.number)
         return _rebuild, (self.mode, self.content.spec(), self.content.tensors(), settings)
 
     def _mark(self, is_parameter: bool) -> None:
@@ -146,8 +147,8 @@ class LaconicTensor(torch.Tensor):
 
     def share_memory_(self) -> LaconicTensor:
         """Move the components to shared memory."""
-        tensors = self.content.tensors()
-        self.replace_(rebuild(self.content.spec(), [tensor.clone().share_memory_() for tensor in tensors]))
+        if not self.is_shared():
+            self.replace_(self.content.shared)
         return self
 
     def is_shared(self) -> bool:
@@ -261,11 +262,19 @@ def warn_once(message: str) -> None:
         warnings.warn(message, stacklevel=3)
 
 
+_rebuilt: WeakValueDictionary[Any, Content] = WeakValueDictionary()
+"""By the number that a content had when it was saved, and its tensors, which only one pickle made."""
+
+
 def _rebuild(mode: str, spec: Any, tensors: Sequence[Tensor], settings: Any) -> LaconicTensor:
-    layout, encoding, was_trainable, is_parameter = settings
-    content = rebuild(spec, tensors)
-    for piece in _leaves(content):
-        _ = piece.coded  # validated before any kernel sees it
+    layout, encoding, was_trainable, is_parameter, *number = settings  # earlier releases saved none
+    key = (repr((number, spec)), tuple(map(id, tensors)))
+    content = _rebuilt.get(key) if number else None
+    if content is None:
+        content = rebuild(spec, tensors)
+        for piece in _leaves(content):
+            _ = piece.coded  # validated before any kernel sees it
+        _rebuilt[key] = content
     result = CLASSES[mode](content, layout, tuple(encoding), was_trainable)
     result._mark(is_parameter)
     return result

@@ -19,12 +19,9 @@ aten = torch.ops.aten
 
 
 def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """detach, alias, clone: codes are immutable, so all of them may share one content."""
+    """detach, alias, clone: codes are immutable, so all of them may share components; a clone is no tie."""
     tensor = args[0]
-    content = tensor.content
-    if isinstance(content, Plain) and func is aten.clone.default:
-        content = Plain(content.tensor.clone(), True)
-    result = tensor.like(content)
+    result = tensor.like(tensor.content.twin() if func is aten.clone.default else tensor.content)
     result.was_trainable = tensor.was_trainable
     return result
 
@@ -180,7 +177,7 @@ def copy_into(target: LaconicTensor, source: Any) -> None:
         raise LaconicError(f"copy_ from {source.device} to {target.device} cannot carry weights; load with assign=True")
     coded = isinstance(source, LaconicTensor) and not isinstance(source.content, Plain)
     if coded and (source.shape, source.dtype, source.layout_) == (target.shape, target.dtype, target.layout_):
-        target.replace_(source.content)
+        target.replace_(source.content.twin())
         return
     dense = (source.decode() if isinstance(source, LaconicTensor) else source).to(target.dtype)
     dense = dense.detach().expand(target.shape)

@@ -116,6 +116,16 @@ def unshelve(stored: np.ndarray, count: int, shape: str, geometry: Geometry) -> 
     return np.ascontiguousarray(shelves.transpose(0, 2, 1)).reshape(len(shelves) * PANEL_ROWS, words)[:count]
 
 
+def picked(stored: np.ndarray, which: np.ndarray, shape: str, geometry: Geometry) -> np.ndarray:
+    """Some of the stored blocks by their numbers: [numbers, words]."""
+    words = block_words(shape, geometry)
+    if shape != "row":
+        return stored[: stored.size // words * words].reshape(-1, words)[which]
+    shelf = words * PANEL_ROWS
+    shelves = stored[: stored.size // shelf * shelf].reshape(-1, words, PANEL_ROWS)
+    return np.ascontiguousarray(shelves[which // PANEL_ROWS, :, which % PANEL_ROWS])
+
+
 def index_bits(count: int) -> int:
     """Bits of an index into so many blocks; none where there is one."""
     return max(0, count - 1).bit_length()

@@ -36,14 +36,19 @@ def distinct(words: np.ndarray, geometry: Geometry, shape: str) -> tuple[np.ndar
     if not flat.size:
         return np.zeros((0, block_words(shape, geometry)), words.dtype), ids
     whole = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).reshape(-1)
-    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    inside = np.zeros(real.shape, np.uint32)
+    _, inside[real], first = first_occurrences(whole)
+    ids[:, : real.shape[1]] = inside
+    return flat[first], ids
+
+
+def first_occurrences(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct items by first occurrence; the number of each item among them, uint32; where each occurs first."""
+    distinct, first, inverse = np.unique(items, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(order.size, np.uint32)
     rank[order] = np.arange(order.size, dtype=np.uint32)
-    inside = np.zeros(real.shape, np.uint32)
-    inside[real] = rank[inverse.reshape(-1)]
-    ids[:, : real.shape[1]] = inside
-    return flat[first[order]], ids
+    return distinct[order], rank[inverse.reshape(-1)], first[order]
 
 
 def pack(ids: np.ndarray, bits: int) -> np.ndarray:

@@ -71,7 +71,8 @@ class Nibbles:
         return {f"{CHILD}.{name}": component for name, component in found.items()}
 
 
-def _inner(encoded: Encoded, geometry: Geometry) -> tuple[Encoded, Geometry]:
+def inner(encoded: Encoded, geometry: Geometry) -> tuple[Encoded, Geometry]:
+    """The values as a tensor under `split`, and how it is seen. Raises UnsupportedError or CorruptError."""
     if encoded.node.parameters:
         raise UnsupportedError("formulation 'integer' with nibbles has no parameters; use a newer laconic")
     own = seen_as(geometry)
@@ -84,13 +85,13 @@ def _inner(encoded: Encoded, geometry: Geometry) -> tuple[Encoded, Geometry]:
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
-    split_formulation.validate(*_inner(encoded, geometry))
+    split_formulation.validate(*inner(encoded, geometry))
 
 
 def decode(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     """The NumPy reference: the tensor's words, from valid components."""
     out = np.empty(encoded.shape, np.uint8)
-    put_together(reference_words(*_inner(encoded, geometry)), out)
+    put_together(reference_words(*inner(encoded, geometry)), out)
     return out
 
 
@@ -126,6 +127,6 @@ class NibbleMatrix:
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """See `NibbleMatrix`; None without the native module."""
-    values, own = _inner(encoded, geometry)
+    values, own = inner(encoded, geometry)
     found = split_formulation.matrix(values, own)
     return None if found is None else NibbleMatrix(found, geometry, own)

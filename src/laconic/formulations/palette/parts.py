@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,25 +29,23 @@ def _code(encoded: Encoded) -> Parameters | None:
     return None if child is None else Parameters.from_json(dict(child.parameters))
 
 
-def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int], segments: tuple[int, int]) -> Run:
+def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Run:
     code, table = _code(encoded), encoded.components[TABLE]
     if code is not None:
         inner = {name.removeprefix(_PREFIX): data for name, data in encoded.components.items()}
-        return Run(table, split.cut(inner, INDEX_DTYPE, geometry, code, panels, segments))
+        return Run(table, split.cut(inner, INDEX_DTYPE, geometry, code, panels))
     size = geometry.chunks_per_panel * 8 * index_bits(entries_of(encoded.node))
     return Run(table, encoded.components[INDICES][panels[0] * size : panels[1] * size])
 
 
-def pack(like: Encoded, runs: Sequence[Run]) -> Mapping[str, np.ndarray] | None:
-    """The components of runs one after another; None where their tables differ."""
+def pack(like: Encoded, runs: Sequence[Run]) -> Encoded | None:
+    """Runs one after another; None where their tables differ."""
     table = runs[0].table
     if not all(np.array_equal(run.table, table) for run in runs[1:]):
         return None
     code = _code(like)
     if code is None:
-        return {
-            TABLE: table,
-            INDICES: split.stream([run.indices for run in runs if isinstance(run.indices, np.ndarray)]),
-        }
+        packed = split.stream([run.indices for run in runs if isinstance(run.indices, np.ndarray)])
+        return replace(like, components={TABLE: table, INDICES: packed})
     coded = split.pack([run.indices for run in runs if isinstance(run.indices, split.Run)], code)
-    return {TABLE: table, **{f"{_PREFIX}{name}": data for name, data in coded.items()}}
+    return replace(like, components={TABLE: table, **{f"{_PREFIX}{name}": data for name, data in coded.items()}})

@@ -9,7 +9,7 @@ FORMAT: docs/FORMAT.md, "Values".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from laconic.formulations import checks
 from laconic.formulations.palette import codec, layout, reference
 from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, index_bits
 from laconic.formulations.protocol import ValueCandidate, Values
+from laconic.formulations.split import parts
 from laconic.formulations.split import values as split
 from laconic.formulations.split.candidates import check_code
 from laconic.formulations.split.codec import node as split_node
@@ -243,6 +244,45 @@ def source(found: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any
     own = {name: data for name, data in components.items() if not name.startswith(f"{INDICES}.")}
     packed = form.packed if form.low_bits else ""
     return native.module.PaletteValues(dtype, form.entries, packed, form.low_bits, native.aligned(own), high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Neighbouring segments: the table, packed bits of each index, coded ones; None for what the node has not."""
+
+    table: np.ndarray
+    packed: np.ndarray | None
+    coded: Any
+
+
+def cut(
+    found: Node,
+    dtype: str,
+    components: Mapping[str, np.ndarray],
+    groups: tuple[int, int],
+    segments: tuple[int, int],
+) -> Run:
+    form, packed, coded = _Form.of(found), None, None
+    if form.low_bits:
+        size = 8 * form.low_bits
+        packed = components[form.packed][groups[0] * size : groups[1] * size]
+    if form.coded is not None:
+        coded = split.cut(form.coded, INDEX_DTYPE, _of_child(components), groups, segments)
+    return Run(components[TABLE], packed, coded)
+
+
+def pack(found: Node, dtype: str, runs: Sequence[Run]) -> dict[str, np.ndarray] | None:
+    """None where tables differ."""
+    form, table = _Form.of(found), runs[0].table
+    if not all(np.array_equal(run.table, table) for run in runs[1:]):
+        return None
+    components = {TABLE: table}
+    if form.low_bits:
+        components[form.packed] = parts.stream([run.packed for run in runs if run.packed is not None])
+    if form.coded is not None:
+        coded = split.pack(form.coded, INDEX_DTYPE, [run.coded for run in runs])
+        components |= {f"{INDICES}.{name}": data for name, data in coded.items()}
+    return components
 
 
 def _of_child(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -36,9 +36,8 @@ def cut(
     geometry: Geometry,
     parameters: Parameters,
     panels: tuple[int, int],
-    segments: tuple[int, int],
 ) -> Run:
-    """The run of panels [first, last), which are exactly the segments [first, last). components: valid."""
+    """The run of panels [first, last), which are whole segments. components: valid."""
     short = np.zeros(geometry.panels, bool)
     if parameters.short_tail is not None:
         bits = np.unpackbits(components["short_panels"], bitorder="little")
@@ -47,18 +46,42 @@ def cut(
         geometry.chunks_per_panel * parameters.chunk_bytes(dtype, tail)
         for tail in (parameters.tail, parameters.short_tail or "none")
     )
-    at = [panel * own - int(short[:panel].sum()) * (own - shorter) for panel in panels]
-    streams = {"tiles": components["tiles"][at[0] : at[1]]}
+    first, last = (panel * own - int(short[:panel].sum()) * (own - shorter) for panel in panels)
+    segments = (geometry.segments_before(panels[0]), geometry.segments_before(panels[1]))
+    return _run(components, parameters, short[panels[0] : panels[1]], (first, last), segments)
+
+
+def cut_groups(
+    components: Mapping[str, np.ndarray],
+    dtype: str,
+    parameters: Parameters,
+    groups: tuple[int, int],
+    segments: tuple[int, int],
+) -> Run:
+    """The run of segments [first, last) of coded values, which are groups [first, last)."""
+    size = parameters.chunk_bytes(dtype, parameters.tail)
+    return _run(components, parameters, np.zeros(0, bool), (groups[0] * size, groups[1] * size), segments)
+
+
+def _run(
+    components: Mapping[str, np.ndarray],
+    parameters: Parameters,
+    short: np.ndarray,
+    tiles: tuple[int, int],
+    segments: tuple[int, int],
+) -> Run:
+    """tiles: bytes of the component."""
+    streams = {"tiles": components["tiles"][tiles[0] : tiles[1]]}
     lengths = np.zeros((segments[1] - segments[0], 0), np.uint64)
     if parameters.streams:
         count = len(parameters.streams)
-        starts = components["directory"][: (geometry.segments + 1) * count * 8].view("<u8").reshape(-1, count)
-        lengths = np.diff(starts[segments[0] : segments[1] + 1], axis=0)
+        starts = components["directory"][: (segments[1] + 1) * count * 8].view("<u8").reshape(-1, count)
+        lengths = np.diff(starts[segments[0] :], axis=0)
         for column, name in enumerate(parameters.streams):
             unit = _unit(parameters, name)
             first, last = (int(starts[segment, column]) * unit for segment in segments)
             streams[name] = components[name][first:last]
-    return Run(short[panels[0] : panels[1]], lengths, streams)
+    return Run(short, lengths, streams)
 
 
 def pack(runs: Sequence[Run], parameters: Parameters) -> dict[str, np.ndarray]:

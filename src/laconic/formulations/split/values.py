@@ -7,7 +7,7 @@ FORMAT: docs/FORMAT.md, "Values".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from laconic.dtypes import by_name
 from laconic.encoded import Encoded, Node
 from laconic.errors import ArgumentError, UnsupportedError
 from laconic.formulations.protocol import ValueCandidate, Values
-from laconic.formulations.split import codec, reference
+from laconic.formulations.split import codec, parts, reference
 from laconic.formulations.split.candidates import check_code, kernel_of
 from laconic.formulations.split.codec import node
 from laconic.formulations.split.formulation import parameters_of, validate_streams
@@ -186,3 +186,17 @@ def decode(node: Node, dtype: str, components: Mapping[str, np.ndarray], groups:
     )
     order = np.argsort(vector_order(dtype).reshape(-1))
     return chunks.reshape(-1, CHUNK_WEIGHTS)[:, order].reshape(-1)
+
+
+def cut(
+    node: Node,
+    dtype: str,
+    components: Mapping[str, np.ndarray],
+    groups: tuple[int, int],
+    segments: tuple[int, int],
+) -> parts.Run:
+    return parts.cut_groups(components, dtype, _parameters(node, dtype), groups, segments)
+
+
+def pack(node: Node, dtype: str, runs: Iterable[parts.Run]) -> dict[str, np.ndarray]:
+    return parts.pack(list(runs), _parameters(node, dtype))

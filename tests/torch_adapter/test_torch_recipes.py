@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from networks import Experts
 from torch import nn
@@ -16,7 +18,7 @@ from torch_fixtures import mode, two_threads
 
 import laconic
 import laconic.torch
-from laconic.errors import CorruptError
+from laconic.errors import ArgumentError, CorruptError
 from laconic.torch import LaconicTensor, recipes
 from laconic.torch.content import Leaf
 
@@ -84,6 +86,32 @@ def test_one_tensor_where_bytes_allow(case: str, mode: str, tmp_path: Path, froz
     assert isinstance(back.content, Leaf)
     assert back.shape == tensor.shape
     assert torch.equal(bits(back), bits(tensor))
+
+
+OTHERS: dict[str, tuple[dict[str, Any], torch.dtype]] = {
+    "bitmaps": ({"formulation": "sparse"}, torch.bfloat16),
+    "gaps": ({"formulation": "sparse", "positions": "deltas"}, torch.float32),
+    "coded values": ({"formulation": "sparse", "values": "split", "code": "packed"}, torch.bfloat16),
+    "fields": ({"formulation": "integer"}, torch.int8),
+    "dictionary": ({"formulation": "blocks", "block": "row"}, torch.bfloat16),
+    "empty blocks": ({"formulation": "block_sparse", "block": "chunk"}, torch.bfloat16),
+    "palette": ({"formulation": "palette"}, torch.float32),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_lone_parts_of_every_formulation(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
+    options, dtype = OTHERS[case]
+    dense = (torch.randint(-6, 7, (8, 96, 64)) * (torch.rand(8, 96, 1) < 0.3)).to(dtype)
+    s, w = (laconic.torch.encode(t, mode=mode, **options) for t in (dense, dense.reshape(96 * 8, 64)))
+    tensors = {"expert": s[1], "experts": s[1:], "rows": w[512:]}
+    with frozen():
+        laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")
+    assert set(laconic.load_file(tmp_path / "a.safetensors")) == set(tensors)
+    for name, tensor in tensors.items():
+        assert isinstance(back[name].content, Leaf)
+        assert torch.equal(back[name].decode(), tensor.decode())
 
 
 PIECES: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = {
@@ -161,8 +189,8 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
     with frozen():
         laconic.torch.save_model(model, path)
     names = set(laconic.load_file(path))
-    assert ("b.down" in names, "a.gate_up" in names) == (False, same_table)
-    assert len(names) == (3 if same_table else 1 + 8)  # 8 matrices that both modules share
+    assert ("b.down" in names, "a.gate_up" in names, "b.gate_up" in names) == (False, same_table, False)
+    assert len(names) == (2 if same_table else 1 + 8)
     with frozen(decoding=True):
         laconic.torch.load_model(empty, path, mode=mode)
     assert empty["a"].down is empty["b"].down
@@ -229,6 +257,56 @@ BAD = {
 }
 
 
+BOTH: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = PIECES | {
+    "tied": lambda a, b, w: {"a": a, "b": b, "head": a},
+    "the transposed of another": lambda a, b, w: {"t": a.T, "a": a, "u": a.T},
+    "tied joins": lambda a, b, w: dict.fromkeys("tu", torch.stack([a, b])),
+    "tied transposed ones": lambda a, b, w: {"t": a.T, "u": a.T},
+    "a part that could stand alone": lambda a, b, w: {"t": w[96:], "w": w},
+    "a join that could be one tensor": lambda a, b, w: {"t": torch.stack([a, a]), "a": a},
+    "beside dense ones": lambda a, b, w: {"v": torch.ones(5), "t": w[3:70], "w": w},
+}
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("case", BOTH)
+def test_other_writers_store_pieces_once(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
+    a, b, w = (
+        laconic.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
+    )
+    tensors, path = BOTH[case](a, b, w), tmp_path / "flat.safetensors"
+    with frozen():
+        flat = laconic.torch.flatten_state_dict(tensors)
+    safetensors.torch.save_file(flat, path, {"format": "pt"})
+    coded = [t for t in tensors.values() if isinstance(t, LaconicTensor)]
+    sources = {id(part): part.nbytes for t in coded for part in t.content.tensors()}
+    kept = [name for name in flat if ".laconic." in name and not name.endswith(".laconic.info")]
+    assert sum(flat[name].nbytes for name in kept) == sum(sources.values())  # each once
+    for state in (
+        laconic.torch.load_file(path, mode=mode, check="full"),
+        laconic.torch.unflatten_state_dict(flat, mode=mode),
+        laconic.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
+    ):
+        assert set(state) == set(tensors)
+        for name, tensor in tensors.items():
+            assert type(state[name]) is type(tensor)
+            assert state[name].shape == tensor.shape
+            assert torch.equal(bits(state[name]), bits(tensor))
+    laconic.decompress(path, tmp_path / "dense.safetensors")
+    laconic.compress(tmp_path / "dense.safetensors", tmp_path / "again.safetensors")
+    for file in ("dense", "again"):
+        found = laconic.torch.load_file(tmp_path / f"{file}.safetensors")
+        assert set(found) == set(tensors)
+        assert all(torch.equal(bits(found[name]), bits(tensor)) for name, tensor in tensors.items())
+
+
+def test_the_name_of_recipes_is_taken(tmp_path: Path) -> None:
+    tensors = {recipes.NOTE: torch.ones(3)}
+    for save in (laconic.torch.flatten_state_dict, lambda t: laconic.torch.save_file(t, tmp_path / "a.safetensors")):
+        with pytest.raises(ArgumentError, match="another one"):
+            save(tensors)
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_hostile_recipes(case: str, tmp_path: Path) -> None:
     tensors = {"a": weight(96, 64), "b": weight(96, 64), "v": weight(64)}
@@ -243,3 +321,20 @@ def test_hostile_recipes(case: str, tmp_path: Path) -> None:
     laconic.save_file(coded, tmp_path / "a.safetensors", {recipes.NOTE: text})
     with pytest.raises(CorruptError, match="a.safetensors"):
         laconic.torch.load_file(tmp_path / "a.safetensors")
+    coded[recipes.NOTE] = np.frombuffer(text.encode(), np.uint8)
+    laconic.save_file(coded, tmp_path / "b.safetensors")
+    with pytest.raises(CorruptError, match="b.safetensors"):
+        laconic.torch.load_file(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    "note", [np.ones(3, np.float32), np.frombuffer(b'{"recipes":{"t":"\xff"}}', np.uint8)], ids=str
+)
+def test_hostile_tensors_of_recipes(note: np.ndarray, tmp_path: Path) -> None:
+    laconic.save_file({recipes.NOTE: note}, tmp_path / "a.safetensors")
+    with pytest.raises(CorruptError, match="a.safetensors"):
+        laconic.torch.load_file(tmp_path / "a.safetensors")
+    both = np.frombuffer(b'{"recipes":{},"pieces":[]}', np.uint8)
+    laconic.save_file({recipes.NOTE: both}, tmp_path / "b.safetensors", {recipes.NOTE: both.tobytes().decode()})
+    with pytest.raises(CorruptError, match="twice"):
+        laconic.torch.load_file(tmp_path / "b.safetensors")
