@@ -165,6 +165,7 @@ void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
 void fill_avx512_palette(KernelTable& table);
 void fill_avx512_fields(KernelTable& table);
+void fill_avx512_folded(KernelTable& table);
 void fill_avx512_blocks(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
@@ -183,6 +184,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_deltas(table);
   fill_avx512_palette(table);
   fill_avx512_fields(table);
+  fill_avx512_folded(table);
   fill_avx512_blocks(table);
 }
 
