@@ -146,7 +146,7 @@ struct UnfoldKernels {
   void (*words)(const uint16_t* folded, int64_t count, uint16_t centre, uint16_t* out);
   void (*widen)(const uint8_t* folded, int64_t count, uint16_t centre, uint16_t* out);
 };
-// x of one to four batch rows, in slices: x + b * row_stride + slice * stride, as many columns as the weights.
+// Batch rows of x in slices: x + b * row_stride + slice * stride, as many columns as the weights have.
 template <class Slice>
 struct SlicedRows {
   const Slice* x;

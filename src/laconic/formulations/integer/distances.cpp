@@ -10,7 +10,6 @@ namespace laconic {
 namespace {
 
 constexpr int64_t kBlockChunks = 128;
-constexpr int64_t kKernelRows = 4;
 constexpr int64_t kBatchBlock = 64;  // batch rows whose sums are held at once; above, weights are decoded again
 
 template <class Slice>
@@ -49,11 +48,9 @@ class FoldedProduct {
                 int32_t* sums) const {
     // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
     const auto centre = static_cast<uint8_t>(view_.folding->centre + (is_signed_ ? 128 : 0));
-    for (int64_t b = 0; b < batch; b += kKernelRows) {
-      const SlicedRows<Slice> x{slices_.row(first + b) + first_chunk * kChunkColumns, slices_.count * slices_.width,
-                                slices_.width, slices_.count, static_cast<int>(std::min(kKernelRows, batch - b))};
-      kernel_(folded, chunks, centre, x, sums + b * slices_.count * kPanelRows);
-    }
+    const SlicedRows<Slice> x{slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width,
+                              slices_.width, slices_.count, static_cast<int>(batch)};
+    kernel_(folded, chunks, centre, x, sums);
   }
 
   void finish_panel(int64_t panel, int64_t first, int64_t batch, const int64_t* totals) const {

@@ -36,7 +36,7 @@ NARROW = ("index", "float8_e5m2", "float8_e4m3fn")
 WIDE = ("bfloat16", "float16")
 """dtypes that folded words of 8 and 16 bits are cut like."""
 _BLOCK_WORDS = 1 << 16
-"""Words that are folded or unfolded while they are in the cache."""
+"""Words that are counted while they are in the cache."""
 
 
 def likes_of(dtype: str) -> tuple[str, ...]:
@@ -51,15 +51,11 @@ def fold(words: np.ndarray, centre: int) -> np.ndarray:
 
 
 def unfold(folded: np.ndarray, centre: int, out: np.ndarray) -> None:
-    """Inverse of `fold`, into `out`, which may be `folded`; folded words of 8 bits give out of 8 or 16 bits."""
-    source, target = folded.reshape(-1), out.reshape(-1)
+    """Inverse of `fold`, into `out`; folded words of 8 bits give out of 8 or 16 bits. What kernels do is compared with it."""
     kind, top = out.dtype.type, out.itemsize * 8 - 1
-    for first in range(0, target.size, _BLOCK_WORDS):
-        part = source[first : first + _BLOCK_WORDS]
-        if part.itemsize < out.itemsize:
-            part = widen(part)
-        negative = (part >> kind(top)) * kind((1 << top) - 1)
-        target[first : first + _BLOCK_WORDS] = (part ^ negative) + kind(centre)
+    words = widen(folded) if folded.itemsize < out.itemsize else folded
+    negative = (words >> kind(top)) * kind((1 << top) - 1)
+    out[...] = ((words ^ negative) + kind(centre)).reshape(out.shape)
 
 
 def narrow(folded: np.ndarray) -> np.ndarray:
