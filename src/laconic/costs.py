@@ -123,11 +123,12 @@ INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
 # MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 INTEGER_CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
-# MEASURED on Zen 5, one thread, halved; AVX2 forced there: 2048 x 4096 of int8, normal with sigma 3, 12 and 30, in turn
-# with dense ones, 256 MB of them. Decoded ones by the time of decoding to memory, and dense ones read from there.
+# MEASURED with two threads on Zen 5, AVX2 forced there: 2048 x 4096 of int8, normal with sigma 3, 12 and 30 (3.8, 5.7 and
+# 7.1 bits), each time as a share of the time of dense ones in turn with them. One row of x: 1.5 to 1.7 with AVX-512, 3.3
+# to 3.6 with AVX2; 4 rows 0.85 and 2; 16 rows 0.55 and 1.2. Decoded ones take 3 and 5 times as long as dense ones are read.
 CODED_INTEGER_NS = {
-    "avx2": {"integer distances": (0.065, 0.011), "integer distances decoded": (0.11, 0.0125)},
-    "avx512": {"integer distances": (0.018, 0.005), "integer distances decoded": (0.06, 0.0075)},
+    "avx2": {"integer distances": (0.105, 0.009), "integer distances decoded": (0.16, 0.0125)},
+    "avx512": {"integer distances": (0.051, 0.002), "integer distances decoded": (0.11, 0.0075)},
 }
 """A whole number under a code of `split`, and one row of x by it."""
 # MEASURED with AVX2 on Zen, two threads, 2048 x 2048: most of it is putting bytes together, which is one thread's.
