@@ -12,10 +12,11 @@ from conftest import ISAS, random_bits, same_bits
 from test_memory_bounds import GuardedBytes
 
 import laconic
-from laconic import isa, native, threads
+from laconic import costs, isa, native, threads
 from laconic.encoded import Encoded, Node
 from laconic.formulations import registry
 from laconic.formulations.integer import distances, reference
+from laconic.formulations.protocol import Request
 from laconic.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
@@ -152,6 +153,24 @@ def test_stacks_and_pairs_have_no_product_of_their_own(rng: np.random.Generator)
             matrix.integer_linear(
                 np.ones((1, 32), np.int8).view(np.uint8), "int8", one, none, None, np.zeros((1, 32), np.uint32), 1
             )
+
+
+def test_the_cost_model_knows_which_are_multiplied_as_they_are(rng: np.random.Generator) -> None:
+    """One row of x: dense, distances, decoded distances; with 48 rows that share the decoding, distances before dense."""
+    array = weights(rng, (512, 2048), BYTES[0], 15)
+    request = Request(array.view(np.uint8), "int8")
+    (dense,) = registry.BY_NAME["dense"].candidates(request)
+    own = registry.BY_NAME["integer"].forced(request, {"code": "distances"})
+    stacked = registry.BY_NAME["integer"].forced(
+        Request(array.view(np.uint8).reshape(2, 256, 2048), "int8"), {"code": "distances"}
+    )
+    pairs = registry.BY_NAME["integer"].forced(Request(array.astype(np.int16).view(np.uint16), "int16"), {})
+    decoded = "integer distances decoded"
+    assert [one.kernel for one in (own, stacked, pairs)] == ["integer distances", decoded, decoded]
+    for machine in ("avx2", "avx512"):
+        times = [costs.predict_ns(one, "int8", machine) for one in (dense, own, stacked)]
+        assert times == sorted(times)
+    assert costs.predict_ns(own, "int8", "avx512", 48) < costs.predict_ns(dense, "int8", "avx512", 48)
 
 
 @pytest.mark.parametrize("dtype", BYTES, ids=str)
