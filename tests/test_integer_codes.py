@@ -186,7 +186,7 @@ def test_wrong_arguments_are_refused(array: np.ndarray, options: dict, sentence:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_products_decode(dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
+def test_products_in_every_direction(dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
     weight = whole(rng, (48, 100), dtype, 20)
     scale, zero = rng.random(48), int(weight[0, 0])
     bias = rng.standard_normal(48).astype(np.float32)
@@ -199,7 +199,7 @@ def test_products_decode(dtype: np.dtype, each_isa: str, rng: np.random.Generato
         back = rng.standard_normal((batch, 48)).astype(np.float32)
         y = laconic.linear_transposed(back, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, back @ exact, rtol=1e-4, atol=1e-2)
-        if dtype.itemsize == 1:  # the kernels of dense weights on decoded ones: the same bits as before
+        if dtype.itemsize == 1:  # exact sums: the same bits as those of dense weights
             dense = laconic.encode(weight, "dense")
             for own in (x, rng.integers(-128, 128, (batch, 100)).astype(np.int8)):
                 given = {} if own.dtype == np.int8 else {"scale": scale}
@@ -212,9 +212,9 @@ def test_products_decode(dtype: np.dtype, each_isa: str, rng: np.random.Generato
 
 @needs_native
 def test_products_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    weight = whole(rng, (100, 64), np.dtype(np.int8), 9)
-    tensor = laconic.encode(weight, "integer", code="distances")
-    x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(-9, 9, 100)
+    weight = rng.integers(0, 256, (100, 64)).astype(np.uint8)
+    tensor = laconic.encode(weight, "integer", code="nibbles", int4_columns=128)
+    x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(0, 9, 100)
     bias = rng.standard_normal(100).astype(np.float32)
     whole_product = laconic.linear(x, tensor, bias, scale=scale, zero_point=zero)
     monkeypatch.setattr("laconic.integer_product.BLOCK_WEIGHTS", 32 * 64)

@@ -7,7 +7,7 @@ Shipped, by two threads, b rows of x:
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
     palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
-    integer          the longer of bytes / bandwidth and chunks x time per chunk; decoding and dense time where coded
+    integer          the longer of bytes / bandwidth and chunks x time per chunk, or weights x (decoding + b rows)
     blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
 
 Shipped constants make the same plan on every machine. They are for choosing, not for promises: what counts is which
@@ -124,9 +124,17 @@ INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
 # MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 INTEGER_CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
-# MEASURED with AVX2 on Zen, two threads, 2048 x 2048 of 8 bits; most of it is folding, which is one thread's.
-CODED_INTEGER_NS = 0.6
-"""A whole number under a code of `split`, decoded anew for each product."""
+# MEASURED with two threads on Zen 5, AVX2 forced there: 2048 x 4096 of int8, normal with sigma 3, 12 and 30 (3.8, 5.7 and
+# 7.1 bits), each time as a share of the time of dense ones in turn with them. One row of x: 1.5 to 1.7 with AVX-512, 3.3
+# to 3.6 with AVX2; 4 rows 0.85 and 2; 16 rows 0.55 and 1.2. Decoded ones take 3 and 5 times as long as dense ones are read.
+CODED_INTEGER_NS = {
+    "avx2": {"integer distances": (0.105, 0.009), "integer distances decoded": (0.16, 0.0125)},
+    "avx512": {"integer distances": (0.051, 0.002), "integer distances decoded": (0.11, 0.0075)},
+}
+"""A whole number under a code of `split`, and one row of x by it."""
+# MEASURED with AVX2 on Zen, two threads, 2048 x 2048: most of it is putting bytes together, which is one thread's.
+NIBBLES_NS = 0.6
+"""A byte of two values under a code of `split`, decoded anew for each product."""
 
 # MEASURED: candidates.py of split has the figures.
 SPLIT_SHARE = {
@@ -213,8 +221,11 @@ def predict_ns(
         return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
     if kernel == "integer decoded":
         return CALL_NS + memory + candidate.places * MULTIPLY_NS[machine] * (batch - 1)
-    if kernel == "integer coded":
-        return CALL_NS + candidate.places * (CODED_INTEGER_NS + multiply)
+    if kernel == "integer nibbles":
+        return CALL_NS + candidate.places * (NIBBLES_NS + multiply)
+    if kernel in CODED_INTEGER_NS[machine]:
+        decode, row = CODED_INTEGER_NS[machine][kernel]
+        return CALL_NS + max(memory, candidate.places * (decode + batch * row))
     if kernel in BLOCK_NS:
         visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
         # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.

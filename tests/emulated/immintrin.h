@@ -22,6 +22,7 @@
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi32
+#undef _mm512_ternarylogic_epi64
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
 #undef _mm256_dpbusd_epi32
@@ -126,6 +127,16 @@ EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const
   return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 
+// Four unsigned bytes times four signed ones, and their sum.
+EMULATED __m512i _mm512_dpbusd_epi32(const __m512i& sum, const __m512i& a, const __m512i& b) {
+  const Lanes<int32_t> from(sum);
+  return each<int32_t>([&](int i) {
+    int32_t total = from.at[i];
+    for (int k = 4 * i; k < 4 * i + 4; ++k) total += a.bytes[k] * static_cast<int8_t>(b.bytes[k]);
+    return total;
+  });
+}
+
 // Constants, casts, parts.
 EMULATED __m512i _mm512_setzero_si512() { return __m512i{}; }
 EMULATED __m512 _mm512_setzero_ps() { return __m512{}; }
@@ -137,6 +148,9 @@ EMULATED __m512i _mm512_set1_epi16(short value) {
 }
 EMULATED __m512i _mm512_set1_epi32(int value) {
   return each<int>([&](int) { return value; });
+}
+EMULATED __m512i _mm512_set1_epi64(long long value) {
+  return each<long long>([&](int) { return value; });
 }
 EMULATED __m512 _mm512_set1_ps(float value) {
   return each_float([&](int) { return value; });
@@ -151,6 +165,18 @@ EMULATED __m512i _mm512_or_si512(const __m512i& a, const __m512i& b) {
 }
 EMULATED __m512i _mm512_xor_si512(const __m512i& a, const __m512i& b) {
   return each<uint64_t>([x = Lanes<uint64_t>(a), y = Lanes<uint64_t>(b)](int i) { return x.at[i] ^ y.at[i]; });
+}
+// Bit (4 a + 2 b + c) of the table for the bits a, b and c of each place.
+EMULATED __m512i _mm512_ternarylogic_epi64(const __m512i& a, const __m512i& b, const __m512i& c, int table) {
+  const Lanes<uint64_t> x(a), y(b), z(c);
+  return each<uint64_t>([&](int i) {
+    uint64_t found = 0;
+    for (int k = 0; k < 8; ++k) {
+      const uint64_t here = (k & 4 ? x.at[i] : ~x.at[i]) & (k & 2 ? y.at[i] : ~y.at[i]) & (k & 1 ? z.at[i] : ~z.at[i]);
+      if (table >> k & 1) found |= here;
+    }
+    return found;
+  });
 }
 EMULATED __m512i _mm512_min_epu8(const __m512i& a, const __m512i& b) {
   return each<uint8_t>([&](int i) { return a.bytes[i] < b.bytes[i] ? a.bytes[i] : b.bytes[i]; });
@@ -169,6 +195,12 @@ EMULATED __m512 _mm512_mask_mov_ps(const __m512& kept, __mmask16 mask, const __m
 }
 EMULATED __m512i _mm512_mask_add_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a, const __m512i& b) {
   return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[i] + b.bytes[i] : kept.bytes[i]; });
+}
+EMULATED __m512i _mm512_add_epi8(const __m512i& a, const __m512i& b) {
+  return each<uint8_t>([&](int i) { return a.bytes[i] + b.bytes[i]; });
+}
+EMULATED __m512i _mm512_mask_sub_epi8(const __m512i& kept, __mmask64 mask, const __m512i& a, const __m512i& b) {
+  return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[i] - b.bytes[i] : kept.bytes[i]; });
 }
 EMULATED __m512i _mm512_mask_add_epi16(const __m512i& kept, __mmask32 mask, const __m512i& a, const __m512i& b) {
   const Lanes<uint16_t> x(a), y(b), k(kept);

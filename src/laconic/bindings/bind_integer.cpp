@@ -1,7 +1,6 @@
 // The formulation `integer` and products of 8-bit weights: borrow arrays, check their sizes, release the lock, call.
-#include "laconic/bindings/matrix.hpp"
+#include "laconic/bindings/split_matrix.hpp"
 #include "laconic/formulations/integer/integer.hpp"
-#include "laconic/formulations/split/walk.hpp"
 
 namespace {
 
@@ -108,6 +107,49 @@ class IntegerMatrix : protected BorrowedMatrix {
   laconic::IntegerView view_{};
 };
 
+// Distances from a centre, whose folded words are a matrix under `split`, which the binding keeps alive.
+class DistanceMatrix {
+ public:
+  DistanceMatrix(const SplitMatrix& folded, const std::string& dtype, uint32_t centre) : view_(folded.view()) {
+    const laconic::DType like = view_.parameters.dtype;
+    const bool wide = dtype == "int16" || dtype == "uint16";
+    is_signed_ = wide ? dtype == "int16" : flip_of(dtype) != 0;
+    require(word_bytes_of(like) <= (wide ? 2 : 1), "folded words are at most as long as what they stand for");
+    folding_.centre = static_cast<uint16_t>(centre);
+    // float16 has the vector order of bytes.
+    folding_.written = wide && word_bytes_of(like) == 1 ? laconic::DType::kFloat16 : like;
+    view_.folding = &folding_;
+  }
+  DistanceMatrix(const DistanceMatrix&) = delete;
+
+  const laconic::Geometry& geometry() const { return view_.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(folding_.written); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::access(view_, matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
+  }
+  bool linear(Words x, const std::string& dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
+              int threads) const {
+    const laconic::Geometry& g = view_.geometry;
+    require(g.count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
+    const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
+    nb::gil_scoped_release unlocked;
+    return laconic::folded_integer_linear(view_, is_signed_, laconic::active_table(), operands.rows, threads);
+  }
+
+ private:
+  laconic::SplitView view_;
+  laconic::Folding folding_{};
+  bool is_signed_;
+};
+
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords levels, int threads) {
   const laconic::Geometry g = with_offsets(owned);
   require(static_cast<int64_t>(words.nbytes()) == g.elements &&
@@ -162,6 +204,12 @@ void bind_integer(nb::module_& m) {
   matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
              nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
   matrix.def("part", &no_part<IntegerMatrix>);
+  nb::class_<DistanceMatrix> distances(m, "DistanceMatrix");
+  distances.def(nb::init<const SplitMatrix&, const std::string&, uint32_t>(), nb::keep_alive<1, 2>());
+  bind_reading(distances);
+  distances.def("integer_linear", &DistanceMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
+                nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+  distances.def("part", &no_part<DistanceMatrix>);
   m.def("integer_statistics", &statistics);
   m.def("integer_encode", &encode);
   m.def("dense_integer_linear", &dense_linear, nb::arg("words"), nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"),

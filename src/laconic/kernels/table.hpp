@@ -139,6 +139,26 @@ using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits,
 using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
                                int64_t x_stride, int slices, int32_t* sums);
 
+// Words folded to sign and size (formulations/integer/distances.py) to words at that distance from `centre`; nothing is
+// read or written beyond `count`, and out is no part of folded.
+struct UnfoldKernels {
+  void (*bytes)(const uint8_t* folded, int64_t count, uint8_t centre, uint8_t* out);
+  void (*words)(const uint16_t* folded, int64_t count, uint16_t centre, uint16_t* out);
+  void (*widen)(const uint8_t* folded, int64_t count, uint16_t centre, uint16_t* out);
+};
+// Batch rows of x in slices: x + b * row_stride + slice * stride, as many columns as the weights have.
+template <class Slice>
+struct SlicedRows {
+  const Slice* x;
+  int64_t row_stride, stride;
+  int slices, rows;
+};
+// sums[(b * slices + slice) * 16 + row] += chunks of folded bytes in vector order, unfolded about `centre` and taken as
+// 0 to 255, x columns of x; exact for at most 2,048 columns in all.
+template <class Slice>
+using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<Slice>& x,
+                                int32_t* sums);
+
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
@@ -148,7 +168,10 @@ struct KernelTable {
   UnpackFields unpack_fields;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
-  BlockKernels blocks[3];  // likewise
+  UnfoldKernels unfold;
+  MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
+  MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
+  BlockKernels blocks[3];                         // likewise
   ExpandIndices expand_indices;
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;

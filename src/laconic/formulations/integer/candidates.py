@@ -91,10 +91,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return min(found, key=lambda one: one.nbytes)
 
 
-def kernel_of(geometry: Geometry, child: str = "") -> str:
-    """The row of the cost model: only matrices are multiplied as they are, and only as fields."""
+def kernel_of(geometry: Geometry, dtype: str, child: str = "") -> str:
+    """The row of the cost model: only matrices of 8 bits are multiplied as they are, as fields or distances."""
+    if child == nibbles.CHILD:
+        return "integer nibbles"
     if child:
-        return "integer coded"
+        return "integer distances" if geometry.view == "matrix" and dtype in BYTES else "integer distances decoded"
     return "integer" if geometry.view == "matrix" else "integer decoded"
 
 
@@ -115,7 +117,7 @@ def _fields(request: Request, geometry: Geometry, bits: int | None = None, small
         geometry,
         groups.total(),
         lambda threads: codec.encode(words, groups, threads),
-        kernel_of(geometry),
+        kernel_of(geometry, request.dtype),
         {"code": "fields"} | ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits}),
         places_of(geometry),
     )
@@ -133,7 +135,7 @@ def _distances(request: Request, geometry: Geometry, like: str | None = None) ->
             geometry,
             choice.nbytes,
             lambda threads: choice.encode(words, threads),
-            kernel_of(geometry, distances.CHILD),
+            kernel_of(geometry, request.dtype, distances.CHILD),
             options,
             places_of(geometry),
         )
@@ -157,7 +159,7 @@ def _nibbles(request: Request) -> list[Candidate]:
             geometry,
             found.model.total(found.parameters),
             found.encode,
-            kernel_of(geometry, nibbles.CHILD),
+            kernel_of(geometry, request.dtype, nibbles.CHILD),
             {"code": "nibbles", "int4_columns": request.int4_columns},
             places_of(geometry),
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from laconic import native
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, Node
 from laconic.errors import UnsupportedError
@@ -35,7 +36,7 @@ NARROW = ("index", "float8_e5m2", "float8_e4m3fn")
 WIDE = ("bfloat16", "float16")
 """dtypes that folded words of 8 and 16 bits are cut like."""
 _BLOCK_WORDS = 1 << 16
-"""Words that are folded or unfolded while they are in the cache."""
+"""Words that are counted while they are in the cache."""
 
 
 def likes_of(dtype: str) -> tuple[str, ...]:
@@ -50,15 +51,11 @@ def fold(words: np.ndarray, centre: int) -> np.ndarray:
 
 
 def unfold(folded: np.ndarray, centre: int, out: np.ndarray) -> None:
-    """Inverse of `fold`, into `out`, which may be `folded`; folded words of 8 bits give out of 8 or 16 bits."""
-    source, target = folded.reshape(-1), out.reshape(-1)
+    """Inverse of `fold`, into `out`; folded words of 8 bits give out of 8 or 16 bits. What kernels do is compared with it."""
     kind, top = out.dtype.type, out.itemsize * 8 - 1
-    for first in range(0, target.size, _BLOCK_WORDS):
-        part = source[first : first + _BLOCK_WORDS]
-        if part.itemsize < out.itemsize:
-            part = widen(part)
-        negative = (part >> kind(top)) * kind((1 << top) - 1)
-        target[first : first + _BLOCK_WORDS] = (part ^ negative) + kind(centre)
+    words = widen(folded) if folded.itemsize < out.itemsize else folded
+    negative = (words >> kind(top)) * kind((1 << top) - 1)
+    out[...] = ((words ^ negative) + kind(centre)).reshape(out.shape)
 
 
 def narrow(folded: np.ndarray) -> np.ndarray:
@@ -202,39 +199,11 @@ def reference_words(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     return reference.decode(encoded.components, geometry, encoded.dtype, parameters, word)
 
 
-class DistanceMatrix:
-    """What reads weights through the native matrix of their folded words."""
-
-    def __init__(self, matrix: Any, like: str, word: np.dtype, centre: int) -> None:
-        self._matrix, self._word, self._centre = matrix, word, centre
-        self._folded = word if like in WIDE else np.dtype(np.uint8)
-
-    def decode(self, out: np.ndarray, threads: int) -> None:
-        folded = self._scratch(out)
-        self._matrix.decode(folded, threads)
-        unfold(folded, self._centre, out)
-
-    def decode_window(
-        self, out: np.ndarray, first_panel: int, last_panel: int, first_element: int, threads: int
-    ) -> None:
-        folded = self._scratch(out)
-        self._matrix.decode_window(folded, first_panel, last_panel, first_element, threads)
-        unfold(folded, self._centre, out)
-
-    def access(self, matrix: int, row: int, column: int) -> int:
-        out = np.empty(1, self._word)
-        unfold(np.array([self._matrix.access(matrix, row, column)], self._folded), self._centre, out)
-        return int(out[0])
-
-    def _scratch(self, out: np.ndarray) -> np.ndarray:
-        return out if out.itemsize == self._folded.itemsize else np.empty(out.shape, self._folded)
-
-
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """See `DistanceMatrix`; None without the native module."""
+    """The native matrix, which unfolds what it decodes; None without the native module."""
     folded, centre = inner(encoded)
     found = split_formulation.matrix(folded, geometry)
-    return None if found is None else DistanceMatrix(found, folded.dtype, by_name(encoded.dtype).word, centre)
+    return None if found is None else native.module.DistanceMatrix(found, encoded.dtype, centre)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:

@@ -64,4 +64,8 @@ bool integer_linear(const IntegerView& view, const KernelTable& table, const Int
 bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_rows, int64_t columns,
                           const KernelTable& table, const IntegerRows& rows, int threads);
 
+// The same for folded distances of 8-bit weights, whose centre is view.folding's.
+bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads);
+
 }  // namespace laconic

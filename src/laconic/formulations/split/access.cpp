@@ -117,6 +117,15 @@ uint32_t access_chunk(const SplitView& view, int64_t segment, int64_t chunk, int
   return head << 16 | low;
 }
 
+// The word at the distance that a folded one has from the centre.
+uint32_t unfold(const SplitView& view, uint32_t folded) {
+  const int bits = kFields[static_cast<int>(view.parameters.dtype)].word_bytes * 8;
+  const uint32_t sizes = (1u << (bits - 1)) - 1, size = folded & sizes;
+  const uint32_t distance = (folded >> (bits - 1)) != 0 ? ~size : size;
+  const int written_bits = kFields[static_cast<int>(view.folding->written)].word_bytes * 8;
+  return (distance + view.folding->centre) & ((1u << written_bits) - 1);
+}
+
 }  // namespace
 
 uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
@@ -137,8 +146,9 @@ uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t colu
   };
   const int64_t inside =
       g.segments_per_panel == 1 ? (panel - first_panel) * g.chunks_per_panel + chunk : chunk - part * kPartChunks;
-  return access_chunk(view, unit * g.segments_per_panel + part, inside, static_cast<int>(row % 16),
-                      static_cast<int>(column % 4), place_of);
+  const uint32_t word = access_chunk(view, unit * g.segments_per_panel + part, inside, static_cast<int>(row % 16),
+                                     static_cast<int>(column % 4), place_of);
+  return view.folding == nullptr ? word : unfold(view, word);
 }
 
 uint32_t sequence_access(const SplitView& view, const ValueGroups& groups, int64_t index) {

@@ -50,7 +50,8 @@ void scatter(const Geometry& g, int64_t panel, int64_t rows, int64_t first_colum
 void store_block(const SplitView& view, const KernelTable& table, int64_t panel, int64_t first_column, int64_t columns,
                  const void* words, uint8_t* rows_scratch, const Window& window) {
   const Geometry& g = view.geometry;
-  const int word_bytes = kFields[static_cast<int>(view.parameters.dtype)].word_bytes;
+  const DType dtype = written_dtype(view);
+  const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
   const int64_t rows = std::min(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows);
   const int64_t base = row_offset(g, panel, 0) + column_offset(g, first_column);
   const bool contiguous = g.column_offsets == nullptr && g.column_stride == 1;
@@ -58,13 +59,13 @@ void store_block(const SplitView& view, const KernelTable& table, int64_t panel,
   if (contiguous && base >= window.first && end <= std::min(window.last, g.elements)) {
     uint8_t* out = window.out + (base - window.first) * word_bytes;
     const int64_t stride = g.row_stride * word_bytes;
-    if (!window.streamed) return table.store_rows(view.parameters.dtype, words, rows, columns, out, stride);
-    table.store_rows(view.parameters.dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
+    if (!window.streamed) return table.store_rows(dtype, words, rows, columns, out, stride);
+    table.store_rows(dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
     for (int64_t row = 0; row < rows; ++row)
       stream_copy(out + row * stride, rows_scratch + row * kBlockColumns * word_bytes, columns * word_bytes);
     return;
   }
-  table.store_rows(view.parameters.dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
+  table.store_rows(dtype, words, rows, columns, rows_scratch, kBlockColumns * word_bytes);
   if (contiguous) {
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t position = row_offset(g, panel, static_cast<int>(row)) + first_column;
@@ -88,13 +89,23 @@ void store_block(const SplitView& view, const KernelTable& table, int64_t panel,
   }
 }
 
+// Words in vector order at their distance from the centre.
+void unfold(const SplitView& view, const KernelTable& table, const uint8_t* folded, int64_t count, uint8_t* out) {
+  const auto [centre, written] = *view.folding;
+  const auto bytes = [](DType dtype) { return kFields[static_cast<int>(dtype)].word_bytes; };
+  if (bytes(written) == 1) return table.unfold.bytes(folded, count, static_cast<uint8_t>(centre), out);
+  auto* words = reinterpret_cast<uint16_t*>(out);
+  if (bytes(view.parameters.dtype) == 1) return table.unfold.widen(folded, count, centre, words);
+  table.unfold.words(reinterpret_cast<const uint16_t*>(folded), count, centre, words);
+}
+
 }  // namespace
 
 void decode_window(const SplitView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                    int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = view.geometry;
   if (first_panel >= last_panel || g.units == 0) return;
-  const int64_t bytes = elements * kFields[static_cast<int>(view.parameters.dtype)].word_bytes;
+  const int64_t bytes = elements * kFields[static_cast<int>(written_dtype(view))].word_bytes;
   const Window window{first_element, first_element + elements, out, bytes >= kStreamBytes};
   const int64_t first_unit = unit_of_panel(g, first_panel), last_unit = unit_of_panel(g, last_panel - 1) + 1;
   parallel_for(threads, last_unit - first_unit, [&](int64_t index) {
@@ -102,12 +113,15 @@ void decode_window(const SplitView& view, const KernelTable& table, int64_t firs
     constexpr int64_t kWordsBytes = kBlockChunks * kChunkWeights * 4;
     auto* memory = scratch.get<uint8_t>(kExpandScratchBytes + 2 * kWordsBytes + 128);
     uint8_t* words = memory + (kExpandScratchBytes + 63) / 64 * 64;
+    // Folded words have at most two bytes: half of the room for four holds them, the other what they become.
+    uint8_t* decoded = view.folding == nullptr ? words : words + kWordsBytes / 2;
     walk_unit(view, table, first_unit + index, memory,
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 for (int64_t done = 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
-                  kernels.decode_words(view.parameters, cursor, block, words);
+                  kernels.decode_words(view.parameters, cursor, block, decoded);
                   if (panel < first_panel || panel >= last_panel) continue;
+                  if (decoded != words) unfold(view, table, decoded, block * kChunkWeights, words);
                   const int64_t column = (first_chunk + done) * kChunkColumns;
                   store_block(view, table, panel, column, std::min(block * kChunkColumns, g.columns - column), words,
                               words + kWordsBytes, window);

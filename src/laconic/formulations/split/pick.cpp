@@ -13,7 +13,7 @@ namespace laconic {
 int64_t pick_rows(const SplitView& view, const KernelTable& table, const int64_t* wanted, int64_t count, uint8_t* out,
                   int threads) {
   const Geometry& g = view.geometry;
-  const int64_t bytes = g.columns * kFields[static_cast<int>(view.parameters.dtype)].word_bytes;
+  const int64_t bytes = g.columns * kFields[static_cast<int>(written_dtype(view))].word_bytes;
   std::vector<int64_t> order(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     if (wanted[i] < 0 || wanted[i] >= g.rows) return i;

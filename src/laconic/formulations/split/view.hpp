@@ -116,6 +116,13 @@ struct Palette;  // formulations/palette/palette.hpp
 class ValueSource;
 class MaskSource;
 
+// Of a tensor whose words are distances from a centre, folded to sign and size (integer's distances): what operators
+// write instead. written: a dtype with words as long as theirs, in the same vector order.
+struct Folding {
+  uint16_t centre;
+  DType written;
+};
+
 struct SplitView {
   Geometry geometry;
   Parameters parameters;
@@ -124,7 +131,13 @@ struct SplitView {
   const SplitView* indices = nullptr;   // its indices, where they have a code of their own
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
   const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
+  const Folding* folding = nullptr;     // null: words are written as they were coded
 };
+
+// The dtype of the words that operators write.
+inline DType written_dtype(const SplitView& view) {
+  return view.folding == nullptr ? view.parameters.dtype : view.folding->written;
+}
 
 // Where a worker stands inside a segment.
 struct Cursor {

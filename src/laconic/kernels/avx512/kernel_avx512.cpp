@@ -72,7 +72,7 @@ void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cur
 
 template <DType D, int Code, Tail T>
 void decode_words(const Parameters& p, Cursor& cursor, int64_t chunks, void* out) {
-  for_chunks<D, Code, T>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
+  for_chunks<D, Code, T, true>(p, cursor, chunks, [&](int64_t j, const __m512i(&v)[kVectors<D>]) LACONIC_SINK {
     for (int i = 0; i < kVectors<D>; ++i)
       _mm512_storeu_si512(static_cast<uint8_t*>(out) + (j * kVectors<D> + i) * 64, v[i]);
   });
@@ -168,6 +168,7 @@ void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
 void fill_avx512_palette(KernelTable& table);
 void fill_avx512_fields(KernelTable& table);
+void fill_avx512_folded(KernelTable& table);
 void fill_avx512_blocks(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
@@ -186,6 +187,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_deltas(table);
   fill_avx512_palette(table);
   fill_avx512_fields(table);
+  fill_avx512_folded(table);
   fill_avx512_blocks(table);
 }
 

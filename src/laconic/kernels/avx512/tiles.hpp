@@ -12,7 +12,7 @@ namespace laconic {
 namespace {
 
 // Calls sink(j, vectors) for each chunk of a panel's tiles.
-template <DType D, int Code, Tail T, class Sink>
+template <DType D, int Code, Tail T, bool Alone = false, class Sink>
 LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chunks, Sink&& sink) {
   const __m512i table = _mm512_slli_epi16(
       _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p.tables[0]))), symbol_shift_in_byte(D));
@@ -33,7 +33,7 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
 #pragma GCC unroll 8
     for (int64_t j = 0; j < 8; ++j) {
       __m512i v[kVectors<D>];
-      chunk_vectors<D, Code, T>(at, 8, j, table, below, end, shift, v);
+      chunk_vectors<D, Code, T, Alone>(at, 8, j, table, below, end, shift, v);
 #pragma GCC unroll 4
       for (int64_t line = j * kLines; line < (j + 1) * kLines; ++line)
         if (line * 64 < kTileBytes) prefetch_stream<kNear>(v[line % kVectors<D>], tile + line * 64);
@@ -45,7 +45,7 @@ LACONIC_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
     const TilePieces<D, Code, T> at(tile, c);
     for (int64_t j = 0; j < c; ++j) {
       __m512i v[kVectors<D>];
-      chunk_vectors<D, Code, T>(at, c, j, table, below, end, shift, v);
+      chunk_vectors<D, Code, T, Alone>(at, c, j, table, below, end, shift, v);
       sink(done + j, v);
     }
     tile = at.end;
