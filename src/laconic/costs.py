@@ -203,6 +203,10 @@ def predict_ns(
         if values:
             each += _value_ns(values, dtype, machine, LANE_VALUE_NS) / 64
         return CALL_NS + max(memory, candidate.entries * each)
+    if kernel.startswith("palette grid"):
+        bits = int(kernel.split()[2])
+        chunk = 1.5
+        return CALL_NS + max(memory, candidate.places / 64 * (chunk + 64 * MULTIPLY_NS[machine] * (batch - 1)))
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
         chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)

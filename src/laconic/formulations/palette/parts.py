@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laconic.encoded import Encoded
-from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, entries_of, index_bits
+from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, entries_of, grid_of, index_bits
 from laconic.formulations.split import parts as split
 from laconic.formulations.split.layout import Parameters
 from laconic.geometry import Geometry
@@ -25,11 +25,15 @@ class Run:
 
 
 def _code(encoded: Encoded) -> Parameters | None:
+    """Of indices under `split`."""
     child = encoded.node.children.get(INDICES)
     return None if child is None else Parameters.from_json(dict(child.parameters))
 
 
-def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int], segments: tuple[int, int]) -> Run:
+def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int], segments: tuple[int, int]) -> Run | None:
+    """None where the indices are numbers of a grid."""
+    if grid_of(encoded.node) is not None:
+        return None
     code, table = _code(encoded), encoded.components[TABLE]
     if code is not None:
         inner = {name.removeprefix(_PREFIX): data for name, data in encoded.components.items()}
@@ -38,11 +42,12 @@ def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int], segments:
     return Run(table, encoded.components[INDICES][panels[0] * size : panels[1] * size])
 
 
-def pack(like: Encoded, runs: Sequence[Run]) -> Mapping[str, np.ndarray] | None:
-    """The components of runs one after another; None where their tables differ."""
-    table = runs[0].table
-    if not all(np.array_equal(run.table, table) for run in runs[1:]):
+def pack(like: Encoded, found: Sequence[Run | None]) -> Mapping[str, np.ndarray] | None:
+    """The components of runs one after another; None where one is missing or their tables differ."""
+    runs = [run for run in found if run is not None]
+    if len(runs) < len(found) or not all(np.array_equal(run.table, runs[0].table) for run in runs[1:]):
         return None
+    table = runs[0].table
     code = _code(like)
     if code is None:
         return {
