@@ -92,12 +92,7 @@ void integer_segment(const IntegerView& view, const KernelTable& table, int64_t 
   for (int64_t p = 0; p < part.panels; ++p) {
     table.unpack_fields(part.fields + p * part.panel_bytes, part.blocks, part.bits, static_cast<uint8_t>(part.base),
                         view.flip, scratch);
-    for (int64_t chunk = 0; chunk < part.chunks; ++chunk) {
-      const uint8_t* from = scratch + chunk * kChunkWeights;
-      uint8_t* to = out + (p * part.chunks + chunk) * kChunkWeights;
-      for (int column = 0; column < kChunkColumns; ++column)
-        for (int row = 0; row < kPanelRows; ++row) to[column * 16 + row] = from[row * kChunkColumns + column];
-    }
+    table.turn_chunks(scratch, part.chunks, out + p * part.chunks * kChunkWeights);
   }
   for_escapes(view, segment, part, [&](int64_t chunk, int64_t place, uint8_t word) {
     out[chunk * kChunkWeights + place % kChunkColumns * 16 + place / kChunkColumns] = word;

@@ -4,7 +4,7 @@
 namespace laconic {
 namespace {
 
-constexpr int64_t kGridRows = 4;
+constexpr int64_t kGridRows = 8;
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Palettes whose words are a grid: word = scale (number - zero), rounded, with the number as index. The numbers are held
-// as `integer`, and few rows of x are multiplied by them as they are; everything else looks words up.
+// Palettes whose words are a grid: word = scale (number - zero), rounded, with the number as index. The numbers are
+// held as `integer`, and few rows of x are multiplied by them as they are; everything else looks words up.
 #pragma once
 
 #include "laconic/formulations/integer/integer.hpp"
@@ -30,7 +30,8 @@ struct GridView {
   int32_t zero;
 };
 
-// The operators of split (operators.hpp). Up to kGridRows rows of finite x the bits do not depend on the instruction set.
+// The operators of split (operators.hpp). Up to kGridRows rows of finite x the bits do not depend on the instruction
+// set.
 void grid_linear(const GridView& view, const KernelTable& table, const Rows& rows, int threads);
 
 }  // namespace laconic

@@ -63,7 +63,7 @@ class Grid:
 def values_of(words: np.ndarray, dtype: str) -> np.ndarray:
     kind = by_name(dtype).numpy
     assert kind is not None
-    return np.ascontiguousarray(words).view(kind).astype(np.float64)
+    return np.ascontiguousarray(words).view(kind).astype(np.float64).reshape(words.shape)
 
 
 def find(words: np.ndarray, dtype: str) -> tuple[Grid, np.ndarray]:
@@ -99,10 +99,17 @@ def _fit(words: np.ndarray, values: np.ndarray, guess: float, dtype: str) -> tup
     scale = span / round(span / guess)
     steps = np.rint(values / scale)
     if np.abs(steps).max() > MOST_ZERO:
-        raise ArgumentError(f"words that are a grid lie about zero, and {values[0]:.6g} is {steps[0]:.0f} steps from it")
-    scale = float(values @ steps / (steps @ steps))
-    steps = np.rint(values / scale)
+        raise ArgumentError(
+            f"words that are a grid lie about zero, and {values[0]:.6g} is {steps[0]:.0f} steps from it"
+        )
+    if steps.any():  # else as far from 0 on both sides
+        scale = float(values @ steps / (steps @ steps))
+        steps = np.rint(values / scale)
     away, size = steps != 0, np.abs(steps)
+    if not away.any() or not (np.diff(steps) > 0).all():
+        raise ArgumentError(
+            f"words that are a grid are whole multiples of a scale, and {values[0]:.9g} is none of {scale:.9g}"
+        )
     # What the tolerance leaves of the scale, word by word; a float32 in there is what the words were made with.
     lowest = (np.abs(values[away]) / (size[away] * (1 + TOLERANCE) + TOLERANCE)).max()
     highest = (np.abs(values[away]) / (size[away] * (1 - TOLERANCE) - TOLERANCE)).min()
@@ -116,7 +123,9 @@ def _fit(words: np.ndarray, values: np.ndarray, guess: float, dtype: str) -> tup
     table = grid.points(count).astype(kind).view(words.dtype)
     table[numbers] = words
     off = grid.first_off(table, dtype)
-    if off is not None or np.unique(table).size != count or numbers[0] != 0:
+    if off is not None or np.unique(table).size != count:
         value = values_of(table, dtype)[off or 0]
-        raise ArgumentError(f"words that are a grid are whole multiples of a scale, and {value:.9g} is none of {scale:.9g}")
+        raise ArgumentError(
+            f"words that are a grid are whole multiples of a scale, and {value:.9g} is none of {scale:.9g}"
+        )
     return grid, table

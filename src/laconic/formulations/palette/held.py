@@ -40,7 +40,9 @@ def validate(encoded: Encoded, geometry: Geometry, table: np.ndarray) -> None:
     off = _grid(encoded).first_off(table, encoded.dtype)
     if off is not None:
         raise CorruptError(
-            f"word {off} of the table is off the grid that scale and zero say", component=TABLE, byte=off * table.itemsize
+            f"word {off} of the table is off the grid that scale and zero say",
+            component=TABLE,
+            byte=off * table.itemsize,
         )
 
 

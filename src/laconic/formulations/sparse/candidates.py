@@ -179,9 +179,7 @@ def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
         node(positions, DENSE),
         geometry,
         sum(sizes.values()) + stream_bytes(words.nbytes),
-        lambda threads: (
-            codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: stored(words, stream_bytes)}
-        ),
+        lambda threads: codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: stored(words, stream_bytes)},
         f"sparse {positions.kind}",
         positions.to_json(),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
