@@ -380,3 +380,25 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
     work = registry.work(encoded)
     assert work is not None
     assert work.kernel == "palette grid 6"
+
+
+@pytest.mark.parametrize(
+    ("size", "spread", "objective", "profile", "batch", "expected"),
+    [
+        (40, 0.0, "balanced", "portable", 1, "integer"),
+        (256, 40.0, "speed", "portable", 1, "integer"),  # dense, were words looked up
+        (100, 0.0, "balanced", "avx512", 4, "integer"),
+        (16, 0.0, "balanced", "avx512", 4, "packed"),  # words are looked up faster
+        (256, 28.0, "size", "portable", 1, "integer"),  # groups of fewer bits, and a list of numbers
+        (16, 2.0, "size", "avx512", 1, "split"),
+    ],
+)
+def test_the_planner_takes_what_is_fast(
+    size: int, spread: float, objective: str, profile: str, batch: int, expected: str, rng: np.random.Generator
+) -> None:
+    array = quantised(rng, (512, 1024), FLOAT32, size, spread)
+    encoded = plan.encode(array, objective=objective, profile=profile, batch=batch)
+    child = encoded.node.children.get("indices", Node("packed", 1)).formulation
+    assert (encoded.node.formulation, child) == ("palette", expected)
+    assert same_bits(Tensor(encoded).decode(), array)
+    assert expected != "integer" or not formulation.slow_under(encoded, profile)
