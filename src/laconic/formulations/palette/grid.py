@@ -1,9 +1,10 @@
 """Words that are a grid: scale x (number - zero), as quantising to few levels and back leaves them.
 
-A word may be off its point by as much as rounding to float32 moves it, so that a product by numbers is as good as one by
-words:
+A word may be off its point by as much as rounding to float32 moves it, so that a product by numbers, which are exact sums
+(`laconic.integer_product`), is as good as one by words; with k = number - zero and m = max |x| of its row:
 
-    |word - scale (number - zero)| <= 2^-24 scale (|number - zero| + 1)
+    |word - scale k| <= 2^-24 scale (|k| + 1)
+    |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| + 1)) + half a unit of y's last place in its dtype
 
 Numbers count from the least word on; the table has a word for each, those that do not occur rounded from their points.
 """
