@@ -367,14 +367,10 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
             Tensor(dataclasses.replace(encoded, components=components))
 
 
-def test_parts_are_coded_anew(rng: np.random.Generator) -> None:
+def test_parts_are_coded_anew_and_what_it_is_called(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (2, 64, 80), FLOAT32, 40)).encoded
     assert parts.take(encoded, 0, 1) is None
     assert parts.join("cat", 0, [encoded, encoded]) is None
-
-
-def test_what_it_is_called(rng: np.random.Generator) -> None:
-    encoded = coded(quantised(rng, (64, 80), FLOAT32, 40)).encoded
     found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
     assert (found.label, found.children[0].label) == ("palette grid 40", "integer")
     work = registry.work(encoded)

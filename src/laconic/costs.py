@@ -86,6 +86,8 @@ PALETTE_CHUNK_NS: PaletteCosts = {
     },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
+PLANES_ROW_NS = 1.05
+"""The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 4, 5 to 8 bits, 4 and 8 rows)."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
 # MEASURED with two threads on Zen 4 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run.
@@ -223,8 +225,8 @@ def predict_ns(
         return CALL_NS + max(memory, candidate.places / 64 * _grid_ns(kernel, dtype, machine, batch))
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
-        chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
-        return CALL_NS + max(memory, candidate.places / 64 * (chunk + 64 * MULTIPLY_NS[machine] * (batch - 1)))
+        chunk = _words_ns(int(bits), dtype, machine, batch) + (INDEX_CODE_NS[machine] if code else 0.0)
+        return CALL_NS + max(memory, candidate.places / 64 * chunk)
     if kernel == "integer":
         once = candidate.places / 64 * INTEGER_CHUNK_NS
         return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
@@ -248,12 +250,19 @@ def predict_ns(
     return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
 
 
+def _words_ns(bits: int, dtype: str, machine: str, batch: int) -> float:
+    """A chunk of a palette whose words are looked up, all rows of x."""
+    by_bytes = machine == "avx512" and dtype == "float32" and bits > 4
+    row = PLANES_ROW_NS if by_bytes else 64 * MULTIPLY_NS[machine]
+    return PALETTE_CHUNK_NS[machine][dtype][bits - 1] + row * (batch - 1)
+
+
 def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """A chunk of a palette's numbers, all rows of x."""
-    place = max(1, int(kernel.split()[2])) - 1
+    bits = max(1, int(kernel.split()[2]))
     if batch <= GRID_ROWS:
-        return GRID_CHUNK_NS[machine][place] + GRID_ROW_NS[machine][place] * (batch - 1)
-    return GRID_WORDS_NS + PALETTE_CHUNK_NS[machine][dtype][place] + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        return GRID_CHUNK_NS[machine][bits - 1] + GRID_ROW_NS[machine][bits - 1] * (batch - 1)
+    return GRID_WORDS_NS + _words_ns(bits, dtype, machine, batch)
 
 
 def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:

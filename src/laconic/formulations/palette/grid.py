@@ -64,7 +64,8 @@ class Grid:
 def values_of(words: np.ndarray, dtype: str) -> np.ndarray:
     kind = by_name(dtype).numpy
     assert kind is not None
-    return np.ascontiguousarray(words).view(kind).astype(np.float64).reshape(words.shape)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return np.ascontiguousarray(words).view(kind).astype(np.float64).reshape(words.shape)
 
 
 def find(words: np.ndarray, dtype: str) -> tuple[Grid, np.ndarray]:
