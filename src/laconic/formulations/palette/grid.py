@@ -96,7 +96,7 @@ def _fit(words: np.ndarray, values: np.ndarray, guess: float, dtype: str) -> tup
     span = float(values[-1] - values[0])
     if not span / guess < MOST_NUMBERS - 0.5:
         raise ArgumentError(
-            f"words that are a grid take at most {MOST_NUMBERS} numbers, and these span {span / guess:.0f} steps of {guess:.6g}"
+            f"words that are a grid take at most {MOST_NUMBERS} numbers, and these span {span / guess:.6g} steps of {guess:.6g}"
         )
     scale = span / round(span / guess)
     steps = np.rint(values / scale)
