@@ -1,6 +1,7 @@
 """Quantised weights: palettes of few distinct values against dense. `python -m benchmarks.quantised`.
 
-Rules as in README.md: 4096 x 4096; normal weights, each replaced by the nearest of 2 to 256 values that k-means finds;
+Rules as in README.md: 4096 x 4096; normal weights, each replaced by the nearest of 2 to 256 values that k-means finds, or
+rounded to a grid of 4 to 8 bits, whose words are looked up or whose numbers are multiplied;
 copies that rotate through the working set, interleaved medians, answers checked before they are timed.
 """
 
@@ -71,6 +72,34 @@ def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...
     return rows
 
 
+def rounded(bits: int) -> np.ndarray:
+    """float32 as fake quantisation leaves it: one scale, numbers of so many bits, from about -4 to 4 sigma."""
+    array = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    half = 1 << (bits - 1)
+    scale = np.float32(0.08 / half)
+    return np.clip(np.rint(array / scale), -half, half - 1) * scale
+
+
+def grids(
+    settings: Settings, batches: tuple[int, ...], widths: tuple[int, ...] = (4, 5, 6, 7, 8)
+) -> list[dict[str, Any]]:
+    rows = []
+    for bits in widths:
+        array = rounded(bits)
+        copies = max(2, -(-settings.working_set_bytes // array.nbytes))
+        codes = {"words": "fixed", "numbers": "grid"}
+        tensors = {
+            ("speed", name): copies_of(laconic.encode(array, formulation="palette", code=code), copies)
+            for name, code in codes.items()
+        }
+        for batch in batches:
+            for row in benchmark.compare(f"float32 {bits} bits", array, tensors, batch, settings):
+                found = row.to_json() | {"bits": bits, "x_smaller": 32 / row.bits_per_weight}
+                print("  ".join(row.cells()), row.dense, flush=True)
+                rows.append(found)
+    return rows
+
+
 def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[dict[str, Any]]:
     """int8 weights, normal with a spread in steps: coded against dense int8, x of floats and of int8, batch 1."""
     rows = []
@@ -114,7 +143,7 @@ def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[di
 def print_rows(record: dict[str, Any]) -> None:
     print_machine(record)
     print("| weights | batch | stored as | bits/weight | x smaller | ms | x dense |\n|---|---|---|---|---|---|---|")
-    for row in record["quantised"]:
+    for row in record["quantised"] + record["grids"]:
         void = " (void)" if row["void"] else ""
         print(
             f"| {row['what']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
@@ -135,6 +164,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, record = begin(arguments)
     record["quantised"] = measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES))
+    record["grids"] = grids(settings, tuple(arguments.batch or (1, 4)))
     record["integers"] = integers(settings)
     save(record, "quantised", arguments.output)
     print_rows(record)

@@ -1,4 +1,4 @@
-"""Parts and joins of `sparse`, `integer`, `blocks` and `block_sparse` by their stored bytes, in every form of each."""
+"""Parts and joins of `sparse`, `integer`, `blocks`, `block_sparse` and grids of `palette` by their stored bytes, in every form of each."""
 
 from __future__ import annotations
 
@@ -63,6 +63,10 @@ def nibbles(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) 
     return low | high << np.uint8(4)
 
 
+def grid(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
+    return np.rint(rng.standard_normal(shape) * 9).astype(np.float32) * np.float32(0.01) + np.float32(0)
+
+
 FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{
         f"sparse {name}": ({"formulation": "sparse", **form}, pruned(name)) for name, form in sparse_forms.FORMS.items()
@@ -74,6 +78,7 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     },
     "integer fields": ({"formulation": "integer"}, whole),
     "integer distances": ({"formulation": "integer", "code": "distances"}, whole),
+    "palette grid": ({"formulation": "palette", "code": "grid"}, grid),
     "integer nibbles": ({"formulation": "integer", "code": "nibbles"}, nibbles),
 }
 each_form = pytest.mark.parametrize("form", FORMS)

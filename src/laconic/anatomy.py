@@ -42,11 +42,13 @@ class Part:
 
 
 def label(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'dense'."""
+    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'dense'."""
     words = [formulation]
     for value in (parameters.get("positions"), parameters.get("block"), parameters.get("code")):
         if isinstance(value, str):
             words.append(value)
+    if "scale" in parameters:
+        words.append("grid")
     if isinstance(parameters.get("entries"), int):
         words.append(str(parameters["entries"]))
     widths = parameters.get("widths")

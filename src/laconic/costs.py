@@ -6,7 +6,8 @@ Shipped, by two threads, b rows of x:
     split            the longer of dense time at one row x a measured share and weights x (decoding + b multiplications)
     sparse bitmap    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
-    palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
+    palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows; numbers of a grid
+                     up to 8 rows likewise by whole numbers, above by words
     integer          the longer of bytes / bandwidth and chunks x time per chunk, or weights x (decoding + b rows)
     blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
 
@@ -86,8 +87,26 @@ PALETTE_CHUNK_NS: PaletteCosts = {
     },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
+PLANES_ROW_NS = 1.05
+"""The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 4, 5 to 8 bits, 4 and 8 rows)."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
+# MEASURED with two threads on Zen 4 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
+# of two runs, fast quartiles, for others were at work on the machine.
+GRID_CHUNK_NS = {
+    "avx2": (1.6, 1.6, 2.2, 1.9, 2.15, 2.35, 3.1, 3.6),
+    "avx512": (1.5, 1.5, 1.55, 1.65, 1.75, 1.85, 2.05, 2.7),
+}
+"""A chunk of a palette's numbers that are multiplied as they are, by bits of a field from 1 on."""
+GRID_ROW_NS = {
+    "avx2": (1.3, 1.3, 1.7, 1.3, 1.7, 1.7, 2.4, 2.9),
+    "avx512": (1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2),
+}
+"""The same, for each further row of x."""
+GRID_ROWS = 8
+"""Rows up to which they are: grid.cpp of palette says why."""
+GRID_WORDS_NS = 3.5
+"""What making a chunk of numbers indices adds to looking them up, for more rows."""
 # MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they
 # cost most: few groups are decoded at a time. AVX-512 likewise, two threads.
 PALETTE_VALUE_NS: PaletteCosts = {
@@ -212,10 +231,12 @@ def predict_ns(
         if values:
             each += _value_ns(values, dtype, machine, LANE_VALUE_NS) / 64
         return CALL_NS + max(memory, candidate.entries * each)
+    if kernel.startswith("palette grid"):
+        return CALL_NS + max(memory, candidate.places / 64 * _grid_ns(kernel, dtype, machine, batch))
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
-        chunk = PALETTE_CHUNK_NS[machine][dtype][int(bits) - 1] + (INDEX_CODE_NS[machine] if code else 0.0)
-        return CALL_NS + max(memory, candidate.places / 64 * (chunk + 64 * MULTIPLY_NS[machine] * (batch - 1)))
+        chunk = _words_ns(int(bits), dtype, machine, batch) + (INDEX_CODE_NS[machine] if code else 0.0)
+        return CALL_NS + max(memory, candidate.places / 64 * chunk)
     if kernel == "integer":
         once = candidate.places / 64 * INTEGER_CHUNK_NS
         return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
@@ -240,6 +261,21 @@ def predict_ns(
     share = shares.get(kernel) or (shares.get("split layered", {}) if kernel.startswith("split layered") else {})
     once = dense * share.get(dtype, SLOW_SHARE)
     return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
+
+
+def _words_ns(bits: int, dtype: str, machine: str, batch: int) -> float:
+    """A chunk of a palette whose words are looked up, all rows of x."""
+    by_bytes = machine == "avx512" and dtype == "float32" and bits > 4
+    row = PLANES_ROW_NS if by_bytes else 64 * MULTIPLY_NS[machine]
+    return PALETTE_CHUNK_NS[machine][dtype][bits - 1] + row * (batch - 1)
+
+
+def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
+    """A chunk of a palette's numbers, all rows of x."""
+    bits = max(1, int(kernel.split()[2]))
+    if batch <= GRID_ROWS:
+        return GRID_CHUNK_NS[machine][bits - 1] + GRID_ROW_NS[machine][bits - 1] * (batch - 1)
+    return GRID_WORDS_NS + _words_ns(bits, dtype, machine, batch)
 
 
 def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:

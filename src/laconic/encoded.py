@@ -5,7 +5,7 @@ Formulations make and read it, the container stores it, and neither knows the ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,14 @@ def stream_bytes(used_bytes: int) -> int:
 def index_bytes(used_bytes: int) -> int:
     """Stored size of an index component (read word by word, so without slack): rounded up to 64."""
     return (used_bytes + 63) // 64 * 64
+
+
+def stored(used: np.ndarray, stored_bytes: Callable[[int], int]) -> np.ndarray:
+    """The bytes of an array as a component of one of these sizes."""
+    raw = np.ascontiguousarray(used).reshape(-1).view(np.uint8)
+    component = np.zeros(stored_bytes(raw.size), dtype=np.uint8)
+    component[: raw.size] = raw
+    return component
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def encode(
         formulation: None lets the planner choose; 'dense', or 'split' with optional parameters
             code='packed', bits=4 | code='layered', widths=(3,) | code='constant'; or
             'sparse' with positions='bitmap' | 'deltas'; or
-            'palette' with code='fixed' or a code of 'split' for its indices. view: 'folded' codes the tensor as a flat sequence.
+            'palette' with code='fixed', a code of 'split' for its indices, or 'grid' for words scale x (number - zero). view: 'folded' codes the tensor as a flat sequence.
         threads: workers; None for `get_num_threads()`. int4_columns: says that each byte of a uint8 array holds two 4-bit
             values, so many a row: twice the last dimension.
 

@@ -2,7 +2,8 @@
 
 Three regimes by batch (docs/explanation/kernels.md): up to 4 rows of x every decoded register is multiplied at once;
 up to `TILE_BATCH` rows each tile is decoded once for all of them; above, panels are decoded for NumPy's BLAS.
-Products accumulate in float32; the result has x's dtype.
+Products accumulate in float32; the result has x's dtype. Palettes that are grids multiply up to 8 rows of finite x by whole
+numbers (`laconic.formulations.palette.grid` has the error bound).
 """
 
 from __future__ import annotations

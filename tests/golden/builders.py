@@ -1,7 +1,7 @@
-"""What the golden files hold, by arithmetic alone, so that no random generator's stream matters.
+"""What the golden files hold, by arithmetic alone.
 
 A builder never changes once its files are in the repository: a new format version gets new builders and a new folder.
-`python tests/golden/builders.py` writes files that are missing, and only those.
+`python -m golden.builders` in `tests` writes files that are missing, and only those.
 """
 
 from __future__ import annotations
@@ -13,32 +13,9 @@ import ml_dtypes
 import numpy as np
 
 import laconic
+from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, shared, weights
 
 HERE = Path(__file__).parent
-DTYPES = {
-    "float32": np.float32,
-    "bfloat16": ml_dtypes.bfloat16,
-    "float16": np.float16,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
-}
-
-
-def noise(count: int, seed: int) -> np.ndarray:
-    """uint32 [count]: a fixed mixing function of the position (the finaliser of MurmurHash3)."""
-    state = np.arange(seed * 1_000_003, seed * 1_000_003 + count, dtype=np.uint64) & np.uint64(0xFFFFFFFF)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        state = ((state ^ (state >> np.uint64(shift))) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
-    return (state ^ (state >> np.uint64(16))).astype(np.uint32)
-
-
-def weights(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
-    """Weights whose exponents thin out as those of real layers do: sign x 2^-(leading zeros) x [1, 2)."""
-    bits = noise(int(np.prod(shape, dtype=np.int64)), seed)
-    fraction = (noise(bits.size, seed + 1) >> np.uint32(9)).astype(np.float64) / 2**23
-    zeros = 31 - np.floor(np.log2((bits >> np.uint32(1)) + 1.0)).astype(int)
-    values = np.where(bits & 1, -1.0, 1.0) * (1.0 + fraction) * np.exp2(-zeros.astype(np.float64))
-    return values.reshape(shape).astype(np.float32).astype(DTYPES[dtype])
 
 
 def tensors_1_0() -> dict[str, laconic.Tensor]:
@@ -98,15 +75,6 @@ def original_1_0() -> dict[str, np.ndarray]:
 
 
 FILES_1_0 = {"tensors": tensors_1_0, "example": example_1_0}
-
-
-def pruned(shape: tuple[int, ...], dtype: str, seed: int, kept: int) -> np.ndarray:
-    """`weights` of which about one in `kept` stays, some of them -0.0; the others are +0.0."""
-    array = weights(shape, dtype, seed)
-    places = noise(array.size, seed + 2).reshape(shape)
-    array[places % kept != 0] = 0
-    array[places % (31 * kept) == 0] = -0.0
-    return array
 
 
 def bitmaps_1_1() -> dict[str, laconic.Tensor]:
@@ -203,12 +171,6 @@ def sparse_palette_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
-def holed(array: np.ndarray, seed: int, keep: int) -> np.ndarray:
-    """The array with one of `keep` weights kept."""
-    array.reshape(-1).view(f"u{array.itemsize}")[noise(array.size, seed) % keep != 0] = 0
-    return array
-
-
 def n_of_m_1_2() -> dict[str, laconic.Tensor]:
     """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
     found = {}
@@ -221,22 +183,6 @@ def n_of_m_1_2() -> dict[str, laconic.Tensor]:
         array = n_of_m((16, 2099), "bfloat16", 505 + 10 * k, n, m)
         found[f"{n}_{m}.segments"] = laconic.encode(array, **options, values="split", code="layered", widths=(2, 2))
     return found
-
-
-def n_of_m(shape: tuple[int, int], dtype: str, seed: int, n: int, m: int) -> np.ndarray:
-    """`pruned` with at most n values in each m columns."""
-    array = pruned(shape, dtype, seed, 2)
-    for first in range(0, shape[1], m):
-        block = array[:, first : first + m]
-        block[np.cumsum(block.view(f"u{array.itemsize}") != 0, axis=1) > n] = 0
-    return array
-
-
-def shared(shape: tuple[int, ...], dtype: str, seed: int, words: int, skew: int = 1) -> np.ndarray:
-    """Few distinct weights; with a skew, the first ones more often: their number is the least of as many throws."""
-    table = weights((words,), dtype, seed)
-    throws = [noise(int(np.prod(shape, dtype=np.int64)), seed + 2 + k) % np.uint32(words) for k in range(skew)]
-    return table[np.minimum.reduce(throws)].reshape(shape)
 
 
 def palettes_1_2() -> dict[str, laconic.Tensor]:
@@ -259,17 +205,6 @@ def palettes_1_2() -> dict[str, laconic.Tensor]:
     found["special"] = laconic.encode(special[noise(16 * 40, 630) % 6].reshape(16, 40), **options)
     found["endless"] = laconic.encode(np.full((16, 6), np.inf, np.float32), **options)
     return found
-
-
-def repeated(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
-    """Weights of which rows, columns and chunks are alike or empty."""
-    array = weights((shape[0], int(np.prod(shape[1:], dtype=np.int64))), dtype, seed)
-    rows, columns = np.arange(array.shape[0]), np.arange(array.shape[1])
-    array = array[np.where(rows % 5 == 1, 0, rows)][:, np.where(columns % 12 >= 8, columns % 4, columns)]
-    array[(rows[:, None] // 16 * 7 + columns // 4) % 3 == 1] = 0
-    array[rows % 7 == 3] = 0
-    array[:, columns % 11 == 5] = 0
-    return np.ascontiguousarray(array.reshape(shape))
 
 
 def blocks_of(formulation: str, blocks: tuple[str, ...], seed: int) -> dict[str, laconic.Tensor]:
@@ -320,6 +255,33 @@ def integer_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
+def palette_grids_1_2() -> dict[str, laconic.Tensor]:
+    """`palette` whose words are a grid: every dtype and number of bits, groups of their own, numbers that fields leave out."""
+
+    def quantised(shape: tuple[int, ...], dtype: str, seed: int, size: int, scale: float = 0.0123) -> np.ndarray:
+        """scale (number - 5), the numbers thinning out from their middle."""
+        count = int(np.prod(shape))
+        throws = sum(noise(count, seed + k).astype(np.int64) % size for k in range(3))
+        return ((throws // 3 - 5).astype(np.float32) * np.float32(scale)).reshape(shape).astype(DTYPES[dtype])
+
+    options = {"formulation": "palette", "code": "grid", "profile": "portable"}
+    found = {}
+    for bits in range(1, 9):
+        found[f"bits.{bits}"] = laconic.encode(quantised((47, 70), "float32", 900 + 10 * bits, 1 << bits), **options)
+    for seed, dtype in enumerate(("bfloat16", "float16")):
+        found[dtype] = laconic.encode(quantised((47, 70), dtype, 1000 + 10 * seed, 100, 2.0**-7), **options)
+    groups = quantised((64, 2100), "float32", 1020, 200)
+    groups[16:32] = 0
+    groups[16:32, 5] = np.float32(0.0123)
+    found["groups"] = laconic.encode(groups, smallest=True, **options)
+    found["constant"] = laconic.encode(np.full((16, 36), -0.5, np.float32), **options)
+    found["stack"] = laconic.encode(quantised((3, 31, 40), "float32", 1030, 30), **options)
+    found["convolution"] = laconic.encode(quantised((32, 17, 3, 3), "float32", 1040, 60), **options)
+    found["folded"] = laconic.encode(quantised((7, 310), "float16", 1050, 20, 0.125), **options)
+    found["in_out"] = laconic.encode(quantised((64, 48), "float32", 1060, 120), orientation="in_out", **options)
+    return found
+
+
 def recipes_1_2() -> tuple[dict[str, laconic.Tensor], dict[str, str]]:
     """(tensors, metadata): two matrices that a stack and a join of rows are made of, one of them in its own right."""
     options = {"formulation": "split", "code": "packed"}
@@ -367,6 +329,7 @@ FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
 FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
+FILES_1_2 |= {"palette_grids": palette_grids_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

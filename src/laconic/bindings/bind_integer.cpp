@@ -12,18 +12,6 @@ uint8_t flip_of(const std::string& dtype) {
   return dtype == "int8" ? 0x80 : 0;
 }
 
-// Where the fields of each unit begin, from their bits.
-std::vector<int64_t> starts_of(const laconic::Geometry& g, const uint8_t* groups) {
-  std::vector<int64_t> starts(static_cast<size_t>(g.units) + 1, 0);
-  const int64_t panel_bytes = laconic::ceil_div(g.columns, laconic::kFieldBlockColumns) * laconic::kFieldRunBytes;
-  for (int64_t unit = 0; unit < g.units; ++unit) {
-    const laconic::UnitPanels panels = laconic::unit_panels(g, unit);
-    starts[static_cast<size_t>(unit) + 1] =
-        starts[static_cast<size_t>(unit)] + (panels.last - panels.first) * panel_bytes * groups[unit * 2];
-  }
-  return starts;
-}
-
 // Everything of a product but the weights, checked against their shape.
 struct Operands {
   laconic::IntegerRows rows{};
@@ -76,7 +64,7 @@ class IntegerMatrix : protected BorrowedMatrix {
     view_.places = borrow("places");
     view_.escapes = borrow("escapes");
     view_.directory = borrow_directory();
-    starts_ = starts_of(view_.geometry, view_.groups);
+    starts_ = laconic::field_starts(view_.geometry, view_.groups);
     view_.starts = starts_.data();
   }
 
@@ -172,7 +160,7 @@ void encode(Words words, const OwnedGeometry& owned, const std::string& dtype, n
   view.fields = fields.data();
   view.groups = groups.data();
   view.directory = reinterpret_cast<const uint64_t*>(directory.data());
-  const std::vector<int64_t> starts = starts_of(view.geometry, view.groups);
+  const std::vector<int64_t> starts = laconic::field_starts(view.geometry, view.groups);
   view.starts = starts.data();
   bool same;
   {

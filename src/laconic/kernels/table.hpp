@@ -131,6 +131,8 @@ using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 // bytes a block, (field + base) ^ flip, in the order of the block's chunks.
 using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
                               uint8_t* out);
+// Chunks of bytes from row x 4 + column to column x 16 + row.
+using TurnChunks = void (*)(const uint8_t* chunks, int64_t count, uint8_t* out);
 // sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 3 slices, exact for at most 128 blocks.
 using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride,
                                 int slices, int32_t* sums);
@@ -166,6 +168,7 @@ struct KernelTable {
   CodeKernels codes[6][9][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   UnpackFields unpack_fields;
+  TurnChunks turn_chunks;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
   UnfoldKernels unfold;

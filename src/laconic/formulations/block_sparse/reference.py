@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import index_bytes, stored, stream_bytes
 from laconic.formulations.block_sparse.layout import VALUE_BYTES, mask_words
 from laconic.formulations.blocks.layout import block_words, cut, paste, places, shelve, stored_words, unshelve
-from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laconic import native
-from laconic.encoded import stream_bytes
+from laconic.encoded import stored, stream_bytes
 from laconic.formulations.blocks import reference
 from laconic.formulations.blocks.layout import (
     MOST_BLOCKS,
@@ -19,7 +19,6 @@ from laconic.formulations.blocks.layout import (
     shelve,
     stored_words,
 )
-from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
 _PREFIX = 64

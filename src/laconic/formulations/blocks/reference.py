@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laconic.encoded import stream_bytes
+from laconic.encoded import stored, stream_bytes
 from laconic.formulations.blocks.layout import (
     TABLE_BYTES,
     block_words,
@@ -23,7 +23,6 @@ from laconic.formulations.blocks.layout import (
     stored_words,
     unshelve,
 )
-from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
 

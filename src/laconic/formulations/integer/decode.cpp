@@ -18,6 +18,16 @@ uint16_t place_at(const IntegerView& view, uint64_t escape) {
   return place;
 }
 
+// Calls f(chunk, place in the chunk, word) for the weights of a segment that are listed.
+template <class F>
+void for_escapes(const IntegerView& view, int64_t segment, const FieldPart& part, F&& f) {
+  for (uint64_t k = view.directory[segment]; k < view.directory[segment + 1]; ++k) {
+    const int64_t place = place_at(view, k), chunk = place / kChunkWeights;
+    // SAFE BECAUSE: a place is payload; one beyond the segment is passed over.
+    if (chunk < part.panels * part.chunks) f(chunk, place % kChunkWeights, view.escapes[k]);
+  }
+}
+
 // Words of a segment: [panels][blocks][256], chunk by chunk, row * 4 + column in a chunk.
 void unpack_segment(const IntegerView& view, const KernelTable& table, int64_t segment, const FieldPart& part,
                     uint8_t* out) {
@@ -25,13 +35,9 @@ void unpack_segment(const IntegerView& view, const KernelTable& table, int64_t s
   for (int64_t p = 0; p < part.panels; ++p)
     table.unpack_fields(part.fields + p * part.panel_bytes, part.blocks, part.bits, static_cast<uint8_t>(part.base),
                         view.flip, out + p * panel_words);
-  for (uint64_t k = view.directory[segment]; k < view.directory[segment + 1]; ++k) {
-    const int64_t place = place_at(view, k), chunk = place / kChunkWeights;
-    // SAFE BECAUSE: a place is payload; one beyond the segment is passed over.
-    if (chunk >= part.panels * part.chunks) continue;
-    out[chunk / part.chunks * panel_words + chunk % part.chunks * kChunkWeights + place % kChunkWeights] =
-        view.escapes[k];
-  }
+  for_escapes(view, segment, part, [&](int64_t chunk, int64_t place, uint8_t word) {
+    out[chunk / part.chunks * panel_words + chunk % part.chunks * kChunkWeights + place] = word;
+  });
 }
 
 // Writes what of a panel's words lies in elements [first, last) to out.
@@ -77,6 +83,19 @@ void integer_decode_window(const IntegerView& view, const KernelTable& table, in
         store_panel(g, part, panel, words + p * part.blocks * kFieldBlockWeights, first_element,
                     first_element + elements, out);
     }
+  });
+}
+
+void integer_segment(const IntegerView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
+                     uint8_t* out) {
+  const FieldPart part = part_of(view, segment);
+  for (int64_t p = 0; p < part.panels; ++p) {
+    table.unpack_fields(part.fields + p * part.panel_bytes, part.blocks, part.bits, static_cast<uint8_t>(part.base),
+                        view.flip, scratch);
+    table.turn_chunks(scratch, part.chunks, out + p * part.chunks * kChunkWeights);
+  }
+  for_escapes(view, segment, part, [&](int64_t chunk, int64_t place, uint8_t word) {
+    out[chunk * kChunkWeights + place % kChunkColumns * 16 + place / kChunkColumns] = word;
   });
 }
 

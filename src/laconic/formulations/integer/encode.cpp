@@ -62,6 +62,17 @@ FieldPart part_of(const IntegerView& view, int64_t segment) {
   return part;
 }
 
+std::vector<int64_t> field_starts(const Geometry& g, const uint8_t* groups) {
+  std::vector<int64_t> starts(static_cast<size_t>(g.units) + 1, 0);
+  const int64_t panel_bytes = ceil_div(g.columns, kFieldBlockColumns) * kFieldRunBytes;
+  for (int64_t unit = 0; unit < g.units; ++unit) {
+    const UnitPanels panels = unit_panels(g, unit);
+    starts[static_cast<size_t>(unit) + 1] =
+        starts[static_cast<size_t>(unit)] + (panels.last - panels.first) * panel_bytes * groups[unit * 2];
+  }
+  return starts;
+}
+
 void integer_statistics(const uint8_t* words, const Geometry& g, uint8_t flip, uint32_t* levels, int threads) {
   const int64_t blocks = ceil_div(g.columns, kFieldBlockColumns);
   parallel_for(threads, g.units, [&](int64_t unit) {

@@ -2,6 +2,8 @@
 // the weights that these cannot hold. FORMAT: docs/FORMAT.md, "The formulation integer"; layout.py draws a block.
 #pragma once
 
+#include <vector>
+
 #include "laconic/formulations/split/view.hpp"
 #include "laconic/kernels/table.hpp"
 
@@ -32,6 +34,9 @@ struct FieldPart {
 };
 FieldPart part_of(const IntegerView& view, int64_t segment);
 
+// IntegerView::starts, from the groups' bits.
+std::vector<int64_t> field_starts(const Geometry& geometry, const uint8_t* groups);
+
 // levels: uint32 [segments][256], zeroed before: how often each level occurs.
 void integer_statistics(const uint8_t* words, const Geometry& geometry, uint8_t flip, uint32_t* levels, int threads);
 // Writes fields, places and escapes, zeroed before; groups and directory are filled in. Returns whether the words are
@@ -42,6 +47,9 @@ bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fiel
 // The operators of split (operators.hpp).
 void integer_decode_window(const IntegerView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                            int64_t first_element, int64_t elements, uint8_t* out, int threads);
+// The words of a segment chunk by chunk, column * 16 + row in a chunk; `scratch` has kSegmentWeights bytes.
+void integer_segment(const IntegerView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
+                     uint8_t* out);
 uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, int64_t column);
 int64_t integer_pick_rows(const IntegerView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
                           uint8_t* out, int threads);

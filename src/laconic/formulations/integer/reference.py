@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import index_bytes, stored, stream_bytes
 from laconic.formulations.integer.layout import (
     BLOCK_WEIGHTS,
     RUN_BYTES,
@@ -18,7 +18,6 @@ from laconic.formulations.integer.layout import (
     parts,
     unit_panels,
 )
-from laconic.formulations.sparse.reference import stored
 from laconic.formulations.split.reference import from_chunks, to_chunks
 from laconic.geometry import Geometry
 

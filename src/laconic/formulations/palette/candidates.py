@@ -1,6 +1,7 @@
 """Which forms of `palette` are worth considering, and the form that a caller asks for.
 
-Packed indices always; coded ones by their smallest code, where that is smaller. Under `size` both also folded.
+Packed indices always; coded ones by their smallest code, where that is smaller; numbers where the words are a grid.
+Under `size` all of them also folded.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from laconic.errors import ArgumentError
-from laconic.formulations.palette import codec
+from laconic.formulations.palette import codec, held
+from laconic.formulations.palette.grid import find
 from laconic.formulations.palette.layout import MOST_ENTRIES, index_bits, node
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec as split
@@ -30,17 +32,33 @@ def candidates(request: Request) -> list[Candidate]:
     views = [request.geometry()]
     if request.objective == "size" and views[0].view != "folded":
         views.append(folded(request.words.shape))
-    return [candidate for geometry in views for candidate in _of_view(indexed, geometry)]
+    found = [candidate for geometry in views for candidate in _of_view(indexed, geometry)]
+    try:
+        grid, numbered = find(table, request.dtype)
+    except ArgumentError:
+        return found
+    smallest = request.objective == "size"
+    by_number = codec.Indexed(request.words, numbered, request.dtype, request.threads)
+    # Only matrices are multiplied by numbers; everything else looks words up, which indices that are packed do better.
+    seen = [view for view in views if smallest or view.view == "matrix"]
+    return found + [held.candidate(by_number, grid, geometry, smallest) for geometry in seen]
 
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     code = parameters.pop("code", "fixed")
     widths = parameters.pop("widths", None)
+    smallest = bool(parameters.pop("smallest", False)) if code == "grid" else False
     if parameters:
         raise ArgumentError(f"formulation 'palette' takes no parameter {next(iter(parameters))!r}")
     table = codec.table_of(request.words, request.dtype, request.threads)
     if table is None:
         raise ArgumentError(f"palette holds at most {MOST_ENTRIES} distinct words, and the tensor has more")
+    if code == "grid":
+        if widths is not None:
+            raise ArgumentError("numbers of a grid have no widths: use code='layered', widths=(2, 2)")
+        grid, numbered = find(table, request.dtype)
+        by_number = codec.Indexed(request.words, numbered, request.dtype, request.threads)
+        return held.candidate(by_number, grid, request.geometry(), smallest or request.objective == "size")
     indexed = codec.Indexed(request.words, table, request.dtype, request.threads)
     geometry = request.geometry()
     if code == "fixed":
@@ -48,7 +66,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
             raise ArgumentError("fixed indices have no widths: use code='layered', widths=(2, 2)")
         return _packed(indexed, geometry)
     if code not in ("packed", "layered", "constant"):
-        raise ArgumentError(f"unknown code {code!r}: use 'fixed', 'packed', 'layered' or 'constant'")
+        raise ArgumentError(f"unknown code {code!r}: use 'fixed', 'packed', 'layered', 'constant' or 'grid'")
     model = indexed.code_model(geometry)
     try:
         levels = tuple(int(width) for width in widths or ())

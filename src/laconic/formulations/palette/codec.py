@@ -9,7 +9,7 @@ import numpy as np
 
 from laconic import native
 from laconic.dtypes import by_name
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import index_bytes, stored, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.palette import reference
 from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, index_bits, table_order
@@ -85,14 +85,14 @@ class Indexed:
         """Components with packed indices."""
         bits, size = index_bits(self.entries), self.packed_bytes(geometry)[INDICES]
         if not native.available():
-            packed = reference.stored(reference.pack(self.indices, geometry, bits), stream_bytes)
+            packed = stored(reference.pack(self.indices, geometry, bits), stream_bytes)
         else:
             packed = np.zeros(size, np.uint8)
             native.module.palette_pack(self.indices, native.shape_of(geometry), bits, packed, threads)
-        return {TABLE: reference.stored(self.table, index_bytes), INDICES: packed}
+        return {TABLE: stored(self.table, index_bytes), INDICES: packed}
 
     def code(self, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:
         """Components with coded indices, whose sizes `model` holds."""
         coded = split.encode(self.indices, model, parameters, threads)
-        table = {TABLE: reference.stored(self.table, index_bytes)}
+        table = {TABLE: stored(self.table, index_bytes)}
         return table | {f"{INDICES}.{name}": component for name, component in coded.items()}

@@ -12,7 +12,7 @@ from laconic.encoded import Encoded, index_bytes, stream_bytes
 from laconic.errors import FormatError
 from laconic.formulations import checks
 from laconic.formulations.checks import expect_bytes
-from laconic.formulations.palette import reference
+from laconic.formulations.palette import held, reference
 from laconic.formulations.palette.candidates import candidates, forced, why_not
 from laconic.formulations.palette.layout import (
     DTYPES,
@@ -22,6 +22,7 @@ from laconic.formulations.palette.layout import (
     TABLE,
     VERSION,
     entries_of,
+    grid_of,
     index_bits,
 )
 from laconic.formulations.protocol import Work
@@ -49,6 +50,8 @@ PREFIX = f"{INDICES}."
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
     """Without AVX-512: coded indices, and tables of more words than a few shuffles look up (`laconic.costs`)."""
+    if grid_of(encoded.node) is not None:
+        return False
     if profile in ("avx512", "amx"):
         return False
     most = 6 if by_name(encoded.dtype).bits == 32 else 5
@@ -57,6 +60,8 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
     """For the cost model; `encoded` must have passed `validate`."""
+    if grid_of(encoded.node) is not None:
+        return held.work(encoded, geometry)
     child = encoded.node.children.get(INDICES)
     code = "" if child is None else f" {child.parameters['code']}"
     kernel = f"palette {index_bits(entries_of(encoded.node))}{code}"
@@ -79,12 +84,13 @@ def _indices(encoded: Encoded) -> Encoded:
 
 
 def _code_of(encoded: Encoded) -> Parameters | None:
-    """The code of the indices; None where they are packed."""
-    return split.parameters_of(_indices(encoded)) if INDICES in encoded.node.children else None
+    """The code of the indices under `split`; None where they are under none."""
+    coded = INDICES in encoded.node.children and grid_of(encoded.node) is None
+    return split.parameters_of(_indices(encoded)) if coded else None
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
-    """Structure check: sizes, and the directory of coded indices; never table or indices."""
+    """Structure check: sizes, and the directory of coded indices; never indices, and the table where it is a grid."""
     checks.expect_dtype(encoded, DTYPES, NAME)
     entries = entries_of(encoded.node)
     coded = INDICES in encoded.node.children
@@ -96,9 +102,13 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
         expect_bytes(encoded.components, INDICES, stream_bytes(chunks * 8 * index_bits(entries)))
         return
     try:
-        split.validate(_indices(encoded), geometry)
+        if grid_of(encoded.node) is None:
+            split.validate(_indices(encoded), geometry)
+        else:
+            word = by_name(encoded.dtype).word
+            held.validate(encoded, geometry, encoded.components[TABLE][: entries * word.itemsize].view(word))
     except FormatError as error:
-        if error.component is not None:
+        if error.component not in (None, TABLE):
             error.component = PREFIX + error.component
         raise
 
@@ -106,18 +116,21 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     entries, code = entries_of(encoded.node), _code_of(encoded)
-    return checks.decode(
-        matrix(encoded, geometry),
-        encoded,
-        threads,
-        lambda word: reference.decode(encoded.components, geometry, entries, code, word),
-    )
+
+    def oracle(word: np.dtype) -> np.ndarray:
+        if grid_of(encoded.node) is not None:
+            return held.decode(encoded, geometry, word)
+        return reference.decode(encoded.components, geometry, entries, code, word)
+
+    return checks.decode(matrix(encoded, geometry), encoded, threads, oracle)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
     """A native matrix over the components, which it keeps alive; None without the native module."""
     if not native.available():
         return None
+    if grid_of(encoded.node) is not None:
+        return held.matrix(encoded, geometry)
     code = _code_of(encoded)
     return native.module.PaletteMatrix(
         native.shape_of(geometry),

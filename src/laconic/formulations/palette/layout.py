@@ -2,10 +2,11 @@
 
 The table has the finite words by falling count first (ties by rising word), then infinities and NaN likewise, so that
 padding, which has index 0, is finite: a product multiplies it by zero. A tensor without finite words gets a word of
-zero bits in front. Indices have `index_bits(entries)` bits and are stored in one of two ways:
+zero bits in front. Indices have `index_bits(entries)` bits and are stored in one of three ways:
 
     packed    chunks of 64, in parts of 4, 2 and 1 bits, which kernels look up as they are
     coded     a child `indices`: a tensor of bytes of the same shape under `split`, whose symbol is the whole byte
+    held      where words are a grid (`grid`), in the order of their values: a child `indices` of `integer`, uint8
 
 FORMAT: docs/FORMAT.md, "The formulation palette".
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, UnsupportedError
+from laconic.formulations.palette.grid import Grid
 
 NAME = "palette"
 VERSION = 1
@@ -24,7 +26,7 @@ MOST_ENTRIES = 256
 
 TABLE = "table"
 INDICES = "indices"
-"""The component of packed indices, and the child of coded ones."""
+"""The component of packed indices, and the child of all others."""
 INDEX_DTYPE = "index"
 """What `split` calls a tensor of indices."""
 
@@ -39,9 +41,10 @@ def parts(bits: int) -> tuple[int, ...]:
     return (8,) if bits == 8 else tuple(width for width in (4, 2, 1) if bits & width)
 
 
-def node(entries: int, indices: Node | None) -> Node:
-    """indices: the child of coded indices, or None where they are packed."""
-    return Node(NAME, VERSION, {"entries": entries}, {} if indices is None else {INDICES: indices})
+def node(entries: int, indices: Node | None, grid: Grid | None = None) -> Node:
+    """indices: the child, or None where they are packed. grid: of indices that `integer` holds."""
+    parameters = {"entries": entries} | ({} if grid is None else grid.parameters())
+    return Node(NAME, VERSION, parameters, {} if indices is None else {INDICES: indices})
 
 
 def entries_of(found: Node) -> int:
@@ -50,20 +53,29 @@ def entries_of(found: Node) -> int:
         raise UnsupportedError(
             f"formulation 'palette' version {found.version}: this laconic reads version {VERSION}; use a newer release"
         )
-    entries = found.parameters.get("entries")
-    if set(found.parameters) != {"entries"} or type(entries) is not int or not 1 <= entries <= MOST_ENTRIES:
-        raise UnsupportedError(
-            f"palette has one parameter, entries (1 to {MOST_ENTRIES}); the file is damaged or needs a newer laconic"
-        )
     if not set(found.children) <= {INDICES}:
         raise UnsupportedError("palette has one child, its indices; the file is damaged or needs a newer laconic")
     child = found.children.get(INDICES)
-    if child is not None and child.formulation != "split":
+    if child is not None and child.formulation not in ("split", "integer"):
         raise UnsupportedError(
-            f"indices of palette under formulation {child.formulation!r}: this laconic reads 'split'; "
+            f"indices of palette under formulation {child.formulation!r}: this laconic reads 'split' and 'integer'; "
             "use a newer release"
         )
+    held = child is not None and child.formulation == "integer"
+    entries, names = found.parameters.get("entries"), {"entries"} | ({"scale", "zero"} if held else set())
+    if set(found.parameters) != names or type(entries) is not int or not 1 <= entries <= MOST_ENTRIES:
+        raise UnsupportedError(
+            f"palette has one parameter, entries (1 to {MOST_ENTRIES}), and with indices under 'integer' scale and zero; "
+            "the file is damaged or needs a newer laconic"
+        )
+    if held and Grid.of(found.parameters) is None:
+        raise UnsupportedError("palette has a scale or a zero that no grid has; the file is damaged")
     return entries
+
+
+def grid_of(found: Node) -> Grid | None:
+    """The grid of a valid node; None where its indices are not held by `integer`."""
+    return Grid.of(found.parameters) if "scale" in found.parameters else None
 
 
 def table_order(words: np.ndarray, counts: np.ndarray, dtype: str) -> np.ndarray:

@@ -187,6 +187,7 @@ void palette_pack(const uint8_t* indices, const Geometry& g, int bits, uint8_t* 
 
 uint32_t palette_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
   const Geometry& g = view.geometry;
+  if (view.held != nullptr) return view.palette->words.dwords[view.held->access(matrix, row, column)];
   if (view.indices != nullptr) return view.palette->words.dwords[access(*view.indices, matrix, row, column)];
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
   const int bits = view.palette->index_bits, place = static_cast<int>(column % 4 * 16 + row % 16);

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from laconic.encoded import Encoded
-from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, entries_of, index_bits
+from laconic.formulations.integer import parts as integer
+from laconic.formulations.palette.held import numbers_of
+from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, entries_of, grid_of, index_bits
 from laconic.formulations.split import parts as split
 from laconic.formulations.split.layout import Parameters
 from laconic.geometry import Geometry
@@ -18,19 +21,23 @@ _PREFIX = f"{INDICES}."
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring panels: the table, and packed indices or the run of coded ones."""
+    """Neighbouring panels: the table, and packed indices or the run of coded ones or of a grid's numbers."""
 
     table: np.ndarray
-    indices: np.ndarray | split.Run
+    indices: Any
 
 
 def _code(encoded: Encoded) -> Parameters | None:
+    """Of indices under `split`."""
     child = encoded.node.children.get(INDICES)
     return None if child is None else Parameters.from_json(dict(child.parameters))
 
 
 def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Run:
-    code, table = _code(encoded), encoded.components[TABLE]
+    table = encoded.components[TABLE]
+    if grid_of(encoded.node) is not None:
+        return Run(table, integer.cut(numbers_of(encoded), geometry, panels))
+    code = _code(encoded)
     if code is not None:
         inner = {name.removeprefix(_PREFIX): data for name, data in encoded.components.items()}
         return Run(table, split.cut(inner, INDEX_DTYPE, geometry, code, panels))
@@ -40,12 +47,16 @@ def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Run:
 
 def pack(like: Encoded, runs: Sequence[Run]) -> Encoded | None:
     """Runs one after another; None where their tables differ."""
-    table = runs[0].table
+    table, indices = runs[0].table, [run.indices for run in runs]
     if not all(np.array_equal(run.table, table) for run in runs[1:]):
         return None
+    if grid_of(like.node) is not None:
+        return _with(like, table, integer.pack(numbers_of(like), indices).components)
     code = _code(like)
     if code is None:
-        packed = split.stream([run.indices for run in runs if isinstance(run.indices, np.ndarray)])
-        return replace(like, components={TABLE: table, INDICES: packed})
-    coded = split.pack([run.indices for run in runs if isinstance(run.indices, split.Run)], code)
+        return replace(like, components={TABLE: table, INDICES: split.stream(indices)})
+    return _with(like, table, split.pack(indices, code))
+
+
+def _with(like: Encoded, table: np.ndarray, coded: dict[str, np.ndarray]) -> Encoded:
     return replace(like, components={TABLE: table, **{f"{_PREFIX}{name}": data for name, data in coded.items()}})

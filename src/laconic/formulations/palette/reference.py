@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import index_bytes, stored, stream_bytes
 from laconic.formulations.palette.layout import INDEX_DTYPE, INDICES, TABLE, index_bits, parts, table_order
 from laconic.formulations.split import reference as split
 from laconic.formulations.split.layout import Parameters
@@ -45,15 +45,20 @@ def decode(
 
     The low `index_bits(entries)` bits of an index count; where they lead beyond the table (a damaged file), to zero.
     """
-    bits = index_bits(entries)
-    table = np.zeros(1 << bits, word)
-    table[:entries] = components[TABLE][: entries * word.itemsize].view(word)
     if code is None:
-        indices = unpack(components[INDICES], geometry, bits)
+        indices = unpack(components[INDICES], geometry, index_bits(entries))
     else:
         prefix = f"{INDICES}."
         own = {name[len(prefix) :]: data for name, data in components.items() if name.startswith(prefix)}
         indices = split.decode(own, geometry, INDEX_DTYPE, code, np.dtype(np.uint8))
+    return look_up(components, entries, indices, word)
+
+
+def look_up(components: Mapping[str, np.ndarray], entries: int, indices: np.ndarray, word: np.dtype) -> np.ndarray:
+    """Words by index."""
+    bits = index_bits(entries)
+    table = np.zeros(1 << bits, word)
+    table[:entries] = components[TABLE][: entries * word.itemsize].view(word)
     return table[indices & ((1 << bits) - 1)]
 
 
@@ -99,10 +104,3 @@ def unpack_places(stream: np.ndarray, count: int, bits: int) -> np.ndarray:
         places |= (fields << shift).astype(np.uint8)
         shift, at = shift + width, at + 8 * width
     return places
-
-
-def stored(used: np.ndarray, stored_bytes: object) -> np.ndarray:
-    raw = np.ascontiguousarray(used).reshape(-1).view(np.uint8)
-    component = np.zeros(stored_bytes(raw.size), dtype=np.uint8)  # type: ignore[operator]
-    component[: raw.size] = raw
-    return component

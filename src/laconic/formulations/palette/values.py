@@ -17,7 +17,7 @@ import numpy as np
 
 from laconic import native
 from laconic.dtypes import by_name
-from laconic.encoded import Node, index_bytes, stream_bytes
+from laconic.encoded import Node, index_bytes, stored, stream_bytes
 from laconic.errors import ArgumentError, FormatError, UnsupportedError
 from laconic.formulations import checks
 from laconic.formulations.palette import codec, layout, reference
@@ -126,7 +126,7 @@ class _Indexed:
         child = 0 if model is None or parameters is None else model.total(parameters)
 
         def components(threads: int) -> dict[str, np.ndarray]:
-            written = {TABLE: reference.stored(self.table, index_bytes)}
+            written = {TABLE: stored(self.table, index_bytes)}
             if form.low_bits:
                 written[form.packed] = _pack(self.places.words, form.low_bits, own[form.packed], threads)
             if model is not None and parameters is not None:
@@ -209,10 +209,10 @@ def encode(found: Node, values: Values) -> dict[str, np.ndarray]:
     form, words = _Form.of(found), values.words
     table = reference.table_of(words, values.dtype) if words.size else np.zeros(1, words.dtype)
     indices = _to_places(reference.indices_of(words, table), values.dtype)
-    components = {TABLE: reference.stored(table, index_bytes)}
+    components = {TABLE: stored(table, index_bytes)}
     if form.low_bits:
         packed = reference.pack_places(indices.reshape(-1, CHUNK_WEIGHTS), form.low_bits)
-        components[form.packed] = reference.stored(packed, stream_bytes)
+        components[form.packed] = stored(packed, stream_bytes)
     if form.coded is None:
         return components
     coded = split.encode(form.coded, _above(Values(indices, values.groups, INDEX_DTYPE), form.low_bits))
@@ -307,7 +307,7 @@ def _above(places: Values, low_bits: int) -> Values:
 
 def _pack(places: np.ndarray, bits: int, stored_bytes: int, threads: int) -> np.ndarray:
     if not native.available():
-        return reference.stored(reference.pack_places(places.reshape(-1, CHUNK_WEIGHTS), bits), stream_bytes)
+        return stored(reference.pack_places(places.reshape(-1, CHUNK_WEIGHTS), bits), stream_bytes)
     packed = np.zeros(stored_bytes, np.uint8)
     native.module.palette_pack_groups(places, bits, packed, threads)
     return packed

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic.encoded import stream_bytes
+from laconic.encoded import stored, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.protocol import Candidate, Request, ValueCandidate, Values
 from laconic.formulations.sparse import codec, reference
@@ -164,7 +164,7 @@ def _forced_selection(
         node(positions, DENSE),
         geometry,
         parts["codes"].nbytes + stream_bytes(words.nbytes),
-        lambda threads: parts | {VALUE_BYTES: reference.stored(words, stream_bytes)},
+        lambda threads: parts | {VALUE_BYTES: stored(words, stream_bytes)},
         positions.kernel,
         positions.to_json(),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
@@ -179,9 +179,7 @@ def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
         node(positions, DENSE),
         geometry,
         sum(sizes.values()) + stream_bytes(words.nbytes),
-        lambda threads: (
-            codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: reference.stored(words, stream_bytes)}
-        ),
+        lambda threads: codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: stored(words, stream_bytes)},
         f"sparse {positions.kind}",
         positions.to_json(),
         geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,

@@ -11,7 +11,7 @@ import numpy as np
 
 from laconic import native
 from laconic.dtypes import by_name
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import index_bytes, stored, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.sparse import reference
 from laconic.formulations.sparse.layout import MAXIMUM_LOW_BITS, MOST_CODED_BLOCKS, Positions, node
@@ -109,12 +109,12 @@ def bitmap_parts(
         filled = parts if granule == 1 else map(reference.fill, parts)
         values = np.concatenate([np.zeros(0, words.dtype), *filled])
         return {
-            "masks": reference.stored(masks, stream_bytes),
-            "directory": reference.stored(starts, index_bytes),
+            "masks": stored(masks, stream_bytes),
+            "directory": stored(starts, index_bytes),
         }, values
     components = {
         "masks": np.zeros(found.component_bytes("bitmap")["masks"], np.uint8),
-        "directory": reference.stored(starts, index_bytes),
+        "directory": stored(starts, index_bytes),
     }
     values = np.zeros(int(starts[-1]), words.dtype)
     outputs = components | {VALUE_BYTES: values.view(np.uint8)}
@@ -157,8 +157,8 @@ def elias_fano_parts(
     starts = parts["directory"][: (geometry.segments + 1) * 8].view("<u8")
     upper, lower = reference.encode_places(masks, geometry, positions, starts)
     return {
-        "upper": reference.stored(upper, stream_bytes),
-        "lower": reference.stored(lower, stream_bytes),
+        "upper": stored(upper, stream_bytes),
+        "lower": stored(lower, stream_bytes),
         "directory": parts["directory"],
     }
 
@@ -173,7 +173,7 @@ def select_parts(
         except ArgumentError:
             return None
         filled = parts if granule == 1 else map(reference.fill, parts)
-        return {"codes": reference.stored(codes, stream_bytes)}, np.concatenate([np.zeros(0, words.dtype), *filled])
+        return {"codes": stored(codes, stream_bytes)}, np.concatenate([np.zeros(0, words.dtype), *filled])
     counts = -(-positions.segment_values(geometry) // granule) * granule
     codes = np.zeros(stream_bytes(geometry.panels * positions.panel_bytes(geometry)), np.uint8)
     values = np.zeros(int(counts.sum()), words.dtype)

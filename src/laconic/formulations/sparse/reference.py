@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from laconic.encoded import Node, index_bytes, stream_bytes
+from laconic.encoded import Node, index_bytes, stored, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.protocol import Values
 from laconic.formulations.sparse.layout import (
@@ -304,10 +304,3 @@ def decode_deltas(components: Mapping[str, np.ndarray], geometry: Geometry, word
                 rows[own[real], columns[step][real]] = found[real]
     cube = rows.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, geometry.columns)[:, : geometry.rows]
     return geometry.tensor(cube)
-
-
-def stored(used: np.ndarray, stored_bytes: object) -> np.ndarray:
-    raw = np.ascontiguousarray(used).reshape(-1).view(np.uint8)
-    component = np.zeros(stored_bytes(raw.size), dtype=np.uint8)  # type: ignore[operator]
-    component[: raw.size] = raw
-    return component

@@ -1,4 +1,5 @@
-// Values that another formulation codes: what a sparse matrix asks of them, whatever they are coded by.
+// What another formulation codes for a matrix: values and masks of a sparse one, indices of a palette; what is asked of
+// them, whatever they are coded by.
 #pragma once
 
 #include "laconic/kernels/table.hpp"
@@ -35,6 +36,20 @@ class MaskSource {
   virtual ~MaskSource() = default;
   // Writes the masks of all chunks of a segment, at most kSegmentChunks.
   virtual void expand(int64_t segment, int64_t chunks, uint64_t* masks) const = 0;
+};
+
+// The indices of a palette, where another formulation holds them. Safe under several threads.
+class IndexSource {
+ public:
+  IndexSource() = default;
+  IndexSource(const IndexSource&) = delete;
+  IndexSource& operator=(const IndexSource&) = delete;
+  virtual ~IndexSource() = default;
+  // Writes the indices of all chunks of a segment, at most kSegmentWeights bytes, place column * 16 + row in a chunk.
+  // `scratch` has kSegmentWeights bytes.
+  virtual void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const = 0;
+  // The index of one weight.
+  virtual uint8_t access(int64_t matrix, int64_t row, int64_t column) const = 0;
 };
 
 }  // namespace laconic

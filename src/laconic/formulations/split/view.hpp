@@ -23,7 +23,8 @@ constexpr int kMaximumWidth = 4;
 // kIndex is no float: a byte that is all symbol, under which palette's indices are coded.
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2, kIndex };
 // kBitmap and kSelect are sparse's: chunks of one mask word each, or codes of n columns among m; their values are the
-// survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed or under one of the other codes.
+// survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed, under one of the
+// other codes, or held by another formulation.
 enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kSelect };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
@@ -115,6 +116,7 @@ struct Streams {
 struct Palette;  // formulations/palette/palette.hpp
 class ValueSource;
 class MaskSource;
+class IndexSource;
 
 // Of a tensor whose words are distances from a centre, folded to sign and size (integer's distances): what operators
 // write instead. written: a dtype with words as long as theirs, in the same vector order.
@@ -129,6 +131,7 @@ struct SplitView {
   Streams streams;
   const Palette* palette = nullptr;     // of Code::kPalette
   const SplitView* indices = nullptr;   // its indices, where they have a code of their own
+  const IndexSource* held = nullptr;    // its indices, where another formulation holds them
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
   const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
   const Folding* folding = nullptr;     // null: words are written as they were coded

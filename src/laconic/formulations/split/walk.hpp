@@ -60,7 +60,8 @@ inline int64_t unit_of_panel(const Geometry& g, int64_t panel) {
   return panel / g.panels_per_matrix * g.units_per_matrix + panel % g.panels_per_matrix / g.panels_per_unit;
 }
 
-// Bytes of scratch that begin_segment needs, one per worker: expanded levels, then values, then masks of a segment.
+// Bytes of scratch that begin_segment needs, one per worker: expanded levels, then values (or indices), then masks
+// of a segment.
 inline constexpr int64_t kLevelsScratchBytes = 2 * kLevelScratchBytes;
 inline constexpr int64_t kValuesScratchBytes = kSegmentWeights * 4 + kSlackBytes;
 inline constexpr int64_t kExpandScratchBytes =
@@ -139,12 +140,27 @@ class ValueStream {
   int64_t left_ = 0;  // groups of the segment that are not decoded
 };
 
+// Cursor::decode_indices for indices that lie ready as bytes, where the cursor's tile is.
+inline void take_indices(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
+  std::memcpy(out, cursor.tile, static_cast<size_t>(chunks * kChunkWeights));
+  cursor.tile += chunks * kChunkWeights;
+}
+
 // Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero;
 // for a palette, at its words and at what its indices take.
 inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                           Cursor& cursor) {
   if (view.parameters.code == Code::kPalette) {
     cursor.palette = view.palette;
+    if (view.held != nullptr) {
+      // SAFE BECAUSE: a segment has at most kSegmentWeights indices, and the room for values holds four times as many.
+      uint8_t* indices = scratch + kLevelsScratchBytes;
+      view.held->expand(table, segment, scratch, indices);
+      cursor.tile = indices;
+      cursor.index_parameters = &view.parameters;
+      cursor.decode_indices = take_indices;
+      return;
+    }
     if (view.indices == nullptr) return;
     const Parameters& p = view.indices->parameters;
     cursor.index_parameters = &p;

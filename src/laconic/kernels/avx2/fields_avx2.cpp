@@ -54,10 +54,28 @@ void unpack_fields(const uint8_t* fields, int64_t blocks, int bits, uint8_t base
   }
 }
 
+// Eight rows of four columns to four columns of eight rows.
+LACONIC_FIELDS_INLINE __m256i turn_half(const uint8_t* at) {
+  const __m256i by_column =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  const __m256i rows = _mm256_shuffle_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), by_column);
+  return _mm256_permutevar8x32_epi32(rows, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+void turn_chunks(const uint8_t* chunks, int64_t count, uint8_t* out) {
+  for (int64_t j = 0; j < count; ++j, chunks += 64, out += 64) {
+    const __m256i upper = turn_half(chunks), lower = turn_half(chunks + 32);
+    const __m256i even = _mm256_unpacklo_epi64(upper, lower), odd = _mm256_unpackhi_epi64(upper, lower);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute2x128_si256(even, odd, 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 32), _mm256_permute2x128_si256(even, odd, 0x31));
+  }
+}
+
 }  // namespace
 
 void fill_avx2_fields(KernelTable& table) {
   table.unpack_fields = unpack_fields;
+  table.turn_chunks = turn_chunks;
   table.multiply_fields = multiply_fields<Avx2>;
   table.multiply_bytes = multiply_bytes<Avx2>;
 }

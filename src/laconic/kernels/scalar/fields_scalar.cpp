@@ -28,6 +28,11 @@ void unpack_fields(const uint8_t* fields, int64_t blocks, int bits, uint8_t base
   }
 }
 
+void turn_chunks(const uint8_t* chunks, int64_t count, uint8_t* out) {
+  for (int64_t j = 0; j < count; ++j, chunks += 64, out += 64)
+    for (int i = 0; i < 64; ++i) out[i % 4 * 16 + i / 4] = chunks[i];
+}
+
 void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride, int slices,
                      int32_t* sums) {
   uint8_t own[kBlockWeights];
@@ -55,6 +60,7 @@ void multiply_bytes(const uint8_t* const* rows, int64_t columns, bool is_signed,
 
 void fill_scalar_fields(KernelTable& table) {
   table.unpack_fields = unpack_fields;
+  table.turn_chunks = turn_chunks;
   table.multiply_fields = multiply_fields;
   table.multiply_bytes = multiply_bytes;
 }

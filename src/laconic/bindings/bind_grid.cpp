@@ -1,0 +1,79 @@
+// Palettes whose words are a grid: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <memory>
+
+#include "laconic/bindings/matrix.hpp"
+#include "laconic/formulations/palette/grid.hpp"
+#include "laconic/formulations/palette/palette.hpp"
+
+namespace {
+
+// A view over components that the object keeps alive: a table, and the numbers as `integer` of uint8.
+class GridMatrix : protected BorrowedMatrix {
+ public:
+  GridMatrix(const OwnedGeometry& geometry, const std::string& dtype, int entries, double scale, int32_t zero,
+             nb::dict components)
+      : BorrowedMatrix(geometry, components),
+        palette_(std::make_unique<laconic::Palette>()),
+        view_(std::make_unique<laconic::GridView>()) {
+    laconic::IntegerView& numbers = view_->numbers;
+    numbers = {};
+    numbers.geometry = with_offsets(geometry_);
+    numbers.fields = borrow("indices.fields");
+    numbers.groups = borrow("indices.groups");
+    numbers.places = borrow("indices.places");
+    numbers.escapes = borrow("indices.escapes");
+    numbers.directory = borrow_directory("indices.directory");
+    starts_ = laconic::field_starts(numbers.geometry, numbers.groups);
+    numbers.starts = starts_.data();
+    held_ = std::make_unique<laconic::GridIndices>(numbers);
+    laconic::SplitView& words = view_->words;
+    words.geometry = numbers.geometry;
+    words.parameters = {};
+    words.parameters.dtype = wide_dtype(dtype);
+    words.parameters.code = laconic::Code::kPalette;
+    words.streams = {};
+    words.streams.tiles = numbers.fields;  // chunks take no bytes of it: a segment is expanded before it is walked
+    require(entries >= 1 && entries <= 256, "a palette has 1 to 256 words");
+    const uint8_t* table = borrow("table");
+    require(static_cast<int64_t>(keep_.back().size()) >= entries * word_bytes(), "the table is too short");
+    laconic::make_palette(*palette_, words.parameters.dtype, table, entries);
+    words.palette = palette_.get();
+    words.held = held_.get();
+    view_->scale = scale;
+    view_->zero = zero;
+  }
+
+  const laconic::Geometry& geometry() const { return view_->words.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return laconic::palette_access(view_->words, matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
+    laconic::grid_linear(*view_, laconic::active_table(), rows, threads);
+  }
+
+ private:
+  std::unique_ptr<laconic::Palette> palette_;
+  std::unique_ptr<laconic::GridView> view_;
+  std::unique_ptr<laconic::GridIndices> held_;
+  std::vector<int64_t> starts_;
+};
+
+}  // namespace
+
+void bind_grid(nb::module_& m) {
+  nb::class_<GridMatrix> matrix(m, "GridMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const std::string&, int, double, int32_t, nb::dict>(), nb::arg("geometry"),
+             nb::arg("dtype"), nb::arg("entries"), nb::arg("scale"), nb::arg("zero"), nb::arg("components"));
+  bind_matrix(matrix);
+  matrix.def("part", &no_part<GridMatrix>);
+}
