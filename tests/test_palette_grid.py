@@ -23,7 +23,7 @@ import laconic
 from laconic import anatomy, isa, native, plan, threads
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import parts, registry
+from laconic.formulations import registry
 from laconic.formulations.integer import layout as integer_layout
 from laconic.formulations.integer import reference as integer
 from laconic.formulations.palette import formulation, held
@@ -367,10 +367,8 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
             Tensor(dataclasses.replace(encoded, components=components))
 
 
-def test_parts_are_coded_anew_and_what_it_is_called(rng: np.random.Generator) -> None:
+def test_what_it_is_called(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (2, 64, 80), FLOAT32, 40)).encoded
-    assert parts.take(encoded, 0, 1) is None
-    assert parts.join("cat", 0, [encoded, encoded]) is None
     found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
     assert (found.label, found.children[0].label) == ("palette grid 40", "integer")
     work = registry.work(encoded)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import laconic
 
@@ -33,3 +36,19 @@ def test_version_is_the_package_metadata() -> None:
     import importlib.metadata
 
     assert importlib.metadata.version("laconic") == laconic.__version__
+
+
+def test_a_native_module_that_cannot_be_loaded_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    package = tmp_path / "laconic"
+    shutil.copytree(
+        Path(laconic.__file__).parent, package, ignore=shutil.ignore_patterns("*.cpp", "*.hpp", "__pycache__")
+    )
+    (package / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"not a library")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import laconic.native; print(laconic.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; sys.path += sys.argv[2:]\n" + script, str(tmp_path), *sys.path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(package / "__init__.py")
+    assert "native module cannot be loaded" in done.stderr

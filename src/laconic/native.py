@@ -6,8 +6,9 @@ asks for the NumPy reference. Calls are checked by its stub (`make stub` writes 
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 else:
     module = None
     if os.environ.get("LACONIC_NATIVE", "1") != "0":
-        with contextlib.suppress(ImportError):
+        try:
             from laconic import _native as module
+        except ModuleNotFoundError:
+            pass
+        except ImportError as error:
+            if importlib.util.find_spec("laconic._native"):
+                warnings.warn(
+                    f"laconic's native module cannot be loaded, so everything will be slow: {error}; install laconic again",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
 
 def available() -> bool:

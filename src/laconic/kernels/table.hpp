@@ -161,6 +161,15 @@ template <class Slice>
 using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<Slice>& x,
                                 int32_t* sums);
 
+// The largest size of floats, NaN above infinity.
+using LargestFloat = float (*)(const float* x, int64_t count);
+// integers[i] = x[i] x factors[0] x factors[1] to the nearest even whole number, below 2^23 in size, and their sum;
+// each cut into three slices of 8 bits or two of 12, the lowest first, at out[slice * stride + i]. Integers and slices
+// are written up to the next multiple of 8, zeros beyond count.
+template <class Slice>
+using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
+                                int64_t stride);
+
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
@@ -171,6 +180,9 @@ struct KernelTable {
   TurnChunks turn_chunks;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
+  LargestFloat largest_float;
+  SliceFloats<int8_t> slice_bytes;
+  SliceFloats<int16_t> slice_words;
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from laconic.dtypes import by_name
-from laconic.encoded import Encoded, index_bytes, stream_bytes
+from laconic.encoded import Encoded, index_bytes, stored, stream_bytes
 from laconic.formulations.block_sparse.layout import VALUE_BYTES, mask_words
 from laconic.formulations.blocks.layout import picked, shelve
-from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from laconic.dtypes import by_name
-from laconic.encoded import Encoded, Node, stream_bytes
+from laconic.encoded import Encoded, Node, stored, stream_bytes
 from laconic.formulations.blocks.layout import (
     TABLE_BYTES,
     index_bits,
@@ -23,7 +23,6 @@ from laconic.formulations.blocks.layout import (
 )
 from laconic.formulations.blocks.reference import first_occurrences, unpack
 from laconic.formulations.blocks.reference import pack as pack_indices
-from laconic.formulations.sparse.reference import stored
 from laconic.geometry import Geometry
 
 _STEP = 1 << 16

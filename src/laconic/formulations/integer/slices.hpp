@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "laconic/formulations/integer/integer.hpp"
 #include "laconic/formulations/split/scratch.hpp"
@@ -34,37 +35,22 @@ struct Slices {
   const int32_t* integers_of(int64_t b) const { return integers + b * width; }
 };
 
-// Writes integers, and `count` slices of them of width places each. False where a value is not finite.
+// Writes the integers of a row and their slices. False where a value is not finite.
 template <class Slice>
-bool cut_row(const float* x, int64_t columns, int count, int64_t width, int32_t* integers, Slice* out, int64_t& sum,
-             double& scale) {
-  constexpr int kBits = Slices<Slice>::kBits;
-  int32_t top = 0;
-  for (int64_t i = 0; i < columns; ++i) {
-    int32_t word;
-    std::memcpy(&word, x + i, 4);
-    word &= 0x7FFFFFFF;
-    top = word > top ? word : top;
-  }
-  if (top >= 0x7F800000) return false;
-  float largest;
-  std::memcpy(&largest, &top, 4);
+bool cut_row(const KernelTable& table, const float* x, int64_t columns, int64_t width, int32_t* integers, Slice* out,
+             int64_t& sum, double& scale) {
+  const float largest = table.largest_float(x, columns);
+  if (!(largest <= std::numeric_limits<float>::max())) return false;
   int exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;  // largest < 2^exponent
   if (std::ldexp(static_cast<double>(largest), 23 - exponent) > kLargest) ++exponent;
   scale = std::ldexp(1.0, exponent - 23);
-  const double inverse = std::ldexp(1.0, 23 - exponent);
-  sum = 0;
-  for (int64_t i = 0; i < columns; ++i) {
-    const double value = static_cast<double>(x[i]) * inverse;
-    auto rest = static_cast<int32_t>(value + (value < 0 ? -0.5 : 0.5));
-    sum += rest;
-    integers[i] = rest;
-    for (int s = 0; s + 1 < count; ++s) {
-      const int32_t above = (rest + (1 << (kBits - 1))) >> kBits;
-      out[s * width + i] = static_cast<Slice>(rest - (above << kBits));
-      rest = above;
-    }
-    out[(count - 1) * width + i] = static_cast<Slice>(rest);
+  // In two steps, since one float does not hold the whole power; what the first one rounds comes to zero anyway.
+  const int half = (23 - exponent) / 2;
+  const float factors[2] = {std::ldexp(1.0F, half), std::ldexp(1.0F, 23 - exponent - half)};
+  if constexpr (sizeof(Slice) == 1) {
+    sum = table.slice_bytes(x, columns, factors, integers, out, width);
+  } else {
+    sum = table.slice_words(x, columns, factors, integers, out, width);
   }
   return true;
 }
@@ -103,7 +89,7 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
       table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * columns, columns, floats);
       from = floats;
     }
-    if (!cut_row(from, columns, count, width, integers + b * width, to, sums[b], scales[b])) return false;
+    if (!cut_row(table, from, columns, width, integers + b * width, to, sums[b], scales[b])) return false;
   }
   out = {x, integers, width, count, sums, scales};
   return true;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,5 +58,5 @@ def pack(like: Encoded, runs: Sequence[Run]) -> Encoded | None:
     return _with(like, table, split.pack(indices, code))
 
 
-def _with(like: Encoded, table: np.ndarray, coded: dict[str, np.ndarray]) -> Encoded:
+def _with(like: Encoded, table: np.ndarray, coded: Mapping[str, np.ndarray]) -> Encoded:
     return replace(like, components={TABLE: table, **{f"{_PREFIX}{name}": data for name, data in coded.items()}})

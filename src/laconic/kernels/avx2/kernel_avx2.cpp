@@ -172,6 +172,7 @@ void fill_avx2_deltas(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
 void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
+void fill_avx2_cut(KernelTable& table);
 void fill_avx2_folded(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
 void fill_avx2_select(KernelTable& table);
@@ -193,6 +194,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_palette(table);
   fill_avx2_encode(table);
   fill_avx2_fields(table);
+  fill_avx2_cut(table);
   fill_avx2_folded(table);
   fill_avx2_blocks(table);
   fill_avx2_select(table);

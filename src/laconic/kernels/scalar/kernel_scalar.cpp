@@ -213,6 +213,7 @@ void fill_scalar_deltas(KernelTable& table);
 void fill_scalar_palette(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
+void fill_scalar_cut(KernelTable& table);
 void fill_scalar_folded(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
 void fill_scalar_select(KernelTable& table);
@@ -241,6 +242,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_palette(table);
   fill_scalar_encode(table);
   fill_scalar_fields(table);
+  fill_scalar_cut(table);
   fill_scalar_folded(table);
   fill_scalar_blocks(table);
   fill_scalar_select(table);
