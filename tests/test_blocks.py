@@ -10,7 +10,7 @@ import pytest
 from conftest import DTYPES, ISAS, normal, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_linear import assert_close
+from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import laconic
@@ -180,11 +180,7 @@ def test_products_are_within_the_bound(
         for orientation in ("out_in", "in_out"):
             tensor = laconic.encode(weight, formulation=formulation, block=block, orientation=orientation)
             for x_dtype in FLOATS[:2]:
-                for batch in batches:
-                    x = normal(rng, (batch, shape[1]), x_dtype)
-                    assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
-                    x = normal(rng, (batch, shape[0]), x_dtype)
-                    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+                check_batches(tensor, weight, bias, x_dtype, batches, rng)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16])

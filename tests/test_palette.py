@@ -11,7 +11,7 @@ import pytest
 from conftest import DTYPES, ISAS, normal, random_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_linear import assert_close
+from test_linear import assert_close, check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import laconic
@@ -155,11 +155,7 @@ def test_products_are_within_the_bound(
         for orientation in ("out_in", "in_out"):
             tensor = laconic.encode(weight, formulation="palette", orientation=orientation, **form)
             for x_dtype in (np.dtype(np.float32), PALETTE[1]):
-                for batch in batches:
-                    x = normal(rng, (batch, shape[1]), x_dtype)
-                    assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
-                    x = normal(rng, (batch, shape[0]), x_dtype)
-                    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+                check_batches(tensor, weight, bias, x_dtype, batches, rng)
 
 
 @pytest.mark.parametrize("size", [3, 16, 30, 60])

@@ -11,7 +11,7 @@ from conftest import ISAS, normal, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from sparse_forms import FORMS, SPARSE, code, fit, pruned, words_of
-from test_linear import assert_close
+from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import laconic
@@ -56,7 +56,8 @@ def check(array: np.ndarray, form: str, orientation: str = "out_in") -> None:
 def test_every_isa_decodes_what_reference_and_native_encode_alike(
     form: str, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
 ) -> None:
-    for zeros in (0.0, 0.5, 0.95, 0.999, 1.0):
+    large = int(np.prod(shape)) > 100_000  # the reference takes its time
+    for zeros in (0.5, 0.999) if large else (0.0, 0.5, 0.95, 0.999, 1.0):
         for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
             check(pruned(rng, shape, dtype, zeros), form, orientation)
 
@@ -130,11 +131,7 @@ def test_products_are_within_the_bound(
             weight = fit(plain, form, orientation)
             tensor = Tensor(code(weight, form, orientation))
             for x_dtype in (np.dtype(np.float32), SPARSE[1]):
-                for batch in batches:
-                    x = normal(rng, (batch, shape[1]), x_dtype)
-                    assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
-                    x = normal(rng, (batch, shape[0]), x_dtype)
-                    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+                check_batches(tensor, weight, bias, x_dtype, batches, rng)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16, 33])
