@@ -157,7 +157,6 @@ def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dic
             ids = torch.tensor([[int(found["torch"].argmax())]])
     other.process.terminate()
     median = {key: statistics.median(times[key]) for key in times}
-    print({key: [round(float(q), 1) for q in np.quantile(t, (0, .1, .25, .5, .75))] for key, t in times.items()})
     return {"rounds": tokens, "token_ms": median, "error": errors}
 
 
