@@ -20,9 +20,9 @@ LACONIC_INLINE void expand_chunk(uint64_t mask, const uint8_t* values, __m512i (
     uint64_t bits = mask >> (kWords * k);
     keep_in_register(bits);  // shifted there: mask registers are slow at it
     if constexpr (kWordBytes == 4)
-      v[k] = _mm512_maskz_expand_epi32(static_cast<__mmask16>(bits), next);
+      v[k] = _mm512_mask_expand_epi32(fresh_zeros(), static_cast<__mmask16>(bits), next);
     else
-      v[k] = _mm512_maskz_expand_epi16(static_cast<__mmask32>(bits), next);
+      v[k] = _mm512_mask_expand_epi16(fresh_zeros(), static_cast<__mmask32>(bits), next);
   }
 }
 

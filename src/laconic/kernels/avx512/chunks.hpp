@@ -23,6 +23,7 @@ namespace {
 #define LACONIC_SINK
 LACONIC_INLINE void keep_in_register(__m512i&) {}
 LACONIC_INLINE void keep_in_register(uint64_t&) {}
+LACONIC_INLINE __m512i fresh_zeros() { return _mm512_setzero_si512(); }
 #else
 #define LACONIC_INLINE inline __attribute__((always_inline))
 // For lambdas: one that is not inlined early keeps sums and vectors in memory, with a store for each in every chunk.
@@ -30,6 +31,13 @@ LACONIC_INLINE void keep_in_register(uint64_t&) {}
 // Left to itself the compiler loads a value again for each use, or moves a word from a mask register to a general one.
 LACONIC_INLINE void keep_in_register(__m512i& value) { asm("" : "+v"(value)); }
 LACONIC_INLINE void keep_in_register(uint64_t& word) { asm("" : "+r"(word)); }
+// Zeros to expand into: vpexpand that zeroes waits for the old content of its register all the same, five cycles long
+// (MEASURED on Zen 5), and the compiler takes the same register in every chunk. Processors clear one in no time.
+LACONIC_INLINE __m512i fresh_zeros() {
+  __m512i zeros;
+  asm("vpxord %0, %0, %0" : "=v"(zeros));
+  return zeros;
+}
 #endif
 
 LACONIC_INLINE __m512i load512(const void* at) { return _mm512_loadu_si512(at); }
