@@ -88,10 +88,10 @@ PALETTE_CHUNK_NS: PaletteCosts = {
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
 PLANES_ROW_NS = 1.05
-"""The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 4, 5 to 8 bits, 4 and 8 rows)."""
+"""The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
-# MEASURED with two threads on Zen 4 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
+# MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
 # of two runs, fast quartiles, for others were at work on the machine.
 GRID_CHUNK_NS = {
     "avx2": (1.6, 1.6, 2.2, 1.9, 2.15, 2.35, 3.1, 3.6),

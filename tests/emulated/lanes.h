@@ -51,15 +51,15 @@ EMULATED __m512i _mm512_mask_expand_epi8(const __m512i& kept, __mmask64 mask, co
   int next = 0;
   return each<uint8_t>([&](int i) { return bit(mask, i) ? a.bytes[next++] : kept.bytes[i]; });
 }
-EMULATED __m512i _mm512_maskz_expand_epi16(__mmask32 mask, const __m512i& a) {
-  const Lanes<uint16_t> x(a);
+EMULATED __m512i _mm512_mask_expand_epi16(const __m512i& kept, __mmask32 mask, const __m512i& a) {
+  const Lanes<uint16_t> old(kept), x(a);
   int next = 0;
-  return each<uint16_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
+  return each<uint16_t>([&](int i) { return bit(mask, i) ? x.at[next++] : old.at[i]; });
 }
-EMULATED __m512i _mm512_maskz_expand_epi32(__mmask16 mask, const __m512i& a) {
-  const Lanes<uint32_t> x(a);
+EMULATED __m512i _mm512_mask_expand_epi32(const __m512i& kept, __mmask16 mask, const __m512i& a) {
+  const Lanes<uint32_t> old(kept), x(a);
   int next = 0;
-  return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[next++] : 0; });
+  return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[next++] : old.at[i]; });
 }
 EMULATED __m512i _mm512_maskz_compress_epi8(__mmask64 mask, const __m512i& a) {
   __m512i out{};
