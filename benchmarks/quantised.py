@@ -73,11 +73,11 @@ def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...
 
 
 def rounded(bits: int) -> np.ndarray:
-    """float32 as fake quantisation leaves it: one scale, numbers of so many bits, from about -4 to 4 sigma."""
+    """float32 as torch's fake quantisation leaves it, without -0.0: one scale, numbers of so many bits, to about 4 sigma."""
     array = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
     half = 1 << (bits - 1)
     scale = np.float32(0.08 / half)
-    return np.clip(np.rint(array / scale), -half, half - 1) * scale
+    return (np.clip(np.rint(array / scale), -half, half - 1) + np.float32(0)) * scale
 
 
 def grids(
