@@ -77,21 +77,12 @@ int64_t cut(const float* x, int64_t count, const float (&factors)[2], int32_t* i
   return parts[0] + parts[1] + parts[2] + parts[3];
 }
 
-int64_t slice_bytes(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, int8_t* out,
-                    int64_t stride) {
-  return cut(x, count, factors, integers, out, stride);
-}
-int64_t slice_words(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, int16_t* out,
-                    int64_t stride) {
-  return cut(x, count, factors, integers, out, stride);
-}
-
 }  // namespace
 
 void fill_avx2_cut(KernelTable& table) {
   table.largest_float = largest_float;
-  table.slice_bytes = slice_bytes;
-  table.slice_words = slice_words;
+  table.slice_bytes = cut<int8_t>;
+  table.slice_words = cut<int16_t>;
 }
 
 }  // namespace laconic
