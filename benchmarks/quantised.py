@@ -161,13 +161,19 @@ def main() -> None:
     parser = parser_of(__doc__, 2.0)
     parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
     parser.add_argument("--values", type=int, action="append", help="distinct values; may be given again")
+    parser.add_argument("--only", nargs="*", choices=("quantised", "grids", "integers"), help="some of the tables")
     arguments = parser.parse_args()
     settings, record = begin(arguments)
-    record["quantised"] = measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES))
-    record["grids"] = grids(settings, tuple(arguments.batch or (1, 4)))
-    record["integers"] = integers(settings)
-    save(record, "quantised", arguments.output)
-    print_rows(record)
+    parts = {
+        "quantised": lambda: measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES)),
+        "grids": lambda: grids(settings, tuple(arguments.batch or (1, 4))),
+        "integers": lambda: integers(settings),
+    }
+    for name in arguments.only or parts:
+        record[name] = parts[name]()
+    save(record, "-".join(arguments.only or ["quantised"]), arguments.output)
+    if not arguments.only:
+        print_rows(record)
 
 
 if __name__ == "__main__":
