@@ -42,13 +42,16 @@ class Part:
 
 
 def label(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'dense'."""
+    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'affine 4-bit by rows', 'dense'."""
     words = [formulation]
     for value in (parameters.get("positions"), parameters.get("block"), parameters.get("code")):
         if isinstance(value, str):
             words.append(value)
-    if "scale" in parameters:
+    if formulation == "palette" and "scale" in parameters:
         words.append("grid")
+    if formulation == "affine":
+        bits, columns = parameters.get("bits"), parameters.get("columns")
+        words += [f"{bits}-bit"] * isinstance(bits, int) + [f"by {columns}" if columns else "by rows"]
     if isinstance(parameters.get("entries"), int):
         words.append(str(parameters["entries"]))
     widths = parameters.get("widths")

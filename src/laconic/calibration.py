@@ -56,8 +56,18 @@ def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.n
     for share in (0.3, 0.8):
         kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4), bool))
         yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)
+    for bits, columns in ((4, shape[1]), (8, shape[1]), (4, 128), (4, 32)):
+        yield f"{bits} bits by {columns}", quantised(normal, bits, columns).astype(dtype)
     yield "few blocks", normal[:16, :4][np.ix_(np.arange(shape[0]) % 16, np.arange(shape[1]) % 4)].astype(dtype)
     yield "few rows", normal[rng.integers(max(2, shape[0] // 4), size=shape[0])].astype(dtype)
+
+
+def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:
+    """Rounded to whole numbers times a scale, one for so many columns of a row, and back."""
+    grouped, most = weights.reshape(len(weights), -1, columns), 2 ** (bits - 1) - 1
+    scales = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(most)
+    # Adding zero makes -0.0 of what was rounded to it 0.0.
+    return (np.rint(grouped / scales) * scales + np.float32(0)).reshape(weights.shape)
 
 
 def calibrate(

@@ -8,6 +8,7 @@ Shipped, by two threads, b rows of x:
     sparse deltas    the longer of bytes / bandwidth and entries x time per entry, which grows with b
     palette          the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows; numbers of a grid
                      up to 8 rows likewise by whole numbers, above by words
+    affine           likewise, each group of rows and columns adding its own; many rows by words
     integer          the longer of bytes / bandwidth and chunks x time per chunk, or weights x (decoding + b rows)
     blocks           the longer of bytes / bandwidth and weights of blocks that are there x time per weight
 
@@ -87,6 +88,21 @@ PALETTE_CHUNK_NS: PaletteCosts = {
     },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
+# MEASURED with two threads on a server's cores of Sapphire Rapids' make (model 207), AVX2 forced there, 4096 x 4096, each
+# time as a share of dense time in the same run.
+AFFINE_NS = {
+    "avx2": {"float32": (3.5, 3.0), "bfloat16": (3.1, 3.4), "float16": (3.5, 5.0)},
+    "avx512": {"float32": (2.1, 3.4), "bfloat16": (1.9, 3.2), "float16": (2.0, 3.6)},
+}
+"""64 places of numbers in lines, up to 4 bits and 8."""
+AFFINE_ROW_NS = {"avx2": 0.85, "avx512": 0.6}
+"""The same, for each further row of x."""
+AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
+"""Rows up to which lines are multiplied, by bits: product.cpp of affine says why."""
+AFFINE_GROUP_NS = {"avx2": 40.0, "avx512": 15.0}
+"""What a group of 16 rows adds, where rows have several."""
+AFFINE_WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
+"""Expanding 64 places to words: for more rows, and where numbers are coded."""
 PLANES_ROW_NS = 1.05
 """The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
@@ -237,6 +253,8 @@ def predict_ns(
         _, bits, *code = kernel.split()
         chunk = _words_ns(int(bits), dtype, machine, batch) + (INDEX_CODE_NS[machine] if code else 0.0)
         return CALL_NS + max(memory, candidate.places / 64 * chunk)
+    if kernel.startswith("affine"):
+        return CALL_NS + max(memory, candidate.places / 64 * _affine_ns(kernel, dtype, machine, batch))
     if kernel == "integer":
         once = candidate.places / 64 * INTEGER_CHUNK_NS
         return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
@@ -276,6 +294,18 @@ def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     if batch <= GRID_ROWS:
         return GRID_CHUNK_NS[machine][bits - 1] + GRID_ROW_NS[machine][bits - 1] * (batch - 1)
     return GRID_WORDS_NS + _words_ns(bits, dtype, machine, batch)
+
+
+def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
+    """64 places of scaled numbers, all rows of x."""
+    _, bits, _, *columns = kernel.split()
+    if batch > AFFINE_ROWS[bits]:
+        code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
+        return AFFINE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
+    # Four rows of x share what is looked up.
+    blocks = -(-batch // 4)
+    chunk = blocks * AFFINE_NS[machine][dtype][bits == "8"] + AFFINE_ROW_NS[machine] * (batch - blocks)
+    return chunk + (AFFINE_GROUP_NS[machine] * 4 / int(columns[0]) if columns else 0.0)
 
 
 def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:

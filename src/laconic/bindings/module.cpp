@@ -9,6 +9,7 @@ NB_MODULE(_native, m) {
   bind_sparse(m);
   bind_palette(m);
   bind_grid(m);
+  bind_affine(m);
   bind_integer(m);
   bind_blocks(m);
   bind_bench(m);

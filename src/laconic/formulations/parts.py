@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from laconic.encoded import Encoded
+from laconic.formulations.affine import parts as affine
 from laconic.formulations.block_sparse import parts as block_sparse
 from laconic.formulations.blocks import parts as blocks
 from laconic.formulations.integer import parts as integer
@@ -51,6 +52,7 @@ ROWS = {
         lambda like, runs: replace(like, components=split.pack(runs, _split_parameters(like))),
     ),
     "palette": _Row(palette.cut, palette.pack),
+    "affine": _Row(affine.cut, affine.pack),
     "sparse": _Row(sparse.cut, sparse.pack, sparse.step),
     "integer": _Row(integer.cut, integer.pack, integer.step),
     "blocks": _Row(blocks.cut, blocks.pack, blocks.step),

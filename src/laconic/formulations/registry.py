@@ -8,6 +8,7 @@ import numpy as np
 
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.affine import formulation as affine
 from laconic.formulations.block_sparse import formulation as block_sparse
 from laconic.formulations.blocks import formulation as blocks
 from laconic.formulations.dense import formulation as dense
@@ -19,7 +20,7 @@ from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, blocks, block_sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, affine, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "laconic/formulations/affine/lines.hpp"
 #include "laconic/formulations/split/view.hpp"
 
 namespace laconic {
@@ -170,11 +171,28 @@ template <class Slice>
 using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
                                 int64_t stride);
 
+// Bit i: whether byte i of 64 is zeros[i % 16].
+using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
+
+// Lines [first, last) of 16 rows (formulations/affine/lines.hpp) to bytes, column by column: out[column * 16 + row],
+// from the first one's first column on.
+using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
+                             uint8_t* out);
+// Words that numbers of up to 4 bits stand for: tables[row * 16 + n], repeated behind the last of 2^bits.
+using MakeTables = void (*)(const float* scales, const float* zeros, int bits, float* tables);
+// sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
+using MultiplyLines = void (*)(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums);
+struct LineKernels {  // of a dtype
+  MakeTables make_tables;
+  MultiplyLines multiply_bytes;  // lines of 8 bits
+};
+
 struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
-  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select][tail]
-  CodeKernels codes[6][9][3];
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
+  // affine][tail]
+  CodeKernels codes[6][10][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;
@@ -183,6 +201,10 @@ struct KernelTable {
   LargestFloat largest_float;
   SliceFloats<int8_t> slice_bytes;
   SliceFloats<int16_t> slice_words;
+  EqualBytes equal_bytes;
+  ExpandLines expand_lines;
+  MultiplyLines multiply_lines;  // of up to 4 bits, by tables
+  LineKernels lines[3];          // float32, bfloat16, float16
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
@@ -207,12 +229,14 @@ struct KernelTable {
 inline constexpr int kBitmapIndex = 6;
 inline constexpr int kPaletteIndex = 7;
 inline constexpr int kSelectIndex = 8;
+inline constexpr int kAffineIndex = 9;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
   if (parameters.code == Code::kBitmap) return kBitmapIndex;
   if (parameters.code == Code::kPalette) return kPaletteIndex;
   if (parameters.code == Code::kSelect) return kSelectIndex;
+  if (parameters.code == Code::kAffine) return kAffineIndex;
   if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
 }

@@ -46,10 +46,22 @@ class IndexSource {
   IndexSource& operator=(const IndexSource&) = delete;
   virtual ~IndexSource() = default;
   // Writes the indices of all chunks of a segment, at most kSegmentWeights bytes, place column * 16 + row in a chunk.
-  // `scratch` has kSegmentWeights bytes.
+  // `scratch` has kLevelsScratchBytes.
   virtual void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const = 0;
   // The index of one weight.
   virtual uint8_t access(int64_t matrix, int64_t row, int64_t column) const = 0;
+};
+
+// The numbers of an affine matrix and its groups. Safe under several threads.
+class GroupSource {
+ public:
+  GroupSource() = default;
+  GroupSource(const GroupSource&) = delete;
+  GroupSource& operator=(const GroupSource&) = delete;
+  virtual ~GroupSource() = default;
+  // Points the cursor at the numbers and groups of a segment. `scratch` has kExpandScratchBytes and lives as long as
+  // the cursor.
+  virtual void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const = 0;
 };
 
 }  // namespace laconic

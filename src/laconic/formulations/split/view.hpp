@@ -24,8 +24,8 @@ constexpr int kMaximumWidth = 4;
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2, kIndex };
 // kBitmap and kSelect are sparse's: chunks of one mask word each, or codes of n columns among m; their values are the
 // survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed, under one of the
-// other codes, or held by another formulation.
-enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kSelect };
+// other codes, or held by another formulation. kAffine is affine's: chunks of 64 numbers, as bytes.
+enum class Code : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kSelect, kAffine };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
 
@@ -117,6 +117,8 @@ struct Palette;  // formulations/palette/palette.hpp
 class ValueSource;
 class MaskSource;
 class IndexSource;
+class GroupSource;
+struct AffineGroup;  // formulations/affine/groups.hpp
 
 // Of a tensor whose words are distances from a centre, folded to sign and size (integer's distances): what operators
 // write instead. written: a dtype with words as long as theirs, in the same vector order.
@@ -135,6 +137,7 @@ struct SplitView {
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
   const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
   const Folding* folding = nullptr;     // null: words are written as they were coded
+  const GroupSource* groups = nullptr;  // of Code::kAffine
 };
 
 // The dtype of the words that operators write.
@@ -155,6 +158,10 @@ struct Cursor {
   void (*decode_high)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
   const uint8_t* low = nullptr;
   int low_bits = 0;
+  // Code::kAffine: the group of the next chunk, how many of its chunks are left, whether numbers stand for -0.0.
+  const AffineGroup* group = nullptr;
+  int64_t group_left = 0;
+  bool negative_zeros = false;
 };
 
 }  // namespace laconic

@@ -147,9 +147,10 @@ inline void take_indices(const Parameters&, Cursor& cursor, int64_t chunks, void
 }
 
 // Points the cursor at what the chunks of a segment take in turn: symbols that survive, or values that are not zero;
-// for a palette, at its words and at what its indices take.
+// for a palette, at its words and at what its indices take; for numbers, at these and their groups.
 inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                           Cursor& cursor) {
+  if (view.parameters.code == Code::kAffine) return view.groups->begin(table, segment, scratch, cursor);
   if (view.parameters.code == Code::kPalette) {
     cursor.palette = view.palette;
     if (view.held != nullptr) {

@@ -170,6 +170,8 @@ void fill_avx2_multiply(KernelTable& table);
 void fill_avx2_bitmap(KernelTable& table);
 void fill_avx2_deltas(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
+void fill_avx2_affine(KernelTable& table);
+void fill_avx2_lines(KernelTable& table);
 void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
 void fill_avx2_cut(KernelTable& table);
@@ -192,6 +194,8 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_bitmap(table);
   fill_avx2_deltas(table);
   fill_avx2_palette(table);
+  fill_avx2_affine(table);
+  fill_avx2_lines(table);
   fill_avx2_encode(table);
   fill_avx2_fields(table);
   fill_avx2_cut(table);

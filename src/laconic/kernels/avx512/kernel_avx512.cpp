@@ -167,6 +167,8 @@ void fill_avx512_multiply(KernelTable& table);
 void fill_avx512_bitmap(KernelTable& table);
 void fill_avx512_deltas(KernelTable& table);
 void fill_avx512_palette(KernelTable& table);
+void fill_avx512_affine(KernelTable& table);
+void fill_avx512_lines(KernelTable& table);
 void fill_avx512_fields(KernelTable& table);
 void fill_avx512_folded(KernelTable& table);
 void fill_avx512_blocks(KernelTable& table);
@@ -186,6 +188,8 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_bitmap(table);
   fill_avx512_deltas(table);
   fill_avx512_palette(table);
+  fill_avx512_affine(table);
+  fill_avx512_lines(table);
   fill_avx512_fields(table);
   fill_avx512_folded(table);
   fill_avx512_blocks(table);

@@ -211,6 +211,7 @@ void fill_codes(KernelTable& table) {
 void fill_scalar_bitmap(KernelTable& table);
 void fill_scalar_deltas(KernelTable& table);
 void fill_scalar_palette(KernelTable& table);
+void fill_scalar_affine(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
 void fill_scalar_cut(KernelTable& table);
@@ -240,6 +241,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_bitmap(table);
   fill_scalar_deltas(table);
   fill_scalar_palette(table);
+  fill_scalar_affine(table);
   fill_scalar_encode(table);
   fill_scalar_fields(table);
   fill_scalar_cut(table);

@@ -1,0 +1,210 @@
+// The formulation `affine`: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <memory>
+#include <vector>
+
+#include "laconic/bindings/split_matrix.hpp"
+#include "laconic/formulations/affine/affine.hpp"
+#include "laconic/formulations/split/walk.hpp"
+
+namespace {
+
+using Zeros = nb::ndarray<const int16_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using MutableZeros = nb::ndarray<int16_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Scales = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using MutableScales = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Columns of a group, 0 for all, as chunks.
+int64_t group_chunks_of(const laconic::Geometry& g, int64_t columns) {
+  require(columns >= 0 && columns % laconic::kStepColumns == 0 && (columns == 0 || columns <= laconic::kSegmentColumns),
+          "a group has whole blocks of columns, or all");
+  return columns == 0 ? std::max<int64_t>(1, g.chunks_per_panel) : columns / laconic::kChunkColumns;
+}
+
+int64_t groups_of(const laconic::Geometry& g, int64_t group_chunks) {
+  return laconic::ceil_div(g.chunks_per_panel, group_chunks);
+}
+
+// A view over components that the object keeps alive. coded: the numbers as a matrix under `split`, or None where they
+// are lines of `bits`.
+class AffineMatrix : protected BorrowedMatrix {
+ public:
+  AffineMatrix(const OwnedGeometry& geometry, const std::string& dtype, int64_t columns, const std::string& scale_dtype,
+               nb::object zero, bool signs, int bits, nb::dict components, nb::object coded)
+      : BorrowedMatrix(geometry, components), view_(std::make_unique<laconic::AffineView>()) {
+    laconic::SplitView& words = view_->words;
+    words.geometry = with_offsets(geometry_);
+    words.parameters = {};
+    words.parameters.dtype = wide_dtype(dtype);
+    words.parameters.code = laconic::Code::kAffine;
+    words.streams = {};
+    laconic::AffineScales& scales = view_->scales;
+    scales = {};
+    scales.dtype = wide_dtype(scale_dtype);
+    scales.group_chunks = group_chunks_of(words.geometry, columns);
+    scales.groups = groups_of(words.geometry, scales.group_chunks);
+    const int64_t count = words.geometry.panels * scales.groups * 16;
+    scales.scales = borrow("scales");
+    require(static_cast<int64_t>(keep_.back().size()) >= count * word_bytes_of(scales.dtype), "scales are too few");
+    if (zero.is_none()) {
+      scales.zeros = borrow("zeros");
+      require(static_cast<int64_t>(keep_.back().size()) >= count * 2, "zeros are too few");
+    } else {
+      scales.zero = nb::cast<int32_t>(zero);
+    }
+    if (signs) {
+      scales.signs = borrow("signs");
+      scales.directory = borrow_directory();
+    }
+    if (coded.is_none()) {
+      require(bits == 1 || bits == 2 || bits == 4 || bits == 8, "lines have fields of 1, 2, 4 or 8 bits");
+      const uint8_t* lines = borrow("numbers");
+      require(static_cast<int64_t>(keep_.back().size()) >=
+                  words.geometry.panels * laconic::panel_line_bytes(words.geometry, bits),
+              "the lines are too short");
+      auto numbers = std::make_unique<laconic::LineNumbers>(words.geometry, lines, bits);
+      view_->lines = numbers.get();
+      numbers_ = std::move(numbers);
+      words.streams.tiles = lines;  // chunks take no bytes of it: a segment is expanded before it is walked
+    } else {
+      const auto& matrix = nb::cast<const SplitMatrix&>(coded);
+      require(matrix.view().parameters.dtype == laconic::DType::kIndex, "these numbers are no bytes");
+      view_->lines = nullptr;
+      numbers_ = std::make_unique<laconic::CodedNumbers>(matrix.view());
+      words.streams.tiles = matrix.view().streams.tiles;
+      coded_ = coded;
+    }
+    groups_ = std::make_unique<laconic::AffineNumbers>(words.geometry, words.parameters.dtype, scales, *numbers_);
+    words.groups = groups_.get();
+  }
+  AffineMatrix(const AffineMatrix&) = delete;
+
+  const laconic::Geometry& geometry() const { return view_->words.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+    return groups_->access(laconic::active_table(), matrix, row, column);
+  }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
+    laconic::affine_linear(*view_, laconic::active_table(), rows, threads);
+  }
+
+ private:
+  std::unique_ptr<laconic::AffineView> view_;
+  nb::object coded_;
+  std::unique_ptr<laconic::IndexSource> numbers_;
+  std::unique_ptr<laconic::AffineNumbers> groups_;
+};
+
+int64_t checked_places(const laconic::Geometry& g, int64_t columns, int64_t size) {
+  const int64_t count = g.panels * groups_of(g, group_chunks_of(g, columns)) * 16;
+  require(size == count, "an array has the wrong size");
+  return count;
+}
+
+// None where the words are no scale x whole numbers; else whether any is -0.0.
+nb::object fit(Words words, const std::string& dtype, const OwnedGeometry& owned, int64_t columns,
+               MutableScales float32, MutableScales bfloat16, MutableScales float16, MutableZeros low,
+               MutableZeros high, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const laconic::DType kind = wide_dtype(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(kind), "words have the wrong size");
+  for (size_t size : {float32.size(), bfloat16.size(), float16.size(), low.size(), high.size()})
+    checked_places(g, columns, static_cast<int64_t>(size));
+  laconic::AffineFit found{{float32.data(), bfloat16.data(), float16.data()}, low.data(), high.data(), false};
+  bool fits;
+  {
+    nb::gil_scoped_release unlocked;
+    fits = laconic::affine_fit(static_cast<const uint8_t*>(words.data()), kind, g, group_chunks_of(g, columns), found,
+                               threads);
+  }
+  return fits ? nb::cast(found.negative_zeros) : nb::none();
+}
+
+laconic::AffineScales scales_of(const laconic::Geometry& g, int64_t columns, const Zeros& zeros) {
+  laconic::AffineScales scales{};
+  checked_places(g, columns, static_cast<int64_t>(zeros.size()));
+  scales.zeros = reinterpret_cast<const uint8_t*>(zeros.data());
+  scales.group_chunks = group_chunks_of(g, columns);
+  scales.groups = groups_of(g, scales.group_chunks);
+  return scales;
+}
+
+// Whether all words are numbers. negative: of as many bytes, or None.
+bool numbers(Words words, const std::string& dtype, const OwnedGeometry& owned, int64_t columns, Scales scale,
+             Zeros zeros, MutableWords out, nb::object negative, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const laconic::DType kind = wide_dtype(dtype);
+  laconic::AffineScales scales = scales_of(g, columns, zeros);
+  checked_places(g, columns, static_cast<int64_t>(scale.size()));
+  scales.scales = reinterpret_cast<const uint8_t*>(scale.data());
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(kind) &&
+              static_cast<int64_t>(out.nbytes()) == g.elements,
+          "words have the wrong size");
+  MutableWords marks;
+  if (!negative.is_none()) {
+    marks = nb::cast<MutableWords>(negative);
+    require(static_cast<int64_t>(marks.nbytes()) == g.elements, "marks have the wrong size");
+  }
+  auto* to = negative.is_none() ? nullptr : static_cast<uint8_t*>(marks.data());
+  nb::gil_scoped_release unlocked;
+  return laconic::affine_numbers(static_cast<const uint8_t*>(words.data()), kind, g, scales,
+                                 static_cast<uint8_t*>(out.data()), to, threads);
+}
+
+void lines(Words numbers, const OwnedGeometry& owned, int bits, MutableBytes out, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  require((bits == 1 || bits == 2 || bits == 4 || bits == 8) && static_cast<int64_t>(numbers.nbytes()) == g.elements &&
+              static_cast<int64_t>(out.size()) >= g.panels * laconic::panel_line_bytes(g, bits),
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::affine_lines(static_cast<const uint8_t*>(numbers.data()), g, bits, out.data(), threads);
+}
+
+// bytes [segments] gets the bytes of each segment's signs; with a directory of them, signs get the signs.
+void signs(Words numbers, Words negative, const OwnedGeometry& owned, int64_t columns, Zeros zeros, MutableWords bytes,
+           nb::object directory, nb::object out, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  laconic::AffineScales scales = scales_of(g, columns, zeros);
+  require(static_cast<int64_t>(numbers.nbytes()) == g.elements && numbers.nbytes() == negative.nbytes() &&
+              static_cast<int64_t>(bytes.nbytes()) == g.segments * 8,
+          "an array has the wrong size");
+  uint8_t* to = nullptr;
+  if (!out.is_none()) {
+    const auto starts = nb::cast<Words>(directory);
+    const auto room = nb::cast<MutableBytes>(out);
+    scales.directory = static_cast<const uint64_t*>(starts.data());
+    require(
+        static_cast<int64_t>(starts.nbytes()) == (g.segments + 1) * 8 && room.size() >= scales.directory[g.segments],
+        "an array has the wrong size");
+    to = room.data();
+  }
+  nb::gil_scoped_release unlocked;
+  laconic::affine_signs(static_cast<const uint8_t*>(numbers.data()), static_cast<const uint8_t*>(negative.data()), g,
+                        scales, static_cast<uint64_t*>(bytes.data()), to, threads);
+}
+
+}  // namespace
+
+void bind_affine(nb::module_& m) {
+  nb::class_<AffineMatrix> matrix(m, "AffineMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const std::string&, int64_t, const std::string&, nb::object, bool, int,
+                      nb::dict, nb::object>(),
+             nb::arg("geometry"), nb::arg("dtype"), nb::arg("columns"), nb::arg("scale_dtype"), nb::arg("zero").none(),
+             nb::arg("signs"), nb::arg("bits"), nb::arg("components"), nb::arg("coded").none());
+  bind_matrix(matrix);
+  matrix.def("part", &no_part<AffineMatrix>);
+  m.def("affine_fit", &fit);
+  m.def("affine_numbers", &numbers, nb::arg("words"), nb::arg("dtype"), nb::arg("geometry"), nb::arg("columns"),
+        nb::arg("scales"), nb::arg("zeros"), nb::arg("out"), nb::arg("negative").none(), nb::arg("threads"));
+  m.def("affine_lines", &lines);
+  m.def("affine_signs", &signs, nb::arg("numbers"), nb::arg("negative"), nb::arg("geometry"), nb::arg("columns"),
+        nb::arg("zeros"), nb::arg("bytes"), nb::arg("directory").none(), nb::arg("out").none(), nb::arg("threads"));
+}

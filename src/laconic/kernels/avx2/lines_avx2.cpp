@@ -1,0 +1,297 @@
+// Lines of numbers under AVX2: half a line is a register, whose dwords are shifted from 16 columns to the next.
+//
+// up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
+// 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
+// at the end of a group
+#include "laconic/formulations/affine/lines.hpp"
+#include "laconic/kernels/avx2/chunks.hpp"
+#include "laconic/kernels/table.hpp"
+
+namespace laconic {
+namespace {
+
+constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+// Veltkamp's: w x this, minus that minus w, is w rounded to the 8 bits of bfloat16, to nearest, and ties to even here.
+constexpr float kSplitter = 0x1p16F + 1;
+constexpr int kWhole = 0x4B000000;  // the bits of 2^23, whose lowest are those of whole numbers added to it
+
+// A float as a word of the dtype reads.
+template <DType D>
+LACONIC_INLINE __m256 as_read(__m256 weights) {
+  if constexpr (D == DType::kFloat16) return _mm256_cvtph_ps(_mm256_cvtps_ph(weights, kNearest));
+  if constexpr (D != DType::kBfloat16) return weights;
+  const __m256 wide = _mm256_mul_ps(weights, _mm256_set1_ps(kSplitter));
+  return _mm256_sub_ps(wide, _mm256_sub_ps(wide, weights));
+}
+
+template <DType D>
+void make_tables(const float* scales, const float* zeros, int bits, float* tables) {
+  const __m256i mask = _mm256_set1_epi32((1 << bits) - 1);
+  const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), high = _mm256_add_epi32(low, _mm256_set1_epi32(8));
+  const __m256 first = _mm256_cvtepi32_ps(_mm256_and_si256(low, mask));
+  const __m256 second = _mm256_cvtepi32_ps(_mm256_and_si256(high, mask));
+  for (int row = 0; row < 16; ++row) {
+    const __m256 scale = _mm256_broadcast_ss(scales + row), zero = _mm256_broadcast_ss(zeros + row);
+    _mm256_storeu_ps(tables + row * 16, as_read<D>(_mm256_mul_ps(_mm256_sub_ps(first, zero), scale)));
+    _mm256_storeu_ps(tables + row * 16 + 8, as_read<D>(_mm256_mul_ps(_mm256_sub_ps(second, zero), scale)));
+  }
+}
+
+// Sixteen columns of 16 rows to columns of 16 rows.
+LACONIC_INLINE void turn(const uint8_t (&rows)[16][16], uint8_t* out) {
+  __m128i v[16], w[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) v[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i]));
+  // Four rounds of unpacking row i with row i + 8 bring byte c of row r to place r of register c.
+#pragma GCC unroll 4
+  for (int round = 0; round < 4; ++round) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      w[2 * i] = _mm_unpacklo_epi8(v[i], v[i + 8]);
+      w[2 * i + 1] = _mm_unpackhi_epi8(v[i], v[i + 8]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) v[i] = w[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * 16), v[i]);
+}
+
+template <int Bits>
+void expand(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, uint8_t* out) {
+  constexpr int kSteps = static_cast<int>(line_steps(Bits));
+  alignas(32) uint8_t rows[kSteps][16][16];
+  const __m256i mask = _mm256_set1_epi32((1 << Bits) - 1);
+  for (int64_t line = first; line < last; ++line, out += kSteps * 256) {
+    for (int row = 0; row < 16; ++row) {
+      const uint8_t* at = lines + (row * lines_per_row + line) * kLineBytes;
+      __m256i low = load256(at), high = load256(at + 32);
+      for (int step = 0; step < kSteps; ++step) {
+        const __m256i words = _mm256_packus_epi32(_mm256_and_si256(low, mask), _mm256_and_si256(high, mask));
+        const __m256i bytes = _mm256_packus_epi16(words, words);  // dwords 0-3, 8-11 | 4-7, 12-15
+        const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[step][row]), _mm256_castsi256_si128(ordered));
+        low = _mm256_srli_epi32(low, Bits);
+        high = _mm256_srli_epi32(high, Bits);
+      }
+    }
+    for (int step = 0; step < kSteps; ++step) turn(rows[step], out + step * 256);
+  }
+}
+
+void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits, uint8_t* out) {
+  switch (bits) {
+    case 1:
+      return expand<1>(lines, lines_per_row, first, last, out);
+    case 2:
+      return expand<2>(lines, lines_per_row, first, last, out);
+    case 4:
+      return expand<4>(lines, lines_per_row, first, last, out);
+    default:
+      return expand<8>(lines, lines_per_row, first, last, out);
+  }
+}
+
+LACONIC_INLINE float sum_of(__m256 v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Calls begin(group), step(row, half a line and the other half, whose lowest fields are next, x of their columns) and
+// end(group) for `Rows` rows side by side. Whatever lies above the lowest fields is no matter: from byte to byte of
+// dwords, a load from there is a shift that takes no arithmetic port.
+template <int Bits, int Rows, class Begin, class Step, class End>
+LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x, Begin&& begin, Step&& step,
+                              End&& end) {
+  constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
+  const uint8_t* at = part.lines + row * part.row_bytes;
+  __m256i low[Rows], high[Rows];
+  if (part.group_steps < kSteps) {
+    int64_t group = 0;
+    for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
+#pragma GCC unroll 4
+      for (int k = 0; k < Rows; ++k) {
+        low[k] = load256(at + k * part.row_bytes);
+        high[k] = load256(at + k * part.row_bytes + 32);
+        __builtin_prefetch(at + (k + Rows) * part.row_bytes);
+      }
+      for (int64_t done = 0; done < kSteps; done += part.group_steps, ++group) {
+        begin(group);
+        for (int64_t i = 0; i < part.group_steps; ++i, x += kStepColumns)
+#pragma GCC unroll 4
+          for (int k = 0; k < Rows; ++k) {
+            step(k, low[k], high[k], x);
+            low[k] = _mm256_srli_epi32(low[k], Bits);
+            high[k] = _mm256_srli_epi32(high[k], Bits);
+          }
+        end(group);
+      }
+    }
+    return;
+  }
+  const int64_t lines_per_group = part.group_steps / kSteps;
+  for (int64_t line = 0, group = 0; line < part.lines_per_row; ++group) {
+    const int64_t left = part.lines_per_row - line, lines = left < lines_per_group ? left : lines_per_group;
+    begin(group);
+    for (int64_t i = 0; i < lines; ++i, at += kLineBytes) {
+#pragma GCC unroll 4
+      for (int k = 0; k < Rows; ++k) __builtin_prefetch(at + (k + Rows) * part.row_bytes);
+      for (int done = 0; done < kSteps; done += kUnrolled)
+#pragma GCC unroll 8
+        for (int next = 0; next < kUnrolled; ++next, x += kStepColumns)
+#pragma GCC unroll 4
+          for (int k = 0; k < Rows; ++k) {
+            // SAFE BECAUSE: three bytes behind a line are still the stream's, or its slack.
+            if (next * Bits % 8 == 0) {
+              const uint8_t* from = at + k * part.row_bytes + (done + next) * Bits / 8;
+              low[k] = load256(from);
+              high[k] = load256(from + 32);
+            } else {
+              low[k] = _mm256_srli_epi32(low[k], Bits);
+              high[k] = _mm256_srli_epi32(high[k], Bits);
+            }
+            step(k, low[k], high[k], x);
+          }
+    }
+    end(group);
+    line += lines;
+  }
+}
+
+// Words of eight fields; Bits 4 has sixteen of them.
+template <int Bits>
+LACONIC_INLINE __m256 look_up(__m256 first, __m256 second, __m256i fields) {
+  const __m256 lower = _mm256_permutevar8x32_ps(first, fields);
+  if constexpr (Bits < 4) return lower;
+  const __m256 upper = _mm256_permutevar8x32_ps(second, fields);
+  return _mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(fields, 28)));
+}
+
+template <int Bits, int Batch>
+void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  constexpr int kRows = Batch == 1 ? 2 : 1;
+  for (int64_t row = 0; row < 16; row += kRows) {
+    __m256 acc[kRows * Batch * 2], first[kRows], second[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows * Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
+    for_steps<Bits, kRows>(
+        part, row, x,
+        [&](int64_t group) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+          for (int k = 0; k < kRows; ++k) {
+            const float* table = part.tables + (group * 16 + row + k) * 16;
+            first[k] = _mm256_loadu_ps(table);
+            second[k] = _mm256_loadu_ps(table + 8);
+          }
+        },
+        [&](int k, __m256i low, __m256i high, const float* columns) __attribute__((always_inline)) {
+          const __m256 left = look_up<Bits>(first[k], second[k], low);
+          const __m256 right = look_up<Bits>(first[k], second[k], high);
+#pragma GCC unroll 4
+          for (int b = 0; b < Batch; ++b) {
+            __m256* own = acc + (k * Batch + b) * 2;
+            own[0] = _mm256_fmadd_ps(left, _mm256_loadu_ps(columns + b * x_stride), own[0]);
+            own[1] = _mm256_fmadd_ps(right, _mm256_loadu_ps(columns + b * x_stride + 8), own[1]);
+          }
+        },
+        [](int64_t) {});
+#pragma GCC unroll 2
+    for (int k = 0; k < kRows; ++k)
+#pragma GCC unroll 4
+      for (int b = 0; b < Batch; ++b)
+        sums[b * 16 + row + k] += sum_of(_mm256_add_ps(acc[(k * Batch + b) * 2], acc[(k * Batch + b) * 2 + 1]));
+  }
+}
+
+// The lowest bytes, added to 2^23.
+LACONIC_INLINE __m256 whole(__m256i fields) {
+  const __m256i bytes = _mm256_and_si256(fields, _mm256_set1_epi32(255));
+  return _mm256_castsi256_ps(_mm256_or_si256(bytes, _mm256_set1_epi32(kWhole)));
+}
+
+template <DType D, int Batch>
+void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  constexpr bool kWords = D != DType::kFloat32;
+  constexpr int kRows = Batch == 1 ? 2 : 1;
+  for (int64_t row = 0; row < 16; row += kRows) {
+    __m256 acc[kRows * Batch * 2], total[kRows * Batch], zero[kRows], scale[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows * Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows * Batch; ++i) total[i] = _mm256_setzero_ps();
+    for_steps<8, kRows>(
+        part, row, x,
+        [&](int64_t group) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+          for (int k = 0; k < kRows; ++k) {
+            zero[k] = _mm256_set1_ps(part.zeros[group * 16 + row + k] + 0x1p23F);
+            scale[k] = _mm256_broadcast_ss(part.scales + group * 16 + row + k);
+          }
+        },
+        [&](int k, __m256i low, __m256i high, const float* columns) __attribute__((always_inline)) {
+          __m256 left = _mm256_sub_ps(whole(low), zero[k]), right = _mm256_sub_ps(whole(high), zero[k]);
+          if constexpr (kWords) {
+            left = as_read<D>(_mm256_mul_ps(left, scale[k]));
+            right = as_read<D>(_mm256_mul_ps(right, scale[k]));
+          }
+#pragma GCC unroll 4
+          for (int b = 0; b < Batch; ++b) {
+            __m256* own = acc + (k * Batch + b) * 2;
+            own[0] = _mm256_fmadd_ps(left, _mm256_loadu_ps(columns + b * x_stride), own[0]);
+            own[1] = _mm256_fmadd_ps(right, _mm256_loadu_ps(columns + b * x_stride + 8), own[1]);
+          }
+        },
+        [&](int64_t) __attribute__((always_inline)) {
+          if constexpr (kWords) return;
+#pragma GCC unroll 4
+          for (int i = 0; i < kRows * Batch; ++i) {
+            total[i] = _mm256_fmadd_ps(_mm256_add_ps(acc[2 * i], acc[2 * i + 1]), scale[i / Batch], total[i]);
+            acc[2 * i] = acc[2 * i + 1] = _mm256_setzero_ps();
+          }
+        });
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows * Batch; ++i) {
+      const __m256 all = kWords ? _mm256_add_ps(acc[2 * i], acc[2 * i + 1]) : total[i];
+      sums[i % Batch * 16 + row + i / Batch] += sum_of(all);
+    }
+  }
+}
+
+template <DType D>
+void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  if (batch == 1) return multiply_row_bytes<D, 1>(part, x, x_stride, sums);
+  if (batch == 2) return multiply_row_bytes<D, 2>(part, x, x_stride, sums);
+  multiply_row_bytes<D, 4>(part, x, x_stride, sums);
+}
+
+template <int Bits>
+void multiply_by_tables(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  if (batch == 1) return multiply<Bits, 1>(part, x, x_stride, sums);
+  if (batch == 2) return multiply<Bits, 2>(part, x, x_stride, sums);
+  multiply<Bits, 4>(part, x, x_stride, sums);
+}
+
+void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  if (part.bits == 1) return multiply_by_tables<1>(part, x, x_stride, batch, sums);
+  if (part.bits == 2) return multiply_by_tables<2>(part, x, x_stride, batch, sums);
+  multiply_by_tables<4>(part, x, x_stride, batch, sums);
+}
+
+template <DType D>
+void fill(KernelTable& table) {
+  table.lines[static_cast<int>(D)].make_tables = make_tables<D>;
+  table.lines[static_cast<int>(D)].multiply_bytes = multiply_bytes<D>;
+}
+
+}  // namespace
+
+void fill_avx2_lines(KernelTable& table) {
+  fill<DType::kFloat32>(table);
+  fill<DType::kBfloat16>(table);
+  fill<DType::kFloat16>(table);
+  table.expand_lines = expand_lines;
+  table.multiply_lines = multiply_lines;
+}
+
+}  // namespace laconic
