@@ -380,7 +380,7 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
     ("size", "spread", "objective", "profile", "batch", "expected"),
     [
         (40, 0.0, "balanced", "portable", 1, "integer"),
-        (256, 40.0, "speed", "portable", 1, "integer"),  # dense, were words looked up
+        (256, 40.0, "speed", "portable", 1, "affine"),  # bytes are bytes, and take no list
         (100, 0.0, "balanced", "avx512", 4, "integer"),
         (16, 0.0, "balanced", "avx512", 4, "packed"),  # words are looked up faster
         (256, 28.0, "size", "portable", 1, "integer"),  # groups of fewer bits, and a list of numbers
@@ -393,6 +393,6 @@ def test_the_planner_takes_what_is_fast(
     array = quantised(rng, (512, 1024), FLOAT32, size, spread)
     encoded = plan.encode(array, objective=objective, profile=profile, batch=batch)
     child = encoded.node.children.get("indices", Node("packed", 1)).formulation
-    assert (encoded.node.formulation, child) == ("palette", expected)
+    assert (child if encoded.node.formulation == "palette" else encoded.node.formulation) == expected
     assert same_bits(Tensor(encoded).decode(), array)
     assert expected != "integer" or not formulation.slow_under(encoded, profile)

@@ -14,7 +14,9 @@
 #include <cstring>
 
 // Intrinsics with immediate operands are macros in some compilers.
+#undef _mm512_cmpeq_epi32_mask
 #undef _mm512_cvtph_ps
+#undef _mm512_cvtps_ph
 #undef _mm512_i32gather_ps
 #undef _mm512_test_epi32_mask
 #undef _mm512_mask_srli_epi16
@@ -254,6 +256,12 @@ EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a) {
   std::memcpy(bytes, &a, 16);
   return each<uint32_t>([&](int i) { return bytes[i]; });
 }
+EMULATED __mmask16 _mm512_cmpeq_epi32_mask(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  __mmask16 mask = 0;
+  for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | (x.at[i] == y.at[i]) << i);
+  return mask;
+}
 EMULATED __m512i _mm512_add_epi32(const __m512i& a, const __m512i& b) {
   const Lanes<uint32_t> x(a), y(b);
   return each<uint32_t>([&](int i) { return x.at[i] + y.at[i]; });
@@ -278,6 +286,13 @@ EMULATED __m512i _mm512_castps_si512(const __m512& a) {
 EMULATED __m512 _mm512_add_ps(const __m512& a, const __m512& b) {
   return each_float([&](int i) { return a.at[i] + b.at[i]; });
 }
+EMULATED __m512 _mm512_sub_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] - b.at[i]; });
+}
+EMULATED __m512 _mm512_cvtepi32_ps(const __m512i& a) {
+  const Lanes<int32_t> x(a);
+  return each_float([&](int i) { return static_cast<float>(x.at[i]); });
+}
 EMULATED __m512 _mm512_mul_ps(const __m512& a, const __m512& b) {
   return each_float([&](int i) { return a.at[i] * b.at[i]; });
 }
@@ -294,6 +309,13 @@ EMULATED __m512 _mm512_i32gather_ps(const __m512i& index, const void* from, int 
     std::memcpy(&value, static_cast<const uint8_t*>(from) + int64_t{at.at[i]} * scale, 4);
     return value;
   });
+}
+EMULATED __m256i _mm512_cvtps_ph(const __m512& a, int rounding) {
+  (void)rounding;  // to nearest even is all that kernels ask for
+  __m256 parts[2];
+  std::memcpy(parts, &a, 64);
+  const __m128i low = _mm256_cvtps_ph(parts[0], _MM_FROUND_TO_NEAREST_INT);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm256_cvtps_ph(parts[1], _MM_FROUND_TO_NEAREST_INT), 1);
 }
 EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
   const __m256 parts[2] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};

@@ -139,7 +139,7 @@ laconic::AffineScales scales_of(const laconic::Geometry& g, int64_t columns, con
 
 // Whether all words are numbers. negative: of as many bytes, or None.
 bool numbers(Words words, const std::string& dtype, const OwnedGeometry& owned, int64_t columns, Scales scale,
-             Zeros zeros, MutableWords out, nb::object negative, int threads) {
+             Zeros zeros, int most, MutableWords out, nb::object negative, int threads) {
   const laconic::Geometry g = with_offsets(owned);
   const laconic::DType kind = wide_dtype(dtype);
   laconic::AffineScales scales = scales_of(g, columns, zeros);
@@ -155,7 +155,7 @@ bool numbers(Words words, const std::string& dtype, const OwnedGeometry& owned, 
   }
   auto* to = negative.is_none() ? nullptr : static_cast<uint8_t*>(marks.data());
   nb::gil_scoped_release unlocked;
-  return laconic::affine_numbers(static_cast<const uint8_t*>(words.data()), kind, g, scales,
+  return laconic::affine_numbers(static_cast<const uint8_t*>(words.data()), kind, g, scales, most,
                                  static_cast<uint8_t*>(out.data()), to, threads);
 }
 
@@ -203,7 +203,7 @@ void bind_affine(nb::module_& m) {
   matrix.def("part", &no_part<AffineMatrix>);
   m.def("affine_fit", &fit);
   m.def("affine_numbers", &numbers, nb::arg("words"), nb::arg("dtype"), nb::arg("geometry"), nb::arg("columns"),
-        nb::arg("scales"), nb::arg("zeros"), nb::arg("out"), nb::arg("negative").none(), nb::arg("threads"));
+        nb::arg("scales"), nb::arg("zeros"), nb::arg("most"), nb::arg("out"), nb::arg("negative").none(), nb::arg("threads"));
   m.def("affine_lines", &lines);
   m.def("affine_signs", &signs, nb::arg("numbers"), nb::arg("negative"), nb::arg("geometry"), nb::arg("columns"),
         nb::arg("zeros"), nb::arg("bytes"), nb::arg("directory").none(), nb::arg("out").none(), nb::arg("threads"));

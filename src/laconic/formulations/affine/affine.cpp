@@ -5,9 +5,9 @@
 #include <bit>
 #include <cstring>
 
+#include "laconic/formulations/affine/words.hpp"
 #include "laconic/formulations/split/scratch.hpp"
 #include "laconic/formulations/split/walk.hpp"
-#include "laconic/kernels/scalar/floats.hpp"
 
 namespace laconic {
 namespace {
@@ -22,11 +22,6 @@ SegmentPart segment_part(const Geometry& g, int64_t segment) {
   const int64_t first = segment % g.segments_per_panel * (kSegmentColumns / kChunkColumns);
   const int64_t chunks = g.segments_per_panel == 1 ? g.chunks_per_panel : segment_chunks(g, segment);
   return {panels.first, panels.last - panels.first, first, chunks};
-}
-
-uint32_t word_of(DType dtype, float value) {
-  if (dtype == DType::kFloat32) return std::bit_cast<uint32_t>(value);
-  return dtype == DType::kBfloat16 ? float_to_bfloat16(value) : float_to_float16(value);
 }
 
 // Reads bits one by one, zeros beyond the end.
@@ -193,6 +188,8 @@ uint32_t AffineNumbers::access(const KernelTable& table, int64_t matrix, int64_t
   const int64_t place = panel * scales_.groups + chunk / scales_.group_chunks;
   const int32_t zero = zero_at(scales_, place, row % kPanelRows);
   const int32_t number = numbers_.access(matrix, row, column);
+  // As kernels have it: only in a damaged file, since encoders leave this number to -0.0.
+  if (number == kNegativeZero && scales_.signs != nullptr) return word_of(dtype_, -0.0F);
   float scales[16];
   widen_scales(scales_, table, place, 1, scales);
   if (number == zero && scales_.signs != nullptr) {

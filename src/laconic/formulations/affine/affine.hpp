@@ -97,9 +97,9 @@ struct AffineFit {
 // False: the words are none, at this many columns a group.
 bool affine_fit(const uint8_t* words, DType dtype, const Geometry& geometry, int64_t group_chunks, AffineFit& fit,
                 int threads);
-// Numbers, a byte each in the tensor's shape, and for each whether it is -0.0, if `negative` is not null. Returns
-// whether every number is one.
-bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& geometry, const AffineScales& scales,
+// Numbers up to `most`, a byte each in the tensor's shape, and for each whether it is -0.0, if `negative` is not null.
+// Scales are float32. Returns whether every word has a number.
+bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& geometry, const AffineScales& scales, int most,
                     uint8_t* numbers, uint8_t* negative, int threads);
 // Packs numbers, bytes of the tensor's shape, into lines.
 void affine_lines(const uint8_t* numbers, const Geometry& geometry, int bits, uint8_t* out, int threads);

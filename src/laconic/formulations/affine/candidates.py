@@ -18,7 +18,7 @@ from laconic.formulations.split import formulation as split_formulation
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-CODES = ("lines", "packed", "layered")
+CODES = ("lines", "packed", "layered", "constant")
 
 
 def why_not(dtype: str, objective: str, profile: str) -> str:
@@ -66,6 +66,8 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
             raise ValueError
     except (TypeError, ValueError):
         raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
+    if code == "constant" and fitted.numbers.min() != fitted.numbers.max():
+        raise ArgumentError("code 'constant' needs a tensor of one number")
     return _coded(fitted, _model(fitted), (code, levels))
 
 

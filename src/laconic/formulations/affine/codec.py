@@ -34,7 +34,7 @@ class Fitted:
     """A tensor whose words are scale x (number - zero). words: C-contiguous.
 
     scales: float32 [places, 16]; zeros: int16 likewise; scaling.dtype is one that holds all of the scales, scaling.bits
-    what numbers need in lines.
+    what numbers, up to `most`, need in lines.
     """
 
     words: np.ndarray
@@ -43,6 +43,7 @@ class Fitted:
     scaling: Scaling
     scales: np.ndarray
     zeros: np.ndarray
+    most: int
     threads: int = 1
 
     @cached_property
@@ -51,14 +52,14 @@ class Fitted:
         columns, signed = self.scaling.columns, self.scaling.signed_zeros
         if not native.available():
             numbers, negative = reference.numbers_of(
-                self.words, self.geometry, self.dtype, columns, self.scales, self.zeros
+                self.words, self.geometry, self.dtype, columns, self.scales, self.zeros, self.most
             )
             return numbers, negative.astype(np.uint8) if signed else None
         numbers = np.empty(self.words.shape, np.uint8)
         marks = np.empty(self.words.shape, np.uint8) if signed else None
         shape, scales, zeros = native.shape_of(self.geometry), self.scales.reshape(-1), self.zeros.reshape(-1)
         if not native.module.affine_numbers(
-            self.words, self.dtype, shape, columns, scales, zeros, numbers, marks, self.threads
+            self.words, self.dtype, shape, columns, scales, zeros, self.most, numbers, marks, self.threads
         ):
             raise RuntimeError("the words changed while they were encoded")
         return numbers, marks
@@ -178,8 +179,11 @@ def fit_groups(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, 
     least, span = int(low.min()), int(high.max()) - int(low.min())
     common = span <= most and span.bit_length() == int(lengths.max()).bit_length()
     zeros = np.full_like(low, -least) if common else (-low).astype(np.int16)
+    if negative and (zeros == NEGATIVE_ZERO).any():
+        return None  # it would stand for -0.0 and be a zero, too
     kinds = sorted(DTYPES, key=lambda kind: (kind == "float32", kind != dtype))
     kind = next(kind for kind in kinds if not np.isnan(scales[kind]).any())
-    bits = next(bits for bits in BITS if (span if common else int(lengths.max())) >> bits == 0)
+    used = span if common else int(lengths.max())
+    bits = next(bits for bits in BITS if used >> bits == 0)
     scaling = Scaling(columns, kind, -least if common else None, bool(negative), bits)
-    return Fitted(words, dtype, geometry, scaling, scales[kind], zeros, threads)
+    return Fitted(words, dtype, geometry, scaling, scales[kind], zeros, used, threads)

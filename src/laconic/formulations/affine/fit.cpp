@@ -9,28 +9,20 @@
 
 #include "laconic/base/parallel.hpp"
 #include "laconic/formulations/affine/affine.hpp"
+#include "laconic/formulations/affine/words.hpp"
 #include "laconic/formulations/palette/word_map.hpp"
 #include "laconic/formulations/split/gather.hpp"
 #include "laconic/formulations/split/scratch.hpp"
 #include "laconic/formulations/split/walk.hpp"
-#include "laconic/kernels/scalar/floats.hpp"
 
 namespace laconic {
 namespace {
 
-// Up to here |k| is told from a bfloat16 word: it is off k by at most k / 512.
+// Up to here |k| is told from a bfloat16 word: it is off scale x k by at most one in 256, so word / scale by at most one.
 constexpr int kMostTimes = 255;
 constexpr int kMostSteps = 127;  // what the least size may be a multiple of
 constexpr int kTries = 16;       // scales of each dtype that are tried in an interval
 
-float value_of(DType dtype, uint32_t word) {
-  if (dtype == DType::kFloat32) return std::bit_cast<float>(word);
-  return dtype == DType::kBfloat16 ? std::bit_cast<float>(word << 16) : float16_to_float(static_cast<uint16_t>(word));
-}
-uint32_t word_of(DType dtype, float value) {
-  if (dtype == DType::kFloat32) return std::bit_cast<uint32_t>(value);
-  return dtype == DType::kBfloat16 ? float_to_bfloat16(value) : float_to_float16(value);
-}
 // All bits of a word but the sign.
 uint32_t size_mask(DType dtype) { return dtype == DType::kFloat32 ? 0x7FFFFFFF : 0x7FFF; }
 
@@ -40,7 +32,7 @@ bool is_usable(DType dtype, uint32_t size) {
   if (size == 0) return true;
   if (dtype == DType::kFloat16) return size < 0x5400;  // 64
   const uint32_t exponent = dtype == DType::kFloat32 ? size >> 23 : size >> 7;
-  return exponent > 8 && exponent < 240;
+  return exponent > 8 && exponent < 190;
 }
 
 struct Size {
@@ -141,9 +133,11 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     const ScaleSearch search(dtype, sizes, found);
     fit.low = low;
     fit.high = high;
-    for (int kind = 0; kind < 3; ++kind)
-      fit.scales[kind] = kind == 0 || wanted[kind] ? search.find(static_cast<DType>(kind), lowest, highest)
-                                                   : std::numeric_limits<float>::quiet_NaN();
+    fit.scales[0] = search.find(DType::kFloat32, lowest, highest);
+    for (int kind = 1; kind < 3; ++kind)
+      fit.scales[kind] = wanted[kind] || std::isnan(fit.scales[0])
+                             ? search.find(static_cast<DType>(kind), lowest, highest)
+                             : std::numeric_limits<float>::quiet_NaN();
     // A scale of 16 bits is one of 32, too.
     if (std::isnan(fit.scales[0])) fit.scales[0] = std::isnan(fit.scales[1]) ? fit.scales[2] : fit.scales[1];
     return !std::isnan(fit.scales[0]);
@@ -216,8 +210,9 @@ bool affine_fit(const uint8_t* words, DType dtype, const Geometry& g, int64_t gr
   return fits;
 }
 
-bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const AffineScales& scales, uint8_t* numbers,
-                    uint8_t* negative, int threads) {
+bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const AffineScales& scales, int most,
+                    uint8_t* numbers, uint8_t* negative, int threads) {
+  const uint32_t negative_zero = size_mask(dtype) + 1;
   std::atomic<bool> all{true};
   parallel_for(threads, g.panels, [&](int64_t panel) {
     static thread_local Scratch scratch;
@@ -234,12 +229,19 @@ bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const 
         const int64_t columns = scales.group_chunks * kChunkColumns;
         for (int64_t column = group * columns; column < std::min((group + 1) * columns, g.columns); ++column) {
           const uint32_t word = memory[row * g.columns + column];
-          const double times = std::nearbyint(static_cast<double>(value_of(dtype, word)) * inverse);
-          const int number = std::abs(times) <= kMostTimes ? static_cast<int>(times) + zero : -1;
-          own = own && number >= 0 && number <= 255;
+          const auto nearest = static_cast<int>(std::nearbyint(
+              std::clamp(static_cast<double>(value_of(dtype, word)) * inverse, -1e6, 1e6)));
+          int number = -1;
+          for (const int times : {nearest, nearest - 1, nearest + 1})
+            if (times + zero >= 0 && times + zero <= most &&
+                word_of(dtype, scale * static_cast<float>(times)) == (word == negative_zero ? 0 : word)) {
+              number = times + zero;
+              break;
+            }
+          own = own && number >= 0;
           const int64_t at = row_offset(g, panel, static_cast<int>(row)) + column_offset(g, column);
           numbers[at] = static_cast<uint8_t>(number);
-          if (negative != nullptr) negative[at] = word == size_mask(dtype) + 1;
+          if (negative != nullptr) negative[at] = word == negative_zero;
         }
       }
     if (!own) all = false;

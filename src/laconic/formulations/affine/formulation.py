@@ -16,6 +16,8 @@ from laconic.formulations.affine.candidates import candidates, forced, kernel_of
 from laconic.formulations.affine.layout import (
     DIRECTORY,
     DTYPES,
+    LEAST_SCALE,
+    MOST_SCALE,
     MOST_ZERO,
     NAME,
     NEGATIVE_ZERO,
@@ -47,6 +49,8 @@ __all__ = [
 ]
 
 _PREFIX = f"{NUMBERS}."
+MOST_FLOAT16 = 65504.0
+"""The largest of its numbers."""
 
 
 def numbers_of(encoded: Encoded) -> Encoded:
@@ -95,15 +99,10 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
 
 
 def _check_scales(encoded: Encoded, geometry: Geometry, scaling: Scaling) -> None:
-    """Raises CorruptError for a scale that is no number above zero, and for a zero out of range."""
+    """Raises CorruptError for scales and zeros out of range, alone or, in float16, together."""
     count, kind = scaling.places(geometry) * PANEL_ROWS, by_name(scaling.dtype)
     words = encoded.components[SCALES][: count * kind.bits // 8].view(kind.word)
     scales = reference.values_of(words, scaling.dtype)
-    wrong = np.flatnonzero(~((scales > 0) & (scales < np.inf)))
-    if wrong.size:
-        raise CorruptError(
-            f"scale {wrong[0]} is no number above zero", component=SCALES, byte=int(wrong[0]) * kind.bits // 8
-        )
     if scaling.zero is None:
         zeros = encoded.components[ZEROS][: count * 2].view("<i2").astype(np.int64)
     else:
@@ -113,6 +112,13 @@ def _check_scales(encoded: Encoded, geometry: Geometry, scaling: Scaling) -> Non
     if wrong.size:
         component, byte = ("info", None) if scaling.zero is not None else (ZEROS, int(wrong[0]) * 2)
         raise CorruptError(f"zero {wrong[0]} is out of range: {zeros[wrong[0]]}", component=component, byte=byte)
+    fits = (scales >= LEAST_SCALE) & (scales <= MOST_SCALE)
+    if encoded.dtype == "float16":
+        fits &= scales * (NEGATIVE_ZERO + np.abs(zeros)).astype(np.float32) <= MOST_FLOAT16
+    wrong = np.flatnonzero(~fits)
+    if wrong.size:
+        byte = int(wrong[0]) * kind.bits // 8
+        raise CorruptError(f"scale {wrong[0]} is out of range: {scales[wrong[0]]}", component=SCALES, byte=byte)
 
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:

@@ -19,7 +19,6 @@ constexpr int64_t kBlockGroups = 32;
 // words; with 8 bits 1.1 and 1.3, and 8 rows less than by words.
 constexpr int64_t kLineRows = 16;
 constexpr int64_t kByteRows = 8;
-constexpr int64_t kMostGroups = kSegmentColumns / kStepColumns;
 
 // A panel of a view whose numbers lie in lines.
 class LineProduct {
@@ -43,7 +42,7 @@ class LineProduct {
   // sums: [batch][16]; more than four rows are a multiple of four.
   void run(int64_t panel, float* sums) const {
     alignas(64) static thread_local float tables[kBlockGroups * kPanelRows * 16];
-    alignas(64) static thread_local float scales[kMostGroups * kPanelRows], zeros[kMostGroups * kPanelRows];
+    alignas(64) static thread_local float scales[kBlockGroups * kPanelRows], zeros[kBlockGroups * kPanelRows];
     std::memset(sums, 0, static_cast<size_t>(batch_ * kPanelRows) * 4);
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       const int64_t first = s * kSegmentColumns, columns = std::min(kSegmentColumns, g_.columns - first);
@@ -57,8 +56,14 @@ class LineProduct {
         widen_scales(view_.scales, table_, place, groups, scales);
         widen_zeros(view_.scales, place, groups, zeros);
         part.lines_per_row = ceil_div(block, line_columns(bits_));
+        // A last line may be longer than the groups: what is there then meets zeros of x, and must be finite.
+        const int64_t reached = view_.scales.groups == 1
+                                    ? 1
+                                    : ceil_div(part.lines_per_row * line_columns(bits_), group_columns_);
+        std::fill_n(scales + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
+        std::fill_n(zeros + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
         if (bits_ != 8)
-          for (int64_t k = 0; k < groups; ++k)
+          for (int64_t k = 0; k < reached; ++k)
             kernels_.make_tables(scales + k * kPanelRows, zeros + k * kPanelRows, bits_, tables + k * kPanelRows * 16);
         const MultiplyLines multiply = bits_ == 8 ? kernels_.multiply_bytes : table_.multiply_lines;
         for (int b = 0; b < batch_; b += block_)

@@ -29,7 +29,7 @@ from laconic.formulations.split.reference import from_chunks, to_chunks
 from laconic.geometry import PANEL_ROWS, SEGMENT_COLUMNS, Geometry
 
 MOST_TIMES = 255
-"""Up to here |number - zero| is told from a bfloat16 word: the word is off by at most one in 512."""
+"""Up to here |number - zero| is told from a bfloat16 word: that is off by at most one in 256, so word / scale by at most one."""
 MOST_STEPS = 127
 """What the least size of a group may be a multiple of."""
 TRIES = 16
@@ -57,11 +57,11 @@ def words_of(values: np.ndarray, dtype: str) -> np.ndarray:
 
 def _usable(sizes: np.ndarray, dtype: str) -> bool:
     """Whether scales can be found for words of these sizes: none so small that its scale could be subnormal (processors
-    may be told to take these for zero), none so large that padding, whose number is as good as any, could be infinite."""
+    may be told to take these for zero), none so large that what kernels make of other numbers could be infinite."""
     if dtype == "float16":
         return bool((sizes < 0x5400).all())
     exponent = sizes >> _SIZE_BITS[dtype][1]
-    return bool(((exponent > 8) & (exponent < 240)).all())
+    return bool(((exponent > 8) & (exponent < 190)).all())
 
 
 def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
@@ -161,14 +161,25 @@ def fit(
 
 
 def numbers_of(
-    words: np.ndarray, geometry: Geometry, dtype: str, columns: int, scales: np.ndarray, zeros: np.ndarray
+    words: np.ndarray, geometry: Geometry, dtype: str, columns: int, scales: np.ndarray, zeros: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each weight, in the tensor's shape: uint8 number, and whether it is -0.0. scales, zeros: [places, 16]."""
+    """Of each weight, in the tensor's shape: uint8 number up to `most`, and whether it is -0.0.
+
+    scales: float32 [places, 16]; zeros: likewise.
+    """
     cube, _ = geometry.matrices(words)
-    inverse = 1.0 / by_weights(scales, geometry, columns).astype(np.float64)
-    times = np.rint(values_of(cube, dtype).astype(np.float64) * inverse)
-    numbers = (times + by_weights(zeros, geometry, columns)).astype(np.uint8)
-    return geometry.tensor(numbers), geometry.tensor(cube == _SIZE_BITS[dtype][0] + 1)
+    negative = cube == _SIZE_BITS[dtype][0] + 1
+    wanted = np.where(negative, cube.dtype.type(0), cube)
+    of_weights, from_zero = by_weights(scales, geometry, columns), by_weights(zeros, geometry, columns).astype(int)
+    nearest = np.rint(values_of(cube, dtype).astype(np.float64) * (1.0 / of_weights.astype(np.float64))).astype(int)
+    numbers, found = np.zeros(cube.shape, np.uint8), np.zeros(cube.shape, bool)
+    for times in (nearest, nearest - 1, nearest + 1):
+        own = times + from_zero
+        fits = ~found & (own >= 0) & (own <= most)
+        fits &= words_of(of_weights * times.astype(np.float32), dtype) == wanted
+        numbers[fits], found = own[fits], found | fits
+    assert found.all()
+    return geometry.tensor(numbers), geometry.tensor(negative)
 
 
 def lines_of(numbers: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
@@ -182,7 +193,9 @@ def lines_of(numbers: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
         for first in range(0, panel.shape[1], SEGMENT_COLUMNS):
             steps = panel[:, first : first + SEGMENT_COLUMNS].reshape(-1, 32 // bits, STEP_COLUMNS)
             shifts = (np.arange(32 // bits, dtype=np.uint32) * np.uint32(bits))[:, None]
-            parts.append(np.bitwise_or.reduce(steps.astype("<u4") << shifts, axis=1).view(np.uint8).reshape(-1))
+            parts.append(
+                np.bitwise_or.reduce(steps.astype("<u4", order="C") << shifts, axis=1).view(np.uint8).reshape(-1)
+            )
     return np.concatenate([np.zeros(0, np.uint8), *parts])
 
 

@@ -14,17 +14,18 @@ struct Rows8 {
   __m256 scales, zeros;
 };
 
-// Number minus zero of eight rows, times a scale if there is one.
-template <bool NegativeZeros>
+// Number minus zero of eight rows, times the scale if that is wanted.
+template <bool Scaled, bool NegativeZeros>
 LACONIC_INLINE __m256 weights(const uint8_t* numbers, const Rows8& rows) {
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(numbers)));
-  const __m256 found = _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(wide), rows.zeros), rows.scales);
+  __m256 found = _mm256_sub_ps(_mm256_cvtepi32_ps(wide), rows.zeros);
+  if constexpr (Scaled) found = _mm256_mul_ps(found, rows.scales);
   if constexpr (!NegativeZeros) return found;
   const __m256i is_zero = _mm256_cmpeq_epi32(wide, _mm256_set1_epi32(kNegativeZero));
   return _mm256_blendv_ps(found, _mm256_set1_ps(-0.0F), _mm256_castsi256_ps(is_zero));
 }
 
-// Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise scales are one, and
+// Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise they are numbers minus zero, and
 // end(scales) is called behind each group's chunks.
 template <bool Scaled, bool NegativeZeros, class Take, class End>
 LACONIC_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
@@ -33,21 +34,19 @@ LACONIC_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End
     const int64_t last = cursor.group_left < chunks - first ? first + cursor.group_left : chunks;
     cursor.group_left -= last - first;
     const AffineGroup& group = *cursor.group;
-    const __m256 ones = _mm256_set1_ps(1.0F);
-    const Rows8 low{Scaled ? _mm256_loadu_ps(group.scales) : ones, _mm256_loadu_ps(group.zeros)};
-    const Rows8 high{Scaled ? _mm256_loadu_ps(group.scales + 8) : ones, _mm256_loadu_ps(group.zeros + 8)};
+    const Rows8 low{_mm256_loadu_ps(group.scales), _mm256_loadu_ps(group.zeros)};
+    const Rows8 high{_mm256_loadu_ps(group.scales + 8), _mm256_loadu_ps(group.zeros + 8)};
     for (; first < last; ++first, cursor.tile += kChunkWeights)
 #pragma GCC unroll 4
       for (int column = 0; column < 4; ++column)
-        take(first, column, weights<NegativeZeros>(cursor.tile + column * 16, low),
-             weights<NegativeZeros>(cursor.tile + column * 16 + 8, high));
+        take(first, column, weights<Scaled, NegativeZeros>(cursor.tile + column * 16, low),
+             weights<Scaled, NegativeZeros>(cursor.tile + column * 16 + 8, high));
     end(group.scales);
   }
 }
 
 template <bool Scaled, class Take, class End>
 LACONIC_INLINE void for_all_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
-  // A product of -0.0 is one of a number, and its own zero: only decoding tells them apart.
   cursor.negative_zeros ? for_columns<Scaled, true>(cursor, chunks, take, end)
                         : for_columns<Scaled, false>(cursor, chunks, take, end);
 }

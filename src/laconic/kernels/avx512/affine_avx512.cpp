@@ -6,7 +6,7 @@
 namespace laconic {
 namespace {
 
-// Calls take(chunk, column, weights) for a panel's next chunks. Scaled: otherwise scales are one, and end(scales) is
+// Calls take(chunk, column, weights) for a panel's next chunks. Scaled: otherwise they are numbers minus zero, and end(scales) is
 // called behind each group's chunks.
 template <bool Scaled, bool NegativeZeros, class Take, class End>
 LACONIC_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {

@@ -146,7 +146,7 @@ void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride,
         [&](int k, __m512i fields, const float* columns) LACONIC_SINK {
           // (fields & 255) | the bits of 2^23
           const __m512i bits =
-              _mm512_ternarylogic_epi32(fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kWhole), 0xEA);
+              _mm512_ternarylogic_epi64(fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kWhole), 0xEA);
           __m512 weights = _mm512_sub_ps(_mm512_castsi512_ps(bits), zero[k]);
           if constexpr (kWords) weights = as_read<D>(_mm512_mul_ps(weights, scale[k]));
 #pragma GCC unroll 4
