@@ -23,13 +23,13 @@ import laconic
 from benchmarks.common import fingerprint, save
 from benchmarks.quantised import nearest
 from benchmarks.sparse import pruned
-from laconic import isa, native
+from laconic import calibration, isa, native
 from laconic.dtypes import by_name
 from laconic.tensor import Tensor
 
 SHAPE = (32, 4096)
 DTYPES = ("float32", "bfloat16", "float16")
-NAMES = ("split", "sparse", "palette", "integer")
+NAMES = ("split", "sparse", "palette", "affine", "integer")
 
 
 def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
@@ -49,6 +49,10 @@ def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, An
     elif name == "palette":
         for count in (16, 32, 64, 128, 256):
             yield f"{count} words", nearest(normal, count).astype(kind), {}
+    elif name == "affine":
+        for bits, columns in ((2, SHAPE[1]), (4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1])):
+            what = "rows" if columns == SHAPE[1] else f"{columns} columns"
+            yield f"{bits} bits by {what}", calibration.quantised(normal, bits, columns).astype(kind), {}
     elif dtype == "float32":
         rows = np.tile(normal, (8, 1))  # a byte each: as much as the others; what is done to x counts less
         for spread in (3, 10, 20):

@@ -1,12 +1,14 @@
-"""Quantised weights: palettes of few distinct values against dense. `python -m benchmarks.quantised`.
+"""Quantised weights: palettes of few distinct values and numbers with scales against dense. `python -m benchmarks.quantised`.
 
 Rules as in README.md: 4096 x 4096; normal weights, each replaced by the nearest of 2 to 256 values that k-means finds, or
-rounded to a grid of 4 to 8 bits, whose words are looked up or whose numbers are multiplied;
+rounded to a grid of 4 to 8 bits, whose words are looked up or whose numbers are multiplied, or rounded by rows or by
+groups of their columns;
 copies that rotate through the working set, interleaved medians, answers checked before they are timed.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import ml_dtypes
@@ -15,10 +17,11 @@ import numpy as np
 import laconic
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
 from benchmarks.sparse import copies_of
-from laconic import benchmark
+from laconic import benchmark, calibration
 from laconic.benchmark import Settings
 from laconic.tensor import Tensor
 
+DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 VALUES = (2, 3, 4, 16, 32, 64, 256)
 
 
@@ -60,7 +63,7 @@ def forms_of(array: np.ndarray, copies: int) -> dict[tuple[str, str], list[Tenso
 
 def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...]) -> list[dict[str, Any]]:
     rows = []
-    for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
+    for dtype in DTYPES:
         for count in values:
             array = quantised(count, dtype)
             tensors = forms_of(array, max(2, -(-settings.working_set_bytes // array.nbytes)))
@@ -100,60 +103,91 @@ def grids(
     return rows
 
 
+def scaled(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Weights rounded to numbers of 4 and 8 bits, with a scale for each row or each group of its columns."""
+    rows = []
+    normal = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    for dtype, (bits, columns) in itertools.product(DTYPES, ((4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1]))):
+        array = calibration.quantised(normal, bits, columns).astype(dtype)
+        copies = max(2, -(-settings.working_set_bytes // array.nbytes))
+        lines = laconic.encode(array, formulation="affine")
+        smallest = laconic.encode(array, objective="size")
+        forms = {"speed": lines} | ({"size": smallest} if smallest.encoded.node != lines.encoded.node else {})
+        tensors = {(name, f"{one.formulation} ({name})"): copies_of(one, copies) for name, one in forms.items()}
+        for batch in batches:
+            by = "rows" if columns == SHAPE[1] else f"{columns} columns"
+            for row in benchmark.compare(f"{dtype} {bits} bits by {by}", array, tensors, batch, settings):
+                found = row.to_json() | {
+                    "bits": bits,
+                    "columns": columns,
+                    "x_smaller": array.itemsize * 8 / row.bits_per_weight,
+                }
+                print("  ".join(row.cells()), row.dense, flush=True)
+                rows.append(found)
+    return rows
+
+
 def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[dict[str, Any]]:
-    """int8 weights, normal with a spread in steps: coded against dense int8, x of floats and of int8, batch 1."""
+    """int8 weights, normal with a spread in steps, against dense int8: fields, and distances near the entropy.
+
+    x of floats and of int8 in one row; distances with 4 and 16 rows of floats, too, since they are decoded once for all.
+    """
     rows = []
     for spread in spreads:
         rng = np.random.default_rng(0)
         array = np.clip(np.rint(rng.standard_normal(SHAPE, dtype=np.float32) * spread), -127, 127).astype(np.int8)
         count = max(2, -(-settings.working_set_bytes // array.nbytes))
-        coded = laconic.encode(array, formulation="integer")
-        planned = laconic.encode(array, profile="native").formulation
-        forms = {
-            "coded": copies_of(coded, count),
-            "dense": copies_of(laconic.encode(array, formulation="dense"), count),
+        options = {
+            "fields": {"formulation": "integer"},
+            "distances": {"formulation": "integer", "code": "distances"},
+            "dense": {"formulation": "dense"},
         }
-        inputs = {
-            "float32": (rng.standard_normal((1, SHAPE[1]), dtype=np.float32), {"scale": 0.01}),
-            "int8": (rng.integers(-127, 128, (1, SHAPE[1])).astype(np.int8), {}),
-        }
-        for name, (x, options) in inputs.items():
-            answers = [laconic.linear(x, copies[0], **options) for copies in forms.values()]
-            assert np.array_equal(*answers), "coded and dense int8 give other bits; nothing was timed"
+        forms = {name: copies_of(laconic.encode(array, **own), count) for name, own in options.items()}
+        inputs = [("float32", b, normal_x(rng, b), {"scale": 0.01}) for b in (1, 4, 16)]
+        inputs.append(("int8", 1, rng.integers(-127, 128, (1, SHAPE[1])).astype(np.int8), {}))
+        for name, batch, x, own in inputs:
+            answers = [laconic.linear(x, copies[0], **own) for copies in forms.values()]
+            assert all(np.array_equal(answers[-1], answer) for answer in answers), "other bits; nothing was timed"
             runs = {
-                form: lambda k, c=copies, x=x, o=options: laconic.linear(x, c[k % len(c)], **o)
+                form: lambda k, c=copies, x=x, o=own: laconic.linear(x, c[k % len(c)], **o)
                 for form, copies in forms.items()
             }
             ms = benchmark.medians_ms(runs, settings)
-            rows.append(
-                {
-                    "spread": spread,
-                    "x": name,
-                    "bits_per_weight": coded.bits_per_weight,
-                    "planned": planned,
-                    "ms": ms["coded"],
-                    "dense_ms": ms["dense"],
-                    "x_dense": ms["dense"] / ms["coded"],
-                }
-            )
-            print(rows[-1], flush=True)
+            for form in ("fields", "distances"):
+                rows.append(
+                    {
+                        "spread": spread,
+                        "x": name,
+                        "batch": batch,
+                        "stored_as": form,
+                        "bits_per_weight": forms[form][0].bits_per_weight,
+                        "ms": ms[form],
+                        "dense_ms": ms["dense"],
+                        "x_dense": ms["dense"] / ms[form],
+                    }
+                )
+                print(rows[-1], flush=True)
     return rows
+
+
+def normal_x(rng: np.random.Generator, batch: int) -> np.ndarray:
+    return rng.standard_normal((batch, SHAPE[1]), dtype=np.float32)
 
 
 def print_rows(record: dict[str, Any]) -> None:
     print_machine(record)
     print("| weights | batch | stored as | bits/weight | x smaller | ms | x dense |\n|---|---|---|---|---|---|---|")
-    for row in record["quantised"] + record["grids"]:
+    for row in record["quantised"] + record["grids"] + record["scaled"]:
         void = " (void)" if row["void"] else ""
         print(
             f"| {row['what']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
             f"| {row['x_smaller']:.2f} | {row['ms']:.3f} | {row['x_dense']:.2f}{void} |"
         )
-    print("\n| int8, spread | x | planned | bits/weight | ms | x dense int8 |\n|---|---|---|---|---|---|")
+    print("\n| int8, spread | x | batch | stored as | bits/weight | ms | x dense int8 |\n|---|---|---|---|---|---|---|")
     for row in record["integers"]:
         print(
-            f"| {row['spread']} | {row['x']} | {row['planned']} | {row['bits_per_weight']:.2f} | {row['ms']:.3f} "
-            f"| {row['x_dense']:.2f} |"
+            f"| {row['spread']} | {row['x']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
+            f"| {row['ms']:.3f} | {row['x_dense']:.2f} |"
         )
 
 
@@ -161,12 +195,15 @@ def main() -> None:
     parser = parser_of(__doc__, 2.0)
     parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
     parser.add_argument("--values", type=int, action="append", help="distinct values; may be given again")
-    parser.add_argument("--only", nargs="*", choices=("quantised", "grids", "integers"), help="some of the tables")
+    parser.add_argument(
+        "--only", nargs="*", choices=("quantised", "grids", "scaled", "integers"), help="some of the tables"
+    )
     arguments = parser.parse_args()
     settings, record = begin(arguments)
     parts = {
         "quantised": lambda: measure(settings, tuple(arguments.batch or (1, 16)), tuple(arguments.values or VALUES)),
         "grids": lambda: grids(settings, tuple(arguments.batch or (1, 4))),
+        "scaled": lambda: scaled(settings, tuple(arguments.batch or (1, 16))),
         "integers": lambda: integers(settings),
     }
     for name in arguments.only or parts:

@@ -1,4 +1,4 @@
-"""Parts and joins of `sparse`, `integer`, `blocks`, `block_sparse` and grids of `palette` by their stored bytes, in every form of each."""
+"""Parts and joins of `sparse`, `integer`, `blocks`, `block_sparse`, `affine` and grids of `palette` by their stored bytes, in every form of each."""
 
 from __future__ import annotations
 
@@ -67,6 +67,20 @@ def grid(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> 
     return np.rint(rng.standard_normal(shape) * 9).astype(np.float32) * np.float32(0.01) + np.float32(0)
 
 
+def scaled(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
+        """Scales of their own for all columns of a row, or so many; zeros of either sign."""
+        numbers = np.clip(np.rint(rng.standard_normal(shape) * 2), -7, 7)
+        places = np.indices(shape)
+        row, column = (places[0], places[0]) if len(shape) == 4 else (places[-2], places[-1])
+        if orientation == "in_out":
+            row, column = column, row
+        scales = 1 + (row * 7 + (column // columns if columns else 0) * 3) % 11
+        return numbers.astype(np.float32) * (scales * 0.01).astype(np.float32)
+
+    return make
+
+
 FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{
         f"sparse {name}": ({"formulation": "sparse", **form}, pruned(name)) for name, form in sparse_forms.FORMS.items()
@@ -79,6 +93,9 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     "integer fields": ({"formulation": "integer"}, whole),
     "integer distances": ({"formulation": "integer", "code": "distances"}, whole),
     "palette grid": ({"formulation": "palette", "code": "grid"}, grid),
+    "affine": ({"formulation": "affine"}, scaled(0)),
+    "affine groups": ({"formulation": "affine", "columns": 16}, scaled(16)),
+    "affine coded": ({"formulation": "affine", "code": "layered", "widths": (2, 2)}, scaled(0)),
     "integer nibbles": ({"formulation": "integer", "code": "nibbles"}, nibbles),
 }
 each_form = pytest.mark.parametrize("form", FORMS)

@@ -203,7 +203,8 @@ void bind_affine(nb::module_& m) {
   matrix.def("part", &no_part<AffineMatrix>);
   m.def("affine_fit", &fit);
   m.def("affine_numbers", &numbers, nb::arg("words"), nb::arg("dtype"), nb::arg("geometry"), nb::arg("columns"),
-        nb::arg("scales"), nb::arg("zeros"), nb::arg("most"), nb::arg("out"), nb::arg("negative").none(), nb::arg("threads"));
+        nb::arg("scales"), nb::arg("zeros"), nb::arg("most"), nb::arg("out"), nb::arg("negative").none(),
+        nb::arg("threads"));
   m.def("affine_lines", &lines);
   m.def("affine_signs", &signs, nb::arg("numbers"), nb::arg("negative"), nb::arg("geometry"), nb::arg("columns"),
         nb::arg("zeros"), nb::arg("bytes"), nb::arg("directory").none(), nb::arg("out").none(), nb::arg("threads"));

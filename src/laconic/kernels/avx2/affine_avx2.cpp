@@ -25,8 +25,8 @@ LACONIC_INLINE __m256 weights(const uint8_t* numbers, const Rows8& rows) {
   return _mm256_blendv_ps(found, _mm256_set1_ps(-0.0F), _mm256_castsi256_ps(is_zero));
 }
 
-// Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise they are numbers minus zero, and
-// end(scales) is called behind each group's chunks.
+// Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise they are numbers minus
+// zero, and end(scales) is called behind each group's chunks.
 template <bool Scaled, bool NegativeZeros, class Take, class End>
 LACONIC_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
   for (int64_t first = 0; first < chunks;) {

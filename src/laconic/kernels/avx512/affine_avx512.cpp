@@ -6,8 +6,8 @@
 namespace laconic {
 namespace {
 
-// Calls take(chunk, column, weights) for a panel's next chunks. Scaled: otherwise they are numbers minus zero, and end(scales) is
-// called behind each group's chunks.
+// Calls take(chunk, column, weights) for a panel's next chunks. Scaled: otherwise they are numbers minus zero, and
+// end(scales) is called behind each group's chunks.
 template <bool Scaled, bool NegativeZeros, class Take, class End>
 LACONIC_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
   for (int64_t first = 0; first < chunks;) {
