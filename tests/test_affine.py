@@ -133,11 +133,13 @@ def test_whatever_the_shape_and_scales(
 ) -> None:
     rng = np.random.default_rng(seed)
     array = quantised(rng, (rows, columns), dtype, bits, group, zeros=zeros, negative=negative)
+    geometry = coded_geometry(array)
+    if geometry.view == "folded":
+        return
     # Too few weights of too many levels say too little of their scale, as do 8 bits of bfloat16.
-    found = codec.fit_groups(words_of(array), plan.Request(words_of(array), dtype.name).geometry(), dtype.name, group)
-    if bits <= 4:
-        assert found is not None or columns < 32
-    if found is not None and found.geometry.view == "matrix":
+    found = codec.fit_groups(words_of(array), geometry, dtype.name, group)
+    assert found is not None or bits > 4 or columns < 32
+    if found is not None:
         check(array, columns=group)
 
 

@@ -63,7 +63,8 @@ def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.n
 
 
 def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:
-    """Rounded to whole numbers times a scale, one for so many columns of a row, and back."""
+    """Rounded to whole numbers times a scale, one for so many columns of a row or all, and back."""
+    columns = min(columns, weights.shape[1])
     grouped, most = weights.reshape(len(weights), -1, columns), 2 ** (bits - 1) - 1
     scales = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(most)
     # Adding zero makes -0.0 of what was rounded to it 0.0.

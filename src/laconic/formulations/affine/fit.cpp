@@ -18,7 +18,8 @@
 namespace laconic {
 namespace {
 
-// Up to here |k| is told from a bfloat16 word: it is off scale x k by at most one in 256, so word / scale by at most one.
+// Up to here |k| is told from a bfloat16 word: it is off scale x k by at most one in 256, so word / scale by at most
+// one.
 constexpr int kMostTimes = 255;
 constexpr int kMostSteps = 127;  // what the least size may be a multiple of
 constexpr int kTries = 16;       // scales of each dtype that are tried in an interval
@@ -229,8 +230,8 @@ bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const 
         const int64_t columns = scales.group_chunks * kChunkColumns;
         for (int64_t column = group * columns; column < std::min((group + 1) * columns, g.columns); ++column) {
           const uint32_t word = memory[row * g.columns + column];
-          const auto nearest = static_cast<int>(std::nearbyint(
-              std::clamp(static_cast<double>(value_of(dtype, word)) * inverse, -1e6, 1e6)));
+          const auto nearest = static_cast<int>(
+              std::nearbyint(std::clamp(static_cast<double>(value_of(dtype, word)) * inverse, -1e6, 1e6)));
           int number = -1;
           for (const int times : {nearest, nearest - 1, nearest + 1})
             if (times + zero >= 0 && times + zero <= most &&

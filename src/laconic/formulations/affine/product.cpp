@@ -57,9 +57,8 @@ class LineProduct {
         widen_zeros(view_.scales, place, groups, zeros);
         part.lines_per_row = ceil_div(block, line_columns(bits_));
         // A last line may be longer than the groups: what is there then meets zeros of x, and must be finite.
-        const int64_t reached = view_.scales.groups == 1
-                                    ? 1
-                                    : ceil_div(part.lines_per_row * line_columns(bits_), group_columns_);
+        const int64_t reached =
+            view_.scales.groups == 1 ? 1 : ceil_div(part.lines_per_row * line_columns(bits_), group_columns_);
         std::fill_n(scales + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
         std::fill_n(zeros + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
         if (bits_ != 8)
