@@ -92,14 +92,14 @@ PALETTE_CHUNK_NS: PaletteCosts = {
 # time as a share of dense time in the same run.
 AFFINE_NS = {
     "avx2": {"float32": (3.5, 3.0), "bfloat16": (3.1, 3.4), "float16": (3.5, 5.0)},
-    "avx512": {"float32": (2.1, 3.4), "bfloat16": (1.9, 3.2), "float16": (2.0, 3.6)},
+    "avx512": {"float32": (2.2, 3.2), "bfloat16": (1.65, 2.95), "float16": (2.0, 3.4)},
 }
 """64 places of numbers in lines, up to 4 bits and 8."""
-AFFINE_ROW_NS = {"avx2": 0.85, "avx512": 0.6}
+AFFINE_ROW_NS = {"avx2": 0.85, "avx512": 0.4}
 """The same, for each further row of x."""
 AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
 """Rows up to which lines are multiplied, by bits: product.cpp of affine says why."""
-AFFINE_GROUP_NS = {"avx2": 40.0, "avx512": 15.0}
+AFFINE_GROUP_NS = {"avx2": 10.0, "avx512": 6.0}
 """What a group of 16 rows adds, where rows have several."""
 AFFINE_WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
 """Expanding 64 places to words: for more rows, and where numbers are coded."""

@@ -178,14 +178,8 @@ using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
 // from the first one's first column on.
 using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
                              uint8_t* out);
-// Words that numbers of up to 4 bits stand for: tables[row * 16 + n], repeated behind the last of 2^bits.
-using MakeTables = void (*)(const float* scales, const float* zeros, int bits, float* tables);
 // sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
 using MultiplyLines = void (*)(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums);
-struct LineKernels {  // of a dtype
-  MakeTables make_tables;
-  MultiplyLines multiply_bytes;  // lines of 8 bits
-};
 
 struct KernelTable {
   const char* isa;
@@ -203,8 +197,7 @@ struct KernelTable {
   SliceFloats<int16_t> slice_words;
   EqualBytes equal_bytes;
   ExpandLines expand_lines;
-  MultiplyLines multiply_lines;  // of up to 4 bits, by tables
-  LineKernels lines[3];          // float32, bfloat16, float16
+  MultiplyLines multiply_lines[3];  // float32, bfloat16, float16
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits

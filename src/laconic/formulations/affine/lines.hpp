@@ -23,9 +23,8 @@ struct LinesPart {
   int64_t row_bytes;      // to the next row's
   int64_t lines_per_row;  // that are multiplied
   int bits;
-  int64_t group_steps;  // steps that have a table, or a scale and a zero, in common; a power of two, or more than all
-  const float* tables;  // [groups][16 rows][16], of up to 4 bits
-  const float* scales;  // [groups][16 rows], of 8 bits
+  int64_t group_steps;  // steps that have a scale and a zero in common: a power of two
+  const float* scales;  // [groups][16 rows]
   const float* zeros;   // likewise
 };
 

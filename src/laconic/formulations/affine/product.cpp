@@ -1,5 +1,4 @@
-// y = x w^T of numbers in lines, for few rows of x: nothing is expanded. Up to 4 bits, a register of words is looked up
-// for every row and group; numbers of 8 bits are taken to floats and scaled.
+// y = x w^T of numbers in lines, for few rows of x: nothing is expanded.
 #include <algorithm>
 #include <cstring>
 
@@ -12,8 +11,6 @@
 namespace laconic {
 namespace {
 
-// Groups whose tables are made at a time: 32 KB, which stay in the first-level cache or near it.
-constexpr int64_t kBlockGroups = 32;
 // Rows of x that lines are multiplied by, at most four at a time; with more, words are expanded once for all of them.
 // MEASURED on model 207: by lines, 16 rows take with 4 bits 0.5 (AVX-512) and 1.1 (AVX2) of the time that they take by
 // words; with 8 bits 1.1 and 1.3, and 8 rows less than by words.
@@ -27,48 +24,34 @@ class LineProduct {
       : view_(view),
         g_(view.words.geometry),
         table_(table),
-        kernels_(table.lines[static_cast<int>(view.words.parameters.dtype)]),
+        multiply_(table.multiply_lines[static_cast<int>(view.words.parameters.dtype)]),
         bits_(view.lines->bits()),
         x_(x),
         width_(width),
         batch_(batch),
         block_(std::min(batch, 4)) {
-    const bool whole = view.scales.groups == 1;
-    group_columns_ = view.scales.group_chunks * kChunkColumns;
-    block_columns_ = whole ? kSegmentColumns : std::min(kSegmentColumns, kBlockGroups * group_columns_);
-    group_steps_ = whole ? kSegmentColumns : group_columns_ / kStepColumns;
+    group_columns_ = view.scales.groups == 1 ? kSegmentColumns : view.scales.group_chunks * kChunkColumns;
   }
 
   // sums: [batch][16]; more than four rows are a multiple of four.
   void run(int64_t panel, float* sums) const {
-    alignas(64) static thread_local float tables[kBlockGroups * kPanelRows * 16];
-    alignas(64) static thread_local float scales[kBlockGroups * kPanelRows], zeros[kBlockGroups * kPanelRows];
+    constexpr int64_t kMost = kSegmentColumns / kStepColumns * kPanelRows;
+    alignas(64) static thread_local float scales[kMost], zeros[kMost];
     std::memset(sums, 0, static_cast<size_t>(batch_ * kPanelRows) * 4);
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       const int64_t first = s * kSegmentColumns, columns = std::min(kSegmentColumns, g_.columns - first);
-      const int64_t lines = view_.lines->lines_per_row(s);
-      LinesPart part{view_.lines->part(panel, s), lines * kLineBytes, 0, bits_, group_steps_, tables, scales, zeros};
-      for (int64_t column = 0; column < columns; column += block_columns_) {
-        const int64_t group = view_.scales.groups == 1 ? 0 : (first + column) / group_columns_;
-        const int64_t block = std::min(block_columns_, columns - column);
-        const int64_t groups = view_.scales.groups == 1 ? 1 : ceil_div(block, group_columns_);
-        const int64_t place = panel * view_.scales.groups + group;
-        widen_scales(view_.scales, table_, place, groups, scales);
-        widen_zeros(view_.scales, place, groups, zeros);
-        part.lines_per_row = ceil_div(block, line_columns(bits_));
-        // A last line may be longer than the groups: what is there then meets zeros of x, and must be finite.
-        const int64_t reached =
-            view_.scales.groups == 1 ? 1 : ceil_div(part.lines_per_row * line_columns(bits_), group_columns_);
-        std::fill_n(scales + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
-        std::fill_n(zeros + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
-        if (bits_ != 8)
-          for (int64_t k = 0; k < reached; ++k)
-            kernels_.make_tables(scales + k * kPanelRows, zeros + k * kPanelRows, bits_, tables + k * kPanelRows * 16);
-        const MultiplyLines multiply = bits_ == 8 ? kernels_.multiply_bytes : table_.multiply_lines;
-        for (int b = 0; b < batch_; b += block_)
-          multiply(part, x_ + b * width_ + first + column, width_, block_, sums + b * kPanelRows);
-        part.lines += part.lines_per_row * kLineBytes;
-      }
+      const int64_t lines = view_.lines->lines_per_row(s), groups = ceil_div(columns, group_columns_);
+      const int64_t place = panel * view_.scales.groups + (view_.scales.groups == 1 ? 0 : first / group_columns_);
+      widen_scales(view_.scales, table_, place, groups, scales);
+      widen_zeros(view_.scales, place, groups, zeros);
+      // A last line may be longer than the groups: what is there then meets zeros of x, and must be finite.
+      const int64_t reached = ceil_div(lines * line_columns(bits_), group_columns_);
+      std::fill_n(scales + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
+      std::fill_n(zeros + groups * kPanelRows, (reached - groups) * kPanelRows, 0.0F);
+      const LinesPart part{
+          view_.lines->part(panel, s), lines * kLineBytes, lines, bits_, group_columns_ / kStepColumns, scales, zeros};
+      for (int b = 0; b < batch_; b += block_)
+        multiply_(part, x_ + b * width_ + first, width_, block_, sums + b * kPanelRows);
     }
   }
 
@@ -76,12 +59,12 @@ class LineProduct {
   const AffineView& view_;
   const Geometry& g_;
   const KernelTable& table_;
-  const LineKernels& kernels_;
+  const MultiplyLines multiply_;
   const int bits_;
   const float* x_;
   const int64_t width_;
   const int batch_, block_;
-  int64_t group_columns_, block_columns_, group_steps_;
+  int64_t group_columns_;
 };
 
 }  // namespace

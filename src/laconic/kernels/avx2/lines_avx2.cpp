@@ -3,6 +3,8 @@
 // up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
 // 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
+#include <type_traits>
+
 #include "laconic/formulations/affine/lines.hpp"
 #include "laconic/kernels/avx2/chunks.hpp"
 #include "laconic/kernels/table.hpp"
@@ -24,17 +26,13 @@ LACONIC_INLINE __m256 as_read(__m256 weights) {
   return _mm256_sub_ps(wide, _mm256_sub_ps(wide, weights));
 }
 
-template <DType D>
-void make_tables(const float* scales, const float* zeros, int bits, float* tables) {
-  const __m256i mask = _mm256_set1_epi32((1 << bits) - 1);
-  const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), high = _mm256_add_epi32(low, _mm256_set1_epi32(8));
-  const __m256 first = _mm256_cvtepi32_ps(_mm256_and_si256(low, mask));
-  const __m256 second = _mm256_cvtepi32_ps(_mm256_and_si256(high, mask));
-  for (int row = 0; row < 16; ++row) {
-    const __m256 scale = _mm256_broadcast_ss(scales + row), zero = _mm256_broadcast_ss(zeros + row);
-    _mm256_storeu_ps(tables + row * 16, as_read<D>(_mm256_mul_ps(_mm256_sub_ps(first, zero), scale)));
-    _mm256_storeu_ps(tables + row * 16 + 8, as_read<D>(_mm256_mul_ps(_mm256_sub_ps(second, zero), scale)));
-  }
+// The words that numbers from `first` on stand for, up to 4 bits of them: again from 0 on behind the last.
+template <int Bits, DType D>
+LACONIC_INLINE __m256 words_of(const LinesPart& part, int64_t at, int first) {
+  const __m256i places = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+  const __m256 numbers = _mm256_cvtepi32_ps(_mm256_and_si256(places, _mm256_set1_epi32((1 << Bits) - 1)));
+  const __m256 from_zero = _mm256_sub_ps(numbers, _mm256_broadcast_ss(part.zeros + at));
+  return as_read<D>(_mm256_mul_ps(from_zero, _mm256_broadcast_ss(part.scales + at)));
 }
 
 // Sixteen columns of 16 rows to columns of 16 rows.
@@ -107,7 +105,8 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
   constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
   const uint8_t* at = part.lines + row * part.row_bytes;
   __m256i low[Rows], high[Rows];
-  if (part.group_steps < kSteps) {
+  // Groups shorter than a line, of so many steps each.
+  const auto grouped = [&](auto steps) __attribute__((always_inline)) {
     int64_t group = 0;
     for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
 #pragma GCC unroll 4
@@ -116,9 +115,10 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
         high[k] = load256(at + k * part.row_bytes + 32);
         __builtin_prefetch(at + (k + Rows) * part.row_bytes);
       }
-      for (int64_t done = 0; done < kSteps; done += part.group_steps, ++group) {
+      for (int64_t done = 0; done < kSteps; done += steps, ++group) {
         begin(group);
-        for (int64_t i = 0; i < part.group_steps; ++i, x += kStepColumns)
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < steps; ++i, x += kStepColumns)
 #pragma GCC unroll 4
           for (int k = 0; k < Rows; ++k) {
             step(k, low[k], high[k], x);
@@ -128,7 +128,12 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
         end(group);
       }
     }
-    return;
+  };
+  if (part.group_steps < kSteps) {
+    if (part.group_steps == 1) return grouped(std::integral_constant<int64_t, 1>{});
+    if (part.group_steps == 2) return grouped(std::integral_constant<int64_t, 2>{});
+    if (part.group_steps == 4) return grouped(std::integral_constant<int64_t, 4>{});
+    return grouped(part.group_steps);
   }
   const int64_t lines_per_group = part.group_steps / kSteps;
   for (int64_t line = 0, group = 0; line < part.lines_per_row; ++group) {
@@ -168,7 +173,7 @@ LACONIC_INLINE __m256 look_up(__m256 first, __m256 second, __m256i fields) {
   return _mm256_blendv_ps(lower, upper, _mm256_castsi256_ps(_mm256_slli_epi32(fields, 28)));
 }
 
-template <int Bits, int Batch>
+template <int Bits, DType D, int Batch>
 void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr int kRows = Batch == 1 ? 2 : 1;
   for (int64_t row = 0; row < 16; row += kRows) {
@@ -180,9 +185,8 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
         [&](int64_t group) __attribute__((always_inline)) {
 #pragma GCC unroll 2
           for (int k = 0; k < kRows; ++k) {
-            const float* table = part.tables + (group * 16 + row + k) * 16;
-            first[k] = _mm256_loadu_ps(table);
-            second[k] = _mm256_loadu_ps(table + 8);
+            first[k] = words_of<Bits, D>(part, group * 16 + row + k, 0);
+            if (Bits == 4) second[k] = words_of<Bits, D>(part, group * 16 + row + k, 8);
           }
         },
         [&](int k, __m256i low, __m256i high, const float* columns) __attribute__((always_inline)) {
@@ -211,7 +215,7 @@ LACONIC_INLINE __m256 whole(__m256i fields) {
 }
 
 template <DType D, int Batch>
-void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr bool kWords = D != DType::kFloat32;
   constexpr int kRows = Batch == 1 ? 2 : 1;
   for (int64_t row = 0; row < 16; row += kRows) {
@@ -258,40 +262,41 @@ void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride,
   }
 }
 
+template <int Bits, DType D>
+void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  const auto run = [&](auto rows) {
+    if constexpr (Bits == 8) {
+      multiply_bytes<D, decltype(rows)::value>(part, x, x_stride, sums);
+    } else {
+      multiply<Bits, D, decltype(rows)::value>(part, x, x_stride, sums);
+    }
+  };
+  if (batch == 1) return run(std::integral_constant<int, 1>{});
+  if (batch == 2) return run(std::integral_constant<int, 2>{});
+  run(std::integral_constant<int, 4>{});
+}
+
 template <DType D>
-void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (batch == 1) return multiply_row_bytes<D, 1>(part, x, x_stride, sums);
-  if (batch == 2) return multiply_row_bytes<D, 2>(part, x, x_stride, sums);
-  multiply_row_bytes<D, 4>(part, x, x_stride, sums);
-}
-
-template <int Bits>
-void multiply_by_tables(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (batch == 1) return multiply<Bits, 1>(part, x, x_stride, sums);
-  if (batch == 2) return multiply<Bits, 2>(part, x, x_stride, sums);
-  multiply<Bits, 4>(part, x, x_stride, sums);
-}
-
 void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (part.bits == 1) return multiply_by_tables<1>(part, x, x_stride, batch, sums);
-  if (part.bits == 2) return multiply_by_tables<2>(part, x, x_stride, batch, sums);
-  multiply_by_tables<4>(part, x, x_stride, batch, sums);
-}
-
-template <DType D>
-void fill(KernelTable& table) {
-  table.lines[static_cast<int>(D)].make_tables = make_tables<D>;
-  table.lines[static_cast<int>(D)].multiply_bytes = multiply_bytes<D>;
+  switch (part.bits) {
+    case 1:
+      return multiply_rows<1, D>(part, x, x_stride, batch, sums);
+    case 2:
+      return multiply_rows<2, D>(part, x, x_stride, batch, sums);
+    case 4:
+      return multiply_rows<4, D>(part, x, x_stride, batch, sums);
+    default:
+      return multiply_rows<8, D>(part, x, x_stride, batch, sums);
+  }
 }
 
 }  // namespace
 
 void fill_avx2_lines(KernelTable& table) {
-  fill<DType::kFloat32>(table);
-  fill<DType::kBfloat16>(table);
-  fill<DType::kFloat16>(table);
+  table.multiply_lines[0] = multiply_lines<DType::kFloat32>;
+  table.multiply_lines[1] = multiply_lines<DType::kBfloat16>;
+  table.multiply_lines[2] = multiply_lines<DType::kFloat16>;
   table.expand_lines = expand_lines;
-  table.multiply_lines = multiply_lines;
 }
 
 }  // namespace laconic

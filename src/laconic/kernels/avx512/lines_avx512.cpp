@@ -3,6 +3,8 @@
 // up to 4 bits: one permute of 16 words, which looks at the four lowest bits; tables repeat
 // 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
+#include <type_traits>
+
 #include "laconic/formulations/affine/lines.hpp"
 #include "laconic/kernels/avx512/chunks.hpp"
 #include "laconic/kernels/table.hpp"
@@ -24,15 +26,11 @@ LACONIC_INLINE __m512 as_read(__m512 weights) {
   return _mm512_sub_ps(wide, _mm512_sub_ps(wide, weights));
 }
 
+// The words that numbers of up to 4 bits stand for, one after another and again from the first on.
 template <DType D>
-void make_tables(const float* scales, const float* zeros, int bits, float* tables) {
-  alignas(64) int32_t numbers[16];
-  for (int i = 0; i < 16; ++i) numbers[i] = i & ((1 << bits) - 1);
-  const __m512 steps = _mm512_cvtepi32_ps(_mm512_loadu_si512(numbers));
-  for (int row = 0; row < 16; ++row) {
-    const __m512 from_zero = _mm512_sub_ps(steps, _mm512_set1_ps(zeros[row]));
-    _mm512_storeu_ps(tables + row * 16, as_read<D>(_mm512_mul_ps(from_zero, _mm512_set1_ps(scales[row]))));
-  }
+LACONIC_INLINE __m512 words_of(const LinesPart& part, int64_t at, __m512 numbers) {
+  const __m512 from_zero = _mm512_sub_ps(numbers, _mm512_set1_ps(part.zeros[at]));
+  return as_read<D>(_mm512_mul_ps(from_zero, _mm512_set1_ps(part.scales[at])));
 }
 
 LACONIC_INLINE float sum_of(__m512 v) {
@@ -53,7 +51,8 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
   constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
   const uint8_t* at = part.lines + row * part.row_bytes;
   __m512i fields[Rows];
-  if (part.group_steps < kSteps) {
+  // Groups shorter than a line, of so many steps each.
+  const auto grouped = [&](auto steps) LACONIC_SINK {
     int64_t group = 0;
     for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
 #pragma GCC unroll 4
@@ -61,9 +60,10 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
         fields[k] = _mm512_loadu_si512(at + k * part.row_bytes);
         __builtin_prefetch(at + (k + Rows) * part.row_bytes);
       }
-      for (int64_t done = 0; done < kSteps; done += part.group_steps, ++group) {
+      for (int64_t done = 0; done < kSteps; done += steps, ++group) {
         begin(group);
-        for (int64_t i = 0; i < part.group_steps; ++i, x += kStepColumns)
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < steps; ++i, x += kStepColumns)
 #pragma GCC unroll 4
           for (int k = 0; k < Rows; ++k) {
             step(k, fields[k], x);
@@ -72,7 +72,12 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
         end(group);
       }
     }
-    return;
+  };
+  if (part.group_steps < kSteps) {
+    if (part.group_steps == 1) return grouped(std::integral_constant<int64_t, 1>{});
+    if (part.group_steps == 2) return grouped(std::integral_constant<int64_t, 2>{});
+    if (part.group_steps == 4) return grouped(std::integral_constant<int64_t, 4>{});
+    return grouped(part.group_steps);
   }
   const int64_t lines_per_group = part.group_steps / kSteps;
   for (int64_t line = 0, group = 0; line < part.lines_per_row; ++group) {
@@ -101,24 +106,27 @@ LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
   }
 }
 
-template <int Bits, int Batch>
+template <int Bits, DType D, int Batch>
 void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr int kRows = 4;
+  alignas(64) int32_t repeated[16];
+  for (int i = 0; i < 16; ++i) repeated[i] = i & ((1 << Bits) - 1);
+  const __m512 numbers = _mm512_cvtepi32_ps(_mm512_loadu_si512(repeated));
   for (int64_t row = 0; row < 16; row += kRows) {
-    __m512 acc[kRows * Batch], tables[kRows];
+    __m512 acc[kRows * Batch], words[kRows];
 #pragma GCC unroll 16
     for (int i = 0; i < kRows * Batch; ++i) acc[i] = _mm512_setzero_ps();
     for_steps<Bits, kRows>(
         part, row, x,
         [&](int64_t group) LACONIC_SINK {
 #pragma GCC unroll 4
-          for (int k = 0; k < kRows; ++k) tables[k] = _mm512_loadu_ps(part.tables + (group * 16 + row + k) * 16);
+          for (int k = 0; k < kRows; ++k) words[k] = words_of<D>(part, group * 16 + row + k, numbers);
         },
         [&](int k, __m512i fields, const float* columns) LACONIC_SINK {
-          const __m512 words = _mm512_permutexvar_ps(fields, tables[k]);
+          const __m512 weights = _mm512_permutexvar_ps(fields, words[k]);
 #pragma GCC unroll 4
           for (int b = 0; b < Batch; ++b)
-            acc[k * Batch + b] = _mm512_fmadd_ps(words, _mm512_loadu_ps(columns + b * x_stride), acc[k * Batch + b]);
+            acc[k * Batch + b] = _mm512_fmadd_ps(weights, _mm512_loadu_ps(columns + b * x_stride), acc[k * Batch + b]);
         },
         [](int64_t) {});
 #pragma GCC unroll 16
@@ -127,7 +135,7 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
 }
 
 template <DType D, int Batch>
-void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr bool kWords = D != DType::kFloat32;
   constexpr int kRows = Batch == 4 ? 2 : 4;
   for (int64_t row = 0; row < 16; row += kRows) {
@@ -167,39 +175,40 @@ void multiply_row_bytes(const LinesPart& part, const float* x, int64_t x_stride,
   }
 }
 
+template <int Bits, DType D>
+void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  const auto run = [&](auto rows) {
+    if constexpr (Bits == 8) {
+      multiply_bytes<D, decltype(rows)::value>(part, x, x_stride, sums);
+    } else {
+      multiply<Bits, D, decltype(rows)::value>(part, x, x_stride, sums);
+    }
+  };
+  if (batch == 1) return run(std::integral_constant<int, 1>{});
+  if (batch == 2) return run(std::integral_constant<int, 2>{});
+  run(std::integral_constant<int, 4>{});
+}
+
 template <DType D>
-void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (batch == 1) return multiply_row_bytes<D, 1>(part, x, x_stride, sums);
-  if (batch == 2) return multiply_row_bytes<D, 2>(part, x, x_stride, sums);
-  multiply_row_bytes<D, 4>(part, x, x_stride, sums);
-}
-
-template <int Bits>
-void multiply_by_tables(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (batch == 1) return multiply<Bits, 1>(part, x, x_stride, sums);
-  if (batch == 2) return multiply<Bits, 2>(part, x, x_stride, sums);
-  multiply<Bits, 4>(part, x, x_stride, sums);
-}
-
 void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  if (part.bits == 1) return multiply_by_tables<1>(part, x, x_stride, batch, sums);
-  if (part.bits == 2) return multiply_by_tables<2>(part, x, x_stride, batch, sums);
-  multiply_by_tables<4>(part, x, x_stride, batch, sums);
-}
-
-template <DType D>
-void fill(KernelTable& table) {
-  table.lines[static_cast<int>(D)].make_tables = make_tables<D>;
-  table.lines[static_cast<int>(D)].multiply_bytes = multiply_bytes<D>;
+  switch (part.bits) {
+    case 1:
+      return multiply_rows<1, D>(part, x, x_stride, batch, sums);
+    case 2:
+      return multiply_rows<2, D>(part, x, x_stride, batch, sums);
+    case 4:
+      return multiply_rows<4, D>(part, x, x_stride, batch, sums);
+    default:
+      return multiply_rows<8, D>(part, x, x_stride, batch, sums);
+  }
 }
 
 }  // namespace
 
 void fill_avx512_lines(KernelTable& table) {
-  fill<DType::kFloat32>(table);
-  fill<DType::kBfloat16>(table);
-  fill<DType::kFloat16>(table);
-  table.multiply_lines = multiply_lines;
+  table.multiply_lines[0] = multiply_lines<DType::kFloat32>;
+  table.multiply_lines[1] = multiply_lines<DType::kBfloat16>;
+  table.multiply_lines[2] = multiply_lines<DType::kFloat16>;
 }
 
 }  // namespace laconic

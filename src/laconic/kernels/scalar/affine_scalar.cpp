@@ -61,12 +61,6 @@ void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, in
       out[(column - first * line_columns(bits)) * 16 + row] = line_field(lines, bits, column);
 }
 
-template <DType D>
-void make_tables(const float* scales, const float* zeros, int bits, float* tables) {
-  for (int i = 0; i < 256; ++i)
-    tables[i] = as_read<D>(scales[i / 16] * (static_cast<float>(i & ((1 << bits) - 1)) - zeros[i / 16]));
-}
-
 // Calls take(row, column, group, field) for every place of lines.
 template <class Take>
 void for_fields(const LinesPart& part, Take&& take) {
@@ -76,15 +70,8 @@ void for_fields(const LinesPart& part, Take&& take) {
            line_field(part.lines + row * part.row_bytes, part.bits, column));
 }
 
-void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  for_fields(part, [&](int64_t row, int64_t column, int64_t group, uint8_t field) {
-    const float weight = part.tables[(group * 16 + row) * 16 + field];
-    for (int b = 0; b < batch; ++b) sums[b * 16 + row] += weight * x[b * x_stride + column];
-  });
-}
-
 template <DType D>
-void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
   for_fields(part, [&](int64_t row, int64_t column, int64_t group, uint8_t field) {
     const int64_t at = group * 16 + row;
     const float weight = as_read<D>(part.scales[at] * (static_cast<float>(field) - part.zeros[at]));
@@ -97,7 +84,7 @@ void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
   kernels.decode_words = decode_words<D>;
   kernels.decode_floats = decode_floats<D>;
-  table.lines[static_cast<int>(D)] = {make_tables<D>, multiply_bytes<D>};
+  table.multiply_lines[static_cast<int>(D)] = multiply_lines<D>;
 }
 
 }  // namespace
@@ -108,7 +95,6 @@ void fill_scalar_affine(KernelTable& table) {
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
   table.expand_lines = expand_lines;
-  table.multiply_lines = multiply_lines;
 }
 
 }  // namespace laconic
