@@ -88,14 +88,14 @@ PALETTE_CHUNK_NS: PaletteCosts = {
     },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
-# MEASURED with two threads on a server's cores of Sapphire Rapids' make (model 207), AVX2 forced there, 4096 x 4096, each
-# time as a share of dense time in the same run.
+# MEASURED with two threads on two cores of Emerald Rapids, AVX2 forced there, 4096 x 4096, each time as a share of
+# split's in the same run.
 AFFINE_NS = {
     "avx2": {"float32": (3.5, 3.0), "bfloat16": (3.1, 3.4), "float16": (3.5, 5.0)},
     "avx512": {"float32": (2.2, 3.2), "bfloat16": (1.65, 2.95), "float16": (2.0, 3.4)},
 }
 """64 places of numbers in lines, up to 4 bits and 8."""
-AFFINE_ROW_NS = {"avx2": 0.85, "avx512": 0.4}
+AFFINE_ROW_NS = {"avx2": (0.45, 0.7), "avx512": (0.25, 0.65)}
 """The same, for each further row of x."""
 AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
 """Rows up to which lines are multiplied, by bits: product.cpp of affine says why."""
@@ -304,7 +304,7 @@ def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
         return AFFINE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
     # Four rows of x share what is looked up.
     blocks = -(-batch // 4)
-    chunk = blocks * AFFINE_NS[machine][dtype][bits == "8"] + AFFINE_ROW_NS[machine] * (batch - blocks)
+    chunk = blocks * AFFINE_NS[machine][dtype][bits == "8"] + AFFINE_ROW_NS[machine][bits == "8"] * (batch - blocks)
     return chunk + (AFFINE_GROUP_NS[machine] * 4 / int(columns[0]) if columns else 0.0)
 
 
