@@ -12,8 +12,8 @@ namespace laconic {
 namespace {
 
 // Rows of x that lines are multiplied by, at most four at a time; with more, words are expanded once for all of them.
-// MEASURED on Emerald Rapids: by lines, 16 rows take with 4 bits 0.5 (AVX-512) and 1.1 (AVX2) of the time that they take by
-// words; with 8 bits 1.1 and 1.3, and 8 rows less than by words.
+// MEASURED on Emerald Rapids: by lines, 16 rows take with 4 bits 0.5 (AVX-512) and 1.1 (AVX2) of the time that they
+// take by words; with 8 bits 1.1 and 1.3, and 8 rows less than by words.
 constexpr int64_t kLineRows = 16;
 constexpr int64_t kByteRows = 8;
 
