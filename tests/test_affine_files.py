@@ -138,6 +138,7 @@ def test_the_planner_takes_it(
     work = registry.work(encoded)
     assert work is not None
     assert work.kernel == expected
+    assert formulation.slow_under(encoded, profile) == ("coded" in expected)
     assert same_bits(Tensor(encoded).decode(), array)
 
 

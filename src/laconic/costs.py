@@ -99,6 +99,11 @@ AFFINE_ROW_NS = {"avx2": (0.45, 0.7), "avx512": (0.25, 0.65)}
 """The same, for each further row of x."""
 AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
 """Rows up to which lines are multiplied, by bits: product.cpp of affine says why."""
+AFFINE_CODED_NS = {
+    "avx2": {"float32": 45.0, "bfloat16": 46.0, "float16": 46.0},
+    "avx512": {"float32": 4.6, "bfloat16": 5.9, "float16": 5.4},
+}
+"""64 places of coded numbers, for up to four rows of x; AVX2's by what indices of palettes take."""
 AFFINE_GROUP_NS = {"avx2": 10.0, "avx512": 6.0}
 """What a group of 16 rows adds, where rows have several."""
 AFFINE_WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
@@ -299,6 +304,8 @@ def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
 def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """64 places of scaled numbers, all rows of x."""
     _, bits, _, *columns = kernel.split()
+    if bits == "coded" and batch <= 4:
+        return AFFINE_CODED_NS[machine][dtype] + AFFINE_ROW_NS[machine][0] * (batch - 1)
     if batch > AFFINE_ROWS[bits]:
         code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
         return AFFINE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)

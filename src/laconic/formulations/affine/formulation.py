@@ -61,8 +61,9 @@ def numbers_of(encoded: Encoded) -> Encoded:
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Coded numbers without AVX-512, symbol by symbol."""
-    return NUMBERS in encoded.node.children and profile not in ("avx512", "amx")
+    """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""
+    fast = profile in ("avx512", "amx") and encoded.dtype == "float32"
+    return NUMBERS in encoded.node.children and not fast
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
