@@ -37,10 +37,12 @@ _ENTRY = {"formulation", "parameters", "view", "stored_bytes", "predicted_us", "
 
 
 def label(candidate: Candidate) -> str:
-    """A candidate in a few characters: 'split layered(2,2)', 'sparse bitmap, folded'."""
+    """A candidate in a few characters: 'split layered(2,2)', 'affine by rows', 'sparse bitmap, folded'."""
     options = dict(candidate.options)
     widths = ",".join(map(str, options.pop("widths", ())))
-    words = " ".join([candidate.node.formulation, *map(str, options.values())])
+    columns = options.pop("columns", None)
+    by = [] if columns is None else [f"by {columns}" if columns else "by rows"]
+    words = " ".join([candidate.node.formulation, *by, *map(str, options.values())])
     folded = candidate.options and candidate.geometry.view == "folded"
     return words + (f"({widths})" if widths else "") + (", folded" if folded else "")
 

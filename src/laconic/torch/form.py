@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from laconic.anatomy import label
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded, Node
 from laconic.errors import CorruptError
@@ -44,7 +45,7 @@ class Form:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'sparse bitmap, split layered(3)'."""
+        """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows', 'sparse bitmap, split layered(3)'."""
         return _code(self.document["tree"])
 
     def turned(self) -> Form | None:
@@ -61,13 +62,9 @@ class Form:
 
 
 def _code(tree: dict[str, Any]) -> str:
-    parameters = tree.get("parameters", {})
-    code = next((parameters[key] for key in ("code", "positions", "entries") if key in parameters), "")
-    widths = parameters.get("widths", ())
-    inside = ",".join(map(str, widths)) or ("4" if code == "packed" else "")
-    own = f"{tree['formulation']} {code}{f'({inside})' if inside else ''}".strip()
     children = tree.get("children", {}).values()
-    return ", ".join([own, *(_code(child) for child in children if child["formulation"] != "dense")])
+    inside = [_code(child) for child in children if child["formulation"] != "dense"]
+    return ", ".join([label(tree["formulation"], tree.get("parameters", {})), *inside])
 
 
 @lru_cache(maxsize=4096)
