@@ -14,7 +14,7 @@ from test_memory_bounds import GuardedBytes, run_everything
 import laconic
 from laconic import anatomy, plan
 from laconic.encoded import Node
-from laconic.errors import CorruptError, UnsupportedError
+from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations import registry
 from laconic.formulations.affine import formulation
 from laconic.formulations.affine.layout import MOST_ZERO, NUMBERS
@@ -166,3 +166,50 @@ def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
     for name, tensor in laconic.load_file(tmp_path / "model.laconic.safetensors").items():
         assert tensor.formulation == "affine"
         assert same_bits(tensor.decode(), arrays[name[:-1]])
+
+
+@needs_native
+def test_a_longer_last_line_reads_nothing_of_other_tensors(each_isa: str, rng: np.random.Generator) -> None:
+    """Its x is zero, but zero times an infinity is no number."""
+    before = laconic.get_num_threads()
+    laconic.set_num_threads(1)
+    for bits in (1, 2, 4):
+        large = quantised(rng, (16, 512), columns=16) * np.float32(2.0**50)
+        small = quantised(rng, (16, 48), FLOAT16, bits, 16)
+        tensor = coded(small, columns=16)
+        x, wide = np.ones((1, 48), np.float32), np.ones((1, 512), np.float32)
+        alone = laconic.linear(x, tensor)
+        laconic.linear(wide, coded(large))
+        assert np.isfinite(alone).all()
+        assert np.array_equal(laconic.linear(x, tensor), alone)
+    laconic.set_num_threads(before)
+
+
+def test_numbers_of_bfloat16_words_that_are_off_by_one() -> None:
+    """From 128 on word / scale may be off the number by one; more than one number may give a word."""
+    found = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        array = np.zeros((16, 16), BFLOAT16)
+        array[0] = (rng.integers(1, 256, 16).astype(np.float32) * np.float32(0.0195)).astype(BFLOAT16)
+        try:
+            tensor = coded(array, columns=0)
+        except ArgumentError:  # too few weights to tell their scale
+            continue
+        assert same_bits(tensor.decode(), array)
+        found += 1
+    assert found > 100
+
+
+def test_groups_that_leave_no_number_for_negative_zero() -> None:
+    array = -np.tile(np.arange(256, dtype=np.float32) % 255 + 1, (16, 1)) * np.float32(0.0137)
+    array[1] = np.arange(256, dtype=np.float32) % 5 * np.float32(0.0137)
+    array[1, 0] = -0.0
+    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        coded(array, columns=0)
+
+
+def test_scales_that_kernels_could_not_round_are_refused(rng: np.random.Generator) -> None:
+    array = (rng.integers(-7, 8, (16, 128)).astype(np.float32) * np.float32(1e33)).astype(BFLOAT16)
+    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        coded(array)
