@@ -3,19 +3,15 @@
 // up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
 // 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
-#include <type_traits>
-
-#include "laconic/formulations/affine/lines.hpp"
 #include "laconic/kernels/avx2/chunks.hpp"
-#include "laconic/kernels/table.hpp"
+
+#define LACONIC_LINE_SINK __attribute__((always_inline))
+#include "laconic/kernels/lines.hpp"
 
 namespace laconic {
 namespace {
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-// Veltkamp's: w x this, minus that minus w, is w rounded to the 8 bits of bfloat16, to nearest, and ties to even here.
-constexpr float kSplitter = 0x1p16F + 1;
-constexpr int kWhole = 0x4B000000;  // the bits of 2^23, whose lowest are those of whole numbers added to it
 
 // A float as a word of the dtype reads.
 template <DType D>
@@ -96,73 +92,19 @@ LACONIC_INLINE float sum_of(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-// Calls begin(group), step(row, half a line and the other half, whose lowest fields are next, x of their columns) and
-// end(group) for `Rows` rows side by side. Whatever lies above the lowest fields is no matter: from byte to byte of
-// dwords, a load from there is a shift that takes no arithmetic port.
-template <int Bits, int Rows, class Begin, class Step, class End>
-LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x, Begin&& begin, Step&& step,
-                              End&& end) {
-  constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
-  const uint8_t* at = part.lines + row * part.row_bytes;
-  __m256i low[Rows], high[Rows];
-  // Groups shorter than a line, of so many steps each.
-  const auto grouped = [&](auto steps) __attribute__((always_inline)) {
-    int64_t group = 0;
-    for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
-#pragma GCC unroll 4
-      for (int k = 0; k < Rows; ++k) {
-        low[k] = load256(at + k * part.row_bytes);
-        high[k] = load256(at + k * part.row_bytes + 32);
-        __builtin_prefetch(at + (k + Rows) * part.row_bytes);
-      }
-      for (int64_t done = 0; done < kSteps; done += steps, ++group) {
-        begin(group);
-#pragma GCC unroll 4
-        for (int64_t i = 0; i < steps; ++i, x += kStepColumns)
-#pragma GCC unroll 4
-          for (int k = 0; k < Rows; ++k) {
-            step(k, low[k], high[k], x);
-            low[k] = _mm256_srli_epi32(low[k], Bits);
-            high[k] = _mm256_srli_epi32(high[k], Bits);
-          }
-        end(group);
-      }
-    }
-  };
-  if (part.group_steps < kSteps) {
-    if (part.group_steps == 1) return grouped(std::integral_constant<int64_t, 1>{});
-    if (part.group_steps == 2) return grouped(std::integral_constant<int64_t, 2>{});
-    if (part.group_steps == 4) return grouped(std::integral_constant<int64_t, 4>{});
-    return grouped(part.group_steps);
+// Half a line and the other half.
+struct Line {
+  __m256i low, high;
+  LACONIC_INLINE void load(const uint8_t* at) {
+    low = load256(at);
+    high = load256(at + 32);
   }
-  const int64_t lines_per_group = part.group_steps / kSteps;
-  for (int64_t line = 0, group = 0; line < part.lines_per_row; ++group) {
-    const int64_t left = part.lines_per_row - line, lines = left < lines_per_group ? left : lines_per_group;
-    begin(group);
-    for (int64_t i = 0; i < lines; ++i, at += kLineBytes) {
-#pragma GCC unroll 4
-      for (int k = 0; k < Rows; ++k) __builtin_prefetch(at + (k + Rows) * part.row_bytes);
-      for (int done = 0; done < kSteps; done += kUnrolled)
-#pragma GCC unroll 8
-        for (int next = 0; next < kUnrolled; ++next, x += kStepColumns)
-#pragma GCC unroll 4
-          for (int k = 0; k < Rows; ++k) {
-            // SAFE BECAUSE: three bytes behind a line are still the stream's, or its slack.
-            if (next * Bits % 8 == 0) {
-              const uint8_t* from = at + k * part.row_bytes + (done + next) * Bits / 8;
-              low[k] = load256(from);
-              high[k] = load256(from + 32);
-            } else {
-              low[k] = _mm256_srli_epi32(low[k], Bits);
-              high[k] = _mm256_srli_epi32(high[k], Bits);
-            }
-            step(k, low[k], high[k], x);
-          }
-    }
-    end(group);
-    line += lines;
+  template <int Bits>
+  LACONIC_INLINE void shift() {
+    low = _mm256_srli_epi32(low, Bits);
+    high = _mm256_srli_epi32(high, Bits);
   }
-}
+};
 
 // Words of eight fields; Bits 4 has sixteen of them.
 template <int Bits>
@@ -180,7 +122,7 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
     __m256 acc[kRows * Batch * 2], first[kRows], second[kRows];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows * Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
-    for_steps<Bits, kRows>(
+    for_steps<Line, Bits, kRows>(
         part, row, x,
         [&](int64_t group) __attribute__((always_inline)) {
 #pragma GCC unroll 2
@@ -189,9 +131,9 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
             if (Bits == 4) second[k] = words_of<Bits, D>(part, group * 16 + row + k, 8);
           }
         },
-        [&](int k, __m256i low, __m256i high, const float* columns) __attribute__((always_inline)) {
-          const __m256 left = look_up<Bits>(first[k], second[k], low);
-          const __m256 right = look_up<Bits>(first[k], second[k], high);
+        [&](int k, const Line& line, const float* columns) __attribute__((always_inline)) {
+          const __m256 left = look_up<Bits>(first[k], second[k], line.low);
+          const __m256 right = look_up<Bits>(first[k], second[k], line.high);
 #pragma GCC unroll 4
           for (int b = 0; b < Batch; ++b) {
             __m256* own = acc + (k * Batch + b) * 2;
@@ -224,7 +166,7 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
     for (int i = 0; i < kRows * Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
 #pragma GCC unroll 4
     for (int i = 0; i < kRows * Batch; ++i) total[i] = _mm256_setzero_ps();
-    for_steps<8, kRows>(
+    for_steps<Line, 8, kRows>(
         part, row, x,
         [&](int64_t group) __attribute__((always_inline)) {
 #pragma GCC unroll 2
@@ -233,8 +175,8 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
             scale[k] = _mm256_broadcast_ss(part.scales + group * 16 + row + k);
           }
         },
-        [&](int k, __m256i low, __m256i high, const float* columns) __attribute__((always_inline)) {
-          __m256 left = _mm256_sub_ps(whole(low), zero[k]), right = _mm256_sub_ps(whole(high), zero[k]);
+        [&](int k, const Line& line, const float* columns) __attribute__((always_inline)) {
+          __m256 left = _mm256_sub_ps(whole(line.low), zero[k]), right = _mm256_sub_ps(whole(line.high), zero[k]);
           if constexpr (kWords) {
             left = as_read<D>(_mm256_mul_ps(left, scale[k]));
             right = as_read<D>(_mm256_mul_ps(right, scale[k]));
@@ -262,40 +204,21 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
   }
 }
 
-template <int Bits, DType D>
-void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  const auto run = [&](auto rows) {
-    if constexpr (Bits == 8) {
-      multiply_bytes<D, decltype(rows)::value>(part, x, x_stride, sums);
-    } else {
-      multiply<Bits, D, decltype(rows)::value>(part, x, x_stride, sums);
-    }
-  };
-  if (batch == 1) return run(std::integral_constant<int, 1>{});
-  if (batch == 2) return run(std::integral_constant<int, 2>{});
-  run(std::integral_constant<int, 4>{});
-}
-
-template <DType D>
-void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  switch (part.bits) {
-    case 1:
-      return multiply_rows<1, D>(part, x, x_stride, batch, sums);
-    case 2:
-      return multiply_rows<2, D>(part, x, x_stride, batch, sums);
-    case 4:
-      return multiply_rows<4, D>(part, x, x_stride, batch, sums);
-    default:
-      return multiply_rows<8, D>(part, x, x_stride, batch, sums);
+struct Kernels {
+  template <int Bits, DType D, int Batch>
+  static void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+    laconic::multiply<Bits, D, Batch>(part, x, x_stride, sums);
   }
-}
+  template <DType D, int Batch>
+  static void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+    laconic::multiply_bytes<D, Batch>(part, x, x_stride, sums);
+  }
+};
 
 }  // namespace
 
 void fill_avx2_lines(KernelTable& table) {
-  table.multiply_lines[0] = multiply_lines<DType::kFloat32>;
-  table.multiply_lines[1] = multiply_lines<DType::kBfloat16>;
-  table.multiply_lines[2] = multiply_lines<DType::kFloat16>;
+  fill_lines<Kernels>(table);
   table.expand_lines = expand_lines;
 }
 

@@ -3,19 +3,15 @@
 // up to 4 bits: one permute of 16 words, which looks at the four lowest bits; tables repeat
 // 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
-#include <type_traits>
-
-#include "laconic/formulations/affine/lines.hpp"
 #include "laconic/kernels/avx512/chunks.hpp"
-#include "laconic/kernels/table.hpp"
+
+#define LACONIC_LINE_SINK LACONIC_SINK
+#include "laconic/kernels/lines.hpp"
 
 namespace laconic {
 namespace {
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-// Veltkamp's: w x this, minus that minus w, is w rounded to the 8 bits of bfloat16, to nearest, and ties to even here.
-constexpr float kSplitter = 0x1p16F + 1;
-constexpr int kWhole = 0x4B000000;  // the bits of 2^23, whose lowest are those of whole numbers added to it
 
 // A float as a word of the dtype reads.
 template <DType D>
@@ -42,69 +38,14 @@ LACONIC_INLINE float sum_of(__m512 v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-// Calls begin(group), step(row, a line whose lowest fields are next, x of their columns) and
-// end(group) for `Rows` rows side by side. Whatever lies above the lowest fields is no matter: from byte to byte of
-// dwords, a load from there is a shift that takes no arithmetic port.
-template <int Bits, int Rows, class Begin, class Step, class End>
-LACONIC_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x, Begin&& begin, Step&& step,
-                              End&& end) {
-  constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
-  const uint8_t* at = part.lines + row * part.row_bytes;
-  __m512i fields[Rows];
-  // Groups shorter than a line, of so many steps each.
-  const auto grouped = [&](auto steps) LACONIC_SINK {
-    int64_t group = 0;
-    for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
-#pragma GCC unroll 4
-      for (int k = 0; k < Rows; ++k) {
-        fields[k] = _mm512_loadu_si512(at + k * part.row_bytes);
-        __builtin_prefetch(at + (k + Rows) * part.row_bytes);
-      }
-      for (int64_t done = 0; done < kSteps; done += steps, ++group) {
-        begin(group);
-#pragma GCC unroll 4
-        for (int64_t i = 0; i < steps; ++i, x += kStepColumns)
-#pragma GCC unroll 4
-          for (int k = 0; k < Rows; ++k) {
-            step(k, fields[k], x);
-            fields[k] = _mm512_srli_epi32(fields[k], Bits);
-          }
-        end(group);
-      }
-    }
-  };
-  if (part.group_steps < kSteps) {
-    if (part.group_steps == 1) return grouped(std::integral_constant<int64_t, 1>{});
-    if (part.group_steps == 2) return grouped(std::integral_constant<int64_t, 2>{});
-    if (part.group_steps == 4) return grouped(std::integral_constant<int64_t, 4>{});
-    return grouped(part.group_steps);
+struct Line {
+  __m512i fields;
+  LACONIC_INLINE void load(const uint8_t* at) { fields = _mm512_loadu_si512(at); }
+  template <int Bits>
+  LACONIC_INLINE void shift() {
+    fields = _mm512_srli_epi32(fields, Bits);
   }
-  const int64_t lines_per_group = part.group_steps / kSteps;
-  for (int64_t line = 0, group = 0; line < part.lines_per_row; ++group) {
-    const int64_t left = part.lines_per_row - line, lines = left < lines_per_group ? left : lines_per_group;
-    begin(group);
-    for (int64_t i = 0; i < lines; ++i, at += kLineBytes) {
-#pragma GCC unroll 4
-      for (int k = 0; k < Rows; ++k) __builtin_prefetch(at + (k + Rows) * part.row_bytes);
-      for (int done = 0; done < kSteps; done += kUnrolled)
-#pragma GCC unroll 8
-        for (int next = 0; next < kUnrolled; ++next, x += kStepColumns)
-#pragma GCC unroll 4
-          for (int k = 0; k < Rows; ++k) {
-            // SAFE BECAUSE: three bytes behind a line are still the stream's, or its slack.
-            if (next * Bits % 8 == 0) {
-              const uint8_t* from = at + k * part.row_bytes + (done + next) * Bits / 8;
-              fields[k] = _mm512_loadu_si512(from);
-            } else {
-              fields[k] = _mm512_srli_epi32(fields[k], Bits);
-            }
-            step(k, fields[k], x);
-          }
-    }
-    end(group);
-    line += lines;
-  }
-}
+};
 
 template <int Bits, DType D, int Batch>
 void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
@@ -116,14 +57,14 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
     __m512 acc[kRows * Batch], words[kRows];
 #pragma GCC unroll 16
     for (int i = 0; i < kRows * Batch; ++i) acc[i] = _mm512_setzero_ps();
-    for_steps<Bits, kRows>(
+    for_steps<Line, Bits, kRows>(
         part, row, x,
         [&](int64_t group) LACONIC_SINK {
 #pragma GCC unroll 4
           for (int k = 0; k < kRows; ++k) words[k] = words_of<D>(part, group * 16 + row + k, numbers);
         },
-        [&](int k, __m512i fields, const float* columns) LACONIC_SINK {
-          const __m512 weights = _mm512_permutexvar_ps(fields, words[k]);
+        [&](int k, const Line& line, const float* columns) LACONIC_SINK {
+          const __m512 weights = _mm512_permutexvar_ps(line.fields, words[k]);
 #pragma GCC unroll 4
           for (int b = 0; b < Batch; ++b)
             acc[k * Batch + b] = _mm512_fmadd_ps(weights, _mm512_loadu_ps(columns + b * x_stride), acc[k * Batch + b]);
@@ -142,7 +83,7 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
     __m512 acc[kRows * Batch], total[kRows * Batch], zero[kRows], scale[kRows];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows * Batch; ++i) acc[i] = total[i] = _mm512_setzero_ps();
-    for_steps<8, kRows>(
+    for_steps<Line, 8, kRows>(
         part, row, x,
         [&](int64_t group) LACONIC_SINK {
 #pragma GCC unroll 4
@@ -151,10 +92,10 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
             scale[k] = _mm512_set1_ps(part.scales[group * 16 + row + k]);
           }
         },
-        [&](int k, __m512i fields, const float* columns) LACONIC_SINK {
+        [&](int k, const Line& line, const float* columns) LACONIC_SINK {
           // (fields & 255) | the bits of 2^23
           const __m512i bits =
-              _mm512_ternarylogic_epi64(fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kWhole), 0xEA);
+              _mm512_ternarylogic_epi64(line.fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kWhole), 0xEA);
           __m512 weights = _mm512_sub_ps(_mm512_castsi512_ps(bits), zero[k]);
           if constexpr (kWords) weights = as_read<D>(_mm512_mul_ps(weights, scale[k]));
 #pragma GCC unroll 4
@@ -175,40 +116,19 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
   }
 }
 
-template <int Bits, DType D>
-void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  const auto run = [&](auto rows) {
-    if constexpr (Bits == 8) {
-      multiply_bytes<D, decltype(rows)::value>(part, x, x_stride, sums);
-    } else {
-      multiply<Bits, D, decltype(rows)::value>(part, x, x_stride, sums);
-    }
-  };
-  if (batch == 1) return run(std::integral_constant<int, 1>{});
-  if (batch == 2) return run(std::integral_constant<int, 2>{});
-  run(std::integral_constant<int, 4>{});
-}
-
-template <DType D>
-void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
-  switch (part.bits) {
-    case 1:
-      return multiply_rows<1, D>(part, x, x_stride, batch, sums);
-    case 2:
-      return multiply_rows<2, D>(part, x, x_stride, batch, sums);
-    case 4:
-      return multiply_rows<4, D>(part, x, x_stride, batch, sums);
-    default:
-      return multiply_rows<8, D>(part, x, x_stride, batch, sums);
+struct Kernels {
+  template <int Bits, DType D, int Batch>
+  static void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+    laconic::multiply<Bits, D, Batch>(part, x, x_stride, sums);
   }
-}
+  template <DType D, int Batch>
+  static void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+    laconic::multiply_bytes<D, Batch>(part, x, x_stride, sums);
+  }
+};
 
 }  // namespace
 
-void fill_avx512_lines(KernelTable& table) {
-  table.multiply_lines[0] = multiply_lines<DType::kFloat32>;
-  table.multiply_lines[1] = multiply_lines<DType::kBfloat16>;
-  table.multiply_lines[2] = multiply_lines<DType::kFloat16>;
-}
+void fill_avx512_lines(KernelTable& table) { fill_lines<Kernels>(table); }
 
 }  // namespace laconic
