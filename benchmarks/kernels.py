@@ -29,7 +29,7 @@ from laconic.tensor import Tensor
 
 SHAPE = (32, 4096)
 DTYPES = ("float32", "bfloat16", "float16")
-NAMES = ("split", "sparse", "palette", "affine", "integer")
+NAMES = ("split", "sparse", "palette", "row_palette", "affine", "integer")
 
 
 def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
@@ -53,6 +53,11 @@ def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, An
         for bits, columns in ((2, SHAPE[1]), (4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1])):
             what = "rows" if columns == SHAPE[1] else f"{columns} columns"
             yield f"{bits} bits by {what}", calibration.quantised(normal, bits, columns).astype(kind), {}
+    elif name == "row_palette":
+        for words, columns in ((4, SHAPE[1]), (16, SHAPE[1]), (16, 128), (16, 64)):
+            what = "rows" if columns == SHAPE[1] else f"{columns} columns"
+            array = calibration.shared(np.random.default_rng(0), SHAPE, words, columns)
+            yield f"{words} words by {what}", array.astype(kind), {"columns": columns % SHAPE[1]}
     elif dtype == "float32":
         rows = np.tile(normal, (8, 1))  # a byte each: as much as the others; what is done to x counts less
         for spread in (3, 10, 20):

@@ -13,10 +13,16 @@ from golden import builders
 
 import laconic
 from laconic import native, plan
+from laconic.container.description import SINCE
 from laconic.formulations import registry
 
 HERE = Path(builders.HERE)
 FOLDER = HERE / "v1.0"
+
+
+def test_every_formulation_says_which_format_it_came_with() -> None:
+    """Without a word of it, files would claim the first format, which older releases believe that they can read."""
+    assert set(SINCE) == set(registry.NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(builders.FILES))

@@ -1,4 +1,4 @@
-"""Parts and joins of `sparse`, `integer`, `blocks`, `block_sparse`, `affine` and grids of `palette` by their stored bytes, in every form of each."""
+"""Parts and joins of `sparse`, `integer`, `blocks`, `block_sparse`, `affine`, `row_palette` and grids of `palette` by their stored bytes, in every form of each."""
 
 from __future__ import annotations
 
@@ -81,6 +81,18 @@ def scaled(columns: int) -> Maker:
     return make
 
 
+def shared(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
+        """Four words for all columns of a row, or so many."""
+        places = np.indices(shape)
+        row, column = (places[0], places[0]) if len(shape) == 4 else (places[-2], places[-1])
+        if orientation == "in_out":
+            row, column = column, row
+        return np.sin(1 + row * 7 + (column // columns if columns else 0) * 3 + rng.integers(4, size=shape) * 0.1)
+
+    return lambda *given: make(*given).astype(np.float32)
+
+
 FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{
         f"sparse {name}": ({"formulation": "sparse", **form}, pruned(name)) for name, form in sparse_forms.FORMS.items()
@@ -96,6 +108,9 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     "affine": ({"formulation": "affine"}, scaled(0)),
     "affine groups": ({"formulation": "affine", "columns": 16}, scaled(16)),
     "affine coded": ({"formulation": "affine", "code": "layered", "widths": (2, 2)}, scaled(0)),
+    "row_palette": ({"formulation": "row_palette"}, shared(0)),
+    "row_palette groups": ({"formulation": "row_palette", "columns": 16}, shared(16)),
+    "row_palette coded": ({"formulation": "row_palette", "code": "layered", "widths": (2, 2)}, shared(0)),
     "integer nibbles": ({"formulation": "integer", "code": "nibbles"}, nibbles),
 }
 each_form = pytest.mark.parametrize("form", FORMS)

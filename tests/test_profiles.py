@@ -40,6 +40,8 @@ def profile_with(path: Path, **per_weight: float) -> Path:
     times = {one.kernel: 1000.0 for one in every}
     for levels in (1, 2, 3, 4):
         times |= {f"split layered {levels}": 1000.0, f"sparse bitmap + split layered {levels}": 1000.0}
+    for columns in ("rows", *(f"groups {1 << bits}" for bits in range(4, 11))):
+        times |= {f"row_palette {bits} {columns}": 1000.0 for bits in (1, 2, 4, 8, "coded")}
     times |= {name.replace("_", " "): ns for name, ns in per_weight.items()}
     table = {
         name: {"float32": {"1": [0, 0, ns / 4, 0] if name == "dense" else [0, ns, 0, 0]}} for name, ns in times.items()

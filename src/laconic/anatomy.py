@@ -49,10 +49,10 @@ def label(formulation: str, parameters: Mapping[str, Any]) -> str:
             words.append(value)
     if formulation == "palette" and "scale" in parameters:
         words.append("grid")
-    if formulation == "affine":
+    if formulation in ("affine", "row_palette"):
         bits, columns = parameters.get("bits"), parameters.get("columns")
         words += [f"{bits}-bit"] * isinstance(bits, int) + [f"by {columns}" if columns else "by rows"]
-    if isinstance(parameters.get("entries"), int):
+    elif isinstance(parameters.get("entries"), int):
         words.append(str(parameters["entries"]))
     widths = parameters.get("widths")
     if isinstance(widths, (list, tuple)) and widths:

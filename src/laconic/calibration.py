@@ -58,8 +58,18 @@ def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.n
         yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)
     for bits, columns in ((4, shape[1]), (8, shape[1]), (4, 128), (4, 32)):
         yield f"{bits} bits by {columns}", quantised(normal, bits, columns).astype(dtype)
+    for columns, words in ((shape[1], 15), (128, 14)):
+        yield f"{words} words by {columns}", shared(rng, shape, words, columns).astype(dtype)
     yield "few blocks", normal[:16, :4][np.ix_(np.arange(shape[0]) % 16, np.arange(shape[1]) % 4)].astype(dtype)
     yield "few rows", normal[rng.integers(max(2, shape[0] // 4), size=shape[0])].astype(dtype)
+
+
+def shared(rng: np.random.Generator, shape: tuple[int, int], words: int, columns: int) -> np.ndarray:
+    """So many distinct words, at no regular distances, for each row or so many of its columns, as k-means leaves them."""
+    columns = min(columns, shape[1])
+    tables = np.sort(rng.standard_normal((shape[0], shape[1] // columns, words), dtype=np.float32)) * np.float32(0.02)
+    chosen = rng.integers(words, size=(shape[0], shape[1] // columns, columns))
+    return np.take_along_axis(tables, chosen, axis=2).reshape(shape)
 
 
 def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:

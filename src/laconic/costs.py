@@ -108,6 +108,10 @@ AFFINE_GROUP_NS = {"avx2": 10.0, "avx512": 6.0}
 """What a group of 16 rows adds, where rows have several."""
 AFFINE_WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
 """Expanding 64 places to words: for more rows, and where numbers are coded."""
+ROW_PALETTE_GROUP_NS = 100.0
+"""What a group of 16 tables adds to lines, where rows have several."""
+ROW_PALETTE_WORDS_NS = {"avx2": 30.0, "avx512": 30.0}
+"""Looking 64 places up in their tables, weight by weight."""
 PLANES_ROW_NS = 1.05
 """The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
@@ -258,6 +262,8 @@ def predict_ns(
         _, bits, *code = kernel.split()
         chunk = _words_ns(int(bits), dtype, machine, batch) + (INDEX_CODE_NS[machine] if code else 0.0)
         return CALL_NS + max(memory, candidate.places / 64 * chunk)
+    if kernel.startswith("row_palette"):
+        return CALL_NS + max(memory, candidate.places / 64 * _row_palette_ns(kernel, dtype, machine, batch))
     if kernel.startswith("affine"):
         return CALL_NS + max(memory, candidate.places / 64 * _affine_ns(kernel, dtype, machine, batch))
     if kernel == "integer":
@@ -313,6 +319,17 @@ def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     blocks = -(-batch // 4)
     chunk = blocks * AFFINE_NS[machine][dtype][bits == "8"] + AFFINE_ROW_NS[machine][bits == "8"] * (batch - blocks)
     return chunk + (AFFINE_GROUP_NS[machine] * 4 / int(columns[0]) if columns else 0.0)
+
+
+def _row_palette_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
+    """64 places of indices into tables of rows, all rows of x."""
+    _, bits, _, *columns = kernel.split()
+    if bits in ("8", "coded") or batch > AFFINE_ROWS[bits]:
+        code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
+        return ROW_PALETTE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
+    blocks = -(-batch // 4)
+    chunk = blocks * AFFINE_NS[machine][dtype][0] + AFFINE_ROW_NS[machine][0] * (batch - blocks)
+    return chunk + (ROW_PALETTE_GROUP_NS * 4 / int(columns[0]) if columns else 0.0)
 
 
 def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:

@@ -6,7 +6,6 @@ A builder never changes once its files are in the repository: a new format versi
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 
 import laconic
 from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, shared, weights
+from golden.rows import affine_1_2, row_palettes_1_2
 
 HERE = Path(__file__).parent
 
@@ -283,40 +283,6 @@ def palette_grids_1_2() -> dict[str, laconic.Tensor]:
     return found
 
 
-def affine_1_2() -> dict[str, laconic.Tensor]:
-    """`affine`: every dtype, bits and code, groups, zeros of their own, -0.0, views."""
-
-    def quantised(shape: tuple[int, ...], dtype: str, seed: int, most: int, columns: int = 0) -> np.ndarray:
-        """(number - 1) x a scale for each row, or so many of its columns; numbers from -most to most, thinning out."""
-        count = int(np.prod(shape))
-        throws = sum(noise(count, seed + k).astype(np.int64) % (2 * most + 1) for k in range(3))
-        numbers = (throws // 3 - most).reshape(-1, columns or int(np.prod(shape[1:]) if len(shape) != 3 else shape[2]))
-        numbers[:, :2] = 1, -1
-        scales = (1 + noise(len(numbers), seed + 7).astype(np.int64) % 100).astype(np.float32) * np.float32(2.0**-9)
-        return (numbers.astype(np.float32) * scales[:, None]).reshape(shape).astype(DTYPES[dtype])
-
-    options = {"formulation": "affine", "profile": "portable"}
-    found = {}
-    for k, (dtype, most) in enumerate(itertools.product(("float32", "bfloat16", "float16"), (1, 7, 100))):
-        array = quantised((48, 200), dtype, 1100 + 10 * k, most)
-        found[f"{dtype}.{most}"] = laconic.encode(array, **options)
-        negative = np.where((array == 0) & (noise(array.size, 1190 + k).reshape(array.shape) % 2 == 0), -array, array)
-        found[f"{dtype}.{most}.packed"] = laconic.encode(negative, code="packed", **options)
-    wide = quantised((32, 2112), "float32", 1200, 7, 32)
-    wide[:, :64] = np.abs(wide[:, :64])
-    wide[3, ::5] = -0.0
-    found["groups"] = laconic.encode(wide, columns=32, **options)
-    found["layered"] = laconic.encode(
-        quantised((700, 48), "bfloat16", 1210, 3), code="layered", widths=(2, 1), **options
-    )
-    found["binary"] = laconic.encode(np.abs(quantised((16, 600), "float32", 1220, 1)), **options)
-    found["stack"] = laconic.encode(quantised((3, 32, 48), "float16", 1230, 7, 16), **options)
-    found["convolution"] = laconic.encode(quantised((32, 16, 3, 3), "float32", 1240, 100), **options)
-    turned = np.ascontiguousarray(quantised((64, 48), "float32", 1250, 7).T)
-    found["in_out"] = laconic.encode(turned, orientation="in_out", **options)
-    return found
-
-
 def recipes_1_2() -> tuple[dict[str, laconic.Tensor], dict[str, str]]:
     """(tensors, metadata): two matrices that a stack and a join of rows are made of, one of them in its own right."""
     options = {"formulation": "split", "code": "packed"}
@@ -364,7 +330,7 @@ FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
 FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
 FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
-FILES_1_2 |= {"palette_grids": palette_grids_1_2, "affine": affine_1_2}
+FILES_1_2 |= {"palette_grids": palette_grids_1_2, "affine": affine_1_2, "row_palettes": row_palettes_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include "laconic/bindings/split_matrix.hpp"
+#include "laconic/bindings/lines.hpp"
 #include "laconic/formulations/affine/affine.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
@@ -13,24 +13,13 @@ using MutableZeros = nb::ndarray<int16_t, nb::ndim<1>, nb::c_contig, nb::device:
 using Scales = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableScales = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Columns of a group, 0 for all, as chunks.
-int64_t group_chunks_of(const laconic::Geometry& g, int64_t columns) {
-  require(columns >= 0 && columns % laconic::kStepColumns == 0 && (columns == 0 || columns <= laconic::kSegmentColumns),
-          "a group has whole blocks of columns, or all");
-  return columns == 0 ? std::max<int64_t>(1, g.chunks_per_panel) : columns / laconic::kChunkColumns;
-}
-
-int64_t groups_of(const laconic::Geometry& g, int64_t group_chunks) {
-  return laconic::ceil_div(g.chunks_per_panel, group_chunks);
-}
-
 // A view over components that the object keeps alive. coded: the numbers as a matrix under `split`, or None where they
 // are lines of `bits`.
 class AffineMatrix : protected BorrowedMatrix {
  public:
   AffineMatrix(const OwnedGeometry& geometry, const std::string& dtype, int64_t columns, const std::string& scale_dtype,
                nb::object zero, bool signs, int bits, nb::dict components, nb::object coded)
-      : BorrowedMatrix(geometry, components), view_(std::make_unique<laconic::AffineView>()) {
+      : BorrowedMatrix(geometry, components), view_(std::make_unique<laconic::AffineView>()), coded_(coded) {
     laconic::SplitView& words = view_->words;
     words.geometry = with_offsets(geometry_);
     words.parameters = {};
@@ -55,25 +44,12 @@ class AffineMatrix : protected BorrowedMatrix {
       scales.signs = borrow("signs");
       scales.directory = borrow_directory();
     }
-    if (coded.is_none()) {
-      require(bits == 1 || bits == 2 || bits == 4 || bits == 8, "lines have fields of 1, 2, 4 or 8 bits");
-      const uint8_t* lines = borrow("numbers");
-      require(static_cast<int64_t>(keep_.back().size()) >=
-                  words.geometry.panels * laconic::panel_line_bytes(words.geometry, bits),
-              "the lines are too short");
-      auto numbers = std::make_unique<laconic::LineNumbers>(words.geometry, lines, bits);
-      view_->lines = numbers.get();
-      numbers_ = std::move(numbers);
-      words.streams.tiles = lines;  // chunks take no bytes of it: a segment is expanded before it is walked
-    } else {
-      const auto& matrix = nb::cast<const SplitMatrix&>(coded);
-      require(matrix.view().parameters.dtype == laconic::DType::kIndex, "these numbers are no bytes");
-      view_->lines = nullptr;
-      numbers_ = std::make_unique<laconic::CodedNumbers>(matrix.view());
-      words.streams.tiles = matrix.view().streams.tiles;
-      coded_ = coded;
-    }
-    groups_ = std::make_unique<laconic::AffineNumbers>(words.geometry, words.parameters.dtype, scales, *numbers_);
+    if (coded.is_none()) borrow("numbers");
+    numbers_ = coded.is_none() ? numbers_in(words.geometry, keep_.back(), bits) : numbers_of(coded);
+    view_->lines = numbers_.lines;
+    words.streams.tiles = numbers_.tiles;  // chunks take no bytes of it: a segment is expanded before it is walked
+    groups_ =
+        std::make_unique<laconic::AffineNumbers>(words.geometry, words.parameters.dtype, scales, *numbers_.source);
     words.groups = groups_.get();
   }
   AffineMatrix(const AffineMatrix&) = delete;
@@ -99,7 +75,7 @@ class AffineMatrix : protected BorrowedMatrix {
  private:
   std::unique_ptr<laconic::AffineView> view_;
   nb::object coded_;
-  std::unique_ptr<laconic::IndexSource> numbers_;
+  BorrowedNumbers numbers_;
   std::unique_ptr<laconic::AffineNumbers> groups_;
 };
 

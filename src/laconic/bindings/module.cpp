@@ -10,6 +10,7 @@ NB_MODULE(_native, m) {
   bind_palette(m);
   bind_grid(m);
   bind_affine(m);
+  bind_row_palette(m);
   bind_integer(m);
   bind_blocks(m);
   bind_bench(m);

@@ -33,6 +33,7 @@ void bind_sparse(nb::module_& m);
 void bind_palette(nb::module_& m);
 void bind_grid(nb::module_& m);
 void bind_affine(nb::module_& m);
+void bind_row_palette(nb::module_& m);
 void bind_integer(nb::module_& m);
 void bind_blocks(nb::module_& m);
 void bind_bench(nb::module_& m);

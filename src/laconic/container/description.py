@@ -27,6 +27,8 @@ SINCE = {
     "sparse": "1.1",
     "integer": "1.2",
     "palette": "1.2",
+    "row_palette": "1.2",
+    "affine": "1.2",
     "blocks": "1.2",
     "block_sparse": "1.2",
 }

@@ -17,6 +17,7 @@ from laconic.formulations.block_sparse import parts as block_sparse
 from laconic.formulations.blocks import parts as blocks
 from laconic.formulations.integer import parts as integer
 from laconic.formulations.palette import parts as palette
+from laconic.formulations.row_palette import parts as row_palette
 from laconic.formulations.sparse import parts as sparse
 from laconic.formulations.split import parts as split
 from laconic.formulations.split.layout import Parameters
@@ -52,6 +53,7 @@ ROWS = {
         lambda like, runs: replace(like, components=split.pack(runs, _split_parameters(like))),
     ),
     "palette": _Row(palette.cut, palette.pack),
+    "row_palette": _Row(row_palette.cut, row_palette.pack),
     "affine": _Row(affine.cut, affine.pack),
     "sparse": _Row(sparse.cut, sparse.pack, sparse.step),
     "integer": _Row(integer.cut, integer.pack, integer.step),

@@ -15,12 +15,13 @@ from laconic.formulations.dense import formulation as dense
 from laconic.formulations.integer import formulation as integer
 from laconic.formulations.palette import formulation as palette
 from laconic.formulations.protocol import Formulation, Work
+from laconic.formulations.row_palette import formulation as row_palette
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
 from laconic.threads import get_num_threads
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, affine, blocks, block_sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, row_palette, affine, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

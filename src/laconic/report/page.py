@@ -21,6 +21,7 @@ HUES = {
     "split": 252,
     "sparse": 48,
     "palette": 152,
+    "row_palette": 172,
     "affine": 20,
     "integer": 305,
     "blocks": 195,

@@ -5,24 +5,13 @@
 #include <bit>
 #include <cstring>
 
+#include "laconic/formulations/affine/panels.hpp"
 #include "laconic/formulations/affine/words.hpp"
 #include "laconic/formulations/split/scratch.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
 namespace {
-
-// Panels of a segment, and the chunks of each that are in it.
-struct SegmentPart {
-  int64_t first_panel, panels, first_chunk, chunks;
-};
-SegmentPart segment_part(const Geometry& g, int64_t segment) {
-  const int64_t unit = segment / g.segments_per_panel;
-  const UnitPanels panels = unit_panels(g, unit);
-  const int64_t first = segment % g.segments_per_panel * (kSegmentColumns / kChunkColumns);
-  const int64_t chunks = g.segments_per_panel == 1 ? g.chunks_per_panel : segment_chunks(g, segment);
-  return {panels.first, panels.last - panels.first, first, chunks};
-}
 
 // Reads bits one by one, zeros beyond the end.
 class Bits {

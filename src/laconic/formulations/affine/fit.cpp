@@ -9,9 +9,9 @@
 
 #include "laconic/base/parallel.hpp"
 #include "laconic/formulations/affine/affine.hpp"
+#include "laconic/formulations/affine/panels.hpp"
 #include "laconic/formulations/affine/words.hpp"
 #include "laconic/formulations/palette/word_map.hpp"
-#include "laconic/formulations/split/gather.hpp"
 #include "laconic/formulations/split/scratch.hpp"
 #include "laconic/formulations/split/walk.hpp"
 
@@ -144,26 +144,6 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     return !std::isnan(fit.scales[0]);
   }
   return false;
-}
-
-// The rows of a panel, side by side: words as 32 bits.
-int64_t copy_panel(const uint8_t* words, DType dtype, const Geometry& g, int64_t panel, uint32_t* out) {
-  const int64_t rows = std::min(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows);
-  const bool wide = dtype == DType::kFloat32;
-  const auto at = [&](int64_t element) {
-    return wide ? reinterpret_cast<const uint32_t*>(words)[element]
-                : uint32_t{reinterpret_cast<const uint16_t*>(words)[element]};
-  };
-  if (g.row_stride == 1) {
-    for (int64_t column = 0; column < g.columns; ++column)
-      for (int64_t row = 0; row < rows; ++row)
-        out[row * g.columns + column] = at(row_offset(g, panel, static_cast<int>(row)) + column_offset(g, column));
-  } else {
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < g.columns; ++column)
-        out[row * g.columns + column] = at(row_offset(g, panel, static_cast<int>(row)) + column_offset(g, column));
-  }
-  return rows;
 }
 
 }  // namespace

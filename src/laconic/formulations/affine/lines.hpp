@@ -23,9 +23,11 @@ struct LinesPart {
   int64_t row_bytes;      // to the next row's
   int64_t lines_per_row;  // that are multiplied
   int bits;
-  int64_t group_steps;  // steps that have a scale and a zero in common: a power of two
+  int64_t group_steps;  // steps that have a scale and a zero, or a table, in common: a power of two
   const float* scales;  // [groups][16 rows]
   const float* zeros;   // likewise
+  const float* tables;  // null, or instead of these, up to 4 bits: [groups][16 rows][16] what fields stand for, again
+                        // from the first on behind the last
 };
 
 // The bits at (row, column) of a part.

@@ -52,15 +52,15 @@ class IndexSource {
   virtual uint8_t access(int64_t matrix, int64_t row, int64_t column) const = 0;
 };
 
-// The numbers of an affine matrix and its groups. Safe under several threads.
+// Numbers of a matrix whose groups of columns have scales, or tables, of their own. Safe under several threads.
 class GroupSource {
  public:
   GroupSource() = default;
   GroupSource(const GroupSource&) = delete;
   GroupSource& operator=(const GroupSource&) = delete;
   virtual ~GroupSource() = default;
-  // Points the cursor at the numbers and groups of a segment. `scratch` has kExpandScratchBytes and lives as long as
-  // the cursor.
+  // Points the cursor at what the kernels of the view's code take of a segment. `scratch` has kExpandScratchBytes and
+  // lives as long as the cursor.
   virtual void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const = 0;
 };
 

@@ -137,7 +137,7 @@ struct SplitView {
   const ValueSource* values = nullptr;  // of sparse codes: null where streams.escapes has the values as they are
   const MaskSource* masks = nullptr;    // of bitmaps: null where streams.tiles has the masks as they are
   const Folding* folding = nullptr;     // null: words are written as they were coded
-  const GroupSource* groups = nullptr;  // of Code::kAffine
+  const GroupSource* groups = nullptr;  // of Code::kAffine, and of a kBitmap whose words come of tables
 };
 
 // The dtype of the words that operators write.

@@ -150,7 +150,7 @@ inline void take_indices(const Parameters&, Cursor& cursor, int64_t chunks, void
 // for a palette, at its words and at what its indices take; for numbers, at these and their groups.
 inline void begin_segment(const SplitView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                           Cursor& cursor) {
-  if (view.parameters.code == Code::kAffine) return view.groups->begin(table, segment, scratch, cursor);
+  if (view.groups != nullptr) return view.groups->begin(table, segment, scratch, cursor);
   if (view.parameters.code == Code::kPalette) {
     cursor.palette = view.palette;
     if (view.held != nullptr) {

@@ -25,6 +25,7 @@ LACONIC_INLINE __m512 as_read(__m512 weights) {
 // The words that numbers of up to 4 bits stand for, one after another and again from the first on.
 template <DType D>
 LACONIC_INLINE __m512 words_of(const LinesPart& part, int64_t at, __m512 numbers) {
+  if (part.tables != nullptr) return _mm512_loadu_ps(part.tables + at * 16);
   const __m512 from_zero = _mm512_sub_ps(numbers, _mm512_set1_ps(part.zeros[at]));
   return as_read<D>(_mm512_mul_ps(from_zero, _mm512_set1_ps(part.scales[at])));
 }

@@ -74,7 +74,9 @@ template <DType D>
 void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
   for_fields(part, [&](int64_t row, int64_t column, int64_t group, uint8_t field) {
     const int64_t at = group * 16 + row;
-    const float weight = as_read<D>(part.scales[at] * (static_cast<float>(field) - part.zeros[at]));
+    const float weight = part.tables != nullptr
+                             ? part.tables[at * 16 + field]
+                             : as_read<D>(part.scales[at] * (static_cast<float>(field) - part.zeros[at]));
     for (int b = 0; b < batch; ++b) sums[b * 16 + row] += weight * x[b * x_stride + column];
   });
 }

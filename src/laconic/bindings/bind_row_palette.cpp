@@ -1,0 +1,97 @@
+// The formulation `row_palette`: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <memory>
+
+#include "laconic/bindings/lines.hpp"
+#include "laconic/formulations/row_palette/row_palette.hpp"
+
+namespace {
+
+// A view over components that the object keeps alive. coded: the indices as a matrix under `split`, or None where they
+// are lines of `bits`.
+class RowPaletteMatrix : protected BorrowedMatrix {
+ public:
+  RowPaletteMatrix(const OwnedGeometry& geometry, const std::string& dtype, int64_t columns, int entries, int bits,
+                   nb::dict components, nb::object coded)
+      : BorrowedMatrix(geometry, components), view_(std::make_unique<laconic::RowPaletteView>()), coded_(coded) {
+    laconic::SplitView& words = view_->words;
+    words.geometry = with_offsets(geometry_);
+    words.parameters = {};
+    words.parameters.dtype = wide_dtype(dtype);
+    words.parameters.code = laconic::Code::kBitmap;
+    words.streams = {};
+    require(entries >= 1 && entries <= 256, "a table has 1 to 256 words");
+    const int64_t group_chunks = group_chunks_of(words.geometry, columns);
+    view_->tables = {words.parameters.dtype, borrow("tables"), entries, group_chunks,
+                     groups_of(words.geometry, group_chunks)};
+    require(static_cast<int64_t>(keep_.back().size()) >=
+                words.geometry.panels * view_->tables.groups * 16 * entries * word_bytes_of(words.parameters.dtype),
+            "the tables are too short");
+    if (coded.is_none()) borrow("indices");
+    indices_ = coded.is_none() ? numbers_in(words.geometry, keep_.back(), bits) : numbers_of(coded);
+    view_->lines = indices_.lines;
+    words.streams.tiles = indices_.tiles;  // chunks take no bytes of it: a segment is expanded before it is walked
+    source_ = std::make_unique<laconic::TableWords>(words.geometry, view_->tables, *indices_.source);
+    words.groups = source_.get();
+  }
+  RowPaletteMatrix(const RowPaletteMatrix&) = delete;
+
+  const laconic::Geometry& geometry() const { return view_->words.geometry; }
+  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
+                     int threads) const {
+    laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
+                           threads);
+  }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const { return source_->access(matrix, row, column); }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+    return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
+  }
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
+    laconic::row_palette_linear(*view_, laconic::active_table(), rows, threads);
+  }
+
+ private:
+  std::unique_ptr<laconic::RowPaletteView> view_;
+  nb::object coded_;
+  BorrowedNumbers indices_;
+  std::unique_ptr<laconic::TableWords> source_;
+};
+
+int entries(Words words, const std::string& dtype, const OwnedGeometry& owned, int64_t columns, int most, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const laconic::DType kind = wide_dtype(dtype);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(kind) && most >= 1 && most <= 256,
+          "words have the wrong size");
+  nb::gil_scoped_release unlocked;
+  return laconic::row_palette_entries(static_cast<const uint8_t*>(words.data()), kind, g, group_chunks_of(g, columns),
+                                      most, threads);
+}
+
+void encode(Words words, const std::string& dtype, const OwnedGeometry& owned, int64_t columns, int entries,
+            MutableWords tables, MutableWords indices, int threads) {
+  const laconic::Geometry g = with_offsets(owned);
+  const laconic::DType kind = wide_dtype(dtype);
+  laconic::RowTables shape{kind, nullptr, entries, group_chunks_of(g, columns), 0};
+  shape.groups = groups_of(g, shape.group_chunks);
+  require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(kind) &&
+              static_cast<int64_t>(indices.nbytes()) == g.elements && entries >= 1 && entries <= 256 &&
+              static_cast<int64_t>(tables.nbytes()) == g.panels * shape.groups * 16 * entries * word_bytes_of(kind),
+          "an array has the wrong size");
+  nb::gil_scoped_release unlocked;
+  laconic::row_palette_encode(static_cast<const uint8_t*>(words.data()), g, shape, static_cast<uint8_t*>(tables.data()),
+                              static_cast<uint8_t*>(indices.data()), threads);
+}
+
+}  // namespace
+
+void bind_row_palette(nb::module_& m) {
+  nb::class_<RowPaletteMatrix> matrix(m, "RowPaletteMatrix");
+  matrix.def(nb::init<const OwnedGeometry&, const std::string&, int64_t, int, int, nb::dict, nb::object>(),
+             nb::arg("geometry"), nb::arg("dtype"), nb::arg("columns"), nb::arg("entries"), nb::arg("bits"),
+             nb::arg("components"), nb::arg("coded").none());
+  bind_matrix(matrix);
+  matrix.def("part", &no_part<RowPaletteMatrix>);
+  m.def("row_palette_entries", &entries);
+  m.def("row_palette_encode", &encode);
+}
