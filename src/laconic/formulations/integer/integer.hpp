@@ -65,6 +65,10 @@ struct IntegerRows {
   const int32_t* zero;  // likewise
   int64_t scale_step, zero_step;
   void* out;  // [batch][rows]
+  // Also false where the largest |x| of a row is over this many times the mean of the others, 0: whatever it is.
+  // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
+  // would lose bits.
+  int64_t most_peak = 0;
 };
 // False, with nothing written, where x holds an infinity or a NaN.
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -55,6 +56,18 @@ bool cut_row(const KernelTable& table, const float* x, int64_t columns, int64_t 
   return true;
 }
 
+// Whether the largest of a row's integers, which has 23 bits, is over `most` times the mean of the others.
+inline bool is_peaked(const int32_t* integers, int64_t columns, int64_t most) {
+  int64_t sum = 0;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < columns; ++i) {
+    const int32_t size = std::abs(integers[i]);
+    sum += size;
+    largest = size > largest ? size : largest;
+  }
+  return (sum - largest) * most < columns * largest;
+}
+
 template <class Slice>
 bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
   static thread_local Scratch scratch, floats_scratch;
@@ -90,6 +103,7 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
       from = floats;
     }
     if (!cut_row(table, from, columns, width, integers + b * width, to, sums[b], scales[b])) return false;
+    if (rows.most_peak != 0 && is_peaked(integers + b * width, columns, rows.most_peak)) return false;
   }
   out = {x, integers, width, count, sums, scales};
   return true;
