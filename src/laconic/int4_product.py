@@ -15,6 +15,7 @@ What kernels leave (as for 8-bit weights) goes, some rows at a time, to NumPy's 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,16 @@ import numpy as np
 from laconic import native
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
-from laconic.integer_product import KERNEL_ROWS, bias_of, check_x, parts_of, result_of, scale_of, zero_point_of
+from laconic.integer_product import (
+    KERNEL_ROWS,
+    bias_of,
+    check_x,
+    parts_of,
+    result_of,
+    rows_at_a_time,
+    scale_of,
+    zero_point_of,
+)
 from laconic.tensor import Tensor
 from laconic.threads import get_num_threads
 
@@ -146,6 +156,16 @@ def _by_kernel(
     return True
 
 
+def _pairs_of(weight: Tensor) -> Iterator[tuple[slice, np.ndarray]]:
+    """Some rows at a time, few enough for their values as floats."""
+    block = rows_at_a_time(2 * weight.shape[1])
+    for part in parts_of(weight):
+        pairs = weight.rows(part.start, part.stop)
+        for first in range(0, len(pairs), block):
+            some = pairs[first : first + block]
+            yield slice(part.start + first, part.start + first + len(some)), some
+
+
 def _values(pairs: np.ndarray, signed: bool) -> np.ndarray:
     """int8 [rows, 2 columns] of uint8 [rows, columns]."""
     values = np.empty((*pairs.shape, 2), np.int8)
@@ -168,9 +188,9 @@ def _by_blas(
     kind: Any = np.float64 if x.dtype == np.int8 else np.float32
     total = np.zeros(out.shape, kind)
     groups = operands.groups
-    for part in parts_of(weight, 2 * weight.shape[1]):
+    for part, pairs in _pairs_of(weight):
         some, count = operands.of(part), part.stop - part.start
-        values = _values(weight.rows(part.start, part.stop), signed).astype(kind)
+        values = _values(pairs, signed).astype(kind)
         grouped = values.reshape(count, groups, -1)
         grouped -= some.zeros.reshape(len(some.zeros), -1, 1).astype(kind)
         scales = some.scales.astype(kind)

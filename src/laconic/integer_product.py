@@ -159,16 +159,17 @@ def _by_kernel(
     return True
 
 
-def parts_of(weight: Tensor, columns: int | None = None) -> list[slice]:
-    """Rows to decode at a time: all, where only the whole can be decoded without doing it again and again.
-
-    columns: weights of a row, if the tensor's last dimension is something else.
-    """
-    rows = weight.shape[0]
-    block = max(16, BLOCK_WEIGHTS // max(1, columns or weight.shape[1]) // 16 * 16)
+def parts_of(weight: Tensor) -> list[slice]:
+    """Rows to decode at a time: all, where only the whole can be decoded without doing it again and again."""
+    rows, columns = weight.shape
+    block = rows_at_a_time(columns)
     if weight.geometry.view != "matrix" or weight.geometry.orientation == "in_out":
         block = max(1, rows)
     return [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
+
+
+def rows_at_a_time(columns: int) -> int:
+    return max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
 
 
 def _by_blas(

@@ -31,14 +31,22 @@ ColumnGroups column_groups(const IntegerRows& rows, const Slices<Slice>& slices,
   return {rows.groups, each, sums};
 }
 
-// totals[i] += what the slices' sums [slices][stride] of some columns are together: whole numbers below 2^53, which
+// totals[i] += what the slices' sums [slices][Stride] of some columns are together: whole numbers below 2^53, which
 // doubles hold.
-template <class Slice>
-void add_sums(const Slices<Slice>& slices, const int32_t* sums, int64_t stride, double* totals) {
-  constexpr double kStep = 1 << Slices<Slice>::kBits;
-  double factor = 1;
-  for (int s = 0; s < slices.count; ++s, factor *= kStep)
-    for (int64_t i = 0; i < stride; ++i) totals[i] += factor * sums[s * stride + i];
+template <int64_t Stride, int Count, int Bits>
+void add_slices(const int32_t* sums, double* totals) {
+  for (int64_t i = 0; i < Stride; ++i) {
+    double total = sums[(Count - 1) * Stride + i];
+    for (int s = Count - 2; s >= 0; --s) total = total * (1 << Bits) + sums[s * Stride + i];
+    totals[i] += total;
+  }
+}
+
+template <int64_t Stride, class Slice>
+void add_sums(const Slices<Slice>& slices, const int32_t* sums, double* totals) {
+  constexpr int kBits = Slices<Slice>::kBits;
+  if (slices.count == 1) return add_slices<Stride, 1, kBits>(sums, totals);
+  add_slices<Stride, 24 / kBits, kBits>(sums, totals);
 }
 
 // Adds a group of rows [first, first + count) to their values. totals: sums of what the weights count from `base`,

@@ -38,7 +38,7 @@ struct PairProduct {
           int32_t sums[2 * kRows];
           table.multiply_bytes(at, next - from, is_signed, slices.row(b) + from, slices.width, slices.count, sums);
           double* own = totals + b * kRows;
-          add_sums(slices, sums, kRows, own);
+          add_sums<kRows>(slices, sums, own);
           if (next == groups.end(from))
             close_group(rows, slices, groups, from / groups.columns, b, first, count, 0, own, values + b * kRows);
         }

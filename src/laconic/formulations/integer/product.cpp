@@ -117,7 +117,7 @@ void multiply_unit_by_groups(const IntegerView& view, const KernelTable& table, 
           int32_t sums[kTotals];
           table.multiply_fields(fields, (next - column) / kFieldBlockColumns, part.bits,
                                 slices.row(first_b + b) + column, slices.width, slices.count, sums);
-          add_sums(slices, sums, kPanelRows, totals + b * kPanelRows);
+          add_sums<kPanelRows>(slices, sums, totals + b * kPanelRows);
         }
         const int64_t weights = part.chunks * kChunkWeights;
         const GroupPart own{column, p * weights + (column - begin) * kPanelRows,
