@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import torch
 
 import laconic
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
@@ -170,6 +171,55 @@ def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[di
     return rows
 
 
+def fours(settings: Settings) -> list[dict[str, Any]]:
+    """4-bit weights by rows and by groups of 128 columns, as fields and as dense pairs, against the same numbers as dense
+    int8 weights with one scale and `F.linear` of dequantised ones."""
+    rng, rows = np.random.default_rng(0), []
+    numbers = np.clip(np.rint(rng.standard_normal(SHAPE, dtype=np.float32) * 2.5), -8, 7).astype(np.int8)
+    halves = numbers.view(np.uint8) & 15
+    packed = halves[:, ::2] | halves[:, 1::2] << 4
+    count = max(2, -(-settings.working_set_bytes // packed.nbytes))
+    columns = {"int4_columns": SHAPE[1]}
+    forms = {
+        "fields": copies_of(laconic.encode(packed, "integer", code="nibble_fields", **columns), count),
+        "dense pairs": copies_of(laconic.encode(packed, "dense"), count),
+    }
+    dense = copies_of(laconic.encode(numbers, "dense"), max(2, count // 2))
+    for groups, batch in itertools.product((1, SHAPE[1] // 128), (1, 4, 16)):
+        x = normal_x(rng, batch)
+        scale = (rng.random((SHAPE[0], groups), dtype=np.float32) + 0.5) * np.float32(0.01)
+        real = (numbers.reshape(SHAPE[0], groups, -1) * scale[:, :, None]).reshape(SHAPE)
+        own = {"scale": scale, "packed": "int4"}
+        answers = [laconic.linear(x, copies[0], **own) for copies in forms.values()]
+        assert np.array_equal(*answers), "other bits; nothing was timed"
+        assert np.allclose(answers[0], x @ real.T, atol=1e-2), "other answers; nothing was timed"
+        runs: dict[str, Any] = {
+            form: lambda k, c=copies, x=x, o=own: laconic.linear(x, c[k % len(c)], **o)
+            for form, copies in forms.items()
+        }
+        runs["dense int8"] = lambda k, x=x: laconic.linear(x, dense[k % len(dense)], scale=0.01)
+        runs |= floats(x, real, settings)
+        ms = benchmark.medians_ms(runs, settings)
+        by = "rows" if groups == 1 else "128 columns"
+        for form, copies in forms.items():
+            rows.append({"scales": by, "batch": batch, "stored_as": form, "bits": copies[0].bits_per_weight / 2})
+            rows[-1] |= {"ms": ms[form]} | {name: ms[name] for name in runs if name not in forms}
+            print(rows[-1], flush=True)
+    return rows
+
+
+def floats(x: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
+    """`F.linear` of dequantised weights by dtype, copies rotating."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = torch.from_numpy(real).to(dtype)
+        copies = [weight.clone() for _ in range(max(2, -(-settings.working_set_bytes // weight.nbytes)))]
+        own = torch.from_numpy(x).to(dtype)
+        name = str(dtype).removeprefix("torch.")
+        found[name] = lambda k, x=own, c=copies: torch.nn.functional.linear(x, c[k % len(c)])
+    return found
+
+
 def normal_x(rng: np.random.Generator, batch: int) -> np.ndarray:
     return rng.standard_normal((batch, SHAPE[1]), dtype=np.float32)
 
@@ -189,6 +239,14 @@ def print_rows(record: dict[str, Any]) -> None:
             f"| {row['spread']} | {row['x']} | {row['batch']} | {row['stored_as']} | {row['bits_per_weight']:.2f} "
             f"| {row['ms']:.3f} | {row['x_dense']:.2f} |"
         )
+    against = ("dense int8", "float32", "bfloat16")
+    print(f"\n| int4, scales by | batch | stored as | bits/weight | ms | {' | '.join(against)} |")
+    print("|---" * (5 + len(against)) + "|")
+    for row in record["fours"]:
+        others = " | ".join(f"{row[name]:.3f}" for name in against)
+        print(
+            f"| {row['scales']} | {row['batch']} | {row['stored_as']} | {row['bits']:.2f} | {row['ms']:.3f} | {others} |"
+        )
 
 
 def main() -> None:
@@ -196,7 +254,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, action="append", help="rows of x; may be given again; default 1 and 16")
     parser.add_argument("--values", type=int, action="append", help="distinct values; may be given again")
     parser.add_argument(
-        "--only", nargs="*", choices=("quantised", "grids", "scaled", "integers"), help="some of the tables"
+        "--only", nargs="*", choices=("quantised", "grids", "scaled", "integers", "fours"), help="some of the tables"
     )
     arguments = parser.parse_args()
     settings, record = begin(arguments)
@@ -205,6 +263,7 @@ def main() -> None:
         "grids": lambda: grids(settings, tuple(arguments.batch or (1, 4))),
         "scaled": lambda: scaled(settings, tuple(arguments.batch or (1, 16))),
         "integers": lambda: integers(settings),
+        "fours": lambda: fours(settings),
     }
     for name in arguments.only or parts:
         record[name] = parts[name]()

@@ -36,6 +36,7 @@ LAYERS = (
     {"formulations.registry", "container", "profiles"},
     {"plan", "tensor", "anatomy"},
     {"integer_product"},
+    {"int4_product"},
     {"product", "arrays", "files", "reports", "sliced", "rebuild"},
     {"onnx"},
     {"compression", "checkpoint", "model_folder"},

@@ -33,7 +33,8 @@ def encode(
             code='layered', widths=(3,), 'sparse' with positions='bitmap' or 'deltas', 'integer' with bits=0 to 8 or code='distances', or 'palette'. objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
             machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
             for. orientation: 'in_out' for [inputs, outputs]. int4_columns: says that each byte of a uint8 array holds two
-            4-bit values, so many a row (twice the last dimension): they are coded one by one where that is smaller.
+            4-bit values, so many a row (twice the last dimension): they are coded one by one, for objectives 'speed' and
+            'balanced' as fields that `linear` multiplies as they are (packed=), where that takes no more.
 
     Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
     """

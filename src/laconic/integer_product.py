@@ -49,33 +49,43 @@ def multiply(
     transposed: bool,
 ) -> np.ndarray:
     """x @ (scale (weight - zero_point)).T + bias, or without .T where `transposed`. See `laconic.linear`."""
-    if x.dtype not in X_DTYPES:
-        raise ArgumentError(
-            f"x has dtype {x.dtype}; weights of dtype {weight.dtype} multiply float32, bfloat16, float16 or int8"
-        )
     rows, columns = weight.shape
     inner, outer = (rows, columns) if transposed else (columns, rows)
-    if x.ndim == 0 or x.shape[-1] != inner:
-        raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
-    whole = x.dtype == np.int8
+    whole = check_x(x, inner, f"dtype {weight.dtype}")
     if whole and weight.dtype not in BYTES:
         raise ArgumentError(f"sums of int8 x and {weight.dtype} weights leave int32: convert x to float32")
     if whole and scale is not None:
         raise ArgumentError("int8 x gives exact int32 sums: leave out scale, and multiply the sums by it")
     if whole and inner > MOST_COLUMNS:
         raise ArgumentError(f"{inner} int8 products might not fit int32: at most {MOST_COLUMNS} are summed up")
-    scales, zeros = scale_of(scale, rows), zero_point_of(zero_point, rows, weight.dtype)
-    bias = _bias_of(bias, outer, whole)
-    out_dtype = np.dtype(np.int32) if whole else x.dtype
-    shape = (*x.shape[:-1], outer)
-    if out is None:
-        out = np.empty(shape, out_dtype)
-    elif out.shape != shape or out.dtype != out_dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {out_dtype}")
+    limits = np.iinfo(weight.dtype)
+    scales = scale_of(scale, rows)
+    zeros = zero_point_of(zero_point, rows, str(weight.dtype), (limits.min, limits.max))
+    bias = bias_of(bias, outer, whole)
+    out = result_of(out, x, outer, whole)
     flat, given = out.reshape(-1, outer), np.ascontiguousarray(x.reshape(-1, inner))
     if flat.size and not (not transposed and _by_kernel(given, weight, bias, flat, scales, zeros)):
         with np.errstate(all="ignore"):  # as in the kernels: infinities and NaN are results, not events
             _by_blas(given, weight, bias, flat, scales, zeros, transposed)
+    return out
+
+
+def check_x(x: np.ndarray, inner: int, weights: str) -> bool:
+    """Whether x is int8 and its sums exact. weights: what they are, in words. Raises ArgumentError."""
+    if x.dtype not in X_DTYPES:
+        raise ArgumentError(f"x has dtype {x.dtype}; weights of {weights} multiply float32, bfloat16, float16 or int8")
+    if x.ndim == 0 or x.shape[-1] != inner:
+        raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
+    return x.dtype == np.int8
+
+
+def result_of(out: np.ndarray | None, x: np.ndarray, outer: int, whole: bool) -> np.ndarray:
+    """`out`, if it fits, or a new array for the product. Raises ArgumentError."""
+    dtype, shape = np.dtype(np.int32) if whole else x.dtype, (*x.shape[:-1], outer)
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {dtype}")
     return out
 
 
@@ -91,8 +101,8 @@ def scale_of(scale: Any, rows: int) -> np.ndarray:
     return found.reshape(-1).astype(np.float64)
 
 
-def zero_point_of(zero_point: Any, rows: int, dtype: np.dtype) -> np.ndarray:
-    """int32 [1] or [rows], each in the range of the weights' dtype. Raises ArgumentError."""
+def zero_point_of(zero_point: Any, rows: int, dtype: str, limits: tuple[int, int]) -> np.ndarray:
+    """int32 [1] or [rows], each in the range of the weights' dtype, least and most. Raises ArgumentError."""
     if zero_point is None:
         return _ZERO
     found = np.asarray(zero_point)
@@ -100,14 +110,14 @@ def zero_point_of(zero_point: Any, rows: int, dtype: np.dtype) -> np.ndarray:
         raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be a whole number or an array of them")
     if found.size not in (1, rows) or found.size != max((1, *found.shape)):
         raise ArgumentError(f"zero_point has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
-    limits = np.iinfo(dtype)
-    wrong = found.reshape(-1)[(found.reshape(-1) < limits.min) | (found.reshape(-1) > limits.max)]
+    least, most = limits
+    wrong = found.reshape(-1)[(found.reshape(-1) < least) | (found.reshape(-1) > most)]
     if wrong.size:
-        raise ArgumentError(f"zero_point {wrong[0]} is out of range for {dtype}: {limits.min} to {limits.max}")
+        raise ArgumentError(f"zero_point {wrong[0]} is out of range for {dtype}: {least} to {most}")
     return found.reshape(-1).astype(np.int32)
 
 
-def _bias_of(bias: Any, outer: int, whole: bool) -> np.ndarray | None:
+def bias_of(bias: Any, outer: int, whole: bool) -> np.ndarray | None:
     if bias is None:
         return None
     found = np.asarray(bias)
@@ -137,7 +147,7 @@ def _by_kernel(
     by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
     if by_rows and hasattr(weight.matrix, "integer_linear"):
         return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
-    for part in _parts(weight):
+    for part in parts_of(weight):
         count = part.stop - part.start
         own, raw = np.empty((len(x), count), into.dtype), weight.rows(part.start, part.stop).view(np.uint8).reshape(-1)
         some_scales, some_zeros = (each[part] if each.size > 1 else each for each in (scales, zeros))
@@ -149,13 +159,17 @@ def _by_kernel(
     return True
 
 
-def _parts(weight: Tensor) -> list[slice]:
+def parts_of(weight: Tensor) -> list[slice]:
     """Rows to decode at a time: all, where only the whole can be decoded without doing it again and again."""
     rows, columns = weight.shape
-    block = max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
+    block = rows_at_a_time(columns)
     if weight.geometry.view != "matrix" or weight.geometry.orientation == "in_out":
         block = max(1, rows)
     return [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
+
+
+def rows_at_a_time(columns: int) -> int:
+    return max(16, BLOCK_WEIGHTS // max(1, columns) // 16 * 16)
 
 
 def _by_blas(
@@ -171,7 +185,7 @@ def _by_blas(
     kind = np.float64 if x.dtype == np.int8 else np.float32
     scales, zeros = (np.broadcast_to(part, rows) for part in (scales, zeros))
     total = np.zeros(out.shape, kind)
-    for part in _parts(weight):
+    for part in parts_of(weight):
         values = weight.rows(part.start, part.stop).astype(kind) - zeros[part, None].astype(kind)
         if transposed:
             total += (x[:, part].astype(kind) * scales[part].astype(kind)) @ values

@@ -1,7 +1,8 @@
 """Which formulation a tensor gets: candidates of every formulation with exact sizes, then one rule per objective.
 
     size        the smallest candidate, whatever its speed
-    speed       the fastest by the cost model (`laconic.costs`) of those that are smaller than dense
+    speed       the fastest by the cost model (`laconic.costs`) of those that are smaller than dense, or larger by no more
+                than their formulation allows (fields of 4-bit pairs, which dense ones are never multiplied as fast as)
     balanced    the smallest of those within 10 % of the fastest, and never slower than dense
     any         dense where nothing is smaller
 
@@ -166,7 +167,7 @@ def decide(request: Request) -> list[Verdict]:
     found = candidates(request)
     times = [predict_ns(one, request.dtype, request.profile, request.batch, request.costs) for one in found]
     dense, dense_ns = found[0], times[0]
-    fit = [k for k, one in enumerate(found) if k == 0 or one.nbytes < dense.nbytes]
+    fit = [k for k, one in enumerate(found) if k == 0 or one.nbytes < dense.nbytes + one.allowance]
     fastest = min(times[k] for k in fit)
     limit = {"size": float("inf"), "speed": fastest, "balanced": min(fastest * BALANCED_SLACK, dense_ns)}
     allowed = [k for k in fit if times[k] <= limit[request.objective]]

@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from laconic import integer_product
+from laconic import int4_product, integer_product
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.tensor import Tensor
@@ -33,6 +33,7 @@ def linear(
     *,
     scale: Any = None,
     zero_point: Any = None,
+    packed: str | None = None,
 ) -> np.ndarray:
     """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
 
@@ -43,10 +44,14 @@ def linear(
         scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one number, or
             [rows], one for each row. Not rounded to float32 before the sum is scaled; `laconic.integer_product` has
             the error bound.
+        packed: 'int4' or 'uint4' for a uint8 weight of shape [rows, columns / 2] that holds two 4-bit values a byte, the
+            low half first, in two's complement or unsigned. They are the weights: x is [..., columns], zero_point in their
+            range (-8 to 7, 0 to 15), and scale and zero_point may also be [rows, groups], one for each columns / groups
+            neighbouring columns. int8 x takes no scale and no groups. `laconic.int4_product` has the error bound.
 
     Raises ArgumentError where shapes or dtypes do not fit.
     """
-    return _multiply(x, weight, bias, out, scale, zero_point, transposed=False)
+    return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=False)
 
 
 def linear_transposed(
@@ -57,12 +62,14 @@ def linear_transposed(
     *,
     scale: Any = None,
     zero_point: Any = None,
+    packed: str | None = None,
 ) -> np.ndarray:
     """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out].
 
-    scale, zero_point: as in `linear`: one number, or one for each row of the weight.
+    scale, zero_point, packed: as in `linear`: one number, or one for each row of the weight, or for each group of its columns
+    where they are packed; x has as many columns as the weight has rows, whatever is packed.
     """
-    return _multiply(x, weight, bias, out, scale, zero_point, transposed=True)
+    return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=True)
 
 
 def _multiply(
@@ -72,6 +79,7 @@ def _multiply(
     out: np.ndarray | None,
     scale: Any,
     zero_point: Any,
+    packed: str | None,
     *,
     transposed: bool,
 ) -> np.ndarray:
@@ -79,6 +87,9 @@ def _multiply(
         raise ArgumentError("weight must be a laconic.Tensor: make one with laconic.encode(array)")
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
+    if packed is not None:
+        operands = (np.asarray(x), weight, bias, out, scale, zero_point, packed)
+        return int4_product.multiply(*operands, transposed=transposed)
     if weight.dtype in integer_product.DTYPES:
         return integer_product.multiply(np.asarray(x), weight, bias, out, scale, zero_point, transposed=transposed)
     if by_name(weight.encoded.dtype).split is False:

@@ -19,7 +19,7 @@ struct Operands {
   nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> float_bias;
 
   Operands(int64_t outer, int64_t inner, const Words& x, const std::string& dtype, const Doubles& scale,
-           const Whole& zero, const nb::object& bias, MutableWords& out) {
+           const Whole& zero, const nb::object& bias, MutableWords& out, int64_t groups = 1) {
     rows.whole = dtype == "int8";
     if (!rows.whole) rows.dtype = dtype_of(dtype);
     const int64_t bytes = rows.whole ? 1 : laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
@@ -29,12 +29,16 @@ struct Operands {
     require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
                 static_cast<int64_t>(out.nbytes()) == rows.batch * outer * (rows.whole ? 4 : bytes),
             "x or out has the wrong size");
-    auto step = [outer](size_t size) {
-      require(size == 1 || static_cast<int64_t>(size) == outer, "a scale or zero point has the wrong size");
-      return static_cast<int64_t>(size) == outer ? int64_t{1} : int64_t{0};
+    require(groups >= 1 && (groups == 1 || (!rows.whole && inner % groups == 0)), "groups do not fit the product");
+    rows.groups = groups;
+    auto steps = [outer, groups](size_t size, int64_t& row, int64_t& group) {
+      const auto count = static_cast<int64_t>(size);
+      require(count == 1 || count == outer || count == outer * groups, "a scale or zero point has the wrong size");
+      group = count > 1 && groups > 1 && count == outer * groups ? 1 : 0;
+      row = count == 1 ? 0 : group == 1 ? groups : 1;
     };
-    rows.scale_step = step(scale.size());
-    rows.zero_step = step(zero.size());
+    steps(scale.size(), rows.scale_step, rows.scale_group);
+    steps(zero.size(), rows.zero_step, rows.zero_group);
     rows.x = x.data();
     rows.out = out.data();
     rows.scale = scale.data();
@@ -82,10 +86,11 @@ class IntegerMatrix : protected BorrowedMatrix {
     return laconic::integer_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
   bool linear(Words x, const std::string& dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
-              int threads) const {
+              int threads, int64_t groups) const {
     const laconic::Geometry& g = view_.geometry;
     require(g.count == 1, "a product needs a matrix");
-    const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
+    const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out, groups);
+    require(groups == 1 || g.columns / groups % laconic::kFieldBlockColumns == 0, "groups are whole blocks of columns");
     nb::gil_scoped_release unlocked;
     return laconic::integer_linear(view_, laconic::active_table(), operands.rows, threads);
   }
@@ -183,6 +188,17 @@ bool dense_linear(Words words, const std::string& dtype, int64_t matrix_rows, in
                                        laconic::active_table(), operands.rows, threads);
 }
 
+// Products of 4-bit weights, two a byte.
+bool pair_linear(Words pairs, bool is_signed, int64_t matrix_rows, int64_t columns, Words x, const std::string& dtype,
+                 Doubles scale, Whole zero, nb::object bias, MutableWords out, int threads, int64_t groups) {
+  require(columns % 2 == 0 && static_cast<int64_t>(pairs.nbytes()) == matrix_rows * (columns / 2),
+          "pairs have the wrong size");
+  const Operands operands(matrix_rows, columns, x, dtype, scale, zero, bias, out, groups);
+  nb::gil_scoped_release unlocked;
+  return laconic::pair_integer_linear(static_cast<const uint8_t*>(pairs.data()), is_signed, matrix_rows, columns,
+                                      laconic::active_table(), operands.rows, threads);
+}
+
 }  // namespace
 
 void bind_integer(nb::module_& m) {
@@ -190,7 +206,7 @@ void bind_integer(nb::module_& m) {
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict>());
   bind_reading(matrix);
   matrix.def("integer_linear", &IntegerMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
-             nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
+             nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"), nb::arg("groups") = 1);
   matrix.def("part", &no_part<IntegerMatrix>);
   nb::class_<DistanceMatrix> distances(m, "DistanceMatrix");
   distances.def(nb::init<const SplitMatrix&, const std::string&, uint32_t>(), nb::keep_alive<1, 2>());
@@ -203,4 +219,7 @@ void bind_integer(nb::module_& m) {
   m.def("dense_integer_linear", &dense_linear, nb::arg("words"), nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"),
         nb::arg("x"), nb::arg("x_dtype"), nb::arg("scale"), nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"),
         nb::arg("threads"));
+  m.def("pair_integer_linear", &pair_linear, nb::arg("pairs"), nb::arg("is_signed"), nb::arg("rows"),
+        nb::arg("columns"), nb::arg("x"), nb::arg("dtype"), nb::arg("scale"), nb::arg("zero"), nb::arg("bias").none(),
+        nb::arg("out"), nb::arg("threads"), nb::arg("groups") = 1);
 }

@@ -49,7 +49,8 @@ class Candidate:
 
     nbytes: of all components, slack included. components: codes the words with that many threads.
     options: what `forced` must be given to make this candidate. kernel: the row of the cost model (`laconic.costs`) that predicts its product; places and entries: weights that
-    kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops).
+    kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops). allowance: bytes
+    more than dense that its product may cost where size is not the objective.
     """
 
     node: Node
@@ -60,6 +61,7 @@ class Candidate:
     options: Mapping[str, Any] = field(default_factory=dict)
     places: int = 0
     entries: int = 0
+    allowance: int = 0
 
 
 @dataclass(frozen=True)

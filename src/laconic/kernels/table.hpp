@@ -142,6 +142,10 @@ using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits,
 using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
                                int64_t x_stride, int slices, int32_t* sums);
 
+// out[2 i], out[2 i + 1] = the low and the high half of pairs[i], as int8 where they are signed, else as uint8; nothing
+// beyond `count` pairs is read or written.
+using UnpackPairs = void (*)(const uint8_t* pairs, int64_t count, bool is_signed, uint8_t* out);
+
 // Words folded to sign and size (formulations/integer/distances.py) to words at that distance from `centre`; nothing is
 // read or written beyond `count`, and out is no part of folded.
 struct UnfoldKernels {
@@ -192,6 +196,7 @@ struct KernelTable {
   TurnChunks turn_chunks;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
+  UnpackPairs unpack_pairs;
   LargestFloat largest_float;
   SliceFloats<int8_t> slice_bytes;
   SliceFloats<int16_t> slice_words;

@@ -27,7 +27,7 @@ def candidates(request: Request) -> list[Candidate]:
             folded(words.shape),
             words.nbytes,
             lambda threads: {"bytes": words.reshape(-1).view(np.uint8)},
-            "dense",
+            "dense" if request.int4_columns is None else "dense pairs",
         )
     ]
 

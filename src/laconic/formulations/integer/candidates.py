@@ -12,6 +12,7 @@ from laconic.formulations.integer.layout import (
     BYTES,
     MOST_BITS,
     NAME,
+    NIBBLE_BITS,
     VERSION,
     blocks_per_panel,
 )
@@ -26,7 +27,9 @@ FAST_ESCAPE_BYTES = 32.0
 MOST_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
 MOST_BITS_ELSEWHERE = 6.5
-CODES = ("fields", "distances", "nibbles")
+ALLOWED_SHARE = 256
+"""Of the bytes of dense pairs, what groups, directory and slack of 4-bit fields may cost more under speed and balanced."""
+CODES = ("fields", "distances", "nibbles", "nibble_fields")
 
 
 def fast(nbytes: int, weights: int, profile: str) -> bool:
@@ -55,27 +58,34 @@ def candidates(request: Request) -> list[Candidate]:
     if small:
         found += [one for geometry in views for one in _distances(request, geometry)]
         found += _nibbles(request)
-    return found
+    return found + _nibble_fields(request)
 
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     """`integer` with the caller's code: fields with bits for all groups or the cheapest for each, distances, nibbles."""
     pairs = request.int4_columns is not None
     code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
-    bits = parameters.pop("bits", None) if code == "fields" else None
-    smallest = bool(parameters.pop("smallest", False)) if code == "fields" else False
+    if not code and request.objective != "size" and _pairs_seen(request)[0].view == "matrix":
+        code = "nibble_fields"  # what products of the values multiply as it is
+    fields = code in ("fields", "nibble_fields")
+    bits = parameters.pop("bits", None) if fields else None
+    smallest = bool(parameters.pop("smallest", False)) if fields else False
+    signed = parameters.pop("signed", None) if code == "nibble_fields" else None
     like = parameters.pop("like", None) if code == "distances" else None
     if parameters:
         which = f" with code {code!r}" if code else ""
         raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
-    if bits is not None and (type(bits) is not int or not 0 <= bits <= MOST_BITS):
-        raise ArgumentError(f"bits of 'integer' are 0 to {MOST_BITS}, not {bits!r}")
+    most = NIBBLE_BITS if code == "nibble_fields" else MOST_BITS
+    if bits is not None and (type(bits) is not int or not 0 <= bits <= most):
+        raise ArgumentError(f"bits of 'integer' are 0 to {most}, not {bits!r}")
+    if signed is not None and type(signed) is not bool:
+        raise ArgumentError(f"signed is True or False, not {signed!r}")
     if code not in ("", *CODES):
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
     if code == "fields" and request.dtype not in BYTES:
         raise ArgumentError(f"fields are of {' and '.join(BYTES)}, not of {request.dtype}: use code='distances'")
-    if code == "nibbles" and not pairs:
-        raise ArgumentError("code 'nibbles' needs int4_columns: how many 4-bit values a row of the tensor holds")
+    if code in ("nibbles", "nibble_fields") and not pairs:
+        raise ArgumentError(f"code {code!r} needs int4_columns: how many 4-bit values a row of the tensor holds")
     if like is not None and like not in distances.likes_of(request.dtype):
         raise ArgumentError(f"like is one of {', '.join(distances.likes_of(request.dtype))}, not {like!r}")
     found: list[Candidate] = []
@@ -86,6 +96,8 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         found += _distances(request, geometry, like)
     if code in ("", "nibbles"):
         found += _nibbles(request)
+    if code in ("", "nibble_fields"):
+        found += _nibble_fields(request, bits, smallest, signed)
     if not found:
         raise ArgumentError(f"like {like!r} needs weights of at most 256 neighbouring values")
     return min(found, key=lambda one: one.nbytes)
@@ -142,16 +154,22 @@ def _distances(request: Request, geometry: Geometry, like: str | None = None) ->
     ]
 
 
-def _nibbles(request: Request) -> list[Candidate]:
-    """Where the caller says that bytes are pairs; seen by rows whatever the orientation, or as a flat sequence."""
-    if request.int4_columns is None:
-        return []
+def _pairs_seen(request: Request) -> tuple[Geometry, Geometry]:
+    """Bytes and their values: by rows whatever the orientation, or as a flat sequence."""
     shape = request.words.shape
     geometry = folded(shape) if request.view == "folded" else choose(shape, "out_in")
     own = nibbles.seen_as(geometry)
     if own is None:
         geometry, own = folded(shape), nibbles.seen_as(folded(shape))
     assert own is not None
+    return geometry, own
+
+
+def _nibbles(request: Request) -> list[Candidate]:
+    """Where the caller says that bytes are pairs."""
+    if request.int4_columns is None:
+        return []
+    geometry, own = _pairs_seen(request)
     found = nibbles.Nibbles(request.words, own, request.threads)
     return [
         Candidate(
@@ -162,5 +180,31 @@ def _nibbles(request: Request) -> list[Candidate]:
             kernel_of(geometry, request.dtype, nibbles.CHILD),
             {"code": "nibbles", "int4_columns": request.int4_columns},
             places_of(geometry),
+        )
+    ]
+
+
+def _nibble_fields(
+    request: Request, bits: int | None = None, smallest: bool = False, signed: bool | None = None
+) -> list[Candidate]:
+    """As `_nibbles`; smallest: as in `_fields`. Planned as the product of values that it is for."""
+    if request.int4_columns is None:
+        return []
+    smallest = smallest or request.objective == "size"
+    geometry, own = _pairs_seen(request)
+    cost = codec.SMALLEST if smallest else FAST_ESCAPE_BYTES
+    found = nibbles.choose_fields(request.words, own, request.threads, cost, bits, signed)
+    options: dict[str, Any] = {"code": "nibble_fields", "int4_columns": request.int4_columns, "signed": found.signed}
+    options |= ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits})
+    return [
+        Candidate(
+            found.node(),
+            geometry,
+            found.groups.total(),
+            found.encode,
+            kernel_of(own, request.dtype),
+            options,
+            places_of(own),
+            allowance=0 if request.objective == "size" else request.words.nbytes // ALLOWED_SHARE,
         )
     ]

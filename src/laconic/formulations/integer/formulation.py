@@ -8,11 +8,10 @@ import numpy as np
 
 from laconic import native
 from laconic.dtypes import by_name
-from laconic.encoded import Encoded, index_bytes, stream_bytes
-from laconic.errors import CorruptError, FormatError
+from laconic.encoded import Encoded
+from laconic.errors import FormatError
 from laconic.formulations import checks
-from laconic.formulations.checks import expect_bytes
-from laconic.formulations.integer import distances, nibbles, reference
+from laconic.formulations.integer import distances, fields, nibbles
 from laconic.formulations.integer.candidates import (
     candidates,
     fast,
@@ -21,17 +20,9 @@ from laconic.formulations.integer.candidates import (
     places_of,
     why_not,
 )
-from laconic.formulations.integer.layout import (
-    COMPONENTS,
-    DTYPES,
-    MOST_BITS,
-    NAME,
-    VERSION,
-    check_node,
-    field_bytes,
-)
+from laconic.formulations.integer.layout import DTYPES, NAME, VERSION, check_node
 from laconic.formulations.protocol import Work
-from laconic.geometry import CHUNK_WEIGHTS, Geometry
+from laconic.geometry import Geometry
 
 __all__ = [
     "DTYPES",
@@ -53,9 +44,10 @@ _CODED = {distances.CHILD: distances, nibbles.CHILD: nibbles}
 
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Where fields save too little to pay for taking them apart; for one row of x a child is slower on every machine."""
+    """Where fields save too little to pay for taking them apart; for one row of x a code of `split` is slower on every
+    machine, and fields of 4-bit values on none, by which their products go."""
     if encoded.node.children:
-        return True
+        return not nibbles.as_fields(encoded.node)
     weights = by_name(encoded.dtype).bits // 8
     for length in encoded.shape:
         weights *= length
@@ -63,12 +55,15 @@ def slow_under(encoded: Encoded, profile: str) -> bool:
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:
+    if nibbles.CHILD in encoded.node.children and nibbles.as_fields(encoded.node):
+        geometry = nibbles.inner(encoded, geometry)[1]
+        return Work(kernel_of(geometry, encoded.dtype), geometry, encoded.nbytes_stored, places_of(geometry))
     kernel = kernel_of(geometry, encoded.dtype, next(iter(encoded.node.children), ""))
     return Work(kernel, geometry, encoded.nbytes_stored, places_of(geometry))
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:
-    """Structure check: sizes, groups and directory; never fields, places or escapes."""
+    """Structure check, as `fields` and the children's modules make it."""
     checks.expect_dtype(encoded, DTYPES, NAME)
     if child := check_node(encoded.node, encoded.dtype):
         own = {name for name in encoded.components if not name.startswith(f"{child}.")}
@@ -80,19 +75,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
                 error.component = f"{child}.{error.component}"
             raise
         return
-    checks.expect_components(encoded.components, COMPONENTS, NAME)
-    # Counted before anything is allocated by the declared shape: only as many groups as the file has bytes for.
-    units = geometry.segments // geometry.segments_per_panel
-    expect_bytes(encoded.components, "groups", index_bytes(units * 2))
-    groups = encoded.components["groups"][: units * 2].reshape(-1, 2).astype(np.int64)
-    wrong = np.flatnonzero((groups[:, 0] > MOST_BITS) | (groups[:, 1] + (1 << np.minimum(groups[:, 0], 8)) > 256))
-    if wrong.size:
-        raise CorruptError(f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2)
-    expect_bytes(encoded.components, "fields", stream_bytes(int(field_bytes(geometry, groups[:, 0]).sum())))
-    limits = geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS)
-    count = int(checks.directory_of(encoded.components, limits, "escapes")[-1])
-    expect_bytes(encoded.components, "places", stream_bytes(count * 2))
-    expect_bytes(encoded.components, "escapes", stream_bytes(count))
+    fields.validate(encoded, geometry)
 
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
@@ -108,7 +91,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
 def _reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     for child in encoded.node.children:
         return _CODED[child].decode(encoded, geometry)
-    return reference.decode(encoded.components, geometry, encoded.dtype)
+    return fields.decode(encoded, geometry)
 
 
 def matrix(encoded: Encoded, geometry: Geometry) -> Any:
@@ -117,4 +100,4 @@ def matrix(encoded: Encoded, geometry: Geometry) -> Any:
         return None
     for child in encoded.node.children:
         return _CODED[child].matrix(encoded, geometry)
-    return native.module.IntegerMatrix(native.shape_of(geometry), encoded.dtype, native.aligned(encoded.components))
+    return fields.matrix(encoded, geometry)

@@ -69,12 +69,19 @@ struct IntegerRows {
   // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
   // would lose bits.
   int64_t most_peak = 0;
+  // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
+  // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
+  int64_t groups = 1, scale_group = 0, zero_group = 0;
 };
-// False, with nothing written, where x holds an infinity or a NaN.
+// False, with nothing written, where x holds an infinity or a NaN. Groups have whole blocks of columns.
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads);
 // The same for weights as they are, [rows][columns] words without slack.
 bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_rows, int64_t columns,
                           const KernelTable& table, const IntegerRows& rows, int threads);
+
+// The same for 4-bit weights, two a byte, the low half first: [rows][columns / 2]; signed ones are two's complement.
+bool pair_integer_linear(const uint8_t* pairs, bool is_signed, int64_t matrix_rows, int64_t columns,
+                         const KernelTable& table, const IntegerRows& rows, int threads);
 
 // The same for folded distances of 8-bit weights, whose centre is view.folding's.
 bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,

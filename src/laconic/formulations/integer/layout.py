@@ -26,6 +26,7 @@ from laconic.geometry import Geometry
 
 NAME = "integer"
 VERSION = 1
+NIBBLE_BITS = 4
 BYTES: tuple[str, ...] = ("int8", "uint8")
 DTYPES: tuple[str, ...] = (*BYTES, "int16", "uint16")
 CHILDREN = ("distances", "nibbles")
@@ -78,10 +79,16 @@ def check_node(found: Node, dtype: str) -> str:
             f"formulation 'integer' has one child, {' or '.join(CHILDREN)}, or neither child nor parameters; the file is "
             "damaged or needs a newer laconic"
         )
-    if child and (found.children[child].formulation, found.children[child].version) != ("split", 1):
-        raise UnsupportedError(
-            f"formulation 'integer' has {child} under 'split' version 1 only; the file is damaged or needs a newer laconic"
-        )
+    if child:
+        below = found.children[child]
+        known = (("split", 1), (NAME, VERSION)) if child == "nibbles" else (("split", 1),)
+        fields = (below.formulation, below.version) == (NAME, VERSION)
+        if (below.formulation, below.version) not in known or (fields and (below.children or below.parameters)):
+            allowed = " or ".join(f"{name!r} version {version}" for name, version in known)
+            raise UnsupportedError(
+                f"formulation 'integer' has {child} under {allowed} only, fields without children and parameters; the "
+                "file is damaged or needs a newer laconic"
+            )
     if not child and dtype not in BYTES:
         raise UnsupportedError(f"formulation 'integer' has no fields of {dtype}; the file is damaged")
     return child

@@ -10,7 +10,7 @@ import numpy as np
 
 from laconic.encoded import Encoded
 from laconic.formulations.integer import distances, nibbles
-from laconic.formulations.integer.layout import field_bytes
+from laconic.formulations.integer.layout import NAME, field_bytes
 from laconic.formulations.split import parts as split
 from laconic.formulations.split.layout import Parameters
 from laconic.geometry import Geometry
@@ -47,6 +47,8 @@ def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Any:
     child = _child(encoded, geometry)
     if child is not None:
         coded, seen = child
+        if coded.node.formulation == NAME:
+            return cut(coded, seen, panels)
         return split.cut(coded.components, coded.dtype, seen, _parameters(coded), panels)
     components, segments = encoded.components, [geometry.segments_before(panel) for panel in panels]
     first, last = (segment // geometry.segments_per_panel for segment in segments)
@@ -66,7 +68,10 @@ def cut(encoded: Encoded, geometry: Geometry, panels: tuple[int, int]) -> Any:
 def pack(like: Encoded, runs: Sequence[Any]) -> Encoded:
     """Runs one after another."""
     for name, child in like.node.children.items():
-        coded = split.pack(runs, Parameters.from_json(dict(child.parameters)))
+        if child.formulation == NAME:
+            coded = dict(pack(replace(like, node=child), runs).components)
+        else:
+            coded = split.pack(runs, Parameters.from_json(dict(child.parameters)))
         return replace(like, components={f"{name}.{own}": data for own, data in coded.items()})
     starts = np.cumsum(np.concatenate([[0], *(run.counts for run in runs)])).astype("<u8")
     return replace(

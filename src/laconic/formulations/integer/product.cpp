@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "laconic/base/parallel.hpp"
-#include "laconic/formulations/integer/slices.hpp"
+#include "laconic/formulations/integer/column_groups.hpp"
 
 namespace laconic {
 namespace {
@@ -68,6 +68,72 @@ void multiply_unit(const IntegerView& view, const KernelTable& table, const Inte
     }
 }
 
+// Where a column group lies in a segment: its first column in the matrix, its places.
+struct GroupPart {
+  int64_t column, first_place, last_place;
+};
+
+// Adds the listed weights of a group, which follow those of the group before; returns where the next one's begin.
+uint64_t add_group_escapes(const IntegerView& view, int base, const GroupPart& own, uint64_t from, uint64_t last,
+                           const Slices<int8_t>& slices, int64_t first_b, int64_t batch, double* totals) {
+  for (; from < last; ++from) {
+    uint16_t place;
+    std::memcpy(&place, view.places + from * 2, 2);
+    if (place >= own.last_place) break;
+    // SAFE BECAUSE: a place is payload; in a damaged file one may lie before the group, and is passed over.
+    if (place < own.first_place) continue;
+    const int64_t inside = place - own.first_place, row = inside % kChunkWeights / kChunkColumns;
+    const int64_t column = own.column + inside / kChunkWeights * kChunkColumns + inside % kChunkColumns;
+    const int64_t difference = (view.escapes[from] ^ view.flip) - base;
+    for (int64_t b = 0; b < batch; ++b)
+      totals[b * kPanelRows + row] += static_cast<double>(difference * slices.integers_of(first_b + b)[column]);
+  }
+  return from;
+}
+
+// As multiply_unit; column groups are whole blocks. A panel's groups follow each other, beyond the ends of segments,
+// too.
+void multiply_unit_by_groups(const IntegerView& view, const KernelTable& table, const IntegerRows& rows,
+                             const Slices<int8_t>& slices, const ColumnGroups& groups, int64_t unit, int64_t first_b,
+                             int64_t batch) {
+  double totals[kBatchBlock * kPanelRows] = {};
+  double values[kBatchBlock * kPanelRows];
+  const Geometry& g = view.geometry;
+  const UnitPanels panels = unit_panels(g, unit);
+  const int64_t lowest = view.flip == 0 ? 0 : 128;
+  uint64_t escape = 0;
+  for (int64_t p = 0; p < panels.last - panels.first; ++p) {
+    const int64_t row = (panels.first + p) * kPanelRows, count = std::min(kPanelRows, g.rows - row);
+    for (int64_t s = 0; s < g.segments_per_panel; ++s) {
+      const int64_t segment = unit * g.segments_per_panel + s;
+      const FieldPart part = part_of(view, segment);
+      if (p == 0) escape = view.directory[segment];  // either one panel, or one segment
+      const int64_t begin = part.first_chunk * kChunkColumns, stop = begin + part.chunks * kChunkColumns;
+      for (int64_t column = begin, next; column < stop; column = next) {
+        next = std::min(stop, groups.end(column));
+        const uint8_t* fields =
+            part.fields + p * part.panel_bytes + (column - begin) / kFieldBlockColumns * kFieldRunBytes * part.bits;
+        for (int64_t b = 0; b < batch; ++b) {
+          int32_t sums[kTotals];
+          table.multiply_fields(fields, (next - column) / kFieldBlockColumns, part.bits,
+                                slices.row(first_b + b) + column, slices.width, slices.count, sums);
+          add_sums<kPanelRows>(slices, sums, totals + b * kPanelRows);
+        }
+        const int64_t weights = part.chunks * kChunkWeights;
+        const GroupPart own{column, p * weights + (column - begin) * kPanelRows,
+                            p * weights + (next - begin) * kPanelRows};
+        escape = add_group_escapes(view, part.base, own, escape, view.directory[segment + 1], slices, first_b, batch,
+                                   totals);
+        if (next != groups.end(column)) continue;
+        for (int64_t b = 0; b < batch; ++b)
+          close_group(rows, slices, groups, column / groups.columns, first_b + b, row, count, part.base - lowest,
+                      totals + b * kPanelRows, values + b * kPanelRows);
+      }
+    }
+    for (int64_t b = 0; b < batch; ++b) store_values(rows, g.rows, first_b + b, row, count, values + b * kPanelRows);
+  }
+}
+
 }  // namespace
 
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads) {
@@ -75,9 +141,16 @@ bool integer_linear(const IntegerView& view, const KernelTable& table, const Int
   Slices<int8_t> slices{};
   if (!cut(rows, table, g.columns, slices)) return false;
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
+  const ColumnGroups groups = column_groups(rows, slices, g.columns);
   parallel_for(threads, g.units, [&](int64_t unit) {
-    for (int64_t b = 0; b < rows.batch; b += kBatchBlock)
-      multiply_unit(view, table, rows, slices, unit, b, std::min(kBatchBlock, rows.batch - b));
+    for (int64_t b = 0; b < rows.batch; b += kBatchBlock) {
+      const int64_t batch = std::min(kBatchBlock, rows.batch - b);
+      if (groups.count == 1) {
+        multiply_unit(view, table, rows, slices, unit, b, batch);
+      } else {
+        multiply_unit_by_groups(view, table, rows, slices, groups, unit, b, batch);
+      }
+    }
   });
   return true;
 }

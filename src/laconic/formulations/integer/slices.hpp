@@ -109,6 +109,24 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
   return true;
 }
 
+// The value of a row, with its bias, to out[at]; x was floats.
+inline void store_float(const IntegerRows& rows, int64_t row, int64_t at, double value) {
+  if (rows.bias != nullptr) value += static_cast<double>(static_cast<const float*>(rows.bias)[row]);
+  const auto rounded = static_cast<float>(value);
+  if (rows.dtype == DType::kFloat32) {
+    static_cast<float*>(rows.out)[at] = rounded;
+  } else {
+    static_cast<uint16_t*>(rows.out)[at] =
+        rows.dtype == DType::kBfloat16 ? float_to_bfloat16(rounded) : float_to_float16(rounded);
+  }
+}
+
+// A row's exact sum likewise; x was int8.
+inline void store_whole(const IntegerRows& rows, int64_t row, int64_t at, int64_t total) {
+  if (rows.bias != nullptr) total += static_cast<const int32_t*>(rows.bias)[row];
+  static_cast<int32_t*>(rows.out)[at] = static_cast<int32_t>(total);
+}
+
 // totals: [slices][16] sums of what the weights count from `base`; writes `count` rows from `first` on.
 template <class Slice>
 void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer, int64_t b, int64_t first,
@@ -120,18 +138,9 @@ void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer,
     total += (base - rows.zero[row * rows.zero_step]) * slices.sums[b];
     const int64_t at = b * outer + row;
     if (rows.whole) {
-      if (rows.bias != nullptr) total += static_cast<const int32_t*>(rows.bias)[row];
-      static_cast<int32_t*>(rows.out)[at] = static_cast<int32_t>(total);
-      continue;
-    }
-    double value = static_cast<double>(total) * (rows.scale[row * rows.scale_step] * slices.scales[b]);
-    if (rows.bias != nullptr) value += static_cast<double>(static_cast<const float*>(rows.bias)[row]);
-    const auto rounded = static_cast<float>(value);
-    if (rows.dtype == DType::kFloat32) {
-      static_cast<float*>(rows.out)[at] = rounded;
+      store_whole(rows, row, at, total);
     } else {
-      static_cast<uint16_t*>(rows.out)[at] =
-          rows.dtype == DType::kBfloat16 ? float_to_bfloat16(rounded) : float_to_float16(rounded);
+      store_float(rows, row, at, static_cast<double>(total) * (rows.scale[row * rows.scale_step] * slices.scales[b]));
     }
   }
 }

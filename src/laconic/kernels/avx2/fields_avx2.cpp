@@ -71,6 +71,22 @@ void turn_chunks(const uint8_t* chunks, int64_t count, uint8_t* out) {
   }
 }
 
+void unpack_pairs(const uint8_t* pairs, int64_t count, bool is_signed, uint8_t* out) {
+  const int sign = is_signed ? 8 : 0;
+  const __m256i signs = _mm256_set1_epi8(static_cast<char>(sign)), low = _mm256_set1_epi8(15);
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(pairs + i)));
+    const __m256i halves = _mm256_and_si256(_mm256_or_si256(wide, _mm256_slli_epi16(wide, 4)), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i),
+                        _mm256_sub_epi8(_mm256_xor_si256(halves, signs), signs));
+  }
+  for (; i < count; ++i) {
+    out[2 * i] = static_cast<uint8_t>(((pairs[i] & 15) ^ sign) - sign);
+    out[2 * i + 1] = static_cast<uint8_t>(((pairs[i] >> 4) ^ sign) - sign);
+  }
+}
+
 }  // namespace
 
 void fill_avx2_fields(KernelTable& table) {
@@ -78,6 +94,7 @@ void fill_avx2_fields(KernelTable& table) {
   table.turn_chunks = turn_chunks;
   table.multiply_fields = multiply_fields<Avx2>;
   table.multiply_bytes = multiply_bytes<Avx2>;
+  table.unpack_pairs = unpack_pairs;
 }
 
 }  // namespace laconic

@@ -56,6 +56,14 @@ void multiply_bytes(const uint8_t* const* rows, int64_t columns, bool is_signed,
     }
 }
 
+void unpack_pairs(const uint8_t* pairs, int64_t count, bool is_signed, uint8_t* out) {
+  const int sign = is_signed ? 8 : 0;
+  for (int64_t i = 0; i < count; ++i) {
+    out[2 * i] = static_cast<uint8_t>(((pairs[i] & 15) ^ sign) - sign);
+    out[2 * i + 1] = static_cast<uint8_t>(((pairs[i] >> 4) ^ sign) - sign);
+  }
+}
+
 }  // namespace
 
 void fill_scalar_fields(KernelTable& table) {
@@ -63,6 +71,7 @@ void fill_scalar_fields(KernelTable& table) {
   table.turn_chunks = turn_chunks;
   table.multiply_fields = multiply_fields;
   table.multiply_bytes = multiply_bytes;
+  table.unpack_pairs = unpack_pairs;
 }
 
 }  // namespace laconic
