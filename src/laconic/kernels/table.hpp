@@ -184,6 +184,8 @@ using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_
                              uint8_t* out);
 // sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
 using MultiplyLines = void (*)(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums);
+// x in the order in which a dtype's kernel of ordered lines takes it; whole lines of 4 bits.
+using OrderLines = void (*)(DType dtype, const float* x, int64_t columns, float* out);
 
 struct KernelTable {
   const char* isa;
@@ -203,6 +205,9 @@ struct KernelTable {
   EqualBytes equal_bytes;
   ExpandLines expand_lines;
   MultiplyLines multiply_lines[3];  // float32, bfloat16, float16
+  // Lines of 4 bits whose groups have whole lines, by x that order_lines has put in order; null: multiply_lines.
+  MultiplyLines multiply_ordered[3];
+  OrderLines order_lines;
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits

@@ -15,11 +15,12 @@ namespace {
 // A panel of a view whose numbers lie in lines.
 class LineProduct {
  public:
-  LineProduct(const LinesView& view, const KernelTable& table, const float* x, int64_t width, int batch)
+  LineProduct(const LinesView& view, const KernelTable& table, MultiplyLines multiply, const float* x, int64_t width,
+              int batch)
       : view_(view),
         g_(view.words.geometry),
         table_(table),
-        multiply_(table.multiply_lines[static_cast<int>(view.words.parameters.dtype)]),
+        multiply_(multiply),
         bits_(view.lines->bits()),
         x_(x),
         width_(width),
@@ -89,7 +90,18 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
   const int64_t width = ceil_div(g.columns, line_columns(1)) * line_columns(1);
   static thread_local Scratch x_scratch;
   const float* x = padded_floats(table, rows, g.columns, width, batch, x_scratch);
-  const LineProduct product(view, table, x, width, batch);
+  const auto dtype = static_cast<int>(view.words.parameters.dtype);
+  const bool whole_lines = view.groups.groups() == 1 || view.groups.group_chunks() * kChunkColumns >= line_columns(4);
+  MultiplyLines multiply = table.multiply_lines[dtype];
+  if (view.lines->bits() == 4 && whole_lines && table.multiply_ordered[dtype] != nullptr) {
+    static thread_local Scratch ordered_scratch;
+    auto* ordered = ordered_scratch.get<float>(batch * width * 4);
+    for (int b = 0; b < batch; ++b)
+      table.order_lines(view.words.parameters.dtype, x + b * width, width, ordered + b * width);
+    x = ordered;
+    multiply = table.multiply_ordered[dtype];
+  }
+  const LineProduct product(view, table, multiply, x, width, batch);
   parallel_for(threads, g.units, [&](int64_t unit) {
     const UnitPanels panels = unit_panels(g, unit);
     alignas(64) float sums[kLineRows * 16];

@@ -172,6 +172,7 @@ void fill_avx2_deltas(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
 void fill_avx2_affine(KernelTable& table);
 void fill_avx2_lines(KernelTable& table);
+void fill_avx2_ordered(KernelTable& table);
 void fill_avx2_encode(KernelTable& table);
 void fill_avx2_fields(KernelTable& table);
 void fill_avx2_cut(KernelTable& table);
@@ -196,6 +197,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_palette(table);
   fill_avx2_affine(table);
   fill_avx2_lines(table);
+  fill_avx2_ordered(table);
   fill_avx2_encode(table);
   fill_avx2_fields(table);
   fill_avx2_cut(table);

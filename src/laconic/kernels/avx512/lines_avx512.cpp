@@ -130,6 +130,9 @@ struct Kernels {
 
 }  // namespace
 
-void fill_avx512_lines(KernelTable& table) { fill_lines<Kernels>(table); }
+void fill_avx512_lines(KernelTable& table) {
+  fill_lines<Kernels>(table);
+  for (MultiplyLines& ordered : table.multiply_ordered) ordered = nullptr;  // one permute looks 16 words up in order
+}
 
 }  // namespace laconic
