@@ -91,7 +91,10 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
   static thread_local Scratch x_scratch;
   const float* x = padded_floats(table, rows, g.columns, width, batch, x_scratch);
   const auto dtype = static_cast<int>(view.words.parameters.dtype);
-  const bool whole_lines = view.groups.groups() == 1 || view.groups.group_chunks() * kChunkColumns >= line_columns(4);
+  // MEASURED on Zen 3: making a group's tables of bytes pays from one line on, in float16, which is converted, from
+  // two.
+  const int64_t least = line_columns(4) * (view.words.parameters.dtype == DType::kFloat16 ? 2 : 1);
+  const bool whole_lines = view.groups.groups() == 1 || view.groups.group_chunks() * kChunkColumns >= least;
   MultiplyLines multiply = table.multiply_lines[dtype];
   if (view.lines->bits() == 4 && whole_lines && table.multiply_ordered[dtype] != nullptr) {
     static thread_local Scratch ordered_scratch;
