@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from laconic.errors import LaconicError
-from laconic.torch import pointwise, views
+from laconic.torch import int8_operators, pointwise, views
 from laconic.torch.content import Plain
 from laconic.torch.products import decode_to_scratch, pick, product
 from laconic.torch.tensor import FusedTensor, LaconicTensor, laid_out, warn_once
@@ -279,6 +279,7 @@ TABLE |= dict.fromkeys(
     _new,
 )
 TABLE |= views.TABLE
+TABLE |= int8_operators.TABLE
 for _name in ("_grouped_mm", "grouped_mm"):
     if hasattr(aten, _name):
         TABLE[getattr(aten, _name).default] = _grouped_mm
