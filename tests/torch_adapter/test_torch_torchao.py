@@ -170,7 +170,7 @@ def test_scales_that_were_loaded_come_back_where_torchao_can_hold_them(scales: s
 
 def test_files_that_do_not_fit_name_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    with pytest.raises(laconic.ArgumentError, match=r"'0\.weight' is a weight of torchao \(Int8Tensor\).*compress_"):
+    with pytest.raises(laconic.ArgumentError, match=r"'0\.weight' is a Int8Tensor, which .*compress_ puts"):
         laconic.torch.save_model(quantised(), path)
     model = half_won()
     laconic.torch.compress_(model)

@@ -109,6 +109,8 @@ def compress_(
         if limit is not None:
             settings = budget.within(uses, settings, default, limit)
         undo.pop_all()
+        names = folded.names
+        del folded  # and with it the weights as they were before
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -129,7 +131,7 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
-    return Summary(tuple(reports), tuple(frozen), folded.names)
+    return Summary(tuple(reports), tuple(frozen), names)
 
 
 def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:

@@ -13,7 +13,7 @@ from laconic.tensor import Tensor as Coded
 from laconic.torch import fast
 from laconic.torch.content import Leaf
 from laconic.torch.dtypes import PRODUCT_CODES, as_array
-from laconic.torch.int8_operators import multiplied, vectorised
+from laconic.torch.int8_operators import multiplied, to_bias, vectorised
 from laconic.torch.tensor import LaconicTensor
 
 
@@ -84,7 +84,8 @@ class Int8Linear(nn.Module):
             )
         if torch.compiler.is_compiling() or not _undisturbed(x, self.weight):
             return torch.ops.laconic.int8_linear(x, self.weight, self.scale, self.bias)
-        return _Product.apply(x, self.bias, self.coded(), self.scale)  # type: ignore[no-any-return]
+        call = _Transformed if torch._C._are_functorch_transforms_active() else _Product
+        return call.apply(x, self.bias, self.coded(), self.scale)  # type: ignore[no-any-return]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Int8Linear:
         """`.half()` and its kin: a rounded scale would change every weight of its row."""
@@ -116,7 +117,23 @@ def _undisturbed(x: Tensor, weight: Tensor) -> bool:
 
 
 class _Product(torch.autograd.Function):
-    """The short way, which needs no operator: of the eager module, under `torch.func` too."""
+    """The short way, which needs no operator."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, weight: Coded, scale: Tensor) -> Tensor:
+        ctx.weight, ctx.scale = weight, scale
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        return multiplied(x, weight, scale, bias, False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gradient = gradients[0]
+        to_x = multiplied(gradient, ctx.weight, ctx.scale, None, True) if ctx.needs_input_grad[0] else None
+        return to_x, to_bias(ctx, gradient) if ctx.needs_input_grad[1] else None, None, None
+
+
+class _Transformed(torch.autograd.Function):
+    """The same under `torch.func`. Every call of such a function costs tens of us more, in torch."""
 
     @staticmethod
     def forward(x: Tensor, bias: Tensor | None, weight: Coded, scale: Tensor) -> Tensor:
@@ -131,16 +148,12 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         gradient = gradients[0]
-        to_x = to_bias = None
-        if ctx.needs_input_grad[0]:
-            to_x = _Transposed.apply(gradient, ctx.weight, *ctx.saved_tensors)
-        if ctx.needs_input_grad[1]:
-            to_bias = gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
-        return to_x, to_bias, None, None
+        to_x = _Transposed.apply(gradient, ctx.weight, *ctx.saved_tensors) if ctx.needs_input_grad[0] else None
+        return to_x, to_bias(ctx, gradient) if ctx.needs_input_grad[1] else None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *given: Any) -> tuple[Tensor, int]:
-        return vectorised(info, in_dims, _Product.apply, *given)
+        return vectorised(info, in_dims, _Transformed.apply, *given)
 
 
 class _Transposed(torch.autograd.Function):
@@ -157,7 +170,7 @@ class _Transposed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Product.apply(gradients[0], None, ctx.weight, *ctx.saved_tensors), None, None
+        return _Transformed.apply(gradients[0], None, ctx.weight, *ctx.saved_tensors), None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *given: Any) -> tuple[Tensor, int]:

@@ -66,13 +66,14 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.bias_dtype = None if bias is None else bias.dtype
 
 
+def to_bias(ctx: Any, gradient: Tensor) -> Tensor:
+    """The gradient of the bias, whose dtype is `ctx.bias_dtype`."""
+    return gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
+
+
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
-    to_x = to_bias = None
-    if ctx.needs_input_grad[0]:
-        to_x = torch.ops.laconic.int8_transposed(gradient, *ctx.saved_tensors)
-    if ctx.needs_input_grad[3]:
-        to_bias = gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
-    return to_x, None, None, to_bias
+    to_x = torch.ops.laconic.int8_transposed(gradient, *ctx.saved_tensors) if ctx.needs_input_grad[0] else None
+    return to_x, None, None, to_bias(ctx, gradient) if ctx.needs_input_grad[3] else None
 
 
 torch.library.register_autograd("laconic::int8_linear", _backward, setup_context=_keep)

@@ -62,11 +62,14 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     Raises ArgumentError or DestinationError.
     """
     for name, tensor in tensors.items():
-        if torchao.is_payload(tensor):
+        if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, LaconicTensor):
+            remedy = (
+                "compress_ puts an Int8Linear, which they do, in the place of each layer that it can (its summary says why not); "
+                if torchao.is_payload(tensor)
+                else ""
+            )
             raise ArgumentError(
-                f"{name!r} is a weight of torchao ({type(tensor).__name__}), which these files do not hold: compress_ puts "
-                "an Int8Linear, which they do, in the place of each layer that it can (its summary says why not); "
-                "torch.save keeps all of them"
+                f"{name!r} is a {type(tensor).__name__}, which these files do not hold: {remedy}torch.save keeps it"
             )
     shelf = recipes.Shelf(tensors)
     own = {key: value for key, value in (metadata or {}).items() if key != recipes.NOTE}
