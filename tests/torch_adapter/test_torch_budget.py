@@ -79,7 +79,7 @@ def test_what_config_names_keeps_it() -> None:
     assert model[1].weight.formulation.startswith("sparse")
     assert summary.skipped["2.weight"] == "left dense by config"
     assert bits(model, summary) <= 12
-    with pytest.raises(ArgumentError, match=r"config for '0.weight': unknown formulation"):
+    with pytest.raises(ArgumentError, match=r"config for '0': unknown formulation"):
         laconic.torch.compress_(network(), target_bits=12, config={"0": {"formulation": "what"}})
 
 

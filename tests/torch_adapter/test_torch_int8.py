@@ -132,6 +132,75 @@ def test_gradients_reach_x_and_bias(compressed: bool) -> None:
     assert torch.allclose(layer.bias.grad.double(), bias.grad, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["dense", "fused", "identical"])
+def test_compilers_exports_and_transforms_give_the_same_bits(mode: str) -> None:
+    model = network()
+    if mode != "dense":
+        laconic.torch.compress_(model, mode=mode)
+    x = torch.randn(6, 256)
+    with torch.no_grad():
+        expected = model(x)
+        program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+        assert torch.equal(program.module()(x), expected)
+        assert torch.equal(program.module()(x[:3]), model(x[:3]))
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert sum("laconic.int8_linear" in target for target in targets) == 2
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    compiled(one).square().sum().backward()
+    gradient, model[0].bias.grad = model[0].bias.grad, None
+    model(other).square().sum().backward()
+    assert torch.equal(one.grad, other.grad)
+    assert torch.equal(gradient, model[0].bias.grad)
+    assert torch.equal(compiled(x), expected)
+    assert torch.allclose(torch.func.vmap(model)(x), expected, atol=1e-6)
+    assert torch.allclose(torch.func.vmap(model, in_dims=1)(x[:, None]), expected[None], atol=1e-6)
+    of_x = torch.func.vmap(torch.func.grad(lambda row: model(row).square().sum()))(x)
+    assert torch.allclose(of_x, other.grad, atol=1e-4)
+    several = {name: torch.stack([one, one * 2]) for name, one in model.named_parameters()}
+    found = torch.func.vmap(lambda own: torch.func.functional_call(model, own, (x,)))(several)
+    for place in range(2):
+        own = {name: one[place] for name, one in several.items()}
+        assert torch.allclose(found[place], torch.func.functional_call(model, own, (x,)), atol=1e-5)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_casts_leave_the_scale_as_it_is(compressed: bool) -> None:
+    model = network()
+    if compressed:
+        laconic.torch.compress_(model)
+    x, scale, real = torch.randn(3, 256), model[0].scale.clone(), real_weight(model[0])
+    for cast in (model.half, model.bfloat16, model.double, model.float):
+        cast()
+        assert model[0].scale.dtype is torch.float32
+        assert torch.equal(model[0].scale, scale)
+        assert model[0].weight.dtype is torch.int8
+    assert model[0].bias.dtype is torch.float32
+    y = model.bfloat16()[0](x.bfloat16())
+    assert y.dtype is torch.bfloat16
+    exact = nn.functional.linear(x.bfloat16().double(), real, model[0].bias.double())
+    assert torch.allclose(y.double(), exact, rtol=2 * torch.finfo(torch.bfloat16).eps, atol=1e-5)
+    if not compressed:  # of a coded weight that says that it becomes dense
+        assert model.to("meta")[0].scale.device.type == "meta"
+
+
+def test_weights_that_cannot_be_quantised() -> None:
+    dense = nn.Linear(32, 16)
+    for wrong in (float("nan"), float("inf")):
+        with torch.no_grad():
+            dense.weight[3, 4] = wrong
+        with pytest.raises(ArgumentError, match="NaN or infinity.*nan_to_num"):
+            Int8Linear.from_linear(dense)
+    with torch.no_grad():
+        dense.weight.zero_()
+        dense.weight[2, 3] = 1e-45  # less than a step of float32 can be
+    layer = Int8Linear.from_linear(dense)
+    assert (layer.weight == 0).all()
+    assert (layer.scale == 1).all()
+
+
 def test_assigned_weights_are_used() -> None:
     layer = Int8Linear(32, 16, bias=False)
     x = torch.ones(1, 32)

@@ -88,7 +88,8 @@ def test_layers_come_back_as_they_were(way: str) -> None:
     assert isinstance(model[2][0].weight, LaconicTensor)
     assert layers[1].weight is None  # its payload is not kept beside the codes
     if way == "nothing won":
-        assert model[0] is layers[0]
+        assert isinstance(model[0], Int8Linear)  # so that a saved model has the same entries whatever was won
+        assert type(model[0].weight) is torch.Tensor
         assert summary.skipped["0.weight"] == "no code makes it smaller"
     if way == "deepcopied":
         model = copy.deepcopy(model)
@@ -112,6 +113,76 @@ def test_saved_models_have_the_entries_of_int8linear(tmp_path: Path) -> None:
     assert isinstance(again[0].weight, LaconicTensor)
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
+
+
+def half_won() -> nn.Sequential:
+    """Payloads of which one is too even to be coded."""
+    model = quantised()
+    with torch.no_grad():
+        model[2][0].weight.qdata.random_(-128, 128)
+    return model
+
+
+@pytest.mark.parametrize("prepared", ["as saved", "compressed throughout", "built"])
+def test_partly_compressed_models_are_saved_and_loaded(tmp_path: Path, prepared: str) -> None:
+    model = half_won()
+    with torch.no_grad():
+        model[0].weight.scale.mul_(3)  # other scales than those of the model that it is loaded into
+    x = torch.randn(2, 256)
+    assert laconic.torch.compress_(model).compressed == ("0.weight",)
+    with torch.no_grad():
+        expected = model(x)
+    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    if prepared == "built":
+        again = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), nn.Sequential(Int8Linear(512, 256, bias=False)))
+    else:
+        again = half_won() if prepared == "as saved" else quantised()
+        laconic.torch.compress_(again)
+    laconic.torch.load_model(again, tmp_path / "model.safetensors")
+    assert isinstance(again[0].weight, LaconicTensor)
+    assert type(again[2][0].weight) is torch.Tensor
+    with torch.no_grad():
+        assert torch.equal(again(x), expected)
+    if prepared == "built":
+        return
+    for one in (model, again):
+        laconic.torch.decompress_(one)
+    for one, other in ((model[0], again[0]), (model[2][0], again[2][0])):
+        assert all(torch.equal(tensor, parts(other.weight)[name]) for name, tensor in parts(one.weight).items())
+
+
+@pytest.mark.parametrize("scales", ["one", "several"])
+def test_scales_that_were_loaded_come_back_where_torchao_can_hold_them(scales: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchao.quantization import PerTensor
+    model = quantised(granularity=PerTensor())
+    laconic.torch.compress_(model)
+    scale = torch.full((512,), 0.25) if scales == "one" else torch.rand(512)
+    model[0].load_state_dict({**model[0].state_dict(), "scale": scale})
+    if scales == "several":
+        with pytest.raises(laconic.LaconicError, match="quantised under one scale"):
+            laconic.torch.decompress_(model)
+        return
+    laconic.torch.decompress_(model)
+    assert model[0].weight.scale.unique().tolist() == [0.25]
+
+
+def test_files_that_do_not_fit_name_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(laconic.ArgumentError, match=r"'0\.weight' is a Int8Tensor, which .*compress_ puts"):
+        laconic.torch.save_model(quantised(), path)
+    model = half_won()
+    laconic.torch.compress_(model)
+    laconic.torch.save_model(model, path)
+    plain = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Sequential(nn.Linear(512, 256, bias=False)))
+    for other in (quantised(), plain):
+        for strict in (True, False):
+            with pytest.raises(laconic.LaconicError, match=r"int8 weights for 0, 2\.0: put .*Int8Linear.*compress_"):
+                laconic.torch.load_model(other, path, strict=strict)
+    laconic.torch.save_model(plain, path)
+    with pytest.raises(laconic.LaconicError, match=r"floats for 0, 2\.0, which are Int8Linear.*from_linear"):
+        laconic.torch.load_model(model, path, strict=False)
 
 
 def test_what_is_left_to_torchao_says_why() -> None:

@@ -10,12 +10,10 @@ from typing import Any
 from laconic import budget, plan
 from laconic.costs import predict_ns
 from laconic.errors import ArgumentError, LaconicError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.protocol import Candidate
 from laconic.planning import every_candidate
-from laconic.threads import get_num_threads
-from laconic.torch.dtypes import as_array
-from laconic.torch.settings import Settings, Use, prepared
+from laconic.torch.dtypes import NAMES
+from laconic.torch.settings import Settings, Use, forced, request_of
 
 
 def check(target_bits: object) -> float:
@@ -66,23 +64,9 @@ def within(
 
 
 def _offers(use: Use, own: Settings, shares: bool) -> list[tuple[Candidate, float]]:
-    _, base, orientation = prepared(use)
-    array = as_array(base)
-    request = Request(
-        plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape),
-        array.dtype.name,
-        orientation,
-        own.objective,
-        own.profile.machine,
-        own.threads or get_num_threads(),
-        batch=own.batch,
-        costs=own.profile.costs,
-    )
-    options = dict(own.options or {})
-    if not options:
-        return every_candidate(request) if shares else [(one.candidate, one.ns) for one in plan.decide(request)[:1]]
-    formulation = options.pop("formulation", None)
-    if formulation not in registry.BY_NAME:
-        raise ArgumentError(f"config for {use.name!r}: unknown formulation {formulation!r}")
-    one = registry.BY_NAME[formulation].forced(request, options)
-    return [(one, predict_ns(one, request.dtype, request.profile, request.batch, request.costs))]
+    if own.options:
+        one = forced(use, own)
+        name = NAMES[use.parameter.dtype]
+        return [(one, predict_ns(one, name, own.profile.machine, own.batch, own.profile.costs))]
+    request = request_of(use, own)
+    return every_candidate(request) if shares else [(one.candidate, one.ns) for one in plan.decide(request)[:1]]

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from laconic.dtypes import BY_NAME
-from laconic.errors import ArgumentError, LaconicError
+from laconic.errors import ArgumentError
 from laconic.plan import OBJECTIVES, check_batch
 from laconic.profiles import Profile, resolve
 from laconic.torch import budget, torchao, views
+from laconic.torch.config import Config
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
 from laconic.torch.int8 import Int8Linear
 from laconic.torch.pruning import fold_masks
-from laconic.torch.settings import Settings, Use, layout_of, prepared
+from laconic.torch.settings import Settings, Use, forced, layout_of, prepared
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
@@ -55,7 +55,8 @@ def compress_(
         include, exclude: glob patterns of parameter names.
         config: settings by name: the exact name of a parameter or module first, then patterns 're:...' (full match),
             then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
-            minimum_bytes, formulation, code, widths.
+            minimum_bytes, and formulation with its parameters, as `laconic.encode` and plans have them (view too). Exact
+            names must belong to something.
         objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class, a file of
             `laconic calibrate` by its times; copy_ into a compressed weight plans by the class. batch: rows of x to plan for.
         target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together, dense
@@ -63,9 +64,10 @@ def compress_(
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
             of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
 
-    Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights. Raises ArgumentError, changing nothing, for a module that is
-    already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed; LaconicError, with
-    nothing but masks changed, for target_bits that cannot be reached, naming the fewest that can.
+    Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights.
+    Raises, changing nothing, ArgumentError for settings that mean nothing or do not fit their weight, and for a module that
+    is already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed;
+    LaconicError for target_bits that cannot be reached, naming the fewest that can.
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
@@ -78,27 +80,37 @@ def compress_(
     if done:
         raise ArgumentError(f"the module is already compressed ({done[0]}): use decompress_ first")
     default = Settings(objective, target, mode, threads, MINIMUM_BYTES, batch=batch)
+    given = Config(config, default)
+    given.check_names(_config_names(module, uses))
     wanted = _filter(include, exclude)
+
+    def chosen(name: str) -> bool:
+        return wanted(name) and given.of(name) is not None
 
     def planned() -> tuple[list[Use], dict[str, Settings | None]]:
         uses = list(parameters_of(module))
-        settings = {use.name: _settings(use.name, config, default) for use in uses}
+        settings = {use.name: given.of(use.name) for use in uses}
         for use in uses:
             use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
         _refuse(uses)
         return uses, settings
 
     uses, settings = planned()  # refuses before anything changes
-    folded = fold_masks(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
-    adopted = torchao.adopt(module, lambda name: wanted(name) and _settings(name, config, default) is not None)
-    if folded or adopted:
-        uses, settings = planned()
-    if limit is not None:
-        try:
+    with ExitStack() as undo:
+        folded = fold_masks(module, chosen)
+        undo.callback(folded.undo)
+        undo.callback(torchao.give_back, module)
+        if torchao.adopt(module, chosen) or folded.names:
+            uses, settings = planned()
+        for use in uses:
+            own = settings[use.name]
+            if not use.reason and own is not None and own.options:
+                forced(use, own)  # refuses options that do not fit the weight before any other weight is replaced
+        if limit is not None:
             settings = budget.within(uses, settings, default, limit)
-        except LaconicError:
-            torchao.give_back(module)
-            raise
+        undo.pop_all()
+        names = folded.names
+        del folded  # and with it the weights as they were before
     reports, frozen = [], []
     with _meter(progress, sum(use.parameter.nbytes for use in uses)) as tell:
         for use in uses:
@@ -119,8 +131,7 @@ def compress_(
                     frozen.append(use.name)
             reports.append(report)
             tell(report.bytes_before, use.name)
-    torchao.give_back(module, torchao.is_dense)
-    return Summary(tuple(reports), tuple(frozen), folded)
+    return Summary(tuple(reports), tuple(frozen), names)
 
 
 def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> ParameterReport:
@@ -187,6 +198,21 @@ def parameters_of(module: nn.Module) -> Iterator[Use]:
             use.places.append((owner, name))
             use.reason = use.reason or _recomputed(owner, name)
     yield from uses.values()
+
+
+def all_names(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
+    """The names of each parameter in the module's state, all those of modules that are in several places too."""
+    paths: dict[int, list[str]] = {}
+    for path, owner in module.named_modules(remove_duplicate=False):
+        paths.setdefault(id(owner), []).append(f"{path}." if path else "")
+    return [[f"{path}{name}" for owner, name in use.places for path in paths[id(owner)]] for use in uses]
+
+
+def _config_names(module: nn.Module, uses: Iterable[Use]) -> Iterator[list[str]]:
+    """As `all_names`, and a parameter behind a mask by the name that folding gives it."""
+    for names in all_names(module, uses):
+        yield names
+        yield [name.removesuffix("_orig") for name in names]
 
 
 def put(use: Use, parameter: Tensor) -> None:
@@ -273,27 +299,6 @@ def _filter(include: str | Sequence[str] | None, exclude: str | Sequence[str] | 
         return not wanted or any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
 
     return chosen
-
-
-def _settings(name: str, config: Mapping[str, Any] | None, default: Settings) -> Settings | None:
-    """The settings of one parameter; None: leave it dense. Raises ArgumentError for a value it does not know."""
-    value: Any = {}
-    if config:
-        owner = name.rpartition(".")[0]
-        patterns = (key for key in config if key.startswith("re:") and re.fullmatch(key[3:], name))
-        key = name if name in config else owner if owner in config else next(patterns, "_default")
-        value = config.get(key, {})
-    if value is None:
-        return None
-    given = {"objective": value} if isinstance(value, str) else dict(value)
-    own: dict[str, Any] = {
-        word: given.pop(word, getattr(default, word)) for word in ("objective", "mode", "minimum_bytes")
-    }
-    if own["objective"] not in OBJECTIVES or own["mode"] not in CLASSES:
-        raise ArgumentError(f"config for {name!r}: unknown objective or mode in {value!r}")
-    if unknown := sorted(set(given) - {"formulation", "code", "bits", "widths"}):
-        raise ArgumentError(f"config for {name!r}: unknown setting {unknown[0]!r}")
-    return Settings(profile=default.profile, threads=default.threads, batch=default.batch, options=given, **own)
 
 
 def _with_reason(report: ParameterReport, reason: str) -> ParameterReport:

@@ -125,6 +125,12 @@ class Leaf(Content):
         form = self.form.turned()
         return None if form is None else coded_of(form, [part.numpy() for part in self.parts])
 
+    @cached_property
+    def pointwise(self) -> Leaf | None:
+        """The same codes as a matrix [outputs, inputs], where they are a kernel of one tap; None for all others."""
+        form = self.form.pointwise()
+        return None if form is None else Leaf(form, self.parts)
+
     def matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         """(native matrix, whether it is coded transposed) for rows [first, last); (None, False) where kernels cannot.
 

@@ -1,4 +1,4 @@
-"""The operators that compilers see: `laconic::decode`, `laconic::product`, `laconic::pick`.
+"""The operators that compilers see: `laconic::decode`, `laconic::product`, `laconic::pick`. int8_operators.py has more.
 
 They take components as tensors and the description as text, so that nothing but torch's own types crosses the border;
 shapes follow from the text alone. At run time a leaf is made once for its components and found again by them.
@@ -25,7 +25,7 @@ _library = torch.library.Library("laconic", "DEF")
 _leaves: dict[tuple[object, ...], Leaf] = {}
 
 
-def _operator(schema: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+def operator(schema: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers a function as an operator of the CPU."""
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -36,7 +36,7 @@ def _operator(schema: str) -> Callable[[Callable[..., Tensor]], Callable[..., Te
     return register
 
 
-def _leaf(parts: Sequence[Tensor], text: str) -> Leaf:
+def leaf_of(parts: Sequence[Tensor], text: str) -> Leaf:
     """The leaf over these components. It keeps their memory, so an address cannot come to mean other bytes, and goes
     when the first component does."""
     key = (*(part.data_ptr() for part in parts), text)
@@ -52,10 +52,10 @@ def _content(leaf: Leaf, first: int, last: int, squeezed: bool) -> Content:
     return leaf if whole else Window(leaf, first, last, squeezed)
 
 
-@_operator("decode(Tensor[] parts, str form, SymInt first, SymInt last) -> Tensor")
+@operator("decode(Tensor[] parts, str form, SymInt first, SymInt last) -> Tensor")
 def decode(parts: Sequence[Tensor], form: str, first: int, last: int) -> Tensor:
     """Rows [first, last) of a coded tensor, dense."""
-    return _content(_leaf(parts, form), first, last, False).decode()
+    return _content(leaf_of(parts, form), first, last, False).decode()
 
 
 @torch.library.register_fake("laconic::decode")
@@ -64,7 +64,7 @@ def _(parts: Sequence[Tensor], form: str, first: int, last: int) -> Tensor:
     return parts[0].new_empty((last - first, *whole.shape[1:]), dtype=TORCH[whole.dtype])
 
 
-@_operator(
+@operator(
     "product(Tensor x, Tensor[] parts, str form, SymInt first, SymInt last, bool squeezed, Tensor? bias, bool transposed) "
     "-> Tensor"
 )
@@ -79,7 +79,7 @@ def multiply(
     transposed: bool,
 ) -> Tensor:
     """x @ w.T + bias, or x @ w + bias where `transposed`; w: rows [first, last) of the coded tensor, or one matrix."""
-    leaf = _leaf(parts, form)
+    leaf = leaf_of(parts, form)
     key = (first, last, squeezed, transposed)
     kernel = leaf.kernels.get(key)
     if kernel is None:
@@ -119,10 +119,10 @@ def _(
     return x.new_empty((*x.shape[:-1], columns if transposed else rows))
 
 
-@_operator("pick(Tensor indices, Tensor[] parts, str form) -> Tensor")
+@operator("pick(Tensor indices, Tensor[] parts, str form) -> Tensor")
 def pick_rows(indices: Tensor, parts: Sequence[Tensor], form: str) -> Tensor:
     """Rows of a coded matrix by number."""
-    leaf = _leaf(parts, form)
+    leaf = leaf_of(parts, form)
     picked = pick(leaf, indices)
     return torch.nn.functional.embedding(indices, leaf.decode()) if picked is None else picked
 

@@ -60,6 +60,16 @@ class Form:
         *stack, rows, columns = document["shape"]
         return Form(_text({**document, "shape": [*stack, columns, rows], "orientation": orientation}))
 
+    def pointwise(self) -> Form | None:
+        """The form of [outputs, inputs] whose components are those of this kernel [outputs, inputs, 1, ...].
+
+        None for kernels of more taps, and for folded ones, which products do not know.
+        """
+        document, shape = self.document, self.shape
+        if document["view"] != "convolution" or document["column_order"] != "as_is" or set(shape[2:]) != {1}:
+            return None
+        return Form(_text({**document, "shape": list(shape[:2]), "view": "matrix"}))
+
 
 def _code(tree: dict[str, Any]) -> str:
     children = tree.get("children", {}).values()

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from laconic.arrays import encode
 from laconic.errors import ArgumentError
-from laconic.product import linear, linear_transposed
 from laconic.tensor import Tensor as Coded
+from laconic.torch import fast
 from laconic.torch.content import Leaf
-from laconic.torch.dtypes import PRODUCT_CODES, as_array, as_tensor
+from laconic.torch.dtypes import PRODUCT_CODES, as_array
+from laconic.torch.int8_operators import multiplied, to_bias, vectorised
 from laconic.torch.tensor import LaconicTensor
 
 
@@ -20,7 +21,8 @@ class Int8Linear(nn.Module):
     """y = x @ (scale[:, None] * weight).T + bias with int8 weight [outputs, inputs].
 
     weight and scale (float32 [outputs]) are buffers, bias is a parameter. `compress_` codes the weight; products are the
-    same to the bit before and after, and no dense copy is made. Gradients flow to x and bias.
+    same to the bit before and after, and no dense copy is made. Gradients flow to x and bias. `.half()` and the like
+    leave the scale in float32.
     """
 
     weight: Tensor
@@ -37,11 +39,18 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def from_linear(cls, layer: nn.Linear) -> Int8Linear:
-        """Quantise a layer: symmetric, to the nearest of 255 steps, one scale for each output."""
+        """Quantise a layer: symmetric, to the nearest of 255 steps, one scale for each output. Raises ArgumentError for
+        weights that are not finite."""
         weight = layer.weight.detach().float()
+        if not bool(torch.isfinite(weight).all()):
+            raise ArgumentError(
+                "the weight holds NaN or infinity, which int8 cannot: replace them, as torch.nan_to_num does, or leave "
+                "the layer as it is"
+            )
         made = cls(layer.in_features, layer.out_features, layer.bias is not None)
         largest = weight.abs().amax(dim=1) if weight.numel() else weight.new_zeros(layer.out_features)
-        made.scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+        step = largest / 127
+        made.scale = torch.where(step > 0, step, torch.ones_like(step))
         made.weight = (weight / made.scale[:, None]).round().clamp(-127, 127).to(torch.int8)
         if layer.bias is not None:
             made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=layer.bias.requires_grad)
@@ -73,7 +82,18 @@ class Int8Linear(nn.Module):
                 f"x is {x.dtype} on {x.device}; Int8Linear takes float32, bfloat16 or float16 on the CPU "
                 "(laconic.linear multiplies int8 by int8)"
             )
-        return _Product.apply(x, self.bias, self.coded(), as_array(self.scale))  # type: ignore[no-any-return]
+        if torch.compiler.is_compiling() or not _undisturbed(x, self.weight):
+            return torch.ops.laconic.int8_linear(x, self.weight, self.scale, self.bias)
+        call = _Transformed if torch._C._are_functorch_transforms_active() else _Product
+        return call.apply(x, self.bias, self.coded(), self.scale)  # type: ignore[no-any-return]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Int8Linear:
+        """`.half()` and its kin: a rounded scale would change every weight of its row."""
+        scale = self.scale
+        super()._apply(fn, recurse)
+        if self.scale.dtype is not scale.dtype:
+            self.scale = scale.to(self.scale.device)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_coded": None}
@@ -85,19 +105,73 @@ class Int8Linear(nn.Module):
         )
 
 
+def _undisturbed(x: Tensor, weight: Tensor) -> bool:
+    """Whether x and the weight have bytes to work on, with no tracer or mode in the way."""
+    if type(x) is not Tensor and type(x) is not nn.Parameter:
+        return False
+    if isinstance(weight, LaconicTensor):
+        real = weight.content.real
+    else:
+        real = type(weight) is Tensor or type(weight) is nn.Parameter
+    return real and fast.undisturbed()
+
+
 class _Product(torch.autograd.Function):
+    """The short way, which needs no operator."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor | None, weight: Coded, scale: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, weight: Coded, scale: Tensor) -> Tensor:
         ctx.weight, ctx.scale = weight, scale
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return as_tensor(linear(as_array(x), weight, None if bias is None else as_array(bias), scale=scale))
+        return multiplied(x, weight, scale, bias, False)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         gradient = gradients[0]
-        to_x = to_bias = None
-        if ctx.needs_input_grad[0]:
-            to_x = as_tensor(linear_transposed(as_array(gradient), ctx.weight, scale=ctx.scale))
-        if ctx.needs_input_grad[1]:
-            to_bias = gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
-        return to_x, to_bias, None, None
+        to_x = multiplied(gradient, ctx.weight, ctx.scale, None, True) if ctx.needs_input_grad[0] else None
+        return to_x, to_bias(ctx, gradient) if ctx.needs_input_grad[1] else None, None, None
+
+
+class _Transformed(torch.autograd.Function):
+    """The same under `torch.func`. Every call of such a function costs tens of us more, in torch."""
+
+    @staticmethod
+    def forward(x: Tensor, bias: Tensor | None, weight: Coded, scale: Tensor) -> Tensor:
+        return multiplied(x, weight, scale, bias, False)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, bias, ctx.weight, scale = inputs
+        ctx.save_for_backward(scale)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gradient = gradients[0]
+        to_x = _Transposed.apply(gradient, ctx.weight, *ctx.saved_tensors) if ctx.needs_input_grad[0] else None
+        return to_x, to_bias(ctx, gradient) if ctx.needs_input_grad[1] else None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *given: Any) -> tuple[Tensor, int]:
+        return vectorised(info, in_dims, _Transformed.apply, *given)
+
+
+class _Transposed(torch.autograd.Function):
+    """The gradient to x, which is linear in what it is given."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Coded, scale: Tensor) -> Tensor:
+        return multiplied(x, weight, scale, None, True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.weight, scale = inputs
+        ctx.save_for_backward(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Transformed.apply(gradients[0], None, ctx.weight, *ctx.saved_tensors), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *given: Any) -> tuple[Tensor, int]:
+        return vectorised(info, in_dims, _Transposed.apply, *given)

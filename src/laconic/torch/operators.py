@@ -1,7 +1,7 @@
 """What each of torch's operators does with compressed weights: one table, and a rule for all others.
 
 products, embedding, grouped products    kernels in mode "fused"; decoded in scratch in mode "identical"
-convolutions                             decoded in scratch, one layer at a time
+convolutions                             products where kernels have one tap, else decoded in scratch, one layer at a time
 views that codes can follow              compressed
 other views                              a dense LaconicTensor: writes through it would be lost, so it refuses them
 in-place writes                          copy_ replaces the codes; all others are refused by name
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from laconic.errors import LaconicError
-from laconic.torch import views
+from laconic.torch import int8_operators, pointwise, views
 from laconic.torch.content import Plain
 from laconic.torch.products import decode_to_scratch, pick, product
 from laconic.torch.tensor import FusedTensor, LaconicTensor, laid_out, warn_once
@@ -182,6 +182,32 @@ def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return out
 
 
+def _convolution(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`convolution` and `_convolution`, which is what torch makes of all others."""
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = args[:9]
+    result = NotImplemented
+    if not transposed:
+        result = pointwise.convolution(x, weight, bias, stride, padding, dilation, groups)
+    return _scratched(func, args, kwargs) if result is NotImplemented else result
+
+
+def _conv(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`conv1d` and its kin, which inference mode hands on as they are."""
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    given = {"bias": None, **dict(zip(names, args, strict=False)), **kwargs}
+    x = given.pop("input")
+    result = pointwise.convolution(x, **given)
+    return _scratched(func, args, kwargs) if result is NotImplemented else result
+
+
+def _convolution_backward(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    gradient, x, weight, _, stride, padding, _, transposed, _, groups, wanted = args
+    result = NotImplemented
+    if not transposed:
+        result = pointwise.backward(gradient, x, weight, stride, padding, groups, wanted)
+    return _scratched(func, args, kwargs) if result is NotImplemented else result
+
+
 def _embedding(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     weight, indices = args[:2]
     if isinstance(weight, LaconicTensor) and weight.layout_ == "contiguous":
@@ -235,14 +261,13 @@ TABLE: dict[Any, Handler] = {
     aten._to_copy.default: _to_copy,
 }
 """Operators with an entry of their own; a handler returns NotImplemented to have its arguments decoded."""
+TABLE |= dict.fromkeys([aten.convolution.default, aten._convolution.default], _convolution)
 TABLE |= dict.fromkeys(
-    [
-        getattr(aten, name).default
-        for name in ("convolution", "_convolution", "conv1d", "conv2d", "conv3d", "mkldnn_convolution")
-        if hasattr(aten, name)
-    ],
-    _scratched,
+    [getattr(conv, way) for conv in (aten.conv1d, aten.conv2d, aten.conv3d) for way in conv.overloads()], _conv
 )
+TABLE[aten.convolution_backward.default] = _convolution_backward
+if hasattr(aten, "mkldnn_convolution"):
+    TABLE[aten.mkldnn_convolution.default] = _scratched
 TABLE |= dict.fromkeys(
     [
         getattr(aten, name).default
@@ -254,6 +279,7 @@ TABLE |= dict.fromkeys(
     _new,
 )
 TABLE |= views.TABLE
+TABLE |= int8_operators.TABLE
 for _name in ("_grouped_mm", "grouped_mm"):
     if hasattr(aten, _name):
         TABLE[getattr(aten, _name).default] = _grouped_mm

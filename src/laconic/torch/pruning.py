@@ -8,17 +8,45 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from laconic.errors import ArgumentError
 
 
-def fold_masks(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, ...]:
-    """Fold the masks of all parameters whose name is `wanted`; returns those names. Parameters that are shared keep
-    their masks, which may differ from place to place.
+@dataclass(frozen=True)
+class Folded:
+    """What has been folded, and what it takes to undo it; dense weights stay in memory as long as this does.
+
+    names: of the weights. before: by module, its parameters, buffers, hooks and masked weights. values: of parameters.
+    """
+
+    names: tuple[str, ...]
+    before: tuple[tuple[nn.Module, tuple[dict[Any, Any], ...], dict[str, Any]], ...]
+    values: tuple[tuple[Tensor, Tensor], ...]
+
+    def undo(self) -> None:
+        """The modules as they were, to the order of their parameters."""
+        for owner, kept, masked in self.before:
+            for now, then in zip(_state(owner), kept, strict=True):
+                now.clear()
+                now.update(then)
+            owner.__dict__.update(masked)
+        for parameter, value in self.values:
+            parameter.data = value
+
+
+def _state(owner: nn.Module) -> tuple[dict[Any, Any], ...]:
+    return owner._parameters, owner._buffers, owner._forward_pre_hooks
+
+
+def fold_masks(module: nn.Module, wanted: Callable[[str], bool]) -> Folded:
+    """Fold the masks of all parameters whose name is `wanted`. Parameters that are shared keep their masks, which may
+    differ from place to place.
 
     Multiplying by a mask makes -0.0 of what was negative. Folding makes 0.0 of it, as the pruned weight is meant:
     products are the same numbers.
@@ -43,10 +71,21 @@ def fold_masks(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, .
             f"these masked parameters hold gradients: {', '.join(held[:8])}; compressed weights are frozen: set .grad to "
             "None (optimizer.zero_grad()) or exclude them"
         )
+    owned: dict[nn.Module, list[str]] = {}
+    for _, owner, tensor in chosen:
+        owned.setdefault(owner, []).append(tensor)
+    folded = Folded(
+        tuple(name for name, _, _ in chosen),
+        tuple(
+            (owner, tuple(dict(part) for part in _state(owner)), {tensor: owner.__dict__[tensor] for tensor in tensors})
+            for owner, tensors in owned.items()
+        ),
+        tuple((parameter, parameter.data) for parameter in (o._parameters[f"{t}_orig"] for _, o, t in chosen)),
+    )
     for _, owner, tensor in chosen:
         mask = owner._buffers[f"{tensor}_mask"]
         prune.remove(owner, tensor)
         weight = owner._parameters[tensor]
         with torch.no_grad():
             weight.masked_fill_(mask == 0, 0)
-    return tuple(name for name, _, _ in chosen)
+    return folded

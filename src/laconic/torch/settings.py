@@ -9,9 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from laconic import plan
+from laconic.errors import ArgumentError
+from laconic.formulations import registry
+from laconic.formulations.protocol import Candidate, Request
 from laconic.profiles import Profile
+from laconic.threads import get_num_threads
+from laconic.torch.dtypes import as_array
 from laconic.torch.int8 import Int8Linear
-from laconic.torch.tensor import LAYOUTS
+from laconic.torch.tensor import LAYOUTS, strides_of
 
 _ORIENTED = ("Conv1D",)
 """Classes (of transformers) whose weights are stored [inputs, outputs]."""
@@ -50,6 +56,10 @@ class Use:
 
 
 def layout_of(parameter: Tensor) -> str | None:
+    for layout in ("channels_last", "channels_last_3d"):
+        # Kernels of one tap lie in memory in either way, and torch goes by their strides.
+        if parameter.stride() == strides_of(parameter.shape, layout) != strides_of(parameter.shape, LAYOUTS[0]):
+            return layout
     if parameter.is_contiguous():
         return LAYOUTS[0]
     if parameter.ndim >= 2 and parameter.transpose(-2, -1).is_contiguous():
@@ -71,3 +81,34 @@ def prepared(use: Use) -> tuple[str, Tensor, str]:
     if layout == "transposed":  # what is contiguous is the transpose, stored the other way round
         oriented = not oriented and use.parameter.ndim == 2
     return layout, base, "in_out" if oriented else "out_in"
+
+
+def request_of(use: Use, own: Settings, view: str = "") -> Request:
+    """What the formulations are asked about a parameter."""
+    _, base, orientation = prepared(use)
+    array = as_array(base)
+    return Request(
+        plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape),
+        array.dtype.name,
+        orientation,
+        own.objective,
+        own.profile.machine,
+        own.threads or get_num_threads(),
+        view,
+        own.batch,
+        own.profile.costs,
+    )
+
+
+def forced(use: Use, own: Settings) -> Candidate:
+    """The form that a parameter's own formulation and options name, not coded yet. Raises ArgumentError naming the
+    parameter where there is none."""
+    options = dict(own.options or {})
+    row = registry.BY_NAME[options.pop("formulation")]
+    request = request_of(use, own, options.pop("view", ""))
+    try:
+        if request.dtype not in row.DTYPES:
+            raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}")
+        return row.forced(request, options)
+    except ArgumentError as error:
+        raise ArgumentError(f"config for {use.name!r}: {error}") from None

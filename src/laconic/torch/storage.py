@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from laconic.dtypes import by_name
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
 from laconic.tensor import Tensor as Coded
-from laconic.torch import recipes, views
-from laconic.torch.compression import parameters_of, put
+from laconic.torch import recipes, torchao, views
+from laconic.torch.compression import all_names, parameters_of, put
 from laconic.torch.content import Leaf, Plain
 from laconic.torch.dtypes import as_tensor
-from laconic.torch.settings import Use
+from laconic.torch.int8 import Int8Linear
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 ON_SLOW = ("keep", "transcode", "decode")
@@ -61,6 +61,16 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     (`laconic.torch.recipes`); a part that codes cannot follow is coded anew. The file appears whole or not at all.
     Raises ArgumentError or DestinationError.
     """
+    for name, tensor in tensors.items():
+        if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, LaconicTensor):
+            remedy = (
+                "compress_ puts an Int8Linear, which they do, in the place of each layer that it can (its summary says why not); "
+                if torchao.is_payload(tensor)
+                else ""
+            )
+            raise ArgumentError(
+                f"{name!r} is a {type(tensor).__name__}, which these files do not hold: {remedy}torch.save keeps it"
+            )
     shelf = recipes.Shelf(tensors)
     own = {key: value for key, value in (metadata or {}).items() if key != recipes.NOTE}
     files.save_file(shelf.stored, path, own | shelf.note())
@@ -142,19 +152,11 @@ def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write a module's state to one file; tied parameters once, their other names into the metadata."""
     aliases: dict[str, str] = {}
-    for names in _ties(module, parameters_of(module)):
+    for names in all_names(module, parameters_of(module)):
         aliases |= dict.fromkeys(names[1:], names[0])
     state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     kept = {name: tensor for name, tensor in state.items() if name not in aliases}
     save_file(kept, path, {**aliases, **(metadata or {})})
-
-
-def _ties(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
-    """The names of each parameter in the module's state, all those of modules that are in several places too."""
-    paths: dict[int, list[str]] = {}
-    for path, owner in module.named_modules(remove_duplicate=False):
-        paths.setdefault(id(owner), []).append(f"{path}." if path else "")
-    return [[f"{path}{name}" for owner, name in use.places for path in paths[id(owner)]] for use in uses]
 
 
 def load_model(
@@ -186,7 +188,7 @@ def load_model(
     same = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
     tensors = same | tensors
     uses = list(parameters_of(module))
-    for tie in _ties(module, uses):
+    for tie in all_names(module, uses):
         given = next((name for name in tie if name in tensors), None)
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
@@ -214,11 +216,34 @@ def _compare(module: nn.Module, tensors: Mapping[str, Tensor], path: str, strict
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
-    if missing or unexpected or wrong:
+    remedy = _other_kind(module, tensors)
+    if missing or unexpected or wrong or remedy:
         raise LaconicError(
             f"{path} does not fit the module; missing in the file: {missing or 'none'}; "
-            f"unknown to the module: {unexpected or 'none'}; of another shape: {wrong or 'none'}"
+            f"unknown to the module: {unexpected or 'none'}; of another shape: {wrong or 'none'}{remedy}"
         )
+
+
+def _other_kind(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """What to do about linear layers that are int8 in the file and floats in the module, or the other way round."""
+    ours: list[str] = []
+    theirs: list[str] = []
+    for path, owner in module.named_modules():
+        weight = tensors.get(f"{path}.weight" if path else "weight")
+        if weight is not None and isinstance(owner, Int8Linear if weight.dtype.is_floating_point else nn.Linear):
+            (theirs if weight.dtype.is_floating_point else ours).append(path or "the module itself")
+    remedy = ""
+    if ours:
+        remedy += (
+            f"; the file has int8 weights for {', '.join(ours[:8])}: put laconic.torch.Int8Linear in their places, or, where "
+            "torchao quantised the module, compress_ it before loading"
+        )
+    if theirs:
+        remedy += (
+            f"; the file has floats for {', '.join(theirs[:8])}, which are Int8Linear: load them into nn.Linear, and "
+            "quantise after that (Int8Linear.from_linear)"
+        )
+    return remedy
 
 
 def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,10 +53,8 @@ class LaconicTensor(torch.Tensor):
         device: Any = torch.device("cpu")
         if isinstance(content, Plain):
             strides, device = content.tensor.stride(), content.tensor.device
-        elif layout in _FORMATS:
-            strides = torch.empty(shape, device="meta").to(memory_format=_FORMATS[layout]).stride()
         else:
-            strides = contiguous_strides(shape)
+            strides = strides_of(shape, layout)
         if layout == "transposed":
             shape = (*shape[:-2], shape[-1], shape[-2])
             strides = (*strides[:-2], strides[-1], strides[-2])
@@ -235,18 +233,24 @@ CLASSES: dict[str, type[LaconicTensor]] = {"fused": FusedTensor, "identical": La
 """The tensor class of each numeric mode."""
 
 
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for length in reversed(shape):
-        strides.append(step)
-        step *= max(length, 1)
-    return tuple(reversed(strides))
+def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
+    """As torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
+    order = list(range(len(shape)))
+    if len(shape) == {"channels_last": 4, "channels_last_3d": 5}.get(layout):
+        order.append(order.pop(1))
+    strides, step = [0] * len(shape), 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= max(shape[dim], 1)
+    return tuple(strides)
 
 
 def laid_out(dense: Tensor, layout: str) -> Tensor:
     """A decoded tensor with the strides of `layout`."""
     if layout == "transposed":
         return dense.transpose(-2, -1)
+    if layout in _FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are
+        return dense.view(dense.shape[0], *dense.shape[2:], dense.shape[1]).movedim(-1, 1)
     if layout in _FORMATS:
         return dense.contiguous(memory_format=_FORMATS[layout])
     return dense

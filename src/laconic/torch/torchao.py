@@ -2,8 +2,8 @@
 
 torchao keeps such a weight as a tensor subclass of int8 values and a scale for each output (or one for all) under the
 name `weight` of a plain `nn.Linear`. `adopt` puts an `Int8Linear` of the same values and scales in the layer's place, so
-that everything else treats it as any other; `give_back` puts the layer back, its weight as it was. Nothing here imports
-torchao: a weight is known by what it has, and made again by its own class.
+that everything else treats it as any other, and models have the same entries whatever of them was worth coding;
+`give_back` puts the layer back, its weight as it was. Nothing here imports torchao: a weight is known by what it has, and made again by its own class.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from laconic.errors import LaconicError
 from laconic.torch.int8 import Int8Linear
 from laconic.torch.tensor import LaconicTensor
 
@@ -42,11 +43,26 @@ class QuantizedLinear(Int8Linear):
         """The layer, its weight made of this one's values."""
         layer = self._layer[0]
         values = self.weight.decode() if isinstance(self.weight, LaconicTensor) else self.weight
-        parts = {PAYLOAD: values, **self._others}
+        parts = {PAYLOAD: values, **self._others, "scale": self._scale()}
         weight = self._kind.__tensor_unflatten__(parts, self._context, None, None)
         layer._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
         layer.bias = self.bias
         return layer.train(self.training)
+
+    def _scale(self) -> Tensor:
+        """The scales as torchao had them, or those that were loaded since in the same shape and, where it holds them, dtype."""
+        kept: Tensor = self._others["scale"]
+        own = self.scale.float()
+        if torch.equal(kept.reshape(-1).float().expand(self.out_features), own):
+            return kept
+        if kept.numel() == 1 and not bool((own == own[0]).all()):
+            raise LaconicError(
+                "a layer that torchao quantised under one scale was given a scale for each output: save the model as it is, "
+                "or decompress_ before loading"
+            )
+        fresh = own[: kept.numel()].reshape(kept.shape)
+        narrow = fresh.to(kept.dtype)
+        return narrow if torch.equal(narrow.float(), fresh) else fresh
 
 
 def why_not(layer: nn.Linear) -> str:
@@ -89,15 +105,9 @@ def adopt(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, ...]:
     return tuple(names.values())
 
 
-def give_back(module: nn.Module, chosen: Callable[[QuantizedLinear], bool] = lambda layer: True) -> tuple[str, ...]:
-    """Put the layers of torchao back in the places of those that are chosen; returns the names of their weights."""
-    found = {
-        layer: f"{path}.weight"
-        for path, layer in module.named_modules()
-        if isinstance(layer, QuantizedLinear) and chosen(layer)
-    }
-    _replace(module, {layer: layer.original() for layer in found})
-    return tuple(found.values())
+def give_back(module: nn.Module) -> None:
+    """Put the layers of torchao back in their places."""
+    _replace(module, {layer: layer.original() for layer in module.modules() if isinstance(layer, QuantizedLinear)})
 
 
 def _replace(module: nn.Module, by: dict[nn.Module, nn.Module]) -> None:
@@ -106,9 +116,3 @@ def _replace(module: nn.Module, by: dict[nn.Module, nn.Module]) -> None:
         for name, child in owner._modules.items():
             if child is not None and child in by:
                 owner._modules[name] = by[child]
-
-
-def is_dense(layer: QuantizedLinear) -> bool:
-    """Whether nothing was won, so that the layer had better stay torchao's."""
-    weight: Tensor = layer.weight
-    return not isinstance(weight, LaconicTensor)
