@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from laconic import planning
+from laconic import checkpoint, planning
 from laconic.cli import output
 from laconic.cli.compress import PROFILE, TARGET, Objective
 
@@ -25,6 +25,7 @@ def run(
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing plan.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Plan without writing weights; times are the cost model's."""
@@ -50,6 +51,9 @@ def run(
             table.add_row(row["candidate"], output.size(row["stored_bytes"]), f"{row['predicted_us']:.1f}", lost)
         output.console.print(table)
         return
+    if destination is not None:
+        source = checkpoint.find_source(src, False)
+        checkpoint.check_document(source.root if source.folder else source.path, destination, force)
     document = planning.make_plan(
         src,
         objective=objective,
@@ -61,7 +65,7 @@ def run(
         threads=threads,
     )
     if destination is not None:
-        destination.write_text(json_module.dumps(document, indent=1) + "\n")
+        checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n")
     if json:
         output.print_json(document)
         return
