@@ -6,6 +6,7 @@ from typing import Any
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError
+from laconic.formulations.checks import is_whole
 from laconic.formulations.integer import codec, distances, nibbles
 from laconic.formulations.integer.layout import (
     BLOCK_WEIGHTS,
@@ -63,12 +64,14 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     pairs = request.int4_columns is not None
     code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
     bits = parameters.pop("bits", None) if code == "fields" else None
-    smallest = bool(parameters.pop("smallest", False)) if code == "fields" else False
+    smallest = parameters.pop("smallest", False) if code == "fields" else False
     like = parameters.pop("like", None) if code == "distances" else None
     if parameters:
         which = f" with code {code!r}" if code else ""
         raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
-    if bits is not None and (type(bits) is not int or not 0 <= bits <= MOST_BITS):
+    if not isinstance(smallest, bool):
+        raise ArgumentError(f"smallest is True or False, not {smallest!r}")
+    if bits is not None and (not is_whole(bits) or not 0 <= bits <= MOST_BITS):
         raise ArgumentError(f"bits of 'integer' are 0 to {MOST_BITS}, not {bits!r}")
     if code not in ("", *CODES):
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
