@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,3 +163,14 @@ def test_files_are_saved_from_mappings(tmp_path: Path, rng: np.random.Generator)
         with pytest.raises(ArgumentError, match="tensors must map names to tensors"):
             laconic.save_file(tensors, tmp_path / "f")
     assert not list(tmp_path.iterdir())
+
+
+def test_copies_and_pickles_leave_out_what_is_made_on_demand(rng: np.random.Generator) -> None:
+    weight = normal(rng, (64, 96), np.dtype(np.float32))
+    tensor = laconic.encode(weight)
+    x = normal(rng, (3, 96), np.dtype(np.float32))
+    expected = laconic.linear(x, tensor)  # makes the native matrix
+    for twin in (copy.copy(tensor), copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor))):
+        assert twin.decode().tobytes() == weight.tobytes()
+        assert laconic.linear(x, twin).tobytes() == expected.tobytes()
+        assert "matrix" in vars(twin)

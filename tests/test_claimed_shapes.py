@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import pickle
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -154,14 +152,3 @@ def test_shapes_that_no_array_has_are_refused(tmp_path: Path, rng: np.random.Gen
     laconic.save_file({"w": forged(weight, (0, 1 << 62, 1 << 62), {"formulation": "split"}, view="folded")}, path)
     with pytest.raises(FormatError, match="the shape is not a short list"):
         laconic.load_file(path)
-
-
-def test_copies_and_pickles_leave_out_what_is_made_on_demand(rng: np.random.Generator) -> None:
-    weight = normal(rng, (64, 96), np.dtype(np.float32))
-    tensor = laconic.encode(weight)
-    x = normal(rng, (3, 96), np.dtype(np.float32))
-    expected = laconic.linear(x, tensor)  # makes the native matrix
-    for twin in (copy.copy(tensor), copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor))):
-        assert twin.decode().tobytes() == weight.tobytes()
-        assert laconic.linear(x, twin).tobytes() == expected.tobytes()
-        assert "matrix" in vars(twin)
