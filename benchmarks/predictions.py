@@ -18,7 +18,7 @@ from typing import Any
 
 import laconic
 from laconic import api, budget, calibration, checkpoint, plan, planning, profiles
-from laconic.compression import Options, open_source, why_dense_already
+from laconic.compression import Options, open_source, request_of, why_dense_already
 from laconic.container.reader import Reader
 from laconic.dtypes import by_name
 from laconic.formulations import registry
@@ -41,7 +41,7 @@ def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
     found = []
     for name in reader.names():
         if not why_dense_already(reader, name, options):
-            found.append((name, planning.request_of(reader, name, options)))
+            found.append((name, request_of(reader, name, options)))
     return found
 
 

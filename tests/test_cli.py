@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import normal
+from typer.testing import CliRunner
 
 from laconic import isa
+from laconic.cli.__main__ import app
+from laconic.errors import DestinationError
 
 
 def laconic(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -148,3 +151,42 @@ def test_bench_checks_and_reports(source: Path) -> None:
     assert json.loads(laconic("bench", source, "--working-set", "1", "--seconds", "0.01", "--json").stdout)[0][
         "what"
     ].startswith("w ")
+
+
+def test_documents_never_replace_the_source_nor_anything_unasked(source: Path, tmp_path: Path) -> None:
+    before, other, gone = source.read_bytes(), tmp_path / "notes.txt", tmp_path / "none" / "x"
+    other.write_text("mine")
+
+    def refusal(*arguments: object) -> str:
+        error = CliRunner().invoke(app, [*map(str, arguments)]).exception
+        assert isinstance(error, DestinationError), arguments
+        return str(error)
+
+    commands = {"plan": ("plan", source), "report": ("report", source), "calibrate": ("calibrate", "--seconds", "0")}
+    for name, command in commands.items():
+        assert "exists; choose another" in refusal(*command, "-o", other)
+        assert "does not exist; make it first" in refusal(*command, "-o", gone)
+        assert "is a folder" in refusal(*command, "-o", tmp_path, "--force")
+        if name != "calibrate":
+            for force in ((), ("--force",)):
+                assert "is the source itself" in refusal(*command, "-o", source, *force)
+    assert source.read_bytes() == before
+    assert other.read_text() == "mine"
+    assert laconic("plan", source, "-o", source, "--force").returncode == 1
+    for name in ("plan", "report"):
+        assert CliRunner().invoke(app, [*map(str, commands[name]), "-o", str(other), "--force"]).exit_code == 0
+        assert other.read_text() != "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "notes.txt"]
+
+
+def test_a_plan_is_no_part_of_the_folder_it_is_for(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    source.rename(folder / "a.safetensors")
+    (folder / "m.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "a.safetensors"}}))
+    before = (folder / "a.safetensors").read_bytes()
+    for src in (folder, folder / "m.safetensors.index.json"):
+        done = CliRunner().invoke(app, ["plan", str(src), "-o", str(folder / "a.safetensors"), "--force"])
+        assert isinstance(done.exception, DestinationError)
+        assert "lies inside the source folder" in str(done.exception)
+    assert (folder / "a.safetensors").read_bytes() == before

@@ -217,7 +217,7 @@ def test_the_command_calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.output) == json.loads(path.read_text())
-    assert "exists already" in str(CliRunner().invoke(app, arguments).exception)
+    assert "exists; choose another" in str(CliRunner().invoke(app, arguments).exception)
     result = CliRunner().invoke(app, [*arguments, "--force"])
     assert "sparse bitmap" in result.output
 

@@ -175,7 +175,7 @@ def test_tensors_of_nan_are_not_split_and_exact() -> None:
         ({"formulation": "split", "code": "huffman"}, "unknown code 'huffman'"),
         ({"formulation": "split", "code": "packed", "bits": 5}, "bits=4"),
         ({"formulation": "split", "code": "layered"}, "widths"),
-        ({"formulation": "split", "code": "layered", "widths": (9,)}, "do not fit"),
+        ({"formulation": "split", "code": "layered", "widths": (9,)}, "widths must be a few"),
         ({"formulation": "split", "code": "layered", "widths": 3}, "widths must be"),
         ({"formulation": "split", "code": "packed", "colour": 1}, "no parameter 'colour'"),
         ({"formulation": "dense", "bits": 4}, "no parameter 'bits'"),

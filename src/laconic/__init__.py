@@ -22,6 +22,7 @@ _WHERE = {
     "DestinationError": "errors",
     "FormatError": "errors",
     "LaconicError": "errors",
+    "TooLargeError": "errors",
     "UnsupportedError": "errors",
     "VerificationError": "errors",
     "Tensor": "tensor",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from laconic.errors import DestinationError as DestinationError
     from laconic.errors import FormatError as FormatError
     from laconic.errors import LaconicError as LaconicError
+    from laconic.errors import TooLargeError as TooLargeError
     from laconic.errors import UnsupportedError as UnsupportedError
     from laconic.errors import VerificationError as VerificationError
     from laconic.files import File as File

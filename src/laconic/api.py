@@ -17,12 +17,13 @@ from laconic.costs import predict_ns
 from laconic.dtypes import BY_TAG
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError
-from laconic.files import check_tensor
+from laconic.files import check_tensor, claimed_bytes, decoded
 from laconic.formulations import registry
 from laconic.formulations.protocol import Work
 from laconic.profiles import Profile, resolve
 from laconic.reports import FileReport, Progress, TensorReport, VerifyReport
 from laconic.sliced import SlicedSource
+from laconic.threads import workers_of
 
 PathLike = str | os.PathLike[str]
 
@@ -39,10 +40,6 @@ class _Meter:
             self._progress(min(self._done, self._total), self._total, name)
 
 
-def _patterns(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-
 def default_destination(source: Path) -> Path:
     """Where `compress` writes when nobody says: NAME.laconic.safetensors, or FOLDER-laconic."""
     if source.is_dir():
@@ -57,9 +54,9 @@ def compress(
     src: PathLike,
     dst: PathLike | None = None,
     *,
-    objective: str = "balanced",
-    profile: PathLike | planner.Profile = "portable",
-    batch: int = 1,
+    objective: str | None = None,
+    profile: PathLike | planner.Profile | None = None,
+    batch: int | None = None,
     target_bits: float | None = None,
     plan: PathLike | Mapping[str, Any] | None = None,
     include: str | Sequence[str] | None = None,
@@ -73,53 +70,48 @@ def compress(
     """Compress a .safetensors file, an .onnx model, a sharded checkpoint (*.safetensors.index.json) or a model folder.
 
     Args:
-        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced'. profile: see `laconic.profiles`, or
-            the file of one that was measured. batch: rows of x to plan for. target_bits: see `planning.make_plan`.
+        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced', which None means. profile: see
+            `laconic.profiles`, or the file of one that was measured; None for 'portable'. batch: rows of x to plan for,
+            None for 1. target_bits: instead of an objective, see `planning.make_plan`.
         plan: what `laconic.planning.make_plan` returned, or the file it was written to; tensors that it does not name
-            are planned as usual.
-        include, exclude: glob patterns of tensor names. threads: workers. dry_run: plan and report, write nothing.
+            are planned as usual, by the objective, profile and batch that the plan was made for.
+        include, exclude: glob patterns of tensor names; one that matches none is noted. threads: workers. dry_run: plan and report, write nothing.
         force: replace an existing destination. all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
         progress: called with (bytes done, bytes in all, tensor name).
 
     Every tensor is decoded from what was written and compared before the destination gets its name; the source is only
     read. Lossless: `decompress` gives the source back. Memory stays bounded by the largest tensor. Raises LaconicError with the place and the remedy.
     """
-    if objective not in planner.OBJECTIVES:
-        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(planner.OBJECTIVES)}")
-    if threads is not None and threads < 1:
-        raise ArgumentError(f"threads must be at least 1, not {threads}")
-    target = resolve(profile)
+    workers_of(threads)
     if plan is not None and target_bits is not None:
         raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
+    if objective is not None and target_bits is not None:
+        raise ArgumentError(planning.BITS_OR_OBJECTIVE)
+    document = {} if plan is None else planning.read_plan(plan)
+    objective, target, batch = planning.settings_of(document, objective, profile, batch)
+    included, excluded = planning.patterns(include), planning.patterns(exclude)
     source = checkpoint.find_source(Path(src), all_files)
     destination = Path(dst) if dst is not None else default_destination(Path(src))
     if not dry_run:
         checkpoint.check_destination(source.root if source.folder else source.path, destination, force)
     if target_bits is not None:
-        plan = planning.make_plan(
+        document = planning.make_plan(
             src,
             profile=target,
             batch=batch,
             target_bits=target_bits,
-            include=_patterns(include),
-            exclude=_patterns(exclude),
+            include=included,
+            exclude=excluded,
             threads=threads,
         )
-    tensors = {} if plan is None else planning.read_plan(plan)
-    planning.check_names(tensors, source)
-    options = compression.Options(
-        objective,
-        target,
-        _patterns(include),
-        _patterns(exclude),
-        threads,
-        source.orientation,
-        tensors,
-        planner.check_batch(batch),
-    )
+    tensors = document.get("tensors", {})
+    planning.check_source(tensors, source)
+    orientation = source.orientation
+    options = compression.Options(objective, target, included, excluded, threads, orientation, tensors, batch)
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
-    notes = [f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped]
+    notes = planning.unmatched(source, included, excluded)
+    notes += [f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped]
     before = after = 0
 
     def run(shard: Path, to: Path | None) -> None:
@@ -209,11 +201,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
 
 
 def _decoded_bytes(path: Path) -> int:
-    reader = Reader(path)
-    coded = sum(
-        int(np.prod(found.shape, dtype=object)) * found.dtype.bits // 8 for found in reader.descriptions.values()
-    )
-    return coded + sum(entry.nbytes for entry in reader.dense.values())
+    return claimed_bytes(Reader(path))
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -256,8 +244,8 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             check_tensor(reader, name, "full")
             encoded = reader.encoded(name)
             if other is not None:
-                ours = planner.raw_bytes(registry.decode(encoded))
-                theirs = planner.raw_bytes(registry.decode(other.encoded(name)))
+                ours = planner.raw_bytes(decoded(reader, name))
+                theirs = planner.raw_bytes(decoded(other, name))
                 if not np.array_equal(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
                     return VerifyReport(

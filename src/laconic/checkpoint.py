@@ -21,6 +21,7 @@ from laconic.container import description, limits
 from laconic.container.header import tensor_bytes
 from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.container.reader import Reader
+from laconic.container.writer import atomic_file
 from laconic.errors import CorruptError, DestinationError, LaconicError
 
 LEDGER = "laconic.json"
@@ -134,16 +135,29 @@ def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_destination(source: Path, destination: Path, force: bool) -> None:
+def check_destination(source: Path | None, destination: Path, force: bool) -> None:
     """Refuse a destination that exists, is the source, or lies inside it. Raises DestinationError."""
-    if destination.exists() and destination.resolve() == source.resolve():
+    if source is not None and destination.exists() and destination.resolve() == source.resolve():
         raise DestinationError(f"{destination} is the source itself; choose another destination")
-    if source.is_dir() and source.resolve() in destination.resolve().parents:
+    if source is not None and source.is_dir() and source.resolve() in destination.resolve().parents:
         raise DestinationError(f"{destination} lies inside the source folder; choose another destination")
     if destination.exists() and not force:
         raise DestinationError(f"{destination} exists; choose another destination or pass --force (force=True)")
     if not destination.parent.exists():
         raise DestinationError(f"the folder {destination.parent} does not exist; make it first")
+
+
+def check_document(source: Path | None, destination: Path, force: bool) -> None:
+    """As `check_destination`, for a single file that is about a source: a folder cannot be replaced by it."""
+    check_destination(source, destination, force)
+    if destination.is_dir():
+        raise DestinationError(f"{destination} is a folder; choose a file")
+
+
+def write_document(destination: Path, text: str) -> None:
+    """A file of text, whole or not at all. Raises DestinationError."""
+    with atomic_file(destination) as (file, _):
+        file.write(text.encode())
 
 
 def copy_file(source: Path, destination: Path) -> None:

@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,22 @@ from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
 from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes
-from laconic.dtypes import BY_TAG, DType
+from laconic.costs import predict_ns
+from laconic.dtypes import BY_NAME, BY_TAG, DType
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, LaconicError, VerificationError
-from laconic.files import check_tensor
+from laconic.files import check_tensor, decoded
 from laconic.formulations import registry
+from laconic.formulations.protocol import Candidate, Request
 from laconic.profiles import Profile, resolve
 from laconic.reports import TensorReport
 from laconic.sliced import SlicedSource
+from laconic.threads import workers_of
 
 _BLOCK_BYTES = 1 << 22
+_MOST_COMPONENTS = 6
+"""More than this no form has that is worth having."""
+TOO_SMALL = "its description would cost more than the code saves"
 
 Source = Reader | SlicedSource
 """Plain tensors by name: a safetensors file, or ranges of files of another format."""
@@ -91,38 +97,96 @@ def orientation_of(reader: Source, name: str, options: Options) -> str:
     return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
 
 
-def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded | None, str]:
-    """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
+def request_of(reader: Source, name: str, options: Options) -> Request:
+    """What the formulations are asked about a tensor of a file."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
-    planned = options.plan.get(name)
+    array = array_of(reader.raw(entry), dtype, entry.shape)
+    words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
+    orientation = orientation_of(reader, name, options)
+    return Request(
+        words,
+        dtype.name,
+        orientation,
+        options.objective,
+        options.profile.machine,
+        workers_of(options.threads),
+        batch=options.batch,
+        costs=options.profile.costs,
+    )
+
+
+def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
+    """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
+    geometry = candidate.geometry
+    if candidate.node.formulation == "dense":
+        return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
+    blank = {f"component{k}": np.empty(0, np.uint8) for k in range(_MOST_COMPONENTS)}
+    encoded = Encoded(
+        request.words.shape,
+        request.dtype,
+        geometry.view,
+        geometry.orientation,
+        geometry.column_order,
+        candidate.node,
+        blank,
+    )
+    return candidate.nbytes + cost_bytes(name, encoded) + _MOST_COMPONENTS * 10  # their lengths have up to 11 digits
+
+
+def decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
+    """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
+
+    Dense where `why_dense_already` says so, or where a description in the file costs more than the chosen code saves.
+    """
+    entry = reader.dense[name]
     if reason := why_dense_already(reader, name, options):
-        if planned is not None and planned["formulation"] != "dense":
+        raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
+        dense = registry.BY_NAME["dense"].candidates(raw)[0]
+        ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
+        return [plan.Verdict(dense, ns, "", reason)]
+    request = request_of(reader, name, options)
+    verdicts = plan.decide(request)
+    chosen = verdicts[0]
+    if chosen.candidate.node.formulation == "dense":
+        why = plan.why_dense(BY_TAG[entry.tag], options.objective, options.profile)
+        return [replace(chosen, note=why), *verdicts[1:]]
+    most = dense_cost_bytes(name, entry.tag, entry.shape)
+    # What it costs is known when it is coded: only near the limit is that worth while here.
+    if most_cost_bytes(name, chosen.candidate, request) < most:
+        return verdicts
+    if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
+        return verdicts
+    first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
+    others = [replace(chosen, lost=TOO_SMALL), *(one for one in verdicts[1:] if one is not first)]
+    return [replace(first, lost="", note=f"too small: {TOO_SMALL}"), *others]
+
+
+def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded | None, str]:
+    """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
+    planned = options.plan.get(name)
+    if planned is None:
+        chosen = decide(reader, name, options)[0]
+        if chosen.candidate.node.formulation == "dense":
+            return None, chosen.note
+        return _encoded(reader, name, chosen.candidate, options), ""
+    if reason := why_dense_already(reader, name, options):
+        if planned["formulation"] != "dense":
             raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
         return None, reason
+    request = replace(request_of(reader, name, options), view=planned.get("view", ""))
     try:
-        encoded = plan.encode(
-            array_of(reader.raw(entry), dtype, entry.shape),
-            objective=options.objective,
-            profile=options.profile,
-            batch=options.batch,
-            orientation=orientation_of(reader, name, options),
-            threads=options.threads,
-            formulation=None if planned is None else planned["formulation"],
-            view="" if planned is None else planned.get("view", ""),
-            **({} if planned is None else planned.get("parameters", {})),
-        )
-    except (ArgumentError, TypeError) as error:
-        if planned is None:
-            raise
+        candidate = plan.forced(request, planned["formulation"], planned.get("parameters", {}))
+    except ArgumentError as error:
         raise ArgumentError(f"the plan for {name!r}: {error}") from None
-    if planned is not None:
-        return (None, "dense by plan") if encoded.node.formulation == "dense" else (encoded, "")
-    if encoded.node.formulation == "dense":
-        return None, plan.why_dense(dtype, options.objective, options.profile)
-    if cost_bytes(name, encoded) >= dense_cost_bytes(name, entry.tag, entry.shape):
-        return None, "too small: its description would cost more than the code saves"
-    return encoded, ""
+    if candidate.node.formulation == "dense":
+        return None, "dense by plan"
+    return _encoded(reader, name, candidate, options), ""
+
+
+def _encoded(reader: Source, name: str, candidate: Candidate, options: Options) -> Encoded:
+    entry, profile = reader.dense[name], options.profile.name
+    return plan.encoded(candidate, entry.shape, BY_TAG[entry.tag].name, profile, workers_of(options.threads))
 
 
 def tensor_report(reader: Source, name: str, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
@@ -223,8 +287,7 @@ def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]
     written.check_original()
     for name in written.names():
         check_tensor(written, name, "checksums")
-        decoded = plan.raw_bytes(registry.decode(written.encoded(name)))
-        if not np.array_equal(decoded, source.raw(source.dense[name])):
+        if not np.array_equal(plan.raw_bytes(decoded(written, name)), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),
@@ -278,7 +341,7 @@ def decompress_file(
 
         put(len(raw_header).to_bytes(8, "little") + raw_header)
         for name in order:
-            data = plan.raw_bytes(registry.decode(reader.encoded(name)))
+            data = plan.raw_bytes(decoded(reader, name))
             if name in reader.descriptions and description.crc32(data) != reader.descriptions[name].crc32:
                 raise VerificationError("decoded weights are not those that were stored", file=str(source), tensor=name)
             put(data)

@@ -4,9 +4,10 @@
     |-- ArgumentError (also ValueError)     a wrong argument: shape, dtype, parameter, thread count
     |-- FormatError                         bytes that are not what the format says
     |   |-- CorruptError                    a damaged or hostile file: names tensor, component and byte
-    |   `-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
-    |-- DestinationError                    the output exists, is the source, or cannot be written
-    `-- VerificationError                   decoded weights differ from what they must be
+    |   |-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
+    |   |-- TooLargeError (also MemoryError)  a tensor that takes more memory than there is
+    |   `-- VerificationError               decoded weights differ from what they must be
+    `-- DestinationError                    the output exists, is the source, or cannot be written
 
 Every message says where (file, tensor, component, byte, as far as they exist) and what to do about it.
 """
@@ -67,6 +68,10 @@ class CorruptError(FormatError):
 
 class UnsupportedError(FormatError):
     """A well-formed file that needs another release of laconic."""
+
+
+class TooLargeError(FormatError, MemoryError):
+    """A tensor whose weights take more memory than there is: a few bytes of code may stand for any number of them."""
 
 
 class DestinationError(LaconicError):

@@ -7,6 +7,7 @@ full        every tensor decoded and compared with the CRC-32 of the original by
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,11 +31,26 @@ CHECKS = ("structure", "checksums", "full")
 class File(Mapping[str, Tensor]):
     """A file opened by `laconic.open`: a mapping of names to tensors, each made when it is asked for."""
 
-    def __init__(self, path: str | os.PathLike[str], *, mmap: bool = True, check: str = "structure") -> None:
-        """Checks the structure of all tensors, or more. Raises LaconicError with the place."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mmap: bool = True,
+        check: str = "structure",
+        max_bytes: int | None = None,
+    ) -> None:
+        """Checks the structure of all tensors, or more; max_bytes: as of `load_file`, before anything else.
+
+        Raises LaconicError with the place.
+        """
         if check not in CHECKS:
             raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
         self.reader = Reader(path, mapped=mmap)
+        if max_bytes is not None and (total := claimed_bytes(self.reader)) > max_bytes:
+            raise CorruptError(
+                f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
+                file=str(path),
+            )
         for name in self.reader.names():
             check_tensor(self.reader, name, check)
         if check != "structure":
@@ -45,7 +61,8 @@ class File(Mapping[str, Tensor]):
             raise KeyError(name)
         try:
             found = self.reader.descriptions.get(name)
-            return Tensor(self.reader.encoded(name), None if found is None else found.crc32)
+            crc32 = None if found is None else found.crc32
+            return Tensor(self.reader.encoded(name), crc32, origin=(self.reader.file, name))
         except FormatError as error:
             raise error.located(file=self.reader.file, tensor=name) from None
 
@@ -76,12 +93,25 @@ def check_tensor(reader: Reader, name: str, check: str) -> None:
         registry.validate(encoded)
         if check != "structure":
             reader.check_sums(name)
-        if check == "full" and name in reader.descriptions:
-            decoded = registry.decode(encoded)
-            if description.crc32(raw_bytes(decoded)) != reader.descriptions[name].crc32:
-                raise VerificationError("decoded weights are not those that were stored")
+        coded = reader.descriptions.get(name)
+        if check == "full" and coded and description.crc32(raw_bytes(registry.decode(encoded))) != coded.crc32:
+            raise VerificationError("decoded weights are not those that were stored")
     except FormatError as error:
         raise error.located(file=reader.file, tensor=name) from None
+
+
+def decoded(reader: Any, name: str) -> np.ndarray:
+    """One tensor of an open file, any that has `file` and `encoded`; errors name file and tensor."""
+    try:
+        return registry.decode(reader.encoded(name))
+    except FormatError as error:
+        raise error.located(file=reader.file, tensor=name) from None
+
+
+def claimed_bytes(reader: Reader) -> int:
+    """Bytes of all decoded tensors, by their descriptions."""
+    coded = sum(-(-math.prod(one.shape) * one.dtype.bits // 8) for one in reader.descriptions.values())
+    return coded + sum(entry.nbytes for entry in reader.dense.values())
 
 
 def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: str = "structure") -> File:
@@ -98,14 +128,11 @@ def load_file(
 ) -> dict[str, Tensor]:
     """All tensors of a file by name, coded ones and dense ones.
 
-    max_bytes: refuse a file whose decoded tensors would have more bytes in all. Raises as `open_file`.
+    max_bytes: refuse a file whose decoded tensors would have more bytes in all, by what it says of them and before any
+        of them is looked at. Raises as `open_file`.
     """
-    file = open_file(path, mmap=mmap, check=check)
-    tensors = {name: file[name] for name in file}
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    if max_bytes is not None and total > max_bytes:
-        raise CorruptError(f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}", file=str(path))
-    return tensors
+    file = File(path, mmap=mmap, check=check, max_bytes=max_bytes)
+    return {name: file[name] for name in file}
 
 
 def save_file(
@@ -116,6 +143,8 @@ def save_file(
     tensors: laconic tensors (stored as they are coded) or arrays (stored dense). metadata: strings.
     The file appears whole or not at all. Raises ArgumentError or DestinationError.
     """
+    if not isinstance(tensors, Mapping):
+        raise ArgumentError(f"tensors must map names to tensors, such as {{'w': t}}, not a {type(tensors).__name__}")
     metadata = dict(metadata or {})
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise ArgumentError("metadata must map strings to strings")

@@ -133,7 +133,9 @@ class Geometry:
 
     def segment_chunks(self) -> list[tuple[int, int]]:
         """(first, last) chunk of each segment, chunks counted through all panels of all matrices."""
-        ranges = []
+        ranges: list[tuple[int, int]] = []
+        if not self.segments:
+            return ranges  # a stack of matrices without rows may have any number of them
         for matrix in range(self.count):
             for unit in range(self.units_per_matrix):
                 first_panel = unit * self.panels_per_unit

@@ -87,13 +87,17 @@ def multiply(
     if whole and inner > MOST_COLUMNS:
         raise ArgumentError(f"{inner} int8 products might not fit int32: at most {MOST_COLUMNS} are summed up")
     bias = bias_of(bias, outer, whole)
-    out = result_of(out, x, outer, whole)
+    out, target = result_of(out, x, outer, whole, bias)
     batch = math.prod(x.shape[:-1])
-    flat, given = out.reshape(batch, outer), np.ascontiguousarray(x.reshape(batch, inner))
+    flat, given = target.reshape(batch, outer), np.ascontiguousarray(x.reshape(batch, inner))
     signed = packed == "int4"
-    if flat.size and not (not transposed and _by_kernel(given, weight, bias, flat, operands, signed)):
+    if not flat.size or not inner:
+        flat[...] = 0 if bias is None else bias
+    elif transposed or not _by_kernel(given, weight, bias, flat, operands, signed):
         with np.errstate(all="ignore"):  # as in the kernels: infinities and NaN are results, not events
             _by_blas(given, weight, bias, flat, operands, signed, transposed)
+    if target is not out:
+        out[...] = target
     return out
 
 

@@ -13,14 +13,16 @@ for int8 x in float64, where sums of whole numbers are exact. 16-bit weights tak
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from laconic import native
-from laconic.dtypes import by_name
+from laconic.dtypes import BY_NAME, by_name
 from laconic.errors import ArgumentError
+from laconic.formulations.checks import MOST_BYTES
 from laconic.tensor import Tensor
 from laconic.threads import get_num_threads
 
@@ -62,11 +64,16 @@ def multiply(
     scales = scale_of(scale, rows)
     zeros = zero_point_of(zero_point, rows, str(weight.dtype), (limits.min, limits.max))
     bias = bias_of(bias, outer, whole)
-    out = result_of(out, x, outer, whole)
-    flat, given = out.reshape(-1, outer), np.ascontiguousarray(x.reshape(-1, inner))
-    if flat.size and not (not transposed and _by_kernel(given, weight, bias, flat, scales, zeros)):
+    out, target = result_of(out, x, outer, whole, bias)
+    batch = math.prod(x.shape[:-1])
+    flat, given = target.reshape(batch, outer), np.ascontiguousarray(x.reshape(batch, inner))
+    if not flat.size or not inner:
+        flat[...] = 0 if bias is None else bias
+    elif transposed or not _by_kernel(given, weight, bias, flat, scales, zeros):
         with np.errstate(all="ignore"):  # as in the kernels: infinities and NaN are results, not events
             _by_blas(given, weight, bias, flat, scales, zeros, transposed)
+    if target is not out:
+        out[...] = target
     return out
 
 
@@ -79,21 +86,52 @@ def check_x(x: np.ndarray, inner: int, weights: str) -> bool:
     return x.dtype == np.int8
 
 
-def result_of(out: np.ndarray | None, x: np.ndarray, outer: int, whole: bool) -> np.ndarray:
-    """`out`, if it fits, or a new array for the product. Raises ArgumentError."""
-    dtype, shape = np.dtype(np.int32) if whole else x.dtype, (*x.shape[:-1], outer)
+def numbers(given: Any, what: str) -> np.ndarray:
+    """An argument as an array of real numbers. Raises ArgumentError."""
+    try:
+        found = np.asarray(given)
+    except ValueError:
+        raise ArgumentError(f"{what} is no array: its rows have different lengths") from None
+    ours = found.dtype.kind == "V" and found.dtype.name in BY_NAME  # what ml_dtypes adds to NumPy
+    if found.dtype.kind not in "fiub" and not ours:
+        raise ArgumentError(f"{what} has dtype {found.dtype}; it must hold real numbers")
+    return found
+
+
+def result(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype, *operands: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The array to return and the one to compute into, a different one where `out` shares memory with an operand:
+    kernels read operands after they have begun to write.
+
+    Raises ArgumentError where `out` does not fit, MemoryError.
+    """
     if out is None:
-        return np.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {dtype}")
-    return out
+        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+            raise MemoryError
+        made = np.empty(shape, dtype)
+        return made, made
+    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype
+    if not fits or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentError(
+            f"out must be an array, C-contiguous and writeable, of shape {list(shape)} and dtype {dtype}"
+        )
+    shared = any(np.may_share_memory(out, one) for one in operands if one is not None)
+    return out, np.empty(shape, dtype) if shared else out
+
+
+def result_of(
+    out: Any, x: np.ndarray, outer: int, whole: bool, bias: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`result` of a product with `outer` sums for each row of x; whole: exact ones of int8 x."""
+    return result(out, (*x.shape[:-1], outer), np.dtype(np.int32) if whole else x.dtype, x, bias)
 
 
 def scale_of(scale: Any, rows: int) -> np.ndarray:
     """float64 [1] or [rows]. Raises ArgumentError."""
     if scale is None:
         return _ONE
-    found = np.asarray(scale)
+    found = numbers(scale, "scale")
     if found.dtype.kind not in "fiu" and found.dtype != ml_dtypes.bfloat16:
         raise ArgumentError(f"scale has dtype {found.dtype}; it must be a float or an array of floats")
     if found.size not in (1, rows) or found.size != max((1, *found.shape)):
@@ -105,7 +143,7 @@ def zero_point_of(zero_point: Any, rows: int, dtype: str, limits: tuple[int, int
     """int32 [1] or [rows], each in the range of the weights' dtype, least and most. Raises ArgumentError."""
     if zero_point is None:
         return _ZERO
-    found = np.asarray(zero_point)
+    found = numbers(zero_point, "zero_point")
     if found.dtype.kind not in "iu":
         raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be a whole number or an array of them")
     if found.size not in (1, rows) or found.size != max((1, *found.shape)):
@@ -120,7 +158,7 @@ def zero_point_of(zero_point: Any, rows: int, dtype: str, limits: tuple[int, int
 def bias_of(bias: Any, outer: int, whole: bool) -> np.ndarray | None:
     if bias is None:
         return None
-    found = np.asarray(bias)
+    found = numbers(bias, "bias")
     if found.shape != (outer,):
         raise ArgumentError(f"bias has shape {list(found.shape)}; it must be [{outer}]")
     if not whole:

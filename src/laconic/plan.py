@@ -14,7 +14,8 @@ and only a profile that was measured depends on one.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,18 @@ from laconic.dtypes import DType, of_array
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
-from laconic.formulations.protocol import Candidate, Request
+from laconic.formulations.protocol import Candidate, Formulation, Request
+from laconic.geometry import choose
 from laconic.profiles import NAMES as PROFILES
 from laconic.profiles import Profile, resolve
-from laconic.threads import get_num_threads
+from laconic.threads import workers_of
 
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
 
 OBJECTIVES = ("size", "speed", "balanced")
+VIEWS = ("", "folded")
+"""That a caller may ask for: as the shape suggests, or as a flat sequence."""
 __all__ = ["OBJECTIVES", "PROFILES", "Profile", "check_batch", "decide", "encode", "resolve_profile"]
 
 
@@ -89,13 +93,17 @@ def encode(
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if orientation not in ("out_in", "in_out"):
         raise ArgumentError(f"unknown orientation {orientation!r}: use 'out_in' or 'in_out'")
+    if view not in VIEWS and view != choose(array.shape, orientation).view:
+        raise ArgumentError(
+            f"view {view!r} does not fit a tensor of shape {list(array.shape)}: use 'folded', or leave it out"
+        )
     target = resolve(profile)
-    if formulation is not None and formulation not in registry.NAMES:
-        raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
+    if formulation is not None:
+        _row_of(formulation)
     if int4_columns is not None:
         _check_int4(array, int4_columns, formulation)
     words = raw_bytes(array).view(dtype.word).reshape(array.shape)
-    workers = threads or get_num_threads()
+    workers = workers_of(threads)
     rows = check_batch(batch)
     request = Request(
         words, dtype.name, orientation, objective, target.machine, workers, view, rows, target.costs, int4_columns
@@ -107,22 +115,45 @@ def encode(
             )
         chosen = decide(request)[0].candidate
     else:
-        row = registry.BY_NAME[formulation]
-        if dtype.name not in row.DTYPES:
-            raise ArgumentError(
-                f"formulation {formulation!r} codes {', '.join(row.DTYPES)}, not {dtype.name}: use 'dense'"
-            )
-        chosen = row.forced(request, parameters)
-    geometry = chosen.geometry
+        chosen = forced(request, formulation, parameters)
+    return encoded(chosen, words.shape, dtype.name, target.name, workers)
+
+
+def _row_of(formulation: object) -> Formulation:
+    if not isinstance(formulation, str) or formulation not in registry.BY_NAME:
+        raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(registry.NAMES)}")
+    return registry.BY_NAME[formulation]
+
+
+def forced(request: Request, formulation: str, parameters: Mapping[str, Any]) -> Candidate:
+    """The form that a caller or a plan names, none of whose parameters can be mistaken for an argument of `encode`.
+
+    Raises ArgumentError.
+    """
+    row, own = _row_of(formulation), dict(parameters)
+    if request.dtype not in row.DTYPES:
+        raise ArgumentError(
+            f"formulation {formulation!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'"
+        )
+    if "int4_columns" in own:  # as candidates say it of themselves
+        columns = own.pop("int4_columns")
+        _check_int4(request.words, columns, formulation)
+        request = replace(request, int4_columns=int(columns))
+    return row.forced(request, own)
+
+
+def encoded(candidate: Candidate, shape: tuple[int, ...], dtype: str, profile: str, threads: int) -> Encoded:
+    """A candidate of a tensor of that shape and dtype, coded now. profile: the name to record."""
+    geometry = candidate.geometry
     return Encoded(
-        words.shape,
-        dtype.name,
+        shape,
+        dtype,
         geometry.view,
         geometry.orientation,
         geometry.column_order,
-        chosen.node,
-        chosen.components(request.threads),
-        target.name,
+        candidate.node,
+        candidate.components(threads),
+        profile,
     )
 
 
@@ -155,11 +186,15 @@ def candidates(request: Request) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One candidate, its predicted time for the request's batch, and why it lost; '' for the one that was chosen."""
+    """One candidate, its predicted time for the request's batch, and why it lost; '' for the one that was chosen.
+
+    note: why that one was chosen, where neither size nor time says so.
+    """
 
     candidate: Candidate
     ns: float
     lost: str
+    note: str = ""
 
 
 def decide(request: Request) -> list[Verdict]:

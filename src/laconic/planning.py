@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 import os
@@ -14,63 +15,104 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from laconic import budget, checkpoint, plan
-from laconic.compression import Options, Source, array_of, open_source, orientation_of, plain_bytes, why_dense_already
-from laconic.container.writer import cost_bytes, dense_cost_bytes
+from laconic.compression import (
+    Options,
+    Source,
+    decide,
+    most_cost_bytes,
+    open_source,
+    plain_bytes,
+    request_of,
+    why_dense_already,
+)
+from laconic.container.writer import dense_cost_bytes
 from laconic.costs import predict_ns
-from laconic.dtypes import BY_NAME, BY_TAG
-from laconic.encoded import Encoded
+from laconic.dtypes import BY_TAG
 from laconic.errors import ArgumentError, LaconicError
 from laconic.formulations.protocol import Candidate, Request
 from laconic.plan import Verdict
-from laconic.profiles import Profile, resolve
-from laconic.threads import get_num_threads
+from laconic.profiles import CALIBRATED, Profile, resolve
+from laconic.profiles import NAMES as PROFILES
 
 VERSION = 1
-_MOST_COMPONENTS = 6
-"""More than this no form has that is worth having."""
+BALANCED = "balanced"
+"""The objective where nobody names one."""
+TARGET_BITS = "target_bits"
+"""What a plan has for an objective that was made within a number of bits."""
+BITS_OR_OBJECTIVE = "target_bits takes the place of an objective: give one of them"
 _METADATA_BYTES = 1024
 """At most what a file says of itself beside the original header."""
+_HEAD = {"laconic_plan", "objective", "profile", "batch", "target_bits", "bits_per_weight", "tensors"}
 _ENTRY = {"formulation", "parameters", "view", "stored_bytes", "predicted_us", "reason", "shape", "dtype"}
 
 
 def label(candidate: Candidate) -> str:
     """A candidate in a few characters: 'split layered(2,2)', 'affine by rows', 'sparse bitmap, folded'."""
-    options = dict(candidate.options)
+    return described(candidate.node.formulation, candidate.options, candidate.geometry.view)
+
+
+def described(formulation: str, parameters: Mapping[str, Any], view: str = "") -> str:
+    """As `label`, of an entry of a plan."""
+    options = dict(parameters)
     widths = ",".join(map(str, options.pop("widths", ())))
     columns = options.pop("columns", None)
     by = [] if columns is None else [f"by {columns}" if columns else "by rows"]
-    words = " ".join([candidate.node.formulation, *by, *map(str, options.values())])
-    folded = candidate.options and candidate.geometry.view == "folded"
-    return words + (f"({widths})" if widths else "") + (", folded" if folded else "")
+    others = [name if value is True else str(value) for name, value in options.items()]
+    folded = parameters and view == "folded"
+    return " ".join([formulation, *by, *others]) + (f"({widths})" if widths else "") + (", folded" if folded else "")
+
+
+def check_objective(objective: object) -> str:
+    """Raises ArgumentError."""
+    if not isinstance(objective, str) or objective not in plan.OBJECTIVES:
+        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(plan.OBJECTIVES)}")
+    return objective
+
+
+def patterns(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Glob patterns of names, one or several."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def unmatched(source: checkpoint.Source, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """A sentence for each pattern that matches no tensor of a source: most likely it was meant to."""
+    if not (include or exclude):
+        return []
+    names = [name for shard in source.weights for name in open_source(source.root / shard).names()]
+    return [
+        f"{word} {pattern!r} matches no tensor"
+        for word, given in (("include", include), ("exclude", exclude))
+        for pattern in given
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    ]
 
 
 def make_plan(
     src: str | os.PathLike[str],
     *,
-    objective: str = "balanced",
+    objective: str | None = None,
     profile: str | os.PathLike[str] | Profile = "portable",
     batch: int = 1,
     target_bits: float | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """The plan of `compress` with the same arguments. Raises as `compress` does; writes nothing.
 
-    target_bits: instead of an objective, the fastest plan by predicted times under which everything that is written,
+    objective: None for 'balanced'. target_bits: instead of an objective, the fastest plan by predicted times under which everything that is written,
         headers and descriptions too, takes at most so many bits per weight. Raises LaconicError, naming the fewest
         that can be had, where that is impossible.
     """
-    if objective not in plan.OBJECTIVES:
-        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(plan.OBJECTIVES)}")
-    target = resolve(profile)
+    if objective is not None and target_bits is not None:
+        raise ArgumentError(BITS_OR_OBJECTIVE)
+    objective = check_objective(objective or BALANCED)
     source = checkpoint.find_source(Path(src), False)
-    options = Options(objective, target, include, exclude, threads, source.orientation, batch=plan.check_batch(batch))
+    names = (patterns(include), patterns(exclude))
+    options = Options(objective, resolve(profile), *names, threads, source.orientation, batch=plan.check_batch(batch))
     if target_bits is not None:
-        return {**_head("target_bits", options), **within(source, target_bits, options)}
+        return {**_head(TARGET_BITS, options), **within(source, target_bits, options)}
     tensors: dict[str, Any] = {}
     for shard in source.weights:
         reader = open_source(source.root / shard)
@@ -98,36 +140,18 @@ def explain(
     batch: int = 1,
     threads: int | None = None,
 ) -> list[Verdict]:
-    """Every candidate of one tensor, the chosen one first. Raises LaconicError for names that the source lacks."""
+    """Every candidate of one tensor, the chosen one first, dense alone where nothing else is tried.
+
+    Raises LaconicError for names that the source lacks.
+    """
     source = checkpoint.find_source(Path(src), False)
-    options = Options(objective, resolve(profile), (), (), threads, source.orientation, batch=plan.check_batch(batch))
+    objective, target = check_objective(objective), resolve(profile)
+    options = Options(objective, target, (), (), threads, source.orientation, batch=plan.check_batch(batch))
     for shard in source.weights:
         reader = open_source(source.root / shard)
         if name in reader.dense:
-            if reason := why_dense_already(reader, name, options):
-                raise LaconicError(f"{name!r} stays dense: {reason}")
-            return plan.decide(request_of(reader, name, options))
+            return decide(reader, name, options)
     raise LaconicError(f"{src} has no tensor {name!r}")
-
-
-def request_of(reader: Source, name: str, options: Options) -> Request:
-    """What the formulations are asked about a tensor of a file."""
-    entry = reader.dense[name]
-    dtype = BY_TAG[entry.tag]
-    array = array_of(reader.raw(entry), dtype, entry.shape)
-    words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
-    orientation = orientation_of(reader, name, options)
-    threads = options.threads or get_num_threads()
-    return Request(
-        words,
-        dtype.name,
-        orientation,
-        options.objective,
-        options.profile.machine,
-        threads,
-        batch=options.batch,
-        costs=options.profile.costs,
-    )
 
 
 def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
@@ -135,9 +159,9 @@ def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
     if reason := why_dense_already(reader, name, options):
         return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
-    chosen, *others = plan.decide(request_of(reader, name, options))
+    chosen, *others = decide(reader, name, options)
     lost = "; ".join(f"{label(one.candidate)}: {one.lost}" for one in others)
-    return _chosen(chosen.candidate, chosen.ns, lost or "no other candidate") | found
+    return _chosen(chosen.candidate, chosen.ns, chosen.note or lost or "no other candidate") | found
 
 
 def _chosen(candidate: Candidate, ns: float, reason: str) -> dict[str, Any]:
@@ -180,7 +204,7 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
                     (replace(one, components=lambda threads: {}), ns) for one, ns in every_candidate(request)
                 ]
                 plain = dense_cost_bytes(name, entry.tag, entry.shape)
-                choices.append([(_cost_bytes(name, one, request) - plain, ns) for one, ns in offers[name]])
+                choices.append([(most_cost_bytes(name, one, request) - plain, ns) for one, ns in offers[name]])
                 tensors[name] = {"shape": list(entry.shape), "dtype": request.dtype}
             reader.forget(name)
     limit = target_bits * weights / 8
@@ -197,32 +221,17 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
     return {"target_bits": target_bits, "bits_per_weight": total * 8 / max(1, weights), "tensors": tensors}
 
 
-def _cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
-    """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
-    geometry = candidate.geometry
-    if candidate.node.formulation == "dense":
-        return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
-    blank = {f"component{k}": np.empty(0, np.uint8) for k in range(_MOST_COMPONENTS)}
-    encoded = Encoded(
-        request.words.shape,
-        request.dtype,
-        geometry.view,
-        geometry.orientation,
-        geometry.column_order,
-        candidate.node,
-        blank,
-    )
-    return candidate.nbytes + cost_bytes(name, encoded) + _MOST_COMPONENTS * 10  # their lengths have up to 11 digits
-
-
-def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The tensors of a plan, its shape checked. Raises ArgumentError with the tensor's name."""
+def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """A plan, its shape checked. Raises ArgumentError with the tensor's name."""
     try:
         document = dict(given) if isinstance(given, Mapping) else json.loads(Path(given).read_text())
-    except (ValueError, OSError) as error:
-        raise ArgumentError(f"the plan {given} cannot be read: {error}") from None
-    if not isinstance(document, dict) or document.get("laconic_plan") != VERSION:
+    except (ValueError, OSError, RecursionError) as error:
+        raise ArgumentError(f"the plan {given} cannot be read: {error}; make one with 'laconic plan'") from None
+    version = document.get("laconic_plan") if isinstance(document, dict) else None
+    if type(version) is not int or version != VERSION:
         raise ArgumentError(f"not a plan: it needs 'laconic_plan': {VERSION}; make one with 'laconic plan'")
+    if unknown := sorted(set(document) - _HEAD, key=str):
+        raise ArgumentError(f"the plan has an unknown field {unknown[0]!r}: take it out")
     tensors = document.get("tensors")
     if not isinstance(tensors, dict):
         raise ArgumentError("the plan has no 'tensors'")
@@ -231,15 +240,65 @@ def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, di
             raise ArgumentError(f"the plan for {name!r} names no formulation")
         if unknown := sorted(set(entry) - _ENTRY):
             raise ArgumentError(f"the plan for {name!r} has an unknown field {unknown[0]!r}")
-        if not isinstance(entry.get("parameters", {}), dict) or entry.get("view", "") not in ("", "folded"):
+        if not isinstance(entry.get("parameters", {}), dict) or entry.get("view", "") not in plan.VIEWS:
             raise ArgumentError(f"the plan for {name!r}: parameters are an object, view is 'folded' or left out")
-    return tensors
+    return document
 
 
-def check_names(tensors: Mapping[str, Any], source: checkpoint.Source) -> None:
-    """Raises ArgumentError where a plan names a tensor that the source lacks."""
+def settings_of(
+    document: Mapping[str, Any],
+    objective: str | None,
+    profile: str | os.PathLike[str] | Profile | None,
+    batch: int | None,
+) -> tuple[str, Profile, int]:
+    """What tensors are planned by that a plan does not name, and what the file records: what the plan was made for.
+
+    document: a plan, empty for none. objective, profile, batch: the caller's; one that differs from the plan's would be
+    of no effect on what the plan names. Raises ArgumentError.
+    """
+    made_for = document.get("objective")
+    made_for = None if made_for == TARGET_BITS else made_for
+    planned = None if made_for is None else check_objective(made_for)
+    name, rows = document.get("profile"), document.get("batch")
+    if name not in (None, CALIBRATED, *PROFILES):
+        raise ArgumentError(f"the plan: unknown profile {name!r}: use one of {', '.join((*PROFILES, CALIBRATED))}")
+    target = None if profile is None else resolve(profile)
+    rows = None if rows is None else plan.check_batch(rows)
+    for word, wanted, found in (
+        ("objective", objective, planned),
+        ("profile", None if target is None else target.name, None if name is None else _named(name).name),
+        ("batch", batch, rows),
+    ):
+        if wanted is not None and found is not None and wanted != found:
+            raise ArgumentError(
+                f"the plan was made for {word} {found!r}, not {wanted!r}: leave it out, or make another plan"
+            )
+    return (
+        check_objective(objective or planned or BALANCED),
+        target or _named(name or "portable"),
+        plan.check_batch(batch if batch is not None else rows or 1),
+    )
+
+
+def _named(profile: str) -> Profile:
+    """A profile that a plan names. It does not say which file a measured one was: the plan holds what that decided."""
+    return Profile(CALIBRATED, "portable") if profile == CALIBRATED else resolve(profile)
+
+
+def check_source(tensors: Mapping[str, Any], source: checkpoint.Source) -> None:
+    """Raises ArgumentError where a plan is for other tensors than those of the source."""
     if not tensors:
         return
-    names = {name for shard in source.weights for name in open_source(source.root / shard).names()}
-    if unknown := sorted(set(tensors) - names):
+    found = {}
+    for shard in source.weights:
+        for name, entry in open_source(source.root / shard).dense.items():
+            found[name] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
+    if unknown := sorted(set(tensors) - set(found)):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")
+    for name, planned in tensors.items():
+        for word, here in found[name].items():
+            there = planned.get(word, here)
+            if there != here:
+                raise ArgumentError(
+                    f"the plan for {name!r} is for {word} {there}, and the source has {here}: make a plan of this source"
+                )

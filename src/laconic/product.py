@@ -8,6 +8,7 @@ numbers (`laconic.formulations.palette.grid` has the error bound).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -40,7 +41,7 @@ def linear(
     Args:
         x: float32, bfloat16 or float16; for int8 and uint8 weights also int8, which gives exact int32 sums.
         weight: a coded matrix (two dimensions). bias: any float dtype, shape [rows]; int32 where x is int8.
-        out: C-contiguous, of the result's dtype, shape [..., rows].
+        out: C-contiguous, of the result's dtype, shape [..., rows]; it may share memory with x and bias, which costs a copy.
         scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one number, or
             [rows], one for each row. Not rounded to float32 before the sum is scaled; `laconic.integer_product` has
             the error bound.
@@ -49,7 +50,7 @@ def linear(
             range (-8 to 7, 0 to 15), and scale and zero_point may also be [rows, groups], one for each columns / groups
             neighbouring columns. int8 x takes no scale and no groups. `laconic.int4_product` has the error bound.
 
-    Raises ArgumentError where shapes or dtypes do not fit.
+    Raises ArgumentError where shapes or dtypes do not fit, TooLargeError where memory does not hold the result.
     """
     return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=False)
 
@@ -87,18 +88,33 @@ def _multiply(
         raise ArgumentError("weight must be a laconic.Tensor: make one with laconic.encode(array)")
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
-    if packed is not None:
-        operands = (np.asarray(x), weight, bias, out, scale, zero_point, packed)
-        return int4_product.multiply(*operands, transposed=transposed)
-    if weight.dtype in integer_product.DTYPES:
-        return integer_product.multiply(np.asarray(x), weight, bias, out, scale, zero_point, transposed=transposed)
+    x = integer_product.numbers(x, "x")
+    try:
+        if packed is not None:
+            return int4_product.multiply(x, weight, bias, out, scale, zero_point, packed, transposed=transposed)
+        if weight.dtype in integer_product.DTYPES:
+            return integer_product.multiply(x, weight, bias, out, scale, zero_point, transposed=transposed)
+        return _multiply_floats(x, weight, bias, out, scale, zero_point, transposed=transposed)
+    except MemoryError:
+        raise weight.too_large("a product by it") from None
+
+
+def _multiply_floats(
+    x: np.ndarray,
+    weight: Tensor,
+    bias: np.ndarray | None,
+    out: np.ndarray | None,
+    scale: Any,
+    zero_point: Any,
+    *,
+    transposed: bool,
+) -> np.ndarray:
     if by_name(weight.encoded.dtype).split is False:
         raise ArgumentError(
             f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and whole numbers of 8 and 16"
         )
     if scale is not None or zero_point is not None:
         raise ArgumentError(f"scale and zero_point belong to weights that are whole numbers, not to {weight.dtype}")
-    x = np.asarray(x)
     if x.dtype not in _X_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")
     inner, outer = (weight.shape[0], weight.shape[1]) if transposed else (weight.shape[1], weight.shape[0])
@@ -106,18 +122,15 @@ def _multiply(
         raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
     shape = (*x.shape[:-1], outer)
     if bias is not None:
-        bias = np.ascontiguousarray(bias, dtype=np.float32)
+        bias = np.ascontiguousarray(integer_product.numbers(bias, "bias"), dtype=np.float32)
         if bias.shape != (outer,):
             raise ArgumentError(f"bias has shape {list(bias.shape)}; it must be [{outer}]")
-    if out is None:
-        out = np.empty(shape, x.dtype)
-    elif out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        raise ArgumentError(f"out must be C-contiguous and writeable, of shape {list(shape)} and dtype {x.dtype}")
-    rows = x.reshape(-1, inner)
-    flat = out.reshape(-1, outer)
-    if not flat.size:
-        return out
-    if _fused(weight, len(rows), x.dtype):
+    out, target = integer_product.result(out, shape, x.dtype, x, bias)
+    batch = math.prod(x.shape[:-1])
+    rows, flat = x.reshape(batch, inner), target.reshape(batch, outer)
+    if not flat.size or not inner:
+        flat[...] = 0 if bias is None else bias
+    elif _fused(weight, len(rows), x.dtype):
         # The stored matrix is [rows, columns] in coding order; an in_out weight is its transpose.
         swap = transposed != (weight.geometry.orientation == "in_out")
         run = weight.matrix.linear_transposed if swap else weight.matrix.linear
@@ -125,9 +138,12 @@ def _multiply(
         name = x.dtype.name
         word = by_name(name).word
         run(rows.view(word), name, bias, flat.view(word), get_num_threads())
-        return out
-    with np.errstate(all="ignore"):  # as in our kernels: infinities and NaN are results, not events
-        return _by_blas(rows, weight, bias, out, flat, transposed)
+    else:
+        with np.errstate(all="ignore"):  # as in our kernels: infinities and NaN are results, not events
+            _by_blas(rows, weight, bias, flat, transposed)
+    if target is not out:
+        out[...] = target
+    return out
 
 
 def _fused(weight: Tensor, batch: int, dtype: np.dtype) -> bool:
@@ -140,10 +156,9 @@ def _by_blas(
     rows: np.ndarray,
     weight: Tensor,
     bias: np.ndarray | None,
-    out: np.ndarray,
     flat: np.ndarray,
     transposed: bool,
-) -> np.ndarray:
+) -> None:
     """Decode some panels at a time and multiply them with NumPy's BLAS in float32."""
     x = rows.astype(np.float32, copy=False)
     block = max(16, (1 << 22) // max(1, weight.shape[1]) // 16 * 16)
@@ -160,4 +175,3 @@ def _by_blas(
             flat[:, first:last] = product if bias is None else product + bias[first:last]
     if total is not None:
         flat[...] = total if bias is None else total + bias
-    return out

@@ -15,7 +15,7 @@ from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
 from laconic.container.writer import atomic_file
 from laconic.dtypes import BY_NAME, DType
-from laconic.errors import DestinationError, VerificationError
+from laconic.errors import DestinationError, FormatError, VerificationError
 from laconic.formulations import registry
 
 _BLOCK_BYTES = 1 << 22
@@ -41,7 +41,10 @@ def rebuild(
 
     def tensor(name: str) -> tuple[np.ndarray, DType]:
         encoded = reader.encoded(name)
-        raw = plan.raw_bytes(registry.decode(encoded))
+        try:
+            raw = plan.raw_bytes(registry.decode(encoded))
+        except FormatError as error:
+            raise error.located(file=reader.file, tensor=name) from None
         if name in reader.descriptions and description.crc32(raw) != reader.descriptions[name].crc32:
             raise VerificationError("decoded weights are not those that were stored", file=reader.file, tensor=name)
         reader.forget(name)

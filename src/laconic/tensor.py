@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,10 +12,11 @@ import numpy as np
 
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded
-from laconic.errors import ArgumentError
+from laconic.errors import ArgumentError, TooLargeError
 from laconic.formulations import registry
+from laconic.formulations.checks import MOST_BYTES, too_large
 from laconic.geometry import Geometry
-from laconic.threads import get_num_threads
+from laconic.threads import get_num_threads, workers_of
 
 
 class Tensor:
@@ -23,15 +25,16 @@ class Tensor:
     Made by `laconic.encode` and `laconic.load_file`. Immutable, safe under several threads.
     """
 
-    def __init__(self, encoded: Encoded, crc32: str | None = None) -> None:
+    def __init__(self, encoded: Encoded, crc32: str | None = None, *, origin: tuple[str, str] | None = None) -> None:
         """Validates the structure of `encoded`; raises CorruptError or UnsupportedError.
 
         crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it on, so
-        that damage in between is still found.
+        that damage in between is still found. origin: file and name, for errors.
         """
         registry.validate(encoded)
         self.encoded = encoded
         self.crc32 = crc32
+        self._origin = origin
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,15 +95,20 @@ class Tensor:
     @cached_property
     def matrix(self) -> Any:
         """The native matrix over the components, or None (dense, or no native module)."""
-        return registry.matrix(self.encoded)
+        try:
+            return registry.matrix(self.encoded)
+        except TooLargeError as error:
+            raise self._located(error) from None
 
     def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
         """The exact tensor.
 
         out: C-contiguous writeable array of the same shape and dtype, filled and returned; None for a new array.
-        Raises ArgumentError where `out` does not fit.
+        Raises ArgumentError where `out` does not fit, TooLargeError where memory does not hold what a file claims.
         """
         if out is not None:
+            if not isinstance(out, np.ndarray):
+                raise ArgumentError(f"out must be a NumPy array, not {type(out).__name__}")
             if out.shape != self.shape or out.dtype != self.dtype:
                 raise ArgumentError(
                     f"out has shape {list(out.shape)} and dtype {out.dtype}; "
@@ -108,24 +116,33 @@ class Tensor:
                 )
             if not out.flags.c_contiguous or not out.flags.writeable:
                 raise ArgumentError("out must be C-contiguous and writeable")
-        if self.matrix is not None:
-            target = np.empty(self.shape, self.dtype) if out is None else out
-            words = target.reshape(-1).view(by_name(self.encoded.dtype).word)
-            self.matrix.decode(words, threads or get_num_threads())
-            return target
-        decoded = registry.decode(self.encoded, threads)
-        if out is None:
-            return decoded.copy() if self.formulation == "dense" else decoded
-        out[...] = decoded
-        return out
+        try:
+            if self.matrix is not None:
+                target = self._empty(self.shape, self.dtype) if out is None else out
+                words = target.reshape(-1).view(by_name(self.encoded.dtype).word)
+                self.matrix.decode(words, workers_of(threads))
+                return target
+            decoded = registry.decode(self.encoded, threads)
+            if out is None:
+                return decoded.copy() if self.formulation == "dense" else decoded
+            out[...] = decoded
+            return out
+        except MemoryError:
+            raise self.too_large() from None
 
     def rows(self, first: int, last: int) -> np.ndarray:
         """Exactly `decode()[first:last]` along the first dimension, decoding only what holds it.
 
-        Raises ArgumentError for a tensor without dimensions.
+        Raises ArgumentError for a tensor without dimensions, TooLargeError as `decode`.
         """
         if not self.shape:
             raise ArgumentError("a tensor without dimensions has no rows: use decode()")
+        try:
+            return self._rows(first, last)
+        except MemoryError:
+            raise self.too_large(f"taking rows {first} to {last} of it") from None
+
+    def _rows(self, first: int, last: int) -> np.ndarray:
         first, last, _ = slice(first, last).indices(self.shape[0])
         last = max(first, last)
         if self.matrix is None:
@@ -143,13 +160,32 @@ class Tensor:
             span = (first * geometry.panels_per_matrix, last * geometry.panels_per_matrix)
         else:
             span = (first // 16, -(-last // 16))
-        words = np.empty((last - first) * per_row, word)
+        words = self._empty(((last - first) * per_row,), word)
         self.matrix.decode_window(words, span[0], span[1], first * per_row, get_num_threads())
         return words.view(self.dtype).reshape(shape)
+
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """NumPy's `empty`, whose errors for what cannot be are several."""
+        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+            raise MemoryError
+        return np.empty(shape, dtype)
+
+    def too_large(self, doing: str = "decoding it") -> TooLargeError:
+        """What to raise where memory does not hold what the tensor's shape asks for."""
+        return self._located(too_large(self.encoded, doing))
+
+    def _located(self, error: TooLargeError) -> TooLargeError:
+        file, name = self._origin or (None, None)
+        error.located(file=file, tensor=name)
+        return error
 
     def __getitem__(self, index: Any) -> Any:
         """One weight by full integer index (found by rank, its neighbours are not decoded), a row, or a slice of rows."""
         key = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(part, bool) for part in key):
+            raise IndexError("True and False are no places of a coded tensor: use decode()[...]")
+        if not key and self.shape:
+            return self.decode()
         if len(key) == 1 and isinstance(key[0], slice) and key[0].step in (None, 1) and self.shape:
             first, last, _ = key[0].indices(self.shape[0])
             return self.rows(first, last)
@@ -169,7 +205,11 @@ class Tensor:
         if self.matrix is None:
             return registry.decode(self.encoded).reshape(-1)[flat]
         word = by_name(self.encoded.dtype).word
-        return np.array([self.matrix.access(*self._place(flat))], dtype=word).view(self.dtype)[0]
+        try:
+            found = self._place(flat)
+        except MemoryError:
+            raise self.too_large("an index of its columns") from None
+        return np.array([self.matrix.access(*found)], dtype=word).view(self.dtype)[0]
 
     def _place(self, flat: int) -> tuple[int, int, int]:
         """(matrix, row, column) of the element at row-major position `flat`."""
@@ -187,6 +227,10 @@ class Tensor:
     def _column_of(self) -> np.ndarray | None:
         offsets = self.geometry.column_offsets()
         return None if offsets is None else np.argsort(offsets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave out what is made when it is asked for: native matrices stay where they are."""
+        return {name: self.__dict__[name] for name in ("encoded", "crc32", "_origin")}
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -6,6 +6,7 @@ The first that is set counts: the argument `threads=`, `set_num_threads`, LACONI
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from typing import Any
@@ -15,9 +16,11 @@ from laconic.errors import ArgumentError
 _chosen: int | None = None
 
 
-def _positive(value: object, source: str) -> int:
+def _positive(value: Any, source: str) -> int:
     try:
-        count = int(value)  # type: ignore[call-overload]
+        if isinstance(value, bool):
+            raise TypeError
+        count = operator.index(value)
     except (TypeError, ValueError):
         raise ArgumentError(f"{source} must be a whole number of threads, not {value!r}") from None
     if count < 1:
@@ -36,7 +39,8 @@ def source_and_count() -> tuple[str, int]:
     if _chosen is not None:
         return "set_num_threads", _chosen
     if "LACONIC_NUM_THREADS" in os.environ:
-        return "LACONIC_NUM_THREADS", _positive(os.environ["LACONIC_NUM_THREADS"], "LACONIC_NUM_THREADS")
+        text = os.environ["LACONIC_NUM_THREADS"]
+        return "LACONIC_NUM_THREADS", _positive(int(text) if text.strip().isdecimal() else text, "LACONIC_NUM_THREADS")
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return "torch.get_num_threads()", int(torch.get_num_threads())
@@ -60,3 +64,8 @@ def get_num_threads() -> int:
             except AttributeError:  # still being imported
                 pass
     return source_and_count()[1]
+
+
+def workers_of(threads: int | None) -> int:
+    """What a caller's `threads` asks for, None for `get_num_threads()`. Raises ArgumentError."""
+    return get_num_threads() if threads is None else _positive(threads, "threads")

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from laconic import checkpoint
 from laconic.cli import output
-from laconic.errors import DestinationError
 
 
 def run(
@@ -26,13 +26,12 @@ def run(
     """Time every kernel by dtype and batch, a minute or two; `--profile FILE` then plans by these times."""
     from laconic import calibration  # imports torch where it is installed, so that both share one thread pool
 
-    if destination.exists() and not force:
-        raise DestinationError(f"{destination} exists already; use --force to replace it")
+    checkpoint.check_document(None, destination, force)
     with output.progress_bar("calibrating", json, steps=True) as progress:
         document = calibration.calibrate(
             threads=threads, batches=sorted(set(batch or calibration.BATCHES)), seconds=seconds, progress=progress
         )
-    destination.write_text(json_module.dumps(document, indent=1) + "\n")
+    checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n")
     if json:
         output.print_json(document)
         return

@@ -15,17 +15,21 @@ Objective = Literal["size", "speed", "balanced"]
 assert get_args(Objective) == OBJECTIVES
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `laconic calibrate`."
+OBJECTIVE = "What to optimise. Default: balanced."
 TARGET = "The whole file in B bits per weight, as fast as can be; instead of an objective."
 
 
 def run(
     src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
-    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = "balanced",
-    profile: Annotated[str, typer.Option(metavar="NAME|FILE", help=PROFILE)] = "portable",
-    batch: Annotated[int, typer.Option(min=1, help="Rows of x to plan for.")] = 1,
+    objective: Annotated[Objective | None, typer.Option(help=OBJECTIVE)] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=f"{PROFILE} Default: portable.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows of x to plan for. Default: 1.")] = None,
     target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
-    plan: Annotated[Path | None, typer.Option(help="A plan that `laconic plan` made, edited or not.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="A plan that `laconic plan` made, edited or not; it says objective, profile and batch."),
+    ] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,

@@ -9,7 +9,6 @@ import typer
 
 from laconic import checkpoint
 from laconic.cli import output
-from laconic.errors import DestinationError
 from laconic.report import gather, page
 
 
@@ -25,14 +24,13 @@ def run(
     ] = False,
 ) -> None:
     """Write a page that needs nothing else: bytes of every component, formulations, predicted times. Reads no payload."""
-    found = gather(path, profile)
     destination = dst or Path(path.resolve().name.removesuffix(".safetensors") + ".report.html")
-    if dst is not None or not json:
-        checkpoint.check_destination(path, destination, force)
-        try:
-            destination.write_text(page(found), encoding="utf-8")
-        except OSError as error:
-            raise DestinationError(f"{destination}: cannot be written: {error.strerror or error}") from error
+    wanted = dst is not None or not json
+    if wanted:
+        checkpoint.check_document(path, destination, force)
+    found = gather(path, profile)
+    if wanted:
+        checkpoint.write_document(destination, page(found))
     if json:
         output.print_json(found.to_json())
         return

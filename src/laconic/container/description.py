@@ -160,9 +160,9 @@ class Description:
             not isinstance(shape, list)
             or len(shape) > limits.DIMENSIONS
             or not all(type(length) is int and 0 <= length < 1 << 63 for length in shape)
-            or math.prod(shape) >= 1 << 60
+            or math.prod(max(1, length) for length in shape) >= limits.ELEMENTS
         ):
-            raise self._corrupt("the shape is not a short list of whole numbers")
+            raise self._corrupt("the shape is not a short list of whole numbers; get the file again")
         if not isinstance(tag, str) or tag not in BY_TAG:
             raise self._corrupt(f"unknown dtype {tag!r}")
         words = {key: document[key] for key in ("view", "orientation", "column_order", "profile", "crc32")}
@@ -215,9 +215,9 @@ class Description:
                 object_pairs_hook=unique,
             )
         except (ValueError, RecursionError) as error:
-            raise self._corrupt(f"not a description: {str(error)[:100]}") from None
+            raise self._corrupt(f"not a description: {str(error)[:100]}; get the file again") from None
         if not isinstance(document, dict):
-            raise self._corrupt("not a description: no object")
+            raise self._corrupt("not a description: no object; get the file again")
         return document
 
     def _node(self, json_node: Any, depth: int) -> Node:

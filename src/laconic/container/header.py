@@ -8,6 +8,7 @@ See: the safetensors format (README of the safetensors project, "Format") and do
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +128,9 @@ def _load(raw: bytes, file: str) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorruptError("the header is not UTF-8", file=file, byte=8 + error.start) from None
+        raise CorruptError(
+            "the header is not UTF-8: not a safetensors file, or damaged", file=file, byte=8 + error.start
+        ) from None
     if not text.startswith("{"):
         raise CorruptError("the header does not begin with '{': not a safetensors file", file=file, byte=8)
     try:
@@ -136,7 +139,9 @@ def _load(raw: bytes, file: str) -> dict[str, Any]:
         )
     except json.JSONDecodeError as error:
         place = 8 + len(text[: error.pos].encode())
-        raise CorruptError(f"the header is not JSON: {error.msg}", file=file, byte=place) from None
+        raise CorruptError(
+            f"the header is not JSON: {error.msg}; not a safetensors file, or damaged", file=file, byte=place
+        ) from None
     except RecursionError:
         raise CorruptError("the header is nested too deeply", file=file, byte=8) from None
     return dict(document)
@@ -158,11 +163,13 @@ def _entry(name: str, value: Any, file: str) -> Entry:
     if entry.begin > entry.end or tensor_bytes(tag, entry.shape) != entry.nbytes:
         raise CorruptError(
             f"offsets {offsets} give {entry.nbytes} bytes, dtype {tag} and shape {shape} need "
-            f"{tensor_bytes(tag, entry.shape)}",
+            f"{tensor_bytes(tag, entry.shape)}; get the file again",
             file=file,
             tensor=name,
             byte=8,
         )
+    if math.prod(max(1, length) for length in shape) >= limits.ELEMENTS:  # where one dimension is empty
+        raise CorruptError(f"no array can have shape {shape}; get the file again", file=file, tensor=name, byte=8)
     return entry
 
 

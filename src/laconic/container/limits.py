@@ -9,6 +9,9 @@ INFO_BYTES = 1_000_000
 DIMENSIONS = 64
 """Most dimensions of a tensor: NumPy's own limit."""
 
+ELEMENTS = 1 << 60
+"""Most weights of a tensor, empty dimensions counted as one: its bytes are a number of 64 bits."""
+
 TREE_DEPTH = 8
 """Deepest nesting of formulations: `sparse` values under `palette` under a code need three."""
 

@@ -11,6 +11,7 @@ from laconic.errors import ArgumentError, CorruptError, UnsupportedError
 from laconic.formulations.affine import formulation as affine
 from laconic.formulations.block_sparse import formulation as block_sparse
 from laconic.formulations.blocks import formulation as blocks
+from laconic.formulations.checks import MOST_BYTES, decoded_bytes, too_large
 from laconic.formulations.dense import formulation as dense
 from laconic.formulations.integer import formulation as integer
 from laconic.formulations.palette import formulation as palette
@@ -19,7 +20,7 @@ from laconic.formulations.row_palette import formulation as row_palette
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
 from laconic.geometry import Geometry
-from laconic.threads import get_num_threads
+from laconic.threads import workers_of
 
 ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, row_palette, affine, blocks, block_sparse)
 BY_NAME = {row.NAME: row for row in ROWS}
@@ -56,9 +57,17 @@ def validate(encoded: Encoded) -> None:
 
 
 def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
-    """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor."""
+    """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor.
+
+    Raises TooLargeError where memory does not hold it.
+    """
     validate(encoded)
-    return row_of(encoded).decode(encoded, geometry_of(encoded), threads or get_num_threads())
+    if decoded_bytes(encoded) >= MOST_BYTES:
+        raise too_large(encoded)
+    try:
+        return row_of(encoded).decode(encoded, geometry_of(encoded), workers_of(threads))
+    except MemoryError:
+        raise too_large(encoded) from None
 
 
 def work(encoded: Encoded) -> Work | None:
@@ -68,5 +77,11 @@ def work(encoded: Encoded) -> Work | None:
 
 
 def matrix(encoded: Encoded) -> Any:
-    """The native matrix over the components of a validated tensor; None (dense, or no native module)."""
-    return row_of(encoded).matrix(encoded, geometry_of(encoded))
+    """The native matrix over the components of a validated tensor; None (dense, or no native module).
+
+    Raises TooLargeError where memory does not hold what it needs: an offset for each column of a convolution.
+    """
+    try:
+        return row_of(encoded).matrix(encoded, geometry_of(encoded))
+    except MemoryError:
+        raise too_large(encoded, "an index of its columns") from None

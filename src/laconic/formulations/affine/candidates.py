@@ -12,9 +12,11 @@ from typing import Any
 from laconic.errors import ArgumentError
 from laconic.formulations.affine import codec
 from laconic.formulations.affine.layout import GROUP_COLUMNS, NUMBER_DTYPE, NUMBERS, Scaling, panel_line_bytes
+from laconic.formulations.checks import is_whole
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec as split
 from laconic.formulations.split import formulation as split_formulation
+from laconic.formulations.split.layout import widths_of
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
@@ -42,10 +44,11 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"formulation 'affine' takes no parameter {next(iter(parameters))!r}")
     if code not in CODES:
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
-    if columns is not None and (type(columns) is not int or columns not in (0, *GROUP_COLUMNS)):
+    if columns is not None and (not is_whole(columns) or columns not in (0, *GROUP_COLUMNS)):
         raise ArgumentError(f"columns of a group are 0, for all, or a power of two from 16 to 1,024, not {columns!r}")
     if (code == "layered") != (widths is not None):
         raise ArgumentError("code 'layered', and no other, needs widths, such as widths=(2, 2)")
+    levels = widths_of(widths) if code == "layered" else ()
     geometry = request.geometry()
     if geometry.view == "folded":
         raise ArgumentError("affine needs a tensor that is seen as matrices, whose rows have scales of their own")
@@ -60,12 +63,6 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         )
     if code == "lines":
         return _lines(fitted)
-    try:
-        levels = tuple(int(width) for width in widths or ())
-        if code == "layered" and not (levels and all(1 <= width <= 4 for width in levels)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
     if code == "constant" and fitted.numbers.min() != fitted.numbers.max():
         raise ArgumentError("code 'constant' needs a tensor of one number")
     return _coded(fitted, _model(fitted), (code, levels))

@@ -144,7 +144,9 @@ def fit(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> 
 
 
 def fit_groups(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, threads: int = 1) -> Fitted | None:
-    """With so many columns a group, 0 for all of a row."""
+    """With so many columns a group, 0 for all of a row; None where they have no such scales, or there are no weights."""
+    if not words.size:
+        return None
     scaling = Scaling(columns, dtype, None, False, None)
     shape = (scaling.places(geometry), PANEL_ROWS)
     if native.available():

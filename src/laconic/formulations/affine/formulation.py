@@ -86,8 +86,14 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
         checks.expect_bytes(encoded.components, name, size)
     _check_scales(encoded, geometry, scaling)
     if scaling.signed_zeros:
-        limits = geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS // 8)
-        count = int(checks.directory_of(encoded.components, limits, "signs")[-1])
+        count = int(
+            checks.directory_of(
+                encoded.components,
+                geometry.segments,
+                lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS // 8),
+                "signs",
+            )[-1]
+        )
         checks.expect_bytes(encoded.components, SIGNS, stream_bytes(count))
     if not coded:
         return

@@ -70,7 +70,7 @@ def cut(words: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
     rows = np.pad(rows, ((0, 0), (0, -geometry.columns % max(1, columns))))
     if shape == "row":
         return rows.reshape(geometry.panels, PANEL_ROWS, columns)
-    parts = rows.reshape(geometry.panels, PANEL_ROWS, -1, columns)
+    parts = rows.reshape(geometry.panels, PANEL_ROWS, -(-geometry.columns // columns), columns)
     parts = parts.transpose(0, 2, 1, 3) if height(shape) == 1 else parts.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(parts).reshape(geometry.panels, places(shape, geometry), block_words(shape, geometry))
 
@@ -78,14 +78,14 @@ def cut(words: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
 def paste(blocks: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
     """Inverse of `cut`: the tensor's words."""
     columns = width(shape, geometry)
+    across = -(-geometry.columns // columns) if columns else 0
     if shape != "row":
-        across = -(-geometry.columns // columns)
         if height(shape) == 1:
             parts = blocks.reshape(geometry.panels, across, PANEL_ROWS, columns).transpose(0, 2, 1, 3)
         else:
             parts = blocks.reshape(geometry.panels, across, columns, PANEL_ROWS).transpose(0, 3, 1, 2)
         blocks = np.ascontiguousarray(parts)
-    rows = blocks.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, -1)
+    rows = blocks.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, across * columns)
     return geometry.tensor(np.ascontiguousarray(rows[:, : geometry.rows, : geometry.columns]))
 
 

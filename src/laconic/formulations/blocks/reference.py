@@ -76,8 +76,9 @@ def decode(
     """Inverse of `encode`: the tensor's words. An index beyond the last block (a damaged file) is the last one."""
     held = stored_words(shape, count, geometry)
     table = unshelve(components[TABLE_BYTES][: held * word.itemsize].view(word), count, shape, geometry)
-    ids = unpack(components["indices"], index_bits(count), geometry.panels * indices(shape, geometry))
-    ids = np.minimum(ids, max(0, count - 1)).reshape(geometry.panels, -1)[:, : places(shape, geometry)]
+    each = indices(shape, geometry)
+    ids = unpack(components["indices"], index_bits(count), geometry.panels * each)
+    ids = np.minimum(ids, max(0, count - 1)).reshape(geometry.panels, each)[:, : places(shape, geometry)]
     if count == 0:
         return paste(np.zeros((*ids.shape, block_words(shape, geometry)), word), geometry, shape)
     return paste(table[ids], geometry, shape)

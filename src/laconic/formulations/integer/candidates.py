@@ -6,6 +6,7 @@ from typing import Any
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError
+from laconic.formulations.checks import is_whole
 from laconic.formulations.integer import codec, distances, nibbles
 from laconic.formulations.integer.layout import (
     BLOCK_WEIGHTS,
@@ -69,16 +70,18 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         code = "nibble_fields"  # what products of the values multiply as it is
     fields = code in ("fields", "nibble_fields")
     bits = parameters.pop("bits", None) if fields else None
-    smallest = bool(parameters.pop("smallest", False)) if fields else False
+    smallest = parameters.pop("smallest", False) if fields else False
     signed = parameters.pop("signed", None) if code == "nibble_fields" else None
     like = parameters.pop("like", None) if code == "distances" else None
     if parameters:
         which = f" with code {code!r}" if code else ""
         raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
+    if not isinstance(smallest, bool):
+        raise ArgumentError(f"smallest is True or False, not {smallest!r}")
     most = NIBBLE_BITS if code == "nibble_fields" else MOST_BITS
-    if bits is not None and (type(bits) is not int or not 0 <= bits <= most):
+    if bits is not None and (not is_whole(bits) or not 0 <= bits <= most):
         raise ArgumentError(f"bits of 'integer' are 0 to {most}, not {bits!r}")
-    if signed is not None and type(signed) is not bool:
+    if signed is not None and not isinstance(signed, bool):
         raise ArgumentError(f"signed is True or False, not {signed!r}")
     if code not in ("", *CODES):
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")

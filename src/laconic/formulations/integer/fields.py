@@ -28,8 +28,14 @@ def validate(encoded: Encoded, geometry: Geometry, most_bits: int = MOST_BITS) -
     if wrong.size:
         raise CorruptError(f"group {wrong[0]} has impossible bits or base", component="groups", byte=int(wrong[0]) * 2)
     expect_bytes(encoded.components, "fields", stream_bytes(int(field_bytes(geometry, groups[:, 0]).sum())))
-    limits = geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS)
-    count = int(checks.directory_of(encoded.components, limits, "escapes")[-1])
+    count = int(
+        checks.directory_of(
+            encoded.components,
+            geometry.segments,
+            lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS),
+            "escapes",
+        )[-1]
+    )
     expect_bytes(encoded.components, "places", stream_bytes(count * 2))
     expect_bytes(encoded.components, "escapes", stream_bytes(count))
 

@@ -57,9 +57,10 @@ def blocks_per_panel(geometry: Geometry) -> int:
 
 def unit_panels(geometry: Geometry) -> np.ndarray:
     """int64 [units]: panels of each group."""
+    if not geometry.segments:
+        return np.zeros(0, np.int64)
     whole, per_unit = geometry.panels_per_matrix, geometry.panels_per_unit
-    one = np.minimum(per_unit, whole - np.arange(0, whole, per_unit)) if whole else np.zeros(0, np.int64)
-    return np.tile(one, geometry.count) if geometry.columns else np.zeros(0, np.int64)
+    return np.tile(np.minimum(per_unit, whole - np.arange(0, whole, per_unit)), geometry.count)
 
 
 def field_bytes(geometry: Geometry, bits: np.ndarray) -> np.ndarray:

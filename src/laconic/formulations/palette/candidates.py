@@ -14,8 +14,11 @@ from laconic.formulations.palette.grid import find
 from laconic.formulations.palette.layout import MOST_ENTRIES, index_bits, node
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec as split
+from laconic.formulations.split.layout import widths_of
 from laconic.formulations.split.sizes import PLANNED_LEVELS
 from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
+
+CODES = ("fixed", "packed", "layered", "constant", "grid")
 
 
 def why_not(dtype: str, objective: str, profile: str) -> str:
@@ -45,39 +48,35 @@ def candidates(request: Request) -> list[Candidate]:
 
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """code: of the indices, or 'grid'. smallest: of a grid, as under objective `size`."""
     code = parameters.pop("code", "fixed")
     widths = parameters.pop("widths", None)
-    smallest = bool(parameters.pop("smallest", False)) if code == "grid" else False
+    smallest = parameters.pop("smallest", False) if code == "grid" else False
     if parameters:
         raise ArgumentError(f"formulation 'palette' takes no parameter {next(iter(parameters))!r}")
+    if code not in CODES:
+        raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
+    if not isinstance(smallest, bool):
+        raise ArgumentError(f"smallest is True or False, not {smallest!r}")
+    if code != "layered" and widths is not None:
+        what = {"grid": "numbers of a grid have", "fixed": "fixed indices have"}.get(code, f"code {code!r} has")
+        raise ArgumentError(f"{what} no widths: use code='layered', widths=(2, 2)")
+    levels = widths_of(widths) if code == "layered" else ()
     table = codec.table_of(request.words, request.dtype, request.threads)
     if table is None:
         raise ArgumentError(f"palette holds at most {MOST_ENTRIES} distinct words, and the tensor has more")
+    geometry = request.geometry()
     if code == "grid":
-        if widths is not None:
-            raise ArgumentError("numbers of a grid have no widths: use code='layered', widths=(2, 2)")
         grid, numbered = find(table, request.dtype)
         by_number = codec.Indexed(request.words, numbered, request.dtype, request.threads)
-        return held.candidate(by_number, grid, request.geometry(), smallest or request.objective == "size")
+        return held.candidate(by_number, grid, geometry, smallest or request.objective == "size")
     indexed = codec.Indexed(request.words, table, request.dtype, request.threads)
-    geometry = request.geometry()
     if code == "fixed":
-        if widths is not None:
-            raise ArgumentError("fixed indices have no widths: use code='layered', widths=(2, 2)")
         return _packed(indexed, geometry)
-    if code not in ("packed", "layered", "constant"):
-        raise ArgumentError(f"unknown code {code!r}: use 'fixed', 'packed', 'layered', 'constant' or 'grid'")
-    model = indexed.code_model(geometry)
-    try:
-        levels = tuple(int(width) for width in widths or ())
-        if code == "layered" and not (levels and all(1 <= width <= 4 for width in levels)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
     if code == "constant" and indexed.entries > 1:
         raise ArgumentError("code 'constant' needs a tensor of one word")
-    chosen = model.parameters(code, levels)
-    chosen.check(model.dtype)
+    model = indexed.code_model(geometry)
+    model.parameters(code, levels).check(model.dtype)
     return _coded(indexed, model, (code, levels))
 
 

@@ -40,7 +40,7 @@ def validate(encoded: Encoded, geometry: Geometry, table: np.ndarray) -> None:
     off = _grid(encoded).first_off(table, encoded.dtype)
     if off is not None:
         raise CorruptError(
-            f"word {off} of the table is off the grid that scale and zero say",
+            f"word {off} of the table is off the grid that scale and zero say; get the file again",
             component=TABLE,
             byte=off * table.itemsize,
         )

@@ -160,19 +160,22 @@ def candidates(values: Values, objective: str, profile: str, threads: int) -> li
 
 def forced(values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
     """The caller's code and low bits, of which as many as leave the code one bit. Raises ArgumentError."""
-    indexed = _indexed(values, threads)
-    if indexed is None:
-        raise ArgumentError(f"palette holds at most {layout.MOST_ENTRIES} distinct words, and the values have more")
-    if options.get("code", "fixed") == "fixed":
+    fixed = options.get("code", "fixed") == "fixed"
+    if fixed:
         options.pop("code", None)
         if options:
             raise ArgumentError(f"fixed indices take no parameter {next(iter(options))!r}: use code='layered'")
+    else:
+        low_bits = options.pop(PACKED_BITS, 0)
+        if not checks.is_whole(low_bits) or not 0 <= low_bits < MOST_BITS:
+            raise ArgumentError(f"packed_bits must be a whole number from 0 to {MOST_BITS - 1}, not {low_bits!r}")
+        code, widths = check_code(INDEX_DTYPE, options)
+    indexed = _indexed(values, threads)
+    if indexed is None:
+        raise ArgumentError(f"palette holds at most {layout.MOST_ENTRIES} distinct words, and the values have more")
+    if fixed:
         return indexed.packed()
-    low_bits = options.pop(PACKED_BITS, 0)
-    if type(low_bits) is not int or not 0 <= low_bits < MOST_BITS:
-        raise ArgumentError(f"packed_bits must be a whole number from 0 to {MOST_BITS - 1}, not {low_bits!r}")
-    low_bits = min(low_bits, index_bits(indexed.table.size) - 1)
-    code, widths = check_code(INDEX_DTYPE, options)
+    low_bits = min(int(low_bits), index_bits(indexed.table.size) - 1)
     model = indexed.model(low_bits)
     if code == "constant" and np.count_nonzero(model.statistics.histograms.sum(axis=0)) > 1:
         raise ArgumentError("code 'constant' needs indices that all have the same high bits")

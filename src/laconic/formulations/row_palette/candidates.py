@@ -11,11 +11,13 @@ from typing import Any
 
 from laconic.errors import ArgumentError
 from laconic.formulations.affine.layout import GROUP_COLUMNS, panel_line_bytes
+from laconic.formulations.checks import is_whole
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.row_palette import codec
 from laconic.formulations.row_palette.layout import INDEX_DTYPE, INDICES, Tables, most_entries
 from laconic.formulations.split import codec as split
 from laconic.formulations.split import formulation as split_formulation
+from laconic.formulations.split.layout import widths_of
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
@@ -55,10 +57,11 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"formulation 'row_palette' takes no parameter {next(iter(parameters))!r}")
     if code not in CODES:
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
-    if columns is not None and (type(columns) is not int or columns not in (0, *GROUP_COLUMNS)):
+    if columns is not None and (not is_whole(columns) or columns not in (0, *GROUP_COLUMNS)):
         raise ArgumentError(f"columns of a group are 0, for all, or a power of two from 16 to 1,024, not {columns!r}")
     if (code == "layered") != (widths is not None):
         raise ArgumentError("code 'layered', and no other, needs widths, such as widths=(2, 2)")
+    levels = widths_of(widths) if code == "layered" else ()
     geometry = request.geometry()
     if geometry.view == "folded":
         raise ArgumentError("row_palette needs a tensor that is seen as matrices, whose rows have tables of their own")
@@ -74,12 +77,6 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     chosen = min(fitting, key=codec.Indexed.lines_bytes)
     if code == "lines":
         return _lines(chosen)
-    try:
-        levels = tuple(int(width) for width in widths or ())
-        if code == "layered" and not (levels and all(1 <= width <= 4 for width in levels)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
     if code == "constant" and chosen.indices.min() != chosen.indices.max():
         raise ArgumentError("code 'constant' needs rows, or groups, of one word each")
     return _coded(chosen, _model(chosen), (code, levels))

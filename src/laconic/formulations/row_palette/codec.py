@@ -73,7 +73,9 @@ def columns_of(geometry: Geometry) -> tuple[int, ...]:
 
 
 def indexed(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, threads: int = 1) -> Indexed | None:
-    """With so many columns a group, 0 for all of a row; None where tables would need too many words."""
+    """With so many columns a group, 0 for all of a row; None where tables would need too many words, or none."""
+    if not words.size:
+        return None
     most = most_entries(geometry, columns)
     if native.available():
         shape = native.shape_of(geometry)

@@ -26,6 +26,7 @@ import numpy as np
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, UnsupportedError
+from laconic.formulations.checks import is_whole
 from laconic.formulations.sparse.values import CHILD, DENSE, coding_of
 from laconic.geometry import CHUNK_COLUMNS, CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
@@ -172,6 +173,6 @@ def check_positions(options: dict[str, Any]) -> Positions:
     if kind != "n_of_m":
         return Positions(kind)
     n, m = options.pop("n", 2), options.pop("m", 4)
-    if (n, m) not in PATTERNS:
+    if not (is_whole(n) and is_whole(m)) or (n, m) not in PATTERNS:
         raise ArgumentError(f"{n}:{m} is no pattern of n_of_m: use one of {', '.join(f'{a}:{b}' for a, b in PATTERNS)}")
-    return Positions(kind, n, m)
+    return Positions(kind, int(n), int(m))

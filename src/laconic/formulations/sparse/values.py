@@ -41,9 +41,9 @@ def coding_of(child: Node) -> ValueCoding | None:
 
 def coding_named(name: object) -> ValueCoding | None:
     """The row that a caller names; None for dense. Raises ArgumentError."""
-    if name != "dense" and name not in BY_NAME:
+    if not isinstance(name, str) or (name != "dense" and name not in BY_NAME):
         raise ArgumentError(f"unknown values {name!r}: use one of {', '.join(('dense', *BY_NAME))}")
-    return BY_NAME.get(str(name))
+    return BY_NAME.get(name)
 
 
 def own(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

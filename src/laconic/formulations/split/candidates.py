@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from laconic.errors import ArgumentError
+from laconic.formulations.checks import is_whole
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.split import codec
-from laconic.formulations.split.layout import FIELDS, Parameters
+from laconic.formulations.split.layout import FIELDS, Parameters, widths_of
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
@@ -72,20 +73,17 @@ def check_code(dtype: str, options: dict[str, Any]) -> tuple[str, tuple[int, ...
     """The caller's code and widths; nothing may be left in `options`. Raises ArgumentError."""
     fields = FIELDS[dtype]
     code = options.pop("code", "packed")
-    widths = options.pop("widths", ()) if code == "layered" else ()
+    given = options.pop("widths", ()) if code == "layered" else ()
     bits = options.pop("bits", 4) if code == "packed" else 4
     if options:
         raise ArgumentError(f"code {code!r} takes no parameter {next(iter(options))!r}")
-    if bits != 4:
+    if not is_whole(bits) or bits != 4:
         raise ArgumentError(f"packed codes take bits=4 in this version, not {bits!r}")
     if code not in ("constant", "packed", "layered"):
         raise ArgumentError(f"unknown code {code!r}: use 'packed', 'layered' or 'constant'")
-    try:
-        widths = tuple(int(width) for width in widths)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"widths must be a few whole numbers such as (3,) or (2, 2), not {widths!r}") from None
+    widths = widths_of(given) if code == "layered" else ()
     probe = sum((1 << width) - 1 for width in widths) if code == "layered" else 15 if code == "packed" else 1
-    if probe > 1 << fields.symbol_bits or (code == "layered" and not widths):
+    if probe > 1 << fields.symbol_bits:
         raise ArgumentError(f"widths {list(widths)} do not fit the {fields.symbol_bits}-bit exponents of {dtype}")
     return code, widths
 

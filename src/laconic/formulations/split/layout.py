@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laconic.errors import ArgumentError
+from laconic.formulations.checks import is_whole
 
 MAXIMUM_LEVELS = 6
 MAXIMUM_WIDTH = 4
@@ -78,6 +79,23 @@ FIELDS = {
     "index": Fields(0, 8, (), False, False, _positions("index")),
 }
 """By dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
+
+
+def widths_of(given: object) -> tuple[int, ...]:
+    """The widths that a caller asks `layered` for: whole numbers in a list, nothing that merely looks like them.
+
+    Raises ArgumentError.
+    """
+    if (
+        not isinstance(given, (list, tuple))
+        or not 1 <= len(given) <= MAXIMUM_LEVELS
+        or not all(is_whole(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
+    ):
+        raise ArgumentError(
+            f"widths must be a few whole numbers such as (3,) or (2, 2), up to {MAXIMUM_LEVELS} from 1 to "
+            f"{MAXIMUM_WIDTH}, not {given!r}"
+        )
+    return tuple(map(int, given))
 
 
 @dataclass(frozen=True)
