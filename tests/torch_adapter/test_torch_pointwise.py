@@ -110,6 +110,24 @@ def test_gradients_reach_x_and_bias(compressed: Callable[..., Any], refused: Non
     assert torch.equal(alone, torch.full((80,), float(small(one.detach()[:1])[0, 0].numel())))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_transforms_and_autocast(compressed: Callable[..., Any]) -> None:
+    dense = layer(stride=2).requires_grad_(False)
+    small = compressed(dense)
+    x = torch.randn(4, 48, 5, 5, requires_grad=True)
+    found = []
+    for model in (dense, small):
+        each = torch.func.vmap(torch.func.grad(lambda image, model=model: model(image).square().sum()))(x.detach())
+        (once,) = torch.autograd.grad(model(x).pow(3).sum(), x, create_graph=True)
+        (twice,) = torch.autograd.grad(once.square().sum(), x)
+        forward = torch.func.jvp(model, (x.detach(),), (torch.ones_like(x),))[1]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            found.append((torch.func.vmap(model)(x.detach()), each, once, twice, forward, model(x)))
+    for expected, actual in zip(*found, strict=True):
+        tolerance = 1e-3 if expected.dtype is torch.float32 else 3e-2
+        assert torch.allclose(actual, expected, atol=tolerance, rtol=tolerance)
+
+
 @pytest.mark.parametrize(
     "formulation", ["split", "sparse", "palette", "affine", "row_palette", "blocks", "block_sparse"]
 )
