@@ -105,19 +105,25 @@ def grids(
 
 
 def scaled(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Weights rounded to numbers of 4 and 8 bits, with a scale for each row or each group of its columns."""
+    """Weights rounded to numbers of 4 and 8 bits, with a scale for each row or each group of its columns; and of 16 words
+    for each, at no regular distances (bits 0)."""
     rows = []
     normal = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
-    for dtype, (bits, columns) in itertools.product(DTYPES, ((4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1]))):
-        array = calibration.quantised(normal, bits, columns).astype(dtype)
+    forms_of_rows = ((4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1]), (0, SHAPE[1]), (0, 128))
+    for dtype, (bits, columns) in itertools.product(DTYPES, forms_of_rows):
+        if bits:
+            array = calibration.quantised(normal, bits, columns).astype(dtype)
+        else:
+            array = calibration.shared(np.random.default_rng(0), SHAPE, 16, columns).astype(dtype)
         copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-        lines = laconic.encode(array, formulation="affine")
+        lines = laconic.encode(array, formulation="affine" if bits else "row_palette")
         smallest = laconic.encode(array, objective="size")
         forms = {"speed": lines} | ({"size": smallest} if smallest.encoded.node != lines.encoded.node else {})
         tensors = {(name, f"{one.formulation} ({name})"): copies_of(one, copies) for name, one in forms.items()}
         for batch in batches:
             by = "rows" if columns == SHAPE[1] else f"{columns} columns"
-            for row in benchmark.compare(f"{dtype} {bits} bits by {by}", array, tensors, batch, settings):
+            what = f"{bits} bits" if bits else "16 words"
+            for row in benchmark.compare(f"{dtype} {what} by {by}", array, tensors, batch, settings):
                 found = row.to_json() | {
                     "bits": bits,
                     "columns": columns,
