@@ -15,6 +15,7 @@ import numpy as np
 import laconic
 from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, shared, weights
 from golden.rows import affine_1_2, row_palettes_1_2
+from golden.whole import sparse_whole_1_2
 
 HERE = Path(__file__).parent
 
@@ -331,6 +332,7 @@ FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "s
 FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
 FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
 FILES_1_2 |= {"palette_grids": palette_grids_1_2, "affine": affine_1_2, "row_palettes": row_palettes_1_2}
+FILES_1_2 |= {"sparse_whole": sparse_whole_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
