@@ -151,6 +151,19 @@ def test_products_are_those_of_dense_weights(
         check_products(Tensor(code(array, form)), array, batch, rng)
 
 
+@pytest.mark.parametrize("value", [-128, 127, 255])
+def test_the_largest_sums_fit(value: int, each_isa: str, rng: np.random.Generator) -> None:
+    """As many entries as are added up in 32 bits, and more, all as large as they can be."""
+    array = np.full((20, 5000), value, WHOLE[1] if value > 127 else WHOLE[0])
+    tensor, dense = Tensor(code(array, "whole_deltas")), laconic.encode(array, "dense")
+    for batch in (1, 2, 8, 11):
+        for x in (-1.0, 127 / 128, 1.0):
+            some = np.full((batch, 5000), x, np.float32)
+            assert same_bits(*(laconic.linear(some, one) for one in (tensor, dense)))
+        some = np.full((batch, 5000), -128, np.int8)
+        assert (laconic.linear(some, tensor) == -128 * 5000 * value).all()
+
+
 @pytest.mark.parametrize("form", WHOLE_FORMS)
 def test_halves_and_infinities(form: str, each_isa: str, rng: np.random.Generator) -> None:
     array = quantised(rng, (47, 130), WHOLE[0], 0.9)
