@@ -10,6 +10,7 @@ from laconic.encoded import Encoded
 from laconic.geometry import choose
 
 SPARSE = DTYPES[:3]
+WHOLE = (np.dtype(np.int8), np.dtype(np.uint8))
 FORMS = {
     "bitmap": {"positions": "bitmap"},
     "deltas": {"positions": "deltas"},
@@ -41,6 +42,34 @@ FORMS = {
     },
 }
 """Every kind of positions with every kind of values."""
+WHOLE_FORMS = {
+    "whole_bitmap": {"positions": "bitmap"},
+    "whole_deltas": {"positions": "deltas"},
+    "whole_elias_fano": {"positions": "elias_fano"},
+    "bitmap_folded": {"positions": "bitmap", "values": "integer"},
+    "bitmap_index": {
+        "positions": "bitmap",
+        "values": "integer",
+        "like": "index",
+        "code": "layered",
+        "widths": (2, 1, 3),
+    },
+    "deltas_cut": {
+        "positions": "deltas",
+        "values": "integer",
+        "like": "float8_e4m3fn",
+        "code": "layered",
+        "widths": (1, 2),
+    },
+    "elias_fano_packed": {
+        "positions": "elias_fano",
+        "values": "integer",
+        "like": "float8_e5m2",
+        "code": "packed",
+    },
+}
+"""Those of whole numbers."""
+ALL = FORMS | WHOLE_FORMS
 WORDS = {
     "bitmap_palette": 16,
     "bitmap_indices": 9,
@@ -70,7 +99,7 @@ def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray
         words = words_of(array)
         few = np.unique(words[words != 0])[: WORDS[form]]
         array = (few[words % max(1, few.size)] * (words != 0) if few.size else words).view(array.dtype)
-    n, m = FORMS[form].get("n", 0), FORMS[form].get("m", 0)
+    n, m = ALL[form].get("n", 0), ALL[form].get("m", 0)
     geometry = choose(array.shape, orientation)
     if form.startswith("deltas_") and geometry.columns > 2048:
         n, m = 2000, geometry.columns  # of a row: what 512 blocks hold, fillers among them
@@ -86,4 +115,4 @@ def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray
 
 
 def code(array: np.ndarray, form: str, orientation: str = "out_in", threads: int | None = None) -> Encoded:
-    return plan.encode(array, formulation="sparse", orientation=orientation, threads=threads, **FORMS[form])
+    return plan.encode(array, formulation="sparse", orientation=orientation, threads=threads, **ALL[form])

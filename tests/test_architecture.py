@@ -51,6 +51,7 @@ SIDEWAYS = {
     ("compression", "checkpoint"),
     ("formulations.sparse", "formulations.split"),
     ("formulations.sparse", "formulations.palette"),
+    ("formulations.sparse", "formulations.integer"),
     ("formulations.integer", "formulations.split"),
     ("formulations.palette", "formulations.split"),
     ("formulations.palette", "formulations.integer"),

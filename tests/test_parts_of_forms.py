@@ -58,6 +58,10 @@ def whole(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) ->
     return np.where(rng.random(shape) < 0.01, 100, values).astype(np.int8)
 
 
+def holed(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
+    return np.where(rng.random(shape) < 0.2, whole(rng, shape, orientation), 0).astype(np.int8)
+
+
 def nibbles(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
     low, high = (np.clip(np.rint(rng.standard_normal(shape) * 2 + 8), 0, 15).astype(np.uint8) for _ in range(2))
     return low | high << np.uint8(4)
@@ -97,6 +101,11 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{
         f"sparse {name}": ({"formulation": "sparse", **form}, pruned(name)) for name, form in sparse_forms.FORMS.items()
     },
+    **{
+        f"sparse {name}": ({"formulation": "sparse", **form}, holed)
+        for name, form in sparse_forms.WHOLE_FORMS.items()
+        if "values" not in form or "like" in form  # else the code is the smallest of each part
+    },
     **{f"blocks {shape}": ({"formulation": "blocks", "block": shape}, blocky) for shape in BLOCKS},
     **{
         f"block_sparse {shape}": ({"formulation": "block_sparse", "block": shape}, blocky)
@@ -115,7 +124,17 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     "integer nibbles as fields": ({"formulation": "integer", "code": "nibble_fields", "signed": False}, nibbles),
 }
 each_form = pytest.mark.parametrize("form", FORMS)
-ALONE = ("sparse bitmap", "sparse deltas", "sparse 2:4", "sparse 4:8", "integer fields", "blocks", "block_sparse")
+ALONE = (
+    "sparse bitmap",
+    "sparse deltas",
+    "sparse whole_bitmap",
+    "sparse whole_deltas",
+    "sparse 2:4",
+    "sparse 4:8",
+    "integer fields",
+    "blocks",
+    "block_sparse",
+)
 """Forms without anything that is chosen for a whole tensor: a part is, byte for byte, what coding it gives."""
 
 

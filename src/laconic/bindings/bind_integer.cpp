@@ -1,60 +1,15 @@
 // The formulation `integer` and products of 8-bit weights: borrow arrays, check their sizes, release the lock, call.
+#include "laconic/bindings/operands.hpp"
 #include "laconic/bindings/split_matrix.hpp"
 #include "laconic/formulations/integer/integer.hpp"
+#include "laconic/formulations/integer/values.hpp"
 
 namespace {
-
-using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Whole = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 uint8_t flip_of(const std::string& dtype) {
   require(dtype == "int8" || dtype == "uint8", "integer codes int8 and uint8");
   return dtype == "int8" ? 0x80 : 0;
 }
-
-// Everything of a product but the weights, checked against their shape.
-struct Operands {
-  laconic::IntegerRows rows{};
-  Whole whole_bias;
-  nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> float_bias;
-
-  Operands(int64_t outer, int64_t inner, const Words& x, const std::string& dtype, const Doubles& scale,
-           const Whole& zero, const nb::object& bias, MutableWords& out, int64_t groups = 1) {
-    rows.whole = dtype == "int8";
-    if (!rows.whole) rows.dtype = dtype_of(dtype);
-    const int64_t bytes = rows.whole ? 1 : laconic::kFields[static_cast<int>(rows.dtype)].word_bytes;
-    require(x.ndim() == 2 && out.ndim() == 2 && (rows.whole || bytes > 1),
-            "a product needs x and out of two dimensions");
-    rows.batch = static_cast<int64_t>(x.shape(0));
-    require(static_cast<int64_t>(x.nbytes()) == rows.batch * inner * bytes &&
-                static_cast<int64_t>(out.nbytes()) == rows.batch * outer * (rows.whole ? 4 : bytes),
-            "x or out has the wrong size");
-    require(groups >= 1 && (groups == 1 || (!rows.whole && inner % groups == 0)), "groups do not fit the product");
-    rows.groups = groups;
-    auto steps = [outer, groups](size_t size, int64_t& row, int64_t& group) {
-      const auto count = static_cast<int64_t>(size);
-      require(count == 1 || count == outer || count == outer * groups, "a scale or zero point has the wrong size");
-      group = count > 1 && groups > 1 && count == outer * groups ? 1 : 0;
-      row = count == 1 ? 0 : group == 1 ? groups : 1;
-    };
-    steps(scale.size(), rows.scale_step, rows.scale_group);
-    steps(zero.size(), rows.zero_step, rows.zero_group);
-    rows.x = x.data();
-    rows.out = out.data();
-    rows.scale = scale.data();
-    rows.zero = zero.data();
-    if (bias.is_none()) return;
-    if (rows.whole) {
-      whole_bias = nb::cast<Whole>(bias);
-      rows.bias = whole_bias.data();
-    } else {
-      float_bias = nb::cast<decltype(float_bias)>(bias);
-      rows.bias = float_bias.data();
-    }
-    require(static_cast<int64_t>(rows.whole ? whole_bias.size() : float_bias.size()) == outer,
-            "bias has the wrong size");
-  }
-};
 
 // A view over components that the object keeps alive.
 class IntegerMatrix : protected BorrowedMatrix {
@@ -143,6 +98,20 @@ class DistanceMatrix {
   bool is_signed_;
 };
 
+// Values of a sparse matrix; folded: its values under `split`, which the binding keeps alive.
+class DistanceValuesMatrix : public laconic::DistanceValues {
+ public:
+  DistanceValuesMatrix(const laconic::ValueSource& folded, uint32_t centre)
+      : DistanceValues(checked(folded), static_cast<uint8_t>(centre)) {}
+
+ private:
+  static const laconic::SplitValues& checked(const laconic::ValueSource& folded) {
+    const auto* found = dynamic_cast<const laconic::SplitValues*>(&folded);
+    require(found != nullptr && word_bytes_of(found->parameters().dtype) == 1, "these values are no folded bytes");
+    return *found;
+  }
+};
+
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords levels, int threads) {
   const laconic::Geometry g = with_offsets(owned);
   require(static_cast<int64_t>(words.nbytes()) == g.elements &&
@@ -214,6 +183,8 @@ void bind_integer(nb::module_& m) {
   distances.def("integer_linear", &DistanceMatrix::linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
                 nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
   distances.def("part", &no_part<DistanceMatrix>);
+  nb::class_<DistanceValuesMatrix, laconic::ValueSource>(m, "DistanceValues")
+      .def(nb::init<const laconic::ValueSource&, uint32_t>(), nb::keep_alive<1, 2>());
   m.def("integer_statistics", &statistics);
   m.def("integer_encode", &encode);
   m.def("dense_integer_linear", &dense_linear, nb::arg("words"), nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"),

@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "laconic/base/dispatch.hpp"
-#include "laconic/bindings/matrix.hpp"
+#include "laconic/bindings/operands.hpp"
 #include "laconic/formulations/sparse/deltas.hpp"
 #include "laconic/formulations/sparse/elias_fano.hpp"
 #include "laconic/formulations/split/values.hpp"
@@ -11,6 +11,15 @@
 namespace {
 
 using Starts = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Whole numbers of 8 bits are bytes of which all is symbol.
+laconic::DType sparse_dtype(const std::string& name) {
+  return name == "int8" || name == "uint8" ? laconic::DType::kIndex : wide_dtype(name);
+}
+
+void require_floats(laconic::DType dtype) {
+  require(word_bytes_of(dtype) > 1, "whole numbers have no product of floats");
+}
 
 // The parameters of n_of_m. selections: the columns of each code, as bits.
 struct Select {
@@ -45,6 +54,7 @@ class ChunkMatrix : protected BorrowedMatrix {
     return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    require_floats(view_.parameters.dtype);
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
 
@@ -81,7 +91,7 @@ class BitmapMatrix : public ChunkMatrix {
  private:
   static laconic::Parameters bitmap_parameters(const std::string& dtype) {
     laconic::Parameters p{};
-    p.dtype = wide_dtype(dtype);
+    p.dtype = sparse_dtype(dtype);
     p.code = laconic::Code::kBitmap;
     p.chunk_bytes[0] = p.chunk_bytes[1] = 8;
     return p;
@@ -109,7 +119,7 @@ class EliasFanoMatrix : public ChunkMatrix {
  private:
   static laconic::Parameters elias_fano_parameters(const std::string& dtype) {
     laconic::Parameters p{};
-    p.dtype = wide_dtype(dtype);
+    p.dtype = sparse_dtype(dtype);
     p.code = laconic::Code::kBitmap;
     return p;
   }
@@ -144,12 +154,13 @@ class DeltaMatrix : protected BorrowedMatrix {
       : BorrowedMatrix(geometry, components), values_(values) {
     const bool plain = values.is_none();
     view_ = {with_offsets(geometry_),
-             wide_dtype(dtype),
+             sparse_dtype(dtype),
              borrow("gaps"),
              plain ? borrow("values.bytes") : nullptr,
              borrow("rows"),
              borrow_directory(),
              plain ? nullptr : nb::cast<const laconic::ValueSource*>(values)};
+    is_signed_ = dtype == "int8";
   }
 
   const laconic::Geometry& geometry() const { return view_.geometry; }
@@ -166,19 +177,29 @@ class DeltaMatrix : protected BorrowedMatrix {
     return laconic::deltas_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
   void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+    require_floats(view_.dtype);
     (transposed ? laconic::deltas_linear_transposed : laconic::deltas_linear)(view_, laconic::active_table(), rows,
                                                                               threads);
+  }
+  bool integer_linear(Words x, const std::string& dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
+                      int threads) const {
+    const laconic::Geometry& g = view_.geometry;
+    require(g.count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
+    const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
+    nb::gil_scoped_release unlocked;
+    return laconic::deltas_integer_linear(view_, is_signed_, laconic::active_table(), operands.rows, threads);
   }
 
  private:
   nb::object values_;
   laconic::DeltaView view_;
+  bool is_signed_;
 };
 
 void statistics(Words words, const OwnedGeometry& owned, const std::string& dtype, MutableWords counts,
                 MutableWords entries, int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = wide_dtype(dtype);
+  const auto type = sparse_dtype(dtype);
   require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type) &&
               static_cast<int64_t>(counts.nbytes()) == g.segments * 4 &&
               static_cast<int64_t>(entries.nbytes()) == g.panels * 64,
@@ -191,7 +212,7 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
 void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
                    int64_t granule, int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = wide_dtype(dtype);
+  const auto type = sparse_dtype(dtype);
   require(granule > 0 && static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type),
           "words have the wrong size");
   auto masks = nb::cast<MutableBytes>(components["masks"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
@@ -224,7 +245,7 @@ bool encode_select(Words words, const OwnedGeometry& owned, const Select& select
 void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& dtype, nb::dict components,
                    int threads) {
   const laconic::Geometry g = with_offsets(owned);
-  const auto type = wide_dtype(dtype);
+  const auto type = sparse_dtype(dtype);
   require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(type), "words have the wrong size");
   auto gaps = nb::cast<MutableBytes>(components["gaps"]), values = nb::cast<MutableBytes>(components["values.bytes"]),
        rows = nb::cast<MutableBytes>(components["rows"]), directory = nb::cast<MutableBytes>(components["directory"]);
@@ -264,6 +285,8 @@ void bind_sparse(nb::module_& m) {
              nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(deltas);
   deltas.def("part", &no_part<DeltaMatrix>);
+  deltas.def("integer_linear", &DeltaMatrix::integer_linear, nb::arg("x"), nb::arg("dtype"), nb::arg("scale"),
+             nb::arg("zero"), nb::arg("bias").none(), nb::arg("out"), nb::arg("threads"));
   m.def("sparse_statistics", &statistics);
   m.def("bitmap_encode", &encode_bitmap);
   m.def("deltas_encode", &encode_deltas);

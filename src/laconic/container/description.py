@@ -33,7 +33,7 @@ SINCE = {
     "block_sparse": "1.2",
 }
 """The format version that each formulation came with."""
-SINCE_VERSION = {("sparse", 2): "1.2"}
+SINCE_VERSION = {("sparse", 2): "1.2", ("sparse", 3): "1.2"}
 """That of later versions of a formulation."""
 FIRST = "1.0"
 MARK = ".laconic."

@@ -115,6 +115,7 @@ class ValueCoding(Protocol):
 
     NAME: str
     VERSION: int
+    DTYPES: tuple[str, ...]
 
     def candidates(self, values: Values, objective: str, profile: str, threads: int) -> list[ValueCandidate]:
         """What is worth considering, as `Formulation.candidates`."""

@@ -63,6 +63,15 @@ struct DeltaKernels {
   DeltaProductPacked product_packed;
 };
 
+// Entries that are whole numbers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
+// one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
+// totals[(b * 2 + slice) * 16 + lane] = entries of a lane x their columns, exact; batch 1, 2 or 8. Fillers are zeros as
+// any other.
+using MultiplyGaps = void (*)(const DeltaEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride,
+                              int batch, int64_t* totals);
+// Blocks of four steps whose sums fit 32 bits.
+inline constexpr int64_t kExactGapBlocks = 512;
+
 // Indices of `bits` bits (0 to 16), eight in as many bytes, none over `last`; count is a multiple of 8.
 using ExpandIndices = void (*)(const uint8_t* packed, int bits, int64_t count, uint16_t last, uint16_t* out);
 // sums[b * 16 + row] += blocks of 16 rows, words column by column, x their columns of x[b * x_stride ...]. ids: which
@@ -194,6 +203,7 @@ struct KernelTable {
   // affine][tail]
   CodeKernels codes[6][10][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
+  MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;
   MultiplyFields multiply_fields;

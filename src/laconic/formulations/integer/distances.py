@@ -109,19 +109,28 @@ def _smallest(like: str, centre: int, statistics: Statistics, geometry: Geometry
 
 
 def _of_bytes(words: np.ndarray, geometry: Geometry, dtype: str, threads: int) -> list[Any]:
-    """From one pass over the weights: which centre leaves the least to the symbols, by their entropy."""
+    """From one pass over the weights."""
     levels = codec.statistics(words, geometry, dtype, threads)
-    by_word = levels[:, np.arange(256) ^ flip(dtype)]
+    kinds = np.zeros(geometry.panels, np.uint8)
+    return [
+        (like, centre, Statistics(histograms, kinds, None), geometry)
+        for like, centre, histograms in cuts_of_bytes(levels[:, np.arange(256) ^ flip(dtype)])
+    ]
+
+
+def cuts_of_bytes(by_word: np.ndarray) -> list[tuple[str, int, np.ndarray]]:
+    """For each cut the centre that leaves the least to the symbols, by their entropy, and how often each symbol occurs,
+    as split counts them. by_word: how often each word does, [segments, 256].
+    """
     totals, found = by_word.sum(axis=0), []
     every = np.arange(256, dtype=np.uint8)
-    kinds = np.zeros(geometry.panels, np.uint8)
     for like in NARROW:
         symbols = _symbols(every, like)
         centre = 0 if like == "index" else _best_centre(totals, symbols)
-        histograms = np.zeros((geometry.segments, 256), np.uint32)
+        histograms = np.zeros(by_word.shape, np.uint32)
         for word, symbol in enumerate(symbols[fold(every, centre)].tolist()):
             histograms[:, symbol] += by_word[:, word].astype(np.uint32)
-        found.append((like, centre, Statistics(histograms, kinds, None), geometry))
+        found.append((like, centre, histograms))
     return found
 
 

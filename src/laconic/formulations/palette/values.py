@@ -33,6 +33,7 @@ from laconic.geometry import CHUNK_WEIGHTS
 
 NAME = layout.NAME
 VERSION = layout.VERSION
+DTYPES = layout.DTYPES
 
 LOW = "low"
 """The component of packed low bits under coded high parts."""

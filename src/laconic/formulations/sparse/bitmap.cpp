@@ -70,6 +70,8 @@ bool bitmap_encode(const uint8_t* words, const Geometry& g, DType dtype, const u
       return encode<uint32_t, DType::kFloat32>(words, g, directory, granule, masks, values, threads);
     case DType::kBfloat16:
       return encode<uint16_t, DType::kBfloat16>(words, g, directory, granule, masks, values, threads);
+    case DType::kIndex:
+      return encode<uint8_t, DType::kIndex>(words, g, directory, granule, masks, values, threads);
     default:
       return encode<uint16_t, DType::kFloat16>(words, g, directory, granule, masks, values, threads);
   }

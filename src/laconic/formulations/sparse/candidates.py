@@ -11,14 +11,17 @@ from laconic.encoded import stored, stream_bytes
 from laconic.errors import ArgumentError
 from laconic.formulations.protocol import Candidate, Request, ValueCandidate, Values
 from laconic.formulations.sparse import codec, reference
-from laconic.formulations.sparse.layout import PATTERNS, Positions, check_positions, node
+from laconic.formulations.sparse.layout import BYTES, PATTERNS, Positions, check_positions, node
 from laconic.formulations.sparse.values import DENSE, ROWS, VALUE_BYTES, coding_named, prefixed
 from laconic.geometry import CHUNK_WEIGHTS, Geometry, folded
 
 FEWEST_ZEROS = 0.1
 """Share of zeros below which nothing here can win: a bitmap costs a bit for every weight, and `split` already saves
 more than a tenth of them."""
-
+FEWEST_ZERO_BYTES = 0.5
+"""The same of whole numbers: `integer` takes no more for a zero than a bitmap does, so only what takes less than a bit for
+a weight can win.
+"""
 
 LANES_PAY = 0.3
 """Entries per weight up to which gaps with coded values are offered: with more, a bitmap's chunks cost less."""
@@ -31,13 +34,13 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
     zeros = words.size - np.count_nonzero(words)
-    if zeros <= FEWEST_ZEROS * words.size:
+    if zeros <= words.size * (FEWEST_ZERO_BYTES if request.dtype in BYTES else FEWEST_ZEROS):
         return []
     geometry = request.geometry()
     found = _of_geometry(request, geometry)
     if request.objective == "size" and geometry.view != "folded":
         found += _of_geometry(request, folded(words.shape))
-    for n, m in PATTERNS:
+    for n, m in () if request.dtype in BYTES else PATTERNS:
         if zeros >= words.size * (1 - n / m) * 0.99:  # columns that fill no block need fewer zeros
             found += _selections(request, geometry, Positions("n_of_m", n, m))
     return found
@@ -46,7 +49,7 @@ def candidates(request: Request) -> list[Candidate]:
 def _of_geometry(request: Request, geometry: Geometry) -> list[Candidate]:
     statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
     found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
-    if statistics.nonzero == 0:
+    if statistics.nonzero == 0 or (request.dtype in BYTES and request.objective != "size"):
         return found
     if request.objective != "size" and statistics.blocks * CHUNK_WEIGHTS <= LANES_PAY * request.words.size:
         found += _lanes(request, statistics)
@@ -87,7 +90,7 @@ def _nested_places(
     """The bitmap's values behind Elias-Fano positions."""
     positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
     return Candidate(
-        node(positions, coded.node),
+        node(positions, coded.node, values.dtype),
         geometry,
         sum(sizes.values()) + coded.nbytes,
         lambda threads: codec.elias_fano_parts(parts, geometry, positions) | prefixed(coded.components(threads)),
@@ -114,6 +117,7 @@ def _codings(values: Values, request: Request) -> list[tuple[str, ValueCandidate
     return [
         (row.NAME, coded)
         for row in ROWS
+        if request.dtype in row.DTYPES
         for coded in row.candidates(values, request.objective, request.profile, request.threads)
     ]
 
@@ -121,11 +125,13 @@ def _codings(values: Values, request: Request) -> list[tuple[str, ValueCandidate
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     positions = check_positions(parameters)
     name = parameters.pop("values", "dense")
-    coding = coding_named(name)
+    coding = coding_named(name, request.dtype)
     if coding is None and parameters:
         raise ArgumentError(f"formulation 'sparse' takes no parameter {next(iter(parameters))!r}")
     words, geometry = request.words, request.geometry()
     if positions.kind == "n_of_m":
+        if request.dtype in BYTES:
+            raise ArgumentError(f"n_of_m codes no {request.dtype}: use positions='bitmap'")
         return _forced_selection(request, geometry, positions, parameters, name)
     statistics = codec.statistics(words, geometry, request.dtype, request.threads)
     if coding is None and positions.kind == "elias_fano":
@@ -150,7 +156,7 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
 def _forced_selection(
     request: Request, geometry: Geometry, positions: Positions, options: dict[str, Any], name: object = "dense"
 ) -> Candidate:
-    coding = coding_named(name)
+    coding = coding_named(name, request.dtype)
     granule = 1 if coding is None else CHUNK_WEIGHTS
     cut = codec.select_parts(request.words, geometry, request.dtype, positions, granule, request.threads)
     if cut is None:
@@ -161,7 +167,7 @@ def _forced_selection(
         values = Values(words, groups, request.dtype)
         return _nested(geometry, positions, parts, values, coding.NAME, coding.forced(values, options, request.threads))
     return Candidate(
-        node(positions, DENSE),
+        node(positions, DENSE, request.dtype),
         geometry,
         parts["codes"].nbytes + stream_bytes(words.nbytes),
         lambda threads: parts | {VALUE_BYTES: stored(words, stream_bytes)},
@@ -176,7 +182,7 @@ def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
     parts, words = codec.bitmap_parts(request.words, statistics, 1, request.threads)
     positions, sizes = codec.elias_fano_sizes(geometry, _starts(parts, geometry))
     return Candidate(
-        node(positions, DENSE),
+        node(positions, DENSE, request.dtype),
         geometry,
         sum(sizes.values()) + stream_bytes(words.nbytes),
         lambda threads: codec.elias_fano_parts(parts, geometry, positions) | {VALUE_BYTES: stored(words, stream_bytes)},
@@ -190,7 +196,7 @@ def _plain_places(request: Request, statistics: codec.Statistics) -> Candidate:
 def _plain(words: np.ndarray, statistics: codec.Statistics, kind: str) -> Candidate:
     geometry = statistics.geometry
     return Candidate(
-        node(Positions(kind), DENSE),
+        node(Positions(kind), DENSE, statistics.dtype),
         geometry,
         statistics.total(kind),
         lambda threads: codec.encode(words, statistics, kind, threads),
@@ -210,7 +216,7 @@ def _nested(
     coded: ValueCandidate,
 ) -> Candidate:
     return Candidate(
-        node(positions, coded.node),
+        node(positions, coded.node, values.dtype),
         geometry,
         sum(part.nbytes for part in parts.values()) + coded.nbytes,
         lambda threads: parts | prefixed(coded.components(threads)),

@@ -151,15 +151,19 @@ const uint8_t* lane_words(const DeltaView& view, const KernelTable& table, int64
 
 bool deltas_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, const uint8_t* rows,
                    uint8_t* gaps, uint8_t* values, int threads) {
-  if (kFields[static_cast<int>(dtype)].word_bytes == 4)
-    return encode<uint32_t>(words, g, directory, rows, gaps, values, threads);
+  const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
+  if (word_bytes == 4) return encode<uint32_t>(words, g, directory, rows, gaps, values, threads);
+  if (word_bytes == 1) return encode<uint8_t>(words, g, directory, rows, gaps, values, threads);
   return encode<uint16_t>(words, g, directory, rows, gaps, values, threads);
 }
 
 void deltas_decode_window(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                           int64_t first_element, int64_t elements, uint8_t* out, int threads) {
-  if (kFields[static_cast<int>(view.dtype)].word_bytes == 4)
+  const int word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;
+  if (word_bytes == 4)
     return decode<uint32_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
+  if (word_bytes == 1)
+    return decode<uint8_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
   decode<uint16_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
 }
 
@@ -188,8 +192,11 @@ int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const 
                          uint8_t* out, int threads) {
   for (int64_t i = 0; i < count; ++i)
     if (wanted[i] < 0 || wanted[i] >= view.geometry.rows) return i;
-  if (kFields[static_cast<int>(view.dtype)].word_bytes == 4) {
+  const int word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;
+  if (word_bytes == 4) {
     pick(view, table, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
+  } else if (word_bytes == 1) {
+    pick(view, table, wanted, count, out, threads);
   } else {
     pick(view, table, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
   }

@@ -1,6 +1,7 @@
 // Column gaps: rows sorted by count inside windows of 256, 16 of them side by side as lanes, 4 entries a block.
 #pragma once
 
+#include "laconic/formulations/integer/integer.hpp"
 #include "laconic/formulations/sparse/sparse.hpp"
 #include "laconic/formulations/split/operators.hpp"
 #include "laconic/formulations/split/values.hpp"
@@ -22,6 +23,12 @@ struct DeltaView {
 // call.
 const uint8_t* lane_words(const DeltaView& view, const KernelTable& table, int64_t group);
 
+// What products walk: the row of the matrix that a lane holds, beyond its rows for padding; the entries of a group.
+int64_t matrix_row(const Geometry& geometry, const uint8_t* rows, int64_t group, int lane);
+DeltaEntries entries_of(const DeltaView& view, const KernelTable& table, int64_t group);
+// Entries cost about as much as the dense weights around them: a guess that is only for waking workers.
+int64_t entries_ns(const DeltaView& view, int64_t batch);
+
 // Writes gaps and values, zeroed before, for rows and directory that are filled in. Returns whether the words are those
 // that these were made from.
 bool deltas_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
@@ -34,6 +41,9 @@ uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64
 int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
                          uint8_t* out, int threads);
 void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
+// Of whole numbers of 8 bits; as integer_linear.
+bool deltas_integer_linear(const DeltaView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads);
 void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
 
 }  // namespace laconic

@@ -10,9 +10,7 @@
 #include "laconic/formulations/split/walk.hpp"
 
 namespace laconic {
-namespace {
 
-// The row of the matrix that a lane holds; beyond its rows for padding.
 int64_t matrix_row(const Geometry& g, const uint8_t* rows, int64_t group, int lane) {
   const int64_t inside = group % g.panels_per_matrix;
   return inside / (kWindowRows / kPanelRows) * kWindowRows + rows[group * 16 + lane];
@@ -24,12 +22,9 @@ DeltaEntries entries_of(const DeltaView& view, const KernelTable& table, int64_t
           static_cast<int64_t>(view.directory[group + 1] - first), view.geometry.columns - 1};
 }
 
-// Entries cost about as much as the dense weights around them: a guess that is only for waking workers.
 int64_t entries_ns(const DeltaView& view, int64_t batch) {
   return static_cast<int64_t>(view.directory[view.geometry.panels]) * 64 * (batch + 4) / 12;
 }
-
-}  // namespace
 
 void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;

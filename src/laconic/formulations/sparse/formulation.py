@@ -16,7 +16,16 @@ from laconic.formulations.checks import expect_bytes
 from laconic.formulations.protocol import Work
 from laconic.formulations.sparse import codec, reference
 from laconic.formulations.sparse.candidates import candidates, forced, why_not
-from laconic.formulations.sparse.layout import DTYPES, MOST_CODED_BLOCKS, NAME, VERSION, Positions, positions_of
+from laconic.formulations.sparse.layout import (
+    BYTES,
+    DTYPES,
+    MOST_CODED_BLOCKS,
+    NAME,
+    VERSION,
+    Positions,
+    check_dtype,
+    positions_of,
+)
 from laconic.formulations.sparse.values import CHILD, VALUE_BYTES, coding_of, own
 from laconic.formulations.sparse.values import validate as validate_values
 from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
@@ -37,7 +46,7 @@ __all__ = [
 
 
 # MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`laconic.costs`).
-SLOW_SHARE = {32: 0.6, 16: 0.3}
+SLOW_SHARE = {32: 0.6, 16: 0.3, 8: 0.12}
 """Entries per weight from which gaps are slower than dense words of so many bits."""
 SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
 """Values per weight from which coded indices are slower than dense words; by the costs of `laconic.costs`."""
@@ -52,15 +61,19 @@ COMPONENTS = {
 
 def slow_under(encoded: Encoded, profile: str) -> bool:
     """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
-    values whose indices are coded. Others never are.
+    values whose indices are coded. Whole numbers but gaps with dense values: they are decoded for every product. Others
+    never are.
     """
     positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
+    if encoded.dtype in BYTES and (positions.kind != "deltas" or child.formulation != "dense"):
+        return True
     if child.children and profile not in ("avx512", "amx"):
         return _values_share(encoded, positions) > SLOW_INDEX_SHARE[by_name(encoded.dtype).bits]
     if positions.kind != "deltas":
         return False
     share = encoded.components["gaps"].nbytes / max(1, math.prod(encoded.shape))
-    return share > SLOW_SHARE[by_name(encoded.dtype).bits] * (1 if profile not in ("avx512", "amx") else 1.8)
+    faster = 1.8 if profile in ("avx512", "amx") and encoded.dtype not in BYTES else 1
+    return share > SLOW_SHARE[by_name(encoded.dtype).bits] * faster
 
 
 def _values_share(encoded: Encoded, positions: Positions) -> float:
@@ -89,8 +102,9 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
 
 def validate(encoded: Encoded, geometry: Geometry) -> Positions:
     """Structure check: sizes and the directory; never the masks, codes or values. Returns the positions."""
+    positions = positions_of(encoded.node)  # first: a version that is not known says more than a dtype
     checks.expect_dtype(encoded, DTYPES, NAME)
-    positions = positions_of(encoded.node)
+    check_dtype(encoded.node, encoded.dtype)
     child = encoded.node.children[CHILD]
     coding = coding_of(child)
     _expect_components(encoded, COMPONENTS[positions.kind], coding is None)

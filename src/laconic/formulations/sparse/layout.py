@@ -34,8 +34,11 @@ NAME = "sparse"
 VERSION = 1
 """Of bitmaps and deltas whose values are dense."""
 NESTED = 2
-"""Of everything that came later: coded values, n_of_m."""
-DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
+"""Of coded values, n_of_m and elias_fano."""
+WHOLE = 3
+"""Of whole numbers, whatever codes them."""
+BYTES: tuple[str, ...] = ("int8", "uint8")
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", *BYTES)
 POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
 
 MAXIMUM_LOW_BITS = 15
@@ -131,16 +134,17 @@ def slots(dtype: str, n: int) -> np.ndarray:
     return np.where(paired, slot // 2 * 32 + row * 2 + slot % 2, slot * PANEL_ROWS + row)
 
 
-def node(positions: Positions, child: Node) -> Node:
+def node(positions: Positions, child: Node, dtype: str) -> Node:
     version = VERSION if positions.plain and child == DENSE else NESTED
+    version = WHOLE if dtype in BYTES else version
     return Node(NAME, version, positions.to_json(), {CHILD: child})
 
 
 def positions_of(found: Node) -> Positions:
     """The positions of a node, checked. Raises UnsupportedError."""
-    if found.version not in (VERSION, NESTED):
+    if found.version not in (VERSION, NESTED, WHOLE):
         raise UnsupportedError(
-            f"formulation 'sparse' version {found.version}: this laconic reads versions {VERSION} and {NESTED}; "
+            f"formulation 'sparse' version {found.version}: this laconic reads versions {VERSION} to {WHOLE}; "
             "use a newer release"
         )
     positions = Positions.from_json(found.parameters)
@@ -154,13 +158,26 @@ def positions_of(found: Node) -> Positions:
         raise UnsupportedError("sparse has one child, its values; the file is damaged or needs a newer laconic")
     child = found.children[CHILD]
     coding_of(child)
-    plain = positions.plain and child.formulation == "dense"
-    if plain != (found.version == VERSION):
+    if found.version == WHOLE:
+        fits = positions.kind != "n_of_m"
+    else:
+        fits = (positions.plain and child.formulation == "dense") == (found.version == VERSION)
+    if not fits:
         raise UnsupportedError(
             f"sparse version {found.version} with {positions.kind} and values under {child.formulation!r}: "
             "the file is damaged or needs a newer laconic"
         )
     return positions
+
+
+def check_dtype(found: Node, dtype: str) -> None:
+    """Whether a node whose positions are checked can be of a dtype. Raises UnsupportedError."""
+    coding = coding_of(found.children[CHILD])
+    if (found.version == WHOLE) != (dtype in BYTES) or (coding is not None and dtype not in coding.DTYPES):
+        raise UnsupportedError(
+            f"sparse version {found.version} of {dtype} with values under {found.children[CHILD].formulation!r}: the "
+            "file is damaged or needs a newer laconic"
+        )
 
 
 def check_positions(options: dict[str, Any]) -> Positions:

@@ -41,7 +41,9 @@ void count(const uint8_t* words, const Geometry& g, uint32_t* counts, uint32_t* 
 
 void sparse_statistics(const uint8_t* words, const Geometry& g, DType dtype, uint32_t* counts, uint32_t* entries,
                        int threads) {
-  if (kFields[static_cast<int>(dtype)].word_bytes == 4) return count<uint32_t>(words, g, counts, entries, threads);
+  const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
+  if (word_bytes == 4) return count<uint32_t>(words, g, counts, entries, threads);
+  if (word_bytes == 1) return count<uint8_t>(words, g, counts, entries, threads);
   count<uint16_t>(words, g, counts, entries, threads);
 }
 

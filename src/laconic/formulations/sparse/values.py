@@ -11,11 +11,12 @@ import numpy as np
 
 from laconic.encoded import Node
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.formulations.integer import values as integer
 from laconic.formulations.palette import values as palette
 from laconic.formulations.protocol import ValueCoding
 from laconic.formulations.split import values as split
 
-ROWS: tuple[ValueCoding, ...] = (split, palette)
+ROWS: tuple[ValueCoding, ...] = (split, palette, integer)
 BY_NAME = {row.NAME: row for row in ROWS}
 
 CHILD = "values"
@@ -39,11 +40,15 @@ def coding_of(child: Node) -> ValueCoding | None:
     return row
 
 
-def coding_named(name: object) -> ValueCoding | None:
-    """The row that a caller names; None for dense. Raises ArgumentError."""
+def coding_named(name: object, dtype: str) -> ValueCoding | None:
+    """The row that a caller names for a dtype; None for dense. Raises ArgumentError."""
     if not isinstance(name, str) or (name != "dense" and name not in BY_NAME):
         raise ArgumentError(f"unknown values {name!r}: use one of {', '.join(('dense', *BY_NAME))}")
-    return BY_NAME.get(name)
+    row = BY_NAME.get(name)
+    if row is not None and dtype not in row.DTYPES:
+        fit = ", ".join(repr(one) for one, other in BY_NAME.items() if dtype in other.DTYPES)
+        raise ArgumentError(f"values={name!r} codes no {dtype}: use 'dense' or {fit}")
+    return row
 
 
 def own(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

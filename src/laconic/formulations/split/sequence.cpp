@@ -88,6 +88,10 @@ SequenceStatistics sequence_statistics(const uint8_t* words, const uint64_t* sta
       return statistics<DType::kFloat32>(words, starts, segments, histograms, table, threads);
     case DType::kBfloat16:
       return statistics<DType::kBfloat16>(words, starts, segments, histograms, table, threads);
+    case DType::kFloat8E4M3:
+      return statistics<DType::kFloat8E4M3>(words, starts, segments, histograms, table, threads);
+    case DType::kFloat8E5M2:
+      return statistics<DType::kFloat8E5M2>(words, starts, segments, histograms, table, threads);
     case DType::kIndex:
       return statistics<DType::kIndex>(words, starts, segments, histograms, table, threads);
     default:
@@ -102,6 +106,10 @@ const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_
       return encode<DType::kFloat32>(words, starts, segments, p, s, table, threads);
     case DType::kBfloat16:
       return encode<DType::kBfloat16>(words, starts, segments, p, s, table, threads);
+    case DType::kFloat8E4M3:
+      return encode<DType::kFloat8E4M3>(words, starts, segments, p, s, table, threads);
+    case DType::kFloat8E5M2:
+      return encode<DType::kFloat8E5M2>(words, starts, segments, p, s, table, threads);
     case DType::kIndex:
       return encode<DType::kIndex>(words, starts, segments, p, s, table, threads);
     default:

@@ -28,6 +28,8 @@ from laconic.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geometry
 
 NAME = codec.NAME
 VERSION = codec.VERSION
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
+"""Of values of `sparse`; the codings that build on this one have sequences of their own dtypes."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "laconic/kernels/avx2/chunks.hpp"
+#include "laconic/kernels/avx2/survivors.hpp"
 #include "laconic/kernels/table.hpp"
 
 namespace laconic {
@@ -135,6 +136,24 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
     }
 }
 
+// Bytes, which no product takes from here.
+void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
+  const uint8_t* values = cursor.survivors;
+  auto* at = static_cast<uint8_t*>(out);
+  for (int64_t j = 0; j < chunks; ++j, at += 64, cursor.tile += 8) {
+    uint64_t mask = load64(cursor.tile);
+    // SAFE BECAUSE: as above.
+    if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - values, 0)) mask = 0;
+    __m256i bytes[2];
+    expand_bytes(values, mask, bytes);
+    prefetch_stream(bytes[0], values);
+    store256(at, bytes[0]);
+    store256(at + 32, bytes[1]);
+    values += _mm_popcnt_u64(mask);
+  }
+  cursor.survivors = values;
+}
+
 int64_t count_bits(const uint8_t* words, int64_t count) {
   int64_t bits = 0;
   for (int64_t i = 0; i < count; ++i) bits += _mm_popcnt_u64(load64(words + i * 8));
@@ -158,6 +177,7 @@ void fill_avx2_bitmap(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
+  table.codes[static_cast<int>(DType::kIndex)][kBitmapIndex][0].decode_words = decode_bytes;
 }
 
 }  // namespace laconic

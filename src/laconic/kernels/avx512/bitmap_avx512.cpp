@@ -102,6 +102,24 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
   }
 }
 
+// Bytes, which no product takes from here.
+void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
+  const uint8_t* values = cursor.survivors;
+  auto* at = static_cast<uint8_t*>(out);
+  for (int64_t j = 0; j < chunks; ++j, at += 64, cursor.tile += 8) {
+    uint64_t mask = load64(cursor.tile);
+    // SAFE BECAUSE: as above.
+    if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - values, 0)) mask = 0;
+    __m512i next = load512(values);
+    keep_in_register(next);  // as above
+    next = _mm512_mask_expand_epi8(fresh_zeros(), mask, next);
+    prefetch_stream(next, values);
+    _mm512_storeu_si512(at, next);
+    values += _mm_popcnt_u64(mask);
+  }
+  cursor.survivors = values;
+}
+
 // Entry by entry: assigning the whole struct would use AVX-512 here, and tables are filled on every machine.
 template <DType D>
 void fill(KernelTable& table) {
@@ -119,6 +137,7 @@ void fill_avx512_bitmap(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
+  table.codes[static_cast<int>(DType::kIndex)][kBitmapIndex][0].decode_words = decode_bytes;
 }
 
 }  // namespace laconic

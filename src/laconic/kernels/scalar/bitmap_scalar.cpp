@@ -64,6 +64,8 @@ void fill_scalar_bitmap(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
+  // Whole numbers, which are decoded for products.
+  table.codes[static_cast<int>(DType::kIndex)][kBitmapIndex][0].decode_words = decode_words<DType::kIndex>;
 }
 
 }  // namespace laconic

@@ -37,6 +37,26 @@ void product_packed(const DeltaEntries& e, const float* x, float* sums) {
   add_entries<D, 16>(e, x, 1, 16, sums, 1, 16);
 }
 
+void multiply_gaps(const DeltaEntries& e, bool is_signed, const uint32_t* x, int64_t x_stride, int batch,
+                   int64_t* totals) {
+  std::memset(totals, 0, static_cast<size_t>(batch) * 2 * 16 * sizeof *totals);
+  const int64_t row_step = batch == 8 ? 1 : x_stride, column_step = batch == 8 ? 8 : 1;
+  for (int lane = 0; lane < 16; ++lane) {
+    int64_t column = 0;
+    for (int64_t step = 0; step < e.blocks * 4; ++step) {
+      column += e.gaps[step * 16 + lane];
+      if (column > e.last_column) column = e.last_column;
+      const uint8_t word = e.values[step * 16 + lane];
+      const int weight = is_signed ? static_cast<int8_t>(word) : word;
+      for (int b = 0; b < batch; ++b) {
+        const uint32_t pair = x[b * row_step + column * column_step];
+        totals[b * 32 + lane] += weight * static_cast<int16_t>(pair);
+        totals[b * 32 + 16 + lane] += weight * static_cast<int16_t>(pair >> 16);
+      }
+    }
+  }
+}
+
 template <DType D>
 void fill(KernelTable& table) {
   DeltaKernels& kernels = table.deltas[static_cast<int>(D)];
@@ -52,6 +72,7 @@ void fill_scalar_deltas(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
+  table.multiply_gaps = multiply_gaps;
 }
 
 }  // namespace laconic
