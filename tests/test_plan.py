@@ -104,7 +104,7 @@ def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generato
     powers = np.ldexp(np.float32(1), rng.integers(-9, -1, SHAPE)).astype(np.float32)
     encoded = plan.encode(powers, formulation="split")
     assert split.work(encoded, registry.geometry_of(encoded)).kernel == "split constant"
-    assert chosen(powers, "speed", "avx512") == chosen(powers, "balanced") == "palette"
+    assert {chosen(powers, "speed", "avx512"), chosen(powers, "balanced")} <= {"palette", "row_palette"}
 
 
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:

@@ -89,13 +89,15 @@ PALETTE_CHUNK_NS: PaletteCosts = {
     },
 }
 """A palette's chunk of 64 places, by bits of an index from 1 on."""
-# MEASURED with two threads on two cores of Emerald Rapids, AVX2 forced there, 4096 x 4096, each time as a share of
-# split's in the same run.
+# MEASURED with two threads, 4096 x 4096: AVX2 on Zen 3, each time as a share of dense time in the same run (float16 and
+# short groups by one thread from the cache); AVX-512 on two cores of Emerald Rapids, as a share of split's.
 AFFINE_NS = {
-    "avx2": {"float32": (3.5, 3.0), "bfloat16": (3.1, 3.4), "float16": (3.5, 5.0)},
+    "avx2": {"float32": (2.3, 2.9), "bfloat16": (1.8, 3.6), "float16": (3.1, 5.0)},
     "avx512": {"float32": (2.2, 3.2), "bfloat16": (1.65, 2.95), "float16": (2.0, 3.4)},
 }
 """64 places of numbers in lines, up to 4 bits and 8."""
+AFFINE_SHORT_NS = {"float32": 3.5, "bfloat16": 3.1, "float16": 3.5}
+"""The same up to 4 bits under AVX2, where groups are shorter than a line of 128 columns."""
 AFFINE_ROW_NS = {"avx2": (0.45, 0.7), "avx512": (0.25, 0.65)}
 """The same, for each further row of x."""
 AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
@@ -105,12 +107,12 @@ AFFINE_CODED_NS = {
     "avx512": {"float32": 4.6, "bfloat16": 5.9, "float16": 5.4},
 }
 """64 places of coded numbers, for up to four rows of x; AVX2's by what indices of palettes take."""
-AFFINE_GROUP_NS = {"avx2": 10.0, "avx512": 6.0}
-"""What a group of 16 rows adds, where rows have several."""
+AFFINE_GROUP_NS = {"avx2": (30.0, 10.0), "avx512": (6.0, 6.0)}
+"""What a group of 16 rows adds, where rows have several: of at least 128 columns, and shorter ones."""
 AFFINE_WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
 """Expanding 64 places to words: for more rows, and where numbers are coded."""
-ROW_PALETTE_GROUP_NS = 100.0
-"""What a group of 16 tables adds to lines, where rows have several."""
+ROW_PALETTE_GROUP_NS = 66.0
+"""What a group of 16 tables adds to lines, where rows have several (AVX2 on Zen 3)."""
 ROW_PALETTE_WORDS_NS = {"avx2": 30.0, "avx512": 30.0}
 """Looking 64 places up in their tables, weight by weight."""
 PLANES_ROW_NS = 1.05
@@ -342,9 +344,21 @@ def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
         code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
         return AFFINE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
     # Four rows of x share what is looked up.
-    blocks = -(-batch // 4)
-    chunk = blocks * AFFINE_NS[machine][dtype][bits == "8"] + AFFINE_ROW_NS[machine][bits == "8"] * (batch - blocks)
-    return chunk + (AFFINE_GROUP_NS[machine] * 4 / int(columns[0]) if columns else 0.0)
+    group = AFFINE_GROUP_NS[machine][_is_short(columns)] * 4 / int(columns[0]) if columns else 0.0
+    return _lines_ns(bits, columns, dtype, machine, batch) + group
+
+
+def _is_short(columns: list[str]) -> bool:
+    """Whether groups are shorter than a line of 4-bit numbers. columns: of a group, none for all."""
+    return bool(columns) and int(columns[0]) < 128
+
+
+def _lines_ns(bits: str, columns: list[str], dtype: str, machine: str, batch: int) -> float:
+    """64 places of lines, what groups add left out."""
+    blocks, of_bytes = -(-batch // 4), bits == "8"
+    short = machine == "avx2" and _is_short(columns) and not of_bytes
+    once = AFFINE_SHORT_NS[dtype] if short else AFFINE_NS[machine][dtype][of_bytes]
+    return blocks * once + AFFINE_ROW_NS[machine][of_bytes] * (batch - blocks)
 
 
 def _row_palette_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
@@ -353,9 +367,8 @@ def _row_palette_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     if bits in ("8", "coded") or batch > AFFINE_ROWS[bits]:
         code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
         return ROW_PALETTE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
-    blocks = -(-batch // 4)
-    chunk = blocks * AFFINE_NS[machine][dtype][0] + AFFINE_ROW_NS[machine][0] * (batch - blocks)
-    return chunk + (ROW_PALETTE_GROUP_NS * 4 / int(columns[0]) if columns else 0.0)
+    group = ROW_PALETTE_GROUP_NS * 4 / int(columns[0]) if columns else 0.0
+    return _lines_ns(bits, columns, dtype, machine, batch) + group
 
 
 def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:
