@@ -57,6 +57,7 @@ SIDEWAYS = {
     ("formulations.palette", "formulations.integer"),
     ("formulations.affine", "formulations.split"),
     ("formulations.row_palette", "formulations.affine"),
+    ("formulations.row_palette", "formulations.palette"),
     ("formulations.row_palette", "formulations.split"),
     ("formulations.blocks", "formulations.sparse"),
     ("formulations.block_sparse", "formulations.blocks"),

@@ -1,6 +1,6 @@
 """Which forms of `row_palette` are worth considering, and the form that a caller asks for.
 
-Rows, or groups of columns, by what is smallest in lines; by what is smallest in lines that products go through as they
+Not for tensors whose words one palette of the same index bits holds. Rows, or groups of columns, by what is smallest in lines; by what is smallest in lines that products go through as they
 are; and the former coded where that is smaller.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from laconic.errors import ArgumentError
 from laconic.formulations.affine.layout import GROUP_COLUMNS, panel_line_bytes
 from laconic.formulations.checks import is_whole
+from laconic.formulations.palette.codec import table_of
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.row_palette import codec
 from laconic.formulations.row_palette.layout import INDEX_DTYPE, INDICES, Tables, most_entries
@@ -32,6 +33,11 @@ def why_not(dtype: str, objective: str, profile: str) -> str:
 
 def candidates(request: Request) -> list[Candidate]:
     geometry = request.geometry()
+    if not codec.columns_of(geometry):
+        return []
+    whole = table_of(request.words, request.dtype, request.threads)
+    if whole is not None and whole.size <= 1 << FAST_BITS:
+        return []
     tried = (
         codec.indexed(request.words, geometry, request.dtype, columns, request.threads)
         for columns in codec.columns_of(geometry)
