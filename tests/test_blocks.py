@@ -354,7 +354,7 @@ def test_the_planner_finds_what_repeats_and_what_is_empty(rng: np.random.Generat
     chunks = np.where(np.kron(rng.random((32, 256)) < 0.3, np.ones((16, 4))), dense, 0).astype(np.float32)
     assert chosen(chunks, "speed") == "block_sparse chunk"
     constants = np.repeat(normal(rng, (16, 1), FLOATS[0])[rng.integers(16, size=512)], 1024, axis=1)
-    assert chosen(constants) == "row_palette"  # a table of one word for each row
+    assert chosen(constants) == "affine"  # a scale for each row and a number for all
     for array in (duplicates, channels, chunks, ternary, constants):
         for objective in plan.OBJECTIVES:
             assert same_bits(laconic.encode(array, objective=objective).decode(), array)
