@@ -36,12 +36,12 @@ def candidates(request: Request) -> list[Candidate]:
     return [lines, coded] if coded.nbytes < lines.nbytes else [lines]
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    """code: of the numbers. columns: of a group, 0 for whole rows, None for the longest that do."""
+def line_options(formulation: str, parameters: dict[str, Any]) -> tuple[str, tuple[int, ...], int | None]:
+    """What a caller asks of numbers in lines: their code, its widths, columns of a group. Raises ArgumentError."""
     code, widths = parameters.pop("code", "lines"), parameters.pop("widths", None)
     columns = parameters.pop("columns", None)
     if parameters:
-        raise ArgumentError(f"formulation 'affine' takes no parameter {next(iter(parameters))!r}")
+        raise ArgumentError(f"formulation {formulation!r} takes no parameter {next(iter(parameters))!r}")
     if code not in CODES:
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
     if columns is not None and (not is_whole(columns) or columns not in (0, *GROUP_COLUMNS)):
@@ -49,6 +49,12 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     if (code == "layered") != (widths is not None):
         raise ArgumentError("code 'layered', and no other, needs widths, such as widths=(2, 2)")
     levels = widths_of(widths) if code == "layered" else ()
+    return code, levels, columns
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """code: of the numbers. columns: of a group, 0 for whole rows, None for the longest that do."""
+    code, levels, columns = line_options("affine", parameters)
     geometry = request.geometry()
     if geometry.view == "folded":
         raise ArgumentError("affine needs a tensor that is seen as matrices, whose rows have scales of their own")

@@ -10,19 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.errors import ArgumentError
-from laconic.formulations.affine.layout import GROUP_COLUMNS, panel_line_bytes
-from laconic.formulations.checks import is_whole
+from laconic.formulations.affine.candidates import line_options
+from laconic.formulations.affine.layout import panel_line_bytes
 from laconic.formulations.palette.codec import table_of
 from laconic.formulations.protocol import Candidate, Request
 from laconic.formulations.row_palette import codec
 from laconic.formulations.row_palette.layout import INDEX_DTYPE, INDICES, Tables, most_entries
 from laconic.formulations.split import codec as split
 from laconic.formulations.split import formulation as split_formulation
-from laconic.formulations.split.layout import widths_of
 from laconic.formulations.split.sizes import PLANNED_LEVELS, SizeModel
 from laconic.geometry import CHUNK_WEIGHTS, Geometry
 
-CODES = ("lines", "packed", "layered", "constant")
 FAST_BITS = 4
 """Of fields whose words kernels look up in registers."""
 
@@ -57,17 +55,7 @@ def candidates(request: Request) -> list[Candidate]:
 
 def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     """code: of the indices. columns: of a group, 0 for whole rows, None for what is smallest in lines."""
-    code, widths = parameters.pop("code", "lines"), parameters.pop("widths", None)
-    columns = parameters.pop("columns", None)
-    if parameters:
-        raise ArgumentError(f"formulation 'row_palette' takes no parameter {next(iter(parameters))!r}")
-    if code not in CODES:
-        raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
-    if columns is not None and (not is_whole(columns) or columns not in (0, *GROUP_COLUMNS)):
-        raise ArgumentError(f"columns of a group are 0, for all, or a power of two from 16 to 1,024, not {columns!r}")
-    if (code == "layered") != (widths is not None):
-        raise ArgumentError("code 'layered', and no other, needs widths, such as widths=(2, 2)")
-    levels = widths_of(widths) if code == "layered" else ()
+    code, levels, columns = line_options("row_palette", parameters)
     geometry = request.geometry()
     if geometry.view == "folded":
         raise ArgumentError("row_palette needs a tensor that is seen as matrices, whose rows have tables of their own")
