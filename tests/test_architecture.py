@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"dtypes", "encoded", "geometry"},
     {"codes"},
-    {"native", "formulations.protocol", "formulations.checks"},
+    {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},
     {
         "formulations.dense",
         "formulations.split",
@@ -31,6 +31,7 @@ LAYERS = (
         "formulations.row_palette",
         "formulations.blocks",
         "formulations.block_sparse",
+        "formulations.submatrix",
     },
     {"isa", "threads", "costs", "budget", "formulations.parts"},
     {"formulations.registry", "container", "profiles"},
@@ -62,6 +63,10 @@ SIDEWAYS = {
     ("formulations.blocks", "formulations.sparse"),
     ("formulations.block_sparse", "formulations.blocks"),
     ("formulations.block_sparse", "formulations.sparse"),
+    *(
+        ("formulations.submatrix", f"formulations.{kept}")
+        for kept in ("split", "sparse", "palette", "row_palette", "affine", "blocks", "block_sparse")
+    ),
 }
 
 

@@ -34,7 +34,7 @@ from laconic.threads import workers_of
 
 _BLOCK_BYTES = 1 << 22
 _MOST_COMPONENTS = 6
-"""More than this no form has that is worth having."""
+"""More than this no node of a form has that is worth having."""
 TOO_SMALL = "its description would cost more than the code saves"
 
 Source = Reader | SlicedSource
@@ -121,7 +121,8 @@ def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     geometry = candidate.geometry
     if candidate.node.formulation == "dense":
         return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
-    blank = {f"component{k}": np.empty(0, np.uint8) for k in range(_MOST_COMPONENTS)}
+    prefixes = [prefix for prefix, _ in candidate.node.walk()]
+    blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MOST_COMPONENTS)}
     encoded = Encoded(
         request.words.shape,
         request.dtype,
@@ -131,7 +132,7 @@ def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
         candidate.node,
         blank,
     )
-    return candidate.nbytes + cost_bytes(name, encoded) + _MOST_COMPONENTS * 10  # their lengths have up to 11 digits
+    return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
 
 
 def decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:

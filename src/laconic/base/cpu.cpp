@@ -76,13 +76,18 @@ bool cpu_is_amd() {
   return std::strcmp(vendor, "AuthenticAMD") == 0;
 }
 
+bool cpu_has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
 }  // namespace
 
 bool cpu_has_slow_gather() {
 #if defined(LACONIC_EMULATE)
   return std::getenv("LACONIC_EMULATE_SLOW_GATHER") != nullptr;  // so that both kernels are tested
 #else
-  return cpu_is_amd();
+  return cpu_is_amd() || !cpu_has_avx_vnni();
 #endif
 }
 

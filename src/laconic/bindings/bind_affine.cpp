@@ -15,7 +15,7 @@ using MutableScales = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::
 
 // A view over components that the object keeps alive. coded: the numbers as a matrix under `split`, or None where they
 // are lines of `bits`.
-class AffineMatrix : protected BorrowedMatrix {
+class AffineMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   AffineMatrix(const OwnedGeometry& geometry, const std::string& dtype, int64_t columns, const std::string& scale_dtype,
                nb::object zero, bool signs, int bits, nb::dict components, nb::object coded)
@@ -54,20 +54,20 @@ class AffineMatrix : protected BorrowedMatrix {
   }
   AffineMatrix(const AffineMatrix&) = delete;
 
-  const laconic::Geometry& geometry() const { return view_->words.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_->words.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_->words.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return groups_->access(laconic::active_table(), matrix, row, column);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
     laconic::affine_linear(*view_, laconic::active_table(), rows, threads);
   }
@@ -170,7 +170,7 @@ void signs(Words numbers, Words negative, const OwnedGeometry& owned, int64_t co
 }  // namespace
 
 void bind_affine(nb::module_& m) {
-  nb::class_<AffineMatrix> matrix(m, "AffineMatrix");
+  nb::class_<AffineMatrix, laconic::CodedMatrix> matrix(m, "AffineMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, int64_t, const std::string&, nb::object, bool, int,
                       nb::dict, nb::object>(),
              nb::arg("geometry"), nb::arg("dtype"), nb::arg("columns"), nb::arg("scale_dtype"), nb::arg("zero").none(),

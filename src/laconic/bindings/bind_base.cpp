@@ -5,6 +5,7 @@
 #include "laconic/base/dispatch.hpp"
 #include "laconic/base/parallel.hpp"
 #include "laconic/bindings/parts.hpp"
+#include "laconic/formulations/coded_matrix.hpp"
 
 namespace {
 
@@ -17,6 +18,7 @@ int isa_index(const std::string& name) {
 }  // namespace
 
 void bind_base(nb::module_& m) {
+  nb::class_<laconic::CodedMatrix>(m, "CodedMatrix");
   m.def("isa_available", [] {
     std::vector<std::string> names;
     for (int isa = 0; isa < laconic::kIsaCount; ++isa)

@@ -14,7 +14,7 @@ BlockShape shape_of(int shape) {
 
 // A view over components that the object keeps alive: `indices` and `table.bytes`, or `masks`, `directory` and
 // `values.bytes`.
-class BlockMatrix : protected BorrowedMatrix {
+class BlockMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   BlockMatrix(const OwnedGeometry& geometry, const std::string& dtype, int shape, int64_t count, int bits,
               nb::dict components)
@@ -36,20 +36,20 @@ class BlockMatrix : protected BorrowedMatrix {
     view_.words = borrow("values.bytes");
   }
 
-  const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.dtype); }
+  const laconic::Geometry& geometry() const override { return view_.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::blocks_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                                   threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::blocks_access(view_, matrix, row, column);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::blocks_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     (transposed ? laconic::blocks_linear_transposed : laconic::blocks_linear)(view_, laconic::active_table(), rows,
                                                                               threads);
   }
@@ -126,7 +126,7 @@ void values(Words words, const OwnedGeometry& owned, const std::string& dtype, i
 }  // namespace
 
 void bind_blocks(nb::module_& m) {
-  nb::class_<BlockMatrix> type(m, "BlockMatrix");
+  nb::class_<BlockMatrix, laconic::CodedMatrix> type(m, "BlockMatrix");
   type.def(nb::init<const OwnedGeometry&, const std::string&, int, int64_t, int, nb::dict>());
   type.def("part", &no_part<BlockMatrix>);
   bind_matrix(type);

@@ -8,7 +8,7 @@
 namespace {
 
 // A view over components that the object keeps alive: a table, and the numbers as `integer` of uint8.
-class GridMatrix : protected BorrowedMatrix {
+class GridMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   GridMatrix(const OwnedGeometry& geometry, const std::string& dtype, int entries, double scale, int32_t zero,
              nb::dict components)
@@ -43,20 +43,20 @@ class GridMatrix : protected BorrowedMatrix {
     view_->zero = zero;
   }
 
-  const laconic::Geometry& geometry() const { return view_->words.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_->words.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_->words.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::palette_access(view_->words, matrix, row, column);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
     laconic::grid_linear(*view_, laconic::active_table(), rows, threads);
   }
@@ -71,7 +71,7 @@ class GridMatrix : protected BorrowedMatrix {
 }  // namespace
 
 void bind_grid(nb::module_& m) {
-  nb::class_<GridMatrix> matrix(m, "GridMatrix");
+  nb::class_<GridMatrix, laconic::CodedMatrix> matrix(m, "GridMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, int, double, int32_t, nb::dict>(), nb::arg("geometry"),
              nb::arg("dtype"), nb::arg("entries"), nb::arg("scale"), nb::arg("zero"), nb::arg("components"));
   bind_matrix(matrix);

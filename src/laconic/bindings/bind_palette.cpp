@@ -12,7 +12,7 @@
 namespace {
 
 // A view over components that the object keeps alive. index_parameters: None where indices are packed.
-class PaletteMatrix : protected BorrowedMatrix {
+class PaletteMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   PaletteMatrix(const OwnedGeometry& geometry, const std::string& dtype, int entries, nb::object index_parameters,
                 nb::dict components)
@@ -53,20 +53,20 @@ class PaletteMatrix : protected BorrowedMatrix {
     view_.parameters.chunk_bytes[0] = view_.parameters.chunk_bytes[1] = chunk_bytes;
   }
 
-  const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::palette_access(view_, matrix, row, column);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
 
@@ -161,7 +161,7 @@ void pack_groups(Words indices, int bits, MutableBytes out, int threads) {
 }  // namespace
 
 void bind_palette(nb::module_& m) {
-  nb::class_<PaletteMatrix> matrix(m, "PaletteMatrix");
+  nb::class_<PaletteMatrix, laconic::CodedMatrix> matrix(m, "PaletteMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, int, nb::object, nb::dict>(), nb::arg("geometry"),
              nb::arg("dtype"), nb::arg("entries"), nb::arg("index_parameters").none(), nb::arg("components"));
   bind_matrix(matrix);

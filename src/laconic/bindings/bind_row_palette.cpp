@@ -8,7 +8,7 @@ namespace {
 
 // A view over components that the object keeps alive. coded: the indices as a matrix under `split`, or None where they
 // are lines of `bits`.
-class RowPaletteMatrix : protected BorrowedMatrix {
+class RowPaletteMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   RowPaletteMatrix(const OwnedGeometry& geometry, const std::string& dtype, int64_t columns, int entries, int bits,
                    nb::dict components, nb::object coded)
@@ -35,18 +35,18 @@ class RowPaletteMatrix : protected BorrowedMatrix {
   }
   RowPaletteMatrix(const RowPaletteMatrix&) = delete;
 
-  const laconic::Geometry& geometry() const { return view_->words.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_->words.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_->words.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_->words.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const { return source_->access(matrix, row, column); }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override { return source_->access(matrix, row, column); }
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     if (transposed) return laconic::linear_transposed(view_->words, laconic::active_table(), rows, threads);
     laconic::row_palette_linear(*view_, laconic::active_table(), rows, threads);
   }
@@ -86,7 +86,7 @@ void encode(Words words, const std::string& dtype, const OwnedGeometry& owned, i
 }  // namespace
 
 void bind_row_palette(nb::module_& m) {
-  nb::class_<RowPaletteMatrix> matrix(m, "RowPaletteMatrix");
+  nb::class_<RowPaletteMatrix, laconic::CodedMatrix> matrix(m, "RowPaletteMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const std::string&, int64_t, int, int, nb::dict, nb::object>(),
              nb::arg("geometry"), nb::arg("dtype"), nb::arg("columns"), nb::arg("entries"), nb::arg("bits"),
              nb::arg("components"), nb::arg("coded").none());

@@ -41,19 +41,19 @@ struct Select {
 };
 
 // A view over components that the object keeps alive, whose chunks are walked as those of split are.
-class ChunkMatrix : protected BorrowedMatrix {
+class ChunkMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
-  const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     require_floats(view_.parameters.dtype);
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
@@ -84,7 +84,7 @@ class BitmapMatrix : public ChunkMatrix {
     view_.streams.tiles = borrow("masks");
     view_.streams.directory = borrow_directory();
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::bitmap_access(view_, matrix, row, column);
   }
 
@@ -112,7 +112,7 @@ class EliasFanoMatrix : public ChunkMatrix {
     view_.streams.tiles = keep_.back().data();  // never read: masks are expanded for each segment
     view_.masks = &positions_;
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::elias_fano_access(view_, positions_, matrix, row, column);
   }
 
@@ -139,7 +139,7 @@ class SelectMatrix : public ChunkMatrix {
     view_.streams.tiles = borrow("codes");
     view_.streams.directory = starts_.data();
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::select_access(view_, matrix, row, column);
   }
 
@@ -147,7 +147,7 @@ class SelectMatrix : public ChunkMatrix {
   std::vector<uint64_t> starts_;
 };
 
-class DeltaMatrix : protected BorrowedMatrix {
+class DeltaMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   // values: as of ChunkMatrix.
   DeltaMatrix(const OwnedGeometry& geometry, const std::string& dtype, nb::dict components, nb::object values)
@@ -163,20 +163,20 @@ class DeltaMatrix : protected BorrowedMatrix {
     is_signed_ = dtype == "int8";
   }
 
-  const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.dtype); }
+  const laconic::Geometry& geometry() const override { return view_.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::deltas_decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                                   threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::deltas_access(view_, matrix, row, column);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::deltas_pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     require_floats(view_.dtype);
     (transposed ? laconic::deltas_linear_transposed : laconic::deltas_linear)(view_, laconic::active_table(), rows,
                                                                               threads);
@@ -262,25 +262,25 @@ void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& d
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
-  nb::class_<BitmapMatrix> bitmap(m, "BitmapMatrix");
+  nb::class_<BitmapMatrix, laconic::CodedMatrix> bitmap(m, "BitmapMatrix");
   bitmap.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict, nb::object>(), nb::arg("geometry"),
              nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(bitmap);
   bitmap.def("part", &no_part<BitmapMatrix>);
-  nb::class_<EliasFanoMatrix> elias_fano(m, "EliasFanoMatrix");
+  nb::class_<EliasFanoMatrix, laconic::CodedMatrix> elias_fano(m, "EliasFanoMatrix");
   elias_fano.def(nb::init<const OwnedGeometry&, const std::string&, int, Starts, nb::dict, nb::object>(),
                  nb::arg("geometry"), nb::arg("dtype"), nb::arg("low_bits"), nb::arg("starts"), nb::arg("components"),
                  nb::arg("values").none());
   bind_matrix(elias_fano);
   elias_fano.def("part", &no_part<EliasFanoMatrix>);
   nb::class_<Select>(m, "SelectParameters").def(nb::init<const std::string&, int, int, int, int64_t, nb::bytes>());
-  nb::class_<SelectMatrix> select(m, "SelectMatrix");
+  nb::class_<SelectMatrix, laconic::CodedMatrix> select(m, "SelectMatrix");
   select.def(nb::init<const OwnedGeometry&, const Select&, Starts, nb::dict, nb::object>(), nb::arg("geometry"),
              nb::arg("select"), nb::arg("starts"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(select);
   select.def("part", &no_part<SelectMatrix>);
   m.def("select_encode", &encode_select);
-  nb::class_<DeltaMatrix> deltas(m, "DeltaMatrix");
+  nb::class_<DeltaMatrix, laconic::CodedMatrix> deltas(m, "DeltaMatrix");
   deltas.def(nb::init<const OwnedGeometry&, const std::string&, nb::dict, nb::object>(), nb::arg("geometry"),
              nb::arg("dtype"), nb::arg("components"), nb::arg("values").none());
   bind_matrix(deltas);

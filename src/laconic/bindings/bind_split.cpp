@@ -226,7 +226,7 @@ void bind_split(nb::module_& m) {
                           nb::bytes table, int byte, int tail, int short_tail) {
         new (self) Parameters(make_parameters(dtype, code, widths, table, byte, tail, short_tail));
       });
-  nb::class_<SplitMatrix> matrix(m, "SplitMatrix");
+  nb::class_<SplitMatrix, laconic::CodedMatrix> matrix(m, "SplitMatrix");
   matrix.def(nb::init<const OwnedGeometry&, const Parameters&, nb::dict>());
   bind_matrix(matrix);
   matrix.def("part", &part);

@@ -7,7 +7,7 @@
 
 #include "laconic/base/dispatch.hpp"
 #include "laconic/bindings/parts.hpp"
-#include "laconic/formulations/split/operators.hpp"
+#include "laconic/formulations/coded_matrix.hpp"
 
 inline void require(bool fits, const char* what) {
   if (!fits) throw std::invalid_argument(what);
@@ -121,8 +121,8 @@ int64_t pick_at(const M& matrix, uintptr_t indices, int64_t count, uintptr_t out
   return matrix.pick(reinterpret_cast<const int64_t*>(indices), count, reinterpret_cast<uint8_t*>(out), threads);
 }
 
-template <class M>
-void bind_reading(nb::class_<M>& type) {
+template <class M, class... Bases>
+void bind_reading(nb::class_<M, Bases...>& type) {
   type.def("pick_at", &pick_at<M>);
   type.def("decode_at", [](const M& self, uintptr_t out, int threads) {
     const laconic::Geometry& g = self.geometry();
@@ -156,8 +156,8 @@ void bind_reading(nb::class_<M>& type) {
       });
 }
 
-template <class M>
-void bind_matrix(nb::class_<M>& type) {
+template <class M, class... Bases>
+void bind_matrix(nb::class_<M, Bases...>& type) {
   bind_reading(type);
   type.def("multiply_at", &multiply_at<M>)
       .def(

@@ -13,5 +13,6 @@ NB_MODULE(_native, m) {
   bind_row_palette(m);
   bind_integer(m);
   bind_blocks(m);
+  bind_submatrix(m);
   bind_bench(m);
 }

@@ -36,4 +36,5 @@ void bind_affine(nb::module_& m);
 void bind_row_palette(nb::module_& m);
 void bind_integer(nb::module_& m);
 void bind_blocks(nb::module_& m);
+void bind_submatrix(nb::module_& m);
 void bind_bench(nb::module_& m);

@@ -21,7 +21,7 @@ inline std::vector<uint32_t> short_ranks(const uint8_t* bitmap, size_t bytes) {
 }
 
 // A view over components that the object keeps alive. Built from components that have passed `validate` in Python.
-class SplitMatrix : protected BorrowedMatrix {
+class SplitMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
  public:
   SplitMatrix(const OwnedGeometry& geometry, const laconic::Parameters& parameters, nb::dict components)
       : BorrowedMatrix(geometry, components) {
@@ -70,20 +70,20 @@ class SplitMatrix : protected BorrowedMatrix {
   SplitMatrix(const SplitMatrix&) = delete;
 
   const laconic::SplitView& view() const { return view_; }
-  const laconic::Geometry& geometry() const { return view_.geometry; }
-  int64_t word_bytes() const { return word_bytes_of(view_.parameters.dtype); }
+  const laconic::Geometry& geometry() const override { return view_.geometry; }
+  int64_t word_bytes() const override { return word_bytes_of(view_.parameters.dtype); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
-                     int threads) const {
+                     int threads) const override {
     laconic::decode_window(view_, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const {
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
     return laconic::access(view_, matrix, row, column);
   }
-  void multiply(const laconic::Rows& rows, int threads, bool transposed) const {
+  void multiply(const laconic::Rows& rows, int threads, bool transposed) const override {
     (transposed ? laconic::linear_transposed : laconic::linear)(view_, laconic::active_table(), rows, threads);
   }
-  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const {
+  int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_, laconic::active_table(), wanted, count, out, threads);
   }
 

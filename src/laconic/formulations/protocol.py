@@ -50,7 +50,8 @@ class Candidate:
     nbytes: of all components, slack included. components: codes the words with that many threads.
     options: what `forced` must be given to make this candidate. kernel: the row of the cost model (`laconic.costs`) that predicts its product; places and entries: weights that
     kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops). allowance: bytes
-    more than dense that its product may cost where size is not the objective.
+    more than dense that its product may cost where size is not the objective. inner: of a form that holds another matrix,
+    that one's: its product is most of the time.
     """
 
     node: Node
@@ -62,6 +63,7 @@ class Candidate:
     places: int = 0
     entries: int = 0
     allowance: int = 0
+    inner: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Work:
     nbytes: int
     places: int = 0
     entries: int = 0
+    inner: Work | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from laconic.formulations.protocol import Formulation, Work
 from laconic.formulations.row_palette import formulation as row_palette
 from laconic.formulations.sparse import formulation as sparse
 from laconic.formulations.split import formulation as split
+from laconic.formulations.submatrix import formulation as submatrix
 from laconic.geometry import Geometry
 from laconic.threads import workers_of
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, row_palette, affine, blocks, block_sparse)
+ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, row_palette, affine, blocks, block_sparse, submatrix)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 
