@@ -1,7 +1,7 @@
 """Pruned weights: sparse forms against dense, scipy's CSR and torch's CSR. `python -m benchmarks.sparse`.
 
-Rules as in README.md: 4096 x 4096, normal weights of which a share is set to zero at random places, copies that rotate
-through the working set, interleaved medians, answers checked before they are timed.
+Rules as in README.md: 4096 x 4096, normal weights of which a share is set to zero at random places, by a pattern, or by
+whole rows and columns as structured pruning does, copies that rotate through the working set, interleaved medians, answers checked before they are timed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from laconic.tensor import Tensor
 
 ZEROS = (0.5, 0.8, 0.9, 0.95)
 PATTERNS = ((2, 4),)
+CHANNELS = "1/2 rows, 1/4 columns empty"
+Pruning = float | tuple[int, int] | str
 
 
 def pruned(zeros: float, dtype: np.dtype, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -40,25 +42,45 @@ def pattern(of: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     return array.reshape(SHAPE).astype(dtype)
 
 
-def label(zeros: float | tuple[int, int]) -> str:
+def without_channels(dtype: np.dtype) -> np.ndarray:
+    """Half of the outputs and a quarter of the inputs pruned."""
+    rng = np.random.default_rng(0)
+    array = rng.standard_normal(SHAPE, dtype=np.float32) * np.float32(0.02)
+    array[rng.permutation(SHAPE[0])[: SHAPE[0] // 2]] = 0
+    array[:, rng.permutation(SHAPE[1])[: SHAPE[1] // 4]] = 0
+    return array.astype(dtype)
+
+
+def weights(zeros: Pruning, dtype: np.dtype) -> np.ndarray:
+    if isinstance(zeros, str):
+        return without_channels(dtype)
+    return pruned(zeros, dtype) if isinstance(zeros, float) else pattern(zeros, dtype)
+
+
+def label(zeros: Pruning) -> str:
+    if isinstance(zeros, str):
+        return zeros
     return f"{zeros:.0%} zeros" if isinstance(zeros, float) else "{}:{}".format(*zeros)
 
 
-def forms(zeros: float | tuple[int, int]) -> dict[str, dict[str, Any]]:
+def forms(zeros: Pruning) -> dict[str, dict[str, Any]]:
     """What is measured, by name: values as they are and coded."""
-    if isinstance(zeros, float):
-        kinds = {"bitmap": {"positions": "bitmap"}, "deltas": {"positions": "deltas"}}
-        base = "bitmap"
-    else:
-        kinds = {"n_of_m": {"positions": "n_of_m", "n": zeros[0], "m": zeros[1]}}
-        base = "n_of_m"
     codes: dict[str, dict[str, Any]] = {
         "packed(4)": {"code": "packed"},
         "layered(3)": {"code": "layered", "widths": (3,)},
         "layered(2,2,2)": {"code": "layered", "widths": (2, 2, 2)},
     }
+    if isinstance(zeros, str):
+        rows = {"block_sparse row": {"formulation": "block_sparse", "block": "row"}}
+        return rows | {f"submatrix {name}": {"formulation": "submatrix"} | code for name, code in codes.items()}
+    if isinstance(zeros, float):
+        kinds = {"sparse bitmap": {"positions": "bitmap"}, "sparse deltas": {"positions": "deltas"}}
+        base = "sparse bitmap"
+    else:
+        kinds = {"sparse n_of_m": {"positions": "n_of_m", "n": zeros[0], "m": zeros[1]}}
+        base = "sparse n_of_m"
     nested = {f"{base}, {name}": kinds[base] | {"values": "split"} | code for name, code in codes.items()}
-    return kinds | nested
+    return {name: {"formulation": "sparse"} | options for name, options in (kinds | nested).items()}
 
 
 def copies_of(tensor: Tensor, count: int) -> list[Tensor]:
@@ -96,14 +118,14 @@ def csr_runs(array: np.ndarray, x: np.ndarray, copies: int) -> dict[str, Callabl
 def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]:
     rows = []
     for dtype in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
-        for zeros in (*ZEROS, *PATTERNS):
-            array = pruned(zeros, dtype) if isinstance(zeros, float) else pattern(zeros, dtype)
+        for zeros in (*ZEROS, *PATTERNS, CHANNELS):
+            array = weights(zeros, dtype)
             copies = max(2, -(-settings.working_set_bytes // array.nbytes))
             planned = laconic.encode(array, objective="speed", profile="native").encoded.node
             tensors = {}
             for name, options in forms(zeros).items():
-                coded = laconic.encode(array, formulation="sparse", **options)
-                shown = f"sparse {name}" + (" (planned)" if coded.encoded.node == planned else "")
+                coded = laconic.encode(array, **options)
+                shown = name + (" (planned)" if coded.encoded.node == planned else "")
                 tensors["speed", shown] = copies_of(coded, copies)
             csr = {}
             if dtype == np.float32 and isinstance(zeros, float):

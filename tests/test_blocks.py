@@ -350,7 +350,8 @@ def test_the_planner_finds_what_repeats_and_what_is_empty(rng: np.random.Generat
     assert chosen(np.ascontiguousarray(columns.transpose(0, 2, 1).reshape(shape))) == "blocks 16x1"
     channels = normal(rng, (2048, 256), FLOATS[0])
     channels[rng.random(2048) < 0.5] = 0
-    assert chosen(channels, "speed") == "block_sparse row"
+    assert chosen(channels, "speed") == "submatrix"
+    assert chosen(channels.reshape(4, 512, 256), "speed") == "block_sparse row"  # several matrices, each with its own
     chunks = np.where(np.kron(rng.random((32, 256)) < 0.3, np.ones((16, 4))), dense, 0).astype(np.float32)
     assert chosen(chunks, "speed") == "block_sparse chunk"
     constants = np.repeat(normal(rng, (16, 1), FLOATS[0])[rng.integers(16, size=512)], 1024, axis=1)

@@ -95,7 +95,9 @@ def test_what_is_stored_tells_the_work_that_was_planned(
     shared = rng.choice(full.reshape(-1)[:5], size=shape, p=(0.8, 0.05, 0.05, 0.05, 0.05))
     rows = 1 + np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
     scaled = (rng.integers(-7, 8, shape) * (rows * 0.01).astype(np.float32)).astype(dtype)
-    for array in (full, few, holes, blocky, shared, scaled):
+    channels = full.copy()
+    channels[:, ::3] = 0
+    for array in (full, few, holes, blocky, shared, scaled, channels):
         words = np.ascontiguousarray(array).view(f"u{array.itemsize}")
         for objective in plan.OBJECTIVES:
             for one in plan.candidates(Request(words, array.dtype.name, objective=objective)):

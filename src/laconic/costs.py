@@ -25,53 +25,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from laconic import shipped_costs as shipped
 from laconic.dtypes import by_name
 from laconic.formulations.protocol import Candidate, Work
-from laconic.shipped_costs import (
-    AFFINE_CODED_NS,
-    AFFINE_GROUP_NS,
-    AFFINE_NS,
-    AFFINE_ROWS,
-    AFFINE_ROW_NS,
-    AFFINE_SHORT_NS,
-    AFFINE_WORDS_NS,
-    BLOCK_NS,
-    BLOCK_SHARE,
-    BYTES_PER_NS,
-    CALL_NS,
-    CHUNK_NS,
-    CODED_INTEGER_NS,
-    CONSTANT_SHARE,
-    DECODE_NS,
-    ENTRY_NS,
-    ENTRY_ROW_NS,
-    GAP_INTEGER_NS,
-    GRID_CHUNK_NS,
-    GRID_ROWS,
-    GRID_ROW_NS,
-    GRID_WORDS_NS,
-    INDEX_CODE_NS,
-    INDEX_VALUE_NS,
-    INTEGER_CHUNK_NS,
-    LANE_VALUE_NS,
-    MOVED_NS,
-    MULTIPLY_NS,
-    NIBBLES_NS,
-    PAIRS_NS,
-    PALETTE_CHUNK_NS,
-    PALETTE_VALUE_NS,
-    PLACE_NS,
-    PLANES_ROW_NS,
-    PaletteCosts,
-    ROW_PALETTE_GROUP_NS,
-    ROW_PALETTE_WORDS_NS,
-    SELECT_NS,
-    SLOW_SHARE,
-    SLOW_VALUE_NS,
-    SPARSE_INTEGER_NS,
-    SPLIT_SHARE,
-    VALUE_NS,
-)
 
 Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
 """By kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
@@ -86,70 +42,70 @@ def predict_ns(
     """
     if candidate.inner is not None:
         moved = candidate.geometry.rows + candidate.geometry.columns
-        return predict_ns(candidate.inner, dtype, profile, batch, measured) + batch * moved * MOVED_NS
+        return predict_ns(candidate.inner, dtype, profile, batch, measured) + batch * moved * shipped.MOVED_NS
     rows = (measured or {}).get(candidate.kernel, {}).get(dtype)
     if rows:
         return _interpolated(rows, candidate, batch)
     machine = "avx512" if profile in ("avx512", "amx") else "avx2"
-    kernel, memory = candidate.kernel, candidate.nbytes / BYTES_PER_NS
-    multiply = MULTIPLY_NS[machine] * batch
+    kernel, memory = candidate.kernel, candidate.nbytes / shipped.BYTES_PER_NS
+    multiply = shipped.MULTIPLY_NS[machine] * batch
     if kernel == "dense":
-        return CALL_NS + max(memory, candidate.nbytes * 8 / by_name(dtype).bits * multiply)
+        return shipped.CALL_NS + max(memory, candidate.nbytes * 8 / by_name(dtype).bits * multiply)
     if kernel == "dense pairs":
-        return CALL_NS + max(memory, candidate.nbytes * 2 * (PAIRS_NS + multiply))
+        return shipped.CALL_NS + max(memory, candidate.nbytes * 2 * (shipped.PAIRS_NS + multiply))
     positions, _, values = kernel.partition(" + ")
     if positions.startswith("sparse") and by_name(dtype).bits == 8:
-        return CALL_NS + max(memory, _sparse_integer_ns(candidate, machine, batch))
+        return shipped.CALL_NS + max(memory, _sparse_integer_ns(candidate, machine, batch))
     pattern = positions.partition(" n_of_m ")[2]
     if pattern or positions in ("sparse bitmap", "sparse elias_fano"):
-        first = (SELECT_NS[machine][pattern] if pattern else CHUNK_NS[machine])[dtype]
-        chunk = first + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        first = (shipped.SELECT_NS[machine][pattern] if pattern else shipped.CHUNK_NS[machine])[dtype]
+        chunk = first + 64 * shipped.MULTIPLY_NS[machine] * (batch - 1)
         compute = candidate.places / 64 * chunk
         if values:
             compute += candidate.entries / 64 * _value_ns(values, dtype, machine)
         if positions == "sparse elias_fano":
-            compute += candidate.entries * PLACE_NS
-        return CALL_NS + max(memory, compute)
+            compute += candidate.entries * shipped.PLACE_NS
+        return shipped.CALL_NS + max(memory, compute)
     if positions == "sparse deltas":
         further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
-        each = ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]
+        each = shipped.ENTRY_NS[machine] + further * shipped.ENTRY_ROW_NS[machine]
         if values:
-            each += _value_ns(values, dtype, machine, LANE_VALUE_NS) / 64
-        return CALL_NS + max(memory, candidate.entries * each)
+            each += _value_ns(values, dtype, machine, shipped.LANE_VALUE_NS) / 64
+        return shipped.CALL_NS + max(memory, candidate.entries * each)
     if kernel.startswith("palette grid"):
-        return CALL_NS + max(memory, candidate.places / 64 * _grid_ns(kernel, dtype, machine, batch))
+        return shipped.CALL_NS + max(memory, candidate.places / 64 * _grid_ns(kernel, dtype, machine, batch))
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
-        chunk = _words_ns(int(bits), dtype, machine, batch) + (INDEX_CODE_NS[machine] if code else 0.0)
-        return CALL_NS + max(memory, candidate.places / 64 * chunk)
+        chunk = _words_ns(int(bits), dtype, machine, batch) + (shipped.INDEX_CODE_NS[machine] if code else 0.0)
+        return shipped.CALL_NS + max(memory, candidate.places / 64 * chunk)
     if kernel.startswith("row_palette"):
-        return CALL_NS + max(memory, candidate.places / 64 * _row_palette_ns(kernel, dtype, machine, batch))
+        return shipped.CALL_NS + max(memory, candidate.places / 64 * _row_palette_ns(kernel, dtype, machine, batch))
     if kernel.startswith("affine"):
-        return CALL_NS + max(memory, candidate.places / 64 * _affine_ns(kernel, dtype, machine, batch))
+        return shipped.CALL_NS + max(memory, candidate.places / 64 * _affine_ns(kernel, dtype, machine, batch))
     if kernel == "integer":
-        once = candidate.places / 64 * INTEGER_CHUNK_NS
-        return CALL_NS + max(memory, once + candidate.places * MULTIPLY_NS[machine] * (batch - 1))
+        once = candidate.places / 64 * shipped.INTEGER_CHUNK_NS
+        return shipped.CALL_NS + max(memory, once + candidate.places * shipped.MULTIPLY_NS[machine] * (batch - 1))
     if kernel == "integer decoded":
-        return CALL_NS + memory + candidate.places * MULTIPLY_NS[machine] * (batch - 1)
+        return shipped.CALL_NS + memory + candidate.places * shipped.MULTIPLY_NS[machine] * (batch - 1)
     if kernel == "integer nibbles":
-        return CALL_NS + candidate.places * (NIBBLES_NS + multiply)
-    if kernel in CODED_INTEGER_NS[machine]:
-        decode, row = CODED_INTEGER_NS[machine][kernel]
-        return CALL_NS + max(memory, candidate.places * (decode + batch * row))
-    if kernel in BLOCK_NS:
-        visit = BLOCK_NS[kernel] * BLOCK_SHARE[machine]
+        return shipped.CALL_NS + candidate.places * (shipped.NIBBLES_NS + multiply)
+    if kernel in shipped.CODED_INTEGER_NS[machine]:
+        decode, row = shipped.CODED_INTEGER_NS[machine][kernel]
+        return shipped.CALL_NS + max(memory, candidate.places * (decode + batch * row))
+    if kernel in shipped.BLOCK_NS:
+        visit = shipped.BLOCK_NS[kernel] * shipped.BLOCK_SHARE[machine]
         # Blocks of one row are read anew for every row of x, or decoded for all of them, which costs as much as several.
         anew = float(batch) if batch <= 4 else batch / 2
         one_high = kernel.startswith("blocks 1x")
-        each = visit * anew if one_high else visit + MULTIPLY_NS[machine] * (batch - 1)
-        return CALL_NS + max(memory, candidate.entries * each)
-    dense = candidate.places * by_name(dtype).bits / 8 / BYTES_PER_NS
+        each = visit * anew if one_high else visit + shipped.MULTIPLY_NS[machine] * (batch - 1)
+        return shipped.CALL_NS + max(memory, candidate.entries * each)
+    dense = candidate.places * by_name(dtype).bits / 8 / shipped.BYTES_PER_NS
     if kernel == "split constant":
-        return CALL_NS + max(dense * CONSTANT_SHARE, candidate.places * multiply)
-    shares = SPLIT_SHARE[machine]
+        return shipped.CALL_NS + max(dense * shipped.CONSTANT_SHARE, candidate.places * multiply)
+    shares = shipped.SPLIT_SHARE[machine]
     share = shares.get(kernel) or (shares.get("split layered", {}) if kernel.startswith("split layered") else {})
-    once = dense * share.get(dtype, SLOW_SHARE)
-    return CALL_NS + max(once, candidate.places * (DECODE_NS[machine] + multiply))
+    once = dense * share.get(dtype, shipped.SLOW_SHARE)
+    return shipped.CALL_NS + max(once, candidate.places * (shipped.DECODE_NS[machine] + multiply))
 
 
 def _sparse_integer_ns(candidate: Candidate | Work, machine: str, batch: int) -> float:
@@ -157,36 +113,38 @@ def _sparse_integer_ns(candidate: Candidate | Work, machine: str, batch: int) ->
     by_rows = candidate.geometry.view == "matrix" and candidate.geometry.orientation == "out_in"
     if candidate.kernel == "sparse deltas" and by_rows:
         blocks, left = divmod(batch, 8)
-        return candidate.entries * (blocks * GAP_INTEGER_NS[2] + (GAP_INTEGER_NS[min(left, 3) - 1] if left else 0.0))
-    places = candidate.entries * PLACE_NS if candidate.kernel.startswith("sparse elias_fano") else 0.0
-    return places + candidate.places * (SPARSE_INTEGER_NS[machine] + MULTIPLY_NS[machine] * batch)
+        return candidate.entries * (
+            blocks * shipped.GAP_INTEGER_NS[2] + (shipped.GAP_INTEGER_NS[min(left, 3) - 1] if left else 0.0)
+        )
+    places = candidate.entries * shipped.PLACE_NS if candidate.kernel.startswith("sparse elias_fano") else 0.0
+    return places + candidate.places * (shipped.SPARSE_INTEGER_NS[machine] + shipped.MULTIPLY_NS[machine] * batch)
 
 
 def _words_ns(bits: int, dtype: str, machine: str, batch: int) -> float:
     """A chunk of a palette whose words are looked up, all rows of x."""
     by_bytes = machine == "avx512" and dtype == "float32" and bits > 4
-    row = PLANES_ROW_NS if by_bytes else 64 * MULTIPLY_NS[machine]
-    return PALETTE_CHUNK_NS[machine][dtype][bits - 1] + row * (batch - 1)
+    row = shipped.PLANES_ROW_NS if by_bytes else 64 * shipped.MULTIPLY_NS[machine]
+    return shipped.PALETTE_CHUNK_NS[machine][dtype][bits - 1] + row * (batch - 1)
 
 
 def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """A chunk of a palette's numbers, all rows of x."""
     bits = max(1, int(kernel.split()[2]))
-    if batch <= GRID_ROWS:
-        return GRID_CHUNK_NS[machine][bits - 1] + GRID_ROW_NS[machine][bits - 1] * (batch - 1)
-    return GRID_WORDS_NS + _words_ns(bits, dtype, machine, batch)
+    if batch <= shipped.GRID_ROWS:
+        return shipped.GRID_CHUNK_NS[machine][bits - 1] + shipped.GRID_ROW_NS[machine][bits - 1] * (batch - 1)
+    return shipped.GRID_WORDS_NS + _words_ns(bits, dtype, machine, batch)
 
 
 def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """64 places of scaled numbers, all rows of x."""
     _, bits, _, *columns = kernel.split()
     if bits == "coded" and batch <= 4:
-        return AFFINE_CODED_NS[machine][dtype] + AFFINE_ROW_NS[machine][0] * (batch - 1)
-    if batch > AFFINE_ROWS[bits]:
-        code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
-        return AFFINE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
+        return shipped.AFFINE_CODED_NS[machine][dtype] + shipped.AFFINE_ROW_NS[machine][0] * (batch - 1)
+    if batch > shipped.AFFINE_ROWS[bits]:
+        code = shipped.INDEX_CODE_NS[machine] if bits == "coded" else 0.0
+        return shipped.AFFINE_WORDS_NS[machine] + code + 64 * shipped.MULTIPLY_NS[machine] * (batch - 1)
     # Four rows of x share what is looked up.
-    group = AFFINE_GROUP_NS[machine][_is_short(columns)] * 4 / int(columns[0]) if columns else 0.0
+    group = shipped.AFFINE_GROUP_NS[machine][_is_short(columns)] * 4 / int(columns[0]) if columns else 0.0
     return _lines_ns(bits, columns, dtype, machine, batch) + group
 
 
@@ -199,27 +157,29 @@ def _lines_ns(bits: str, columns: list[str], dtype: str, machine: str, batch: in
     """64 places of lines, what groups add left out."""
     blocks, of_bytes = -(-batch // 4), bits == "8"
     short = machine == "avx2" and _is_short(columns) and not of_bytes
-    once = AFFINE_SHORT_NS[dtype] if short else AFFINE_NS[machine][dtype][of_bytes]
-    return blocks * once + AFFINE_ROW_NS[machine][of_bytes] * (batch - blocks)
+    once = shipped.AFFINE_SHORT_NS[dtype] if short else shipped.AFFINE_NS[machine][dtype][of_bytes]
+    return blocks * once + shipped.AFFINE_ROW_NS[machine][of_bytes] * (batch - blocks)
 
 
 def _row_palette_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """64 places of indices into tables of rows, all rows of x."""
     _, bits, _, *columns = kernel.split()
-    if bits in ("8", "coded") or batch > AFFINE_ROWS[bits]:
-        code = INDEX_CODE_NS[machine] if bits == "coded" else 0.0
-        return ROW_PALETTE_WORDS_NS[machine] + code + 64 * MULTIPLY_NS[machine] * (batch - 1)
-    group = ROW_PALETTE_GROUP_NS * 4 / int(columns[0]) if columns else 0.0
+    if bits in ("8", "coded") or batch > shipped.AFFINE_ROWS[bits]:
+        code = shipped.INDEX_CODE_NS[machine] if bits == "coded" else 0.0
+        return shipped.ROW_PALETTE_WORDS_NS[machine] + code + 64 * shipped.MULTIPLY_NS[machine] * (batch - 1)
+    group = shipped.ROW_PALETTE_GROUP_NS * 4 / int(columns[0]) if columns else 0.0
     return _lines_ns(bits, columns, dtype, machine, batch) + group
 
 
-def _value_ns(kernel: str, dtype: str, machine: str, of_palette: PaletteCosts = PALETTE_VALUE_NS) -> float:
+def _value_ns(
+    kernel: str, dtype: str, machine: str, of_palette: shipped.PaletteCosts = shipped.PALETTE_VALUE_NS
+) -> float:
     """Decoding a group of 64 values."""
     if kernel.startswith("palette"):
         _, bits, *code = kernel.split()
-        return of_palette[machine][dtype][int(bits) - 1] + (INDEX_VALUE_NS[machine] if code else 0.0)
+        return of_palette[machine][dtype][int(bits) - 1] + (shipped.INDEX_VALUE_NS[machine] if code else 0.0)
     name = "split layered" if kernel.startswith("split layered") else kernel
-    return VALUE_NS[machine].get(name, {}).get(dtype, SLOW_VALUE_NS)
+    return shipped.VALUE_NS[machine].get(name, {}).get(dtype, shipped.SLOW_VALUE_NS)
 
 
 def features(candidate: Candidate | Work) -> tuple[float, float, float, float]:

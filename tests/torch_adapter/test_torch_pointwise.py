@@ -129,7 +129,7 @@ def test_transforms_and_autocast(compressed: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "formulation", ["split", "sparse", "palette", "affine", "row_palette", "blocks", "block_sparse"]
+    "formulation", ["split", "sparse", "palette", "affine", "row_palette", "blocks", "block_sparse", "submatrix"]
 )
 def test_every_formulation(compressed: Callable[..., Any], refused: None, formulation: str) -> None:
     dense = layer(inputs=64)

@@ -42,7 +42,9 @@ class RowPaletteMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
     laconic::decode_window(view_->words, laconic::active_table(), first_panel, last_panel, first_element, elements, out,
                            threads);
   }
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override { return source_->access(matrix, row, column); }
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const override {
+    return source_->access(matrix, row, column);
+  }
   int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const override {
     return laconic::pick_rows(view_->words, laconic::active_table(), wanted, count, out, threads);
   }

@@ -59,6 +59,12 @@ ROWS = {
     "integer": _Row(integer.cut, integer.pack, integer.step),
     "blocks": _Row(blocks.cut, blocks.pack, blocks.step),
     "block_sparse": _Row(block_sparse.cut, block_sparse.pack, block_sparse.step),
+    # What is kept of a part begins anywhere in what is kept of the whole, so only the whole is a part of itself.
+    "submatrix": _Row(
+        lambda encoded, geometry, panels: encoded,
+        lambda like, runs: runs[0] if len(runs) == 1 else None,
+        lambda encoded, geometry: geometry.panels,
+    ),
 }
 
 

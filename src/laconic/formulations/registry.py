@@ -23,7 +23,18 @@ from laconic.formulations.submatrix import formulation as submatrix
 from laconic.geometry import Geometry
 from laconic.threads import workers_of
 
-ROWS: tuple[Formulation, ...] = (dense, split, sparse, integer, palette, row_palette, affine, blocks, block_sparse, submatrix)
+ROWS: tuple[Formulation, ...] = (
+    dense,
+    split,
+    sparse,
+    integer,
+    palette,
+    row_palette,
+    affine,
+    blocks,
+    block_sparse,
+    submatrix,
+)
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
 

@@ -49,7 +49,7 @@ def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _alive(matrix: np.ndarray) -> np.ndarray:
-    found = matrix[:, :_FIRST_LINES].any(axis=1)
+    found = np.asarray(matrix[:, :_FIRST_LINES].any(axis=1))
     left = np.flatnonzero(~found)
     if left.size * 2 > found.size:
         return np.asarray(matrix.any(axis=1))

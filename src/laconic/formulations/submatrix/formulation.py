@@ -64,7 +64,9 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
     checks.expect_dtype(encoded, DTYPES, NAME)
     _check_node(encoded.node)
     if geometry.view not in ("matrix", "convolution"):
-        raise CorruptError(f"submatrix codes one matrix, and this tensor is seen as {geometry.view!r}", component="info")
+        raise CorruptError(
+            f"submatrix codes one matrix, and this tensor is seen as {geometry.view!r}", component="info"
+        )
     own = {name for name in encoded.components if not name.startswith(PREFIX)}
     sizes = component_bytes(geometry)
     checks.expect_components(own, set(sizes), NAME)

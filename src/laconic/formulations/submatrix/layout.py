@@ -14,7 +14,7 @@ from laconic.geometry import Geometry
 
 NAME = "submatrix"
 VERSION = 1
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 ROWS = "rows"
 COLUMNS = "columns"
 KEPT = "kept"

@@ -18,7 +18,7 @@ def matrix_of(words: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool [rows], bool [columns]: which have a word that is not zero."""
-    return matrix.any(axis=1), matrix.any(axis=0)
+    return np.asarray(matrix.any(axis=1)), np.asarray(matrix.any(axis=0))
 
 
 def bitmap(kept: np.ndarray) -> np.ndarray:

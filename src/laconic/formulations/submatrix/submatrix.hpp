@@ -1,5 +1,5 @@
-// The formulation `submatrix`: the rows and columns of a matrix that hold anything, as a matrix of their own under another
-// formulation. FORMAT: docs/FORMAT.md, "The formulation submatrix".
+// The formulation `submatrix`: the rows and columns of a matrix that hold anything, as a matrix of their own under
+// another formulation. FORMAT: docs/FORMAT.md, "The formulation submatrix".
 #pragma once
 
 #include "laconic/formulations/coded_matrix.hpp"
