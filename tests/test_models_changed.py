@@ -48,6 +48,15 @@ def both(array: np.ndarray) -> np.ndarray:
     return found
 
 
+def without_channels(array: np.ndarray) -> np.ndarray:
+    """Half of the outputs and a quarter of the inputs set to zero, those of the smallest norms."""
+    found = array.copy()
+    squares = (array**2).reshape(*array.shape[:2], -1).sum(axis=2)
+    found[np.argsort(squares.sum(axis=1))[: len(array) // 2]] = 0
+    found[:, np.argsort(squares.sum(axis=0))[: array.shape[1] // 4]] = 0
+    return found
+
+
 CHANGES: dict[str, tuple[Change, str, float]] = {
     "50 % zeros": (pruned(0.5), "sparse", 17.3),
     "80 % zeros": (pruned(0.8), "sparse", 9.0),
@@ -57,6 +66,7 @@ CHANGES: dict[str, tuple[Change, str, float]] = {
     "16 words": (lambda array: k_means(array, 16), "palette", 4.1),
     "32 words": (lambda array: k_means(array, 32), "palette", 5.2),
     "16 words a row": (by_rows(16), "row_palette", 5.5),
+    "1/2 outputs, 1/4 inputs empty": (without_channels, "submatrix", 10.8),
     "90 % zeros, 16 words": (both, "sparse", 4.8),
 }
 
