@@ -31,6 +31,7 @@ SINCE = {
     "affine": "1.2",
     "blocks": "1.2",
     "block_sparse": "1.2",
+    "same": "1.2",  # no formulation of the registry: `container.same`
 }
 """The format version that each formulation came with."""
 SINCE_VERSION = {("sparse", 2): "1.2", ("sparse", 3): "1.2"}
