@@ -26,6 +26,7 @@ HUES = {
     "integer": 305,
     "blocks": 195,
     "block_sparse": 92,
+    "same": 335,
 }
 """Hue of each formulation (OKLCH degrees); None is grey. Others get one from their name."""
 _SHADES = 6
