@@ -16,6 +16,7 @@ from laconic.model_folder import METHOD
 from laconic.torch import LaconicTensor
 from laconic.torch.compression import parameters_of, put
 from laconic.torch.content import Plain
+from laconic.torch.storage import load_for_model
 from laconic.transformers import saving, versions
 from laconic.transformers.config import LaconicConfig
 
@@ -50,7 +51,7 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
         wanted = self.quantization_config
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= laconic.torch.load_file(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
+            tensors |= load_for_model(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
