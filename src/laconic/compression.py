@@ -206,7 +206,7 @@ def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> 
     formulation, parameters = planned["formulation"], planned.get("parameters", {})
     try:
         if formulation == same.FORMULATION:
-            candidate = twins.forced(name, parameters)
+            candidate = twins.forced(name, parameters, planned.get("view", ""))
         else:
             request = replace(request_of(reader, name, options), view=planned.get("view", ""))
             candidate = plan.forced(request, formulation, parameters)

@@ -136,8 +136,10 @@ class Twins:
         node = same.node_of(other)
         return replace(candidate, node=node, nbytes=info, components=_none, options={same.TENSOR: other}, allowance=0)
 
-    def forced(self, name: str, parameters: Mapping[str, Any]) -> Candidate:
+    def forced(self, name: str, parameters: Mapping[str, Any], view: str) -> Candidate:
         """The copy that a plan names. Raises ArgumentError."""
+        if view:
+            raise ArgumentError("a copy takes the view of its tensor: leave 'view' out")
         if set(parameters) != {same.TENSOR}:
             odd = sorted({same.TENSOR} ^ set(parameters), key=str)[0]
             raise ArgumentError(f"formulation {same.FORMULATION!r} has one parameter, 'tensor': check {odd!r}")
