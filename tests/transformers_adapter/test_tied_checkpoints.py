@@ -16,6 +16,7 @@ import laconic
 import laconic.transformers
 from laconic.container.reader import Reader
 from laconic.torch import LaconicTensor
+from laconic.transformers.models import weight_bytes
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 pytestmark = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
@@ -52,6 +53,11 @@ def test_both_names_of_a_tied_weight_in_a_checkpoint(tied: bool, dtype: torch.dt
     assert isinstance(head, LaconicTensor)
     assert (head is embed) == tied
     assert [part.data_ptr() for part in head.content.tensors()] == [part.data_ptr() for part in embed.content.tensors()]
+    weights = [weight for _, weight in model.named_parameters()]
+    kept = [weight.nbytes_stored if isinstance(weight, LaconicTensor) else weight.nbytes for weight in weights]
+    shared = 0 if tied else head.nbytes_stored  # counted once
+    assert weight_bytes(model)[0] == sum(kept) + sum(buffer.nbytes for buffer in model.buffers()) - shared
+    assert weight_bytes(model)[1] == weight_bytes(dense)[1]
     model.save_pretrained(tmp_path / "again")
     names = set(laconic.load_file(tmp_path / "again/model.safetensors"))
     assert ({EMBED, HEAD} <= names) == (not tied)
