@@ -36,7 +36,7 @@ LAYERS = (
     {"isa", "threads", "costs", "budget", "formulations.parts"},
     {"formulations.registry", "container", "profiles"},
     {"plan", "tensor", "anatomy"},
-    {"integer_product"},
+    {"integer_product", "twins"},
     {"int4_product"},
     {"product", "arrays", "files", "reports", "sliced", "rebuild"},
     {"onnx"},

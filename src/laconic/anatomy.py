@@ -42,8 +42,10 @@ class Part:
 
 
 def label(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'affine 4-bit by rows', 'dense'."""
+    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'affine 4-bit by rows', 'same as NAME', 'dense'."""
     words = [formulation]
+    if formulation == "same":
+        return f"same as {parameters.get('tensor')}"
     for value in (parameters.get("positions"), parameters.get("block"), parameters.get("code")):
         if isinstance(value, str):
             words.append(value)

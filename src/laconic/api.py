@@ -298,7 +298,9 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             bits = BY_TAG[_tag(reader, name)].bits
             plain = -(-int(np.prod(encoded.shape, dtype=object)) * bits // 8)
             coded = name in reader.descriptions
-            components = {part: data.nbytes for part, data in encoded.components.items()} if coded else {}
+            node = reader.descriptions[name].node if coded else encoded.node
+            own = coded and name not in reader.same  # a copy has a description alone: nothing is counted twice
+            components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
             if coded:
                 components = {"info": _info_bytes(reader, name), **components}
             reports.append(
@@ -306,14 +308,14 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
                     name,
                     encoded.shape,
                     encoded.dtype,
-                    encoded.node.formulation,
-                    dict(encoded.node.parameters),
+                    node.formulation,
+                    dict(node.parameters),
                     plain,
                     sum(components.values()) if coded else plain,
                     components,
                     "" if coded else "kept as it is",
                     file.name,
-                    encoded.node.to_json(),
+                    node.to_json(),
                     *_predicted(encoded, plain, machine or resolve(_known(reader.facts.get("profile")))),
                 )
             )

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from laconic import onnx, plan, rebuild
-from laconic.container import description
+from laconic.container import description, same
 from laconic.container.header import entry_json, tensor_bytes
 from laconic.container.packing import pack_verbatim
 from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import Writer, atomic_file, cost_bytes, dense_cost_bytes
+from laconic.container.writer import Writer, atomic_file, copy_cost_bytes, cost_bytes, dense_cost_bytes
 from laconic.costs import predict_ns
 from laconic.dtypes import BY_NAME, BY_TAG, DType
 from laconic.encoded import Encoded
@@ -28,9 +28,10 @@ from laconic.files import check_tensor, decoded
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
 from laconic.profiles import Profile, resolve
-from laconic.reports import TensorReport
+from laconic.reports import TensorReport, tensor_report
 from laconic.sliced import SlicedSource
 from laconic.threads import workers_of
+from laconic.twins import Twins, why_copy
 
 _BLOCK_BYTES = 1 << 22
 _MOST_COMPONENTS = 6
@@ -97,6 +98,18 @@ def orientation_of(reader: Source, name: str, options: Options) -> str:
     return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
 
 
+def order_of(reader: Source) -> list[str]:
+    """The names of a source's tensors in the order in which they are coded and written."""
+    return [entry.name for entry in reader.header.by_offset()]
+
+
+def twins_of(reader: Source, options: Options) -> Twins:
+    """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
+    names = [name for name in order_of(reader) if not why_dense_already(reader, name, options)]
+    groups = {name: orientation_of(reader, name, options) for name in names}
+    return Twins(reader, groups, options.profile.name)
+
+
 def request_of(reader: Source, name: str, options: Options) -> Request:
     """What the formulations are asked about a tensor of a file."""
     entry = reader.dense[name]
@@ -119,6 +132,8 @@ def request_of(reader: Source, name: str, options: Options) -> Request:
 def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
     geometry = candidate.geometry
+    if same.is_copy(candidate.node):
+        return copy_cost_bytes(name, candidate.nbytes)
     if candidate.node.formulation == "dense":
         return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
     prefixes = [prefix for prefix, _ in candidate.node.walk()]
@@ -135,11 +150,25 @@ def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
 
 
-def decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
+def decide(reader: Source, name: str, options: Options, twins: Twins | None = None) -> list[plan.Verdict]:
     """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
 
     Dense where `why_dense_already` says so, or where a description in the file costs more than the chosen code saves.
+    twins: what became of the tensors before; one that is equal and coded leaves a copy of it as the only candidate.
     """
+    if twins is None:
+        return _decide(reader, name, options)
+    found = twins.copy(name)
+    if found is None:
+        verdicts = _decide(reader, name, options)
+    else:
+        candidate, ns, other = found
+        verdicts = [plan.Verdict(candidate, ns, "", why_copy(other))]
+    twins.note(name, verdicts[0].candidate, verdicts[0].ns)
+    return verdicts
+
+
+def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     entry = reader.dense[name]
     if reason := why_dense_already(reader, name, options):
         raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
@@ -163,11 +192,11 @@ def decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     return [replace(first, lost="", note=f"too small: {TOO_SMALL}"), *others]
 
 
-def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded | None, str]:
-    """The coded form of a dense tensor of a file, or None and the reason why it stays dense."""
+def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
+    """The coded form of a dense tensor of a file, or None and the reason why it stays dense. twins: as of `decide`."""
     planned = options.plan.get(name)
     if planned is None:
-        chosen = decide(reader, name, options)[0]
+        chosen = decide(reader, name, options, twins)[0]
         if chosen.candidate.node.formulation == "dense":
             return None, chosen.note
         return _encoded(reader, name, chosen.candidate, options), ""
@@ -175,11 +204,16 @@ def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded 
         if planned["formulation"] != "dense":
             raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
         return None, reason
-    request = replace(request_of(reader, name, options), view=planned.get("view", ""))
+    formulation, parameters = planned["formulation"], planned.get("parameters", {})
     try:
-        candidate = plan.forced(request, planned["formulation"], planned.get("parameters", {}))
+        if formulation == same.FORMULATION:
+            candidate = twins.forced(name, parameters, planned.get("view", ""))
+        else:
+            request = replace(request_of(reader, name, options), view=planned.get("view", ""))
+            candidate = plan.forced(request, formulation, parameters)
     except ArgumentError as error:
         raise ArgumentError(f"the plan for {name!r}: {error}") from None
+    twins.note(name, candidate)
     if candidate.node.formulation == "dense":
         return None, "dense by plan"
     return _encoded(reader, name, candidate, options), ""
@@ -188,27 +222,6 @@ def encode_tensor(reader: Source, name: str, options: Options) -> tuple[Encoded 
 def _encoded(reader: Source, name: str, candidate: Candidate, options: Options) -> Encoded:
     entry, profile = reader.dense[name], options.profile.name
     return plan.encoded(candidate, entry.shape, BY_TAG[entry.tag].name, profile, workers_of(options.threads))
-
-
-def tensor_report(reader: Source, name: str, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
-    entry = reader.dense[name]
-    if encoded is None:
-        return TensorReport(
-            name, entry.shape, BY_TAG[entry.tag].name, "dense", {}, entry.nbytes, entry.nbytes, {}, reason, file
-        )
-    components = {component: data.nbytes for component, data in encoded.components.items()}
-    return TensorReport(
-        name,
-        entry.shape,
-        encoded.dtype,
-        encoded.node.formulation,
-        dict(encoded.node.parameters),
-        entry.nbytes,
-        sum(components.values()),
-        components,
-        "",
-        file,
-    )
 
 
 def open_original(path: Path) -> Source:
@@ -236,13 +249,14 @@ def compress_file(
     """
     reader = open_source(source)
     reports = []
+    twins = twins_of(reader, options)
     notes = reader.notes if isinstance(reader, SlicedSource) else ()
     before = reader.file_bytes
     if destination is None:
         saved = 0
-        for name in reader.names():
-            encoded, reason = encode_tensor(reader, name, options)
-            reports.append(tensor_report(reader, name, encoded, reason, source.name))
+        for name in order_of(reader):
+            encoded, reason = encode_tensor(reader, name, options, twins)
+            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
             if encoded is not None:
                 entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
@@ -255,9 +269,11 @@ def compress_file(
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
-            encoded, reason = encode_tensor(reader, name, options)
-            reports.append(tensor_report(reader, name, encoded, reason, source.name))
-            if encoded is not None:
+            encoded, reason = encode_tensor(reader, name, options, twins)
+            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            if encoded is not None and same.is_copy(encoded.node):
+                writer.add_same(name, encoded.node.parameters[same.TENSOR], encoded, raw)
+            elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
                 writer.add_dense(name, entry.tag, entry.shape, raw)

@@ -24,6 +24,7 @@ from laconic.errors import ArgumentError, CorruptError, FormatError, Verificatio
 from laconic.formulations import registry
 from laconic.plan import raw_bytes
 from laconic.tensor import Tensor
+from laconic.twins import Saved
 
 CHECKS = ("structure", "checksums", "full")
 
@@ -52,6 +53,8 @@ class File(Mapping[str, Tensor]):
                 file=str(path),
             )
         for name in self.reader.names():
+            if self.reader.same.get(name) in self.reader.descriptions:
+                continue  # a copy of a coded tensor, which is checked, and has the same checksum
             check_tensor(self.reader, name, check)
         if check != "structure":
             self.reader.check_original()
@@ -140,7 +143,8 @@ def save_file(
 ) -> None:
     """Write tensors to one file that `load_file` and any safetensors reader open.
 
-    tensors: laconic tensors (stored as they are coded) or arrays (stored dense). metadata: strings.
+    tensors: laconic tensors (stored as they are coded, those with equal codes once) or arrays (stored dense). metadata:
+        strings.
     The file appears whole or not at all. Raises ArgumentError or DestinationError.
     """
     if not isinstance(tensors, Mapping):
@@ -148,13 +152,19 @@ def save_file(
     metadata = dict(metadata or {})
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise ArgumentError("metadata must map strings to strings")
+    saved = Saved()
     with Writer(Path(path)) as writer:
         for name, value in tensors.items():
             if not isinstance(name, str):
                 raise ArgumentError(f"tensor names are strings, not {name!r}")
             tensor = value if isinstance(value, Tensor) else None
             if tensor is not None and tensor.formulation != "dense":
-                writer.add_encoded(name, tensor.encoded, tensor.crc32 or raw_bytes(tensor.decode()))
+                crc32 = tensor.crc32 or description.crc32(raw_bytes(tensor.decode()))
+                other = saved.find(name, tensor.encoded, crc32)
+                if other is None:
+                    writer.add_encoded(name, tensor.encoded, crc32)
+                else:
+                    writer.add_same(name, other, tensor.encoded, crc32)
             elif tensor is not None:
                 data = np.asarray(tensor.encoded.components["bytes"])
                 writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.shape, data)

@@ -22,18 +22,22 @@ from laconic.compression import (
     decide,
     most_cost_bytes,
     open_source,
+    order_of,
     plain_bytes,
     request_of,
+    twins_of,
     why_dense_already,
 )
+from laconic.container import same
 from laconic.container.writer import dense_cost_bytes
 from laconic.costs import predict_ns
-from laconic.dtypes import BY_TAG
+from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.errors import ArgumentError, LaconicError
 from laconic.formulations.protocol import Candidate, Request
 from laconic.plan import Verdict
 from laconic.profiles import CALIBRATED, Profile, resolve
 from laconic.profiles import NAMES as PROFILES
+from laconic.twins import Twins, why_copy
 
 VERSION = 1
 BALANCED = "balanced"
@@ -43,6 +47,7 @@ TARGET_BITS = "target_bits"
 BITS_OR_OBJECTIVE = "target_bits takes the place of an objective: give one of them"
 _METADATA_BYTES = 1024
 """At most what a file says of itself beside the original header."""
+_HELD = "the file has these weights once already"
 _HEAD = {"laconic_plan", "objective", "profile", "batch", "target_bits", "bits_per_weight", "tensors"}
 _ENTRY = {"formulation", "parameters", "view", "stored_bytes", "predicted_us", "reason", "shape", "dtype"}
 
@@ -54,6 +59,8 @@ def label(candidate: Candidate) -> str:
 
 def described(formulation: str, parameters: Mapping[str, Any], view: str = "") -> str:
     """As `label`, of an entry of a plan."""
+    if formulation == same.FORMULATION:
+        return f"same as {parameters.get(same.TENSOR)}"
     options = dict(parameters)
     widths = ",".join(map(str, options.pop("widths", ())))
     columns = options.pop("columns", None)
@@ -116,9 +123,11 @@ def make_plan(
     tensors: dict[str, Any] = {}
     for shard in source.weights:
         reader = open_source(source.root / shard)
-        for name in reader.names():
-            tensors[name] = _entry(reader, name, options)
+        twins, found = twins_of(reader, options), {}
+        for name in order_of(reader):
+            found[name] = _entry(reader, name, options, twins)
             reader.forget(name)
+        tensors |= {name: found[name] for name in reader.names()}
     return {**_head(objective, options), "tensors": tensors}
 
 
@@ -150,16 +159,22 @@ def explain(
     for shard in source.weights:
         reader = open_source(source.root / shard)
         if name in reader.dense:
-            return decide(reader, name, options)
+            twins = twins_of(reader, options)
+            for one in (*twins.before(name), name):
+                verdicts = decide(reader, one, options, twins)
+            if same.is_copy(verdicts[0].candidate.node):
+                others = decide(reader, name, options)
+                verdicts += [replace(one, lost=one.lost or _HELD, note="") for one in others]
+            return verdicts
     raise LaconicError(f"{src} has no tensor {name!r}")
 
 
-def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
+def _entry(reader: Source, name: str, options: Options, twins: Twins) -> dict[str, Any]:
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
     if reason := why_dense_already(reader, name, options):
         return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
-    chosen, *others = decide(reader, name, options)
+    chosen, *others = decide(reader, name, options, twins)
     lost = "; ".join(f"{label(one.candidate)}: {one.lost}" for one in others)
     return _chosen(chosen.candidate, chosen.ns, chosen.note or lost or "no other candidate") | found
 
@@ -167,7 +182,7 @@ def _entry(reader: Source, name: str, options: Options) -> dict[str, Any]:
 def _chosen(candidate: Candidate, ns: float, reason: str) -> dict[str, Any]:
     """The entry of a tensor: what `compress` obeys, and what people want to know."""
     document: dict[str, Any] = {"formulation": candidate.node.formulation, "parameters": dict(candidate.options)}
-    if document["parameters"] and candidate.geometry.view == "folded":
+    if document["parameters"] and candidate.geometry.view == "folded" and not same.is_copy(candidate.node):
         document["view"] = "folded"
     return document | {"stored_bytes": candidate.nbytes, "predicted_us": round(ns / 1000, 1), "reason": reason}
 
@@ -188,24 +203,30 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
         raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
     tensors: dict[str, dict[str, Any]] = {}
     offers: dict[str, list[tuple[Candidate, float]]] = {}
+    groups: list[list[str]] = []
     choices: list[list[budget.Choice]] = []
     weights, fixed = 0, 0
     for shard in source.weights:
         reader = open_source(source.root / shard)
         fixed += plain_bytes(reader) + _METADATA_BYTES
+        twins = twins_of(reader, options)
         for name in reader.names():
             entry = reader.dense[name]
             weights += math.prod(entry.shape)
             if why_dense_already(reader, name, options):
-                tensors[name] = _entry(reader, name, options)
-            else:
-                request = request_of(reader, name, options)
-                offers[name] = [  # without the words: they would keep the file in memory
-                    (replace(one, components=lambda threads: {}), ns) for one, ns in every_candidate(request)
-                ]
-                plain = dense_cost_bytes(name, entry.tag, entry.shape)
-                choices.append([(most_cost_bytes(name, one, request) - plain, ns) for one, ns in offers[name]])
-                tensors[name] = {"shape": list(entry.shape), "dtype": request.dtype}
+                tensors[name] = _entry(reader, name, options, twins)
+                continue
+            tensors[name] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
+            if twins.first(name) != name:
+                continue  # one choice for all that are equal: one of them coded and copies of it, or all dense
+            request = request_of(reader, name, options)
+            offered = [  # without the words: they would keep the file in memory
+                (replace(one, components=lambda threads: {}), ns) for one, ns in every_candidate(request)
+            ]
+            groups.append(twins.equal_to(name))
+            for one in groups[-1]:
+                offers[one] = [(twins.best(one, name, candidate), ns) for candidate, ns in offered]
+            choices.append([_choice(groups[-1], request, offers, k) for k in range(len(offered))])
             reader.forget(name)
     limit = target_bits * weights / 8
     picked = budget.choose(choices, limit - fixed)
@@ -215,10 +236,26 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
             f"{target_bits:g} bits per weight cannot be reached: the smallest plan takes {math.ceil(fewest * 1e3) / 1e3:.3f}"
         )
     total = fixed + sum(options[k][0] for options, k in zip(choices, picked, strict=True))
-    for (name, offered), k in zip(offers.items(), picked, strict=True):
-        reason = f"of {len(offered)} candidates the one for {target_bits:g} bits per weight in all"
-        tensors[name] = _chosen(*offered[k], reason) | tensors[name]
+    for group, k in zip(groups, picked, strict=True):
+        for name in group:
+            candidate, ns = offers[name][k]
+            reason = f"of {len(offers[name])} candidates the one for {target_bits:g} bits per weight in all"
+            if same.is_copy(candidate.node):
+                reason = why_copy(group[0])
+            tensors[name] = _chosen(candidate, ns, reason) | tensors[name]
     return {"target_bits": target_bits, "bits_per_weight": total * 8 / max(1, weights), "tensors": tensors}
+
+
+def _choice(
+    group: Sequence[str], request: Request, offers: Mapping[str, Sequence[tuple[Candidate, float]]], k: int
+) -> budget.Choice:
+    """What candidate k costs for equal tensors together: bytes more than dense ones, and the time of their products."""
+    tag, shape = BY_NAME[request.dtype].tag, request.words.shape
+    dense = sum(dense_cost_bytes(name, tag, shape) for name in group)
+    return (
+        sum(most_cost_bytes(name, offers[name][k][0], request) for name in group) - dense,
+        sum(offers[name][k][1] for name in group),
+    )
 
 
 def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:

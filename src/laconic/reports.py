@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from laconic import anatomy
+from laconic.container import description, same
+from laconic.container.header import Entry
+from laconic.dtypes import BY_TAG
+from laconic.encoded import Encoded
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the tensor at work)."""
@@ -75,6 +79,28 @@ class TensorReport:
             "dense_us": self.dense_us,
             "reason": self.reason,
         }
+
+
+def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
+    """A plain tensor and what it becomes. encoded: None for one that stays dense, for that reason."""
+    dtype = BY_TAG[entry.tag].name
+    if encoded is None:
+        return TensorReport(entry.name, entry.shape, dtype, "dense", {}, entry.nbytes, entry.nbytes, {}, reason, file)
+    components = {component: data.nbytes for component, data in encoded.components.items()}
+    if same.is_copy(encoded.node):  # all that the file has of it
+        components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
+    return TensorReport(
+        entry.name,
+        entry.shape,
+        dtype,
+        encoded.node.formulation,
+        dict(encoded.node.parameters),
+        entry.nbytes,
+        sum(components.values()),
+        components,
+        "",
+        file,
+    )
 
 
 @dataclass(frozen=True)

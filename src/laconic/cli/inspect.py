@@ -39,7 +39,7 @@ def _tree(path: Path, report: FileReport) -> Tree:
     for tensor in report.tensors:
         shape = " x ".join(map(str, tensor.shape)) or "scalar"
         anatomy = tensor.anatomy
-        facts = f"{shape} {tensor.dtype}: {_measures(anatomy.label, tensor.bytes_after, tensor)}"
+        facts = f"{shape} {tensor.dtype}: {_measures(escape(anatomy.label), tensor.bytes_after, tensor)}"
         branch = root.add(f"[bold]{escape(tensor.name)}[/bold]\n{facts}")
         if tensor.components:
             _grow(branch, anatomy, tensor)

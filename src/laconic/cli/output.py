@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -83,7 +84,7 @@ def tensor_table(tensors: tuple[TensorReport, ...], limit: int | None) -> Table:
             tensor.name,
             " x ".join(map(str, tensor.shape)) or "scalar",
             tensor.dtype,
-            f"{tensor.code} ({tensor.reason})" if tensor.reason else tensor.code,
+            escape(f"{tensor.code} ({tensor.reason})" if tensor.reason else tensor.code),
             "-" if bits is None else f"{bits:.2f}",
             size(tensor.bytes_before),
             size(tensor.bytes_after),

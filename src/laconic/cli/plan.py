@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from laconic import checkpoint, planning
@@ -53,7 +54,9 @@ def run(
             table.add_column(title, justify="right" if title in ("size", "predicted us") else "left")
         for row in rows:
             lost = row["lost"] or (f"chosen: {row['note']}" if row["note"] else "chosen")
-            table.add_row(row["candidate"], output.size(row["stored_bytes"]), f"{row['predicted_us']:.1f}", lost)
+            table.add_row(
+                escape(row["candidate"]), output.size(row["stored_bytes"]), f"{row['predicted_us']:.1f}", escape(lost)
+            )
         output.console.print(table)
         return
     source = checkpoint.find_source(src, False)
@@ -82,7 +85,11 @@ def run(
         how = planning.described(entry["formulation"], entry["parameters"], entry.get("view", ""))
         time = entry.get("predicted_us")
         table.add_row(
-            name, how, output.size(entry["stored_bytes"]), "-" if time is None else f"{time:.1f}", entry["reason"]
+            escape(name),
+            escape(how),
+            output.size(entry["stored_bytes"]),
+            "-" if time is None else f"{time:.1f}",
+            escape(entry["reason"]),
         )
     output.console.print(table)
     if "bits_per_weight" in document:

@@ -32,6 +32,7 @@ SINCE = {
     "blocks": "1.2",
     "block_sparse": "1.2",
     "submatrix": "1.2",
+    "same": "1.2",  # no formulation of the registry: `container.same`
 }
 """The format version that each formulation came with."""
 SINCE_VERSION = {("sparse", 2): "1.2", ("sparse", 3): "1.2"}

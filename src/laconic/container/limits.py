@@ -6,6 +6,9 @@ HEADER_BYTES = 100_000_000
 INFO_BYTES = 1_000_000
 """Longest description of one tensor; real ones have under a kilobyte."""
 
+NAME_CHARACTERS = 4096
+"""Longest name by which a copy says what it is a copy of; real ones have under 200."""
+
 DIMENSIONS = 64
 """Most dimensions of a tensor: NumPy's own limit."""
 

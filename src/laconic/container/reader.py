@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic.container import description, limits, packing, pieces, writer
+from laconic.container import description, limits, packing, pieces, same, writer
 from laconic.container.header import Entry, Header, parse, parse_bytes
 from laconic.dtypes import BY_TAG
 from laconic.encoded import Encoded, Node
@@ -48,6 +48,7 @@ class Reader:
             raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
         self._facts = self._parse_facts()
         self._group()
+        self.same = self._copies()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -118,6 +119,13 @@ class Reader:
                     )
         self.descriptions = {name: self._describe(name, parts) for name, parts in self._parts.items()}
 
+    def _copies(self) -> dict[str, str]:
+        """What each copy is a copy of; the checksums of dense tensors are looked at only where a file has copies."""
+        if not any(same.is_copy(found.node) for found in self.descriptions.values()):
+            return {}
+        dense = {name: (entry.tag, entry.shape) for name, entry in self.dense.items()}
+        return same.resolve(self.descriptions, dense, self._dense_sums, self.file)
+
     def _describe(self, name: str, parts: Mapping[str, Entry]) -> description.Description:
         entry = parts[description.INFO]
         if entry.nbytes > limits.INFO_BYTES:
@@ -165,22 +173,30 @@ class Reader:
         start = self.header.data_start + entry.begin
         return self._bytes[start : start + entry.nbytes]
 
+    def stored_as(self, name: str) -> str:
+        """The tensor whose bytes are those of `name`: the one that it is a copy of, else itself."""
+        return self.same.get(name, name)
+
     def entries_of(self, name: str) -> list[Entry]:
-        """All header entries of one tensor: its components, or itself."""
+        """All header entries of one tensor: its components, or itself; of a copy its description alone."""
         return [self.dense[name]] if name in self.dense else list(self._parts[name].values())
 
     def forget(self, name: str) -> None:
-        """Let the system drop the mapped pages of a tensor that is done with: keeps long jobs small."""
+        """Let the system drop the mapped pages of a tensor that is done with: keeps long jobs small.
+
+        Of a copy these are those of the tensor that was read for it, too.
+        """
         if self._map is None or not hasattr(self._map, "madvise"):
             return
-        for entry in self.entries_of(name):
+        for entry in [entry for one in {name, self.stored_as(name)} for entry in self.entries_of(one)]:
             start = -(-(self.header.data_start + entry.begin) // mmap.PAGESIZE) * mmap.PAGESIZE
             length = (self.header.data_start + entry.end) // mmap.PAGESIZE * mmap.PAGESIZE - start
             if length > 0:
                 self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def encoded(self, name: str) -> Encoded:
-        """One tensor, coded or dense, its components as views of the file."""
+        """One tensor, coded or dense, its components as views of the file; for a copy the tensor that it is a copy of."""
+        name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]
             node = Node("dense", 1)
@@ -191,7 +207,11 @@ class Reader:
         return found.encoded({component: self.raw(parts[component]) for component in found.components})
 
     def check_sums(self, name: str) -> None:
-        """Compare the stored CRC-32 of every component of a coded tensor, or of a dense one where we wrote it."""
+        """Compare the stored CRC-32 of every component of a coded tensor, or of a dense one where we wrote it.
+
+        A copy has the components of the tensor that it is a copy of.
+        """
+        name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]
             stored = self._dense_sums.get(name)

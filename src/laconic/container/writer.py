@@ -20,9 +20,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from laconic.container import description
+from laconic.container import description, limits, same
 from laconic.container.header import Header, entry_bytes, entry_json, tensor_bytes
-from laconic.dtypes import BY_TAG
+from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, DestinationError
 
@@ -44,6 +44,11 @@ def cost_bytes(name: str, encoded: Encoded) -> int:
         for component, size in [(n, c.nbytes) for n, c in encoded.components.items()] + [(description.INFO, info)]
     )
     return encoded.nbytes_stored + info + entries
+
+
+def copy_cost_bytes(name: str, info: int) -> int:
+    """Bytes that a tensor takes whose description of `info` bytes is all that a file has of it."""
+    return info + entry_bytes(f"{name}{description.MARK}{description.INFO}", "U8", (info,))
 
 
 def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
@@ -95,6 +100,7 @@ class Writer:
         self._components: list[tuple[str, int]] = []
         self._dense: list[_Dense] = []
         self._names: set[str] = set()
+        self._stored: dict[str, tuple[str, tuple[int, ...], str | None]] = {}
 
     def __enter__(self) -> Writer:
         return self
@@ -114,8 +120,27 @@ class Writer:
     def add_encoded(self, name: str, encoded: Encoded, original: Any) -> None:
         """Spool a coded tensor. original: the tensor's bytes, or their CRC-32 as eight digits."""
         self._claim(name)
-        self._format = description.newer(self._format, description.version_of(encoded.node))
         crc = original if isinstance(original, str) else description.crc32(original)
+        self._stored[name] = (BY_NAME[encoded.dtype].tag, encoded.shape, crc)
+        self._spool_encoded(name, encoded, crc)
+
+    def add_same(self, name: str, other: str, encoded: Encoded, original: Any) -> None:
+        """Spool the description of a tensor that is bit for bit `other`, which this file has already.
+
+        encoded: the other tensor, whose view and profile are taken over; components do not matter. original: as of
+        `add_encoded`. Raises ArgumentError where the file has no such tensor with bytes of its own.
+        """
+        crc = original if isinstance(original, str) else description.crc32(original)
+        tag, shape, there = self._stored.get(other, ("", (), None))
+        if (tag, shape) != (BY_NAME[encoded.dtype].tag, encoded.shape) or there not in (None, crc):
+            raise ArgumentError(f"{name!r} cannot be a copy of {other!r}: the file has no such tensor before it")
+        if len(other) > limits.NAME_CHARACTERS:
+            raise ArgumentError(f"{name!r} cannot be a copy of a tensor of so long a name: {other[:80]!r}...")
+        self._claim(name)
+        self._spool_encoded(name, same.described(encoded, other), crc)
+
+    def _spool_encoded(self, name: str, encoded: Encoded, crc: str) -> None:
+        self._format = description.newer(self._format, description.version_of(encoded.node))
         sums = {component: description.crc32(data) for component, data in encoded.components.items()}
         info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
         try:
@@ -128,6 +153,7 @@ class Writer:
     def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray) -> None:
         """Remember a dense tensor; its bytes (uint8) are read when the file is written."""
         self._claim(name)
+        self._stored[name] = (tag, shape, None)
         self._dense.append(_Dense(name, tag, shape, data))
 
     def write(

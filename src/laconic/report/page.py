@@ -27,6 +27,7 @@ HUES = {
     "blocks": 195,
     "block_sparse": 92,
     "submatrix": 332,
+    "same": 225,
 }
 """Hue of each formulation (OKLCH degrees); None is grey. Others get one from their name."""
 _SHADES = 6

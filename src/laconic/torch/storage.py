@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from laconic import files
-from laconic.container import description
-from laconic.dtypes import by_name
+from laconic.container import description, same
+from laconic.dtypes import BY_NAME, by_name
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
 from laconic.tensor import Tensor as Coded
 from laconic.torch import recipes, torchao, views
 from laconic.torch.compression import all_names, parameters_of, put
-from laconic.torch.content import Leaf, Plain
-from laconic.torch.dtypes import as_tensor
+from laconic.torch.content import Content, Leaf, Plain
+from laconic.torch.dtypes import NAMES, as_tensor
 from laconic.torch.int8 import Int8Linear
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
@@ -81,6 +81,8 @@ def load_file(
 ) -> dict[str, Tensor]:
     """All tensors of a file: compressed ones as LaconicTensor, dense ones as they are.
 
+    Tensors that the file has once under several names share their codes, and are not tied: equal weights need not be one.
+
     Args:
         mode: as in `compress_`. mmap: codes stay in the mapped file and dense tensors copy its pages when written to;
             False reads the file. check: 'structure', 'checksums' or 'full'.
@@ -102,24 +104,26 @@ def _loaded(
     file = files.open_file(path, mmap=mmap, check=check)
     private = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
     tensors: dict[str, Tensor] = {}
+    contents: dict[str, Content] = {}
     slow = []
+    encoding = ("balanced", "native")
     for name in file:
-        coded = file[name]
+        coded, stored = file[name], file.reader.stored_as(name)
         if coded.formulation == "dense":
             tensors[name] = _dense(file, name, coded, private)
             continue
-        leaf = Leaf.of(coded)
-        encoding = ("balanced", "native")
+        known = stored in contents
         if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
-                tensors[name] = leaf.decode()
+                tensors[name] = Leaf.of(coded).decode()
                 continue
-            if on_slow == "transcode":
-                content = views.encode(leaf.decode(), encoding, coded.encoded.orientation)
-                tensors[name] = CLASSES[mode](content, encoding=encoding)
-                continue
-        tensors[name] = CLASSES[mode](leaf, encoding=encoding)
+            if on_slow == "transcode" and not known:
+                contents[stored] = views.encode(Leaf.of(coded).decode(), encoding, coded.encoded.orientation)
+        if stored not in contents:
+            contents[stored] = Leaf.of(coded)
+        content = contents[stored]
+        tensors[name] = CLASSES[mode](content.twin() if known else content, encoding=encoding)
     if slow and on_slow == "keep":
         warnings.warn(
             f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
@@ -140,8 +144,8 @@ def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None
     dtype = by_name(coded.encoded.dtype).numpy
     if dtype is None:
         raise LaconicError(f"{file.reader.file}: tensor {name!r} has dtype {coded.encoded.dtype}, which torch lacks")
-    entry = file.reader.dense[name]
-    if private is not None and coded.size:
+    entry = file.reader.dense.get(name)
+    if entry is not None and private is not None and coded.size:  # a copy gets memory of its own: it may be written to
         start = file.reader.header.data_start + entry.begin
         raw = private[start : start + entry.nbytes]
         if raw.ctypes.data % dtype.itemsize == 0:
@@ -185,8 +189,8 @@ def load_model(
         tensors |= found
         aliases |= metadata
     own = module.state_dict()
-    same = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
-    tensors = same | tensors
+    aliased = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
+    tensors = aliased | tensors
     uses = list(parameters_of(module))
     for tie in all_names(module, uses):
         given = next((name for name in tie if name in tensors), None)
@@ -290,6 +294,8 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dic
             groups.setdefault(name, {})[component] = value
         else:
             state[key] = value
+    descriptions: dict[str, description.Description] = {}
+    contents: dict[str, Leaf] = {}
     for name, parts in groups.items():
         if description.INFO not in parts:
             raise CorruptError("components without their description", tensor=name)
@@ -298,6 +304,21 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dic
         if set(found.components) != set(parts):
             odd = sorted(set(found.components) ^ set(parts))[0]
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
-        encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
-        state[name] = CLASSES[mode](Leaf.of(Coded(encoded)))
+        descriptions[name] = found
+        if not same.is_copy(found.node):
+            encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
+            contents[name] = Leaf.of(Coded(encoded))
+    dense = {
+        name: (BY_NAME[NAMES[value.dtype]].tag, tuple(value.shape))
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.dtype in NAMES
+    }
+    copies = same.resolve(descriptions, dense, {}, "state dict")
+    for name in groups:  # in the order of the dictionary
+        other = copies.get(name, name)
+        content = contents.get(other)
+        if content is None:
+            state[name] = state[other].clone()
+        else:
+            state[name] = CLASSES[mode](content if other == name else content.twin())
     return recipes.followed(state, recipes.taken_note(state, {}, "state dict"), mode, "state dict")

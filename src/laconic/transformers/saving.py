@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import laconic.torch
@@ -31,7 +32,8 @@ def stand_ins(model: Any, conversions: Any) -> dict[str, Tensor]:
     for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
         state = {name: tensor for name, tensor in state.items() if not re.fullmatch(pattern, name)}
     state = versions.in_checkpoint_form(model, state, conversions)
-    return {name: _stand_in(tensor) for name, tensor in state.items()}
+    taken: set[int] = set()
+    return {name: _stand_in(tensor, taken) for name, tensor in state.items()}
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -53,7 +55,8 @@ def _without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name in kept}
 
 
-def _stand_in(tensor: Tensor) -> Tensor:
+def _stand_in(tensor: Tensor, taken: set[int]) -> Tensor:
+    """taken: the memory of other stand-ins. Equal weights that are not tied may share theirs, which transformers refuses."""
     if not isinstance(tensor, LaconicTensor):
         return tensor
     weight = tensor
@@ -66,5 +69,8 @@ def _stand_in(tensor: Tensor) -> Tensor:
     if isinstance(weight.content, Plain):
         return weight.decode()
     stand_in = max(weight.content.tensors(), key=lambda part: part.nbytes).detach()
+    if stand_in.data_ptr() in taken:
+        stand_in = torch.empty_like(stand_in)  # nobody reads it
+    taken.add(stand_in.data_ptr())
     setattr(stand_in, _MARK, weight)
     return stand_in
