@@ -11,12 +11,14 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import laconic
+from benchmarks.common import fingerprint, record_path
 from laconic import api, budget, calibration, checkpoint, plan, planning, profiles
 from laconic.compression import Options, open_source, request_of, why_dense_already
 from laconic.container.reader import Reader
@@ -91,16 +93,17 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
 
 
 def planning_time(path: Path) -> tuple[float, float]:
-    """Seconds of planning a file, and of compressing it (into nothing: a dry run codes every tensor)."""
-    times = []
-    for run in (lambda: planning.make_plan(path), lambda: api.compress(path, dry_run=True)):
-        best = float("inf")
+    """Seconds of planning a file, and of compressing it into another one, in turn; the best of three each."""
+    times: tuple[list[float], list[float]] = ([], [])
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "compressed.safetensors"
+        runs = (lambda: planning.make_plan(path), lambda: api.compress(path, target, force=True))
         for _ in range(3):
-            start = time.perf_counter()
-            run()
-            best = min(best, time.perf_counter() - start)
-        times.append(best)
-    return times[0], times[1]
+            for run, found in zip(runs, times, strict=True):
+                start = time.perf_counter()
+                run()
+                found.append(time.perf_counter() - start)
+    return min(times[0]), min(times[1])
 
 
 def main() -> None:
@@ -111,14 +114,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.1, help="for each layer")
-    parser.add_argument("-o", "--output", type=Path, help="write every row here, as JSON")
+    parser.add_argument("-o", "--output", type=Path, help="write every row here, not to records/")
     arguments = parser.parse_args()
     laconic.set_num_threads(arguments.threads)
     if arguments.profile is None:
         arguments.profile = Path("profile.json")
         arguments.profile.write_text(json.dumps(calibration.calibrate(threads=arguments.threads), indent=1) + "\n")
     profile = profiles.resolve(arguments.profile)
-    record: dict[str, Any] = {"profile": json.loads(arguments.profile.read_text()), "models": {}}
+    record: dict[str, Any] = {"machine": fingerprint(), "threads": arguments.threads, "models": {}}
+    record["profile"] = json.loads(arguments.profile.read_text())
     errors: list[float] = []
     for path in sorted(arguments.models.glob(arguments.only)):
         source = checkpoint.find_source(path, False)
@@ -142,8 +146,8 @@ def main() -> None:
                 f"  {row['single']:<14} {row['bytes']:>10} bytes; mixed at its time {row['mixed_bytes']:>10}, {row['share']:.3f}"
             )
     print(f"all {len(errors)} layers: median error {statistics.median(errors or [0]):.1%}", file=sys.stderr)
-    if arguments.output:
-        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+    record["median_error"] = statistics.median(errors or [0])
+    (arguments.output or record_path(record, "predictions")).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
