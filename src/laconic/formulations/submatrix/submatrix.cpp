@@ -44,7 +44,9 @@ void decode(const SubmatrixView& v, int64_t first_panel, int64_t last_panel, int
   const int64_t step = ceil_div(k.panels_per_unit * kPanelRows, kDecodedRows) * kDecodedRows;
   parallel_for(threads, ceil_div(last, step) - first / step, [&](int64_t index) {
     static thread_local Scratch scratch;
-    const int64_t begin = (first / step + index) * step, stop = std::min(begin + step, k.rows);
+    const int64_t block = (first / step + index) * step;
+    const int64_t begin = std::max(block, first / kPanelRows * kPanelRows);
+    const int64_t stop = std::min({block + step, ceil_div(last, kPanelRows) * kPanelRows, k.rows});
     const int64_t count = (stop - begin) * k.columns;
     auto* words = scratch.get<Word>(count * static_cast<int64_t>(sizeof(Word)));
     v.kept->decode_window(begin / kPanelRows, ceil_div(stop, kPanelRows), begin * k.columns, count,
