@@ -294,6 +294,11 @@ def test_bad_files(rng: np.random.Generator) -> None:
         ),
         (changed(encoded, "kept.directory", 0, 1), "kept.directory", "not zero"),
         (dataclasses.replace(encoded, view="folded"), "info", "seen as 'folded'"),
+        (
+            dataclasses.replace(encoded, shape=(62, 20, 5), view="convolution", column_order="tap_channel"),
+            "info",
+            "not in order 'tap_channel'",
+        ),
     )
     for bad, component, message in corrupt:
         with pytest.raises(CorruptError, match=message) as caught:

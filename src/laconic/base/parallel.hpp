@@ -5,8 +5,10 @@
 // between regions. A team may be smaller than asked, so work must be drawn from a shared counter, never by number.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 namespace laconic {
@@ -52,6 +54,14 @@ template <class F>
 void parallel_for(int threads, int64_t count, F&& f) {
   struct Nothing {};
   parallel_for_inside(threads, count, [] { return Nothing{}; }, f);
+}
+
+// Zeros, for decoders that write only what is not zero.
+inline void clear(uint8_t* out, int64_t bytes, int threads) {
+  constexpr int64_t kBlock = 1 << 18;
+  parallel_for(threads, (bytes + kBlock - 1) / kBlock, [&](int64_t block) {
+    std::memset(out + block * kBlock, 0, static_cast<size_t>(std::min(kBlock, bytes - block * kBlock)));
+  });
 }
 
 }  // namespace laconic

@@ -76,14 +76,14 @@ def open_coded(folder: Path, **wanted: Any) -> Any:
 def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:
     """(bytes of parameters and buffers as they are kept, as dense ones would be); what is shared counts once."""
     stored = dense = 0
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     for use in parameters_of(model):
         weight = use.parameter
         dense += weight.numel() * weight.dtype.itemsize
         if isinstance(weight, LaconicTensor):  # equal ones share codes without being tied
-            parts = {part.data_ptr(): part.nbytes for part in weight.content.tensors()}
-            stored += sum(size for place, size in parts.items() if place not in seen)
-            seen |= set(parts)
+            parts = {(part.data_ptr(), part.nbytes) for part in weight.content.tensors()} - seen
+            stored += sum(size for _, size in parts)
+            seen |= parts
         else:
             stored += weight.nbytes
     buffers = sum(buffer.nbytes for buffer in model.buffers())

@@ -56,11 +56,7 @@ template <class Word>
 void decode(const BlockView& v, const KernelTable& table, int64_t first_panel, int64_t last_panel,
             int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = v.geometry;
-  constexpr int64_t kBlock = 1 << 18;
-  const int64_t bytes = elements * static_cast<int64_t>(sizeof(Word));
-  parallel_for(threads, ceil_div(bytes, kBlock), [&](int64_t block) {
-    std::memset(out + block * kBlock, 0, static_cast<size_t>(std::min(kBlock, bytes - block * kBlock)));
-  });
+  clear(out, elements * static_cast<int64_t>(sizeof(Word)), threads);
   if (v.count == 0) return;
   auto* to = reinterpret_cast<Word*>(out);
   parallel_for(threads, last_panel - first_panel, [&](int64_t index) {

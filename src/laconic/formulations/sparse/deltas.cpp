@@ -83,11 +83,7 @@ template <class Word>
 void decode(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
             int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = view.geometry;
-  constexpr int64_t kBlock = 1 << 18;
-  const int64_t bytes = elements * static_cast<int64_t>(sizeof(Word));
-  parallel_for(threads, ceil_div(bytes, kBlock), [&](int64_t block) {
-    std::memset(out + block * kBlock, 0, static_cast<size_t>(std::min(kBlock, bytes - block * kBlock)));
-  });
+  clear(out, elements * static_cast<int64_t>(sizeof(Word)), threads);
   if (first_panel >= last_panel) return;
   const int64_t first = window_of(g, first_panel), last_window = window_of(g, last_panel - 1);
   const int64_t matrix_end = (last_window / g.panels_per_matrix + 1) * g.panels_per_matrix;

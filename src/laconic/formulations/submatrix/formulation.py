@@ -67,6 +67,10 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
         raise CorruptError(
             f"submatrix codes one matrix, and this tensor is seen as {geometry.view!r}", component="info"
         )
+    if geometry.column_order != "as_is":
+        raise CorruptError(
+            f"submatrix has columns as they are, not in order {geometry.column_order!r}", component="info"
+        )
     own = {name for name in encoded.components if not name.startswith(PREFIX)}
     sizes = component_bytes(geometry)
     checks.expect_components(own, set(sizes), NAME)

@@ -2,7 +2,6 @@
 #include "laconic/formulations/submatrix/submatrix.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "laconic/base/parallel.hpp"
@@ -18,13 +17,6 @@ namespace {
 int64_t find(const int64_t* places, int64_t count, int64_t wanted) {
   const int64_t* found = std::lower_bound(places, places + count, wanted);
   return found != places + count && *found == wanted ? found - places : -1;
-}
-
-void clear(uint8_t* out, int64_t bytes, int threads) {
-  constexpr int64_t kBlock = 1 << 18;
-  parallel_for(threads, ceil_div(bytes, kBlock), [&](int64_t block) {
-    std::memset(out + block * kBlock, 0, static_cast<size_t>(std::min(kBlock, bytes - block * kBlock)));
-  });
 }
 
 // Rows of `kept` that are decoded at a time: gaps have windows of 256 rows, which begin anew at multiples of them.
