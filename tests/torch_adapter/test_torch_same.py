@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from torch_fixtures import compressed, mode, two_threads
+from torch_fixtures import Tied, compressed, mode, two_threads
 
 import laconic
 import laconic.torch
@@ -20,31 +20,17 @@ from laconic.torch import storage
 from laconic.torch.content import Plain
 
 
-class Language(nn.Module):
-    """embed and head, one weight or two."""
-
-    def __init__(self, tied: bool) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(300, 96)
-        self.head = nn.Linear(96, 300, bias=False)
-        if tied:
-            self.head.weight = self.embed.weight
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.head(self.embed(tokens))
-
-
 @pytest.fixture
-def dense(tmp_path: Path) -> tuple[Path, Language]:
+def dense(tmp_path: Path) -> tuple[Path, Tied]:
     """A checkpoint that has tied weights under both names."""
-    model = Language(True).bfloat16()
+    model = Tied(True).bfloat16()
     path = tmp_path / "dense.safetensors"
     safetensors.torch.save_file({name: value.clone() for name, value in model.state_dict().items()}, path)
     return path, model
 
 
 @pytest.fixture
-def packed(dense: tuple[Path, Language], tmp_path: Path) -> Path:
+def packed(dense: tuple[Path, Tied], tmp_path: Path) -> Path:
     laconic.compress(dense[0], tmp_path / "packed.safetensors")
     assert Reader(tmp_path / "packed.safetensors").same == {"head.weight": "embed.weight"}
     return tmp_path / "packed.safetensors"
@@ -56,7 +42,7 @@ def memory(weight: Any) -> list[int]:
 
 @pytest.mark.parametrize("mmap", [True, False])
 def test_names_of_one_weight_share_their_codes_and_are_not_tied(
-    packed: Path, dense: tuple[Path, Language], mode: str, mmap: bool, tmp_path: Path
+    packed: Path, dense: tuple[Path, Tied], mode: str, mmap: bool, tmp_path: Path
 ) -> None:
     found = laconic.torch.load_file(packed, mode=mode, mmap=mmap, check="full")
     assert found["embed.weight"].content is not found["head.weight"].content
@@ -70,12 +56,12 @@ def test_names_of_one_weight_share_their_codes_and_are_not_tied(
 
 @pytest.mark.parametrize("meta", [True, False])
 def test_models_keep_their_ties_and_get_no_others(
-    packed: Path, dense: tuple[Path, Language], mode: str, meta: bool, tmp_path: Path
+    packed: Path, dense: tuple[Path, Tied], mode: str, meta: bool, tmp_path: Path
 ) -> None:
     tokens = torch.arange(7)
     for tied in (True, False):
         with torch.device("meta" if meta else "cpu"):
-            model = Language(tied).bfloat16()
+            model = Tied(tied).bfloat16()
         laconic.torch.load_model(model, packed, mode=mode)
         assert (model.head.weight is model.embed.weight) == tied
         assert (model.head.weight.content is model.embed.weight.content) == tied
@@ -93,7 +79,7 @@ def test_models_keep_their_ties_and_get_no_others(
             assert torch.equal(model.embed.weight, dense[1].embed.weight)
 
 
-def test_flat_dictionaries(packed: Path, dense: tuple[Path, Language], mode: str) -> None:
+def test_flat_dictionaries(packed: Path, dense: tuple[Path, Tied], mode: str) -> None:
     flat = safetensors.torch.load_file(packed)
     found = laconic.torch.unflatten_state_dict(flat, mode=mode)
     assert set(found) == {"embed.weight", "head.weight"}
@@ -133,7 +119,7 @@ def test_copies_of_dense_tensors_are_parted(tmp_path: Path, mode: str) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("on_slow", ["transcode", "decode"])
 def test_weights_that_would_be_slow_here(
-    packed: Path, dense: tuple[Path, Language], on_slow: str, monkeypatch: pytest.MonkeyPatch
+    packed: Path, dense: tuple[Path, Tied], on_slow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "slow_here", lambda encoded: True)
     found = laconic.torch.load_file(packed, on_slow=on_slow)

@@ -13,25 +13,11 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from torch_fixtures import compressed, mode, two_threads
+from torch_fixtures import Tied, compressed, mode, two_threads
 
 import laconic
 import laconic.torch
 from laconic.torch import tensor as tensors_of_torch
-
-
-class Tied(nn.Module):
-    """embed and head are one weight."""
-
-    def __init__(self, tied: bool = True) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(300, 96)
-        self.head = nn.Linear(96, 300, bias=False)
-        if tied:
-            self.head.weight = self.embed.weight
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.head(self.embed(tokens))
 
 
 def is_tied(model: Tied) -> bool:

@@ -7,11 +7,26 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import laconic.torch
 
 EVERYTHING = {"_default": {"minimum_bytes": 0}}
 """A config under which small weights are compressed too."""
+
+
+class Tied(nn.Module):
+    """embed and head, which are one weight or two."""
+
+    def __init__(self, tied: bool = True) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(300, 96)
+        self.head = nn.Linear(96, 300, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(tokens))
 
 
 @pytest.fixture(autouse=True)
