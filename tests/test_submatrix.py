@@ -141,6 +141,31 @@ def test_rows_and_single_weights(rng: np.random.Generator) -> None:
                     assert same_bits(tensor[place], array[place])
 
 
+def test_what_the_first_lines_do_not_have_is_found_behind_them(rng: np.random.Generator) -> None:
+    """Whether a line is empty is looked at in two steps where most are not."""
+    array = normal(rng, (256, 320), FLOATS[0])
+    array[::4] = 0
+    array[1::16, :300] = 0
+    array[:200, 5::16] = 0
+    tensor = laconic.encode(array, formulation="submatrix")
+    assert (tensor.parameters["rows"], tensor.parameters["columns"]) == (192, 320)
+    assert same_bits(tensor.decode(), array)
+
+
+@needs_native
+def test_rows_by_number_into_memory_that_was_used_before(rng: np.random.Generator) -> None:
+    wanted = np.array([0, 3, 299, 1, 1, 17, 298], np.int64)
+    for dtype in FLOATS:
+        for kept in KEPT:
+            array = weights(rng, kept, (300, 72), dtype)
+            matrix, out = coded(array, kept).matrix, np.ones((wanted.size, 72), dtype)
+            assert matrix.pick_at(wanted.ctypes.data, wanted.size, out.ctypes.data, 2) == -1
+            assert same_bits(out, array[wanted])
+            for bad in (-1, 300):
+                wrong = np.array([0, bad], np.int64)
+                assert matrix.pick_at(wrong.ctypes.data, 2, out.ctypes.data, 2) == 1
+
+
 def test_negative_zero_is_a_word_like_any_other(rng: np.random.Generator) -> None:
     array = np.zeros((64, 64), np.float32)
     array[:32, :32] = normal(rng, (32, 32), FLOATS[0])
