@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import laconic.torch
+from laconic.torch import LaconicTensor
 
 EVERYTHING = {"_default": {"minimum_bytes": 0}}
 """A config under which small weights are compressed too."""
@@ -27,6 +28,23 @@ class Tied(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.head(self.embed(tokens))
+
+
+def weight(*shape: int, dtype: Any = torch.float32) -> torch.Tensor:
+    """Weights drawn as networks have them."""
+    return (torch.randn(*shape) * 0.05).to(dtype)
+
+
+def coded(dense: torch.Tensor, mode: str = "fused", **options: Any) -> LaconicTensor:
+    """Coded even where that does not make it smaller."""
+    return laconic.torch.encode(dense, mode=mode, formulation="split", **options)
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal as unsigned integers, in shape and dtype; compressed ones are decoded."""
+    a, b = (t.decode() if isinstance(t, LaconicTensor) else t for t in (a, b))
+    words = {1: torch.uint8, 2: torch.int16, 4: torch.int32}[a.dtype.itemsize]
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.view(words), b.view(words))
 
 
 @pytest.fixture(autouse=True)

@@ -261,6 +261,13 @@ class Reader:
             raise CorruptError(f"the original header is damaged: {error}", file=self.file) from None
         return Original(header, sha256, file_bytes)
 
+    def offset_in_original(self, name: str) -> int | None:
+        """The byte of the original safetensors file at which a tensor began; None where there was no such file."""
+        original = self.original
+        if not isinstance(original, Original) or name not in original.header.entries:
+            return None
+        return original.header.data_start + original.header.entries[name].begin
+
     def check_original(self) -> None:
         """Names, dtypes and shapes must be those of the original. Raises CorruptError."""
         original = self.original

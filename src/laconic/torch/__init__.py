@@ -11,7 +11,7 @@ a quick start and the table of operators.
 from __future__ import annotations
 
 from laconic.torch import custom as custom
-from laconic.torch import hooks
+from laconic.torch import entrances, hooks
 from laconic.torch import operators as operators
 from laconic.torch.compression import compress_, decompress_
 from laconic.torch.int8 import Int8Linear
@@ -28,6 +28,7 @@ from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import FusedTensor, LaconicTensor
 
 hooks.install()
+entrances.install()
 
 __all__ = [
     "FusedTensor",

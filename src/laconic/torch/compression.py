@@ -21,6 +21,7 @@ from laconic.torch.config import Config
 from laconic.torch.content import Plain
 from laconic.torch.dtypes import NAMES
 from laconic.torch.int8 import Int8Linear
+from laconic.torch.placement import residue_of
 from laconic.torch.pruning import fold_masks
 from laconic.torch.settings import Settings, Use, forced, layout_of, prepared
 from laconic.torch.summary import ParameterReport, Summary
@@ -148,7 +149,10 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
     if isinstance(content, Plain):
         return _with_reason(report, "no code makes it smaller")
     weight = CLASSES[settings.mode](
-        content, layout, (settings.objective, settings.profile.machine), was_trainable=parameter.requires_grad
+        content.placed(residue_of(parameter)),
+        layout,
+        (settings.objective, settings.profile.machine),
+        was_trainable=parameter.requires_grad,
     )
     put(use, use.wrap(weight, False))
     return ParameterReport(
@@ -223,7 +227,7 @@ def put(use: Use, parameter: Tensor) -> None:
 
 def _identity(parameter: Tensor) -> Any:
     if isinstance(parameter, LaconicTensor):
-        return (id(parameter.content), parameter.layout_, type(parameter))
+        return parameter.identity
     if parameter.device.type == "meta" or not parameter.numel():
         return id(parameter)
     try:

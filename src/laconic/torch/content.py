@@ -11,6 +11,7 @@ Nothing here knows about operators, and codes are taken apart by `laconic` alone
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -23,6 +24,7 @@ from laconic.tensor import Tensor as Coded
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES, TORCH, as_array, as_tensor
 from laconic.torch.form import Form, coded_of, form_of
+from laconic.torch.placement import LINE, placed_like
 
 Spec = tuple[Any, ...]
 """Everything of a content but its tensors: nested tuples of strings and numbers, for pickles and for tracing."""
@@ -30,8 +32,18 @@ Spec = tuple[Any, ...]
 _NUMBERS = itertools.count()
 
 
+def next_number() -> int:
+    """A number that this process has not given before."""
+    return next(_NUMBERS)
+
+
 class Content(ABC):
-    """Base of the pieces. Weights with one content are tied, as dense ones are that have one memory. shape and dtype are those of the decoded tensor; rows are along dimension 0."""
+    """Base of the pieces. shape and dtype are those of the decoded tensor; rows are along dimension 0.
+
+    residue: the address of the dense weight that it was made of, in bytes modulo `LINE`, where it is decoded to again.
+    """
+
+    residue: int = 0
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -41,34 +53,28 @@ class Content(ABC):
         """False while a compiler traces: then the tensors have no bytes."""
         return all(type(tensor) is Tensor for tensor in self.tensors())
 
-    @cached_property
-    def token(self) -> Tensor:
-        """A tensor whose memory no other content has, and that is no component either."""
-        return torch.empty(1, dtype=torch.uint8)
-
-    @cached_property
-    def number(self) -> int:
-        """One that no other content of this process has: pickles tell ties from copies by it."""
-        return next(_NUMBERS)
-
-    @cached_property
-    def shared(self) -> Content:
-        """The same in shared memory, once for all weights of this content, which stay tied."""
-        return rebuild(self.spec(), [tensor.clone().share_memory_() for tensor in self.tensors()])
+    def in_shared_memory(self) -> Content:
+        """The same in shared memory."""
+        return rebuild(self.spec(True), [tensor.clone().share_memory_() for tensor in self.tensors()])
 
     def twin(self) -> Self:
         """Another content over the same components: of a copy, which is not tied to what it was made of."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        for name in ("token", "number", "shared"):
-            other.__dict__.pop(name, None)
         return other
+
+    def placed(self, residue: int) -> Self:
+        """A twin whose dense weight lies at that residue."""
+        twin = self.twin()
+        twin.residue = residue
+        return twin
 
     @abstractmethod
     def tensors(self) -> list[Tensor]: ...
 
     @abstractmethod
-    def spec(self) -> Spec: ...
+    def spec(self, residues: bool = False) -> Spec:
+        """residues: with the places of dense weights, which pickles keep and compiled code does not depend on."""
 
     @abstractmethod
     def decode_into(self, out: Tensor) -> None:
@@ -76,7 +82,7 @@ class Content(ABC):
 
     def decode(self) -> Tensor:
         """A fresh contiguous tensor; while tracing, an operator that gives one."""
-        out = torch.empty(self.shape, dtype=self.dtype)
+        out = placed_like(self.residue, self.shape, self.dtype)
         self.decode_into(out)
         return out
 
@@ -100,8 +106,8 @@ class Content(ABC):
 class Leaf(Content):
     """One coded tensor. form: its description. parts: its components, in the order of form.names."""
 
-    def __init__(self, form: Form, parts: Sequence[Tensor], coded: Coded | None = None) -> None:
-        self.form, self.parts = form, tuple(parts)
+    def __init__(self, form: Form, parts: Sequence[Tensor], coded: Coded | None = None, residue: int = 0) -> None:
+        self.form, self.parts, self.residue = form, tuple(parts), residue
         self.shape, self.dtype = form.shape, TORCH[form.dtype]
         self._coded = coded
         self._matrices: dict[tuple[int, int, bool], Any] = {}
@@ -109,9 +115,9 @@ class Leaf(Content):
         """Of products that compiled code asked for, by their arguments."""
 
     @classmethod
-    def of(cls, coded: Coded) -> Leaf:
+    def of(cls, coded: Coded, residue: int = 0) -> Leaf:
         form = form_of(coded.encoded)
-        return cls(form, [as_tensor(coded.encoded.components[name]) for name in form.names], coded)
+        return cls(form, [as_tensor(coded.encoded.components[name]) for name in form.names], coded, residue)
 
     @property
     def coded(self) -> Coded:
@@ -129,7 +135,7 @@ class Leaf(Content):
     def pointwise(self) -> Leaf | None:
         """The same codes as a matrix [outputs, inputs], where they are a kernel of one tap; None for all others."""
         form = self.form.pointwise()
-        return None if form is None else Leaf(form, self.parts)
+        return None if form is None else Leaf(form, self.parts, residue=self.residue)
 
     def matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         """(native matrix, whether it is coded transposed) for rows [first, last); (None, False) where kernels cannot.
@@ -157,8 +163,8 @@ class Leaf(Content):
     def tensors(self) -> list[Tensor]:
         return list(self.parts)
 
-    def spec(self) -> Spec:
-        return ("leaf", self.form.text)
+    def spec(self, residues: bool = False) -> Spec:
+        return ("leaf", self.form.text, self.residue if residues else 0)
 
     def decode(self) -> Tensor:
         if traced(self):
@@ -190,12 +196,13 @@ class Window(Content):
         self.leaf, self.first, self.last, self.squeezed = leaf, first, last, squeezed
         self.shape = leaf.shape[1:] if squeezed else (last - first, *leaf.shape[1:])
         self.dtype = leaf.dtype
+        self.residue = (leaf.residue + first * math.prod(leaf.shape[1:]) * leaf.dtype.itemsize) % LINE
 
     def tensors(self) -> list[Tensor]:
         return self.leaf.tensors()
 
-    def spec(self) -> Spec:
-        return ("window", self.leaf.form.text, self.first, self.last, self.squeezed)
+    def spec(self, residues: bool = False) -> Spec:
+        return ("window", self.leaf.spec(residues), self.first, self.last, self.squeezed)
 
     def decode(self) -> Tensor:
         if not traced(self):
@@ -248,8 +255,8 @@ class Pieces(Content):
     def tensors(self) -> list[Tensor]:
         return [tensor for piece in self.pieces for tensor in piece.tensors()]
 
-    def spec(self) -> Spec:
-        counted = tuple((len(piece.tensors()), piece.spec()) for piece in self.pieces)
+    def spec(self, residues: bool = False) -> Spec:
+        counted = tuple((len(piece.tensors()), piece.spec(residues)) for piece in self.pieces)
         return ("pieces", self.kind, self.dim, counted)
 
     def decode(self) -> Tensor:
@@ -317,7 +324,7 @@ class Plain(Content):
     def tensors(self) -> list[Tensor]:
         return [self.tensor]
 
-    def spec(self) -> Spec:
+    def spec(self, residues: bool = False) -> Spec:
         return ("plain", self.owner)
 
     def decode(self) -> Tensor:
@@ -351,9 +358,9 @@ def rebuild(spec: Spec, tensors: Iterable[Tensor]) -> Content:
     """Inverse of `spec` and `tensors`. Raises CorruptError, UnsupportedError when the codes are first used."""
     given = list(tensors)
     if spec[0] == "leaf":
-        return Leaf(Form(spec[1]), given)
+        return _leaf(spec, given)
     if spec[0] == "window":
-        return Window(Leaf(Form(spec[1]), given), int(spec[2]), int(spec[3]), bool(spec[4]))
+        return Window(_leaf(spec[1], given), int(spec[2]), int(spec[3]), bool(spec[4]))
     if spec[0] == "plain":
         return Plain(given[0], bool(spec[1]))
     pieces, at = [], 0
@@ -361,6 +368,10 @@ def rebuild(spec: Spec, tensors: Iterable[Tensor]) -> Content:
         pieces.append(rebuild(inner, given[at : at + count]))
         at += count
     return Pieces(spec[1], spec[2], pieces)
+
+
+def _leaf(spec: Spec, parts: Sequence[Tensor]) -> Leaf:
+    return Leaf(Form(spec[1]), parts, residue=int(spec[2]) % LINE)
 
 
 def traced(content: Content) -> bool:

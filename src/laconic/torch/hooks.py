@@ -7,6 +7,7 @@ hold does the same and disturbs no watcher. For all other tensors `swap_tensors`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -28,16 +29,25 @@ def install() -> None:
 
     def swap_tensors(t1: Any, t2: Any) -> None:
         if not _alike(t1, t2):
-            original(t1, t2)
+            _unwatched(original, t1, t2)
             return
-        one, other = t1.content, t2.content
-        t1.replace_(other)
-        t2.replace_(one)
-        t1.encoding, t2.encoding = t2.encoding, t1.encoding
-        t1.was_trainable, t2.was_trainable = t2.was_trainable, t1.was_trainable
+        t1.exchange(t2)
 
     swap_tensors.of_laconic = True  # type: ignore[attr-defined]
     torch.utils.swap_tensors = swap_tensors
+
+
+def _unwatched(swap: Callable[[Any, Any], None], *tensors: Any) -> None:
+    """Swap tensors of which compressed ones are watched by their holder, which torch would take for a reason to refuse."""
+    for tensor in tensors:
+        if isinstance(tensor, LaconicTensor):
+            tensor.holder.hide(tensor)
+    try:
+        swap(*tensors)
+    finally:
+        for tensor in tensors:
+            if isinstance(tensor, LaconicTensor):
+                tensor.holder.show(tensor)
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from laconic.errors import LaconicError
 from laconic.torch import int8_operators, pointwise, views
-from laconic.torch.content import Plain
+from laconic.torch.content import Content, Plain
 from laconic.torch.products import decode_to_scratch, pick, product
 from laconic.torch.tensor import FusedTensor, LaconicTensor, laid_out, warn_once
 
@@ -35,7 +35,9 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = handler(func, args, kwargs)
         if result is not NotImplemented:
             return result
-    return decoded(func, args, kwargs)
+    # Outside of inference mode torch has taken composite operators apart before they come here.
+    result = func.decompose(*args, **kwargs)
+    return decoded(func, args, kwargs) if result is NotImplemented else result
 
 
 def decoded(
@@ -45,21 +47,39 @@ def decoded(
     kind = _kind(func)
     if kind == "write":
         _refuse_writes(func, args, kwargs)
+    if kind == "view":
+        return _viewed(func, args, kwargs)
     unpack = memory or LaconicTensor.decode
-    first: list[LaconicTensor] = []
 
     def dense(value: Any) -> Any:
-        if isinstance(value, LaconicTensor):
-            first.append(value)
-            return unpack(value)
-        return value
+        return unpack(value) if isinstance(value, LaconicTensor) else value
 
     args, kwargs = pytree.tree_map(dense, (args, kwargs))
-    result = func(*args, **kwargs)
-    if kind == "view" and first:
-        like = first[0]
-        return pytree.tree_map(lambda t: like.like(Plain(t), "contiguous") if isinstance(t, Tensor) else t, result)
-    return result
+    return func(*args, **kwargs)
+
+
+def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A view that codes cannot follow: dense, made anew when the weight that it shows is written to."""
+    leaves, tree = pytree.tree_flatten((args, kwargs))
+    place, base = next((n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, LaconicTensor))
+    layout, leaves[place] = base.layout_, None
+
+    def seen(content: Content) -> Any:
+        own_args, own_kwargs = pytree.tree_unflatten(
+            [*leaves[:place], laid_out(content.decode(), layout), *leaves[place + 1 :]], tree
+        )
+        return func(*own_args, **own_kwargs)
+
+    def alias(number: int, first: Tensor) -> LaconicTensor:
+        known = [first]  # until the first write
+
+        def part(content: Content) -> Content:
+            return Plain(known.pop() if known else pytree.tree_leaves(seen(content))[number])
+
+        return base.alias(part, "contiguous")
+
+    found, outer = pytree.tree_flatten(seen(base.content))
+    return pytree.tree_unflatten([alias(number, one) for number, one in enumerate(found)], outer)
 
 
 @cache
@@ -68,7 +88,8 @@ def _kind(func: Any) -> str:
     schema = func._schema
     if any(argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments):
         return "write"
-    return "view" if any(value.alias_info is not None for value in schema.returns) else ""
+    shares = func.overloadpacket in (aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
+    return "view" if shares or any(value.alias_info is not None for value in schema.returns) else ""
 
 
 def _refuse_writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -84,7 +105,7 @@ def _refuse_writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _in_scratch(tensor: LaconicTensor) -> Tensor:
-    return laid_out(decode_to_scratch(tensor.content), tensor.layout_)
+    return laid_out(decode_to_scratch(tensor.content), tensor.layout_, tensor.content.residue)
 
 
 def _scratched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -226,6 +247,11 @@ def _copy_(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return target
 
 
+def _is_set_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Whether both show one weight in the same way, as dense ones that have one memory."""
+    return all(isinstance(tensor, LaconicTensor) for tensor in args) and args[0].identity == args[1].identity
+
+
 def _to_copy(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`.to`, `.half()`, `.float()`: other dtypes and devices have the dense weight, still as a LaconicTensor."""
     weight = args[0]
@@ -259,6 +285,7 @@ TABLE: dict[Any, Handler] = {
     aten.embedding.default: _embedding,
     aten.copy_.default: _copy_,
     aten._to_copy.default: _to_copy,
+    aten.is_set_to.default: _is_set_to,
 }
 """Operators with an entry of their own; a handler returns NotImplemented to have its arguments decoded."""
 TABLE |= dict.fromkeys([aten.convolution.default, aten._convolution.default], _convolution)

@@ -6,6 +6,7 @@ decoded to scratch.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -16,6 +17,7 @@ from laconic import isa
 from laconic.threads import get_num_threads
 from laconic.torch.content import Content, Leaf, Pieces, Window, traced
 from laconic.torch.dtypes import PRODUCT_CODES
+from laconic.torch.placement import LINE, at_residue
 
 # MEASURED on Zen 3 (AVX2), 2 threads, 2048 x 2048, ms: float32, 1024 rows: tiles 278, decoded 292, dense 262; 2048 rows:
 # 495, 438, 409. bfloat16, where torch has no matrix unit: 1024 rows: tiles 209, decoded 1142, dense 1035.
@@ -34,22 +36,24 @@ def most_rows(dtype: torch.dtype) -> int:
 _local = threading.local()
 
 
-def scratch(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory of this thread that the next call of `scratch` overwrites: for operators that keep nothing of it."""
-    count = 1
-    for length in shape:
-        count *= length
-    kept: dict[torch.dtype, Tensor] = _local.__dict__.setdefault("kept", {})
-    if dtype not in kept or kept[dtype].numel() < count:
-        kept[dtype] = torch.empty(count, dtype=dtype)
-    return kept[dtype][:count].view(shape)
+def scratch(shape: tuple[int, ...], dtype: torch.dtype, residue: int = 0) -> Tensor:
+    """Memory of this thread that the next call of `scratch` overwrites: for operators that keep nothing of it.
+
+    residue: its address, in bytes modulo `LINE`.
+    """
+    count = math.prod(shape) * dtype.itemsize + 2 * LINE
+    kept: Tensor | None = _local.__dict__.get("kept")
+    if kept is None or kept.numel() < count:
+        with torch.inference_mode(False):  # used again outside of the mode that it may have been made in
+            kept = _local.kept = torch.empty(count, dtype=torch.uint8, device="cpu")
+    return at_residue(kept, residue, shape, dtype)
 
 
 def decode_to_scratch(content: Content) -> Tensor:
     """The decoded content, in `scratch` where it is not dense anyway; an operator's result while tracing."""
     if traced(content) or not isinstance(content, (Leaf, Window, Pieces)):
         return content.decode()
-    out = scratch(content.shape, content.dtype)
+    out = scratch(content.shape, content.dtype, content.residue)
     content.decode_into(out)
     return out
 
@@ -178,7 +182,7 @@ def pick(content: Content, indices: Tensor) -> Tensor | None:
     if coded.geometry.view != "matrix" or coded.geometry.orientation == "in_out":
         return None
     wanted = indices.to(torch.int64).contiguous()
-    out = torch.empty((*indices.shape, content.shape[1]), dtype=content.dtype)
+    out = torch.empty((*indices.shape, content.shape[1]), dtype=content.dtype, device="cpu")
     wrong = coded.matrix.pick_at(wanted.data_ptr(), wanted.numel(), out.data_ptr(), get_num_threads())
     if wrong >= 0:
         raise IndexError(f"index {int(wanted.view(-1)[wrong])} is out of range for {content.shape[0]} embeddings")

@@ -33,10 +33,13 @@ from laconic.torch import views
 from laconic.torch.content import Content, Leaf, Pieces, Plain, Window
 from laconic.torch.dtypes import as_array
 from laconic.torch.form import coded_of, form_of
+from laconic.torch.placement import LINE, residue_of
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 NOTE = "laconic_recipes"
 """The metadata entry, or the tensor that holds its text."""
+RESIDUES = "laconic_residues"
+"""The metadata entry that says where dense weights lay, where that is not at the beginning of a cache line."""
 DEEPEST = 8
 Tree = Any
 
@@ -93,6 +96,9 @@ class Shelf:
         self.stored: dict[str, Any] = {}
         self.recipes: dict[str, Tree] = {}
         self.pieces: list[str] = []
+        self.residues: dict[str, int] = {}
+        # Only mode "identical" depends on them, and files of the other stay the same wherever weights happened to lie.
+        self._exact = any(isinstance(tensor, LaconicTensor) and not tensor.fuses for tensor in tensors.values())
         self._claimed = {*tensors, *taken}
         if NOTE in self._claimed:
             raise ArgumentError(f"the tensor name {NOTE!r} is that of recipes: give the tensor another one")
@@ -112,8 +118,11 @@ class Shelf:
             self._add(name, tensor)
 
     def note(self) -> dict[str, str]:
-        """The metadata entry, if one is needed."""
-        return {NOTE: self._text()} if self.recipes else {}
+        """The metadata entries, of those that are needed."""
+        notes = {NOTE: self._text()} if self.recipes else {}
+        if self.residues:
+            notes[RESIDUES] = json.dumps(self.residues, separators=(",", ":"))
+        return notes
 
     def note_tensor(self) -> dict[str, Tensor]:
         """The same as a tensor."""
@@ -125,6 +134,8 @@ class Shelf:
     def _add(self, name: str, tensor: Tensor) -> None:
         if not isinstance(tensor, LaconicTensor):
             self.stored[name] = as_array(tensor)
+            if self._exact and tensor.ndim > 1:
+                self._lay(name, residue_of(tensor))
             return
         content = tensor.content
         tree = self._elsewhere(name, tensor) if self._once else None
@@ -140,6 +151,12 @@ class Shelf:
         if coded is None and not isinstance(content, Plain):
             coded = anew(tensor)
         self.stored[name] = as_array(tensor.decode()) if coded is None else coded
+        if self._exact and coded is not None:
+            self._lay(name, content.residue)
+
+    def _lay(self, name: str, residue: int) -> None:
+        if residue:
+            self.residues[name] = residue
 
     def _elsewhere(self, name: str, tensor: LaconicTensor) -> Tree | None:
         """The recipe of a weight that the file holds anyway, or None."""
@@ -247,8 +264,24 @@ def followed(tensors: Mapping[str, Any], note: str | None, mode: str, file: str)
                 raise ValueError("it has no two dimensions to exchange")
         except (ValueError, TypeError, IndexError) as error:
             raise CorruptError(f"its recipe cannot be followed: {error}", file=file, tensor=name) from None
-        made[name] = _tensor(content, layout, mode)
+        tied = tensors[tree] if isinstance(tree, str) else None
+        if isinstance(tied, LaconicTensor):
+            made[name] = CLASSES[mode](tied.holder, layout)
+        else:
+            made[name] = _tensor(content, layout, mode)
     return {name: tensor for name, tensor in tensors.items() if name not in pieces} | made
+
+
+def residues_of(metadata: Mapping[str, str], file: str) -> dict[str, int]:
+    """Where dense weights lay, by name, in bytes modulo a cache line. Raises CorruptError."""
+    try:
+        found = json.loads(metadata.get(RESIDUES, "{}"))
+        fits = isinstance(found, dict) and all(type(value) is int and 0 <= value < LINE for value in found.values())
+    except (ValueError, RecursionError):
+        fits = False
+    if not fits:
+        raise CorruptError(f"the metadata entry {RESIDUES!r} is damaged; get the file again", file=file)
+    return found
 
 
 def _tensor(content: Content, layout: str, mode: str) -> Tensor:

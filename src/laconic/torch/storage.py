@@ -23,6 +23,7 @@ from laconic.torch.compression import all_names, parameters_of, put
 from laconic.torch.content import Content, Leaf, Plain
 from laconic.torch.dtypes import NAMES, as_tensor
 from laconic.torch.int8 import Int8Linear
+from laconic.torch.placement import LINE, laid_at
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
 ON_SLOW = ("keep", "transcode", "decode")
@@ -72,7 +73,8 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
                 f"{name!r} is a {type(tensor).__name__}, which these files do not hold: {remedy}torch.save keeps it"
             )
     shelf = recipes.Shelf(tensors)
-    own = {key: value for key, value in (metadata or {}).items() if key != recipes.NOTE}
+    ours = (recipes.NOTE, recipes.RESIDUES)
+    own = {key: value for key, value in (metadata or {}).items() if key not in ours}
     files.save_file(shelf.stored, path, own | shelf.note())
 
 
@@ -107,23 +109,28 @@ def _loaded(
     contents: dict[str, Content] = {}
     slow = []
     encoding = ("balanced", "native")
+    residues = recipes.residues_of(file.metadata, str(path))
     for name in file:
         coded, stored = file[name], file.reader.stored_as(name)
         if coded.formulation == "dense":
             tensors[name] = _dense(file, name, coded, private)
+            if mode == "identical" and tensors[name].ndim > 1:
+                tensors[name] = laid_at(tensors[name], _residue(file, name, residues))
             continue
         known = stored in contents
+        residue = _residue(file, name, residues)
         if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
                 tensors[name] = Leaf.of(coded).decode()
                 continue
             if on_slow == "transcode" and not known:
-                contents[stored] = views.encode(Leaf.of(coded).decode(), encoding, coded.encoded.orientation)
+                fresh = views.encode(Leaf.of(coded).decode(), encoding, coded.encoded.orientation)
+                contents[stored] = fresh.placed(residue)
         if stored not in contents:
-            contents[stored] = Leaf.of(coded)
+            contents[stored] = Leaf.of(coded, residue)
         content = contents[stored]
-        tensors[name] = CLASSES[mode](content.twin() if known else content, encoding=encoding)
+        tensors[name] = CLASSES[mode](content.placed(residue) if known else content, encoding=encoding)
     if slow and on_slow == "keep":
         warnings.warn(
             f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
@@ -132,6 +139,11 @@ def _loaded(
         )
     note = recipes.taken_note(tensors, file.metadata, str(path))
     return recipes.followed(tensors, note, mode, str(path)), file.metadata
+
+
+def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
+    """Where the dense weight lay: as the file notes it, or where safetensors maps it from the original file."""
+    return noted.get(name, (file.reader.offset_in_original(name) or 0) % LINE)
 
 
 def _check_mode(mode: str) -> None:

@@ -4,7 +4,8 @@ Two classes for the two numeric modes. `LaconicTensor` itself is mode "identical
 torch takes every path that it takes for dense weights and meets the decoded weight at its end. `FusedTensor` is mode
 "fused": products go to laconic's kernels, `F.linear` by a short way that does not pass the dispatcher.
 
-Compressed weights are immutable and frozen: `copy_` replaces the codes, any other in-place write is refused.
+Compressed weights are frozen. `copy_`, and `.data =`, replace the codes for all aliases of a weight; any other in-place
+write is refused. C++ that asks for the memory of one gets an error: there is none.
 """
 
 from __future__ import annotations
@@ -21,11 +22,23 @@ from torch import Tensor
 
 from laconic.errors import LaconicError
 from laconic.torch import fast
-from laconic.torch.content import Content, Leaf, Pieces, Plain, Window, rebuild
+from laconic.torch.aliases import Holder, Part, chained
+from laconic.torch.content import Content, Plain, next_number, rebuild
+from laconic.torch.placement import laid_at
 
 LAYOUTS = ("contiguous", "transposed", "channels_last", "channels_last_3d")
 _FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
-_ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
+ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
+
+
+class Absent:
+    """An attribute of a base class that is not to be found in this one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> NoReturn:
+        raise AttributeError(f"a compressed weight has no {self.name}")
 
 
 class LaconicTensor(torch.Tensor):
@@ -35,7 +48,9 @@ class LaconicTensor(torch.Tensor):
     'channels_last_3d'. encoding: (objective, profile) by which `copy_` codes new weights.
     """
 
-    content: Content
+    holder: Holder
+    part: Part | None
+    _content: Content | None
     layout_: str
     encoding: tuple[str, str]
     was_trainable: bool
@@ -44,26 +59,23 @@ class LaconicTensor(torch.Tensor):
     @staticmethod
     def __new__(
         cls: type[LaconicTensor],
-        content: Content,
+        content: Content | Holder,
         layout: str = "contiguous",
         encoding: tuple[str, str] = ("balanced", "native"),
         was_trainable: bool = False,
+        part: Part | None = None,
     ) -> LaconicTensor:
-        shape = content.shape
-        device: Any = torch.device("cpu")
-        if isinstance(content, Plain):
-            strides, device = content.tensor.stride(), content.tensor.device
+        holder = content if isinstance(content, Holder) else Holder(content)
+        shown = holder.content if part is None else part(holder.content)
+        # What shows a weight is as normal a tensor as the weight: views of normal tensors are, under inference_mode too.
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                self = _wrapper(cls, shown, layout)
         else:
-            strides = strides_of(shape, layout)
-        if layout == "transposed":
-            shape = (*shape[:-2], shape[-1], shape[-2])
-            strides = (*strides[:-2], strides[-1], strides[-2])
-        elif content.tensors():
-            device = content.tensors()[0].device
-        self: LaconicTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, shape, strides=strides, dtype=content.dtype, device=device, requires_grad=False
-        )
-        self.content, self.layout_, self.encoding, self.was_trainable = content, layout, encoding, was_trainable
+            self = _wrapper(cls, shown, layout)
+        self.holder, self.part, self._content = holder, part, shown
+        self.layout_, self.encoding, self.was_trainable = layout, encoding, was_trainable
+        holder.show(self)
         return self
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -79,9 +91,23 @@ class LaconicTensor(torch.Tensor):
     # -- what it is ------------------------------------------------------------------------------------------------
 
     @property
-    def mode(self) -> str:
+    def numerics(self) -> str:
         """'fused' or 'identical'."""
         return "fused" if self.fuses else "identical"
+
+    @property
+    def content(self) -> Content:
+        """What the holder has of this tensor at present."""
+        found = self._content
+        if found is None:
+            whole = self.holder.content
+            found = self._content = whole if self.part is None else self.part(whole)
+        return found
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for tensors that are tied: those that show one weight in the same way."""
+        return (id(self.holder) if self.part is None else id(self), self.layout_, type(self))
 
     @property
     def formulation(self) -> str:
@@ -101,26 +127,43 @@ class LaconicTensor(torch.Tensor):
 
     def decode(self) -> Tensor:
         """The exact dense tensor, with these strides. Not to be written to where the formulation is 'dense'."""
-        return laid_out(self.content.decode(), self.layout_)
+        return laid_out(self.content.decode(), self.layout_, self.content.residue)
 
     def like(self, content: Content, layout: str | None = None) -> LaconicTensor:
         """Another content in this class, with this tensor's settings."""
         return type(self)(content, self.layout_ if layout is None else layout, self.encoding)
 
-    def replace_(self, content: Content) -> None:
-        """Put other weights of the same shape and dtype in the place of these."""
+    def alias(self, part: Part | None = None, layout: str | None = None) -> LaconicTensor:
+        """This weight, or a part of it, in another tensor: it shows what `copy_` writes into either."""
+        layout = self.layout_ if layout is None else layout
+        return type(self)(self.holder, layout, self.encoding, part=chained(self.part, part))
+
+    def forget(self) -> None:
+        """Drop what was kept of the holder's earlier content."""
         flattened = "_flat" in self.__dict__
-        for name in [name for name in self.__dict__ if name in ("_kernel", "_flat") or name.startswith("part")]:
+        for name in [
+            name for name in self.__dict__ if name in ("_kernel", "_flat") or name.removeprefix("part").isdigit()
+        ]:
             del self.__dict__[name]
-        self.content = content
+        self._content = None
         if flattened:  # compiled code takes the components by their names without asking
             self.__tensor_flatten__()
+
+    def exchange(self, other: LaconicTensor) -> None:
+        """Become what another tensor of this shape, dtype and layout is, and it what this one is: `swap_tensors`."""
+        for name in ("holder", "part", "encoding", "was_trainable"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, mine)
+        for tensor in (self, other):
+            tensor.holder.show(tensor)
+            tensor.forget()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         word = "Parameter " if getattr(self, "_is_param", False) else ""
         return (
             f"{word}LaconicTensor(shape={list(self.shape)}, dtype={self.dtype}, {self.formulation}, "
-            f"{self.ratio:.3f}x smaller, mode={self.mode})"
+            f"{self.ratio:.3f}x smaller, mode={self.numerics})"
         )
 
     # -- moving and copying ----------------------------------------------------------------------------------------
@@ -128,16 +171,19 @@ class LaconicTensor(torch.Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> LaconicTensor:
         """Codes are immutable and shared; a dense content is copied. Copies are tied as what they were made of."""
         if id(self) not in memo:
-            content = memo.setdefault(id(self.content), self.content.twin())
-            copy = type(self)(content, self.layout_, self.encoding, self.was_trainable)
+            if id(self.holder) not in memo:
+                memo[id(self.holder)] = Holder(self.holder.content.twin())
+            copy = type(self)(memo[id(self.holder)], self.layout_, self.encoding, self.was_trainable, self.part)
             copy._mark(getattr(self, "_is_param", False))
             memo[id(self)] = copy
         return memo[id(self)]  # type: ignore[no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         is_parameter = bool(getattr(self, "_is_param", False))
-        settings = (self.layout_, self.encoding, self.was_trainable, is_parameter, self.content.number)
-        return _rebuild, (self.mode, self.content.spec(), self.content.tensors(), settings)
+        number = self.holder.number if self.part is None else next_number()
+        settings = (self.layout_, self.encoding, self.was_trainable, is_parameter, number)
+        content = self.content
+        return _rebuild, (self.numerics, content.spec(True), content.tensors(), settings)
 
     def _mark(self, is_parameter: bool) -> None:
         if is_parameter:
@@ -146,7 +192,7 @@ class LaconicTensor(torch.Tensor):
     def share_memory_(self) -> LaconicTensor:
         """Move the components to shared memory."""
         if not self.is_shared():
-            self.replace_(self.content.shared)
+            self.holder.replace(self.holder.content.in_shared_memory())
         return self
 
     def is_shared(self) -> bool:
@@ -155,31 +201,61 @@ class LaconicTensor(torch.Tensor):
     def requires_grad_(self, requires_grad: bool = True) -> LaconicTensor:
         """Compressed weights stay frozen: asked of a parameter, it says so once."""
         if requires_grad and getattr(self, "_is_param", False):
-            warn_once("compressed weights stay frozen: requires_grad_(True) has no effect on them; " + _ADVICE)
+            warn_once("compressed weights stay frozen: requires_grad_(True) has no effect on them; " + ADVICE)
         return self
+
+    @property
+    def requires_grad(self) -> bool:
+        return torch.Tensor.requires_grad.__get__(self)  # type: ignore[attr-defined, no-any-return]
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
+
+    @property
+    def data(self) -> LaconicTensor:
+        """This weight, as a tensor that is no parameter; what is written into it is written here."""
+        return self.alias()
+
+    @data.setter
+    def data(self, new: Tensor) -> None:
+        """Take over new weights of this shape and dtype, as `copy_` does. Raises LaconicError for others."""
+        from laconic.torch import views
+
+        views.assign(self, new)
+
+    # -- memory, which there is none of ----------------------------------------------------------------------------
 
     def data_ptr(self) -> NoReturn:
         raise LaconicError(
             "a compressed weight has no dense memory to point at. To save it, use laconic.torch.save_file, "
-            "save_model, or laconic.torch.flatten_state_dict(state_dict) for another safetensors writer; " + _ADVICE
+            "save_model, or laconic.torch.flatten_state_dict(state_dict) for another safetensors writer; " + ADVICE
         )
 
     def untyped_storage(self) -> Any:
         """Memory that stands for this weight and no other: tied weights are found by it. Never the weight's bytes."""
         if not self.content.real:
             return super().untyped_storage()
-        return self.content.token.untyped_storage()
+        return self.holder.token.untyped_storage()
 
     def storage(self) -> NoReturn:
         self.data_ptr()
 
+    _typed_storage = storage
+
     def numpy(self, *, force: bool = False) -> np.ndarray:
         if force:
             return self.decode().numpy(force=True)
-        raise LaconicError(f"a compressed weight cannot be seen as an array without decoding: {_ADVICE}")
+        raise LaconicError(f"a compressed weight cannot be seen as an array without decoding: {ADVICE}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.numpy()
+
+    def __dlpack__(self, **_: Any) -> NoReturn:
+        raise LaconicError(f"a compressed weight has no dense memory to hand over by DLPack: {ADVICE}")
+
+    __dlpack_c_exchange_api__ = Absent()
+    """Torch's own, by which C++ takes the memory of any tensor without asking it."""
 
     def tolist(self) -> Any:
         return self.decode().tolist()
@@ -198,7 +274,7 @@ class LaconicTensor(torch.Tensor):
 
     def _stable_hash_for_caching(self) -> str:
         """Equal for weights that compiled code may be shared by, also in another process."""
-        text = repr((self.mode, self.__tensor_flatten__()[1]))
+        text = repr((self.numerics, self.__tensor_flatten__()[1]))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
@@ -233,6 +309,27 @@ CLASSES: dict[str, type[LaconicTensor]] = {"fused": FusedTensor, "identical": La
 """The tensor class of each numeric mode."""
 
 
+def _wrapper(cls: type[LaconicTensor], content: Content, layout: str) -> LaconicTensor:
+    """The bare tensor of a content: its shape, strides, dtype and device, and no memory."""
+    shape = content.shape
+    device: Any = torch.device("cpu")
+    if isinstance(content, Plain):
+        strides, device = content.tensor.stride(), content.tensor.device
+    else:
+        strides = strides_of(shape, layout)
+    if layout == "transposed":
+        shape = (*shape[:-2], shape[-1], shape[-2])
+        strides = (*strides[:-2], strides[-1], strides[-2])
+    elif content.tensors():
+        device = content.tensors()[0].device
+    self: LaconicTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        cls, shape, strides=strides, dtype=content.dtype, device=device, requires_grad=False
+    )
+    # What C++ asks for memory to write to, DLPack and accessors among it, ends in an error of torch instead of at address 0.
+    torch._C._set_throw_on_mutable_data_ptr(self)
+    return self
+
+
 def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
     """As torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
     order = list(range(len(shape)))
@@ -245,14 +342,14 @@ def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def laid_out(dense: Tensor, layout: str) -> Tensor:
-    """A decoded tensor with the strides of `layout`."""
+def laid_out(dense: Tensor, layout: str, residue: int = 0) -> Tensor:
+    """A decoded tensor with the strides of `layout`, its memory at that residue where it is copied for them."""
     if layout == "transposed":
         return dense.transpose(-2, -1)
     if layout in _FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are
         return dense.view(dense.shape[0], *dense.shape[2:], dense.shape[1]).movedim(-1, 1)
     if layout in _FORMATS:
-        return dense.contiguous(memory_format=_FORMATS[layout])
+        return laid_at(dense.contiguous(memory_format=_FORMATS[layout]), residue)
     return dense
 
 
@@ -266,28 +363,20 @@ def warn_once(message: str) -> None:
         warnings.warn(message, stacklevel=3)
 
 
-_rebuilt: WeakValueDictionary[Any, Content] = WeakValueDictionary()
-"""By the number that a content had when it was saved, and its tensors, which only one pickle made."""
+_rebuilt: WeakValueDictionary[Any, Holder] = WeakValueDictionary()
+"""By the number that a holder had when it was saved, and its tensors, which only one pickle made."""
 
 
 def _rebuild(mode: str, spec: Any, tensors: Sequence[Tensor], settings: Any) -> LaconicTensor:
     layout, encoding, was_trainable, is_parameter, *number = settings  # earlier releases saved none
     key = (repr((number, spec)), tuple(map(id, tensors)))
-    content = _rebuilt.get(key) if number else None
-    if content is None:
-        content = rebuild(spec, tensors)
-        for piece in _leaves(content):
-            _ = piece.coded  # validated before any kernel sees it
-        _rebuilt[key] = content
-    result = CLASSES[mode](content, layout, tuple(encoding), was_trainable)
+    holder = _rebuilt.get(key) if number else None
+    if holder is None:
+        # Checked when first used: pickles of torch's old format have no bytes until all of them are made.
+        holder = _rebuilt[key] = Holder(rebuild(spec, tensors))
+    result = CLASSES[mode](holder, layout, tuple(encoding), was_trainable)
     result._mark(is_parameter)
     return result
-
-
-def _leaves(content: Content) -> list[Leaf]:
-    if isinstance(content, Pieces):
-        return [leaf for piece in content.pieces for leaf in _leaves(piece)]
-    return [content] if isinstance(content, Leaf) else [content.leaf] if isinstance(content, Window) else []
 
 
 torch.serialization.add_safe_globals([_rebuild])

@@ -13,26 +13,33 @@ from laconic.errors import LaconicError
 from laconic.profiles import Profile
 from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
 from laconic.torch.dtypes import as_array
-from laconic.torch.tensor import LaconicTensor
+from laconic.torch.placement import residue_of
+from laconic.torch.tensor import ADVICE, LaconicTensor
 
 aten = torch.ops.aten
 
 
 def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """detach, alias, clone: codes are immutable, so all of them may share components; a clone is no tie."""
-    tensor = args[0]
-    result = tensor.like(tensor.content.twin() if func is aten.clone.default else tensor.content)
-    result.was_trainable = tensor.was_trainable
+    """detach, alias: the same weight once more, which sees what is written to it."""
+    result = args[0].alias()
+    result.was_trainable = args[0].was_trainable
+    return result
+
+
+def copied(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """clone: codes are immutable, so a copy may share them; it is no tie."""
+    result = args[0].like(args[0].content.twin())
+    result.was_trainable = args[0].was_trainable
     return result
 
 
 def swapped(tensor: LaconicTensor) -> Any:
     """The last two dimensions exchanged."""
     if tensor.layout_ == "transposed":
-        return tensor.like(tensor.content, "contiguous")
+        return tensor.alias(layout="contiguous")
     if tensor.layout_ != "contiguous" or isinstance(tensor.content, Plain):
         return NotImplemented
-    return tensor.like(tensor.content, "transposed")
+    return tensor.alias(layout="transposed")
 
 
 def _t(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -49,14 +56,14 @@ def _permute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor, order = args
     places = [place % tensor.ndim for place in order]
     if places == list(range(tensor.ndim)):
-        return tensor.like(tensor.content)
+        return tensor.alias()
     last_two = [*range(tensor.ndim - 2), tensor.ndim - 1, tensor.ndim - 2]
     return swapped(tensor) if tensor.ndim >= 2 and places == last_two else NotImplemented
 
 
 def _view(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor, shape = args[:2]
-    return tensor.like(tensor.content) if list(shape) == list(tensor.shape) else NotImplemented
+    return tensor.alias() if list(shape) == list(tensor.shape) else NotImplemented
 
 
 def _expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -64,11 +71,12 @@ def _expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor, shape = args[:2]
     kept = [length if wanted == -1 else wanted for wanted, length in zip(shape[-2:], tensor.shape, strict=False)]
     if list(shape) == list(tensor.shape):
-        return tensor.like(tensor.content)
+        return tensor.alias()
     repeats = type(tensor).fuses and tensor.ndim == 2 and len(shape) == 3 and kept == list(tensor.shape)
     if not repeats or isinstance(tensor.content, Plain) or tensor.layout_ not in ("contiguous", "transposed"):
         return NotImplemented
-    return tensor.like(Pieces("stack", 0, [tensor.content] * shape[0])) if shape[0] > 0 else NotImplemented
+    times = shape[0]
+    return tensor.alias(lambda content: Pieces("stack", 0, [content] * times)) if times > 0 else NotImplemented
 
 
 def select(tensor: LaconicTensor, dim: int, index: int) -> Any:
@@ -77,7 +85,8 @@ def select(tensor: LaconicTensor, dim: int, index: int) -> Any:
         return NotImplemented
     if isinstance(tensor.content, Plain) or not -len(tensor) <= index < len(tensor):
         return NotImplemented
-    return tensor.like(tensor.content.select(index % len(tensor)))
+    place = index % len(tensor)
+    return tensor.alias(lambda content: content.select(place))
 
 
 def _select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -99,10 +108,19 @@ def narrow(tensor: LaconicTensor, dim: int, first: int, last: int) -> Any:
     dim %= tensor.ndim
     if isinstance(tensor.content, Plain) or tensor.layout_ not in ("contiguous", "transposed") or tensor.ndim < 2:
         return NotImplemented
+    if (first, last) == (0, tensor.shape[dim]):
+        return tensor.alias()
     if tensor.layout_ == "transposed" and dim >= tensor.ndim - 2:
         dim = 2 * tensor.ndim - 3 - dim
     content = narrow_along(tensor.content, dim, first, last)
-    return NotImplemented if content is None or isinstance(content, Plain) else tensor.like(content)
+    if content is None or isinstance(content, Plain):
+        return NotImplemented
+
+    def part(content: Content) -> Content:
+        found = narrow_along(content, dim, first, last)
+        return Plain(content.decode().narrow(dim, first, last - first)) if found is None else found
+
+    return tensor.alias(part)
 
 
 def _slice(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -125,6 +143,12 @@ def _split(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         parts.append(narrow(tensor, dim, first, first + size))
         first += size
     return NotImplemented if first != length or any(part is NotImplemented for part in parts) else parts
+
+
+def _chunk(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensor, chunks = args[:2]
+    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    return tensor.split(max(1, -(-tensor.shape[dim] // chunks)), dim) if chunks > 0 else NotImplemented
 
 
 def _joinable(tensors: Sequence[Any]) -> bool:
@@ -163,37 +187,56 @@ def encode(tensor: Tensor, encoding: tuple[str, str | Profile], orientation: str
     """A dense contiguous tensor as a content: coded where that makes it smaller."""
     objective, profile = encoding
     coded = encode_array(as_array(tensor), objective=objective, profile=profile, orientation=orientation, **options)
-    return Plain(tensor.detach().contiguous(), True) if coded.formulation == "dense" else Leaf.of(coded)
+    if coded.formulation == "dense":
+        return Plain(tensor.detach().contiguous(), True)
+    return Leaf.of(coded, residue_of(tensor))
 
 
 def copy_into(target: LaconicTensor, source: Any) -> None:
     """target.copy_(source): take over the codes of a compressed source, or code a dense one anew."""
     content = target.content
-    if (isinstance(content, Plain) and not content.owner) or not isinstance(content, (Plain, Leaf, Pieces)):
+    if target.part is not None or (isinstance(content, Plain) and not content.owner):
         raise LaconicError(
-            "copy_ into a part of a compressed weight would change the rest of it: copy the whole weight"
+            "copy_ into a part of a compressed weight would change the rest of it: copy the whole weight, or "
+            "laconic.torch.decompress_(model) first"
         )
+    if not isinstance(source, Tensor):
+        source = torch.tensor(source, dtype=target.dtype, device="cpu")
     if source.device.type == "meta" or target.device.type != "cpu":
         raise LaconicError(f"copy_ from {source.device} to {target.device} cannot carry weights; load with assign=True")
     coded = isinstance(source, LaconicTensor) and not isinstance(source.content, Plain)
+    if coded and source.identity == target.identity:
+        return
     if coded and (source.shape, source.dtype, source.layout_) == (target.shape, target.dtype, target.layout_):
-        target.replace_(source.content.twin())
+        target.holder.replace(source.content.placed(content.residue))
         return
     dense = (source.decode() if isinstance(source, LaconicTensor) else source).to(target.dtype)
     dense = dense.detach().expand(target.shape)
     if isinstance(content, Plain):
-        content.tensor.copy_(dense)
+        content.tensor.copy_(dense.transpose(-2, -1) if target.layout_ == "transposed" else dense)
         return
     base = dense.transpose(-2, -1) if target.layout_ == "transposed" else dense
     orientation = content.coded.encoded.orientation if isinstance(content, Leaf) else "out_in"
-    fresh = encode(base.contiguous(), target.encoding, orientation)
-    target.replace_(fresh)
+    target.holder.replace(encode(base.contiguous(), target.encoding, orientation).placed(content.residue))
+
+
+def assign(target: LaconicTensor, new: Any) -> None:
+    """target.data = new. Raises LaconicError, changing nothing, where the codes could not follow."""
+    if not isinstance(new, Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(new).__name__}")
+    if new.shape != target.shape or new.dtype is not target.dtype or new.device != target.device:
+        raise LaconicError(
+            f".data of a compressed weight {list(target.shape)} {target.dtype} on {target.device} cannot become "
+            f"{list(new.shape)} {new.dtype} on {new.device}: {ADVICE}"
+        )
+    with torch.no_grad():
+        copy_into(target, new)
 
 
 TABLE: dict[Any, Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.detach.default: same,
     aten.alias.default: same,
-    aten.clone.default: same,
+    aten.clone.default: copied,
     aten.lift_fresh.default: same,
     aten.t.default: _t,
     aten.transpose.int: _transpose,
@@ -206,6 +249,9 @@ TABLE: dict[Any, Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]] = {
     aten.slice.Tensor: _slice,
     aten.split.Tensor: _split,
     aten.split_with_sizes.default: _split,
+    aten.unsafe_split.Tensor: _split,
+    aten.unsafe_split_with_sizes.default: _split,
+    aten.unsafe_chunk.default: _chunk,
     aten.stack.default: _stack,
     aten.cat.default: _cat,
 }

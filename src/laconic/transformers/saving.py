@@ -46,10 +46,10 @@ def _without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each tied weight once, under the name that transformers expects when it loads."""
     dense = {name: tensor for name, tensor in state.items() if not isinstance(tensor, LaconicTensor)}
     kept = set(versions.without_ties(model, dense))
-    names: dict[int, list[str]] = {}
+    names: dict[object, list[str]] = {}
     for name, tensor in state.items():
         if isinstance(tensor, LaconicTensor):
-            names.setdefault(id(tensor.content), []).append(name)
+            names.setdefault(tensor.identity, []).append(name)
     tied = versions.tied_names(model)
     kept |= {next((name for name in group if name not in tied), group[0]) for group in names.values()}
     return {name: tensor for name, tensor in state.items() if name in kept}

@@ -1,0 +1,314 @@
+"""Aliases of a compressed weight show one weight; writes are seen by all of them or refused; memory is never made up."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
+from torch_fixtures import coded, compressed, mode, same, weight
+
+import laconic
+import laconic.torch
+from laconic.errors import LaconicError
+from laconic.torch import LaconicTensor
+
+
+@pytest.fixture(params=["no_grad", "inference_mode"])
+def without_gradients(request: pytest.FixtureRequest) -> Any:
+    with getattr(torch, request.param)():
+        yield request.param
+
+
+ALIASES: dict[str, Callable[[Tensor], Tensor]] = {
+    "detach": lambda w: w.detach(),
+    "data": lambda w: w.data,
+    "alias": torch.ops.aten.alias,
+    "view": lambda w: w.view(w.shape),
+    "view_as": lambda w: w.view_as(w),
+    "slice of all": lambda w: w[:],
+    "ellipsis": lambda w: w[...],
+    "t": lambda w: w.t(),
+    "T": lambda w: w.T,
+    "mT": lambda w: w.mT,
+    "transpose twice": lambda w: w.transpose(0, 1).transpose(-1, -2),
+    "permute": lambda w: w.permute(1, 0),
+    "expand": lambda w: w.expand(w.shape),
+    "detach of t": lambda w: w.t().detach(),
+}
+PARTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows": lambda w: w[16:48],
+    "a row": lambda w: w[3],
+    "columns": lambda w: w[:, 5:9],
+    "rows of t": lambda w: w.t()[8:24],
+    "chunk": lambda w: w.chunk(2)[1],
+    "split": lambda w: w.split([16, 48])[0],
+    "unbind": lambda w: w.unbind(0)[2],
+    "flat": lambda w: w.view(-1),
+    "reshaped": lambda w: w.reshape(2, -1),
+    "diagonal": lambda w: w.diagonal(),
+    "unsqueezed": lambda w: w[None],
+    "expanded": lambda w: w.expand(3, *w.shape),
+    "strided": lambda w: w[::2],
+}
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_writes_into_an_alias_are_seen_by_all(name: str, mode: str, without_gradients: str) -> None:
+    first, second = weight(64, 48), weight(64, 48)
+    w = coded(first, mode)
+    others = {other: make(w) for other, make in ALIASES.items()}
+    alias = others[name]
+    alias.copy_(ALIASES[name](second))
+    assert same(w, second)
+    assert torch.equal(torch.nn.functional.linear(torch.eye(48), w), second.t())
+    for other, make in ALIASES.items():
+        assert torch.equal(others[other] + 0, make(second)), other
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_show_what_is_written_and_refuse_writes(name: str, mode: str, without_gradients: str) -> None:
+    first, second = weight(64, 48), weight(64, 48)
+    w = coded(first, mode)
+    part = PARTS[name](w)
+    assert torch.equal(part + 0, PARTS[name](first))
+    with pytest.raises(LaconicError, match="part of a compressed weight|would write into a compressed weight"):
+        part.copy_(torch.zeros(part.shape))
+    with pytest.raises(LaconicError, match="would write into a compressed weight"):
+        part.zero_()
+    assert same(w, first)
+    w.copy_(second)
+    assert torch.equal(part + 0, PARTS[name](second))
+    w.copy_(torch.rand(64, 48).round(decimals=3))  # coded otherwise, or not at all
+    assert torch.equal(part + 0, PARTS[name](w.decode()))
+
+
+def test_matrices_of_a_stack_show_what_is_written(mode: str, without_gradients: str) -> None:
+    first, second = weight(4, 64, 48), weight(4, 64, 48)
+    w = coded(first, mode)
+    x = torch.randn(4, 3, 64)
+    ones, turned = list(w), w.transpose(-2, -1)
+    assert torch.allclose(torch.bmm(x, w), torch.bmm(x, first), atol=1e-5)
+    w.copy_(second)
+    assert all(torch.equal(one + 0, expected) for one, expected in zip(ones, second, strict=True))
+    assert torch.equal(turned + 0, second.transpose(-2, -1))
+    assert torch.allclose(torch.bmm(x, w), torch.bmm(x, second), atol=1e-5)
+
+
+def test_copies_are_no_aliases(mode: str, without_gradients: str) -> None:
+    first = weight(64, 48)
+    w = coded(first, mode)
+    copies = [
+        w.clone(),
+        copy.deepcopy(w),
+        pickle.loads(pickle.dumps(w)),
+        w.contiguous().clone(),
+        torch.cat([w, w])[:64],
+    ]
+    w.copy_(weight(64, 48))
+    for one in copies:
+        assert torch.equal(one + 0, first)
+
+
+def test_data_takes_weights_that_fit_and_refuses_others(mode: str, compressed: Callable[..., Any]) -> None:
+    layer = compressed(nn.Linear(64, 48), mode=mode)
+    w, before = layer.weight, layer.weight.decode()
+    alias, tied, fresh = w.detach(), nn.Linear(64, 48), weight(48, 64)
+    tied.weight = w
+    w.data = fresh
+    x = torch.randn(2, 64)
+    for shown in (w, alias, tied.weight, layer.weight):
+        assert same(shown, fresh)
+    assert torch.allclose(layer(x), nn.functional.linear(x, fresh, layer.bias), atol=1e-5)
+    w.data = coded(before, mode)
+    assert same(alias, before)
+    w.data = nn.Parameter(fresh)
+    assert same(alias, fresh)
+    for wrong in (fresh.half(), fresh.double(), fresh[:8], fresh.t(), fresh.to("meta"), fresh[None]):
+        with pytest.raises(LaconicError, match="cannot become"):
+            w.data = wrong
+    with pytest.raises(TypeError):
+        w.data = 3
+    with pytest.raises(LaconicError, match="part of a compressed weight"):
+        w[:8].data = fresh[:8]
+    assert same(w, fresh)
+    assert (w.dtype, tuple(w.shape)) == (torch.float32, (48, 64))
+
+
+def test_dense_tensors_cannot_be_given_codes_for_memory(mode: str) -> None:
+    w, dense = coded(weight(64, 48), mode), nn.Parameter(torch.zeros(64, 48), requires_grad=False)
+    for target in (dense, torch.zeros(64, 48), nn.Buffer(torch.zeros(64, 48))):
+        for new in (w, w.data, w.detach(), w.t().t()):
+            with pytest.raises(LaconicError, match="no dense memory"):
+                target.data = new
+        assert not target.any()
+        target.data = torch.ones(64, 48)
+        assert target.all()
+    dense.data.copy_(w)
+    assert torch.equal(dense, w.decode())
+
+
+def test_idioms_of_training_code(mode: str, compressed: Callable[..., Any]) -> None:
+    dense = nn.Linear(64, 48)
+    x = torch.randn(3, 64)
+
+    def pruned(layer: nn.Linear) -> None:
+        prune.l1_unstructured(layer, "weight", amount=0.5)
+        prune.remove(layer, "weight")
+
+    def zeroed(layer: nn.Linear) -> None:
+        vector_to_parameters(parameters_to_vector(layer.parameters()) * 0.5, layer.parameters())
+
+    def swa(layer: nn.Linear) -> None:
+        average = torch.optim.swa_utils.AveragedModel(layer)
+        average.update_parameters(layer)
+        other = copy.deepcopy(layer)
+        other.weight.data = torch.zeros(48, 64)
+        average.update_parameters(other)
+        layer.load_state_dict(average.module.state_dict())
+
+    def loaded(layer: nn.Linear) -> None:
+        layer.load_state_dict({name: tensor * 2 for name, tensor in layer.state_dict().items()}, assign=True)
+
+    for change in (pruned, zeroed, swa, loaded):
+        expected, found = copy.deepcopy(dense), compressed(copy.deepcopy(dense), mode=mode)
+        change(expected)
+        change(found)
+        assert torch.allclose(found(x), expected(x), atol=1e-5), change.__name__
+
+
+@pytest.mark.filterwarnings("ignore:compressed weights stay frozen")
+def test_thawing_an_attribute_changes_nothing(mode: str, compressed: Callable[..., Any]) -> None:
+    layer = compressed(nn.Linear(64, 48), mode=mode)
+    layer.weight.requires_grad = True
+    assert not layer.weight.requires_grad
+    before, bias = layer.weight.decode(), layer.bias.detach().clone()
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    layer(torch.randn(2, 64)).sum().backward()
+    optimizer.step()
+    assert same(layer.weight, before)
+    assert not torch.equal(layer.bias, bias)
+
+
+def test_memory_is_refused_by_name(mode: str) -> None:
+    w = coded(weight(64, 48), mode)
+    for ask in (
+        lambda: np.from_dlpack(w),
+        lambda: torch.from_dlpack(w),
+        lambda: torch.utils.dlpack.to_dlpack(w),
+        lambda: torch.to_dlpack(w),
+        lambda: torch._C._to_dlpack(w),
+        lambda: w.__dlpack__(),
+        lambda: w.t().__dlpack__(),
+        lambda: laconic.encode(w),
+        lambda: laconic.encode(w[:8]),
+        lambda: w.storage(),
+        lambda: w.numpy(),
+        lambda: np.asarray(w),
+        lambda: w.data_ptr(),
+    ):
+        with pytest.raises(LaconicError, match="decod|no dense memory"):
+            ask()
+    assert not hasattr(type(w), "__dlpack_c_exchange_api__")
+    for shown in (w, w.t(), w[:8], w.clone(), w.view(-1)):  # what C++ would be given
+        with pytest.raises(RuntimeError, match="data pointer"):
+            torch.Tensor.data_ptr(shown) if shown.is_contiguous() else torch._C.TensorBase.data_ptr(shown)
+
+
+def test_dense_tensors_go_by_the_wrapped_entrances_as_before() -> None:
+    x = torch.arange(6.0)
+    assert torch.equal(torch.from_dlpack(torch.utils.dlpack.to_dlpack(x)), x)
+    assert np.array_equal(np.from_dlpack(x), x.numpy())
+    y = torch.zeros(3)
+    y.data = x
+    assert y.data_ptr() == x.data_ptr() == y.data.data_ptr()
+    with pytest.raises(TypeError):
+        y.data = "no tensor"
+
+
+DEFAULTS: dict[str, Callable[[], Any]] = {
+    "meta": lambda: torch.device("meta"),
+    "meta as default": lambda: _default_device("meta"),
+    "double": lambda: _default_dtype(torch.float64),
+    "inference": torch.inference_mode,
+}
+
+
+@contextlib.contextmanager
+def _default_device(name: str) -> Any:
+    torch.set_default_device(name)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Any:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.filterwarnings("ignore:compressed weights are moved")
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_defaults_of_the_caller_change_nothing(default: str, mode: str, tmp_path: Any) -> None:
+    """Memory that codes are decoded into is on the CPU and has the weight's dtype, whatever others wish for theirs."""
+    model = nn.Sequential(nn.Linear(64, 48), nn.Conv2d(48, 8, 3), nn.Embedding(50, 64)).requires_grad_(False)
+    dense = copy.deepcopy(model)
+    x, image, ids = torch.randn(3, 64), torch.randn(1, 48, 5, 5), torch.arange(7)
+    every = {"_default": {"minimum_bytes": 0}, "1": {"formulation": "split", "code": "packed", "bits": 4}}
+    path = tmp_path / "a.safetensors"
+    with DEFAULTS[default]():
+        laconic.torch.compress_(model, mode=mode, config=every)
+        w = model[0].weight
+        found = [
+            w.decode(),
+            w.norm(),
+            w.t() @ w,
+            w.clone().decode(),
+            w[:9].decode(),
+            w.half().decode(),
+            w.float().decode(),
+        ]
+        outputs = [model[0](x), model[1](image), model[2](ids)]
+        laconic.torch.save_model(model, path)
+        loaded = laconic.torch.load_file(path, mode=mode)
+        flat = laconic.torch.unflatten_state_dict(laconic.torch.flatten_state_dict({"w": w, "x": w}), mode=mode)
+        again = pickle.loads(pickle.dumps(w))
+        w.untyped_storage()
+        copy_of = copy.deepcopy(model)
+        copy_of[0].weight.copy_(dense[0].weight * 2)
+        laconic.torch.decompress_(model)
+    d = dense[0].weight
+    expected = [d, d.norm(), d.t() @ d, d, d[:9], d.half(), d]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
+    for one, layer, given in zip(outputs, dense, (x, image, ids), strict=True):
+        assert torch.allclose(one, layer(given), atol=1e-5)
+    assert all(torch.equal(tensor + 0, dense.state_dict()[name]) for name, tensor in loaded.items())
+    assert all(torch.equal(tensor + 0, d) for tensor in (flat["w"], flat["x"], again))
+    assert torch.equal(copy_of[0].weight.decode(), d * 2)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), dense.parameters(), strict=True))
+
+
+def test_pickles_of_either_format_keep_codes_and_ties(mode: str) -> None:
+    w = coded(weight(64, 48), mode)
+    for legacy in (True, False):
+        file = io.BytesIO()
+        torch.save({"w": w, "tied": w, "alias": w.detach()}, file, _use_new_zipfile_serialization=not legacy)
+        file.seek(0)
+        state = torch.load(file, weights_only=True)
+        assert all(isinstance(one, LaconicTensor) and same(one, w.decode()) for one in state.values())
+        state["w"].copy_(torch.zeros(64, 48))
+        assert same(state["alias"], torch.zeros(64, 48))
