@@ -24,7 +24,7 @@ from laconic.tensor import Tensor as Coded
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES, TORCH, as_array, as_tensor
 from laconic.torch.form import Form, coded_of, form_of
-from laconic.torch.placement import LINE, placed_like
+from laconic.torch.placement import LINE, laid_at, placed_like, residue_of
 
 Spec = tuple[Any, ...]
 """Everything of a content but its tensors: nested tuples of strings and numbers, for pickles and for tracing."""
@@ -340,7 +340,10 @@ class Plain(Content):
         return Plain(self.tensor[index])
 
     def twin(self) -> Plain:
-        return Plain(self.tensor.clone(), True)
+        return Plain(laid_at(self.tensor.clone(), residue_of(self.tensor)), True)
+
+    def placed(self, residue: int) -> Plain:
+        return Plain(laid_at(self.tensor, residue), True)
 
     description: ClassVar[str] = "dense"  # type: ignore[misc]
 

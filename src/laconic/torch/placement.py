@@ -18,6 +18,8 @@ LINE = 64
 
 def residue_of(tensor: Tensor) -> int:
     """The address of a dense tensor modulo `LINE`; 0 where it has none."""
+    if tensor.device.type != "cpu":
+        return 0
     try:
         return int(tensor.data_ptr()) % LINE
     except RuntimeError:  # a compiler's or a transform's tensor
@@ -34,7 +36,12 @@ def placed_like(residue: int, shape: Sequence[int], dtype: torch.dtype) -> Tenso
 
 def laid_at(dense: Tensor, residue: int) -> Tensor:
     """The tensor, with its strides, in memory `residue` bytes behind a multiple of `LINE`: itself where it lies there."""
-    if residue_of(dense) == residue or residue % dense.dtype.itemsize or not dense.numel():
+    if (
+        dense.device.type != "cpu"
+        or residue_of(dense) == residue
+        or residue % dense.dtype.itemsize
+        or not dense.numel()
+    ):
         return dense
     order = sorted(range(dense.ndim), key=lambda dim: -dense.stride(dim))
     memory = placed_like(residue, [dense.shape[dim] for dim in order], dense.dtype)
