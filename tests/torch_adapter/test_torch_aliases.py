@@ -137,8 +137,7 @@ def test_data_takes_weights_that_fit_and_refuses_others(mode: str, compressed: C
             w.data = wrong
     with pytest.raises(TypeError):
         w.data = 3
-    with pytest.raises(LaconicError, match="part of a compressed weight"):
-        w[:8].data = fresh[:8]
+    w[:8].data = before[:8]  # as of dense tensors: a part that nobody holds
     assert same(w, fresh)
     assert (w.dtype, tuple(w.shape)) == (torch.float32, (48, 64))
 
@@ -312,3 +311,57 @@ def test_pickles_of_either_format_keep_codes_and_ties(mode: str) -> None:
         assert all(isinstance(one, LaconicTensor) and same(one, w.decode()) for one in state.values())
         state["w"].copy_(torch.zeros(64, 48))
         assert same(state["alias"], torch.zeros(64, 48))
+
+
+def test_what_others_do_to_memory(mode: str) -> None:
+    w, first, second = coded(weight(64, 48), mode), weight(64, 48), weight(64, 48)
+    w.copy_(first)
+    shallow = copy.copy(w)
+    shallow.copy_(second)
+    assert same(w, second)
+    alias = w.detach()
+    alias.data = first  # as of dense tensors: this one alone
+    assert same(alias, first)
+    assert same(w, second)
+    w.copy_(2)
+    assert same(w, torch.full((64, 48), 2.0))
+    dense = torch.zeros(64, 48)
+    for change in (
+        lambda: dense.set_(w),
+        lambda: dense.set_(w.detach().t()),
+        lambda: w.set_(dense),
+        lambda: w.apply_(abs),
+        lambda: w.map_(dense, max),
+        lambda: w.map2_(dense, dense, max),
+        lambda: torch.nested.as_nested_tensor(w),
+    ):
+        with pytest.raises(LaconicError, match="no dense memory|which has none|would write|strided"):
+            change()
+    assert not dense.any()
+    with pytest.raises(RuntimeError):  # torch's: there is one byte, which stands for the weight
+        dense.set_(w.untyped_storage(), 0, (2, 2), (2, 1))
+
+
+def test_strides_that_are_asked_for(mode: str) -> None:
+    first = weight(64, 48)
+    turned = coded(first, mode).t()
+    for found, expected in (
+        (turned.contiguous(), first.t().contiguous()),
+        (turned.reshape(-1), first.t().reshape(-1)),
+        (turned.flatten()[:1], first.t().flatten()[:1]),
+        (turned.clone(memory_format=torch.contiguous_format), first.t().contiguous()),
+        (turned.clone(), first.t().clone()),
+    ):
+        assert found.stride() == expected.stride()
+        assert torch.equal(found + 0, expected)
+
+
+def test_swapping_weights_that_are_watched(mode: str, compressed: Callable[..., Any]) -> None:
+    layer = compressed(nn.Linear(64, 48), mode=mode)
+    views = [layer.weight.t(), layer.weight.mT, layer.weight[1:3], layer.weight.view(-1)]
+    with pytest.raises(LaconicError, match="while views of it are in use"):
+        torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.zeros(48, 64), requires_grad=False))
+    assert isinstance(layer.weight, LaconicTensor)
+    del views
+    nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
+    layer(torch.ones(1, 64))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,8 +48,8 @@ class Holder:
 
     @cached_property
     def token(self) -> Tensor:
-        """A tensor whose memory no other weight has, and that is no component either."""
-        return torch.empty(1, dtype=torch.uint8, device="cpu")
+        """A tensor whose memory no other weight has, and that is no component either. It cannot be resized into more."""
+        return torch.from_numpy(np.zeros(1, np.uint8))
 
     @cached_property
     def number(self) -> int:
@@ -61,3 +62,13 @@ def chained(first: Part | None, then: Part | None) -> Part | None:
     if first is None or then is None:
         return then if first is None else first
     return lambda content: then(first(content))
+
+
+class Absent:
+    """An attribute of a base class that is not to be found in this one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> NoReturn:
+        raise AttributeError(f"a compressed weight has no {self.name}")

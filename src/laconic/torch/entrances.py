@@ -21,6 +21,8 @@ _DLPACK = (
     (torch, "to_dlpack"),
     (torch.utils.dlpack, "to_dlpack"),
 )
+_READERS = ("choose_qparams_optimized", "fbgemm_linear_quantize_weight", "fbgemm_pack_gemm_matrix_fp16")
+"""Functions of `torch` in C++ that read memory without asking; they are given decoded weights."""
 _DONE = "of_laconic"
 
 
@@ -30,6 +32,10 @@ def install() -> None:
         original = getattr(place, name, None)
         if original is not None and not hasattr(original, _DONE):
             setattr(place, name, _asking(original))
+    for name in _READERS:
+        original = getattr(torch, name, None)
+        if original is not None and not hasattr(original, _DONE):
+            setattr(torch, name, _decoding(original))
     if not isinstance(torch.Tensor.data, _Data):
         torch.Tensor.data = _Data(torch._C.TensorBase.data)  # type: ignore[assignment, attr-defined]
 
@@ -41,6 +47,15 @@ def _asking(original: Callable[..., Any]) -> Callable[..., Any]:
 
     setattr(to_dlpack, _DONE, True)
     return to_dlpack
+
+
+def _decoding(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def read(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(tensor.decode() if isinstance(tensor, LaconicTensor) else tensor, *args, **kwargs)
+
+    setattr(read, _DONE, True)
+    return read
 
 
 class _Data(property):

@@ -44,6 +44,13 @@ def _unwatched(swap: Callable[[Any, Any], None], *tensors: Any) -> None:
             tensor.holder.hide(tensor)
     try:
         swap(*tensors)
+    except RuntimeError as error:
+        if any(isinstance(tensor, LaconicTensor) for tensor in tensors):
+            raise LaconicError(
+                f"a compressed weight cannot be exchanged for another tensor while views of it are in use ({error}): drop "
+                f"them first, or use laconic.torch.decompress_(model) before"
+            ) from error
+        raise
     finally:
         for tensor in tensors:
             if isinstance(tensor, LaconicTensor):

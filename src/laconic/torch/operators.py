@@ -22,7 +22,7 @@ from laconic.errors import LaconicError
 from laconic.torch import int8_operators, pointwise, views
 from laconic.torch.content import Content, Plain
 from laconic.torch.products import decode_to_scratch, pick, product
-from laconic.torch.tensor import FusedTensor, LaconicTensor, laid_out, warn_once
+from laconic.torch.tensor import ADVICE, FusedTensor, LaconicTensor, laid_out, warn_once
 
 aten = torch.ops.aten
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -79,6 +79,8 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return base.alias(part, "contiguous")
 
     found, outer = pytree.tree_flatten(seen(base.content))
+    if any(one.is_nested or one.layout is not torch.strided for one in found):
+        raise LaconicError(f"{func} makes no strided view, which compressed weights cannot follow: {ADVICE}")
     return pytree.tree_unflatten([alias(number, one) for number, one in enumerate(found)], outer)
 
 
@@ -247,6 +249,15 @@ def _copy_(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return target
 
 
+def _set(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Into a dense tensor: the memory that it would share is not there."""
+    if isinstance(args[0], LaconicTensor):
+        return NotImplemented  # a write, refused as such
+    raise LaconicError(
+        f"set_ cannot give a dense tensor the memory of a compressed weight, which has none: copy_ takes its values; {ADVICE}"
+    )
+
+
 def _is_set_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Whether both show one weight in the same way, as dense ones that have one memory."""
     return all(isinstance(tensor, LaconicTensor) for tensor in args) and args[0].identity == args[1].identity
@@ -286,6 +297,7 @@ TABLE: dict[Any, Handler] = {
     aten.copy_.default: _copy_,
     aten._to_copy.default: _to_copy,
     aten.is_set_to.default: _is_set_to,
+    **{getattr(aten.set_, overload): _set for overload in aten.set_.overloads()},
 }
 """Operators with an entry of their own; a handler returns NotImplemented to have its arguments decoded."""
 TABLE |= dict.fromkeys([aten.convolution.default, aten._convolution.default], _convolution)

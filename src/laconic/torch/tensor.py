@@ -22,23 +22,14 @@ from torch import Tensor
 
 from laconic.errors import LaconicError
 from laconic.torch import fast
-from laconic.torch.aliases import Holder, Part, chained
+from laconic.torch.aliases import Absent, Holder, Part, chained
 from laconic.torch.content import Content, Plain, next_number, rebuild
 from laconic.torch.placement import laid_at
 
 LAYOUTS = ("contiguous", "transposed", "channels_last", "channels_last_3d")
-_FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
+FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
+"""torch's names of the layouts that have one."""
 ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
-
-
-class Absent:
-    """An attribute of a base class that is not to be found in this one."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> NoReturn:
-        raise AttributeError(f"a compressed weight has no {self.name}")
 
 
 class LaconicTensor(torch.Tensor):
@@ -149,6 +140,12 @@ class LaconicTensor(torch.Tensor):
         if flattened:  # compiled code takes the components by their names without asking
             self.__tensor_flatten__()
 
+    def rebind(self, holder: Holder) -> None:
+        """Show another weight of this shape and dtype, whole."""
+        self.holder, self.part = holder, None
+        holder.show(self)
+        self.forget()
+
     def exchange(self, other: LaconicTensor) -> None:
         """Become what another tensor of this shape, dtype and layout is, and it what this one is: `swap_tensors`."""
         for name in ("holder", "part", "encoding", "was_trainable"):
@@ -177,6 +174,13 @@ class LaconicTensor(torch.Tensor):
             copy._mark(getattr(self, "_is_param", False))
             memo[id(self)] = copy
         return memo[id(self)]  # type: ignore[no-any-return]
+
+    def __copy__(self) -> LaconicTensor:
+        """As of dense tensors: another one that shows the same weight."""
+        other = self.alias()
+        other.was_trainable = self.was_trainable
+        other._mark(getattr(self, "_is_param", False))
+        return other
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         is_parameter = bool(getattr(self, "_is_param", False))
@@ -259,6 +263,11 @@ class LaconicTensor(torch.Tensor):
 
     def tolist(self) -> Any:
         return self.decode().tolist()
+
+    def apply_(self, *_: Any) -> NoReturn:
+        raise LaconicError(f"a compressed weight has no dense memory to be changed element by element: {ADVICE}")
+
+    map_ = map2_ = apply_
 
     # -- what compilers ask ----------------------------------------------------------------------------------------
 
@@ -346,10 +355,10 @@ def laid_out(dense: Tensor, layout: str, residue: int = 0) -> Tensor:
     """A decoded tensor with the strides of `layout`, its memory at that residue where it is copied for them."""
     if layout == "transposed":
         return dense.transpose(-2, -1)
-    if layout in _FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are
+    if layout in FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are
         return dense.view(dense.shape[0], *dense.shape[2:], dense.shape[1]).movedim(-1, 1)
-    if layout in _FORMATS:
-        return laid_at(dense.contiguous(memory_format=_FORMATS[layout]), residue)
+    if layout in FORMATS:
+        return laid_at(dense.contiguous(memory_format=FORMATS[layout]), residue)
     return dense
 
 

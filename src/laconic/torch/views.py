@@ -11,10 +11,11 @@ from torch import Tensor
 from laconic.arrays import encode as encode_array
 from laconic.errors import LaconicError
 from laconic.profiles import Profile
+from laconic.torch.aliases import Holder
 from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
 from laconic.torch.dtypes import as_array
 from laconic.torch.placement import residue_of
-from laconic.torch.tensor import ADVICE, LaconicTensor
+from laconic.torch.tensor import ADVICE, FORMATS, LaconicTensor
 
 aten = torch.ops.aten
 
@@ -27,7 +28,12 @@ def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def copied(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """clone: codes are immutable, so a copy may share them; it is no tie."""
+    """clone: codes are immutable, so a copy may share them; it is no tie. Dense where other strides are asked for."""
+    wanted, layout = kwargs.get("memory_format"), args[0].layout_
+    if wanted not in (None, torch.preserve_format) and FORMATS.get(layout, torch.contiguous_format) is not wanted:
+        return NotImplemented
+    if wanted is torch.contiguous_format and layout == "transposed":
+        return NotImplemented
     result = args[0].like(args[0].content.twin())
     result.was_trainable = args[0].was_trainable
     return result
@@ -229,6 +235,8 @@ def assign(target: LaconicTensor, new: Any) -> None:
             f".data of a compressed weight {list(target.shape)} {target.dtype} on {target.device} cannot become "
             f"{list(new.shape)} {new.dtype} on {new.device}: {ADVICE}"
         )
+    if not getattr(target, "_is_param", False):  # an alias takes its leave of the others, as a dense one does
+        target.rebind(Holder(target.content.twin()))
     with torch.no_grad():
         copy_into(target, new)
 
