@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
 LAYERS = (
-    {"errors"},
+    {"errors", "collector"},
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},

@@ -286,3 +286,48 @@ def test_a_file_of_pieces_is_a_file_of_format_1_2(source: Path, tmp_path: Path) 
     assert reader.facts["format"] == "1.2"
     assert isinstance(reader.original, Pieces)
     assert reader.original.kind == "onnx"
+
+
+LISTS = {
+    "floats, packed": (lambda array: files.blob(7, array.tobytes()), np.float32, ""),
+    "floats, one by one": (
+        lambda array: b"".join(b"\x3d" + one.tobytes() for one in array),
+        np.float32,
+        "a list of floats, one by one",
+    ),
+    "integers, packed": (lambda array: files.blob(8, b"".join(files.varint(int(one)) for one in array)), np.int64, ""),
+    "integers, one by one": (
+        lambda array: b"".join(files.number(8, int(one)) for one in array),
+        np.int64,
+        "a list of integers, one by one",
+    ),
+    "strings": (lambda array: b"".join(files.blob(9, str(one)) for one in array), np.int64, "a list of strings"),
+    "text": (lambda array: files.blob(4, "text" * array.size), np.int64, "a string"),
+}
+
+
+@pytest.mark.parametrize("operator", ["Constant", "TreeEnsembleRegressor"])
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_of_attributes_are_tensors_or_said_to_stay(what: str, operator: str, tmp_path: Path) -> None:
+    """proto3 packs lists of numbers, proto2 does not; either way nothing large is left in the graph in silence."""
+    fields, dtype, why = LISTS[what]
+    array = files.weights((600,), "float32", 3) if dtype is np.float32 else np.arange(600) * 977
+    named = files.attribute("value_list", fields(array.astype(dtype)))
+    short = files.attribute("value_list", fields(array[:4].astype(dtype)))
+    nodes = [files.node(operator, ("x",), ("flat",), named), files.node(operator, ("x",), ("short",), short)]
+    path = write(
+        tmp_path / "m.onnx",
+        files.model(files.graph(nodes, [files.array_tensor("w", files.weights((64, 64), "float32", 1))])),
+    )
+    report = laconic.compress(path, objective="size")
+    laconic.decompress(report.destination, tmp_path / "back.onnx")
+    assert (tmp_path / "back.onnx").read_bytes() == path.read_bytes()
+    name = "flat" if operator == "Constant" else "flat.value_list"
+    tensors = laconic.load_file(report.destination)
+    if why:
+        assert sorted(tensors) == ["w"]
+        assert list(report.notes) == [f"kept inside the model's graph as they are: {name!r} ({why})"]
+    else:
+        assert sorted(tensors) == sorted(["w", name])
+        assert same_bits(tensors[name].decode(), array.astype(dtype))
+        assert not report.notes

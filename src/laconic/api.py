@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -254,7 +255,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
                 other.forget(name)
             count += 1
             reader.forget(name)
-            meter(int(np.prod(encoded.shape, dtype=object)) * BY_TAG[_tag(reader, name)].bits // 8, name)
+            meter(math.prod(encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
         if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
             different = other.differs_from(reader.original)
             if different:
@@ -292,11 +293,12 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
     profiles, objectives = set(), set()
     for file in _files_of(root):
         reader = Reader(file)
+        planned_for = machine or resolve(_known(reader.facts.get("profile")))
         for name in reader.names():
             check_tensor(reader, name, "structure")
             encoded = reader.encoded(name)
             bits = BY_TAG[_tag(reader, name)].bits
-            plain = -(-int(np.prod(encoded.shape, dtype=object)) * bits // 8)
+            plain = -(-math.prod(encoded.shape) * bits // 8)
             coded = name in reader.descriptions
             node = reader.descriptions[name].node if coded else encoded.node
             own = coded and name not in reader.same  # a copy has a description alone: nothing is counted twice
@@ -306,7 +308,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             reports.append(
                 TensorReport(
                     name,
-                    encoded.shape,
+                    BY_TAG[_tag(reader, name)].array_shape(encoded.shape),
                     encoded.dtype,
                     node.formulation,
                     dict(node.parameters),
@@ -316,12 +318,12 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
                     "" if coded else "kept as it is",
                     file.name,
                     node.to_json(),
-                    *_predicted(encoded, plain, machine or resolve(_known(reader.facts.get("profile")))),
+                    *_predicted(encoded, plain, planned_for),
                 )
             )
         original = reader.original
         after += file.stat().st_size
-        before += original.file_bytes if original else reader.header.data_start + _decoded_bytes(file)
+        before += original.file_bytes if original else reader.header.data_start + claimed_bytes(reader)
         profiles.add(str(reader.facts.get("profile", "")))
         objectives.add(str(reader.facts.get("objective", "")))
     return FileReport(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from laconic import plan
+from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.profiles import Profile
 from laconic.tensor import Tensor
@@ -42,6 +43,8 @@ def encode(
     Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
     """
     if isinstance(array, Tensor):
+        if by_name(array.encoded.dtype).packed:
+            raise ArgumentError(f"dtype {array.encoded.dtype} is never coded: the tensor can be saved as it is")
         array = array.decode()
     elif not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +13,19 @@ import numpy as np
 
 from laconic import onnx, plan, rebuild
 from laconic.container import description, same
-from laconic.container.header import entry_json, tensor_bytes
+from laconic.container.header import fresh_header
 from laconic.container.packing import pack_verbatim
 from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import Writer, atomic_file, copy_cost_bytes, cost_bytes, dense_cost_bytes
+from laconic.container.writer import (
+    Writer,
+    atomic_file,
+    copy_cost_bytes,
+    cost_bytes,
+    dense_cost_bytes,
+    least_cost_bytes,
+)
 from laconic.costs import predict_ns
 from laconic.dtypes import BY_NAME, BY_TAG, DType
 from laconic.encoded import Encoded
@@ -66,7 +72,6 @@ class Options:
 
 def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
     """Bytes of a file as an array, aligned: a view where the bytes already are, else a copy."""
-    assert dtype.numpy is not None
     if raw.ctypes.data % dtype.numpy.itemsize:
         raw = raw.copy()
     return raw.view(dtype.numpy).reshape(shape)
@@ -81,6 +86,18 @@ def why_dense_already(reader: Source, name: str, options: Options) -> str:
     if not registry.codes(dtype.name):
         return f"dtype {dtype.name} is stored as it is in this version"
     return "" if entry.nbytes else "empty"
+
+
+def cannot_win(reader: Source, name: str) -> bool:
+    """Whether a tensor is too small for any code to pay for its description, whatever its weights: nothing is planned."""
+    entry = reader.dense[name]
+    return dense_cost_bytes(name, entry.tag, entry.shape) <= least_cost_bytes(name)
+
+
+def why_unplanned(reader: Source, name: str, options: Options) -> str:
+    """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
+    reason = why_dense_already(reader, name, options)
+    return reason or (f"too small: {TOO_SMALL}" if cannot_win(reader, name) else "")
 
 
 def plain_bytes(reader: Source) -> int:
@@ -105,7 +122,8 @@ def order_of(reader: Source) -> list[str]:
 
 def twins_of(reader: Source, options: Options) -> Twins:
     """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
-    names = [name for name in order_of(reader) if not why_dense_already(reader, name, options)]
+    reasons = {name: why_dense_already if name in options.plan else why_unplanned for name in order_of(reader)}
+    names = [name for name, why in reasons.items() if not why(reader, name, options)]
     groups = {name: orientation_of(reader, name, options) for name in names}
     return Twins(reader, groups, options.profile.name)
 
@@ -170,7 +188,7 @@ def decide(reader: Source, name: str, options: Options, twins: Twins | None = No
 
 def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     entry = reader.dense[name]
-    if reason := why_dense_already(reader, name, options):
+    if reason := why_unplanned(reader, name, options):
         raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
         dense = registry.BY_NAME["dense"].candidates(raw)[0]
         ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
@@ -196,6 +214,8 @@ def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> 
     """The coded form of a dense tensor of a file, or None and the reason why it stays dense. twins: as of `decide`."""
     planned = options.plan.get(name)
     if planned is None:
+        if reason := why_unplanned(reader, name, options):
+            return None, reason
         chosen = decide(reader, name, options, twins)[0]
         if chosen.candidate.node.formulation == "dense":
             return None, chosen.note
@@ -344,7 +364,9 @@ def decompress_file(
         order = [entry.name for entry in original.header.by_offset()]
         notes = []
     else:
-        raw_header, order = _fresh_header(reader)
+        tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
+        tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
+        raw_header, order = fresh_header(tensors, reader.metadata)
         notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
     sha256 = hashlib.sha256()
 
@@ -371,20 +393,3 @@ def decompress_file(
             )
         after = file.tell()
     return source.stat().st_size, after, notes
-
-
-def _fresh_header(reader: Reader) -> tuple[bytes, list[str]]:
-    """A plain safetensors header for a file whose original one is gone: widest items first, then by name."""
-    tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
-    tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
-    order = sorted(tensors, key=lambda name: (-BY_TAG[tensors[name][0]].bits, name))
-    parts, position = [], 0
-    if reader.metadata:
-        parts.append('"__metadata__":' + json.dumps(reader.metadata, separators=(",", ":"), ensure_ascii=False))
-    for name in order:
-        tag, shape = tensors[name]
-        size = tensor_bytes(tag, shape)
-        parts.append(entry_json(name, tag, shape, position, position + size))
-        position += size
-    text = ("{" + ",".join(parts) + "}").encode()
-    return text + b" " * (-len(text) % 8), order

@@ -1,11 +1,13 @@
 """Element types: one row each, with the three names they go by and how `split` cuts their bits.
 
 NumPy has no bfloat16 or float8 of its own; `ml_dtypes` supplies them. Codecs never look at floats:
-they see each weight as an unsigned integer of the same width (`word`).
+they see each weight as an unsigned integer of the same width (`word`). What has less than a byte is never coded, and is
+given as the bytes it lies in: safetensors says of float6 no more than how many bits there are.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -18,26 +20,42 @@ from laconic.errors import ArgumentError
 class DType:
     """An element type that safetensors can name.
 
-    name: as in NumPy and ml_dtypes. tag: safetensors' name. bits: width of one element.
-    numpy: the array dtype, None where NumPy and ml_dtypes have none of whole bytes.
-    split: True where the formulation `split` can code it.
+    name: as in NumPy and ml_dtypes, or of what several elements are together. tag: safetensors' name. bits: width of one
+    element. numpy: the dtype of arrays. split: True where the formulation `split` can code it. packed: elements of less
+    than a byte, which arrays hold as the bytes they lie in.
     """
 
     name: str
     tag: str
     bits: int
-    numpy: np.dtype | None
+    numpy: np.dtype
     split: bool = False
+    packed: bool = False
 
     @property
     def word(self) -> np.dtype:
         """The unsigned integer of the same width, little-endian."""
         return np.dtype(f"<u{self.bits // 8}")
 
+    def array_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the array that holds a tensor; a file's header says `shape`, which counts elements.
+
+        Of packed elements the last dimension counts bytes, where rows have whole ones; else all bytes are one row.
+        """
+        if not self.packed:
+            return shape
+        if shape and shape[-1] * self.bits % 8 == 0:
+            return (*shape[:-1], shape[-1] * self.bits // 8)
+        return (-(-math.prod(shape) * self.bits // 8),)
+
 
 def _row(tag: str, scalar: object, split: bool = False) -> DType:
     dtype = np.dtype(scalar)  # type: ignore[call-overload]
     return DType(dtype.name, tag, dtype.itemsize * 8, dtype, split)
+
+
+def _packed(tag: str, name: str, bits: int) -> DType:
+    return DType(name, tag, bits, np.dtype(np.uint8), packed=True)
 
 
 _ROWS = (
@@ -60,9 +78,9 @@ _ROWS = (
     _row("I32", np.int32),
     _row("U64", np.uint64),
     _row("I64", np.int64),
-    DType("float4_e2m1fn_x2", "F4", 4, None),
-    DType("float6_e2m3fn", "F6_E2M3", 6, None),
-    DType("float6_e3m2fn", "F6_E3M2", 6, None),
+    _packed("F4", "float4_e2m1fn_x2", 4),  # torch's name: two to a byte
+    _packed("F6_E2M3", "float6_e2m3fn_packed", 6),
+    _packed("F6_E3M2", "float6_e3m2fn_packed", 6),
 )
 BY_TAG = {row.tag: row for row in _ROWS}
 BY_NAME = {row.name: row for row in _ROWS}
@@ -74,10 +92,9 @@ def of_array(array: np.ndarray) -> DType:
     Raises ArgumentError for types a safetensors file cannot hold (object, complex128, strings, structures).
     """
     row = BY_NAME.get(array.dtype.name)
-    if row is None or row.numpy is None or array.dtype.hasobject or array.dtype.fields is not None:
-        raise ArgumentError(
-            f"dtype {array.dtype} cannot be stored: laconic takes {', '.join(sorted(BY_NAME))}; convert the array first"
-        )
+    if row is None or row.packed or array.dtype.hasobject or array.dtype.fields is not None:
+        known = ", ".join(sorted(name for name, one in BY_NAME.items() if not one.packed))
+        raise ArgumentError(f"dtype {array.dtype} cannot be stored: laconic takes {known}; convert the array first")
     return row
 
 

@@ -2,6 +2,7 @@
 
     LaconicError
     |-- ArgumentError (also ValueError)     a wrong argument: shape, dtype, parameter, thread count
+    |   `-- PlaceError (also IndexError)      a place that a tensor does not have
     |-- FormatError                         bytes that are not what the format says
     |   |-- CorruptError                    a damaged or hostile file: names tensor, component and byte
     |   |-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
@@ -21,6 +22,10 @@ class LaconicError(Exception):
 
 class ArgumentError(LaconicError, ValueError):
     """An argument that cannot be used as given."""
+
+
+class PlaceError(ArgumentError, IndexError):
+    """A place that a tensor does not have."""
 
 
 class FormatError(LaconicError):

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from laconic import collector
 from laconic.container import description
+from laconic.container.header import is_text
 from laconic.container.reader import Reader
 from laconic.container.writer import Writer
 from laconic.dtypes import by_name, of_array
@@ -52,7 +54,7 @@ class File(Mapping[str, Tensor]):
                 f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
                 file=str(path),
             )
-        for name in self.reader.names():
+        for name in self.reader.descriptions if check == "structure" else self.reader.names():
             if self.reader.same.get(name) in self.reader.descriptions:
                 continue  # a copy of a coded tensor, which is checked, and has the same checksum
             check_tensor(self.reader, name, check)
@@ -60,20 +62,17 @@ class File(Mapping[str, Tensor]):
             self.reader.check_original()
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self.reader.names():
+        if name not in self.reader:
             raise KeyError(name)
-        try:
-            found = self.reader.descriptions.get(name)
-            crc32 = None if found is None else found.crc32
-            return Tensor(self.reader.encoded(name), crc32, origin=(self.reader.file, name))
-        except FormatError as error:
-            raise error.located(file=self.reader.file, tensor=name) from None
+        found = self.reader.descriptions.get(name)
+        crc32 = None if found is None else found.crc32
+        return Tensor(self.reader.encoded(name), crc32, origin=(self.reader.file, name), validated=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.reader.names())
 
     def __len__(self) -> int:
-        return len(self.reader.names())
+        return len(self.reader)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -92,11 +91,12 @@ class File(Mapping[str, Tensor]):
 def check_tensor(reader: Reader, name: str, check: str) -> None:
     """Check one tensor of an open file at one of the three levels; errors name file and tensor."""
     try:
-        encoded = reader.encoded(name)
-        registry.validate(encoded)
+        coded = reader.descriptions.get(name)
+        if coded is not None:  # the header has held dense tensors to their shapes
+            encoded = reader.encoded(name)
+            registry.validate(encoded)
         if check != "structure":
             reader.check_sums(name)
-        coded = reader.descriptions.get(name)
         if check == "full" and coded and description.crc32(raw_bytes(registry.decode(encoded))) != coded.crc32:
             raise VerificationError("decoded weights are not those that were stored")
     except FormatError as error:
@@ -135,7 +135,8 @@ def load_file(
         of them is looked at. Raises as `open_file`.
     """
     file = File(path, mmap=mmap, check=check, max_bytes=max_bytes)
-    return {name: file[name] for name in file}
+    with collector.paused():
+        return {name: file[name] for name in file}
 
 
 def save_file(
@@ -152,6 +153,8 @@ def save_file(
     metadata = dict(metadata or {})
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise ArgumentError("metadata must map strings to strings")
+    if odd := [text for pair in metadata.items() for text in pair if not is_text(text)]:
+        raise ArgumentError(f"the metadata hold half a character, which no file can, in {odd[0][:80]!r}: leave it out")
     saved = Saved()
     with Writer(Path(path)) as writer:
         for name, value in tensors.items():
@@ -167,7 +170,7 @@ def save_file(
                     writer.add_same(name, other, tensor.encoded, crc32)
             elif tensor is not None:
                 data = np.asarray(tensor.encoded.components["bytes"])
-                writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.shape, data)
+                writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.encoded.shape, data)
             else:
                 array = np.asarray(value)
                 writer.add_dense(name, of_array(array).tag, array.shape, raw_bytes(array))

@@ -51,6 +51,8 @@ class Geometry:
     column_order: str = "as_is"
 
     def __post_init__(self) -> None:
+        if (self.view, self.orientation, self.column_order) == ("folded", "out_in", "as_is"):
+            return  # fits every shape
         dimensions = len(self.shape)
         fits = {
             "matrix": dimensions == 2,
@@ -58,7 +60,7 @@ class Geometry:
             "convolution": dimensions >= 3,
             "folded": True,
         }
-        if self.view not in fits or not fits[self.view]:
+        if not fits.get(self.view, False):
             raise ArgumentError(f"view {self.view!r} does not fit a tensor of shape {list(self.shape)}")
         if self.orientation not in ORIENTATIONS or (
             self.orientation == "in_out" and self.view not in ("matrix", "stack")

@@ -26,7 +26,7 @@ from laconic.compression import (
     plain_bytes,
     request_of,
     twins_of,
-    why_dense_already,
+    why_unplanned,
 )
 from laconic.container import same
 from laconic.container.writer import dense_cost_bytes
@@ -171,8 +171,8 @@ def explain(
 
 def _entry(reader: Source, name: str, options: Options, twins: Twins) -> dict[str, Any]:
     entry = reader.dense[name]
-    found: dict[str, Any] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
-    if reason := why_dense_already(reader, name, options):
+    found: dict[str, Any] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
+    if reason := why_unplanned(reader, name, options):
         return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
     chosen, *others = decide(reader, name, options, twins)
     lost = "; ".join(f"{label(one.candidate)}: {one.lost}" for one in others)
@@ -212,11 +212,11 @@ def within(source: checkpoint.Source, target_bits: float, options: Options) -> d
         twins = twins_of(reader, options)
         for name in reader.names():
             entry = reader.dense[name]
-            weights += math.prod(entry.shape)
-            if why_dense_already(reader, name, options):
+            weights += math.prod(entry.array_shape)
+            if why_unplanned(reader, name, options):
                 tensors[name] = _entry(reader, name, options, twins)
                 continue
-            tensors[name] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
+            tensors[name] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
             if twins.first(name) != name:
                 continue  # one choice for all that are equal: one of them coded and copies of it, or all dense
             request = request_of(reader, name, options)
@@ -329,7 +329,7 @@ def check_source(tensors: Mapping[str, Any], source: checkpoint.Source) -> None:
     found = {}
     for shard in source.weights:
         for name, entry in open_source(source.root / shard).dense.items():
-            found[name] = {"shape": list(entry.shape), "dtype": BY_TAG[entry.tag].name}
+            found[name] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
     if unknown := sorted(set(tensors) - set(found)):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")
     for name, planned in tensors.items():

@@ -86,6 +86,10 @@ def _multiply(
 ) -> np.ndarray:
     if not isinstance(weight, Tensor):
         raise ArgumentError("weight must be a laconic.Tensor: make one with laconic.encode(array)")
+    if by_name(weight.encoded.dtype).packed:
+        raise ArgumentError(
+            f"weight has dtype {weight.encoded.dtype}, whose bytes are kept and given and never multiplied"
+        )
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
     x = integer_product.numbers(x, "x")

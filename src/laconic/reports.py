@@ -83,19 +83,19 @@ class TensorReport:
 
 def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
     """A plain tensor and what it becomes. encoded: None for one that stays dense, for that reason."""
-    dtype = BY_TAG[entry.tag].name
+    dtype, shape, plain = BY_TAG[entry.tag].name, entry.array_shape, entry.nbytes
     if encoded is None:
-        return TensorReport(entry.name, entry.shape, dtype, "dense", {}, entry.nbytes, entry.nbytes, {}, reason, file)
+        return TensorReport(entry.name, shape, dtype, "dense", {}, plain, plain, {}, reason, file)
     components = {component: data.nbytes for component, data in encoded.components.items()}
     if same.is_copy(encoded.node):  # all that the file has of it
         components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
     return TensorReport(
         entry.name,
-        entry.shape,
+        shape,
         dtype,
         encoded.node.formulation,
         dict(encoded.node.parameters),
-        entry.nbytes,
+        plain,
         sum(components.values()),
         components,
         "",

@@ -12,7 +12,7 @@ import numpy as np
 
 from laconic.dtypes import by_name
 from laconic.encoded import Encoded
-from laconic.errors import ArgumentError, TooLargeError
+from laconic.errors import ArgumentError, PlaceError, TooLargeError
 from laconic.formulations import registry
 from laconic.formulations.checks import MOST_BYTES, too_large
 from laconic.geometry import Geometry
@@ -25,20 +25,29 @@ class Tensor:
     Made by `laconic.encode` and `laconic.load_file`. Immutable, safe under several threads.
     """
 
-    def __init__(self, encoded: Encoded, crc32: str | None = None, *, origin: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        encoded: Encoded,
+        crc32: str | None = None,
+        *,
+        origin: tuple[str, str] | None = None,
+        validated: bool = False,
+    ) -> None:
         """Validates the structure of `encoded`; raises CorruptError or UnsupportedError.
 
         crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it on, so
-        that damage in between is still found. origin: file and name, for errors.
+        that damage in between is still found. origin: file and name, for errors. validated: the caller has done it.
         """
-        registry.validate(encoded)
+        if not validated:
+            registry.validate(encoded)
         self.encoded = encoded
         self.crc32 = crc32
         self._origin = origin
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        return self.encoded.shape
+        """That of the decoded array: of elements of less than a byte the last dimension counts bytes."""
+        return by_name(self.encoded.dtype).array_shape(self.encoded.shape)
 
     @property
     def ndim(self) -> int:
@@ -46,18 +55,18 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Number of weights."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        """Number of weights: of elements of the decoded array."""
+        return math.prod(self.shape)
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """NumPy or ml_dtypes dtype of the decoded weights (uint8 for packed types that neither has)."""
-        return by_name(self.encoded.dtype).numpy or np.dtype(np.uint8)
+        """NumPy or ml_dtypes dtype of the decoded array: uint8 for elements of less than a byte, which `repr` names."""
+        return by_name(self.encoded.dtype).numpy
 
     @property
     def nbytes(self) -> int:
         """Bytes of the decoded tensor."""
-        return (self.size * by_name(self.encoded.dtype).bits + 7) // 8
+        return self.size * self.dtype.itemsize
 
     @property
     def nbytes_stored(self) -> int:
@@ -183,7 +192,7 @@ class Tensor:
         """One weight by full integer index (found by rank, its neighbours are not decoded), a row, or a slice of rows."""
         key = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, bool) for part in key):
-            raise IndexError("True and False are no places of a coded tensor: use decode()[...]")
+            raise PlaceError("True and False are no places of a coded tensor: use decode()[...]")
         if not key and self.shape:
             return self.decode()
         if len(key) == 1 and isinstance(key[0], slice) and key[0].step in (None, 1) and self.shape:
@@ -194,10 +203,10 @@ class Tensor:
         except TypeError:
             return self.decode()[index]
         if len(places) > self.ndim:
-            raise IndexError(f"{len(places)} indices for a tensor of {self.ndim} dimensions")
+            raise PlaceError(f"{len(places)} indices for a tensor of {self.ndim} dimensions")
         for axis, (place, length) in enumerate(zip(places, self.shape, strict=False)):
             if not -length <= place < length:
-                raise IndexError(f"index {place} is out of range for dimension {axis} of length {length}")
+                raise PlaceError(f"index {place} is out of range for dimension {axis} of length {length}{self._unit()}")
             places[axis] = place % length
         if len(places) < self.ndim:
             return self.rows(places[0], places[0] + 1)[0][tuple(places[1:])]
@@ -210,6 +219,10 @@ class Tensor:
         except MemoryError:
             raise self.too_large("an index of its columns") from None
         return np.array([self.matrix.access(*found)], dtype=word).view(self.dtype)[0]
+
+    def _unit(self) -> str:
+        dtype = by_name(self.encoded.dtype)
+        return f" ({dtype.name} is given by bytes, {dtype.bits} bits an element)" if dtype.packed else ""
 
     def _place(self, flat: int) -> tuple[int, int, int]:
         """(matrix, row, column) of the element at row-major position `flat`."""
@@ -248,4 +261,4 @@ class Tensor:
         code = next((self.parameters[key] for key in ("code", "positions", "entries") if key in self.parameters), "")
         widths = tuple(self.parameters.get("widths", ()))
         how = f"{self.formulation} {code}{widths or ''}".strip()
-        return f"laconic.Tensor(shape={list(self.shape)}, dtype={self.dtype}, {how}, {ratio:.3f}x smaller)"
+        return f"laconic.Tensor(shape={list(self.shape)}, dtype={self.encoded.dtype}, {how}, {ratio:.3f}x smaller)"

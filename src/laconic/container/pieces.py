@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from laconic.container import limits, varints
+from laconic.container.header import is_text
 from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.dtypes import DType
 from laconic.errors import CorruptError, LaconicError
@@ -148,7 +149,7 @@ def unpack(text: str, file: str) -> Pieces:
 def is_inside(name: str) -> bool:
     """Whether a relative file name stays in the folder that it is relative to."""
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    return is_text(name) and bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _name(value: Any) -> str:

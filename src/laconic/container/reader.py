@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from laconic import collector
 from laconic.container import description, limits, packing, pieces, same, writer
 from laconic.container.header import Entry, Header, parse, parse_bytes
 from laconic.dtypes import BY_TAG
 from laconic.encoded import Encoded, Node
 from laconic.errors import CorruptError, LaconicError, UnsupportedError
+
+_DENSE = Node("dense", 1)
 
 
 class Original:
@@ -42,13 +45,14 @@ class Reader:
         self._map: Any = None
         self._descriptor = -1
         self._bytes = self._load(mapped)
-        self.header = parse(self._read, self._bytes.nbytes, self.file)
-        self.sealed = writer.is_sealed(self.header)
-        if self.sealed and not writer.seal_holds(self.header):
-            raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
-        self._facts = self._parse_facts()
-        self._group()
-        self.same = self._copies()
+        with collector.paused():
+            self.header = parse(self._read, self._bytes.nbytes, self.file)
+            self.sealed = writer.is_sealed(self.header)
+            if self.sealed and not writer.seal_holds(self.header):
+                raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
+            self._facts = self._parse_facts()
+            self._group()
+            self.same = self._copies()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -101,8 +105,8 @@ class Reader:
         self.dense: dict[str, Entry] = {}
         self._parts: dict[str, dict[str, Entry]] = {}
         for name, entry in self.header.entries.items():
-            base, mark, component = name.rpartition(description.MARK)
-            if mark:
+            if description.MARK in name:
+                base, _, component = name.rpartition(description.MARK)
                 self._parts.setdefault(base, {})[component] = entry
             else:
                 self.dense[name] = entry
@@ -168,6 +172,12 @@ class Reader:
         """Names of all tensors, coded first, in file order."""
         return [*self._parts, *self.dense]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts or name in self.dense
+
+    def __len__(self) -> int:
+        return len(self._parts) + len(self.dense)
+
     def raw(self, entry: Entry) -> np.ndarray:
         """The bytes of one header entry, uint8, as a view of the file."""
         start = self.header.data_start + entry.begin
@@ -188,7 +198,10 @@ class Reader:
         """
         if self._map is None or not hasattr(self._map, "madvise"):
             return
-        for entry in [entry for one in {name, self.stored_as(name)} for entry in self.entries_of(one)]:
+        names = (name, self.same[name]) if name in self.same else (name,)
+        for entry in [entry for one in names for entry in self.entries_of(one)]:
+            if entry.end - entry.begin < mmap.PAGESIZE:
+                continue
             start = -(-(self.header.data_start + entry.begin) // mmap.PAGESIZE) * mmap.PAGESIZE
             length = (self.header.data_start + entry.end) // mmap.PAGESIZE * mmap.PAGESIZE - start
             if length > 0:
@@ -199,9 +212,8 @@ class Reader:
         name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]
-            node = Node("dense", 1)
             dtype = BY_TAG[entry.tag].name
-            return Encoded(entry.shape, dtype, "folded", "out_in", "as_is", node, {"bytes": self.raw(entry)})
+            return Encoded(entry.shape, dtype, "folded", "out_in", "as_is", _DENSE, {"bytes": self.raw(entry)})
         parts = self._parts[name]
         found = self.descriptions[name]
         return found.encoded({component: self.raw(parts[component]) for component in found.components})

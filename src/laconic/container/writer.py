@@ -21,9 +21,9 @@ from typing import IO, Any
 import numpy as np
 
 from laconic.container import description, limits, same
-from laconic.container.header import Header, entry_bytes, entry_json, tensor_bytes
+from laconic.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 from laconic.dtypes import BY_NAME, BY_TAG
-from laconic.encoded import Encoded
+from laconic.encoded import Encoded, Node
 from laconic.errors import ArgumentError, DestinationError
 
 METADATA = "laconic"
@@ -35,6 +35,10 @@ tells a re-saved file (whose header seal is void) from a damaged one (whose seal
 _COPY_BYTES = 1 << 22
 
 
+LEAST_INFO_BYTES = len(description.to_bytes(Encoded((), "uint8", "", "", "", Node("", 1), {}, ""), {}, "0" * 8))
+"""No description is shorter than one in which every word is empty."""
+
+
 def cost_bytes(name: str, encoded: Encoded) -> int:
     """Bytes that a coded tensor takes in a file: components, description and header entries."""
     blank = dict.fromkeys(encoded.components, "0" * 8)
@@ -44,6 +48,12 @@ def cost_bytes(name: str, encoded: Encoded) -> int:
         for component, size in [(n, c.nbytes) for n, c in encoded.components.items()] + [(description.INFO, info)]
     )
     return encoded.nbytes_stored + info + entries
+
+
+def least_cost_bytes(name: str) -> int:
+    """Less than any coded tensor of this name takes in a file, but for copies: a description, a component, two entries."""
+    mark = f"{name}{description.MARK}"
+    return LEAST_INFO_BYTES + entry_bytes(f"{mark}{description.INFO}", "U8", (1,)) + entry_bytes(mark, "U8", (1,))
 
 
 def copy_cost_bytes(name: str, info: int) -> int:
@@ -111,6 +121,8 @@ class Writer:
             self._spool_path.unlink(missing_ok=True)
 
     def _claim(self, name: str) -> None:
+        if not is_text(name):
+            raise ArgumentError(f"the name {name!r} holds half a character, which no file can: give it another one")
         if description.MARK in name or name == "__metadata__":
             raise ArgumentError(f"the name {name!r} cannot be used: {description.MARK!r} marks components of laconic")
         if name in self._names:

@@ -82,7 +82,6 @@ def too_large(encoded: Encoded, doing: str = "decoding it") -> TooLargeError:
 def decode(matrix: Any, encoded: Encoded, threads: int, oracle: Callable[[np.dtype], np.ndarray]) -> np.ndarray:
     """The tensor in its own shape and dtype, by the native matrix, or by `oracle(word)` where there is none."""
     dtype = by_name(encoded.dtype)
-    assert dtype.numpy is not None  # no formulation but dense codes a dtype that NumPy and ml_dtypes lack
     if matrix is None:
         return oracle(dtype.word).view(dtype.numpy)
     out = np.empty(encoded.shape, dtype=dtype.word)

@@ -76,8 +76,9 @@ def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
     validate(encoded)
     if decoded_bytes(encoded) >= MOST_BYTES:
         raise too_large(encoded)
+    row = row_of(encoded)
     try:
-        return row_of(encoded).decode(encoded, geometry_of(encoded), workers_of(threads))
+        return row.decode(encoded, geometry_of(encoded), 1 if row is dense else workers_of(threads))
     except MemoryError:
         raise too_large(encoded) from None
 

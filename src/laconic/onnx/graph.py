@@ -1,7 +1,9 @@
 """All tensors of a model: initialisers and attributes of nodes, in subgraphs, functions and training graphs too.
 
 An initialiser has its own name, the value of a Constant node that of the node's output, any other attribute
-`OUTPUT.ATTRIBUTE`. A name that is taken already gets `#2`, `#3` ... in the order of the file.
+`OUTPUT.ATTRIBUTE`. A name that is taken already gets `#2`, `#3` ... in the order of the file. Lists of numbers
+(`value_floats` of a Constant node, the trees of `ai.onnx.ml`) are tensors of one dimension where they are packed, as
+proto3 writes them; proto2 puts a key before each number.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 
 from laconic.errors import CorruptError
 from laconic.onnx import tensors
-from laconic.onnx.wire import BYTES, VARINT, Message
+from laconic.onnx.wire import BYTES, VARINT, Field, Message
 
 DEPTH = 64
 """Deepest nesting of graphs in attributes; protobuf's own readers stop at 100 messages."""
@@ -32,6 +34,15 @@ _PRODUCTS = {
     "FusedMatMul": 1,
 }
 _PASSED_ON = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
+
+
+_LISTS = {
+    7: ("a list of floats", 1, tensors.FLOATS),
+    8: ("a list of integers", 7, tensors.INT64S),
+    9: ("a list of strings", 8, 0),
+}
+"""Fields of an attribute that hold lists: what they are, and the data type and field of a tensor that would hold as much."""
+_TEXT, _LONG_TEXT = 4, 1024
 
 
 @dataclass
@@ -56,12 +67,14 @@ class _Node:
 
 
 class Walk:
-    """A model, walked once. found: its tensors in the order of the file. in_out: see `SlicedSource`."""
+    """A model, walked once. found: its tensors in the order of the file. in_out: see `SlicedSource`. kept: attributes that
+    stay in the graph, as name, reason and bytes."""
 
     def __init__(self, model: Message) -> None:
         """Raises CorruptError with the byte."""
         self.found: list[Found] = []
         self.graphs = 0
+        self.kept: list[tuple[str, str, int]] = []
         self._taken: dict[str, int] = {}
         self._uses: dict[str, set[bool]] = {}
         self._made_by: dict[str, _Node] = {}
@@ -126,15 +139,37 @@ class Walk:
             elif one.number in (3, 8) and one.wire in (VARINT, BYTES):
                 node.numbers.setdefault(name, []).extend(message.integers(one))
         label = node.label() if node.operator == "Constant" else f"{node.label()}.{name}"
+        lists: dict[int, list[Field]] = {}
         for one in message.fields():
+            if one.number in _LISTS:
+                lists.setdefault(one.number, []).append(one)
             if one.wire != BYTES:
                 continue
-            if one.number in (5, 10):
+            if one.number == _TEXT and one.end - one.begin > _LONG_TEXT:
+                self.kept.append((label, "a string", one.end - one.begin))
+            elif one.number in (5, 10):
                 self._tensor(message.inside(one), label, True)
             elif one.number in (6, 11):
                 self._walk("graph", message.inside(one), depth + 1)
             elif one.number in (22, 23):
                 self._sparse(message.inside(one), label, True)
+
+        for number, fields in lists.items():
+            self._list(message, label, number, fields)
+
+    def _list(self, message: Message, label: str, number: int, fields: list[Field]) -> None:
+        """A list of numbers or strings: a tensor where its elements lie side by side."""
+        what, data_type, place = _LISTS[number]
+        first = fields[0]
+        if number == 9 or len(fields) > 1 or first.wire != BYTES:
+            one_by_one = "" if number == 9 else ", one by one"
+            self.kept.append((label, what + one_by_one, sum(one.end - one.begin for one in fields)))
+            return
+        floats = place == tensors.FLOATS
+        count = (first.end - first.begin) // 4 if floats else len(message.integers(first))
+        proto = tensors.TensorProto(message.begin, message.end, label, data_type, [count])
+        proto.spans[place] = [(first.begin, first.end)]
+        self.found.append(Found(self._claim(label), proto, True))
 
     def _sparse(self, message: Message, label: str, constant: bool) -> None:
         parts = {one.number: message.inside(one) for one in message.fields() if one.number in (1, 2)}
@@ -145,14 +180,17 @@ class Walk:
 
     def _tensor(self, message: Message, label: str, constant: bool) -> str:
         proto = tensors.read(message)
-        wanted = label if constant else proto.name or label
+        name = self._claim(label if constant else proto.name or label)
+        self.found.append(Found(name, proto, constant))
+        return name
+
+    def _claim(self, wanted: str) -> str:
         times = self._taken[wanted] = self._taken.get(wanted, 0) + 1
         name = wanted
         while times > 1 and (name := f"{wanted}#{times}") in self._taken:
             times += 1
         self._taken[wanted] = times
         self._taken.setdefault(name, 1)
-        self.found.append(Found(name, proto, constant))
         return name
 
     def _stored_in_out(self) -> frozenset[str]:

@@ -46,6 +46,7 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
             left.append(f"{found.name!r} ({reason})")
         else:
             slices.append(Slice(found.name, number, place.begin, place.end, place.tag, place.shape, place.form))
+    left += [f"{name!r} ({what})" for name, what, size in walk.kept if size > CONSTANT_BYTES]
     if not slices:
         raise LaconicError(
             f"{path} holds no weights that can be taken out" + (f": {', '.join(left[:_SHOWN])}" if left else "")

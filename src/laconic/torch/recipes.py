@@ -29,7 +29,7 @@ from laconic.container.description import joined_crc32
 from laconic.errors import ArgumentError, CorruptError
 from laconic.formulations import parts
 from laconic.tensor import Tensor as Coded
-from laconic.torch import views
+from laconic.torch import dense, views
 from laconic.torch.content import Content, Leaf, Pieces, Plain, Window
 from laconic.torch.dtypes import as_array
 from laconic.torch.form import coded_of, form_of
@@ -133,7 +133,7 @@ class Shelf:
 
     def _add(self, name: str, tensor: Tensor) -> None:
         if not isinstance(tensor, LaconicTensor):
-            self.stored[name] = as_array(tensor)
+            self.stored[name] = dense.stored(name, tensor)
             if self._exact and tensor.ndim > 1:
                 self._lay(name, residue_of(tensor))
             return
@@ -240,10 +240,10 @@ def taken_note(tensors: dict[str, Any], metadata: Mapping[str, str], file: str) 
     return plain.contiguous().numpy().tobytes().decode(errors="replace")
 
 
-def followed(tensors: Mapping[str, Any], note: str | None, mode: str, file: str) -> dict[str, Any]:
+def followed(tensors: dict[str, Any], note: str | None, mode: str, file: str) -> dict[str, Any]:
     """The tensors of a file with its recipes followed and their pieces left out. Raises CorruptError."""
     if note is None:
-        return dict(tensors)
+        return tensors
     try:
         document = json.loads(note)
         recipes, pieces = document["recipes"], set(document["pieces"])
@@ -269,7 +269,10 @@ def followed(tensors: Mapping[str, Any], note: str | None, mode: str, file: str)
             made[name] = CLASSES[mode](tied.holder, layout)
         else:
             made[name] = _tensor(content, layout, mode)
-    return {name: tensor for name, tensor in tensors.items() if name not in pieces} | made
+    for name in pieces & set(tensors):
+        del tensors[name]
+    tensors.update(made)
+    return tensors
 
 
 def residues_of(metadata: Mapping[str, str], file: str) -> dict[str, int]:

@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from laconic import files
 from laconic.container import description, same
-from laconic.dtypes import BY_NAME, by_name
+from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
 from laconic.tensor import Tensor as Coded
-from laconic.torch import recipes, torchao, views
+from laconic.torch import dense, recipes, torchao, views
 from laconic.torch.compression import all_names, parameters_of, put
 from laconic.torch.content import Content, Leaf, Plain
 from laconic.torch.dtypes import NAMES, as_tensor
@@ -84,6 +83,7 @@ def load_file(
     """All tensors of a file: compressed ones as LaconicTensor, dense ones as they are.
 
     Tensors that the file has once under several names share their codes, and are not tied: equal weights need not be one.
+    Those whose dtype torch lacks (float6) are left out with a warning, and say why when they are asked for.
 
     Args:
         mode: as in `compress_`. mmap: codes stay in the mapped file and dense tensors copy its pages when written to;
@@ -104,8 +104,8 @@ def _loaded(
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
     _check_mode(mode)
     file = files.open_file(path, mmap=mmap, check=check)
-    private = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
-    tensors: dict[str, Tensor] = {}
+    plain = dense.DenseTensors(file, path, mmap)
+    tensors = dense.Loaded(str(path))
     contents: dict[str, Content] = {}
     slow = []
     encoding = ("balanced", "native")
@@ -113,7 +113,10 @@ def _loaded(
     for name in file:
         coded, stored = file[name], file.reader.stored_as(name)
         if coded.formulation == "dense":
-            tensors[name] = _dense(file, name, coded, private)
+            if reason := plain.why_not(coded):
+                tensors.refused[name] = reason
+                continue
+            tensors[name] = plain.get(name, coded)
             if mode == "identical" and tensors[name].ndim > 1:
                 tensors[name] = laid_at(tensors[name], _residue(file, name, residues))
             continue
@@ -131,6 +134,7 @@ def _loaded(
             contents[stored] = Leaf.of(coded, residue)
         content = contents[stored]
         tensors[name] = CLASSES[mode](content.placed(residue) if known else content, encoding=encoding)
+    tensors.warn(stacklevel=3)
     if slow and on_slow == "keep":
         warnings.warn(
             f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
@@ -149,20 +153,6 @@ def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
 def _check_mode(mode: str) -> None:
     if mode not in CLASSES:
         raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
-
-
-def _dense(file: files.File, name: str, coded: Coded, private: np.ndarray | None) -> Tensor:
-    """A dense tensor of a file that may be written to: its pages are private."""
-    dtype = by_name(coded.encoded.dtype).numpy
-    if dtype is None:
-        raise LaconicError(f"{file.reader.file}: tensor {name!r} has dtype {coded.encoded.dtype}, which torch lacks")
-    entry = file.reader.dense.get(name)
-    if entry is not None and private is not None and coded.size:  # a copy gets memory of its own: it may be written to
-        start = file.reader.header.data_start + entry.begin
-        raw = private[start : start + entry.nbytes]
-        if raw.ctypes.data % dtype.itemsize == 0:
-            return as_tensor(raw.view(dtype).reshape(coded.shape))
-    return as_tensor(coded.decode())
 
 
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
@@ -266,8 +256,9 @@ def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict of plain tensors only, for any safetensors writer: each compressed tensor as its uint8 components.
 
     Each weight once: a second name of a tied one, and parts and joins that are stored as pieces, become recipes, which
-    lie in one more tensor, `laconic_recipes`. What such a writer saves, `laconic.torch.load_file` reads; `laconic.load_file`
-    and `laconic decompress` read the tensors and pieces. Raises ArgumentError for a tensor of that name.
+    lie in one more tensor, `laconic_recipes`. Lazy conjugates and negatives are computed, strides undone. What such a writer saves, `laconic.torch.load_file` reads; `laconic.load_file`
+    and `laconic decompress` read the tensors and pieces. Raises ArgumentError for a tensor of that name, and for
+    those that are no plain memory.
     """
     weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, LaconicTensor)}
     shelf = recipes.Shelf(weights, state_dict, once=True)
@@ -281,7 +272,7 @@ def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
                 flat[key] = tensor.clone() if tensor.data_ptr() in seen and tensor.nbytes else tensor
                 seen.add(tensor.data_ptr())
         elif name not in weights:
-            flat[name] = state_dict[name]
+            flat[name] = dense.for_others(state_dict, name)
     return flat | shelf.note_tensor()
 
 

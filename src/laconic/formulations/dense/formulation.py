@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,16 +62,13 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
         raise UnsupportedError(f"formulation 'dense' version {encoded.node.version}: use a newer laconic")
     if set(encoded.components) != {"bytes"}:
         raise CorruptError("formulation 'dense' has one component, 'bytes'")
-    bits = BY_NAME[encoded.dtype].bits
-    for length in encoded.shape:
-        bits *= length
+    bits = BY_NAME[encoded.dtype].bits * math.prod(encoded.shape)
     actual = encoded.components["bytes"].nbytes
     if actual != -(-bits // 8):
         raise CorruptError(f"{actual} bytes where the shape needs {-(-bits // 8)}", component="bytes")
 
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int) -> np.ndarray:
-    """The tensor as a read-only view of its bytes; raw bytes for dtypes that NumPy does not have."""
-    raw = np.asarray(encoded.components["bytes"])
-    dtype = BY_NAME[encoded.dtype].numpy
-    return raw if dtype is None else raw.view(dtype).reshape(encoded.shape)
+    """The tensor as a read-only view of its bytes, in the shape that arrays of its dtype have."""
+    dtype = BY_NAME[encoded.dtype]
+    return np.asarray(encoded.components["bytes"]).view(dtype.numpy).reshape(dtype.array_shape(encoded.shape))

@@ -173,7 +173,6 @@ def inner(encoded: Encoded) -> tuple[Encoded, int]:
     """The folded words as a tensor under `split`, and the centre. Raises UnsupportedError for other parameters."""
     parameters, dtype = encoded.node.parameters, by_name(encoded.dtype)
     centre, like = parameters.get("centre"), parameters.get("like")
-    assert dtype.numpy is not None
     limits = np.iinfo(dtype.numpy)
     if set(parameters) != {"centre", "like"} or like not in likes_of(encoded.dtype) or type(centre) is not int:
         raise UnsupportedError(

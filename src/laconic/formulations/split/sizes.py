@@ -7,12 +7,12 @@ the symbols beyond its part of the table, so the stored words of all levels foll
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
 from laconic.codes.reference import level_symbols
-from laconic.encoded import index_bytes, stream_bytes
+from laconic.encoded import SLACK_BYTES, index_bytes, stream_bytes
 from laconic.formulations.split.layout import FIELDS, MAXIMUM_WIDTH, TAIL_BYTES, TAIL_KINDS, Parameters
 from laconic.geometry import Geometry
 
@@ -117,26 +117,68 @@ class SizeModel:
         """Every (code, widths) that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
         chunks = self.geometry.panels * self.geometry.chunks_per_panel
-        directories = [index_bytes((self.geometry.segments + 1) * 8 * depth) for depth in range(levels + 1)]
-        escapes = [stream_bytes(count) for count in self._beyond_bytes.tolist()]
-        groups = self._beyond_groups.tolist()
-        found: list[tuple[int, int, str, tuple[int, ...]]] = []  # bytes that depend on the code, levels, the code
+        layers = _layers(alphabet, levels)
+        escapes = _stream_bytes(self._beyond_bytes)
+        streams = _stream_bytes(self._beyond_groups[:, None] * (8 * np.arange(MAXIMUM_WIDTH + 1)))
+        depths = np.arange(levels + 1)
+        directories = (((self.geometry.segments + 1) * 8 * depths) + 63) // 64 * 64
+        # Bytes that depend on the code, in the order in which codes of one size and depth stay.
+        layered = chunks * 8 * layers.first + np.append(streams.reshape(-1), 0)[layers.deeper].sum(axis=1)
+        layered += directories[layers.depth] + escapes[layers.end]
+        others: list[tuple[int, str]] = []
         if self._beyond_bytes[1] == 0:
-            found.append((0, 0, "constant", ()))
+            others.append((0, "constant"))
         if alphabet > 15:
-            found.append((chunks * 32 + index_bytes((self.geometry.segments + 1) * 8) + escapes[15], 0, "packed", ()))
-        # Level by level: codes that begin alike share what their first levels take.
-        begun = [((), 0, 0)] if levels else []
-        for depth in range(1, levels + 1):
-            grown: list[Any] = []
-            for widths, start, used in begun:
-                for width in range(1, MAXIMUM_WIDTH + 1):
-                    after = start + (1 << width) - 1
-                    if after <= alphabet:
-                        own = stream_bytes(groups[start] * 8 * width) if widths else chunks * 8 * width
-                        grown.append(((*widths, width), after, used + own))
-                        found.append(
-                            (used + own + directories[depth] + escapes[after], depth, "layered", (*widths, width))
-                        )
-            begun = grown
-        return [(code, widths) for _, _, code, widths in sorted(found, key=lambda one: one[:2])]
+            directory = index_bytes((self.geometry.segments + 1) * 8)
+            others.append((chunks * 32 + directory + int(escapes[15]), "packed"))
+        sizes = np.concatenate([np.array([size for size, _ in others], np.int64), layered])
+        depth = np.concatenate([np.zeros(len(others), np.int64), layers.depth])
+        named = [(code, ()) for _, code in others]
+        order = np.lexsort((depth, sizes)).tolist()
+        return [named[k] if k < len(named) else ("layered", layers.widths[k - len(named)]) for k in order]
+
+
+def _stream_bytes(used: np.ndarray) -> np.ndarray:
+    """`stream_bytes` of many."""
+    return (used + SLACK_BYTES + 63) // 64 * 64
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the first
+    width and the length of the table of each. deeper: places of the further levels among the streams of every beginning
+    and width, the last place where there is none."""
+
+    widths: list[tuple[int, ...]]
+    depth: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+    deeper: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _layers(alphabet: int, levels: int) -> _Layers:
+    none = 257 * (MAXIMUM_WIDTH + 1)
+    widths: list[tuple[int, ...]] = []
+    ends: list[int] = []
+    deeper: list[list[int]] = []
+    begun: list[tuple[tuple[int, ...], int, list[int]]] = [((), 0, [])]
+    for _ in range(levels):
+        grown = []
+        for before, start, places in begun:
+            for width in range(1, MAXIMUM_WIDTH + 1):
+                end = start + level_symbols(width)
+                if end <= alphabet:
+                    own = [start * (MAXIMUM_WIDTH + 1) + width] if before else []
+                    grown.append(((*before, width), end, [*places, *own]))
+        begun = grown
+        widths += [one[0] for one in grown]
+        ends += [one[1] for one in grown]
+        deeper += [one[2] + [none] * (max(1, levels - 1) - len(one[2])) for one in grown]
+    return _Layers(
+        widths,
+        np.array([len(one) for one in widths], np.int64),
+        np.array([one[0] for one in widths], np.int64),
+        np.array(ends, np.int64),
+        np.array(deeper, np.int64).reshape(len(widths), max(1, levels - 1)),
+    )
