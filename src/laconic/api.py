@@ -116,7 +116,9 @@ def compress(
 
     def run(shard: Path, to: Path | None) -> None:
         nonlocal before, after
-        one_before, one_after, tensors, one_notes = compression.compress_file(source.root / shard, to, options, meter)
+        one_before, one_after, tensors, one_notes = compression.compress_file(
+            source.root / shard, to, options, meter, force
+        )
         before, after = before + one_before, after + one_after
         reports.extend(tensors)
         notes.extend(one_notes)
@@ -125,7 +127,7 @@ def compress(
         for shard in source.weights:
             run(shard, None if dry_run else destination)
     else:
-        with checkpoint.atomic_folder(destination, force) as out:
+        with checkpoint.atomic_folder(destination, force, source.root) as out:
             for shard in source.weights:
                 (out / shard).parent.mkdir(parents=True, exist_ok=True)
                 run(shard, out / shard)
@@ -181,7 +183,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
             "config.json without our entry, shard indexes anew"
         )
     skipped = {*replaced, *added, checkpoint.LEDGER}
-    with checkpoint.atomic_folder(destination, force) as out:
+    with checkpoint.atomic_folder(destination, force, source) as out:
         paths = [
             Path(folder, name).relative_to(source)
             for folder, _, names in os.walk(source, followlinks=True)

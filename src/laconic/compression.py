@@ -19,7 +19,8 @@ from laconic.container.packing import pack_verbatim
 from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import Writer, atomic_file, copy_cost_bytes, cost_bytes, dense_cost_bytes
+from laconic.container.temporary import atomic_file
+from laconic.container.writer import Writer, copy_cost_bytes, cost_bytes, dense_cost_bytes
 from laconic.costs import predict_ns
 from laconic.dtypes import BY_NAME, BY_TAG, DType
 from laconic.encoded import Encoded
@@ -229,6 +230,11 @@ def open_original(path: Path) -> Source:
     return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
 
 
+def files_of(source: Source) -> list[Path]:
+    """The files that a source's bytes lie in."""
+    return [file.path for file in source.files] if isinstance(source, SlicedSource) else [source.path]
+
+
 def open_source(path: Path) -> Source:
     """A file of plain tensors to compress. Refuses one that is already compressed."""
     reader = open_original(path)
@@ -241,9 +247,15 @@ def open_source(path: Path) -> Source:
 
 
 def compress_file(
-    source: Path, destination: Path | None, options: Options, progress: Callable[[int, str], None]
+    source: Path,
+    destination: Path | None,
+    options: Options,
+    progress: Callable[[int, str], None],
+    force: bool = False,
 ) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
     """Compress one file; returns bytes before and after, tensors, notes. destination None: only plan (a dry run).
+
+    force: replace what is there when the file is whole.
 
     progress(bytes, name) is called after each tensor, and again for each while the result is verified.
     """
@@ -265,7 +277,7 @@ def compress_file(
         return before, plain_bytes(reader) - saved, reports, notes
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
-    with Writer(destination) as writer:
+    with Writer(destination, files_of(reader), replace=force) as writer:
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
@@ -336,7 +348,7 @@ def decompress_file(
         reader.forget(name)
     if isinstance(original, Pieces):
         reader.check_original()
-        after, notes = rebuild.rebuild(reader, original, paths, progress)
+        after, notes = rebuild.rebuild(reader, original, paths, progress, force)
         return source.stat().st_size, after, notes
     if original is not None:
         reader.check_original()
@@ -348,7 +360,7 @@ def decompress_file(
         notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
     sha256 = hashlib.sha256()
 
-    with atomic_file(destination) as (file, _):
+    with atomic_file(destination, (source,), replace=force) as (file, _):
 
         def put(data: Any) -> None:
             view = memoryview(data)

@@ -31,7 +31,7 @@ def run(
         document = calibration.calibrate(
             threads=threads, batches=sorted(set(batch or calibration.BATCHES)), seconds=seconds, progress=progress
         )
-    checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n")
+    checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n", (), force)
     if json:
         output.print_json(document)
         return

@@ -73,7 +73,12 @@ def run(
         threads=threads,
     )
     if destination is not None:
-        checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n")
+        checkpoint.write_document(
+            destination,
+            json_module.dumps(document, indent=1) + "\n",
+            [source.root / shard for shard in source.weights],
+            force,
+        )
     for note in planning.unmatched(source, include or (), exclude or ()):
         output.stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
     if json:

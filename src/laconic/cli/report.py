@@ -30,7 +30,9 @@ def run(
         checkpoint.check_document(path, destination, force)
     found = gather(path, profile)
     if wanted:
-        checkpoint.write_document(destination, page(found))
+        checkpoint.write_document(
+            destination, page(found), path.rglob("*.safetensors") if path.is_dir() else [path], force
+        )
     if json:
         output.print_json(found.to_json())
         return
