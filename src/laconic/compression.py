@@ -37,7 +37,6 @@ from laconic.twins import Twins, why_copy
 _BLOCK_BYTES = 1 << 22
 _MOST_COMPONENTS = 6
 """More than this no node of a form has that is worth having."""
-TOO_SMALL = "its description would cost more than the code saves"
 
 Source = Reader | SlicedSource
 """Plain tensors by name: a safetensors file, or ranges of files of another format."""
@@ -180,7 +179,7 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
-        why = plan.why_dense(BY_TAG[entry.tag], options.objective, options.profile)
+        why = plan.why_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
     most = dense_cost_bytes(name, entry.tag, entry.shape)
     # What it costs is known when it is coded: only near the limit is that worth while here.
@@ -189,8 +188,11 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
         return verdicts
     first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
-    others = [replace(chosen, lost=TOO_SMALL), *(one for one in verdicts[1:] if one is not first)]
-    return [replace(first, lost="", note=f"too small: {TOO_SMALL}"), *others]
+    others = [replace(chosen, lost=plan.TOO_SMALL)]
+    for one in verdicts[1:]:
+        if one is not first:  # larger than the chosen one was: not worth its description either
+            others.append(replace(one, lost=plan.TOO_SMALL) if one.lost.endswith(plan.LARGER) else one)
+    return [replace(first, lost="", note=f"too small: {plan.TOO_SMALL}"), *others]
 
 
 def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
@@ -228,11 +230,6 @@ def _encoded(reader: Source, name: str, candidate: Candidate, options: Options) 
 def open_original(path: Path) -> Source:
     """A file that holds plain tensors or coded ones: safetensors, or an ONNX model."""
     return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
-
-
-def files_of(source: Source) -> list[Path]:
-    """The files that a source's bytes lie in."""
-    return [file.path for file in source.files] if isinstance(source, SlicedSource) else [source.path]
 
 
 def open_source(path: Path) -> Source:
@@ -277,7 +274,7 @@ def compress_file(
         return before, plain_bytes(reader) - saved, reports, notes
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
-    with Writer(destination, files_of(reader), replace=force) as writer:
+    with Writer(destination, reader.paths, replace=force) as writer:
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
