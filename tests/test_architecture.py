@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
 LAYERS = (
-    {"errors"},
+    {"errors", "choices"},
     {"dtypes", "encoded", "geometry", "environment"},
     {"codes"},
     {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},

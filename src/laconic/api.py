@@ -11,6 +11,7 @@ import numpy as np
 
 from laconic import checkpoint, compression, model_folder, onnx, planning
 from laconic import plan as planner
+from laconic.choices import Objective
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
 from laconic.costs import predict_ns
@@ -54,7 +55,7 @@ def compress(
     src: PathLike,
     dst: PathLike | None = None,
     *,
-    objective: str | None = None,
+    objective: Objective | None = None,
     profile: PathLike | planner.Profile | None = None,
     batch: int | None = None,
     target_bits: float | None = None,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from laconic import native
+from laconic.choices import Isa
 from laconic.errors import ArgumentError
 
 NAMES = native.ISAS
@@ -17,23 +19,23 @@ REFERENCE = native.REFERENCE
 """Reported where the native module is missing: NumPy does the work."""
 
 
-def available() -> tuple[str, ...]:
+def available() -> tuple[Isa, ...]:
     """Names that this processor and this build can run, slowest first."""
     missing = native.loaded is None or not native.available()
-    return (REFERENCE,) if missing else tuple(native.loaded.isa_available())
+    return cast(tuple[Isa, ...], (REFERENCE,) if missing else tuple(native.loaded.isa_available()))
 
 
-def active() -> str:
+def active() -> Isa:
     """The name in use. Raises ArgumentError where the environment forces one that cannot be had."""
-    return REFERENCE if not native.available() else str(native.module.isa_active())
+    return cast(Isa, REFERENCE if not native.available() else native.module.isa_active())
 
 
-def why_not(name: str) -> str | None:
+def why_not(name: Isa) -> str | None:
     """Why `name` cannot be used here; None where it can."""
     return native.why_not(name)
 
 
-def use(name: str) -> None:
+def use(name: Isa) -> None:
     """Force one instruction set for all further work. Raises ArgumentError where it cannot be had."""
     reason = why_not(name)
     if reason is not None:
@@ -42,7 +44,7 @@ def use(name: str) -> None:
 
 
 @contextmanager
-def using(name: str) -> Iterator[None]:
+def using(name: Isa) -> Iterator[None]:
     """`use(name)` for the length of a with-block."""
     before = active()
     use(name)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from laconic import environment
+from laconic.choices import Isa
 from laconic.geometry import Geometry
 
-ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "amx")
-REFERENCE = "reference"
+ISAS: tuple[Isa, ...] = get_args(Isa)[:-1]
+REFERENCE: Isa = "reference"
 """What is called so where the native module is missing: NumPy does the work."""
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from laconic.choices import OBJECTIVES, ORIENTATIONS
 from laconic.costs import predict_ns
 from laconic.dtypes import of_array
 from laconic.encoded import Encoded
@@ -39,7 +40,6 @@ _PLANNED_TWICE = 1 << 16
 LARGER = "x the chosen one's size"
 TOO_SMALL = "its description would cost more than the code saves"
 
-OBJECTIVES = ("size", "speed", "balanced")
 VIEWS = ("", "folded")
 """That a caller may ask for: as the shape suggests, or as a flat sequence."""
 __all__ = ["OBJECTIVES", "PROFILES", "Profile", "check_batch", "decide", "encode", "resolve_profile"]
@@ -96,7 +96,7 @@ def encode(
     dtype = of_array(array)
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
-    if orientation not in ("out_in", "in_out"):
+    if orientation not in ORIENTATIONS:
         raise ArgumentError(f"unknown orientation {orientation!r}: use 'out_in' or 'in_out'")
     if view not in VIEWS and view != choose(array.shape, orientation).view:
         raise ArgumentError(

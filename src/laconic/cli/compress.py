@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 
 import laconic
+from laconic.choices import Objective
 from laconic.cli import output, tensor_table
-from laconic.plan import OBJECTIVES
-
-Objective = Literal["size", "speed", "balanced"]
-assert get_args(Objective) == OBJECTIVES
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `laconic calibrate`."
 OBJECTIVE = "What to optimise. Default: balanced."

@@ -131,7 +131,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Any]) -> None:
     for one in lines:
         line(one)
     if left_out:
-        line(f"(a wider terminal, or a pipe, also shows: {text.words(left_out)})")
+        line(f"(no room for {text.words(left_out)}; a pipe has it all)")
 
 
 def print_tree(tree: Tree) -> None:

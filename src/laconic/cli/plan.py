@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from laconic import checkpoint, planning
+from laconic.choices import Objective
 from laconic.cli import failures, output, tables, text
-from laconic.cli.compress import OBJECTIVE, PROFILE, TARGET, Objective
+from laconic.cli.compress import OBJECTIVE, PROFILE, TARGET
 from laconic.cli.tables import Column
 from laconic.dtypes import BY_NAME
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from laconic.choices import Mode
 from laconic.cli import adapters, output
 
 
@@ -14,7 +15,7 @@ def run(
     folder: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A model folder, dense or compressed.")],
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the text.")],
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, metavar="N", help="Most new tokens.")] = 64,
-    mode: Annotated[Literal["fused", "identical"] | None, typer.Option(help="For compressed folders.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="For compressed folders.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers; default: those of torch.")] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that lies in MODEL_DIR.")

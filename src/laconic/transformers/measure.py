@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from laconic.choices import Objective
 from laconic.errors import LaconicError, VerificationError
 from laconic.transformers import models
 
@@ -65,7 +66,7 @@ def bench_folder(
     folder: Path,
     tokens: int = 32,
     prefill: Sequence[int] = (128,),
-    objective: str | None = None,
+    objective: Objective | None = None,
     *,
     threads: int | None = None,
     trust_remote_code: bool = False,

@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
+from laconic.choices import Mode
 from laconic.errors import ArgumentError, LaconicError
 from laconic.transformers import models
 
@@ -40,7 +41,7 @@ def generate(
     folder: Path,
     prompt: str,
     tokens: int,
-    mode: str | None = None,
+    mode: Mode | None = None,
     *,
     threads: int | None = None,
     tell: Callable[[str], None] | None = None,
