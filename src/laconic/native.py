@@ -56,15 +56,13 @@ def why_not(isa: str) -> str | None:
 
 def _as_the_environment_says() -> Any:
     """The module, its instruction set forced where that is asked for; what raises where it cannot be had."""
-    if problem := environment.problem_of_native():
-        return environment.Refused(problem)
-    if not (name := environment.isa()):
-        return loaded
-    if reason := why_not(name):
-        return environment.unobeyed(f"LACONIC_ISA={name}: instruction set {name!r} cannot be used: {reason}")
-    if loaded is not None:
+    name, found = environment.isa(), loaded
+    if name and (reason := why_not(name)):
+        found = environment.unobeyed(f"LACONIC_ISA={name}: instruction set {name!r} cannot be used: {reason}")
+    elif name and loaded is not None:
         loaded.isa_use(name)
-    return loaded
+    problem = environment.problem_of_native()
+    return environment.Refused(problem) if problem else found
 
 
 if not TYPE_CHECKING:
