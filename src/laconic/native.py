@@ -56,7 +56,8 @@ def why_not(isa: str) -> str | None:
 
 def _as_the_environment_says() -> Any:
     """The module, its instruction set forced where that is asked for; what raises where it cannot be had."""
-    name, found = environment.isa(), loaded
+    name = environment.isa()
+    found: Any = loaded
     if name and (reason := why_not(name)):
         found = environment.unobeyed(f"LACONIC_ISA={name}: instruction set {name!r} cannot be used: {reason}")
     elif name and loaded is not None:
