@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib
 import inspect
 import re
@@ -96,6 +97,16 @@ def everything() -> set[str]:
     return found
 
 
+def _owners(module: str) -> list[Any]:
+    """The classes of others whose methods an adapter's docstrings call by their names alone."""
+    if not module.startswith(("laconic.torch", "laconic.transformers")):
+        return []
+    import torch
+
+    return [torch.Tensor, torch.nn.Module]
+
+
+@functools.cache
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one, of attributes of attributes."""
     parts = name.split(".")
@@ -117,10 +128,12 @@ def mentioned(module: str, known: tuple[str, ...], name: str, defined: set[str])
     if name in FILES:
         return True
     first, *rest = parts = name.split(".")
-    if not rest:
-        return first in known or first in defined or first in OTHERS or hasattr(builtins, first) or resolves(first)
+    if not rest and (first in known or first in defined or first in OTHERS or hasattr(builtins, first)):
+        return True
     places = (module, module.rpartition(".")[0] or module, "laconic")
     if any(resolves(f"{place}.{name}") for place in places):
+        return True
+    if any(hasattr(owner, first) for owner in _owners(module)):
         return True
     foreign = ".".join([SHORT.get(first, first), *rest])
     if foreign.startswith(("torch.", "transformers.")) and not installed(foreign.partition(".")[0]):

@@ -152,8 +152,8 @@ def _show(document: Mapping[str, Any]) -> None:
     output.print_table(TENSORS, rows)
     coded = sum(entry["formulation"] != "dense" for entry in tensors.values())
     output.line(
-        f"together: {len(tensors)} tensors, {coded} coded, {output.size(whole.plain)} -> {output.size(whole.size)}, "
-        f"ratio {output.ratio(whole.plain, whole.size)} (weights alone)"
+        f"together: {len(tensors)} tensors ({coded} coded), weights {output.size(whole.plain)} -> {output.size(whole.size)}, "
+        f"ratio {output.ratio(whole.plain, whole.size)}"
     )
     timed = [entry["predicted_us"] for entry in tensors.values() if entry.get("predicted_us") is not None]
     if timed:
