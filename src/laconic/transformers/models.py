@@ -83,7 +83,7 @@ def check_words(folder: Path, trust_remote_code: bool = False, *, generates: boo
         raise LaconicError(f"{folder}: {model.__name__} takes {takes}; only models of words are run and timed here")
     if generates and model is not transformers.AutoModel and not model.can_generate():
         raise LaconicError(
-            f"{folder}: {model.__name__} takes words and generates no text; 'laconic bench {folder}' measures it"
+            f"{folder}: {model.__name__} takes words and does not generate text; 'laconic bench {folder}' measures it"
         )
 
 

@@ -66,7 +66,7 @@ def generate(
     model = models.open_model(folder, trust_remote_code, **({"mode": mode} if mode and compressed else {}))
     load_seconds = time.perf_counter() - start
     if not model.can_generate():
-        raise LaconicError(f"{folder}: {type(model).__name__} generates no text")
+        raise LaconicError(f"{folder}: {type(model).__name__} does not generate text")
     given = tokenizer(prompt, return_tensors="pt")
     if given["input_ids"].numel() == 0:
         raise ArgumentError("the prompt is empty: give at least one word")
