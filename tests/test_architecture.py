@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
 LAYERS = (
-    {"errors", "collector"},
-    {"dtypes", "encoded", "geometry"},
+    {"errors", "choices", "collector"},
+    {"dtypes", "encoded", "geometry", "environment"},
     {"codes"},
     {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},
     {
@@ -46,6 +46,7 @@ LAYERS = (
     {"report"},
     {"calibration", "transformers"},
     {"cli"},
+    {"__main__"},
 )
 """Lowest first. A module imports from its own entry or from lower ones."""
 SIDEWAYS = {

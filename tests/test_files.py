@@ -268,15 +268,15 @@ def test_a_truncated_source_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_in_a_sentence(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import laconic.container.writer as writer
+    import laconic.container.temporary as temporary
 
-    real = writer.os.fsync
+    real = temporary.os.fsync
 
     def full(descriptor: int) -> None:
         real(descriptor)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer.os, "fsync", full)
+    monkeypatch.setattr(temporary.os, "fsync", full)
     with pytest.raises(DestinationError, match="No space left on device"):
         laconic.compress(source, tmp_path / "o.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == [source.name]

@@ -12,6 +12,7 @@ Names are loaded when first used: importing the package is cheap and imports nei
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -42,18 +43,25 @@ _WHERE = {
     "isa": "",
 }
 __all__ = [*sorted(_WHERE), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+_ADAPTERS = ("torch", "transformers")
+"""Imported by those who want them, by name: they bring another package in."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'laconic' has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
+    module, _, attribute = _WHERE.get(name, "").partition(":")
     if not module:
+        if name not in _WHERE and (name.startswith("_") or name in _ADAPTERS or not _is_module(name)):
+            raise AttributeError(f"module 'laconic' has no attribute {name!r}")
         value: Any = importlib.import_module(f"laconic.{name}")
     else:
         value = getattr(importlib.import_module(f"laconic.{module}"), attribute or name)
     globals()[name] = value
     return value
+
+
+def _is_module(name: str) -> bool:
+    """Whether docstrings may speak of an attribute of `laconic` as of a module, which is imported when it is used."""
+    return importlib.util.find_spec(f"laconic.{name}") is not None
 
 
 def __dir__() -> list[str]:

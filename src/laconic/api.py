@@ -12,6 +12,7 @@ import numpy as np
 
 from laconic import checkpoint, compression, model_folder, onnx, planning
 from laconic import plan as planner
+from laconic.choices import Objective
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
 from laconic.costs import predict_ns
@@ -55,7 +56,7 @@ def compress(
     src: PathLike,
     dst: PathLike | None = None,
     *,
-    objective: str | None = None,
+    objective: Objective | None = None,
     profile: PathLike | planner.Profile | None = None,
     batch: int | None = None,
     target_bits: float | None = None,
@@ -117,7 +118,9 @@ def compress(
 
     def run(shard: Path, to: Path | None) -> None:
         nonlocal before, after
-        one_before, one_after, tensors, one_notes = compression.compress_file(source.root / shard, to, options, meter)
+        one_before, one_after, tensors, one_notes = compression.compress_file(
+            source.root / shard, to, options, meter, force
+        )
         before, after = before + one_before, after + one_after
         reports.extend(tensors)
         notes.extend(one_notes)
@@ -126,7 +129,7 @@ def compress(
         for shard in source.weights:
             run(shard, None if dry_run else destination)
     else:
-        with checkpoint.atomic_folder(destination, force) as out:
+        with checkpoint.atomic_folder(destination, force, source.root) as out:
             for shard in source.weights:
                 (out / shard).parent.mkdir(parents=True, exist_ok=True)
                 run(shard, out / shard)
@@ -136,6 +139,8 @@ def compress(
             facts = {"objective": objective, "profile": target.name}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
             checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
+    if after >= before:
+        notes.append(f"nothing is gained: {after - before} bytes more than the source has; keep the source as it is")
     return FileReport(
         str(src),
         None if dry_run else str(destination),
@@ -182,7 +187,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
             "config.json without our entry, shard indexes anew"
         )
     skipped = {*replaced, *added, checkpoint.LEDGER}
-    with checkpoint.atomic_folder(destination, force) as out:
+    with checkpoint.atomic_folder(destination, force, source) as out:
         paths = [
             Path(folder, name).relative_to(source)
             for folder, _, names in os.walk(source, followlinks=True)
@@ -222,14 +227,23 @@ def _files_of(path: Path) -> list[Path]:
 def verify(path: PathLike, against: PathLike | None = None, progress: Progress | None = None) -> VerifyReport:
     """Check structure, checksums and full decode of a file or folder; with `against`, every bit of the original too.
 
-    Damage raises CorruptError or VerificationError. A difference from `against` is reported, not raised.
+    Damage raises CorruptError or VerificationError. A difference from `against` is reported, not raised, and so are
+    tensors that have no checksum: those of files that laconic did not write, and dense ones of files that were saved again.
     """
     root = Path(path)
     files = _files_of(root)
     meter = _Meter(sum(_decoded_bytes(file) for file in files), progress)
-    count = 0
+    count = unchecked = 0
+    foreign: list[Path] = []
+
+    def report(first_difference: str | None, message: str) -> VerifyReport:
+        other = None if against is None else str(against)
+        return VerifyReport(str(path), other, count, first_difference, message, unchecked)
+
     for file in files:
         reader = Reader(file)
+        if not reader.compressed:
+            foreign.append(file)
         other = None
         if against is not None:
             other = compression.open_original(
@@ -237,9 +251,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             )
             difference = _first_name_difference(reader, other)
             if difference is not None:
-                return VerifyReport(
-                    str(path), str(against), count, difference, f"{difference!r}: name, dtype or shape differs"
-                )
+                return report(difference, f"{difference!r}: name, dtype or shape differs")
         reader.check_original()
         for name in reader.names():
             check_tensor(reader, name, "full")
@@ -249,22 +261,34 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
                 theirs = planner.raw_bytes(decoded(other, name))
                 if not np.array_equal(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
-                    return VerifyReport(
-                        str(path), str(against), count, name, f"{name!r} differs from byte {byte} of its data on"
-                    )
+                    return report(name, f"{name!r} differs from byte {byte} of its data on")
                 other.forget(name)
             count += 1
+            unchecked += not reader.has_sum(name)
             reader.forget(name)
             meter(math.prod(encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
         if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
             different = other.differs_from(reader.original)
             if different:
-                message = f"every tensor is the same, but other bytes of {different} differ"
-                return VerifyReport(str(path), str(against), count, different, message)
-    message = "every tensor decodes to its stored checksum"
+                return report(different, f"every tensor is the same, but other bytes of {different} differ")
+    return report(None, _verified(count, unchecked, foreign, root, against))
+
+
+def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, against: PathLike | None) -> str:
+    """What `verify` found where nothing differs."""
+    if not unchecked:
+        found = "every tensor decodes to its stored checksum"
+        return found if against is None else found + " and equals the original bit for bit"
+    whose = "another program saved them again"
+    if foreign and not root.is_dir():
+        whose = "the file is not compressed by laconic"
+    elif foreign:
+        whose = f"{len(foreign)} of the files, {foreign[0].relative_to(root)} first, not compressed by laconic"
+    some = f"{unchecked} of {count} tensors" if unchecked < count else "all" if count > 1 else "the tensor"
+    rest = f"{count - unchecked} of {count} decode to their stored checksums; " if unchecked < count else ""
     if against is not None:
-        message += " and equals the original bit for bit"
-    return VerifyReport(str(path), None if against is None else str(against), count, None, message)
+        return f"every tensor equals the original bit for bit; {rest}no checksum: {some} ({whose})"
+    return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
 
 
 def _tag(reader: compression.Source, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from laconic import plan
+from laconic.choices import Objective, Orientation
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.profiles import Profile
@@ -17,11 +18,11 @@ from laconic.tensor import Tensor
 def encode(
     array: Any,
     formulation: str | None = None,
-    objective: str = "balanced",
+    objective: Objective = "balanced",
     profile: str | os.PathLike[str] | Profile = "native",
     *,
     batch: int = 1,
-    orientation: str = "out_in",
+    orientation: Orientation = "out_in",
     threads: int | None = None,
     int4_columns: int | None = None,
     **parameters: Any,

@@ -11,7 +11,7 @@ import mmap
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def notes(rows: Iterable[Row]) -> list[str]:
     """What a reader of the table must know."""
     rows = list(rows)
     if not rows:
-        return ["no matrix to measure: only two-dimensional float tensors of at least 16 rows are"]
+        return ["no matrix to measure: only two-dimensional float tensors of at least 16 rows and columns are"]
     found = [f"{rows[0].threads} threads, {rows[0].isa}, medians of interleaved runs, answers checked"]
     found.append(f"dense is the fastest of: {', '.join(sorted({row.dense for row in rows}))}")
     if all(row.linear_ms is None for row in rows):
@@ -294,22 +294,71 @@ def _name(tensor: Tensor) -> str:
     return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
 
 
-def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: Settings) -> list[Row]:
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a file its rows stand for: a matrix stands for all of its shape, dtype and form.
+
+    matrices, weights: that the rows stand for. left_out: weights of tensors that are no such matrix, by why.
+    """
+
+    measured: int
+    matrices: int
+    weights: int
+    all_weights: int
+    left_out: Mapping[str, int]
+
+    @property
+    def note(self) -> str:
+        """What a reader of the table must know."""
+        share = 100 * self.weights / max(1, self.all_weights)
+        found = (
+            f"measured {self.measured} matrices, which stand for {self.matrices} of the same shape and form: "
+            f"{self.weights:,} of {self.all_weights:,} weights ({share:.1f} %)"
+        )
+        rest = ", ".join(f"{reason} ({count:,})" for reason, count in self.left_out.items())
+        return found + (f"; not measured: {rest}" if rest else "")
+
+
+def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: Settings) -> tuple[list[Row], Coverage]:
     """Every matrix shape of a file once, from the mapped file where it is compressed, else coded as planned for here."""
-    found = []
-    seen = set()
+    found: list[Row] = []
+    seen: dict[Any, int] = {}
+    left_out: dict[str, int] = {}
+    matrices = weights = total = 0
+    batches = list(batches)
     for name, tensor in load_file(Path(path)).items():
-        if tensor.ndim != 2 or min(tensor.shape) < 16 or by_name(tensor.encoded.dtype).split is False:
+        total += tensor.size
+        reason = _why_not_measured(tensor)
+        coded = None
+        if not reason:
+            coded = tensor if tensor.matrix is not None else Tensor(plan.encode(tensor.decode(), profile="native"))
+            if coded.matrix is None:
+                reason = "matrices that stay dense"
+            elif coded.geometry.view == "folded":
+                reason = "matrices coded as a sequence"
+        if reason or coded is None:
+            left_out[reason] = left_out.get(reason, 0) + tensor.size
             continue
-        coded = tensor if tensor.matrix is not None else Tensor(plan.encode(tensor.decode(), profile="native"))
+        matrices, weights = matrices + 1, weights + tensor.size
         key = (tensor.shape, tensor.dtype, _name(coded))
-        if key in seen or coded.matrix is None or coded.geometry.view == "folded":
+        if key in seen:
             continue
-        seen.add(key)
+        seen[key] = 1
         array = tensor.decode()
         copies = max(2, -(-settings.working_set_bytes // array.nbytes))
         forms = [coded, *copies_of(coded, copies - 1)]
         what = f"{name} {tensor.dtype} {' x '.join(map(str, tensor.shape))}"
         for batch in batches:
             found += compare(what, array, {("as planned", _name(coded)): forms}, batch, settings)
-    return found
+    return found, Coverage(len(seen), matrices, weights, total, left_out)
+
+
+def _why_not_measured(tensor: Tensor) -> str:
+    """Why there is nothing to compare for a tensor, or ''."""
+    if by_name(tensor.encoded.dtype).split is False:
+        return "other dtypes"
+    if tensor.ndim > 2:
+        return "convolutions and stacks"
+    if tensor.ndim < 2:
+        return "vectors"
+    return "matrices of fewer than 16 rows or columns" if min(tensor.shape) < 16 else ""

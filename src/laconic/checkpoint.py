@@ -11,17 +11,17 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from laconic import onnx
-from laconic.container import description, limits
+from laconic.container import description, limits, temporary
 from laconic.container.header import tensor_bytes
 from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.container.reader import Reader
-from laconic.container.writer import atomic_file
+from laconic.container.temporary import atomic_file
 from laconic.errors import CorruptError, DestinationError, LaconicError
 
 LEDGER = "laconic.json"
@@ -111,28 +111,28 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
-    """`NAME.partial`, renamed to `path` when the block ends well, removed otherwise. Raises DestinationError."""
-    partial = path.with_name(path.name + ".partial")
+def atomic_folder(path: Path, force: bool, like: Path) -> Iterator[Path]:
+    """`NAME.partial`, renamed to `path` when the block ends well, removed otherwise. Raises DestinationError.
+
+    like: the folder that it is made from: nobody may read what he cannot read there.
+    """
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if force and path.exists():
-            old = path.with_name(path.name + ".replaced")
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-            os.replace(partial, path)
-            if old.is_dir():
+        with temporary.own_folder(path) as partial:
+            yield partial
+            temporary.make_as_private(partial, like)
+            if force and path.exists():
+                old = path.with_name(path.name + ".replaced")
                 shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+                os.replace(partial, path)
+                if old.is_dir():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    old.unlink()
             else:
-                old.unlink()
-        else:
-            os.replace(partial, path)
+                os.replace(partial, path)
     except OSError as error:
         raise DestinationError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_destination(source: Path | None, destination: Path, force: bool) -> None:
@@ -154,9 +154,9 @@ def check_document(source: Path | None, destination: Path, force: bool) -> None:
         raise DestinationError(f"{destination} is a folder; choose a file")
 
 
-def write_document(destination: Path, text: str) -> None:
-    """A file of text, whole or not at all. Raises DestinationError."""
-    with atomic_file(destination) as (file, _):
+def write_document(destination: Path, text: str, like: Iterable[Path] = (), force: bool = True) -> None:
+    """A file of text, whole or not at all; like: the files that it tells of. Raises DestinationError."""
+    with atomic_file(destination, like, replace=force) as (file, _):
         file.write(text.encode())
 
 

@@ -18,14 +18,8 @@ from laconic.container.packing import pack_verbatim
 from laconic.container.pieces import SINCE as PIECES_SINCE
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import (
-    Writer,
-    atomic_file,
-    copy_cost_bytes,
-    cost_bytes,
-    dense_cost_bytes,
-    least_cost_bytes,
-)
+from laconic.container.temporary import atomic_file
+from laconic.container.writer import Writer, copy_cost_bytes, cost_bytes, dense_cost_bytes, least_cost_bytes
 from laconic.costs import predict_ns
 from laconic.dtypes import BY_NAME, BY_TAG, DType
 from laconic.encoded import Encoded
@@ -42,7 +36,6 @@ from laconic.twins import Twins, why_copy
 _BLOCK_BYTES = 1 << 22
 _MOST_COMPONENTS = 6
 """More than this no node of a form has that is worth having."""
-TOO_SMALL = "its description would cost more than the code saves"
 
 Source = Reader | SlicedSource
 """Plain tensors by name: a safetensors file, or ranges of files of another format."""
@@ -97,7 +90,7 @@ def cannot_win(reader: Source, name: str) -> bool:
 def why_unplanned(reader: Source, name: str, options: Options) -> str:
     """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
     reason = why_dense_already(reader, name, options)
-    return reason or (f"too small: {TOO_SMALL}" if cannot_win(reader, name) else "")
+    return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
 
 
 def plain_bytes(reader: Source) -> int:
@@ -197,7 +190,7 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
-        why = plan.why_dense(BY_TAG[entry.tag], options.objective, options.profile)
+        why = plan.why_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
     most = dense_cost_bytes(name, entry.tag, entry.shape)
     # What it costs is known when it is coded: only near the limit is that worth while here.
@@ -206,8 +199,11 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
         return verdicts
     first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
-    others = [replace(chosen, lost=TOO_SMALL), *(one for one in verdicts[1:] if one is not first)]
-    return [replace(first, lost="", note=f"too small: {TOO_SMALL}"), *others]
+    others = [replace(chosen, lost=plan.TOO_SMALL)]
+    for one in verdicts[1:]:
+        if one is not first:  # larger than the chosen one was: not worth its description either
+            others.append(replace(one, lost=plan.TOO_SMALL) if one.lost.endswith(plan.LARGER) else one)
+    return [replace(first, lost="", note=f"too small: {plan.TOO_SMALL}"), *others]
 
 
 def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
@@ -261,9 +257,15 @@ def open_source(path: Path) -> Source:
 
 
 def compress_file(
-    source: Path, destination: Path | None, options: Options, progress: Callable[[int, str], None]
+    source: Path,
+    destination: Path | None,
+    options: Options,
+    progress: Callable[[int, str], None],
+    force: bool = False,
 ) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
     """Compress one file; returns bytes before and after, tensors, notes. destination None: only plan (a dry run).
+
+    force: replace what is there when the file is whole.
 
     progress(bytes, name) is called after each tensor, and again for each while the result is verified.
     """
@@ -285,7 +287,7 @@ def compress_file(
         return before, plain_bytes(reader) - saved, reports, notes
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
-    with Writer(destination) as writer:
+    with Writer(destination, reader.paths, replace=force) as writer:
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
@@ -356,7 +358,7 @@ def decompress_file(
         reader.forget(name)
     if isinstance(original, Pieces):
         reader.check_original()
-        after, notes = rebuild.rebuild(reader, original, paths, progress)
+        after, notes = rebuild.rebuild(reader, original, paths, progress, force)
         return source.stat().st_size, after, notes
     if original is not None:
         reader.check_original()
@@ -370,7 +372,7 @@ def decompress_file(
         notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
     sha256 = hashlib.sha256()
 
-    with atomic_file(destination) as (file, _):
+    with atomic_file(destination, (source,), replace=force) as (file, _):
 
         def put(data: Any) -> None:
             view = memoryview(data)

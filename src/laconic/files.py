@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from laconic import collector
+from laconic.choices import CHECKS, Check
 from laconic.container import description
 from laconic.container.header import is_text
 from laconic.container.reader import Reader
@@ -28,8 +29,6 @@ from laconic.plan import raw_bytes
 from laconic.tensor import Tensor
 from laconic.twins import Saved
 
-CHECKS = ("structure", "checksums", "full")
-
 
 class File(Mapping[str, Tensor]):
     """A file opened by `laconic.open`: a mapping of names to tensors, each made when it is asked for."""
@@ -39,7 +38,7 @@ class File(Mapping[str, Tensor]):
         path: str | os.PathLike[str],
         *,
         mmap: bool = True,
-        check: str = "structure",
+        check: Check = "structure",
         max_bytes: int | None = None,
     ) -> None:
         """Checks the structure of all tensors, or more; max_bytes: as of `load_file`, before anything else.
@@ -117,7 +116,7 @@ def claimed_bytes(reader: Reader) -> int:
     return coded + sum(entry.nbytes for entry in reader.dense.values())
 
 
-def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: str = "structure") -> File:
+def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check = "structure") -> File:
     """Open a safetensors file, compressed or not, lazily.
 
     mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
@@ -127,7 +126,7 @@ def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: str = "
 
 
 def load_file(
-    path: str | os.PathLike[str], check: str = "structure", mmap: bool = True, max_bytes: int | None = None
+    path: str | os.PathLike[str], check: Check = "structure", mmap: bool = True, max_bytes: int | None = None
 ) -> dict[str, Tensor]:
     """All tensors of a file by name, coded ones and dense ones.
 

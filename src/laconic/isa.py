@@ -1,53 +1,50 @@
 """Which instruction set the kernels use: detected when the package is imported, forced by LACONIC_ISA or `use`.
 
-An unknown or unsupported name is an error, never a silent fallback.
+An unknown or unsupported name is an error, never a silent fallback: one in the environment is raised by whatever needs
+the kernels, until `use` names another.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from laconic import native
+from laconic.choices import Isa
 from laconic.errors import ArgumentError
 
-NAMES = ("scalar", "avx2", "avx512", "avx512_bf16", "amx")
-REFERENCE = "reference"
+NAMES = native.ISAS
+REFERENCE = native.REFERENCE
 """Reported where the native module is missing: NumPy does the work."""
 
 
-def available() -> tuple[str, ...]:
+def available() -> tuple[Isa, ...]:
     """Names that this processor and this build can run, slowest first."""
-    return (REFERENCE,) if not native.available() else tuple(native.module.isa_available())
+    missing = native.loaded is None or not native.available()
+    return cast(tuple[Isa, ...], (REFERENCE,) if missing else tuple(native.loaded.isa_available()))
 
 
-def active() -> str:
-    """The name in use."""
-    return REFERENCE if not native.available() else str(native.module.isa_active())
+def active() -> Isa:
+    """The name in use. Raises ArgumentError where the environment forces one that cannot be had."""
+    return cast(Isa, REFERENCE if not native.available() else native.module.isa_active())
 
 
-def why_not(name: str) -> str | None:
+def why_not(name: Isa) -> str | None:
     """Why `name` cannot be used here; None where it can."""
-    if not native.available():
-        return None if name == REFERENCE else "the native module is not installed"
-    if name not in NAMES:
-        return f"unknown name; laconic knows {', '.join(NAMES)}"
-    reason = str(native.module.isa_why_not(name))
-    return reason or None
+    return native.why_not(name)
 
 
-def use(name: str) -> None:
+def use(name: Isa) -> None:
     """Force one instruction set for all further work. Raises ArgumentError where it cannot be had."""
     reason = why_not(name)
     if reason is not None:
         raise ArgumentError(f"instruction set {name!r} cannot be used: {reason}")
-    if native.available():
-        native.module.isa_use(name)
+    native.use(name)
 
 
 @contextmanager
-def using(name: str) -> Iterator[None]:
+def using(name: Isa) -> Iterator[None]:
     """`use(name)` for the length of a with-block."""
     before = active()
     use(name)
@@ -55,7 +52,3 @@ def using(name: str) -> Iterator[None]:
         yield
     finally:
         use(before)
-
-
-if native.available() and (_forced := os.environ.get("LACONIC_ISA")):
-    use(_forced)

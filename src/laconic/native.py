@@ -1,30 +1,37 @@
 """The one place that knows whether the native module is there.
 
 `module` is `laconic._native`, to be used where `available()` says so: not where the wheel has none or LACONIC_NATIVE=0
-asks for the NumPy reference. Calls are checked by its stub (`make stub` writes it).
+asks for the NumPy reference. Where the environment asks for what cannot be had, every use of it raises ArgumentError
+and `loaded` is the module itself. Calls are checked by its stub (`make stub` writes it).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from laconic import environment
+from laconic.choices import Isa
 from laconic.geometry import Geometry
+
+ISAS: tuple[Isa, ...] = get_args(Isa)[:-1]
+REFERENCE: Isa = "reference"
+"""What is called so where the native module is missing: NumPy does the work."""
 
 if TYPE_CHECKING:
     from laconic import _native
 
     module = _native  # its stub
+    loaded = _native
 else:
-    module = None
-    if os.environ.get("LACONIC_NATIVE", "1") != "0":
+    loaded = None
+    if environment.native():
         try:
-            from laconic import _native as module
+            from laconic import _native as loaded
         except ModuleNotFoundError:
             pass
         except ImportError as error:
@@ -34,6 +41,43 @@ else:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+
+
+def why_not(isa: str) -> str | None:
+    """Why an instruction set cannot be used here; None where it can."""
+    if isa not in (*ISAS, REFERENCE):
+        return f"unknown name; laconic knows {', '.join(ISAS)}"
+    if loaded is None:
+        return None if isa == REFERENCE else "the native module is not installed, or LACONIC_NATIVE is 0"
+    if isa == REFERENCE:
+        return "the native module is there; LACONIC_NATIVE=0 leaves it aside"
+    return str(loaded.isa_why_not(isa)) or None
+
+
+def _as_the_environment_says() -> Any:
+    """The module, its instruction set forced where that is asked for; what raises where it cannot be had."""
+    name = environment.isa()
+    found: Any = loaded
+    if name and (reason := why_not(name)):
+        found = environment.unobeyed(f"LACONIC_ISA={name}: instruction set {name!r} cannot be used: {reason}")
+    elif name and loaded is not None:
+        loaded.isa_use(name)
+    problem = environment.problem_of_native()
+    return environment.Refused(problem) if problem else found
+
+
+if not TYPE_CHECKING:
+    module = _as_the_environment_says()
+
+
+def use(isa: str) -> None:
+    """Force an instruction set that can be had, whatever the environment asked for."""
+    global module
+    if not TYPE_CHECKING and isinstance(module, environment.Refused):
+        module = loaded
+        environment.obeyed()
+    if loaded is not None:
+        loaded.isa_use(isa)
 
 
 def available() -> bool:

@@ -14,14 +14,15 @@ and only a profile that was measured depends on one.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from laconic.choices import OBJECTIVES, ORIENTATIONS
 from laconic.costs import predict_ns
-from laconic.dtypes import DType, of_array
+from laconic.dtypes import of_array
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
@@ -34,7 +35,11 @@ from laconic.threads import workers_of
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
 
-OBJECTIVES = ("size", "speed", "balanced")
+_PLANNED_TWICE = 1 << 16
+"""Up to so many bytes a tensor that stays dense is looked at once more, for what objective 'size' would make of it."""
+LARGER = "x the chosen one's size"
+TOO_SMALL = "its description would cost more than the code saves"
+
 VIEWS = ("", "folded")
 """That a caller may ask for: as the shape suggests, or as a flat sequence."""
 __all__ = ["OBJECTIVES", "PROFILES", "Profile", "check_batch", "decide", "encode", "resolve_profile"]
@@ -91,7 +96,7 @@ def encode(
     dtype = of_array(array)
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
-    if orientation not in ("out_in", "in_out"):
+    if orientation not in ORIENTATIONS:
         raise ArgumentError(f"unknown orientation {orientation!r}: use 'out_in' or 'in_out'")
     if view not in VIEWS and view != choose(array.shape, orientation).view:
         raise ArgumentError(
@@ -215,17 +220,32 @@ def decide(request: Request) -> list[Verdict]:
             return "not smaller than dense"
         if k not in allowed:
             return "slower than dense" if times[k] > dense_ns else f"{times[k] / fastest:.2f} x the fastest's time"
-        return f"{found[k].nbytes / max(1, found[best].nbytes):.2f} x the chosen one's size"
+        return f"{found[k].nbytes / max(1, found[best].nbytes):.2f} {LARGER}"
 
     order = [best, *(k for k in range(len(found)) if k != best)]
     return [Verdict(found[k], times[k], lost(k)) for k in order]
 
 
-def why_dense(dtype: DType, objective: str, profile: str | Profile = "portable") -> str:
-    """Why `encode` left a tensor of this dtype as it is."""
-    machine = resolve_profile(profile)
-    reasons = [row.why_not(dtype.name, objective, machine) for row in registry.ROWS if dtype.name in row.DTYPES]
-    return next(filter(None, reasons), "no code makes it smaller")
+def why_dense(verdicts: Sequence[Verdict], request: Request, stored: Callable[[Candidate], int]) -> str:
+    """Why the first of these verdicts, dense, was chosen: what the other candidates say.
+
+    stored: bytes that a candidate takes where the tensor is kept, at most, whatever belongs to it.
+    """
+    dense = stored(verdicts[0].candidate)
+    found = [one.candidate for one in verdicts[1:]]
+    whole = request.objective == "size"
+    if not whole and request.words.nbytes <= _PLANNED_TWICE:
+        found, whole = candidates(replace(request, objective="size")), True
+    smallest = min(map(stored, found), default=dense)
+    if smallest < dense and request.objective != "size":
+        return f"smaller codes are slower; objective 'size': {dense / smallest:.1f} x smaller"
+    if any(one.nbytes < verdicts[0].candidate.nbytes for one in found):
+        return f"too small: {TOO_SMALL}"
+    if whole:
+        return "no code makes it smaller"
+    rows = [row for row in registry.ROWS if request.dtype in row.DTYPES]
+    reasons = (row.why_not(request.dtype, request.objective, request.profile) for row in rows)
+    return next(filter(None, reasons), f"no code for objective {request.objective!r} makes it smaller")
 
 
 def slow_here(encoded: Encoded) -> bool:

@@ -13,9 +13,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from laconic import budget, checkpoint, plan
+from laconic.choices import Objective
 from laconic.compression import (
     Options,
     Source,
@@ -40,7 +41,7 @@ from laconic.profiles import NAMES as PROFILES
 from laconic.twins import Twins, why_copy
 
 VERSION = 1
-BALANCED = "balanced"
+BALANCED: Objective = "balanced"
 """The objective where nobody names one."""
 TARGET_BITS = "target_bits"
 """What a plan has for an objective that was made within a number of bits."""
@@ -70,11 +71,11 @@ def described(formulation: str, parameters: Mapping[str, Any], view: str = "") -
     return " ".join([formulation, *by, *others]) + (f"({widths})" if widths else "") + (", folded" if folded else "")
 
 
-def check_objective(objective: object) -> str:
+def check_objective(objective: object) -> Objective:
     """Raises ArgumentError."""
     if not isinstance(objective, str) or objective not in plan.OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(plan.OBJECTIVES)}")
-    return objective
+    return cast(Objective, objective)
 
 
 def patterns(given: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -98,7 +99,7 @@ def unmatched(source: checkpoint.Source, include: Sequence[str], exclude: Sequen
 def make_plan(
     src: str | os.PathLike[str],
     *,
-    objective: str | None = None,
+    objective: Objective | None = None,
     profile: str | os.PathLike[str] | Profile = "portable",
     batch: int = 1,
     target_bits: float | None = None,
@@ -144,7 +145,7 @@ def explain(
     src: str | os.PathLike[str],
     name: str,
     *,
-    objective: str = "balanced",
+    objective: Objective = "balanced",
     profile: str | os.PathLike[str] | Profile = "portable",
     batch: int = 1,
     threads: int | None = None,
@@ -287,7 +288,7 @@ def settings_of(
     objective: str | None,
     profile: str | os.PathLike[str] | Profile | None,
     batch: int | None,
-) -> tuple[str, Profile, int]:
+) -> tuple[Objective, Profile, int]:
     """What tensors are planned by that a plan does not name, and what the file records: what the plan was made for.
 
     document: a plan, empty for none. objective, profile, batch: the caller's; one that differs from the plan's would be

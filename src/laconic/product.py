@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from laconic import int4_product, integer_product
+from laconic.choices import Packed
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
 from laconic.tensor import Tensor
@@ -34,7 +35,7 @@ def linear(
     *,
     scale: Any = None,
     zero_point: Any = None,
-    packed: str | None = None,
+    packed: Packed | None = None,
 ) -> np.ndarray:
     """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
 
@@ -63,7 +64,7 @@ def linear_transposed(
     *,
     scale: Any = None,
     zero_point: Any = None,
-    packed: str | None = None,
+    packed: Packed | None = None,
 ) -> np.ndarray:
     """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out].
 
@@ -80,7 +81,7 @@ def _multiply(
     out: np.ndarray | None,
     scale: Any,
     zero_point: Any,
-    packed: str | None,
+    packed: Packed | None,
     *,
     transposed: bool,
 ) -> np.ndarray:

@@ -13,7 +13,7 @@ from laconic import plan
 from laconic.container import description
 from laconic.container.pieces import Pieces
 from laconic.container.reader import Reader
-from laconic.container.writer import atomic_file
+from laconic.container.temporary import atomic_file
 from laconic.dtypes import BY_NAME, DType
 from laconic.errors import DestinationError, FormatError, VerificationError
 from laconic.formulations import registry
@@ -35,9 +35,12 @@ def check_destinations(pieces: Pieces, destination: Path, force: bool) -> list[P
 
 
 def rebuild(
-    reader: Reader, pieces: Pieces, paths: list[Path], progress: Callable[[int, str], None]
+    reader: Reader, pieces: Pieces, paths: list[Path], progress: Callable[[int, str], None], force: bool = False
 ) -> tuple[int, list[str]]:
-    """Write all files; returns their bytes and notes. Raises VerificationError, keeping nothing."""
+    """Write all files; returns their bytes and notes. force: replace what is there by then.
+
+    Raises VerificationError or DestinationError, keeping nothing.
+    """
 
     def tensor(name: str) -> tuple[np.ndarray, DType]:
         encoded = reader.encoded(name)
@@ -55,7 +58,7 @@ def rebuild(
     with contextlib.ExitStack() as stack:
         for part, path in zip(pieces.parts, paths, strict=True):
             _make_folder(path.parent, stack)
-            file, _ = stack.enter_context(atomic_file(path))
+            file, _ = stack.enter_context(atomic_file(path, (reader.path,), replace=force))
             digest, written = hashlib.sha256(), 0
             for block in part.rebuild(tensor):
                 view = memoryview(block)

@@ -139,23 +139,30 @@ class FileReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Result of `verify`. first_difference: name of the first tensor that differs, None where all agree."""
+    """Result of `verify`.
+
+    first_difference: name of the first tensor that differs, None where all agree. unchecked: how many of the tensors have
+    no checksum in their file; only an original to compare with can vouch for them.
+    """
 
     path: str
     against: str | None
     tensors: int
     first_difference: str | None
     message: str
+    unchecked: int = 0
 
     @property
     def ok(self) -> bool:
-        return self.first_difference is None
+        """Whether every tensor is known to be what it was."""
+        return self.first_difference is None and (self.against is not None or not self.unchecked)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "path": self.path,
             "against": self.against,
             "tensors": self.tensors,
+            "unchecked": self.unchecked,
             "ok": self.ok,
             "first_difference": self.first_difference,
             "message": self.message,

@@ -102,6 +102,11 @@ class SlicedSource:
     def file_bytes(self) -> int:
         return sum(file.bytes.size for file in self.files)
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files that its bytes lie in."""
+        return [file.path for file in self.files]
+
     def names(self) -> list[str]:
         return list(self.dense)
 

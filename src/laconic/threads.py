@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any
 
+from laconic import environment
 from laconic.errors import ArgumentError
 
 _chosen: int | None = None
@@ -38,9 +39,8 @@ def source_and_count() -> tuple[str, int]:
     """Who decides the number of workers, and the number."""
     if _chosen is not None:
         return "set_num_threads", _chosen
-    if "LACONIC_NUM_THREADS" in os.environ:
-        text = os.environ["LACONIC_NUM_THREADS"]
-        return "LACONIC_NUM_THREADS", _positive(int(text) if text.strip().isdecimal() else text, "LACONIC_NUM_THREADS")
+    if (asked := environment.threads()) is not None:
+        return environment.THREADS, asked
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return "torch.get_num_threads()", int(torch.get_num_threads())
@@ -49,9 +49,8 @@ def source_and_count() -> tuple[str, int]:
     )
 
 
-_VARIABLE = "LACONIC_NUM_THREADS"
 _raw_environment: Any = getattr(os.environ, "_data", None) or os.environ
-_raw_variable: Any = os.fsencode(_VARIABLE) if _raw_environment is not os.environ else _VARIABLE
+_raw_variable: Any = os.fsencode(environment.THREADS) if _raw_environment is not os.environ else environment.THREADS
 
 
 def get_num_threads() -> int:

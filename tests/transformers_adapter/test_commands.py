@@ -87,3 +87,49 @@ def test_what_cannot_be_run_says_why(llama: Any, folders: Any, tmp_path: Path) -
     ):
         with pytest.raises(LaconicError, match=words):
             invoke(*arguments)
+
+
+def test_what_cannot_be_run_is_known_before_anything_is_loaded(llama: Any, folders: Any, tmp_path: Path) -> None:
+    """Folders of which the configuration is left alone: nobody is sent to a command that refuses, too."""
+    from laconic.transformers import measure, running
+
+    for name, runs, benches in (
+        ("bert", "laconic bench", None),
+        ("vit", "only models of words", "only models of words"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_bytes((folders(name).packed / "config.json").read_bytes())
+        with pytest.raises(LaconicError, match=runs):
+            running.generate(folder, "a", 1)
+        with pytest.raises(LaconicError if benches else Exception, match=benches) as refused:
+            measure.bench_folder(folder)
+        assert "laconic run" not in str(refused.value)
+
+
+def test_code_of_a_folder_runs_only_where_it_may(with_words: tuple[Path, Path]) -> None:
+    folder = with_words[1]
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "my_own", "architectures": ["MyOwn"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LaconicError, match="no model_type 'my_own'"):
+        invoke("run", folder, "--prompt", "w3")
+    config["auto_map"] = {"AutoConfig": "my_config.MyConfig", "AutoModelForCausalLM": "my_model.MyOwn"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "my_config.py").write_text(
+        "from transformers import LlamaConfig\n\n\nclass MyConfig(LlamaConfig):\n    model_type = 'my_own'\n"
+    )
+    (folder / "my_model.py").write_text(
+        "from transformers import LlamaForCausalLM\nfrom .my_config import MyConfig\n\n\n"
+        "class MyOwn(LlamaForCausalLM):\n    config_class = MyConfig\n"
+    )
+    for command in (("run", folder, "--prompt", "w3"), ("bench", folder)):
+        with pytest.raises(LaconicError, match="pass --trust-remote-code"):
+            invoke(*command)
+    arguments = ("--prompt", "w3 w4 w5", "-n", "4", "--json")
+    own = json.loads(invoke("run", folder, *arguments, "--trust-remote-code").output)
+    assert own["text"] == json.loads(invoke("run", with_words[0], *arguments).output)["text"]
+    found = json.loads(
+        invoke("bench", folder, "--tokens", "2", "--prefill", "4", "--trust-remote-code", "--json").output
+    )
+    assert 0 < found["coded_weights"] < found["weights"]

@@ -1,25 +1,34 @@
-"""`laconic`: the commands, and what their exit codes mean (0 done, 1 refused or failed, 2 wrong usage)."""
+"""`laconic`: the commands. What their exit codes mean stands in `failures`."""
 
 from __future__ import annotations
-
-import sys
 
 import typer
 
 from laconic import __version__
-from laconic.cli import bench, calibrate, compress, decompress, doctor, inspect, plan, report, run, verify
-from laconic.errors import LaconicError
+from laconic.cli import bench, calibrate, compress, decompress, doctor, failures, inspect, plan, report, run, verify
 
 app = typer.Typer(
     name="laconic",
-    help="Neural network weights, losslessly smaller, and run as they are.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # help and complaints are text: flags without a type, names without colours
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for command in (compress, decompress, inspect, report, plan, verify, run, bench, calibrate, doctor):
-    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+for command, summary in (
+    (compress, "A file or model folder, losslessly smaller."),
+    (decompress, "The originals again, byte for byte."),
+    (inspect, "What a file holds, tensor by tensor."),
+    (report, "Where every byte went, as a page to look at."),
+    (plan, "What every tensor would become, and why."),
+    (verify, "Is a file whole, and is it that original?"),
+    (run, "Text from a model folder, with its speed."),
+    (bench, "Dense against compressed, on this machine."),
+    (calibrate, "Measure this machine, to plan for it."),
+    (doctor, "What this machine and installation can do."),
+):
+    name = command.__name__.rpartition(".")[2]
+    app.command(name=name, short_help=summary)(failures.command(command.run))
 
 
 def _version(show: bool) -> None:
@@ -31,20 +40,15 @@ def _version(show: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: failures.Debug = False,
 ) -> None:
     """Neural network weights, losslessly smaller, and run as they are."""
+    failures.debug(debug)
 
 
 def main() -> None:
-    """Entry point: errors that laconic raises on purpose become one line and exit code 1."""
-    try:
-        app()
-    except LaconicError as error:
-        typer.echo(f"laconic: {error}", err=True)
-        sys.exit(1)
-    except (OSError, MemoryError) as error:
-        typer.echo(f"laconic: {type(error).__name__}: {error}", err=True)
-        sys.exit(1)
+    """Entry point: whatever ends a command, it ends with one line and an exit code."""
+    failures.main(app)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 
 import laconic
-from laconic.cli import output
-from laconic.plan import OBJECTIVES
-
-Objective = Literal["size", "speed", "balanced"]
-assert get_args(Objective) == OBJECTIVES
+from laconic.choices import Objective
+from laconic.cli import output, tensor_table
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `laconic calibrate`."
 OBJECTIVE = "What to optimise. Default: balanced."
@@ -20,11 +17,14 @@ TARGET = "The whole file in B bits per weight, as fast as can be; instead of an 
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
+    src: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder."),
+    ],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.laconic.safetensors.")] = None,
     objective: Annotated[Objective | None, typer.Option(help=OBJECTIVE)] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=f"{PROFILE} Default: portable.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Rows of x to plan for. Default: 1.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="ROWS", help="Rows of x to plan for. Default: 1.")] = None,
     target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
     plan: Annotated[
         Path | None,
@@ -32,7 +32,7 @@ def run(
     ] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers; default: all processors.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and report, write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing destination.")] = False,
     all_files: Annotated[bool, typer.Option("--all-files", help="Also copy duplicate weights (.bin, .pt).")] = False,
@@ -59,7 +59,7 @@ def run(
     if json:
         output.print_json(report.to_json())
         return
-    output.console.print(output.tensor_table(report.tensors, 20))
+    tensor_table.show(report.tensors, 20)
     output.print_totals(report, "would be" if dry_run else "verified")
     if not dry_run:
-        output.console.print(f"written: {report.destination}", highlight=False, soft_wrap=True)
+        output.written(report.destination)

@@ -12,7 +12,7 @@ from laconic.cli import output
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A compressed file or folder.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="A compressed file or folder.")],
     dst: Annotated[Path, typer.Option("-o", "--output", help="Where the originals go.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing destination.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -24,4 +24,4 @@ def run(
         output.print_json(report.to_json())
         return
     output.print_totals(report, "restored")
-    output.console.print(f"written: {report.destination}", highlight=False, soft_wrap=True)
+    output.written(report.destination)

@@ -1,24 +1,36 @@
-"""`laconic doctor`: what this machine and this installation can do, and what was chosen."""
+"""`laconic doctor`: what this machine and this installation can do, and what was chosen. It runs whatever is wrong."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from laconic import __version__, isa, native, threads
+from laconic import __version__, environment, isa, native, threads
 from laconic.cli import output
+from laconic.errors import LaconicError
 
-_PACKAGES = ("numpy", "ml_dtypes", "safetensors", "typer", "rich", "torch")
+_PACKAGES = ("numpy", "ml_dtypes", "safetensors", "typer", "rich", "torch", "transformers")
+_NONE = "-"
+
+
+def _or_nothing(ask: Callable[[], Any]) -> Any:
+    """What cannot be had is among the problems."""
+    try:
+        return ask()
+    except LaconicError:
+        return _NONE
 
 
 def findings() -> dict[str, Any]:
     """Everything that doctor reports."""
-    source, count = threads.source_and_count()
+    source, count = _or_nothing(threads.source_and_count), None
+    if source != _NONE:
+        source, count = source
     sets = {name: isa.why_not(name) or "available" for name in isa.NAMES}
     versions = {}
     for package in _PACKAGES:
@@ -26,7 +38,7 @@ def findings() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    module = native.module
+    module = native.loaded
     return {
         "laconic": __version__,
         "python": sys.version.split()[0],
@@ -34,29 +46,46 @@ def findings() -> dict[str, Any]:
         "processor": module.cpu_name() if module else platform.processor(),
         "native_module": "loaded" if module else "missing: everything runs on the slow NumPy reference",
         "instruction_sets": sets,
-        "active": isa.active(),
-        "why": "forced by LACONIC_ISA" if os.environ.get("LACONIC_ISA") else "the fastest one available",
+        "active": _or_nothing(isa.active),
+        "why": f"forced by {environment.ISA}" if environment.isa() else "the fastest one available",
         "slow_gather": bool(module and module.cpu_has_slow_gather()),
         "threads": count,
         "threads_decided_by": source,
         "thread_pool": module.parallel_pool_name() if module else "none",
         "versions": versions,
+        "problems": environment.problems(),
+        "notes": environment.unknown(),
     }
 
 
 def run(
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Report processor features, compiled kernels, the chosen one and why, threads and their pool, versions."""
+    """Report processor features, compiled kernels, the chosen one and why, threads and their pool, versions.
+
+    Exit code 1 where an environment variable asks for what cannot be had.
+    """
     found = findings()
     if json:
         output.print_json(found)
-        return
+    else:
+        _print({key: value for key, value in found.items() if key not in ("problems", "notes")})
+        output.notes(found["notes"])
+    for problem in found["problems"]:
+        output.complain(problem)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _print(found: dict[str, Any]) -> None:
     for key, value in found.items():
         title = key.replace("_", " ")
         if isinstance(value, dict):
-            output.console.print(f"[bold]{title}[/bold]")
-            for name, text in value.items():
-                output.console.print(f"  {name:<12} {text}", highlight=False, soft_wrap=True)
+            output.line("", title=title)
+            for name, words in value.items():
+                output.line(f"  {name:<12} {words}")
         else:
-            output.console.print(f"[bold]{title}[/bold]: {value}", highlight=False, soft_wrap=True)
+            said = (
+                {True: "yes", False: "no", None: _NONE}.get(value, value) if isinstance(value, bool | None) else value
+            )
+            output.line(f": {said}", title=title)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
 import laconic
 from laconic.anatomy import Part
-from laconic.cli import output
+from laconic.cli import output, tensor_table, text
 from laconic.reports import FileReport, TensorReport
 
 
@@ -26,34 +26,41 @@ def run(
         output.print_json(report.to_json())
         return
     if tree:
-        output.console.print(_tree(path, report))
+        output.print_tree(_tree(path, report))
     else:
-        output.console.print(output.tensor_table(report.tensors, None))
+        tensor_table.show(report.tensors, None)
     if report.profile:
-        output.console.print(f"objective {report.objective}, profile {report.profile}", highlight=False)
+        output.line(f"objective {report.objective}, profile {report.profile}")
     output.print_totals(report, "file")
 
 
 def _tree(path: Path, report: FileReport) -> Tree:
-    root = Tree(f"{escape(str(path))}  {output.size(report.bytes_after)}", highlight=False)
+    root = Tree(_label(f"{path}  {output.size(report.bytes_after)}"))
     for tensor in report.tensors:
         shape = " x ".join(map(str, tensor.shape)) or "scalar"
         anatomy = tensor.anatomy
-        facts = f"{shape} {tensor.dtype}: {_measures(escape(anatomy.label), tensor.bytes_after, tensor)}"
-        branch = root.add(f"[bold]{escape(tensor.name)}[/bold]\n{facts}")
+        facts = f"{shape} {tensor.dtype}: {_measures(anatomy.label, tensor.bytes_after, tensor)}"
+        room = None if (width := output.width()) is None else width - len("├── ")
+        name = text.shown(tensor.name)
+        name = name if room is None else text.shortened(name, room)
+        branch = root.add(Text.assemble((name, "bold"), "\n", _label(facts), no_wrap=True))
         if tensor.components:
             _grow(branch, anatomy, tensor)
     header = report.bytes_after - sum(tensor.bytes_after for tensor in report.tensors)
-    root.add(f"[dim]header  {output.size(header)}[/dim]")
+    root.add(_label(f"header  {output.size(header)}", "dim"))
     return root
 
 
 def _grow(branch: Tree, part: Part, tensor: TensorReport) -> None:
     """Components, then children with theirs one step further in."""
     for name, count in part.components.items():
-        branch.add(_measures(escape(name), count, tensor))
+        branch.add(_label(_measures(name, count, tensor)))
     for child in part.children:
-        _grow(branch.add(_measures(f"{escape(child.name)}: {child.label}", child.nbytes, tensor)), child, tensor)
+        _grow(branch.add(_label(_measures(f"{child.name}: {child.label}", child.nbytes, tensor))), child, tensor)
+
+
+def _label(words: str, style: str = "") -> Text:
+    return Text(text.shown(words), style, no_wrap=True, overflow="ellipsis")
 
 
 def _measures(what: str, count: int, tensor: TensorReport) -> str:

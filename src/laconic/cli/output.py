@@ -1,38 +1,78 @@
-"""What commands print: tables for people, one JSON document for machines, progress on a terminal only."""
+"""What commands print: text and tables for people, one JSON document for machines, progress on a terminal only.
+
+Nothing that is printed is markup: what files, folders and other programs say is text, whatever it looks like. On a
+terminal a row takes one line; in a pipe nothing is wrapped, shortened or left out.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column as RichColumn
+from rich.text import Text
+from rich.tree import Tree
 
-from laconic.reports import FileReport, TensorReport
+from laconic.cli import failures, tables, text
+from laconic.cli.tables import Column
+from laconic.reports import FileReport
 from laconic.reports import Progress as ProgressCallback
 
-console = Console()
-if not console.is_terminal:
-    console = Console(width=160)  # a file or a pipe: do not fold tables to 80 columns
-stderr = Console(stderr=True)
+_ENDLESS = 1_000_000
+"""Columns of a pipe."""
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that takes text for text, of the stream as it is now."""
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal:
+        made.width = _ENDLESS
+    return made
+
+
+def width() -> int | None:
+    """Columns of the terminal on standard output; None for a pipe or a file, which have no end."""
+    found = console()
+    return found.width if found.is_terminal else None
 
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output, nothing else."""
     typer.echo(json.dumps(document, indent=2))
+
+
+def line(words: str, title: str = "") -> None:
+    """One line of text, which a terminal may continue on the next; title: its beginning, in bold."""
+    console().print(Text(text.shown(title), "bold") + Text(text.shown(words)), soft_wrap=True)
+
+
+def notes(found: Iterable[str]) -> None:
+    """What a reader must know beside the result."""
+    for note in found:
+        line(f"note: {failures.with_flags(note)}")
+
+
+def complain(message: str, kind: str = "laconic") -> None:
+    """What is wrong, or what must be known where standard output is for the result alone, on standard error."""
+    console(stderr=True).print(Text(f"{kind}: {text.one_line(message)}"), soft_wrap=True)
+
+
+def written(path: object) -> None:
+    line(f"written: {path}")
 
 
 def size(count: int) -> str:
@@ -45,66 +85,64 @@ def size(count: int) -> str:
     raise AssertionError("unreachable")
 
 
+def ratio(before: int, after: int) -> str:
+    return f"{before / after:.3f}" if after else "-"
+
+
+class _Name(ProgressColumn):
+    """The name of what is at work, in the room that is left."""
+
+    def __init__(self) -> None:
+        super().__init__(RichColumn(no_wrap=True, ratio=1, min_width=0))
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["name"]), no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def progress_bar(title: str, quiet: bool, steps: bool = False) -> Iterator[ProgressCallback | None]:
     """A callback that drives a bar on standard error, of bytes or of steps; None where nobody would see it."""
+    stderr = console(stderr=True)
     if quiet or not stderr.is_terminal:
         yield None
         return
+    whole = RichColumn(no_wrap=True)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *([MofNCompleteColumn()] if steps else [DownloadColumn(), TransferSpeedColumn()]),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}"),
+        TextColumn("{task.description}", markup=False, table_column=whole),
+        BarColumn(bar_width=min(40, max(4, stderr.width // 8))),
+        MofNCompleteColumn(table_column=whole) if steps else DownloadColumn(table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=whole),
+        _Name(),
     )
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    with Progress(*columns, console=stderr, transient=True, expand=True) as bar:
         task = bar.add_task(title, total=None, name="")
+        room = max(0, stderr.width - 60)
 
         def advance(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, name=name[-40:])
+            bar.update(task, completed=done, total=total, name=text.shortened(text.shown(name), room))
 
         yield advance
 
 
-def tensor_table(tensors: tuple[TensorReport, ...], limit: int | None) -> Table:
-    """Tensors, largest first; those beyond `limit` are added up in the last row."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("tensor", overflow="fold")
-    table.add_column("shape")
-    table.add_column("dtype")
-    table.add_column("stored as", overflow="fold")
-    for title in ("bits/weight", "before", "after", "ratio"):
-        table.add_column(title, justify="right", no_wrap=True)
-    ordered = sorted(tensors, key=lambda tensor: -tensor.bytes_before)
-    shown = ordered if limit is None else ordered[:limit]
-    for tensor in shown:
-        bits = tensor.bits_per_weight
-        table.add_row(
-            tensor.name,
-            " x ".join(map(str, tensor.shape)) or "scalar",
-            tensor.dtype,
-            escape(f"{tensor.code} ({tensor.reason})" if tensor.reason else tensor.code),
-            "-" if bits is None else f"{bits:.2f}",
-            size(tensor.bytes_before),
-            size(tensor.bytes_after),
-            f"{tensor.bytes_before / tensor.bytes_after:.3f}" if tensor.bytes_after else "-",
-        )
-    if len(shown) < len(ordered):
-        rest = ordered[len(shown) :]
-        before, after = sum(t.bytes_before for t in rest), sum(t.bytes_after for t in rest)
-        ratio = f"{before / after:.3f}" if after else "-"
-        table.add_row(f"... {len(rest)} smaller tensors", "", "", "", "", size(before), size(after), ratio)
-    return table
+def print_table(columns: Sequence[Column], rows: Sequence[Any]) -> None:
+    """Rows by columns, as wide as the terminal; columns that it has no room for are named below."""
+    (titles, *lines), left_out = tables.lines(columns, rows, width())
+    line("", title=titles)
+    for one in lines:
+        line(one)
+    if left_out:
+        line(f"(no room for {text.words(left_out)}; a pipe has it all)")
+
+
+def print_tree(tree: Tree) -> None:
+    """A tree whose labels are text, a node a line."""
+    console().print(tree)
 
 
 def print_totals(report: FileReport, verb: str) -> None:
     """Notes, then before, after and ratio of whole files."""
-    for note in report.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    console.print(
+    notes(report.notes)
+    line(
         f"{verb}: {size(report.bytes_before)} -> {size(report.bytes_after)}, ratio {report.ratio:.4f} "
-        f"({100 * report.bytes_after / max(1, report.bytes_before):.1f} %)",
-        highlight=False,
-        soft_wrap=True,
+        f"({100 * report.bytes_after / max(1, report.bytes_before):.1f} %)"
     )

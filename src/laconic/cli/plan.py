@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import json as json_module
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from laconic import checkpoint, planning
-from laconic.cli import output
-from laconic.cli.compress import OBJECTIVE, PROFILE, TARGET, Objective
+from laconic.choices import Objective
+from laconic.cli import failures, output, tables, text
+from laconic.cli.compress import OBJECTIVE, PROFILE, TARGET
+from laconic.cli.tables import Column
+from laconic.dtypes import BY_NAME
 
 
 def run(
-    src: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder.")],
+    src: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="A .safetensors or .onnx file, a *.safetensors.index.json, or a folder."),
+    ],
     explain: Annotated[str | None, typer.Option(metavar="NAME", help="Every candidate of this tensor.")] = None,
     destination: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here, as JSON.")] = None,
     objective: Annotated[Objective | None, typer.Option(help=OBJECTIVE)] = None,
     profile: Annotated[str, typer.Option(metavar="NAME|FILE", help=PROFILE)] = "portable",
-    batch: Annotated[int, typer.Option(min=1, help="Rows of x to plan for.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, metavar="ROWS", help="Rows of x to plan for.")] = 1,
     target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Workers; default: all processors.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers; default: all processors.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing plan.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Plan without writing weights; times are the cost model's."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
     if explain is not None:
         ignored = {"-o": destination, "--target-bits": target_bits, "--include": include, "--exclude": exclude}
         if given := [option for option, value in ignored.items() if value is not None]:
@@ -50,14 +56,7 @@ def run(
         if json:
             output.print_json(rows)
             return
-        for title in ("candidate", "size", "predicted us", "why it lost"):
-            table.add_column(title, justify="right" if title in ("size", "predicted us") else "left")
-        for row in rows:
-            lost = row["lost"] or (f"chosen: {row['note']}" if row["note"] else "chosen")
-            table.add_row(
-                escape(row["candidate"]), output.size(row["stored_bytes"]), f"{row['predicted_us']:.1f}", escape(lost)
-            )
-        output.console.print(table)
+        output.print_table(CANDIDATES, rows)
         return
     source = checkpoint.find_source(src, False)
     if destination is not None:
@@ -73,26 +72,91 @@ def run(
         threads=threads,
     )
     if destination is not None:
-        checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n")
+        checkpoint.write_document(
+            destination,
+            json_module.dumps(document, indent=1) + "\n",
+            [source.root / shard for shard in source.weights],
+            force,
+        )
     for note in planning.unmatched(source, include or (), exclude or ()):
-        output.stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
+        output.complain(failures.with_flags(note), kind="note")
     if json:
         output.print_json(document)
         return
-    for title in ("tensor", "stored as", "size", "predicted us", "reason"):
-        table.add_column(title, justify="right" if title in ("size", "predicted us") else "left", overflow="fold")
-    for name, entry in document["tensors"].items():
-        how = planning.described(entry["formulation"], entry["parameters"], entry.get("view", ""))
-        time = entry.get("predicted_us")
-        table.add_row(
-            escape(name),
-            escape(how),
-            output.size(entry["stored_bytes"]),
-            "-" if time is None else f"{time:.1f}",
-            escape(entry["reason"]),
-        )
-    output.console.print(table)
-    if "bits_per_weight" in document:
-        output.console.print(f"whole file: at most {document['bits_per_weight']:.3f} bits per weight", highlight=False)
+    _show(document)
     if destination is not None:
-        output.console.print(f"written: {destination}", highlight=False, soft_wrap=True)
+        output.written(destination)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Entries of a plan on one line."""
+
+    names: Sequence[str]
+    entries: Sequence[Mapping[str, Any]]
+
+    @property
+    def how(self) -> str:
+        first = self.entries[0]
+        return planning.described(first["formulation"], first["parameters"], first.get("view", ""))
+
+    @property
+    def time(self) -> str:
+        times = [entry.get("predicted_us") for entry in self.entries]
+        return "-" if None in times else f"{sum(filter(None, times)):.1f}"
+
+    @property
+    def reason(self) -> str:
+        reasons = {str(entry["reason"]) for entry in self.entries}
+        return reasons.pop() if len(reasons) == 1 else "each its own: --explain NAME"
+
+    @property
+    def size(self) -> int:
+        return sum(entry["stored_bytes"] for entry in self.entries)
+
+    @property
+    def plain(self) -> int:
+        """Bytes of the plain tensors."""
+        return sum(-(-math.prod(entry["shape"]) * BY_NAME[entry["dtype"]].bits // 8) for entry in self.entries)
+
+
+TENSORS = (
+    Column("tensor", lambda row: text.joined(row.names), keep=9, least=40),
+    Column("stored as", lambda row: row.how, keep=8, least=12, middle=False),
+    Column("size", lambda row: output.size(row.size), right=True, keep=7),
+    Column("predicted us", lambda row: row.time, right=True, keep=6),
+    Column("reason", lambda row: row.reason, keep=5, least=24, middle=False),
+)
+CANDIDATES = (
+    Column("candidate", lambda row: row["candidate"], keep=9, least=20, middle=False),
+    Column("size", lambda row: output.size(row["stored_bytes"]), right=True, keep=7),
+    Column("predicted us", lambda row: f"{row['predicted_us']:.1f}", right=True, keep=6),
+    Column("why it lost", lambda row: _why(row), keep=8, least=24, middle=False),
+)
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    return str(row["lost"] or (f"chosen: {row['note']}" if row["note"] else "chosen"))
+
+
+def _show(document: Mapping[str, Any]) -> None:
+    """The plan as a table, then what all tensors are together."""
+    tensors = document["tensors"]
+    rows = [Row([name], [entry]) for name, entry in tensors.items()]
+    whole = Row(list(tensors), list(tensors.values()))
+    if output.width() is not None:
+        alike = tables.grouped(
+            rows, lambda row: row.names[0], lambda row: (row.how, str(row.entries[0]["shape"]), row.entries[0]["dtype"])
+        )
+        rows = [Row([row.names[0] for row in group], [row.entries[0] for row in group]) for group in alike]
+    output.print_table(TENSORS, rows)
+    coded = sum(entry["formulation"] != "dense" for entry in tensors.values())
+    output.line(
+        f"together: {len(tensors)} tensors ({coded} coded), weights {output.size(whole.plain)} -> {output.size(whole.size)}, "
+        f"ratio {output.ratio(whole.plain, whole.size)}"
+    )
+    timed = [entry["predicted_us"] for entry in tensors.values() if entry.get("predicted_us") is not None]
+    if timed:
+        output.line(f"predicted: {sum(timed):.1f} us for a product by each, batch {document['batch']}")
+    if "bits_per_weight" in document:
+        output.line(f"whole file: at most {document['bits_per_weight']:.3f} bits per weight")

@@ -16,7 +16,10 @@ def run(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A compressed (or plain) file or folder.")],
     dst: Annotated[Path | None, typer.Option("-o", "--output", help="Default: NAME.report.html.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Predict times for this machine: a name, or a file of `laconic calibrate`.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Predict times for this machine: a name, or a file of `laconic calibrate`."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
     json: Annotated[
@@ -30,9 +33,11 @@ def run(
         checkpoint.check_document(path, destination, force)
     found = gather(path, profile)
     if wanted:
-        checkpoint.write_document(destination, page(found))
+        checkpoint.write_document(
+            destination, page(found), path.rglob("*.safetensors") if path.is_dir() else [path], force
+        )
     if json:
         output.print_json(found.to_json())
         return
     output.print_totals(found.file, "file")
-    output.console.print(f"written: {destination}", highlight=False, soft_wrap=True)
+    output.written(destination)

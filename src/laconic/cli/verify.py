@@ -22,8 +22,8 @@ def run(
     if json:
         output.print_json(report.to_json())
     elif report.ok:
-        output.console.print(f"{path}: {report.tensors} tensors, {report.message}", highlight=False, soft_wrap=True)
+        output.line(f"{path}: {report.tensors} tensors, {report.message}")
     else:
-        output.stderr.print(f"laconic: {path}: {report.message}", highlight=False, soft_wrap=True)
+        output.complain(f"{path}: {report.message}")
     if not report.ok:
         raise typer.Exit(1)

@@ -149,6 +149,11 @@ class Reader:
         return found
 
     @property
+    def paths(self) -> list[Path]:
+        """The files that its bytes lie in."""
+        return [self.path]
+
+    @property
     def file_bytes(self) -> int:
         return int(self._bytes.nbytes)
 
@@ -247,6 +252,11 @@ class Reader:
                     component=component,
                     byte=self.header.data_start + entry.begin,
                 )
+
+    def has_sum(self, name: str) -> bool:
+        """Whether the file has a checksum of this tensor."""
+        name = self.stored_as(name)
+        return name in self.descriptions or name in self._dense_sums
 
     @cached_property
     def _dense_sums(self) -> dict[str, str]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from laconic.container import description, limits, same
+from laconic.container import description, limits, same, temporary
 from laconic.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded, Node
@@ -66,26 +64,6 @@ def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """A temporary file beside `path`, renamed to it when the block ends well, removed otherwise.
-
-    Raises DestinationError where the folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with open(temporary, "xb") as file:
-            yield file, temporary
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DestinationError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 @dataclass
 class _Dense:
     name: str
@@ -97,12 +75,18 @@ class _Dense:
 class Writer:
     """Collects tensors, then writes one file. Use as a context manager: the spool is removed in any case."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, like: Iterable[Path] = (), *, replace: bool = True) -> None:
+        """like, replace: as of `temporary.atomic_file`. Raises DestinationError."""
+        self._path, self._like, self._replace = path, tuple(like), replace
         self._format = description.FIRST
-        self._spool_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.spool")
         try:
-            self._spool: IO[bytes] = open(self._spool_path, "x+b")  # noqa: SIM115 - closed by __exit__
+            if replace:
+                temporary.sweep(path)
+            else:
+                temporary.refuse_second(path)
+            self._spool, self._spool_path = temporary.make(path, temporary.SPOOL)
+            self._spool.write(temporary.SPOOL_MARK)
+            self._spool.flush()
         except OSError as error:
             raise DestinationError(
                 f"{path}: its folder cannot be written: {error.strerror or error}; choose another destination"
@@ -182,9 +166,9 @@ class Writer:
             "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }
         header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
-        with atomic_file(self._path) as (file, temporary):
+        with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            self._spool.seek(0)
+            self._spool.seek(len(temporary.SPOOL_MARK))
             shutil.copyfileobj(self._spool, file, _COPY_BYTES)
             for item in dense:
                 for start in range(0, item.bytes.nbytes, _COPY_BYTES):
@@ -192,7 +176,7 @@ class Writer:
             file.flush()
             size = file.tell()
             if check is not None:
-                check(temporary)
+                check(unnamed)
         return size
 
     def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from laconic.choices import Mode, Objective
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError
 from laconic.plan import OBJECTIVES, check_batch
@@ -42,11 +43,11 @@ def compress_(
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
-    objective: str = "balanced",
+    objective: Objective = "balanced",
     profile: str | os.PathLike[str] | Profile = "native",
     batch: int = 1,
     target_bits: float | None = None,
-    mode: str = "fused",
+    mode: Mode = "fused",
     threads: int | None = None,
     progress: bool | Progress = True,
 ) -> Summary:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic import files
+from laconic.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
 from laconic.container import description, same
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError, CorruptError, LaconicError
@@ -25,17 +26,16 @@ from laconic.torch.int8 import Int8Linear
 from laconic.torch.placement import LINE, laid_at
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
-ON_SLOW = ("keep", "transcode", "decode")
 PathLike = str | os.PathLike[str]
 
 
 def encode(
     tensor: Tensor,
     *,
-    objective: str = "balanced",
+    objective: Objective = "balanced",
     profile: str = "native",
-    mode: str = "fused",
-    orientation: str = "out_in",
+    mode: Mode = "fused",
+    orientation: Orientation = "out_in",
     threads: int | None = None,
     **options: Any,
 ) -> LaconicTensor:
@@ -78,7 +78,7 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
 
 
 def load_file(
-    path: PathLike, *, mode: str = "fused", mmap: bool = True, check: str = "structure", on_slow: str = "keep"
+    path: PathLike, *, mode: Mode = "fused", mmap: bool = True, check: Check = "structure", on_slow: OnSlow = "keep"
 ) -> dict[str, Tensor]:
     """All tensors of a file: compressed ones as LaconicTensor, dense ones as they are.
 
@@ -97,7 +97,7 @@ def load_file(
 
 
 def _loaded(
-    path: PathLike, mode: str, mmap: bool, check: str, on_slow: str
+    path: PathLike, mode: Mode, mmap: bool, check: Check, on_slow: OnSlow
 ) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """As `load_file`, with the file's metadata."""
     if on_slow not in ON_SLOW:
@@ -150,7 +150,7 @@ def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
     return noted.get(name, (file.reader.offset_in_original(name) or 0) % LINE)
 
 
-def _check_mode(mode: str) -> None:
+def _check_mode(mode: Mode) -> None:
     if mode not in CLASSES:
         raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
 
@@ -170,10 +170,10 @@ def load_model(
     path: PathLike,
     *,
     strict: bool = True,
-    mode: str = "fused",
+    mode: Mode = "fused",
     mmap: bool = True,
-    check: str = "structure",
-    on_slow: str = "keep",
+    check: Check = "structure",
+    on_slow: OnSlow = "keep",
 ) -> None:
     """Give a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
 
@@ -286,7 +286,7 @@ def _components(name: str, coded: Coded) -> dict[str, Tensor]:
     return {f"{mark}{description.INFO}": torch.frombuffer(info, dtype=torch.uint8), **tensors}
 
 
-def unflatten_state_dict(flat: Mapping[str, Any], *, mode: str = "fused") -> dict[str, Any]:
+def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> dict[str, Any]:
     """Inverse of `flatten_state_dict`. Raises CorruptError, UnsupportedError naming the tensor."""
     _check_mode(mode)
     groups: dict[str, dict[str, Tensor]] = {}

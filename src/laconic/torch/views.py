@@ -189,7 +189,7 @@ def _cat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tensors[0].like(Pieces("cat", dim, [tensor.content for tensor in tensors]))
 
 
-def encode(tensor: Tensor, encoding: tuple[str, str | Profile], orientation: str = "out_in", **options: Any) -> Content:
+def encode(tensor: Tensor, encoding: tuple[Any, str | Profile], orientation: Any = "out_in", **options: Any) -> Content:
     """A dense contiguous tensor as a content: coded where that makes it smaller."""
     objective, profile = encoding
     coded = encode_array(as_array(tensor), objective=objective, profile=profile, orientation=orientation, **options)

@@ -7,11 +7,11 @@ from typing import Any
 from transformers.quantizers.auto import register_quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from laconic.choices import ON_SLOW, Check, Mode, Objective, OnSlow
 from laconic.errors import ArgumentError
 from laconic.model_folder import METHOD
 from laconic.plan import OBJECTIVES, PROFILES
 from laconic.profiles import CALIBRATED
-from laconic.torch.storage import ON_SLOW
 from laconic.torch.tensor import CLASSES
 
 _OF_THE_SESSION = ("mode", "on_slow", "check")
@@ -33,11 +33,11 @@ class LaconicConfig(QuantizationConfigMixin):  # type: ignore[misc]
 
     def __init__(
         self,
-        objective: str = "balanced",
+        objective: Objective = "balanced",
         profile: str = "native",
-        mode: str = "fused",
-        on_slow: str = "keep",
-        check: str = "structure",
+        mode: Mode = "fused",
+        on_slow: OnSlow = "keep",
+        check: Check = "structure",
         format: str | None = None,
         original: dict[str, Any] | None = None,
         **later: Any,

@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from laconic.choices import Objective
 from laconic.errors import LaconicError, VerificationError
 from laconic.transformers import models
 
@@ -40,7 +41,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """Memory and times of one model. error: largest difference of answers / largest answer. same_tokens: of `tokens`."""
+    """Memory and times of one model.
+
+    error: largest difference of answers / largest answer. same_tokens: of `tokens`. coded_weights: those of the `weights`
+    that are compressed, the others are dense in both.
+    """
 
     model: str
     dense_bytes: int
@@ -50,6 +55,8 @@ class Report:
     tokens: int
     threads: int
     rows: tuple[Comparison, ...]
+    coded_weights: int = 0
+    weights: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memory": self.coded_bytes / self.dense_bytes, "rows": [r.to_json() for r in self.rows]}
@@ -59,20 +66,25 @@ def bench_folder(
     folder: Path,
     tokens: int = 32,
     prefill: Sequence[int] = (128,),
-    objective: str | None = None,
+    objective: Objective | None = None,
     *,
     threads: int | None = None,
+    trust_remote_code: bool = False,
 ) -> Report:
     """Measure the model of a folder, dense or compressed, against itself in the other form.
 
     Args:
         tokens: decoded one by one after a prompt of 32. prefill: lengths of prompts. objective: for dense folders.
+        threads: workers; None for torch's own number.
+        trust_remote_code: whether code that lies in the folder may run; nobody is asked.
 
-    Raises LaconicError for models that do not take words, VerificationError where answers differ too much.
+    Raises LaconicError for models that do not take words, before they are loaded, VerificationError where answers differ
+    too much.
     """
     models.set_threads(threads)
-    dense = models.open_dense(folder)
-    coded = models.open_coded(folder, **({"objective": objective} if objective else {}))
+    models.check_words(folder, trust_remote_code)
+    dense = models.open_dense(folder, trust_remote_code)
+    coded = models.open_coded(folder, trust_remote_code, **({"objective": objective} if objective else {}))
     return bench_models(str(folder), dense, coded, tokens, prefill)
 
 
@@ -112,6 +124,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         tokens if decodes else 0,
         torch.get_num_threads(),
         tuple(rows),
+        *models.coded_weights(coded),
     )
 
 

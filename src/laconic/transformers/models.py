@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from laconic.errors import ArgumentError, LaconicError
 from laconic.model_folder import CONFIG, ENTRY, METHOD
@@ -42,35 +43,89 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def open_model(folder: Path, **wanted: Any) -> Any:
-    """The folder's model as it lies there, in evaluation mode, from local files only.
+def class_of(folder: Path, trust_remote_code: bool = False) -> Any:
+    """The class of the folder's model, by its config.json: nothing of the weights is read.
 
-    wanted: arguments of LaconicConfig; a dense folder is compressed after loading if there are any. Raises LaconicError.
+    trust_remote_code: whether code that lies in the folder may run. Raises LaconicError where the class is unknown.
     """
     config = config_of(folder)
-    named = config.get("architectures") or [""]
-    model = getattr(transformers, str(named[0]), transformers.AutoModel)
+    named = config.get("architectures")
+    named = str(named[0]) if isinstance(named, list) and named else ""
+    known = getattr(transformers, named, None)
+    if isinstance(known, type) and issubclass(known, transformers.PreTrainedModel):
+        return known
+    own = config.get("auto_map")
+    if isinstance(own, dict) and own:
+        if not trust_remote_code:
+            raise LaconicError(
+                f"{folder}: {named or 'the model'} is code of the folder's own; read it, and pass --trust-remote-code "
+                "(trust_remote_code=True) if it may run"
+            )
+        for auto in (f"AutoModelFor{task}" for task in ("CausalLM", "Seq2SeqLM", "MaskedLM")):
+            if auto in own:
+                return get_class_from_dynamic_module(own[auto], str(folder), local_files_only=True)
+        for auto in sorted(own):
+            if auto.startswith("AutoModel"):
+                return get_class_from_dynamic_module(own[auto], str(folder), local_files_only=True)
+    if config["model_type"] in transformers.models.auto.configuration_auto.CONFIG_MAPPING:
+        return transformers.AutoModel
+    raise LaconicError(
+        f"{folder}: transformers {transformers.__version__} knows no {named or 'model'} and no model_type "
+        f"{config['model_type']!r}; a newer one may"
+    )
+
+
+def check_words(folder: Path, trust_remote_code: bool = False, *, generates: bool = False) -> None:
+    """Raises LaconicError where the folder's model takes no words, or (generates) gives none, by its config.json."""
+    model = class_of(folder, trust_remote_code)
+    takes = getattr(model, "main_input_name", "input_ids")
+    if takes != "input_ids":
+        raise LaconicError(f"{folder}: {model.__name__} takes {takes}; only models of words are run and timed here")
+    if generates and model is not transformers.AutoModel and not model.can_generate():
+        raise LaconicError(
+            f"{folder}: {model.__name__} takes words and does not generate text; 'laconic bench {folder}' measures it"
+        )
+
+
+def open_model(folder: Path, trust_remote_code: bool = False, **wanted: Any) -> Any:
+    """The folder's model as it lies there, in evaluation mode, from local files only. Nobody is asked anything.
+
+    Args:
+        trust_remote_code: whether code that lies in the folder may run.
+        wanted: arguments of LaconicConfig; a dense folder is compressed after loading if there are any.
+
+    Raises LaconicError.
+    """
+    model = class_of(folder, trust_remote_code)
     options = {"quantization_config": LaconicConfig(**wanted)} if wanted else {}
     transformers.utils.logging.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You passed `quantization_config`", UserWarning)
-        return model.from_pretrained(folder, dtype="auto", local_files_only=True, **options)
+        return model.from_pretrained(
+            folder, dtype="auto", local_files_only=True, trust_remote_code=trust_remote_code, **options
+        )
 
 
-def open_dense(folder: Path) -> Any:
+def open_dense(folder: Path, trust_remote_code: bool = False) -> Any:
     """The folder's model on dense weights, decoded if they are compressed."""
     if not is_compressed(folder):
-        return open_model(folder)
-    model = open_model(folder, on_slow="decode")
+        return open_model(folder, trust_remote_code)
+    model = open_model(folder, trust_remote_code, on_slow="decode")
     model.dequantize()
     return model
 
 
-def open_coded(folder: Path, **wanted: Any) -> Any:
+def open_coded(folder: Path, trust_remote_code: bool = False, **wanted: Any) -> Any:
     """The folder's model on compressed weights, compressed if they are dense."""
-    return open_model(
-        folder, **({"on_slow": "transcode", **wanted} if is_compressed(folder) else {"objective": "balanced", **wanted})
-    )
+    default = {"on_slow": "transcode"} if is_compressed(folder) else {"objective": "balanced"}
+    return open_model(folder, trust_remote_code, **{**default, **wanted})
+
+
+def coded_weights(model: torch.nn.Module) -> tuple[int, int]:
+    """(weights that are compressed, all weights); what is shared counts once."""
+    uses = list(parameters_of(model))
+    coded = sum(use.parameter.numel() for use in uses if isinstance(use.parameter, LaconicTensor))
+    return coded, sum(use.parameter.numel() for use in uses)
 
 
 def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:

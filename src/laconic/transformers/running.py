@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
+from laconic.choices import Mode
 from laconic.errors import ArgumentError, LaconicError
 from laconic.transformers import models
 
@@ -40,32 +41,32 @@ def generate(
     folder: Path,
     prompt: str,
     tokens: int,
-    mode: str | None = None,
+    mode: Mode | None = None,
     *,
     threads: int | None = None,
     tell: Callable[[str], None] | None = None,
+    trust_remote_code: bool = False,
 ) -> Run:
     """Greedy continuation of a prompt by the model of a folder, dense or compressed.
 
     Args:
         tokens: most new ones. mode: 'fused' or 'identical' for compressed folders; None for what the folder says.
         threads: workers; None for torch's own number. tell: called with pieces of text as they come.
+        trust_remote_code: whether code that lies in the folder may run; nobody is asked.
 
-    Raises LaconicError for folders without a tokenizer or whose model does not generate.
+    Raises LaconicError for folders without a tokenizer or whose model does not generate, before anything is loaded.
     """
     if tokens < 1:
         raise ArgumentError(f"the number of tokens must be at least 1, not {tokens}")
     models.set_threads(threads)
+    models.check_words(folder, trust_remote_code, generates=True)
+    tokenizer = _tokenizer(folder, trust_remote_code)
     start = time.perf_counter()
     compressed = models.is_compressed(folder)
-    model = models.open_model(folder, **({"mode": mode} if mode and compressed else {}))
+    model = models.open_model(folder, trust_remote_code, **({"mode": mode} if mode and compressed else {}))
     load_seconds = time.perf_counter() - start
     if not model.can_generate():
-        raise LaconicError(f"{folder}: {type(model).__name__} does not generate text; 'laconic bench' measures it")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError, AttributeError) as error:  # transformers 4 looks for other packages
-        raise LaconicError(f"{folder} has no tokenizer: put the files of its tokenizer there ({error})") from None
+        raise LaconicError(f"{folder}: {type(model).__name__} does not generate text")
     given = tokenizer(prompt, return_tensors="pt")
     if given["input_ids"].numel() == 0:
         raise ArgumentError("the prompt is empty: give at least one word")
@@ -91,6 +92,15 @@ def generate(
         (mode or "fused") if compressed else "dense",
         torch.get_num_threads(),
     )
+
+
+def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, ImportError, AttributeError) as error:  # transformers 4 looks for other packages
+        raise LaconicError(f"{folder} has no tokenizer: put the files of its tokenizer there ({error})") from None
 
 
 class _Clock(BaseStreamer):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 import laconic.torch
+from laconic.choices import Objective
 from laconic.torch import LaconicTensor
 from laconic.torch.content import Leaf, Plain
 from laconic.torch.storage import coded_of
@@ -62,7 +63,8 @@ def _stand_in(tensor: Tensor, taken: set[int]) -> Tensor:
     weight = tensor
     if isinstance(weight.content, Plain):  # a part that codes could not follow: coded anew
         objective, profile = weight.encoding
-        weight = laconic.torch.encode(weight.decode().contiguous(), objective=objective, profile=profile)
+        dense = weight.decode().contiguous()
+        weight = laconic.torch.encode(dense, objective=cast(Objective, objective), profile=profile)
     elif not isinstance(weight.content, Leaf) or weight.layout_ == "transposed":
         coded = coded_of(weight)
         weight = weight.like(Plain(weight.decode()) if coded is None else Leaf.of(coded), "contiguous")
