@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
 LAYERS = (
-    {"errors"},
+    {"errors", "processors"},
+    {"busy"},
     {"dtypes", "encoded", "geometry"},
     {"codes"},
     {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},
+    {"floats"},
     {
         "formulations.dense",
         "formulations.split",

@@ -72,5 +72,6 @@ def _model(folder: Path, tokens: int, prefill: list[int], threads: int | None, j
         f"{found.coded_bytes / found.dense_bytes:.3f} of dense",
         f"{found.threads} threads, medians of interleaved runs; answers differ by at most {found.error:.1e} of the largest"
         + (f", {found.same_tokens} of {found.tokens} greedy tokens are the same" if found.tokens else ""),
+        *([f"the machine was busy, times are void: {found.busy}"] if found.busy else []),
     ):
         output.console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -6,19 +6,23 @@ import importlib.metadata
 import os
 import platform
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
 
-from laconic import __version__, isa, native, threads
+from laconic import __version__, busy, isa, native, processors, threads
 from laconic.cli import output
 
+_WATCHED_SECONDS = 0.3
 _PACKAGES = ("numpy", "ml_dtypes", "safetensors", "typer", "rich", "torch")
 
 
 def findings() -> dict[str, Any]:
     """Everything that doctor reports."""
     source, count = threads.source_and_count()
+    watch = busy.Watch()
+    time.sleep(_WATCHED_SECONDS)
     sets = {name: isa.why_not(name) or "available" for name in isa.NAMES}
     versions = {}
     for package in _PACKAGES:
@@ -39,6 +43,8 @@ def findings() -> dict[str, Any]:
         "slow_gather": bool(module and module.cpu_has_slow_gather()),
         "threads": count,
         "threads_decided_by": source,
+        "quota": "none" if (quota := processors.quota()) is None else f"{quota:.3g} processors (control group)",
+        "busy": watch.troubles(count) or "no",
         "thread_pool": module.parallel_pool_name() if module else "none",
         "versions": versions,
     }

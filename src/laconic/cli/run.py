@@ -32,6 +32,10 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
+    if found.busy:
+        output.console.print(
+            f"note: the machine was busy, times are void: {found.busy}", highlight=False, soft_wrap=True
+        )
     output.console.print(
         f"weights {output.size(found.weight_bytes)}, dense {output.size(found.dense_bytes)}: "
         f"{found.dense_bytes / found.weight_bytes:.3f} x smaller",

@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from laconic.busy import Watch
 from laconic.errors import LaconicError, VerificationError
 from laconic.transformers import models
 
@@ -40,7 +41,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """Memory and times of one model. error: largest difference of answers / largest answer. same_tokens: of `tokens`."""
+    """Memory and times of one model. error: largest difference of answers / largest answer. same_tokens: of `tokens`.
+
+    busy: what made threads wait meanwhile (`laconic.busy`), '' for nothing: if not, the times are void.
+    """
 
     model: str
     dense_bytes: int
@@ -50,6 +54,7 @@ class Report:
     tokens: int
     threads: int
     rows: tuple[Comparison, ...]
+    busy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memory": self.coded_bytes / self.dense_bytes, "rows": [r.to_json() for r in self.rows]}
@@ -92,6 +97,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
             "timed, please report this"
         )
     rows: list[Comparison] = []
+    watch = Watch()
     same = 0
     decodes = dense.can_generate() and not dense.config.is_encoder_decoder
     if decodes:
@@ -102,6 +108,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         ids = words(dense, length)
         runs = {key: lambda model=model, ids=ids: answer(model, ids) for key, model in both.items()}
         rows.append(row(f"prefill {length}" if decodes else f"{length} words", interleaved(runs)))
+    busy = watch.troubles(torch.get_num_threads())
     stored = {key: models.weight_bytes(model)[0] for key, model in both.items()}
     return Report(
         name,
@@ -112,6 +119,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         tokens if decodes else 0,
         torch.get_num_threads(),
         tuple(rows),
+        busy,
     )
 
 
