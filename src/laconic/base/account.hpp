@@ -2,8 +2,8 @@
 //
 // A neighbour on one of the cores makes a team slower than half of it: everybody waits for the worker that does not
 // run. A team whose losses have eaten its gains is not called again until its debt is paid off, by a share of the time
-// of the regions that did without: a half after the first time, for neighbours come and go, and half as much after each
-// further time until the team has won again. So trying costs 1/64 in the end, however bad it goes.
+// of the regions that did without: a quarter after the first time, for neighbours come and go, and half as much after
+// each further time until the team has won again. So trying costs 1/64 in the end, however bad it goes.
 #pragma once
 
 #include <algorithm>
@@ -29,13 +29,15 @@ class Accounts {
     for (; threads > team; threads = half(threads)) {
       Account& account = of(threads);
       if (account.balance.load(std::memory_order_relaxed) < 0)
-        add(account, wall_ns >> account.failures.load(std::memory_order_relaxed));
+        add(account, wall_ns >> (1 + account.failures.load(std::memory_order_relaxed)));
     }
   }
 
  private:
-  static constexpr int64_t kMost = 30'000'000;
-  static constexpr int kMostFailures = 6;
+  // A trial may lose kTrial, which is paid off like other losses: a worker that has slept wakes on the caller's own
+  // core now and then, and waits there for some slices of 3 ms until the system moves it.
+  static constexpr int64_t kMost = 30'000'000, kTrial = 12'000'000;
+  static constexpr int kMostFailures = 5;
 
   // Machines are quiet until they prove otherwise; the first region of a team, which makes its threads, does not.
   struct Account {
@@ -51,14 +53,18 @@ class Accounts {
   // Two at once may lose one entry; the next ones make up for it.
   static void add(Account& account, int64_t ns) {
     const int64_t before = account.balance.load(std::memory_order_relaxed);
-    const int64_t after = std::clamp(before + ns, -kMost, kMost);
-    if (after == before) return;
-    account.balance.store(after, std::memory_order_relaxed);
+    int64_t after = before + ns;
     const int failures = account.failures.load(std::memory_order_relaxed);
-    if (before >= 0 && after < 0 && failures < kMostFailures)
-      account.failures.store(failures + 1, std::memory_order_relaxed);
-    else if (after > kMost / 2 && failures > 0)
+    if (before >= 0 && after < 0) {
+      after -= kTrial;
+      account.failures.store(std::min(failures + 1, kMostFailures), std::memory_order_relaxed);
+    } else if (before < 0 && after >= 0) {
+      after = kTrial;
+    } else if (after > kMost / 2 && failures > 0) {
       account.failures.store(0, std::memory_order_relaxed);
+    }
+    after = std::clamp(after, -kMost, kMost);
+    if (after != before) account.balance.store(after, std::memory_order_relaxed);
   }
 
   Account accounts_[16];

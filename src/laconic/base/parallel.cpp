@@ -2,6 +2,8 @@
 #include "laconic/base/parallel.hpp"
 
 #include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -43,14 +45,39 @@ int64_t nanoseconds(clockid_t clock) {
 
 thread_local bool inside_region = false;
 
+int this_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// A new worker, or one that has slept, begins on the caller's own core now and then, and can run there only when the
+// caller does not: of a borrowed team the caller spins. The system moves it after some 60 ms, we at once.
+// MEASURED: the first regions of a process took 8 ms each, seven of them.
+void leave_cpu([[maybe_unused]] int cpu) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(cpu, &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+}
+
 struct Guarded {
   void (*body)(void*);
   void* context;
+  pthread_t caller;
+  int cpu;
   std::atomic<int64_t> work_ns{0};
 };
 
 void guarded_body(void* opaque) {
   auto* guarded = static_cast<Guarded*>(opaque);
+  if (guarded->cpu >= 0 && this_cpu() == guarded->cpu && !pthread_equal(pthread_self(), guarded->caller))
+    leave_cpu(guarded->cpu);
   const DefaultFloats floats;
   const int64_t start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
   const bool before = inside_region;
@@ -69,7 +96,7 @@ void run_parallel(int threads, void (*body)(void*), void* context) {
   }
   const int team = accounts.team(threads);
   const int64_t start = nanoseconds(CLOCK_MONOTONIC);
-  Guarded guarded{body, context};
+  Guarded guarded{body, context, pthread_self(), this_cpu()};
   if (team <= 1) {
     body(context);
   } else if (GompParallel gomp = gomp_parallel()) {
