@@ -115,9 +115,10 @@ sys.path.insert(0, {tests!r})
 from floating_environments import environment
 rng = np.random.default_rng(0)
 array = (rng.integers(-99, 99, (4096, 512)) * 2.0**-149).astype(np.float32)
-weight = laconic.encode(array, "split", code="packed")
+weight = laconic.encode(array, "split", code="packed", threads=1)  # no worker has been made yet
 x = np.full((1, 512), 2.0**40, np.float32)
 with environment("flushing"):
+    if "torch" in sys.modules: torch.nn.functional.gelu(torch.ones(512, 1024))  # makes the team that we borrow
     found = [laconic.linear(x, weight).tobytes() for _ in range(30)]
 expected = (array.astype(np.float64) @ x[0].astype(np.float64)).astype(np.float32)
 print(set(found) == {{laconic.linear(x, weight).tobytes()}}, np.allclose(np.frombuffer(found[0], np.float32), expected, rtol=1e-3, atol=1e-33))
