@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_callers_wait_for_no_worker_that_is_held_elsewhere() -> None:
 held = threading.Thread(target=region, args=(2, 4000, 100, 3_000_000))
 assert any(region(2, 64, 200, 0)[1] for _ in range(200)), "the worker never comes"
 held.start()
-alone = sum(region(2, 64, 50, 0) == (64, 0) for _ in range(20))
+alone = sum(region(2, 64, 50, 0) [:2] == (64, 0) for _ in range(20))
 print(held.is_alive(), alone > 0, native.module.parallel_pool_name())
 held.join()
 """)
@@ -107,25 +108,21 @@ print(np.array_equal(laconic.linear(x, weight), expected))
 
 @pytest.mark.parametrize("before", [OWN, BORROWED])
 def test_workers_made_by_a_flushing_thread_do_not_flush(before: str) -> None:
-    """A new thread inherits the environment of the one that makes it."""
-    tests = str(__import__("pathlib").Path(__file__).parent)
+    """A new thread inherits the environment of the one that makes it: here torch, or we, under a flushing caller."""
     said = run(
         f"""
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from floating_environments import environment
-rng = np.random.default_rng(0)
-array = (rng.integers(-99, 99, (4096, 512)) * 2.0**-149).astype(np.float32)
-weight = laconic.encode(array, "split", code="packed", threads=1)  # no worker has been made yet
-x = np.full((1, 512), 2.0**40, np.float32)
 with environment("flushing"):
-    if "torch" in sys.modules: torch.nn.functional.gelu(torch.ones(512, 1024))  # makes the team that we borrow
-    found = [laconic.linear(x, weight).tobytes() for _ in range(30)]
-expected = (array.astype(np.float64) @ x[0].astype(np.float64)).astype(np.float32)
-print(set(found) == {{laconic.linear(x, weight).tobytes()}}, np.allclose(np.frombuffer(found[0], np.float32), expected, rtol=1e-3, atol=1e-33))
+    if "torch" in sys.modules: torch.nn.functional.gelu(torch.full((512, 1024), 0.5))  # makes the team that we borrow
+    for _ in range(12000):
+        own, others, strange = region(2, 64, 200, 0)
+        if others: break
+print(others > 0, strange)
 """,
         before,
     )
-    assert said == ["True", "True"]
+    assert said == ["True", "0"]
 
 
 def test_callers_of_many_threads_at_once() -> None:

@@ -24,6 +24,8 @@ class DefaultFloats {
   DefaultFloats() : before_(_mm_getcsr()) {
     if ((before_ & ~kRaised) != kDefault) _mm_setcsr(kDefault);
   }
+  // Whether the thread has it anyway, for tests.
+  static bool here() { return (_mm_getcsr() & ~kRaised) == kDefault; }
   ~DefaultFloats() {
     if ((before_ & ~kRaised) != kDefault) _mm_setcsr(before_);
   }
@@ -36,6 +38,7 @@ class DefaultFloats {
     std::fegetenv(&before_);
     std::fesetenv(FE_DFL_ENV);
   }
+  static bool here() { return std::fegetround() == FE_TONEAREST; }
   ~DefaultFloats() { std::fesetenv(&before_); }
 
  private:

@@ -65,18 +65,19 @@ double clock_ghz() {
 }
 
 // A region of `items` items, each of which takes item_us on a processor. Workers other than the caller sleep for
-// stall_us in the first that they draw, as those do whom a neighbour keeps from running. How many the caller drew, and
-// the others.
-std::tuple<int64_t, int64_t> region(int threads, int64_t items, int64_t item_us, int64_t stall_us) {
+// stall_us in the first that they draw, as those do whom a neighbour keeps from running. How many the caller drew, the
+// others, and how many were drawn under another floating-point environment than the default one.
+std::tuple<int64_t, int64_t, int64_t> region(int threads, int64_t items, int64_t item_us, int64_t stall_us) {
   const auto busy_us = [] {
     timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return now.tv_sec * int64_t{1'000'000} + now.tv_nsec / 1000;
   };
   const auto caller = std::this_thread::get_id();
-  std::atomic<int64_t> own{0}, others{0};
+  std::atomic<int64_t> own{0}, others{0}, strange{0};
   const Computing unlocked;
   laconic::parallel_for(threads, items, [&](int64_t) {
+    if (!laconic::DefaultFloats::here()) ++strange;
     if (std::this_thread::get_id() == caller)
       ++own;
     else if (others++ == 0)
@@ -84,7 +85,7 @@ std::tuple<int64_t, int64_t> region(int threads, int64_t items, int64_t item_us,
     for (const int64_t end = busy_us() + item_us; busy_us() < end;) {
     }
   });
-  return {own, others};
+  return {own, others, strange};
 }
 
 }  // namespace
