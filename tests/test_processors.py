@@ -15,8 +15,9 @@ from laconic.benchmark import Row, notes
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> Iterator[None]:
-    """Quotas are read once."""
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Quotas are read once; other tests choose a number of threads."""
+    monkeypatch.setattr(threads, "_chosen", None)
 
     def forget() -> None:
         processors.quota.cache_clear()
