@@ -18,10 +18,11 @@ from laconic.benchmark import Row, notes
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Quotas are read once; other tests choose a number of threads."""
     monkeypatch.setattr(threads, "_chosen", None)
+    kept = (processors.quota, processors.most_threads)
 
     def forget() -> None:
-        processors.quota.cache_clear()
-        processors.most_threads.cache_clear()
+        for one in kept:
+            one.cache_clear()
         threads._limit = 0
 
     forget()
