@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laconic"
 
 LAYERS = (
-    {"errors", "choices", "collector"},
+    {"errors", "choices", "collector", "processors"},
+    {"busy"},
     {"dtypes", "encoded", "geometry", "environment"},
     {"codes"},
     {"native", "formulations.protocol", "formulations.checks", "shipped_costs"},
+    {"floats"},
     {
         "formulations.dense",
         "formulations.split",
@@ -191,3 +193,9 @@ def test_the_stub_is_that_of_the_native_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "laconic._native", "-o", str(fresh)]
     subprocess.run(command, check=True)
     assert (PACKAGE / "_native.pyi").read_text() == fresh.read_text(), "make stub"
+
+
+def test_kernels_are_called_under_the_default_floating_point_environment() -> None:
+    """`Computing` frees the interpreter lock and sees to it; who frees the lock alone would forget the other."""
+    bindings = {path.name: path.read_text() for path in (PACKAGE / "bindings").iterdir()}
+    assert [name for name, text in bindings.items() if "gil_scoped_release" in text] == ["parts.hpp"]

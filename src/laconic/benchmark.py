@@ -2,7 +2,8 @@
 
 Copies of the weights rotate through a working set larger than the caches; the runs are interleaved; medians; every
 answer is checked before it is timed. Dense is the fastest of our own dense kernel on the same layout (batch 1), torch's
-F.linear and torch.mv; our own must reach 95 % of a read-stream test in the same run, else the row is void.
+F.linear and torch.mv; our own must reach 95 % of a read-stream test in the same run, and nobody else may have used the
+processors meanwhile (`laconic.busy`), else the row is void.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from laconic import isa, native, plan
+from laconic.busy import Watch
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError, LaconicError
 from laconic.files import load_file
@@ -53,7 +55,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; times are medians in milliseconds, None where there is nothing to compare with."""
+    """One comparison; times are medians in milliseconds, None where there is nothing to compare with.
+
+    busy: what made threads wait meanwhile, '' for nothing.
+    """
 
     what: str
     batch: int
@@ -67,11 +72,12 @@ class Row:
     stream_share: float | None
     isa: str
     threads: int
+    busy: str = ""
 
     @property
     def void(self) -> bool:
-        """Our dense kernel fell short of the read stream: the machine was busy or the kernel is bad."""
-        return self.stream_share is not None and self.stream_share < VOID_BELOW
+        """The machine was busy, or our dense kernel fell short of the read stream: then it was, or the kernel is bad."""
+        return bool(self.busy) or (self.stream_share is not None and self.stream_share < VOID_BELOW)
 
     def to_json(self) -> dict[str, Any]:
         ratio = {"x_dense": self.dense_ms / self.ms, "x_linear": self.linear_ms / self.ms if self.linear_ms else None}
@@ -101,7 +107,9 @@ def notes(rows: Iterable[Row]) -> list[str]:
     found.append(f"dense is the fastest of: {', '.join(sorted({row.dense for row in rows}))}")
     if all(row.linear_ms is None for row in rows):
         found.append("torch is not installed: no F.linear to compare with")
-    if any(row.void for row in rows):
+    for busy in dict.fromkeys(row.busy for row in rows if row.busy):
+        found.append(f"void: the machine was busy, run again: {busy}")
+    if any(row.void and not row.busy for row in rows):
         found.append("void: our dense kernel fell below 95 % of the read stream; the machine was busy, run again")
     return found
 
@@ -230,7 +238,9 @@ def compare(
         out = np.empty((batch, array.shape[0]), x.dtype)
         _check(linear(x, forms[0], out=out), x, array, f"{what}, {key[1]}")
         coded["\0".join(key)] = coded_run(x, out, forms, threads)
+    watch = Watch()
     found = medians_ms({**runs, **own, **coded}, settings)
+    busy = watch.troubles(threads)
     stream = found.pop("read stream", None)
     dense = min((name for name in (*runs, *own) if name in found), key=lambda name: found[name], default=None)
     if dense is None:
@@ -250,6 +260,7 @@ def compare(
             share,
             isa.active(),
             threads,
+            busy,
         )
         for key, forms in tensors.items()
     ]

@@ -25,6 +25,7 @@ from laconic.costs import predict_ns
 from laconic.dtypes import of_array
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError
+from laconic.floats import under_default
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Formulation, Request
 from laconic.geometry import choose
@@ -66,6 +67,7 @@ def raw_bytes(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
+@under_default
 def encode(
     array: np.ndarray,
     *,
@@ -130,6 +132,7 @@ def _row_of(formulation: object) -> Formulation:
     return registry.BY_NAME[formulation]
 
 
+@under_default
 def forced(request: Request, formulation: str, parameters: Mapping[str, Any]) -> Candidate:
     """The form that a caller or a plan names, none of whose parameters can be mistaken for an argument of `encode`.
 
@@ -147,6 +150,7 @@ def forced(request: Request, formulation: str, parameters: Mapping[str, Any]) ->
     return row.forced(request, own)
 
 
+@under_default
 def encoded(candidate: Candidate, shape: tuple[int, ...], dtype: str, profile: str, threads: int) -> Encoded:
     """A candidate of a tensor of that shape and dtype, coded now. profile: the name to record."""
     geometry = candidate.geometry
@@ -184,6 +188,7 @@ def _check_int4(array: np.ndarray, columns: object, formulation: str | None) -> 
         )
 
 
+@under_default
 def candidates(request: Request) -> list[Candidate]:
     """What every formulation offers for one tensor, dense among them; nothing is coded yet."""
     return [found for row in registry.ROWS if request.dtype in row.DTYPES for found in row.candidates(request)]
@@ -202,6 +207,7 @@ class Verdict:
     note: str = ""
 
 
+@under_default
 def decide(request: Request) -> list[Verdict]:
     """Every candidate, the chosen one first, the others in the order of the registry."""
     found = candidates(request)

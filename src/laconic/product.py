@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from laconic import int4_product, integer_product
+from laconic import floats, int4_product, integer_product
 from laconic.choices import Packed
 from laconic.dtypes import by_name
 from laconic.errors import ArgumentError
@@ -95,11 +95,12 @@ def _multiply(
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
     x = integer_product.numbers(x, "x")
     try:
-        if packed is not None:
-            return int4_product.multiply(x, weight, bias, out, scale, zero_point, packed, transposed=transposed)
-        if weight.dtype in integer_product.DTYPES:
-            return integer_product.multiply(x, weight, bias, out, scale, zero_point, transposed=transposed)
-        return _multiply_floats(x, weight, bias, out, scale, zero_point, transposed=transposed)
+        with floats.default():
+            if packed is not None:
+                return int4_product.multiply(x, weight, bias, out, scale, zero_point, packed, transposed=transposed)
+            if weight.dtype in integer_product.DTYPES:
+                return integer_product.multiply(x, weight, bias, out, scale, zero_point, transposed=transposed)
+            return _multiply_floats(x, weight, bias, out, scale, zero_point, transposed=transposed)
     except MemoryError:
         raise weight.too_large("a product by it") from None
 

@@ -1,7 +1,8 @@
 """How many workers the kernels use, and who decided.
 
 The first that is set counts: the argument `threads=`, `set_num_threads`, LACONIC_NUM_THREADS, torch's own number
-(where torch is already imported), the processors this process may run on.
+(where torch is already imported), the processors this process may run on. The last two, which nobody chose, are limited
+by the quota of the process's control groups (`laconic.processors`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from laconic import environment
+from laconic import environment, processors
 from laconic.errors import ArgumentError
 
 _chosen: int | None = None
@@ -43,10 +44,22 @@ def source_and_count() -> tuple[str, int]:
         return environment.THREADS, asked
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
-        return "torch.get_num_threads()", int(torch.get_num_threads())
-    return "processors of this process", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-        os.cpu_count() or 1
-    )
+        source, count = "torch.get_num_threads()", int(torch.get_num_threads())
+    else:
+        source, count = "processors of this process", processors.allowed()
+    limit = _find_limit()
+    if count > limit:
+        return f"quota of {processors.quota():.3g} processors (control group)", limit
+    return source, count
+
+
+_limit = 0  # kept here because the shortest way asks for it
+
+
+def _find_limit() -> int:
+    global _limit
+    _limit = processors.most_threads()
+    return _limit
 
 
 _raw_environment: Any = getattr(os.environ, "_data", None) or os.environ
@@ -59,7 +72,9 @@ def get_num_threads() -> int:
         torch = sys.modules.get("torch")
         if torch is not None:
             try:
-                return torch.get_num_threads()  # type: ignore[no-any-return]
+                count: int = torch.get_num_threads()
+                limit = _limit or _find_limit()
+                return count if count <= limit else limit
             except AttributeError:  # still being imported
                 pass
     return source_and_count()[1]

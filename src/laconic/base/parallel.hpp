@@ -1,8 +1,10 @@
-// Workers for one short parallel region at a time, borrowed from the OpenMP pool that is already in the process.
+// Workers for one short parallel region at a time: borrowed from the OpenMP pool that is already in the process, else
+// our own, which sleep.
 //
 // Why so: a second spinning pool beside torch's starves both (8 ms stalls were measured). After `import torch`
-// GOMP_parallel is visible to dlsym; a team of that pool costs about 2 us. Without it a small pool of our own sleeps
-// between regions. A team may be smaller than asked, so work must be drawn from a shared counter, never by number.
+// GOMP_parallel is visible to dlsym; a team of that pool costs about 2 us, but ends when its last worker has come and
+// gone, and beside a busy neighbour that takes milliseconds. Accounts are kept (account.hpp), and a team that loses
+// time is not called. A team may be smaller than asked, so work must be drawn from a shared counter, never by number.
 #pragma once
 
 #include <algorithm>
@@ -13,19 +15,20 @@
 
 namespace laconic {
 
-// Calls body(context) on up to `threads` workers at once, the caller among them; returns when all have returned.
-// Runs serially inside another parallel region of ours, or where threads is 1.
+// Calls body(context) on up to `threads` workers at once, the caller among them; returns when all that came have
+// returned. Alone inside another parallel region of ours, where threads is 1, and where a team would lose time.
+// Workers have the floating-point environment of `DefaultFloats`, as the caller is expected to have.
 void run_parallel(int threads, void (*body)(void*), void* context);
 
 // How many of `threads` workers are worth waking for a region that one worker would finish in work_ns nanoseconds.
 int workers_worth_waking(int threads, int64_t work_ns);
 
-// Whose workers the next region would use: "OpenMP pool of the process", "own sleeping pool" or "none".
+// Whose workers the next region would use: "OpenMP pool of the process" or "own sleeping pool".
 const char* parallel_pool_name();
 
 // Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time,
 // so that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
-// Each worker holds what enter() returns from before its first item until it leaves the region.
+// Each worker that finds an item holds what enter() returns from before its first one until it leaves the region.
 template <class Enter, class F>
 void parallel_for_inside(int threads, int64_t count, Enter&& enter, F&& f) {
   if (threads <= 1 || count <= 1) {
@@ -43,8 +46,11 @@ void parallel_for_inside(int threads, int64_t count, Enter&& enter, F&& f) {
       threads < count ? threads : static_cast<int>(count),
       [](void* opaque) {
         auto* c = static_cast<Context*>(opaque);
+        const auto draw = [c] { return c->next.fetch_add(c->grain, std::memory_order_relaxed); };
+        int64_t first = draw();
+        if (first >= c->count) return;
         [[maybe_unused]] const auto held = (*c->enter)();
-        for (int64_t first; (first = c->next.fetch_add(c->grain, std::memory_order_relaxed)) < c->count;)
+        for (; first < c->count; first = draw())
           for (int64_t item = first; item < first + c->grain && item < c->count; ++item) (*c->f)(item);
       },
       &context);

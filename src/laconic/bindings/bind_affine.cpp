@@ -97,7 +97,7 @@ nb::object fit(Words words, const std::string& dtype, const OwnedGeometry& owned
   laconic::AffineFit found{{float32.data(), bfloat16.data(), float16.data()}, low.data(), high.data(), false};
   bool fits;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     fits = laconic::affine_fit(static_cast<const uint8_t*>(words.data()), kind, g, group_chunks_of(g, columns), found,
                                threads);
   }
@@ -130,7 +130,7 @@ bool numbers(Words words, const std::string& dtype, const OwnedGeometry& owned, 
     require(static_cast<int64_t>(marks.nbytes()) == g.elements, "marks have the wrong size");
   }
   auto* to = negative.is_none() ? nullptr : static_cast<uint8_t*>(marks.data());
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::affine_numbers(static_cast<const uint8_t*>(words.data()), kind, g, scales, most,
                                  static_cast<uint8_t*>(out.data()), to, threads);
 }
@@ -140,7 +140,7 @@ void lines(Words numbers, const OwnedGeometry& owned, int bits, MutableBytes out
   require((bits == 1 || bits == 2 || bits == 4 || bits == 8) && static_cast<int64_t>(numbers.nbytes()) == g.elements &&
               static_cast<int64_t>(out.size()) >= g.panels * laconic::panel_line_bytes(g, bits),
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::affine_lines(static_cast<const uint8_t*>(numbers.data()), g, bits, out.data(), threads);
 }
 
@@ -162,7 +162,7 @@ void signs(Words numbers, Words negative, const OwnedGeometry& owned, int64_t co
         "an array has the wrong size");
     to = room.data();
   }
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::affine_signs(static_cast<const uint8_t*>(numbers.data()), static_cast<const uint8_t*>(negative.data()), g,
                         scales, static_cast<uint64_t*>(bytes.data()), to, threads);
 }

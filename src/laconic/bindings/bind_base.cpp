@@ -1,8 +1,10 @@
 // Instruction sets, threads, and the processor.
+#include <optional>
 #include <stdexcept>
 
 #include "laconic/base/cpu.hpp"
 #include "laconic/base/dispatch.hpp"
+#include "laconic/base/floats.hpp"
 #include "laconic/base/parallel.hpp"
 #include "laconic/bindings/parts.hpp"
 #include "laconic/formulations/coded_matrix.hpp"
@@ -14,6 +16,11 @@ int isa_index(const std::string& name) {
     if (name == laconic::kIsaNames[isa]) return isa;
   throw std::invalid_argument("unknown instruction set " + name);
 }
+
+// For a with-block, which ends on the thread and at the time that Python says, whoever holds its frame.
+struct FloatsScope {
+  std::optional<laconic::DefaultFloats> held;
+};
 
 }  // namespace
 
@@ -37,5 +44,11 @@ void bind_base(nb::module_& m) {
   });
   m.def("cpu_name", [] { return std::string(laconic::cpu_name()); });
   m.def("cpu_has_slow_gather", &laconic::cpu_has_slow_gather);
+  nb::class_<FloatsScope>(m, "DefaultFloats")
+      .def(nb::init<>())
+      .def("__enter__", [](FloatsScope& self) { self.held.emplace(); })
+      .def(
+          "__exit__", [](FloatsScope& self, nb::object, nb::object, nb::object) { self.held.reset(); },
+          nb::arg("kind").none(), nb::arg("error").none(), nb::arg("trace").none());
   m.def("parallel_pool_name", [] { return std::string(laconic::parallel_pool_name()); });
 }

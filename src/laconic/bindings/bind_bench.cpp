@@ -1,7 +1,13 @@
-// What only benchmarks call: our own dense kernel on the same layout, and a read-stream test beside it.
+// What only benchmarks and tests call: our own dense kernel on the same layout, a read-stream test beside it, the
+// clock, and a region whose workers are disturbed.
+#include <nanobind/stl/tuple.h>
+#include <time.h>
+
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
+#include <thread>
+#include <tuple>
 
 #include "laconic/base/dispatch.hpp"
 #include "laconic/base/parallel.hpp"
@@ -17,7 +23,7 @@ void dense_product(Words words, const std::string& dtype, nb::ndarray<const floa
   const int64_t panel_bytes = chunks * 64 * laconic::kFields[static_cast<int>(type)].word_bytes;
   if (static_cast<int64_t>(words.nbytes()) < panels * panel_bytes) throw std::invalid_argument("words too few");
   const laconic::KernelTable& table = laconic::active_table();
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::parallel_for(threads, panels, [&](int64_t panel) {
     alignas(64) float sums[16] = {};
     table.dense_product(type, static_cast<const uint8_t*>(words.data()) + panel * panel_bytes, chunks, x.data(), sums);
@@ -32,7 +38,7 @@ uint64_t read_stream(Words words, int threads) {
   const auto blocks = static_cast<int64_t>(words.nbytes()) / kBlockBytes;
   const laconic::KernelTable& table = laconic::active_table();
   std::atomic<uint64_t> total{0};
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::parallel_for(threads, blocks, [&](int64_t block) {
     total.fetch_xor(table.read_stream(at + block * kBlockBytes, kBlockBytes), std::memory_order_relaxed);
   });
@@ -58,10 +64,35 @@ double clock_ghz() {
 #endif
 }
 
+// A region of `items` items, each of which takes item_us on a processor. Workers other than the caller sleep for
+// stall_us in the first that they draw, as those do whom a neighbour keeps from running. How many the caller drew, the
+// others, and how many were drawn under another floating-point environment than the default one.
+std::tuple<int64_t, int64_t, int64_t> region(int threads, int64_t items, int64_t item_us, int64_t stall_us) {
+  const auto busy_us = [] {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * int64_t{1'000'000} + now.tv_nsec / 1000;
+  };
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int64_t> own{0}, others{0}, strange{0};
+  const Computing unlocked;
+  laconic::parallel_for(threads, items, [&](int64_t) {
+    if (!laconic::DefaultFloats::here()) ++strange;
+    if (std::this_thread::get_id() == caller)
+      ++own;
+    else if (others++ == 0)
+      std::this_thread::sleep_for(std::chrono::microseconds(stall_us));
+    for (const int64_t end = busy_us() + item_us; busy_us() < end;) {
+    }
+  });
+  return {own, others, strange};
+}
+
 }  // namespace
 
 void bind_bench(nb::module_& m) {
   m.def("bench_dense_product", &dense_product);
   m.def("bench_read_stream", &read_stream);
+  m.def("bench_region", &region, nb::arg("threads"), nb::arg("items"), nb::arg("item_us"), nb::arg("stall_us"));
   m.def("bench_clock_ghz", &clock_ghz);
 }

@@ -74,7 +74,7 @@ int64_t find(Words words, const OwnedGeometry& owned, const std::string& dtype, 
               static_cast<int64_t>(table.nbytes()) ==
                   limit * height * laconic::block_columns(g, kind) * word_bytes_of(type),
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::blocks_find(static_cast<const uint8_t*>(words.data()), g, type, kind, limit,
                               static_cast<uint32_t*>(ids.data()), static_cast<uint8_t*>(table.data()));
 }
@@ -83,7 +83,7 @@ void pack(Words ids, int bits, MutableBytes out) {
   const auto count = static_cast<int64_t>(ids.nbytes()) / 4;
   require(bits >= 0 && bits <= 16 && count % 8 == 0 && static_cast<int64_t>(out.nbytes()) >= count / 8 * bits,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::blocks_pack(static_cast<const uint32_t*>(ids.data()), count, bits, out.data());
 }
 
@@ -97,7 +97,7 @@ void masks(Words words, const OwnedGeometry& owned, const std::string& dtype, in
               static_cast<int64_t>(out.nbytes()) >= g.panels * laconic::mask_words(g, kind) * 8 &&
               static_cast<int64_t>(counts.nbytes()) == g.panels * 8,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::block_masks(static_cast<const uint8_t*>(words.data()), g, type, kind, out.data(),
                        static_cast<uint64_t*>(counts.data()), threads);
 }
@@ -118,7 +118,7 @@ void values(Words words, const OwnedGeometry& owned, const std::string& dtype, i
   const int64_t rows = kind == BlockShape::kRow ? (kept + 15) / 16 * 16 : kept * 16;
   require(static_cast<int64_t>(out.nbytes()) >= rows * laconic::block_columns(g, kind) * word_bytes_of(type),
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::block_values(static_cast<const uint8_t*>(words.data()), g, type, kind, mask.data(), starts, out.data(),
                         threads);
 }

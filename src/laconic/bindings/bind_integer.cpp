@@ -46,7 +46,7 @@ class IntegerMatrix : protected BorrowedMatrix {
     require(g.count == 1, "a product needs a matrix");
     const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out, groups);
     require(groups == 1 || g.columns / groups % laconic::kFieldBlockColumns == 0, "groups are whole blocks of columns");
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     return laconic::integer_linear(view_, laconic::active_table(), operands.rows, threads);
   }
 
@@ -88,7 +88,7 @@ class DistanceMatrix {
     const laconic::Geometry& g = view_.geometry;
     require(g.count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
     const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     return laconic::folded_integer_linear(view_, is_signed_, laconic::active_table(), operands.rows, threads);
   }
 
@@ -118,7 +118,7 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
               static_cast<int64_t>(levels.nbytes()) == g.segments * 256 * 4,
           "an array has the wrong size");
   const uint8_t flip = flip_of(dtype);
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::integer_statistics(static_cast<const uint8_t*>(words.data()), g, flip, static_cast<uint32_t*>(levels.data()),
                               threads);
 }
@@ -138,7 +138,7 @@ void encode(Words words, const OwnedGeometry& owned, const std::string& dtype, n
   view.starts = starts.data();
   bool same;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     same = laconic::integer_encode(static_cast<const uint8_t*>(words.data()), view, fields.data(), places.data(),
                                    escapes.data(), threads);
   }
@@ -152,7 +152,7 @@ bool dense_linear(Words words, const std::string& dtype, int64_t matrix_rows, in
   require(static_cast<int64_t>(words.nbytes()) == matrix_rows * columns, "words have the wrong size");
   const bool is_signed = flip_of(dtype) != 0;
   const Operands operands(matrix_rows, columns, x, x_dtype, scale, zero, bias, out);
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::dense_integer_linear(static_cast<const uint8_t*>(words.data()), is_signed, matrix_rows, columns,
                                        laconic::active_table(), operands.rows, threads);
 }
@@ -163,7 +163,7 @@ bool pair_linear(Words pairs, bool is_signed, int64_t matrix_rows, int64_t colum
   require(columns % 2 == 0 && static_cast<int64_t>(pairs.nbytes()) == matrix_rows * (columns / 2),
           "pairs have the wrong size");
   const Operands operands(matrix_rows, columns, x, dtype, scale, zero, bias, out, groups);
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::pair_integer_linear(static_cast<const uint8_t*>(pairs.data()), is_signed, matrix_rows, columns,
                                       laconic::active_table(), operands.rows, threads);
 }

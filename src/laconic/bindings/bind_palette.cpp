@@ -120,7 +120,7 @@ class PaletteValuesMatrix : public laconic::PaletteValues {
 int count(Words words, int word_bytes, MutableWords found, MutableWords counts, int threads) {
   require((word_bytes == 2 || word_bytes == 4) && found.nbytes() == 1024 && counts.nbytes() == 2048,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::palette_count(static_cast<const uint8_t*>(words.data()),
                                 static_cast<int64_t>(words.nbytes()) / word_bytes, word_bytes,
                                 static_cast<uint32_t*>(found.data()), static_cast<uint64_t*>(counts.data()), threads);
@@ -132,7 +132,7 @@ void indices(Words words, int word_bytes, Words table, MutableWords out, int thr
           "an array has the wrong size");
   bool same;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     same = laconic::palette_indices(static_cast<const uint8_t*>(words.data()), count, word_bytes,
                                     static_cast<const uint32_t*>(table.data()), static_cast<int>(table.nbytes() / 4),
                                     static_cast<uint8_t*>(out.data()), threads);
@@ -145,7 +145,7 @@ void pack(Words indices, const OwnedGeometry& owned, int bits, MutableBytes out,
   require(bits >= 1 && bits <= 8 && static_cast<int64_t>(indices.nbytes()) == g.elements &&
               static_cast<int64_t>(out.size()) >= g.panels * g.chunks_per_panel * 8 * bits,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::palette_pack(static_cast<const uint8_t*>(indices.data()), g, bits, out.data(), threads);
 }
 
@@ -154,7 +154,7 @@ void pack_groups(Words indices, int bits, MutableBytes out, int threads) {
   require(bits >= 1 && bits <= 8 && groups * laconic::kChunkWeights == static_cast<int64_t>(indices.nbytes()) &&
               static_cast<int64_t>(out.size()) >= groups * 8 * bits,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::pack_groups(static_cast<const uint8_t*>(indices.data()), groups, bits, out.data(), threads);
 }
 

@@ -65,7 +65,7 @@ int entries(Words words, const std::string& dtype, const OwnedGeometry& owned, i
   const laconic::DType kind = wide_dtype(dtype);
   require(static_cast<int64_t>(words.nbytes()) == g.elements * word_bytes_of(kind) && most >= 1 && most <= 256,
           "words have the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::row_palette_entries(static_cast<const uint8_t*>(words.data()), kind, g, group_chunks_of(g, columns),
                                       most, threads);
 }
@@ -80,7 +80,7 @@ void encode(Words words, const std::string& dtype, const OwnedGeometry& owned, i
               static_cast<int64_t>(indices.nbytes()) == g.elements && entries >= 1 && entries <= 256 &&
               static_cast<int64_t>(tables.nbytes()) == g.panels * shape.groups * 16 * entries * word_bytes_of(kind),
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::row_palette_encode(static_cast<const uint8_t*>(words.data()), g, shape, static_cast<uint8_t*>(tables.data()),
                               static_cast<uint8_t*>(indices.data()), threads);
 }

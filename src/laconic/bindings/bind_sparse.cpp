@@ -186,7 +186,7 @@ class DeltaMatrix : public laconic::CodedMatrix, protected BorrowedMatrix {
     const laconic::Geometry& g = view_.geometry;
     require(g.count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
     const Operands operands(g.rows, g.columns, x, dtype, scale, zero, bias, out);
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     return laconic::deltas_integer_linear(view_, is_signed_, laconic::active_table(), operands.rows, threads);
   }
 
@@ -204,7 +204,7 @@ void statistics(Words words, const OwnedGeometry& owned, const std::string& dtyp
               static_cast<int64_t>(counts.nbytes()) == g.segments * 4 &&
               static_cast<int64_t>(entries.nbytes()) == g.panels * 64,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   laconic::sparse_statistics(static_cast<const uint8_t*>(words.data()), g, type, static_cast<uint32_t*>(counts.data()),
                              static_cast<uint32_t*>(entries.data()), threads);
 }
@@ -219,7 +219,7 @@ void encode_bitmap(Words words, const OwnedGeometry& owned, const std::string& d
        directory = nb::cast<MutableBytes>(components["directory"]);
   bool same;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     same = laconic::bitmap_encode(static_cast<const uint8_t*>(words.data()), g, type,
                                   reinterpret_cast<const uint64_t*>(directory.data()), granule, masks.data(),
                                   values.data(), threads);
@@ -237,7 +237,7 @@ bool encode_select(Words words, const OwnedGeometry& owned, const Select& select
               static_cast<int64_t>(codes.size()) >= g.panels * p.panel_bytes &&
               static_cast<int64_t>(values.nbytes()) == static_cast<int64_t>(starts.data()[g.segments]) * bytes,
           "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return laconic::select_encode(static_cast<const uint8_t*>(words.data()), g, p, starts.data(), granule, codes.data(),
                                 static_cast<uint8_t*>(values.data()), threads);
 }
@@ -251,7 +251,7 @@ void encode_deltas(Words words, const OwnedGeometry& owned, const std::string& d
        rows = nb::cast<MutableBytes>(components["rows"]), directory = nb::cast<MutableBytes>(components["directory"]);
   bool same;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     same = laconic::deltas_encode(static_cast<const uint8_t*>(words.data()), g, type,
                                   reinterpret_cast<const uint64_t*>(directory.data()), rows.data(), gaps.data(),
                                   values.data(), threads);

@@ -118,7 +118,7 @@ std::tuple<nb::object, nb::object, nb::object> statistics(Words words, const Own
           "an array has the wrong size");
   int byte;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     byte = laconic::split_statistics(static_cast<const uint8_t*>(words.data()), g, type,
                                      static_cast<uint32_t*>(histograms.data()), tail_kinds.data(),
                                      laconic::active_table(), threads);
@@ -154,7 +154,7 @@ void encode(Words words, const OwnedGeometry& owned, const Parameters& p, nb::di
   }
   const char* wrong;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     wrong = laconic::split_encode(static_cast<const uint8_t*>(words.data()), g, p, s, laconic::active_table(), threads);
   }
   if (wrong != nullptr) throw std::runtime_error(std::string("the words changed while they were encoded: ") + wrong);
@@ -179,7 +179,7 @@ std::tuple<int, int> values_statistics(Words words, Starts starts, const std::st
   const auto segments = static_cast<int64_t>(starts.size()) - 1;
   check_sequence(words, starts, laconic::kFields[static_cast<int>(type)].word_bytes);
   require(static_cast<int64_t>(histograms.nbytes()) == segments * 1024, "an array has the wrong size");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   const auto found =
       laconic::sequence_statistics(static_cast<const uint8_t*>(words.data()), starts.data(), segments, type,
                                    static_cast<uint32_t*>(histograms.data()), laconic::active_table(), threads);
@@ -193,7 +193,7 @@ void encode_values(Words words, Starts starts, const Parameters& p, nb::dict com
   const laconic::MutableStreams s = mutable_streams(p, components, keep);
   const char* wrong;
   {
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     wrong = laconic::sequence_encode(static_cast<const uint8_t*>(words.data()), starts.data(),
                                      static_cast<int64_t>(starts.size()) - 1, p, s, laconic::active_table(), threads);
   }

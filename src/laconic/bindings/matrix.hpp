@@ -78,7 +78,7 @@ void multiply(const M& matrix, Words x, const std::string& dtype, nb::object bia
     rows.bias = bias_array.data();
   }
   if (rows.batch == 0 || outer == 0) return;
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   matrix.multiply(rows, threads, transposed);
 }
 
@@ -97,7 +97,7 @@ void multiply_at(const M& matrix, uintptr_t x, int dtype, int64_t batch, uintptr
   rows.batch = batch;
   rows.x = reinterpret_cast<const void*>(x);
   rows.out = reinterpret_cast<void*>(out);
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   static thread_local std::vector<float> widened;
   if (bias != 0 && bias_dtype != 0) {
     widened.resize(static_cast<size_t>(outer));
@@ -117,7 +117,7 @@ int64_t pick_at(const M& matrix, uintptr_t indices, int64_t count, uintptr_t out
   require(g.count == 1 && g.column_stride == 1 && g.column_offsets == nullptr && g.row_stride == g.columns &&
               g.elements == g.rows * g.columns,
           "rows are picked from a matrix that is stored by rows");
-  nb::gil_scoped_release unlocked;
+  const Computing unlocked;
   return matrix.pick(reinterpret_cast<const int64_t*>(indices), count, reinterpret_cast<uint8_t*>(out), threads);
 }
 
@@ -126,14 +126,14 @@ void bind_reading(nb::class_<M, Bases...>& type) {
   type.def("pick_at", &pick_at<M>);
   type.def("decode_at", [](const M& self, uintptr_t out, int threads) {
     const laconic::Geometry& g = self.geometry();
-    nb::gil_scoped_release unlocked;
+    const Computing unlocked;
     self.decode_window(0, g.panels, 0, g.elements, reinterpret_cast<uint8_t*>(out), threads);
   });
   type.def("decode",
            [](const M& self, MutableWords out, int threads) {
              const laconic::Geometry& g = self.geometry();
              require(static_cast<int64_t>(out.nbytes()) == g.elements * self.word_bytes(), "out has the wrong size");
-             nb::gil_scoped_release unlocked;
+             const Computing unlocked;
              self.decode_window(0, g.panels, 0, g.elements, static_cast<uint8_t*>(out.data()), threads);
            })
       .def("decode_window",
@@ -144,7 +144,7 @@ void bind_reading(nb::class_<M, Bases...>& type) {
              require(first_panel >= 0 && last_panel <= g.panels && first_element >= 0 &&
                          first_element + elements <= g.elements,
                      "window out of range");
-             nb::gil_scoped_release unlocked;
+             const Computing unlocked;
              self.decode_window(first_panel, last_panel, first_element, elements, static_cast<uint8_t*>(out.data()),
                                 threads);
            })
@@ -152,6 +152,7 @@ void bind_reading(nb::class_<M, Bases...>& type) {
         const laconic::Geometry& g = self.geometry();
         require(matrix >= 0 && matrix < g.count && row >= 0 && row < g.rows && column >= 0 && column < g.columns,
                 "index out of range");
+        const laconic::DefaultFloats floats;
         return self.access(matrix, row, column);
       });
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "laconic/base/floats.hpp"
 #include "laconic/formulations/split/view.hpp"
 
 namespace nb = nanobind;
@@ -23,6 +24,12 @@ using MutableWords = nb::ndarray<nb::c_contig, nb::device::cpu>;
 struct OwnedGeometry {
   laconic::Geometry geometry;
   std::vector<int64_t> offsets;
+};
+
+// While the kernels work: the interpreter lock is free, and the thread's floating-point environment the default one.
+class Computing {
+  nb::gil_scoped_release unlocked_;
+  laconic::DefaultFloats floats_;
 };
 
 laconic::DType dtype_of(const std::string& name);

@@ -104,5 +104,6 @@ def _model(
             f"({100 * found.coded_weights / max(1, found.weights):.1f} %), the others are dense in both",
             f"{found.threads} threads, medians of interleaved runs; answers differ by at most {found.error:.1e} of the "
             "largest" + (f", {found.same_tokens} of {found.tokens} greedy tokens are the same" if found.tokens else ""),
+            *([f"the machine was busy, times are void: {found.busy}"] if found.busy else []),
         )
     )

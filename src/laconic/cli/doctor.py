@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from laconic import __version__, environment, isa, native, threads
+from laconic import __version__, busy, environment, isa, native, processors, threads
 from laconic.cli import output
 from laconic.errors import LaconicError
 
+_WATCHED_SECONDS = 0.3
 _PACKAGES = ("numpy", "ml_dtypes", "safetensors", "typer", "rich", "torch", "transformers")
 _NONE = "-"
 
@@ -31,6 +33,8 @@ def findings() -> dict[str, Any]:
     source, count = _or_nothing(threads.source_and_count), None
     if source != _NONE:
         source, count = source
+    watch = busy.Watch()
+    time.sleep(_WATCHED_SECONDS)
     sets = {name: isa.why_not(name) or "available" for name in isa.NAMES}
     versions = {}
     for package in _PACKAGES:
@@ -51,6 +55,8 @@ def findings() -> dict[str, Any]:
         "slow_gather": bool(module and module.cpu_has_slow_gather()),
         "threads": count,
         "threads_decided_by": source,
+        "quota": "none" if (quota := processors.quota()) is None else f"{quota:.3g} processors (control group)",
+        "busy": watch.troubles(count or 1) or "no",
         "thread_pool": module.parallel_pool_name() if module else "none",
         "versions": versions,
         "problems": environment.problems(),

@@ -36,6 +36,8 @@ def run(
         f"{found.tokens} tokens, {rate} tokens/s after the first ({found.seconds_to_first * 1e3:.0f} ms, "
         f"loading {found.load_seconds:.2f} s), {found.threads} threads, {found.mode}"
     )
+    if found.busy:
+        output.notes((f"the machine was busy, times are void: {found.busy}",))
     smaller = found.dense_bytes / found.weight_bytes
     output.line(
         f"weights {output.size(found.weight_bytes)}, dense {output.size(found.dense_bytes)}: "

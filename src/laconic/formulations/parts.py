@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from laconic.encoded import Encoded
+from laconic.floats import under_default
 from laconic.formulations.affine import parts as affine
 from laconic.formulations.block_sparse import parts as block_sparse
 from laconic.formulations.blocks import parts as blocks
@@ -68,6 +69,7 @@ ROWS = {
 }
 
 
+@under_default
 def take(encoded: Encoded, first: int, last: int, *, squeezed: bool = False) -> Encoded | None:
     """Rows [first, last) of the first dimension of a valid tensor; squeezed: row `first` alone, without its dimension."""
     row, geometry = ROWS.get(encoded.node.formulation), _geometry(encoded)
@@ -86,6 +88,7 @@ def take(encoded: Encoded, first: int, last: int, *, squeezed: bool = False) -> 
     return _packed(row, encoded, [run], (last - first, *encoded.shape[1:]), encoded.view)
 
 
+@under_default
 def join(kind: str, dim: int, tensors: Sequence[Encoded]) -> Encoded | None:
     """Valid tensors as one: kind 'stack' of matrices, or 'cat' along dimension `dim` of matrices or stacks."""
     like, geometries = tensors[0], [_geometry(tensor) for tensor in tensors]

@@ -8,6 +8,7 @@ import numpy as np
 
 from laconic.encoded import Encoded
 from laconic.errors import ArgumentError, CorruptError, UnsupportedError
+from laconic.floats import under_default
 from laconic.formulations.affine import formulation as affine
 from laconic.formulations.block_sparse import formulation as block_sparse
 from laconic.formulations.blocks import formulation as blocks
@@ -63,11 +64,13 @@ def geometry_of(encoded: Encoded) -> Geometry:
         raise CorruptError(str(error), component="info") from error
 
 
+@under_default
 def validate(encoded: Encoded) -> None:
     """Check everything but payload. Raises CorruptError or UnsupportedError naming component and byte."""
     row_of(encoded).validate(encoded, geometry_of(encoded))
 
 
+@under_default
 def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
     """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor.
 
@@ -83,12 +86,14 @@ def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
         raise too_large(encoded) from None
 
 
+@under_default
 def work(encoded: Encoded) -> Work | None:
     """What the cost model must know of a validated tensor; None where its formulation does not say."""
     known = getattr(row_of(encoded), "work", None)
     return None if known is None else known(encoded, geometry_of(encoded))
 
 
+@under_default
 def matrix(encoded: Encoded) -> Any:
     """The native matrix over the components of a validated tensor; None (dense, or no native module).
 

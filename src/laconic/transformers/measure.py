@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from laconic.busy import Watch
 from laconic.choices import Objective
 from laconic.errors import LaconicError, VerificationError
 from laconic.transformers import models
@@ -44,7 +45,8 @@ class Report:
     """Memory and times of one model.
 
     error: largest difference of answers / largest answer. same_tokens: of `tokens`. coded_weights: those of the `weights`
-    that are compressed, the others are dense in both.
+    that are compressed, the others are dense in both. busy: what made threads wait meanwhile (`laconic.busy`), '' for
+    nothing: if not, the times are void.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Report:
     rows: tuple[Comparison, ...]
     coded_weights: int = 0
     weights: int = 0
+    busy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memory": self.coded_bytes / self.dense_bytes, "rows": [r.to_json() for r in self.rows]}
@@ -104,6 +107,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
             "timed, please report this"
         )
     rows: list[Comparison] = []
+    watch = Watch()
     same = 0
     decodes = dense.can_generate() and not dense.config.is_encoder_decoder
     if decodes:
@@ -114,6 +118,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         ids = words(dense, length)
         runs = {key: lambda model=model, ids=ids: answer(model, ids) for key, model in both.items()}
         rows.append(row(f"prefill {length}" if decodes else f"{length} words", interleaved(runs)))
+    busy = watch.troubles(torch.get_num_threads())
     stored = {key: models.weight_bytes(model)[0] for key, model in both.items()}
     return Report(
         name,
@@ -125,6 +130,7 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         torch.get_num_threads(),
         tuple(rows),
         *models.coded_weights(coded),
+        busy,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from laconic import processors
 from laconic.errors import ArgumentError, LaconicError
 from laconic.model_folder import CONFIG, ENTRY, METHOD
 from laconic.torch import LaconicTensor
@@ -36,10 +37,15 @@ def is_compressed(folder: Path) -> bool:
 
 
 def set_threads(threads: int | None) -> None:
-    """Workers of torch, which our kernels share; None leaves them. Raises ArgumentError."""
-    if threads is not None:
-        if threads < 1:
-            raise ArgumentError(f"threads must be at least 1, not {threads}")
+    """Workers of torch, which our kernels share; None leaves them, but for what a quota does not feed.
+
+    Raises ArgumentError.
+    """
+    if threads is None:
+        threads = min(torch.get_num_threads(), processors.most_threads())
+    if threads < 1:
+        raise ArgumentError(f"threads must be at least 1, not {threads}")
+    if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
 
 

@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
+from laconic.busy import Watch
 from laconic.choices import Mode
 from laconic.errors import ArgumentError, LaconicError
 from laconic.transformers import models
@@ -19,7 +20,10 @@ from laconic.transformers import models
 
 @dataclass(frozen=True)
 class Run:
-    """What a generation gave. seconds_to_first: load excluded, prompt included. tokens_per_second: of those after it."""
+    """What a generation gave. seconds_to_first: load excluded, prompt included. tokens_per_second: of those after it.
+
+    busy: what made threads wait meanwhile (`laconic.busy`), '' for nothing: if not, the times are void.
+    """
 
     model: str
     text: str
@@ -32,6 +36,7 @@ class Run:
     dense_bytes: int
     mode: str
     threads: int
+    busy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ratio": self.dense_bytes / self.weight_bytes}
@@ -72,9 +77,11 @@ def generate(
         raise ArgumentError("the prompt is empty: give at least one word")
     clock = _Clock(tokenizer, tell)
     wanted = {key: given[key] for key in ("input_ids", "attention_mask") if key in given}
+    watch = Watch()
     clock.start = time.perf_counter()
     with torch.inference_mode():
         ids = model.generate(**wanted, max_new_tokens=tokens, do_sample=False, streamer=clock)[0]
+    busy = watch.troubles(torch.get_num_threads())
     prompt_tokens = int(given["input_ids"].shape[1])
     fresh = ids if model.config.is_encoder_decoder else ids[prompt_tokens:]
     stored, dense = models.weight_bytes(model)
@@ -91,6 +98,7 @@ def generate(
         dense,
         (mode or "fused") if compressed else "dense",
         torch.get_num_threads(),
+        busy,
     )
 
 
