@@ -25,7 +25,7 @@ PACKAGE = Path(laconic.__file__).parent
 OTHERS = {
     **dict.fromkeys(("Conv1D", "from_pretrained", "save_pretrained", "_load_pretrained_model"), "transformers"),
     **dict.fromkeys(("conv1d", "copy_", "swap_tensors", "weight_mask", "weight_orig", "bias_dtype"), "torch"),
-    **dict.fromkeys(("external_data", "float_data", "double_data", "raw_data"), "fields of ONNX"),
+    **dict.fromkeys(("external_data", "float_data", "double_data", "raw_data", "value_floats"), "of ONNX"),
     **dict.fromkeys(("portable", "balanced", "layered", "deltas"), "values of arguments"),
     **dict.fromkeys(("laconic_recipes", "ATTRIBUTE", "partial", "json", "js"), "parts of files and of their names"),
     "ValueSource": "C++",

@@ -2,7 +2,7 @@
 
 An initialiser has its own name, the value of a Constant node that of the node's output, any other attribute
 `OUTPUT.ATTRIBUTE`. A name that is taken already gets `#2`, `#3` ... in the order of the file. Lists of numbers
-(`value_floats` of a Constant node, the trees of `ai.onnx.ml`) are tensors of one dimension where they are packed, as
+(`value_floats` of a Constant node, the trees of ai.onnx.ml) are tensors of one dimension where they are packed, as
 proto3 writes them; proto2 puts a key before each number.
 """
 
