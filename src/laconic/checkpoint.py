@@ -217,6 +217,8 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
             for entry in readers[shard].entries_of(name):
                 weight_map[entry.name] = shard
                 total += entry.nbytes
+            if name in readers[shard].header.entries:  # a closing entry is one that loaders look for
+                weight_map[name] = shard
         document["weight_map"] = dict(sorted(weight_map.items()))
         if isinstance(document.get("metadata"), dict) and "total_size" in document["metadata"]:
             document["metadata"]["total_size"] = total

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from laconic import checkpoint, files
 from laconic.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from laconic.container import description, same
+from laconic.container import closing, description, same
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
@@ -76,7 +76,7 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     shelf = recipes.Shelf(tensors)
     ours = (recipes.NOTE, recipes.RESIDUES)
     own = {key: value for key, value in (metadata or {}).items() if key not in ours}
-    files.save_file(shelf.stored, path, own | shelf.note())
+    files.save_file(shelf.stored, path, own | shelf.note(), closed=True)
 
 
 def load_file(
@@ -332,6 +332,8 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
     for name, parts in groups.items():
         if description.INFO not in parts:
             raise CorruptError("components without their description", tensor=name)
+        if isinstance(state.get(name), Tensor) and tuple(state[name].shape) == closing.SHAPE:
+            del state[name]
         raw = parts.pop(description.INFO).numpy().tobytes()
         found = description.Description(raw, "state dict", name)
         if set(found.components) != set(parts):

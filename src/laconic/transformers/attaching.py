@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import laconic.torch
+from laconic.choices import Objective
 from laconic.errors import LaconicError
-from laconic.plan import OBJECTIVES
 from laconic.torch import LaconicTensor
 from laconic.torch.compression import parameters_of
 from laconic.transformers.config import LaconicConfig
@@ -71,8 +71,9 @@ def _refuse(model: Any, coded: bool, other: Any, safe: bool) -> None:
 
 
 def _config_of(coded: list[LaconicTensor]) -> LaconicConfig:
+    """What the weights were compressed for, which stands in the folder's config.json."""
     objective, profile = coded[0].encoding
-    return LaconicConfig(objective, profile) if objective in OBJECTIVES else LaconicConfig()
+    return LaconicConfig(cast(Objective, objective), profile)
 
 
 def _for_now(undo: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
