@@ -115,6 +115,8 @@ def test_a_config_of_another_folder_is_refused(wide: Folders, tmp_path: Path) ->
 def test_a_model_compressed_in_memory_is_saved_and_loads(
     name: str, wide: Folders, folders: Callable, tmp_path: Path
 ) -> None:
+    if name == "mixtral" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 keeps experts apart, each too small to compress")
     here = wide if name == "wide" else folders(name)
     name = here.name
     model = here.load(here.dense)
@@ -191,7 +193,7 @@ def test_the_index_is_the_truth_for_the_adapter_too(wide: Folders, tmp_path: Pat
 # -- laconic exec ------------------------------------------------------------------------------------------------------
 
 PROGRAM = """#!{python}
-import subprocess, sys
+import sys
 from multiprocessing import get_context
 from transformers import AutoModelForCausalLM
 
@@ -204,8 +206,6 @@ if __name__ == "__main__":
     here = sys.argv[1]
     found = [kind(here)]
     if "--children" in sys.argv:
-        code = "import sys; from transformers import AutoModel as A; print(type(A.from_pretrained(sys.argv[1]).norm.weight))"
-        subprocess.run([sys.executable, "-c", code, here], check=True, stdout=subprocess.DEVNULL)
         with get_context("spawn").Pool(1) as pool:
             found += pool.map(kind, [here])
     print(sys.argv[2:], found)

@@ -40,6 +40,9 @@ def settled(model: Any, state: Mapping[str, Any] | None, safe: bool) -> Iterator
         elif ours is not None:  # decompressed since it was loaded
             _for_now(undo, model, "hf_quantizer", _ABSENT)
             _for_now(undo, model.config, "quantization_config", _ABSENT)
+            _for_now(
+                undo, model.config, "_pre_quantization_dtype", _ABSENT
+            )  # transformers writes it for such models only
             _for_now(undo, model, "_weight_conversions", _ABSENT if ours.conversions is None else ours.conversions)
         elif coded:
             config = _config_of(coded)
