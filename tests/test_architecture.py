@@ -40,7 +40,7 @@ LAYERS = (
     {"plan", "tensor", "anatomy"},
     {"integer_product", "twins"},
     {"int4_product"},
-    {"product", "arrays", "files", "reports", "sliced", "rebuild"},
+    {"product", "arrays", "files", "reports", "sliced", "rebuild", "folders", "foreign", "duplicates"},
     {"onnx"},
     {"compression", "checkpoint", "model_folder"},
     {"planning"},

@@ -57,6 +57,11 @@ def test_layout_is_aligned_and_ordered(packed: Path) -> None:
     assert reader.header.data_start % 64 == 0
     entries = reader.header.by_offset()
     coded = [entry for entry in entries if ".laconic." in entry.name]
+    closing = [entry for entry in entries if entry.name in reader.descriptions]
+    assert {(entry.name, entry.tag, entry.shape) for entry in closing} == {
+        (name, found.dtype.tag, (0,)) for name, found in reader.descriptions.items()
+    }
+    entries = [entry for entry in entries if entry not in closing]
     assert entries[: len(coded)] == coded
     assert all(entry.begin % 64 == 0 and entry.nbytes % 64 == 0 for entry in coded)
     for name, entry in reader.dense.items():

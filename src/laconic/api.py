@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic import checkpoint, compression, model_folder, onnx, planning
+from laconic import checkpoint, compression, folders, model_folder, onnx, planning
 from laconic import plan as planner
 from laconic.choices import Objective
 from laconic.container.pieces import Pieces
@@ -106,14 +106,15 @@ def compress(
             exclude=excluded,
             threads=threads,
         )
+    for shard in source.weights if source.folder else ():
+        compression.open_source(source.root / shard)  # a damaged file is found before the work
     tensors = document.get("tensors", {})
     planning.check_source(tensors, source)
     orientation = source.orientation
     options = compression.Options(objective, target, included, excluded, threads, orientation, tensors, batch)
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
-    notes = planning.unmatched(source, included, excluded)
-    notes += [f"left out duplicate weights {name} (--all-files copies them)" for name in source.skipped]
+    notes = [*planning.unmatched(source, included, excluded), *source.notes()]
     before = after = 0
 
     def run(shard: Path, to: Path | None) -> None:
@@ -134,10 +135,11 @@ def compress(
                 (out / shard).parent.mkdir(parents=True, exist_ok=True)
                 run(shard, out / shard)
             for other in source.others:
-                checkpoint.copy_file(source.root / other, out / other)
+                folders.copy_file(source.root / other, out / other)
+            folders.recreate(source.listing, out)
             verbatim = checkpoint.rewrite_indexes(source, out)
             facts = {"objective": objective, "profile": target.name}
-            rewritten = model_folder.rewrite(source.root, out, source.weights, facts)
+            rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)
             checkpoint.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     if after >= before:
         notes.append(f"nothing is gained: {after - before} bytes more than the source has; keep the source as it is")
@@ -188,11 +190,8 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
         )
     skipped = {*replaced, *added, checkpoint.LEDGER}
     with checkpoint.atomic_folder(destination, force, source) as out:
-        paths = [
-            Path(folder, name).relative_to(source)
-            for folder, _, names in os.walk(source, followlinks=True)
-            for name in sorted(names)
-        ]
+        found = folders.listing(source)
+        paths = found.files
         coded = [path for path in paths if path.name.endswith(".safetensors") and Reader(source / path).compressed]
         meter = _Meter(sum(_decoded_bytes(source / path) for path in coded), progress)
         for path in paths:
@@ -200,9 +199,10 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
             if path in coded:
                 run(source / path, out / path, meter)
             elif path.as_posix() not in skipped:
-                checkpoint.copy_file(source / path, out / path)
+                folders.copy_file(source / path, out / path)
+        folders.recreate(found, out)
         for name, raw in replaced.items():
-            (out / name).write_bytes(raw)
+            folders.write_in_place_of(out / name, raw)
     return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
 
 
@@ -217,11 +217,7 @@ def _files_of(path: Path) -> list[Path]:
         raise LaconicError(f"{path} is not compressed: 'laconic plan' or 'laconic compress --dry-run' look at a model")
     if not path.is_dir():
         return [path]
-    files = sorted(Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
-    found = [file for file in files if file.name.endswith(".safetensors")]
-    if not found:
-        raise LaconicError(f"{path} holds no .safetensors file")
-    return found
+    return [path / file for file in folders.weight_files(path)]
 
 
 def verify(path: PathLike, against: PathLike | None = None, progress: Progress | None = None) -> VerifyReport:

@@ -1,8 +1,8 @@
 """What a source is - a file, a sharded checkpoint, a model folder - and how a folder is compressed whole.
 
-Weights in safetensors are compressed, what is not weights is copied, duplicate weights in other formats are left out
-unless asked for. Files that we must replace (the shard index, config.json) lie verbatim in `laconic.json`. A folder is
-built as `NAME.partial` and renamed at the end.
+Weights in safetensors are compressed, everything else is copied; only files of PyTorch that hold the same tensors and
+nothing else are left out, unless asked for. Files that we must replace (the shard index, config.json) lie verbatim in
+`laconic.json`. A folder is built as `NAME.partial` and renamed at the end.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laconic import onnx
+from laconic import duplicates, folders, foreign, onnx
 from laconic.container import description, limits, temporary
 from laconic.container.header import tensor_bytes
 from laconic.container.packing import pack_verbatim, unpack_verbatim
 from laconic.container.reader import Reader
 from laconic.container.temporary import atomic_file
 from laconic.errors import CorruptError, DestinationError, LaconicError
+from laconic.folders import Listing
+from laconic.foreign import Readers
 
 LEDGER = "laconic.json"
 INDEX_SUFFIX = ".safetensors.index.json"
-DUPLICATE_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot")
+_INDEX = re.compile(r"\.safetensors\.index(\.[^.]+)?\.json$")
 
 _IN_OUT = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 """Names of Hugging Face `Conv1D` weights, stored [in, out], in the model types below."""
@@ -36,7 +39,8 @@ _IN_OUT_MODELS = ("gpt2", "imagegpt", "decision_transformer")
 @dataclass(frozen=True)
 class Source:
     """What is to be compressed. root: the file's folder or the folder itself. weights: safetensors files below it.
-    indexes: shard indexes. others: files to copy. skipped: duplicate weights left out. All relative to root."""
+    indexes: shard indexes. others: files to copy. skipped: duplicate weights left out. All relative to root.
+    listing: links and empty folders. readers: what other libraries read."""
 
     path: Path
     root: Path
@@ -46,9 +50,25 @@ class Source:
     others: tuple[Path, ...] = ()
     skipped: tuple[Path, ...] = ()
     in_out: bool = False
+    listing: Listing = field(default_factory=lambda: Listing((), {}, ()))
+    readers: Readers = field(default_factory=lambda: Readers({}, ()))
 
     def orientation(self, name: str) -> str:
         return "in_out" if self.in_out and name.endswith(_IN_OUT) else "out_in"
+
+    def notes(self) -> list[str]:
+        """What a user should know of files that are not simply compressed or copied."""
+        notes = [
+            f"left out {name}: it holds the tensors of the safetensors files beside it and nothing else "
+            "(--all-files copies it)"
+            for name in self.skipped
+        ]
+        notes += [f"{name} stays as it is: {self.readers.library[name]} reads it" for name in self.readers.kept]
+        notes += [
+            f"{name}: {library} reads it, which does not know laconic: run 'laconic decompress' before use"
+            for name, library in self.readers.marked().items()
+        ]
+        return notes
 
 
 def find_source(path: Path, all_files: bool) -> Source:
@@ -57,14 +77,8 @@ def find_source(path: Path, all_files: bool) -> Source:
         raise LaconicError(f"{path} does not exist")
     if path.is_dir():
         return _folder(path, all_files)
-    if path.name.endswith(INDEX_SUFFIX):
-        shards = tuple(sorted({Path(name) for name in _weight_map(path).values()}))
-        for shard in shards:
-            if shard.is_absolute() or ".." in shard.parts:
-                raise CorruptError(f"the shard {str(shard)!r} lies outside the checkpoint", file=str(path))
-            if not (path.parent / shard).exists():
-                raise LaconicError(f"{path.parent / shard} does not exist, but {path.name} lists it")
-        return Source(path, path.parent, True, shards, (Path(path.name),))
+    if _is_index(path):
+        return Source(path, path.parent, True, _shards(path.parent, Path(path.name)), (Path(path.name),))
     if path.suffix not in (".safetensors", onnx.SUFFIX):
         raise LaconicError(
             f"{path} is neither a .safetensors file, a *{INDEX_SUFFIX}, an {onnx.SUFFIX} model nor a folder; "
@@ -76,28 +90,57 @@ def find_source(path: Path, all_files: bool) -> Source:
 def _folder(path: Path, all_files: bool) -> Source:
     if (path / LEDGER).exists():
         raise LaconicError(f"{path} is already compressed (it has {LEDGER})")
-    weights, indexes, others, skipped = [], [], [], []
-    for folder, _, names in os.walk(path, followlinks=True):
-        for name in sorted(names):
-            relative = (Path(folder) / name).relative_to(path)
-            if name.endswith(".safetensors"):
-                weights.append(relative)
-            elif name.endswith(INDEX_SUFFIX):
-                indexes.append(relative)
-            elif not all_files and (name.endswith(DUPLICATE_WEIGHTS) or name.endswith(".bin.index.json")):
-                skipped.append(relative)
-            else:
-                others.append(relative)
-    if not weights:
+    found = folders.listing(path)
+    weights = [name for name in found.files if name.name.endswith(".safetensors")]
+    indexes = [name for name in found.files if _is_index(name)]
+    if not weights and not indexes:
         raise LaconicError(
             f"{path} holds no .safetensors file; convert the weights to safetensors first, or give an {onnx.SUFFIX} file"
         )
+    shards = {shard for index in indexes for shard in _shards(path, index)}
+    readers = foreign.readers_of(path, weights, shards)
+    others = [name for name in found.files if name not in {*weights, *indexes}]
+    skipped = [] if all_files else duplicates.find(path, others, weights)
+    if found.targets() & set(skipped):
+        skipped = []  # links lead to them
+    others = [name for name in others if name not in skipped]
     in_out = False
     with contextlib.suppress(OSError, ValueError, AttributeError):
         in_out = json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
     return Source(
-        path, path, True, tuple(sorted(weights)), tuple(indexes), tuple(others), tuple(skipped), in_out=in_out
+        path,
+        path,
+        True,
+        tuple(name for name in weights if name not in readers.kept),
+        tuple(indexes),
+        (*others, *readers.kept),
+        tuple(skipped),
+        in_out,
+        found,
+        readers,
     )
+
+
+def _is_index(path: Path) -> bool:
+    """A shard index, that of a variant (`model.safetensors.index.fp16.json`) included."""
+    return _INDEX.search(path.name) is not None
+
+
+def _shards(root: Path, index: Path) -> tuple[Path, ...]:
+    """The files that an index names, relative to root as the index is. Raises LaconicError where one is not there."""
+    path = root / index
+    shards = tuple(sorted({Path(name) for name in _weight_map(path).values()}))
+    for shard in shards:
+        if shard.is_absolute() or ".." in shard.parts:
+            raise CorruptError(f"the shard {str(shard)!r} lies outside the checkpoint", file=str(path))
+        if not shard.name.endswith(".safetensors"):
+            raise CorruptError(f"the shard {str(shard)!r} is no .safetensors file", file=str(path))
+        if not (path.parent / shard).exists():
+            raise LaconicError(
+                f"{path.parent / shard} does not exist, but {index.name} lists it: finish the download, or remove the "
+                "index if it is a leftover"
+            )
+    return tuple(index.parent / shard for shard in shards)
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -160,12 +203,6 @@ def write_document(destination: Path, text: str, like: Iterable[Path] = (), forc
         file.write(text.encode())
 
 
-def copy_file(source: Path, destination: Path) -> None:
-    """Copy contents and times; symbolic links are followed."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(source, destination)
-
-
 def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
     """Write shard indexes that name what the compressed shards hold; returns the originals for the ledger."""
     verbatim = {}
@@ -173,11 +210,15 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
         raw = (source.root / index).read_bytes()
         verbatim[index.as_posix()] = pack_verbatim(raw)
         document: dict[str, Any] = json.loads(raw)
-        weight_map, total = {}, 0
-        for shard in sorted(set(_weight_map(source.root / index).values())):
-            header = Reader(out / index.parent / shard).header
-            weight_map.update(dict.fromkeys(header.entries, shard))
-            total += sum(entry.nbytes for entry in header.entries.values())
+        assigned, total = _weight_map(source.root / index), 0
+        readers = {shard: Reader(out / index.parent / shard) for shard in sorted(set(assigned.values()))}
+        weight_map = {}
+        for shard, name in _held(readers, assigned):
+            for entry in readers[shard].entries_of(name):
+                weight_map[entry.name] = shard
+                total += entry.nbytes
+            if name in readers[shard].header.entries:  # a closing entry is one that loaders look for
+                weight_map[name] = shard
         document["weight_map"] = dict(sorted(weight_map.items()))
         if isinstance(document.get("metadata"), dict) and "total_size" in document["metadata"]:
             document["metadata"]["total_size"] = total
@@ -185,20 +226,93 @@ def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
     return verbatim
 
 
-def plain_indexes(folder: Path) -> dict[str, bytes]:
+def _held(readers: Mapping[str, Reader], assigned: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(shard, tensor) of all tensors in shards; one that several have counts where the index has it."""
+    for shard, reader in readers.items():
+        for name in reader.names():
+            other = assigned.get(name, shard)
+            if other == shard or name not in readers[other].names():
+                yield shard, name
+
+
+def assignment(index: Path) -> dict[str, str]:
+    """The file of each tensor by its name, as the index of a plain or compressed checkpoint says it.
+
+    Raises LaconicError where a file is not there, CorruptError for what is no index.
+    """
+    _shards(index.parent, Path(index.name))
+    return {tensor_of(key): shard for key, shard in _weight_map(index).items()}
+
+
+def tensor_of(key: str) -> str:
+    """The tensor that a name in an index or a file belongs to: its own name, or that of the tensor it is a component of."""
+    name, mark, _ = key.rpartition(description.MARK)
+    return name if mark else key
+
+
+def loaded_from(place: Path) -> dict[Path, set[str] | None]:
+    """The files to load the model of a path from, and the tensors to take from each, None for all.
+
+    A file is itself; an index, or the one index of a folder, says what is where; a folder without has its files, which must
+    not hold a tensor twice. Raises LaconicError where it is not clear what is meant.
+    """
+    if _is_index(place):
+        return _by_index(place)
+    if not place.is_dir():
+        return {place: None}
+    indexes = sorted(path for path in place.iterdir() if _is_index(path))
+    files = sorted(place.glob("*.safetensors"))
+    plain = [path for path in indexes if path.name.endswith(INDEX_SUFFIX)]
+    if len(indexes) > 1 and len(plain) != 1:
+        raise LaconicError(f"{place} has several shard indexes ({_names(indexes)}): give the one to load from")
+    if not indexes:
+        if not files:
+            raise LaconicError(f"{place} holds no .safetensors file")
+        return dict.fromkeys(files)
+    index = (plain or indexes)[0]
+    found = _by_index(index)
+    whole = index.with_name(index.name.replace(".safetensors.index", "").replace(".json", ".safetensors"))
+    if whole in files and whole not in found:
+        raise LaconicError(
+            f"{place} has {whole.name} beside {index.name}: give the one to load from, or remove the other"
+        )
+    return found
+
+
+def _by_index(index: Path) -> dict[Path, set[str] | None]:
+    """A tensor that the index does not name is taken from any of its files, one that it names from there alone."""
+    assigned = assignment(index)
+    found: dict[Path, set[str] | None] = {}
+    for shard in sorted(set(assigned.values())):
+        path = index.parent / shard
+        found[path] = {name for name in Reader(path).names() if assigned.get(name, shard) == shard}
+    return found
+
+
+def _names(names: Sequence[object]) -> str:
+    texts = [name.name if isinstance(name, Path) else str(name) for name in names]
+    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
+
+
+def plain_indexes(root: Path) -> dict[str, bytes]:
     """Shard indexes of a compressed folder as those of its decompressed shards, by relative name."""
     plain = {}
-    for index in sorted(folder.rglob(f"*{INDEX_SUFFIX}")):
-        weight_map, total = {}, 0
-        for shard in sorted(set(_weight_map(index).values())):
-            reader = Reader(index.parent / shard)
-            weight_map.update(dict.fromkeys(reader.names(), shard))
-            total += sum(tensor_bytes(found.dtype.tag, found.shape) for found in reader.descriptions.values())
-            total += sum(entry.nbytes for entry in reader.dense.values())
-        document = json.loads(index.read_bytes())
-        document |= {"metadata": {**document.get("metadata", {}), "total_size": total}, "weight_map": weight_map}
-        text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-        plain[index.relative_to(folder).as_posix()] = text.encode()
+    for index in (path for path in folders.listing(root).files if _is_index(path)):
+        _shards(root, index)
+        assigned, weight_map, total = _weight_map(root / index), {}, 0
+        readers = {shard: Reader(root / index.parent / shard) for shard in sorted(set(assigned.values()))}
+        for shard, name in _held(readers, {tensor_of(key): one for key, one in assigned.items()}):
+            reader = readers[shard]
+            weight_map[name] = shard
+            coded = reader.descriptions.get(name)
+            total += reader.dense[name].nbytes if coded is None else tensor_bytes(coded.dtype.tag, coded.shape)
+        document = json.loads((root / index).read_bytes())
+        metadata = document.get("metadata")
+        document |= {
+            "metadata": {**(metadata if isinstance(metadata, dict) else {}), "total_size": total},
+            "weight_map": weight_map,
+        }
+        plain[index.as_posix()] = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
     return plain
 
 

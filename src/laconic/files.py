@@ -139,12 +139,17 @@ def load_file(
 
 
 def save_file(
-    tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    closed: bool = False,
 ) -> None:
     """Write tensors to one file that `load_file` and any safetensors reader open.
 
     tensors: laconic tensors (stored as they are coded, those with equal codes once) or arrays (stored dense). metadata:
-        strings.
+        strings. closed: have other loaders of PyTorch's files stop at coded tensors; {"format": "pt"} among the metadata
+        means it too.
     The file appears whole or not at all. Raises ArgumentError or DestinationError.
     """
     if not isinstance(tensors, Mapping):
@@ -173,4 +178,4 @@ def save_file(
             else:
                 array = np.asarray(value)
                 writer.add_dense(name, of_array(array).tag, array.shape, raw_bytes(array))
-        writer.write(metadata, {})
+        writer.write(metadata, {}, closed=closed)

@@ -1,8 +1,9 @@
 """What a model folder says about itself once its weights are compressed: config.json and README.md.
 
 `config.json` names the method, so that loaders of `transformers` look for ours; the folder of a model that was already
-quantised keeps its original entry inside ours. README.md begins with how to load the folder, because `transformers`
-without `laconic.transformers` only warns about an unknown method and initialises weights at random.
+quantised keeps its original entry inside ours. It also says, in the place where transformers looks for the name of the
+weights, that there is none for it: without our adapter every version that we know raises an error with that sentence, where
+an unknown method alone is a warning and random weights. README.md begins with how to use the folder.
 """
 
 from __future__ import annotations
@@ -15,25 +16,39 @@ from typing import Any
 
 from laconic.container import description
 from laconic.container.packing import pack_verbatim
+from laconic.folders import write_in_place_of
+from laconic.foreign import CONFIG, MODULES, Readers, model_config
 
 METHOD = "laconic"
-CONFIG = "config.json"
 CARD = "README.md"
 ENTRY = "quantization_config"
+WEIGHTS = "transformers_weights"
+"""The key by which a config.json names the file of its weights."""
+CLOSED = (
+    "the weights of this folder are compressed by laconic: 'import laconic.transformers' before loading them, run the "
+    "program by 'laconic exec -- PROGRAM ...', or give back the original by 'laconic decompress FOLDER -o OUT'"
+)
+"""What stands there: no name of a file, so that who does not know us refuses it and shows it."""
 
 _CARD = """\
 > **Load this folder with `import laconic.transformers` first.** Its weights are compressed losslessly by
-> laconic; without that import, transformers only warns about an unknown
-> quantisation method and fills the model with random weights.
+> laconic; without that import, loading ends in an error.
 >
 > ```python
 > import laconic.transformers
-> from transformers import {auto}
->
-> model = {auto}.from_pretrained("path/of/this/folder")
+> {lines}
 > ```
 >
+> `laconic exec -- PROGRAM ...` runs a program of others with that import, such as `transformers serve`.
 > `laconic decompress FOLDER -o OUT` gives back the original folder, byte for byte.
+"""
+_FOREIGN_CARD = """\
+> **Decompress this folder before loading it:** `laconic decompress FOLDER -o OUT` gives back the original, byte for
+> byte. Its weights are compressed losslessly by laconic, which {library} cannot read.
+"""
+_MARKED = """\
+>
+> Decompress it before you use these files, which other programs read: {names}.
 """
 _QUANTISED_CARD = """\
 > **Decompress this folder before loading it:** `laconic decompress FOLDER -o OUT` gives back the original, byte for
@@ -50,41 +65,71 @@ class Rewritten:
     added: list[str] = field(default_factory=list)
 
 
-def rewrite(root: Path, out: Path, weights: Iterable[Path], facts: dict[str, Any]) -> Rewritten:
+def rewrite(root: Path, out: Path, weights: Iterable[Path], facts: dict[str, Any], readers: Readers) -> Rewritten:
     """Write config.json and README.md of a compressed folder.
 
     root: the source folder. out: the folder being written, with copies of all other files. weights: weight files,
-    relative. facts: objective and profile. Folders whose config.json is not one of a transformers model stay as they are.
+    relative. facts: objective and profile. readers: what other libraries read. Folders of which nothing says that somebody
+    loads them stay as they are.
     """
     done = Rewritten()
-    for folder in sorted({path.parent for path in weights}):
-        config = _config(root / folder / CONFIG)
-        if config is None:
-            continue
-        _replace(root, out, folder / CONFIG, _with_entry(config, facts), done)
-        if folder == Path():
-            _replace(root, out, Path(CARD), _card(root / CARD, config), done)
+    configs = {folder: model_config(root / folder / CONFIG) for folder in {path.parent for path in weights}}
+    found = {folder: config for folder, config in sorted(configs.items()) if config is not None}
+    for folder, config in found.items():
+        _replace(root, out, folder / CONFIG, with_entry(config, facts), done)
+    banner = _banner(root, found, readers)
+    if banner:
+        _replace(root, out, Path(CARD), _card(root / CARD, banner), done)
     return done
 
 
-def _config(path: Path) -> dict[str, Any] | None:
-    """The parsed config.json of a transformers model, or None."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) and "model_type" in document else None
+def _banner(root: Path, configs: dict[Path, dict[str, Any]], readers: Readers) -> str:
+    """What README.md of a folder begins with; '' for nothing. configs: those of its models of transformers."""
+    if readers.root:
+        return _FOREIGN_CARD.format(library=readers.root)
+    config = configs.get(Path())
+    original = None if config is None else original_entry(config)
+    if original is not None:
+        return _QUANTISED_CARD.format(method=original.get("quant_method", "of its own kind"))
+    if configs and (root / MODULES).is_file():
+        lines = "from sentence_transformers import SentenceTransformer\n>\n> model = SentenceTransformer"
+        banner = _CARD.format(lines=f'{lines}("path/of/this/folder")')
+    elif config is not None:
+        auto = _auto_class(config)
+        lines = f"from transformers import {auto}\n>\n> model = {auto}.from_pretrained"
+        banner = _CARD.format(lines=f'{lines}("path/of/this/folder")')
+    else:
+        return ""
+    names = ", ".join(f"`{path.as_posix()}`" for path in readers.marked())
+    return banner + (_MARKED.format(names=names) if names else "")
+
+
+def without_entry(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as it would be without us. The inverse of `with_entry`."""
+    entry = config.get(ENTRY)
+    if not isinstance(entry, dict) or entry.get("quant_method") != METHOD:
+        return config
+    plain = {key: value for key, value in opened(config, entry).items() if key != ENTRY}
+    if isinstance(entry.get("original"), dict):
+        plain[ENTRY] = entry["original"]
+    return plain
+
+
+def opened(config: dict[str, Any], entry: Any) -> dict[str, Any]:
+    """A config whose weights have the name that they had before `with_entry`, or none. entry: ours."""
+    if config.get(WEIGHTS) != CLOSED:
+        return config
+    config = {key: value for key, value in config.items() if key != WEIGHTS}
+    named = entry.get(WEIGHTS) if isinstance(entry, dict) else None
+    return {**config, WEIGHTS: named} if isinstance(named, str) else config
 
 
 def recover(root: Path) -> dict[str, bytes] | None:
     """config.json as it would be without us, by name, for a compressed folder that keeps no original; None: not ours."""
-    config = _config(root / CONFIG)
-    entry = None if config is None else config.get(ENTRY)
-    if config is None or not isinstance(entry, dict) or entry.get("quant_method") != METHOD:
+    config = model_config(root / CONFIG)
+    plain = None if config is None else without_entry(config)
+    if plain is config or plain is None:
         return None
-    plain = {key: value for key, value in config.items() if key != ENTRY}
-    if isinstance(entry.get("original"), dict):
-        plain[ENTRY] = entry["original"]
     return {CONFIG: (json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()}
 
 
@@ -97,21 +142,19 @@ def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _with_entry(config: dict[str, Any], facts: dict[str, Any]) -> bytes:
+def with_entry(config: dict[str, Any], facts: dict[str, Any]) -> bytes:
+    """The text of a config.json that names our method and closes the folder to loaders without it."""
     entry: dict[str, Any] = {"quant_method": METHOD, "format": description.FIRST, **facts}
     original = original_entry(config)
     if original is not None:
         entry["original"] = original
-    return (json.dumps({**config, ENTRY: entry}, indent=2, ensure_ascii=False) + "\n").encode()
+    if WEIGHTS in config:
+        entry[WEIGHTS] = config[WEIGHTS]
+    return (json.dumps({**config, ENTRY: entry, WEIGHTS: CLOSED}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _card(path: Path, config: dict[str, Any]) -> bytes:
+def _card(path: Path, banner: str) -> bytes:
     """The model card with our lines at its beginning, after its block of metadata if it has one."""
-    original = original_entry(config)
-    if original is not None:
-        banner = _QUANTISED_CARD.format(method=original.get("quant_method", "of its own kind"))
-    else:
-        banner = _CARD.format(auto=_auto_class(config))
     text = path.read_bytes() if path.exists() else b""
     head, rest = b"", text
     if text.startswith(b"---\n"):
@@ -143,4 +186,4 @@ def _replace(root: Path, out: Path, name: Path, content: bytes, done: Rewritten)
         done.verbatim[name.as_posix()] = pack_verbatim((root / name).read_bytes())
     else:
         done.added.append(name.as_posix())
-    (out / name).write_bytes(content)
+    write_in_place_of(out / name, content)

@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from laconic import __version__
-from laconic.cli import bench, calibrate, compress, decompress, doctor, failures, inspect, plan, report, run, verify
+from laconic.cli import (
+    bench,
+    calibrate,
+    compress,
+    decompress,
+    doctor,
+    exec,
+    failures,
+    inspect,
+    plan,
+    report,
+    run,
+    verify,
+)
 
 app = typer.Typer(
     name="laconic",
@@ -23,12 +36,15 @@ for command, summary in (
     (plan, "What every tensor would become, and why."),
     (verify, "Is a file whole, and is it that original?"),
     (run, "Text from a model folder, with its speed."),
+    (exec, "A program of others, on compressed folders."),
     (bench, "Dense against compressed, on this machine."),
     (calibrate, "Measure this machine, to plan for it."),
     (doctor, "What this machine and installation can do."),
 ):
     name = command.__name__.rpartition(".")[2]
-    app.command(name=name, short_help=summary)(failures.command(command.run))
+    app.command(name=name, short_help=summary, context_settings=getattr(command, "CONTEXT", None))(
+        failures.command(command.run)
+    )
 
 
 def _version(show: bool) -> None:

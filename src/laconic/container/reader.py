@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from laconic import collector
-from laconic.container import description, limits, packing, pieces, same, writer
+from laconic.container import closing, description, limits, packing, pieces, same, writer
 from laconic.container.header import Entry, Header, parse, parse_bytes
 from laconic.dtypes import BY_TAG
 from laconic.encoded import Encoded, Node
@@ -114,6 +114,8 @@ class Reader:
             if description.INFO not in parts:
                 # Component names may hold dots, so a longer mark may belong to another tensor: only report.
                 raise CorruptError("components without their description", file=self.file, tensor=name)
+            if name in self.dense and closing.is_one(self.dense[name]):
+                del self.dense[name]
             if name in self.dense:
                 raise CorruptError("the tensor is there twice, coded and dense", file=self.file, tensor=name)
             for component, entry in parts.items():

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic.container import description, limits, same, temporary
+from laconic.container import closing, description, limits, same, temporary
 from laconic.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 from laconic.dtypes import BY_NAME, BY_TAG
 from laconic.encoded import Encoded, Node
@@ -95,6 +95,7 @@ class Writer:
         self._dense: list[_Dense] = []
         self._names: set[str] = set()
         self._stored: dict[str, tuple[str, tuple[int, ...], str | None]] = {}
+        self._closing: list[tuple[str, str]] = []
 
     def __enter__(self) -> Writer:
         return self
@@ -137,6 +138,7 @@ class Writer:
 
     def _spool_encoded(self, name: str, encoded: Encoded, crc: str) -> None:
         self._format = description.newer(self._format, description.version_of(encoded.node))
+        self._closing.append((name, BY_NAME[encoded.dtype].tag))
         sums = {component: description.crc32(data) for component, data in encoded.components.items()}
         info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
         try:
@@ -153,13 +155,23 @@ class Writer:
         self._dense.append(_Dense(name, tag, shape, data))
 
     def write(
-        self, metadata: Mapping[str, str], facts: Mapping[str, Any], check: Any = None, since: str = description.FIRST
+        self,
+        metadata: Mapping[str, str],
+        facts: Mapping[str, Any],
+        check: Any = None,
+        since: str = description.FIRST,
+        closed: bool = False,
     ) -> int:
         """Write the file; returns its bytes. facts: file-level entries of our own metadata; since: their format version.
+        closed: with closing entries, as files whose metadata says that they are PyTorch's have them in any case.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         """
         dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
+        if not (closed or closing.wanted(metadata)):
+            self._closing = []
+        if self._closing:
+            since = description.newer(since, closing.SINCE)
         facts = {
             "format": description.newer(self._format, since),
             **facts,
@@ -182,9 +194,9 @@ class Writer:
     def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
         texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
         parts, position = [f'"__metadata__":{texts}'], 0
-        stored: list[tuple[str, str, tuple[int, ...], int]] = [
-            (name, "U8", (size,), size) for name, size in self._components
-        ]
+        stored: list[tuple[str, str, tuple[int, ...], int]]
+        stored = [(name, tag, closing.SHAPE, 0) for name, tag in self._closing]
+        stored += [(name, "U8", (size,), size) for name, size in self._components]
         stored += [(item.name, item.tag, item.shape, tensor_bytes(item.tag, item.shape)) for item in dense]
         for name, tag, shape, size in stored:
             parts.append(entry_json(name, tag, shape, position, position + size))

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from laconic import files
+from laconic import checkpoint, files
 from laconic.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from laconic.container import description, same
+from laconic.container import closing, description, same
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError, CorruptError, LaconicError
 from laconic.plan import raw_bytes, slow_here
 from laconic.tensor import Tensor as Coded
-from laconic.torch import dense, recipes, torchao, views
+from laconic.torch import dense, extra_state, recipes, torchao, views
 from laconic.torch.compression import all_names, parameters_of, put
 from laconic.torch.content import Content, Leaf, Plain
 from laconic.torch.dtypes import NAMES, as_tensor
@@ -62,6 +62,8 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     Raises ArgumentError or DestinationError.
     """
     for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(extra_state.why_not(name, tensor))
         if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, LaconicTensor):
             remedy = (
                 "compress_ puts an Int8Linear, which they do, in the place of each layer that it can (its summary says why not); "
@@ -74,7 +76,7 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     shelf = recipes.Shelf(tensors)
     ours = (recipes.NOTE, recipes.RESIDUES)
     own = {key: value for key, value in (metadata or {}).items() if key not in ours}
-    files.save_file(shelf.stored, path, own | shelf.note())
+    files.save_file(shelf.stored, path, own | shelf.note(), closed=True)
 
 
 def load_file(
@@ -156,13 +158,18 @@ def _check_mode(mode: Mode) -> None:
 
 
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's state to one file; tied parameters once, their other names into the metadata."""
+    """Write a module's state to one file; tied parameters once, their other names into the metadata.
+
+    What modules give as extra state (`get_extra_state`) is kept where it is a tensor or made of None, booleans, numbers,
+    strings, lists and dictionaries with strings for keys. Raises ArgumentError naming what cannot be kept.
+    """
     aliases: dict[str, str] = {}
     for names in all_names(module, parameters_of(module)):
         aliases |= dict.fromkeys(names[1:], names[0])
-    state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
-    kept = {name: tensor for name, tensor in state.items() if name not in aliases}
-    save_file(kept, path, {**aliases, **(metadata or {})})
+    state = module.state_dict()
+    kept = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and name not in aliases}
+    extra = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    save_file(kept, path, {**aliases, **(metadata or {}), **extra_state.note(extra)})
 
 
 def load_model(
@@ -177,30 +184,26 @@ def load_model(
 ) -> None:
     """Give a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
 
-    path: a file, or a folder of shards. Other arguments as `load_file`. Raises LaconicError, changing nothing, that
-    lists every missing, unexpected and misshapen name (strict=False: misshapen ones only).
+    path: a file, a shard index, or a folder: what its index says, or all its .safetensors files where it has none. Other
+        arguments as `load_file`.
+    Raises LaconicError, changing nothing, that lists every missing, unexpected and misshapen name (strict=False: misshapen
+    ones only), and for a tensor that two files have.
     """
     place = Path(path)
-    shards = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
-    if not shards:
-        raise LaconicError(f"{place} holds no .safetensors file")
-    tensors: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    for shard in shards:
-        found, metadata = _loaded(shard, mode, mmap, check, on_slow)
-        tensors |= found
-        aliases |= metadata
+    tensors, metadata = _state_of(place, mode, mmap, check, on_slow)
     own = module.state_dict()
-    aliased = {name: tensors[first] for name, first in aliases.items() if name in own and first in tensors}
+    aliased = {name: tensors[first] for name, first in metadata.items() if name in own and first in tensors}
+    extra = extra_state.taken(metadata, str(place))
     tensors = aliased | tensors
     uses = list(parameters_of(module))
     for tie in all_names(module, uses):
         given = next((name for name in tie if name in tensors), None)
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
-    _compare(module, tensors, str(place), strict)
+    _compare(module, tensors, extra, str(place), strict)
     trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
-    module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False, assign=True)
+    given_state = {name: value for name, value in (extra | tensors).items() if name in own}
+    module.load_state_dict(given_state, strict=False, assign=True)
     for use, was_trainable in zip(uses, trainable, strict=True):
         owner, name = use.places[0]
         parameter = getattr(owner, name)
@@ -213,10 +216,37 @@ def load_model(
         warnings.warn(f"buffers that no file holds are still on the meta device: {', '.join(empty[:8])}", stacklevel=2)
 
 
-def _compare(module: nn.Module, tensors: Mapping[str, Tensor], path: str, strict: bool) -> None:
-    own = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
-    missing = sorted(set(own) - set(tensors)) if strict else []
-    unexpected = sorted(set(tensors) - set(own)) if strict else []
+def _state_of(
+    place: Path, mode: Mode, mmap: bool, check: Check, on_slow: OnSlow
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file or of the files of a folder, and their metadata."""
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    origin: dict[str, Path] = {}
+    for file, wanted in checkpoint.loaded_from(place).items():
+        found, own = _loaded(file, mode, mmap, check, on_slow)
+        for name, tensor in found.items():
+            if wanted is not None and name not in wanted:
+                continue
+            if name in origin:
+                raise LaconicError(
+                    f"{origin[name]} and {file} both have a tensor {name!r}, and no index says which one is meant: give "
+                    "the file, or remove the one that is a leftover"
+                )
+            tensors[name], origin[name] = tensor, file
+        metadata |= own
+    return tensors, metadata
+
+
+def _compare(
+    module: nn.Module, tensors: Mapping[str, Tensor], extra: Mapping[str, Any], path: str, strict: bool
+) -> None:
+    """extra: state that is no tensor. What a module gives as extra state may have any shape."""
+    state = module.state_dict()
+    own = {name: value for name, value in state.items() if isinstance(value, Tensor) and not extra_state.is_name(name)}
+    given = {*tensors, *extra}
+    missing = sorted(set(state) - given) if strict else []
+    unexpected = sorted(given - set(state)) if strict else []
     wrong = [
         f"{name}: the file has {list(tensors[name].shape)}, the module {list(own[name].shape)}"
         for name in own
@@ -302,6 +332,8 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
     for name, parts in groups.items():
         if description.INFO not in parts:
             raise CorruptError("components without their description", tensor=name)
+        if isinstance(state.get(name), Tensor) and tuple(state[name].shape) == closing.SHAPE:
+            del state[name]
         raw = parts.pop(description.INFO).numpy().tobytes()
         found = description.Description(raw, "state dict", name)
         if set(found.components) != set(parts):

@@ -1,18 +1,27 @@
-"""The two places where transformers offers a quantisation method no way in: reading files and writing them.
+"""The places where transformers offers a quantisation method no way in: reading files and writing them, and their config.json.
 
-Both are wrapped once, on import. For every other model they do what they did.
+All are wrapped once, on import. For every other model they do what they did.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, modeling_utils
+from safetensors import safe_open
+from transformers import PretrainedConfig, PreTrainedModel, modeling_utils
 
 import laconic.torch
+from laconic.container.description import MARK
 from laconic.errors import LaconicError
-from laconic.transformers import saving, versions
+from laconic.model_folder import CLOSED, ENTRY, METHOD, WEIGHTS, opened
+from laconic.transformers import attaching, saving, versions
+from laconic.transformers.config import LaconicConfig
 from laconic.transformers.quantizer import LaconicHfQuantizer
 
 _LOAD, _SAVE = "_load_pretrained_model", "safe_save_file"
@@ -31,6 +40,10 @@ def install() -> None:
     versions.install()
     setattr(PreTrainedModel, _LOAD, type(load)(_loader(load.__func__)))
     setattr(modeling_utils, _SAVE, _saver(save))
+    PreTrainedModel.save_pretrained = _model_saver(PreTrainedModel.save_pretrained)
+    PreTrainedModel.from_pretrained = classmethod(_model_opener(PreTrainedModel.from_pretrained.__func__))
+    PretrainedConfig.get_config_dict = classmethod(_config_reader(PretrainedConfig.get_config_dict.__func__))
+    PretrainedConfig.to_json_file = _config_writer(PretrainedConfig.to_json_file)
 
 
 def _loader(original: Any) -> Any:
@@ -38,11 +51,23 @@ def _loader(original: Any) -> Any:
         quantizer, arguments = versions.arguments_of_loading(original, given, options)
         if isinstance(quantizer, LaconicHfQuantizer) and quantizer.pre_quantized and arguments["state_dict"] is None:
             with torch.inference_mode(False):  # torch cannot detach wrapped tensors that were made in it
-                arguments["state_dict"] = quantizer.read(arguments["checkpoint_files"])
+                arguments["state_dict"] = quantizer.read(arguments["checkpoint_files"], versions.index_of(arguments))
                 return original(**arguments)
+        files = arguments.get("checkpoint_files") or ()
+        closed = next((file for file in files if str(file).endswith(".safetensors") and _is_compressed(file)), None)
+        if closed is not None and not isinstance(quantizer, LaconicHfQuantizer):
+            raise LaconicError(
+                f"{closed} is compressed, but the config that is used does not say so: take the one of its folder "
+                f"(quant_method {METHOD!r}), or 'laconic decompress' the folder first, as adapters need it"
+            )
         return original(*given, **options)
 
     return load_pretrained_model
+
+
+def _is_compressed(file: Any) -> bool:
+    with safe_open(file, "pt") as opened_file:
+        return any(MARK in name for name in opened_file.keys())  # noqa: SIM118
 
 
 def _saver(original: Any) -> Any:
@@ -54,3 +79,56 @@ def _saver(original: Any) -> Any:
 
     save_file.of_laconic = True  # type: ignore[attr-defined]
     return save_file
+
+
+def _model_saver(original: Any) -> Any:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def save_pretrained(self: Any, *given: Any, **options: Any) -> Any:
+        arguments = signature.bind(self, *given, **options).arguments
+        with attaching.settled(self, arguments.get("state_dict"), arguments.get("safe_serialization", True)):
+            return original(self, *given, **options)
+
+    return save_pretrained
+
+
+def _model_opener(original: Any) -> Any:
+    """As `_config_reader`, for a config that was read before this adapter was imported."""
+
+    @functools.wraps(original)
+    def from_pretrained(cls: Any, *given: Any, **options: Any) -> Any:
+        config = options.get("config")
+        if isinstance(config, PretrainedConfig) and getattr(config, WEIGHTS, None) == CLOSED:
+            options["config"] = config = copy.deepcopy(config)
+            delattr(config, WEIGHTS)
+            for name, value in opened({WEIGHTS: CLOSED}, getattr(config, ENTRY, None)).items():
+                setattr(config, name, value)
+        return original(cls, *given, **options)
+
+    return from_pretrained
+
+
+def _config_reader(original: Any) -> Any:
+    """Opens what `model_folder` closes to loaders without this adapter."""
+
+    @functools.wraps(original)
+    def get_config_dict(cls: Any, *given: Any, **options: Any) -> Any:
+        config, rest = original(cls, *given, **options)
+        return opened(config, config.get(ENTRY)), rest
+
+    return get_config_dict
+
+
+def _config_writer(original: Any) -> Any:
+    """Closes it again: transformers does not write that key."""
+
+    @functools.wraps(original)
+    def to_json_file(self: Any, json_file_path: Any, *given: Any, **options: Any) -> None:
+        original(self, json_file_path, *given, **options)
+        if isinstance(getattr(self, ENTRY, None), LaconicConfig):
+            path = Path(json_file_path)
+            document = {**json.loads(path.read_text("utf-8")), WEIGHTS: CLOSED}
+            path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+
+    return to_json_file

@@ -13,7 +13,8 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from laconic import processors
 from laconic.errors import ArgumentError, LaconicError
-from laconic.model_folder import CONFIG, ENTRY, METHOD
+from laconic.foreign import CONFIG
+from laconic.model_folder import ENTRY, METHOD
 from laconic.torch import LaconicTensor
 from laconic.torch.compression import parameters_of
 from laconic.transformers.config import LaconicConfig

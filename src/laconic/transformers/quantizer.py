@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers.quantizers.auto import register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
 import laconic.torch
+from laconic.checkpoint import tensor_of
 from laconic.errors import LaconicError
 from laconic.model_folder import METHOD
 from laconic.torch import LaconicTensor
@@ -30,6 +32,7 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
     def __init__(self, quantization_config: LaconicConfig, **kwargs: Any) -> None:
         super().__init__(quantization_config, **kwargs)
         self.conversions: Any = None
+        self.given: Mapping[str, Tensor] | None = None
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
@@ -45,12 +48,18 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
         if "disk" in {str(place) for place in places}:
             raise LaconicError("compressed weights are mapped from their file already: drop 'disk' from device_map")
 
-    def read(self, files: Sequence[str]) -> dict[str, Tensor]:
-        """All weights of a compressed folder's files, mapped. Raises LaconicError naming file, tensor and byte."""
+    def read(self, files: Sequence[str], index: Mapping[str, str]) -> dict[str, Tensor]:
+        """All weights of a compressed folder's files, mapped; one that several files have from where the index has it.
+
+        Raises LaconicError naming file, tensor and byte.
+        """
         wanted = self.quantization_config
+        assigned = {tensor_of(key): name for key, name in index.items()}
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= laconic.torch.load_file(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
+            found = laconic.torch.load_file(file, mode=wanted.mode, check=wanted.check, on_slow=wanted.on_slow)
+            name = Path(file).name
+            tensors |= {key: tensor for key, tensor in found.items() if assigned.get(key, name) == name}
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
@@ -92,7 +101,7 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
     # -- saving and leaving ----------------------------------------------------------------------------------------
 
     def get_state_dict_and_metadata(self, model: Any, *_: Any, **__: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
-        return saving.stand_ins(model, self.conversions), {}
+        return saving.stand_ins(model, self.given, self.conversions), {}
 
     def is_serializable(self, *_: Any, **__: Any) -> bool:
         return True

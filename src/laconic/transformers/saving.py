@@ -24,12 +24,12 @@ from laconic.transformers import versions
 _MARK = "_laconic_weight"
 
 
-def stand_ins(model: Any, conversions: Any) -> dict[str, Tensor]:
+def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) -> dict[str, Tensor]:
     """The state dict of a model in the names and shapes of its checkpoint, a stand-in for each compressed weight.
 
-    conversions: what transformers did to names and shapes while loading; undone here. Tied weights occur once.
+    given: what to save instead of the model's own state. conversions: what transformers did to names and shapes while loading; undone here. Tied weights occur once.
     """
-    state = _without_ties(model, model.state_dict())
+    state = _without_ties(model, dict(model.state_dict() if given is None else given))
     for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
         state = {name: tensor for name, tensor in state.items() if not re.fullmatch(pattern, name)}
     state = versions.in_checkpoint_form(model, state, conversions)

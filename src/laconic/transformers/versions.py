@@ -46,8 +46,19 @@ def arguments_of_loading(function: Any, given: Sequence[Any], options: Mapping[s
     arguments = dict(inspect.signature(function).bind(*given, **options).arguments)
     if not FOUR:
         return arguments["load_config"].hf_quantizer, arguments
-    arguments |= {"state_dict": arguments.get("state_dict"), "sharded_metadata": None}
+    arguments |= {"state_dict": arguments.get("state_dict")}
     return arguments.get("hf_quantizer"), arguments
+
+
+def index_of(arguments: dict[str, Any]) -> Mapping[str, str]:
+    """The weight_map of a sharded checkpoint among these arguments, as its index has it; empty for a single file.
+
+    transformers 4 must not see the index when it is given tensors.
+    """
+    metadata = arguments["sharded_metadata"] if FOUR else arguments["load_config"].sharded_metadata
+    if FOUR:
+        arguments["sharded_metadata"] = None
+    return (metadata or {}).get("weight_map") or {}
 
 
 def in_checkpoint_form(model: Any, state: dict[str, Tensor], conversions: Any) -> dict[str, Tensor]:
