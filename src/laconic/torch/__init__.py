@@ -11,11 +11,12 @@ a quick start and the table of operators.
 from __future__ import annotations
 
 from laconic.torch import custom as custom
-from laconic.torch import entrances, exporters, hooks
+from laconic.torch import entrances, exporters, footprint, hooks, offloading
 from laconic.torch import operators as operators
 from laconic.torch.compression import compress_, decompress_
-from laconic.torch.lending import dense_weights
+from laconic.torch.footprint import memory_footprint
 from laconic.torch.int8 import Int8Linear
+from laconic.torch.lending import dense_weights
 from laconic.torch.programs import dense_program
 from laconic.torch.storage import (
     encode,
@@ -32,6 +33,8 @@ from laconic.torch.tensor import FusedTensor, LaconicTensor
 hooks.install()
 entrances.install()
 exporters.install()
+offloading.install()
+footprint.install()
 
 __all__ = [
     "FusedTensor",
@@ -47,6 +50,7 @@ __all__ = [
     "flatten_state_dict",
     "load_file",
     "load_model",
+    "memory_footprint",
     "save_file",
     "save_model",
     "unflatten_state_dict",

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import transformers
 
+import laconic.torch
 from laconic.errors import ArgumentError, LaconicError
 from laconic.model_folder import CONFIG, ENTRY, METHOD
-from laconic.torch import LaconicTensor
 from laconic.torch.compression import parameters_of
 from laconic.transformers.config import LaconicConfig
 
@@ -75,16 +75,6 @@ def open_coded(folder: Path, **wanted: Any) -> Any:
 
 def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:
     """(bytes of parameters and buffers as they are kept, as dense ones would be); what is shared counts once."""
-    stored = dense = 0
-    seen: set[tuple[int, int]] = set()
-    for use in parameters_of(model):
-        weight = use.parameter
-        dense += weight.numel() * weight.dtype.itemsize
-        if isinstance(weight, LaconicTensor):  # equal ones share codes without being tied
-            parts = {(part.data_ptr(), part.nbytes) for part in weight.content.tensors()} - seen
-            stored += sum(size for _, size in parts)
-            seen |= parts
-        else:
-            stored += weight.nbytes
-    buffers = sum(buffer.nbytes for buffer in model.buffers())
-    return stored + buffers, dense + buffers
+    uses = [use.parameter for use in parameters_of(model) if not use.is_buffer]
+    dense = sum(tensor.numel() * tensor.dtype.itemsize for tensor in [*uses, *model.buffers()])
+    return laconic.torch.memory_footprint(model), dense
