@@ -22,9 +22,9 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from laconic.errors import LaconicError
-from laconic.torch.lending import dense_weights, needs_dense
 from laconic.torch.imports import when_imported
 from laconic.torch.int8 import Int8Linear
+from laconic.torch.lending import dense_weights, needs_dense
 from laconic.torch.programs import dense_program, is_coded
 from laconic.torch.tensor import LaconicTensor, warn_once
 
