@@ -11,10 +11,13 @@ a quick start and the table of operators.
 from __future__ import annotations
 
 from laconic.torch import custom as custom
-from laconic.torch import entrances, hooks
+from laconic.torch import entrances, exporters, footprint, hooks, offloading
 from laconic.torch import operators as operators
 from laconic.torch.compression import compress_, decompress_
+from laconic.torch.footprint import memory_footprint
 from laconic.torch.int8 import Int8Linear
+from laconic.torch.lending import dense_weights
+from laconic.torch.programs import dense_program
 from laconic.torch.storage import (
     encode,
     flatten_state_dict,
@@ -29,6 +32,9 @@ from laconic.torch.tensor import FusedTensor, LaconicTensor
 
 hooks.install()
 entrances.install()
+exporters.install()
+offloading.install()
+footprint.install()
 
 __all__ = [
     "FusedTensor",
@@ -38,10 +44,13 @@ __all__ = [
     "Summary",
     "compress_",
     "decompress_",
+    "dense_program",
+    "dense_weights",
     "encode",
     "flatten_state_dict",
     "load_file",
     "load_model",
+    "memory_footprint",
     "save_file",
     "save_model",
     "unflatten_state_dict",

@@ -69,4 +69,7 @@ def _offers(use: Use, own: Settings, shares: bool) -> list[tuple[Candidate, floa
         name = NAMES[use.parameter.dtype]
         return [(one, predict_ns(one, name, own.profile.machine, own.batch, own.profile.costs))]
     request = request_of(use, own)
+    if shares and use.is_convolution:  # codes are decoded at every call, and dense weights used as they are
+        (dense, dense_ns), *coded = every_candidate(request)
+        return [(dense, dense_ns), *((one, ns + dense_ns) for one, ns in coded)]
     return every_candidate(request) if shares else [(one.candidate, one.ns) for one in plan.decide(request)[:1]]

@@ -36,6 +36,8 @@ Progress = Callable[[int, int, str], None]
 MINIMUM_BYTES = 65536
 """Smaller weights stay dense."""
 
+ONLY_MEMORY = "memory only: decoding comes on top of the convolution; objective='size' codes it"
+
 
 def compress_(
     module: nn.Module,
@@ -59,7 +61,8 @@ def compress_(
             then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
             minimum_bytes, and formulation with its parameters, as `laconic.encode` and plans have them (view too). Exact
             names must belong to something.
-        objective: 'size', 'speed' or 'balanced'. profile: 'native' plans for this machine's class, a file of
+        objective: 'size', 'speed' or 'balanced'; the last two leave convolutions dense that would be decoded at every
+            call. profile: 'native' plans for this machine's class, a file of
             `laconic calibrate` by its times; copy_ into a compressed weight plans by the class. batch: rows of x to plan for.
         target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together, dense
             ones too, take at most so many bits per weight; what `config` gives a formulation or another objective keeps it.
@@ -94,6 +97,8 @@ def compress_(
         settings = {use.name: given.of(use.name) for use in uses}
         for use in uses:
             use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
+            if not use.reason and limit is None and _only_loses(use, settings[use.name]):
+                use.reason = ONLY_MEMORY
         _refuse(uses)
         return uses, settings
 
@@ -157,7 +162,13 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
     )
     put(use, use.wrap(weight, False))
     return ParameterReport(
-        report.name, report.shape, report.dtype, weight.formulation, report.bytes_before, weight.nbytes_stored
+        report.name,
+        report.shape,
+        report.dtype,
+        weight.formulation,
+        report.bytes_before,
+        weight.nbytes_stored,
+        note="memory only" if use.only_decoded else "",
     )
 
 
@@ -243,13 +254,17 @@ def _identity(parameter: Tensor) -> Any:
 
 
 def _recomputed(owner: nn.Module, name: str) -> str:
-    """Why a parameter that only serves to compute the weight anew at every call stays dense."""
+    """Why a parameter that its owner writes to, or computes another weight from, at every call stays dense."""
     if isinstance(owner, nn.utils.parametrize.ParametrizationList):
         return "parametrised: the weight is computed anew at each call"
     if name.endswith("_orig") and f"{name.removesuffix('orig')}mask" in owner._buffers:
         return "pruned with a mask, shared or not chosen: the weight is computed anew at each call"
     if name.endswith(("_g", "_v", "_orig")) and owner._forward_pre_hooks:
         return "weight_norm or spectral_norm: the weight is computed anew at each call"
+    if isinstance(getattr(owner, f"{name}_fake_quant", None), nn.Module):
+        return "quantisation-aware training: the weight is computed anew at each call"
+    if name == "weight" and getattr(owner, "max_norm", None) is not None:
+        return "max_norm: the layer scales its weight in place at each call"
     return ""
 
 
@@ -275,6 +290,11 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
     if parameter.nbytes < settings.minimum_bytes:
         return f"smaller than {settings.minimum_bytes} bytes"
     return "" if layout_of(parameter) else "neither contiguous, transposed nor channels-last"
+
+
+def _only_loses(use: Use, settings: Settings | None) -> bool:
+    """Whether codes would cost time at every call that nothing gives back, and nobody has asked for the memory."""
+    return settings is not None and settings.objective != "size" and not settings.options and use.is_convolution
 
 
 def _refuse(uses: Sequence[Use]) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from laconic.tensor import Tensor as Coded
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import PRODUCT_CODES, TORCH, as_array, as_tensor
-from laconic.torch.form import Form, coded_of, form_of
+from laconic.torch.form import Form, coded_of, form_of, unframed
 from laconic.torch.placement import LINE, laid_at, placed_like, residue_of
 
 Spec = tuple[Any, ...]
@@ -44,7 +44,6 @@ class Content(ABC):
     """
 
     residue: int = 0
-
     shape: tuple[int, ...]
     dtype: torch.dtype
 
@@ -71,6 +70,11 @@ class Content(ABC):
 
     @abstractmethod
     def tensors(self) -> list[Tensor]: ...
+
+    @property
+    def framed(self) -> Content:
+        """The same as compilers see it: what layers of one shape do not have in common is a component (`form`)."""
+        return self
 
     @abstractmethod
     def spec(self, residues: bool = False) -> Spec:
@@ -113,6 +117,7 @@ class Leaf(Content):
         self._matrices: dict[tuple[int, int, bool], Any] = {}
         self.kernels: dict[tuple[int, int, bool, bool], tuple[Any, ...]] = {}
         """Of products that compiled code asked for, by their arguments."""
+        self.held: Sequence[Tensor] = ()  # for as long as this
 
     @classmethod
     def of(cls, coded: Coded, residue: int = 0) -> Leaf:
@@ -136,6 +141,10 @@ class Leaf(Content):
         """The same codes as a matrix [outputs, inputs], where they are a kernel of one tap; None for all others."""
         form = self.form.pointwise()
         return None if form is None else Leaf(form, self.parts, residue=self.residue)
+
+    @cached_property
+    def framed(self) -> Leaf:
+        return self if self.form.is_frame else Leaf(self.form.frame, [*self.parts, as_tensor(self.form.filling())])
 
     def matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         """(native matrix, whether it is coded transposed) for rows [first, last); (None, False) where kernels cannot.
@@ -201,6 +210,10 @@ class Window(Content):
     def tensors(self) -> list[Tensor]:
         return self.leaf.tensors()
 
+    @property
+    def framed(self) -> Window:
+        return Window(self.leaf.framed, self.first, self.last, self.squeezed)
+
     def spec(self, residues: bool = False) -> Spec:
         return ("window", self.leaf.spec(residues), self.first, self.last, self.squeezed)
 
@@ -254,6 +267,10 @@ class Pieces(Content):
 
     def tensors(self) -> list[Tensor]:
         return [tensor for piece in self.pieces for tensor in piece.tensors()]
+
+    @property
+    def framed(self) -> Pieces:
+        return Pieces(self.kind, self.dim, [piece.framed for piece in self.pieces])
 
     def spec(self, residues: bool = False) -> Spec:
         counted = tuple((len(piece.tensors()), piece.spec(residues)) for piece in self.pieces)
@@ -374,7 +391,8 @@ def rebuild(spec: Spec, tensors: Iterable[Tensor]) -> Content:
 
 
 def _leaf(spec: Spec, parts: Sequence[Tensor]) -> Leaf:
-    return Leaf(Form(spec[1]), parts, residue=int(spec[2]) % LINE)
+    real = all(type(part) in (Tensor, torch.nn.Parameter) for part in parts)
+    return Leaf(*unframed(Form(spec[1]), parts, real), residue=int(spec[2]) % LINE)
 
 
 def traced(content: Content) -> bool:

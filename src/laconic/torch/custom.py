@@ -18,7 +18,7 @@ from torch import Tensor
 from laconic.threads import get_num_threads
 from laconic.torch.content import Content, Leaf, Window
 from laconic.torch.dtypes import TORCH
-from laconic.torch.form import Form
+from laconic.torch.form import Form, unframed
 from laconic.torch.products import kernel_of, pick, product
 
 _library = torch.library.Library("laconic", "DEF")
@@ -42,7 +42,9 @@ def leaf_of(parts: Sequence[Tensor], text: str) -> Leaf:
     key = (*(part.data_ptr() for part in parts), text)
     leaf = _leaves.get(key)
     if leaf is None:
-        leaf = _leaves[key] = Leaf(Form(text), [part.detach() for part in parts])
+        held = [part.detach() for part in parts]
+        leaf = _leaves[key] = Leaf(*unframed(Form(text), held, True))
+        leaf.held = held
         weakref.finalize(parts[0], _leaves.pop, key, None).atexit = False
     return leaf
 

@@ -1,4 +1,9 @@
-"""`Form`: the description of a coded tensor as one short text, so that it can be hashed, compared, pickled and traced."""
+"""`Form`: the description of a coded tensor as one short text, so that it can be hashed, compared, pickled and traced.
+
+Compiled code is guarded by such texts. What layers of one shape do not have in common, such as tables of codes, would have
+each of them compiled anew; so compilers see the *frame* of a form, with all that shapes follow from, and the rest as one
+more component: the *filling*.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +48,34 @@ class Form:
     def dtype(self) -> str:
         return str(self.document["dtype"])
 
+    # -- for compilers ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def is_frame(self) -> bool:
+        return bool(self.document.get("frame"))
+
+    @cached_property
+    def frame(self) -> Form:
+        """What layers of one shape have in common."""
+        return Form(_text({**self.document, "profile": "", "tree": _bare(self.document["tree"]), "frame": True}))
+
+    def filling(self) -> np.ndarray:
+        """This form as bytes of a length that most forms of the same kind have: lengths are guarded, too."""
+        raw = self.text.encode()
+        length = max(_FILLING, 1 << (len(raw) - 1).bit_length())
+        return np.frombuffer(bytearray(raw.ljust(length)), np.uint8)
+
+    def filled(self, filling: np.ndarray) -> Form:
+        """The form of this frame and a filling. Raises CorruptError where they do not belong together."""
+        whole = Form(filling.tobytes().decode("utf-8", "replace").rstrip())
+        if self != Form(_text({**whole.document, **_turned_part(self.document)})).frame:
+            raise CorruptError("the description of a compressed tensor does not fit its components; compile it again")
+        return Form(_text({**whole.document, **_turned_part(self.document)}))
+
     @cached_property
     def code(self) -> str:
         """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows', 'sparse bitmap, split layered(3)'."""
-        return _code(self.document["tree"])
+        return self.document["tree"]["formulation"] if self.is_frame else _code(self.document["tree"])
 
     def turned(self) -> Form | None:
         """The form whose tensor is this one's with the last two dimensions exchanged, by the same components.
@@ -69,6 +98,20 @@ class Form:
         if document["view"] != "convolution" or document["column_order"] != "as_is" or set(shape[2:]) != {1}:
             return None
         return Form(_text({**document, "shape": list(shape[:2]), "view": "matrix"}))
+
+
+_FILLING = 512
+
+
+def _bare(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree of formulations without their versions and parameters."""
+    children = {name: _bare(child) for name, child in tree.get("children", {}).items()}
+    return {"formulation": tree["formulation"], "version": 0, **({"children": children} if children else {})}
+
+
+def _turned_part(document: dict[str, Any]) -> dict[str, Any]:
+    """What `turned` and `pointwise` change, which frames may have undergone since they were made."""
+    return {word: document[word] for word in ("shape", "view", "orientation")}
 
 
 def _code(tree: dict[str, Any]) -> str:
@@ -111,6 +154,13 @@ def form_of(encoded: Encoded) -> Form:
 
 def _text(document: dict[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"))
+
+
+def unframed(form: Form, parts: Sequence[Any], real: bool) -> tuple[Form, Sequence[Any]]:
+    """(form, components) of what compilers handed over: tensors, with bytes where `real`. Raises CorruptError."""
+    if not form.is_frame or not real:
+        return form, parts
+    return form.filled(parts[-1].detach().numpy()), parts[:-1]
 
 
 def coded_of(form: Form, components: Sequence[np.ndarray]) -> Coded:

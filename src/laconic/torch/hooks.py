@@ -1,4 +1,4 @@
-"""What torch does to weights outside of its operators: sharding them, and moving a module's parameters.
+"""What torch does to weights outside of its operators: sharding and compiling them, and moving a module's parameters.
 
 `nn.Module` moves parameters by swapping them with new ones, which torch refuses for tensors that anybody watches, as
 compilers watch the parameters of a compiled model. Between two compressed weights of the same kind, exchanging what they
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 
 from laconic.errors import LaconicError
-from laconic.torch.tensor import LaconicTensor
+from laconic.torch.tensor import PART, LaconicTensor
 
 _OF_FSDP = ("_fsdp_flattened", "_fsdp_orig_uid")
 """Attributes that FSDP 1 and FSDP 2 look for in every parameter before they touch it."""
@@ -23,6 +23,7 @@ def install() -> None:
     """Wrap `torch.utils.swap_tensors` once, and have compressed weights answer FSDP."""
     for name in _OF_FSDP:
         setattr(LaconicTensor, name, property(_refuse_sharding))
+    _free_lengths()
     original = torch.utils.swap_tensors
     if getattr(original, "of_laconic", False):
         return
@@ -55,6 +56,16 @@ def _unwatched(swap: Callable[[Any, Any], None], *tensors: Any) -> None:
         for tensor in tensors:
             if isinstance(tensor, LaconicTensor):
                 tensor.holder.show(tensor)
+
+
+def _free_lengths() -> None:
+    """Have torch.compile not depend on how long the components of a weight are, which differs from layer to layer: it takes
+    all shapes that are found by way of parameters for fixed ones, except those of sources that it is told of."""
+    config: Any = getattr(torch.compiler, "config", None)
+    told = getattr(config, "dynamic_sources", None)
+    pattern = rf".*\.{PART}\d+$"
+    if isinstance(told, str) and pattern not in told:
+        config.dynamic_sources = f"{told},{pattern}" if told else pattern
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -27,6 +27,8 @@ class Int8Linear(nn.Module):
 
     weight: Tensor
     scale: Tensor
+    written_out: bool = False
+    """Whether products are written down in operators of torch alone, for exporters, which know no others."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         """All weights are zero until they are loaded or assigned; `from_linear` quantises a layer."""
@@ -82,6 +84,8 @@ class Int8Linear(nn.Module):
                 f"x is {x.dtype} on {x.device}; Int8Linear takes float32, bfloat16 or float16 on the CPU "
                 "(laconic.linear multiplies int8 by int8)"
             )
+        if self.written_out:
+            return _in_torch(x, self.weight, self.scale, self.bias)
         if torch.compiler.is_compiling() or not _undisturbed(x, self.weight):
             return torch.ops.laconic.int8_linear(x, self.weight, self.scale, self.bias)
         call = _Transformed if torch._C._are_functorch_transforms_active() else _Product
@@ -103,6 +107,13 @@ class Int8Linear(nn.Module):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, {coded}"
         )
+
+
+def _in_torch(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """The product of `Int8Linear` in operators of torch, as sums of float32."""
+    dense = weight.decode() if isinstance(weight, LaconicTensor) else weight
+    y = nn.functional.linear(x.to(torch.float32), dense.to(torch.float32)) * scale
+    return (y if bias is None else y + bias.to(torch.float32)).to(x.dtype)
 
 
 def _undisturbed(x: Tensor, weight: Tensor) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from laconic import plan
 from laconic.errors import ArgumentError
 from laconic.formulations import registry
 from laconic.formulations.protocol import Candidate, Request
+from laconic.geometry import choose
 from laconic.profiles import Profile
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import as_array
@@ -50,9 +52,32 @@ class Use:
         """Whether it is the int8 weight of an `Int8Linear`, which is no parameter."""
         return isinstance(self.places[0][0], Int8Linear) and self.places[0][1] == "weight"
 
+    @property
+    def only_decoded(self) -> bool:
+        """Whether every operator that takes it decodes the whole of it first, so that codes save memory and no time."""
+        return all(_is_only_decoded(owner, self.parameter) for owner, _ in self.places)
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is the kernel of a convolution that products cannot compute."""
+        return self.only_decoded and not any(isinstance(owner, _LOOKUPS) for owner, _ in self.places)
+
     def wrap(self, tensor: Tensor, requires_grad: bool) -> Tensor:
         """The tensor as its places take it."""
         return tensor if self.is_buffer else nn.Parameter(tensor, requires_grad=requires_grad)
+
+
+_LOOKUPS = (nn.EmbeddingBag, nn.Bilinear)
+"""Layers besides convolutions whose operators decode their weight."""
+
+
+def _is_only_decoded(owner: nn.Module, parameter: Tensor) -> bool:
+    if isinstance(owner, _LOOKUPS):
+        return True
+    if not isinstance(owner, _ConvNd):  # a kernel that some module keeps for itself is known by its shape alone
+        return choose(tuple(parameter.shape)).view == "convolution" and set(parameter.shape[2:]) != {1}
+    padded = not isinstance(owner.padding, str) and any(owner.padding)
+    return owner.transposed or owner.groups != 1 or padded or set(owner.kernel_size) != {1}
 
 
 def layout_of(parameter: Tensor) -> str | None:

@@ -209,6 +209,8 @@ def load_model(
         parameter = getattr(owner, name)
         if isinstance(parameter, LaconicTensor):
             parameter.was_trainable = was_trainable
+            if use.reason:  # its owner writes to it, or computes another weight from it, at each call
+                parameter = use.wrap(parameter.decode().detach(), was_trainable)
         if parameter is not None:
             put(use, parameter)
     empty = [name for name, buffer in module.named_buffers() if buffer.device.type == "meta"]

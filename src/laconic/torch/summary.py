@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParameterReport:
-    """One parameter. formulation: 'split packed(4)' ... or 'dense'. reason: why it stayed dense, else empty."""
+    """One parameter. formulation: 'split packed(4)' ... or 'dense'. reason: why it stayed dense, else empty.
+
+    note: 'memory only' of one whose operators decode it at every call, so that it takes less memory and more time.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -16,6 +19,7 @@ class ParameterReport:
     bytes_before: int
     bytes_after: int
     reason: str = ""
+    note: str = ""
 
     @property
     def ratio(self) -> float:
@@ -61,7 +65,7 @@ class Summary:
     def __str__(self) -> str:
         width = max([len(report.name) for report in self.parameters] + [9])
         lines = [
-            f"{report.name:<{width}}  {report.formulation:<22} {report.ratio:6.3f}x  {report.reason}".rstrip()
+            f"{report.name:<{width}}  {report.formulation:<22} {report.ratio:6.3f}x  {report.reason or report.note}".rstrip()
             for report in self.parameters
         ]
         lines.append(

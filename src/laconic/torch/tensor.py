@@ -29,6 +29,8 @@ from laconic.torch.placement import laid_at
 LAYOUTS = ("contiguous", "transposed", "channels_last", "channels_last_3d")
 FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
 """torch's names of the layouts that have one."""
+PART = "laconic_part"
+"""And a number: attributes that compilers find components by."""
 ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
 
 
@@ -132,9 +134,7 @@ class LaconicTensor(torch.Tensor):
     def forget(self) -> None:
         """Drop what was kept of the holder's earlier content."""
         flattened = "_flat" in self.__dict__
-        for name in [
-            name for name in self.__dict__ if name in ("_kernel", "_flat") or name.removeprefix("part").isdigit()
-        ]:
+        for name in [name for name in self.__dict__ if name in ("_kernel", "_flat") or name.startswith(PART)]:
             del self.__dict__[name]
         self._content = None
         if flattened:  # compiled code takes the components by their names without asking
@@ -158,9 +158,10 @@ class LaconicTensor(torch.Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         word = "Parameter " if getattr(self, "_is_param", False) else ""
+        smaller = f"{self.ratio:.3f}x smaller, " if self.content.real else ""  # compilers print it, too
         return (
             f"{word}LaconicTensor(shape={list(self.shape)}, dtype={self.dtype}, {self.formulation}, "
-            f"{self.ratio:.3f}x smaller, mode={self.numerics})"
+            f"{smaller}mode={self.numerics})"
         )
 
     # -- moving and copying ----------------------------------------------------------------------------------------
@@ -275,10 +276,11 @@ class LaconicTensor(torch.Tensor):
         """Asked twice for each weight at every call of compiled code, so it is kept."""
         flat = self.__dict__.get("_flat")
         if flat is None:
-            tensors = self.content.tensors()
-            names = [f"part{number}" for number in range(len(tensors))]
+            seen = self.content.framed
+            tensors = seen.tensors()
+            names = [f"{PART}{number}" for number in range(len(tensors))]
             self.__dict__.update(zip(names, tensors, strict=True))
-            flat = self.__dict__["_flat"] = (names, (self.content.spec(), self.layout_, self.encoding))
+            flat = self.__dict__["_flat"] = (names, (seen.spec(), self.layout_, self.encoding))
         return flat  # type: ignore[no-any-return]
 
     def _stable_hash_for_caching(self) -> str:
@@ -291,7 +293,7 @@ class LaconicTensor(torch.Tensor):
         cls, inner: Mapping[str, Tensor], context: Any, size: Any = None, stride: Any = None
     ) -> LaconicTensor:
         spec, layout, encoding = context
-        tensors = [inner[f"part{number}"] for number in range(len(inner))]
+        tensors = [inner[f"{PART}{number}"] for number in range(len(inner))]
         return cls(rebuild(spec, tensors), layout, encoding)
 
 

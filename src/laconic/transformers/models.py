@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+import laconic.torch
 from laconic import processors
 from laconic.errors import ArgumentError, LaconicError
 from laconic.foreign import CONFIG
@@ -137,16 +138,6 @@ def coded_weights(model: torch.nn.Module) -> tuple[int, int]:
 
 def weight_bytes(model: torch.nn.Module) -> tuple[int, int]:
     """(bytes of parameters and buffers as they are kept, as dense ones would be); what is shared counts once."""
-    stored = dense = 0
-    seen: set[tuple[int, int]] = set()
-    for use in parameters_of(model):
-        weight = use.parameter
-        dense += weight.numel() * weight.dtype.itemsize
-        if isinstance(weight, LaconicTensor):  # equal ones share codes without being tied
-            parts = {(part.data_ptr(), part.nbytes) for part in weight.content.tensors()} - seen
-            stored += sum(size for _, size in parts)
-            seen |= parts
-        else:
-            stored += weight.nbytes
-    buffers = sum(buffer.nbytes for buffer in model.buffers())
-    return stored + buffers, dense + buffers
+    uses = [use.parameter for use in parameters_of(model) if not use.is_buffer]
+    dense = sum(tensor.numel() * tensor.dtype.itemsize for tensor in [*uses, *model.buffers()])
+    return laconic.torch.memory_footprint(model), dense

@@ -91,7 +91,8 @@ class LaconicHfQuantizer(HfQuantizer):  # type: ignore[misc]
             if not isinstance(weight, LaconicTensor):
                 continue
             weight.was_trainable = True
-            if isinstance(weight.content, Plain):  # cast while loading, to a dtype that was asked for
+            # Cast while loading, to a dtype that was asked for; or written to by its owner at each call, as under max_norm.
+            if isinstance(weight.content, Plain) or use.reason:
                 put(use, nn.Parameter(weight.decode().detach()))
         # Saving undoes them before tensors become bytes; transformers would do it afterwards.
         self.conversions = getattr(model, "_weight_conversions", None)
