@@ -26,7 +26,7 @@ REASONS: dict[str, str] = {
         "torch.compile torch.import_ir_module* torch.parse_* torch.merge_type_from_type_comment torch.unify_type_list torch.fork "
         "torch.wait torch.sym_* torch.classproperty torch.vmap torch.while_loop torch.cond torch.typename functional.boolean_dispatch "
         "functional.has_torch_function* functional.handle_torch_function functional.assert_int_or_pair functional.Optional "
-        "torch.DType torch.promote_types torch.can_cast torch.is_storage"
+        "torch.promote_types torch.can_cast torch.is_storage"
     ),
     "makes a tensor of numbers alone; takes no weight": (
         "torch.arange torch.bartlett_window torch.blackman_window torch.broadcast_shapes torch.empty torch.empty_permuted "
@@ -94,6 +94,12 @@ REASONS: dict[str, str] = {
         "accelerate_utils.*fsdp* accelerate_utils.*megatron* accelerate_utils.*fp8* accelerate_utils.avg_losses_* accelerate_utils.convert_model "
         "accelerate_utils.filter_first_and_last_linear_layers accelerate_utils.load_and_quantize_model accelerate_utils.GatheredParameters"
     ),
+    "torch took them out long ago: they only say so": (
+        "Tensor.eig torch.eig Tensor.lstsq torch.lstsq Tensor.solve torch.solve Tensor.symeig torch.symeig torch.matrix_rank"
+    ),
+    "of quantised tensors, which no compressed weight is": "torch.quantized_* torch.fused_moving_avg_obs_fake_quant",
+    "the reading half of pickling": "Tensor.__setstate__",
+    "of dates": "numpy.isnat",
 }
 """Reason: patterns of names, separated by spaces."""
 

@@ -24,7 +24,7 @@ MOST = 3
 
 
 def every_call() -> tuple[list[Call], list[str]]:
-    """(the calls, the names that no call fits and no exclusion names)."""
+    """(the calls, each expression once; the names that no call fits and no exclusion names)."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     subjects.make_known(False)
@@ -39,7 +39,7 @@ def every_call() -> tuple[list[Call], list[str]]:
         calls += found
         if not found:
             unknown.append(name)
-    return calls, unknown
+    return list({call.expression: call for call in reversed(calls)}.values())[::-1], unknown
 
 
 def _fitting(calls: Sequence[Call], trials: Mapping[str, subjects.Subject]) -> list[Call]:

@@ -138,10 +138,10 @@ def _leaves_differ(dense: Leaf, ours: Leaf, tolerance: float, place: str) -> str
         if getattr(dense, word) != getattr(ours, word):
             return f"{place}: {word} {getattr(ours, word)} instead of {getattr(dense, word)}"
     if dense.bits != ours.bits and dense.bits != "?":
-        if tolerance and dense.numbers is not None and ours.numbers is not None:
-            if np.allclose(ours.numbers, dense.numbers, rtol=tolerance, atol=tolerance, equal_nan=True):
-                return ""
-        return f"{place}: other values"
+        if not tolerance or dense.numbers is None or ours.numbers is None:
+            return f"{place}: other values"
+        if not np.allclose(ours.numbers, dense.numbers, rtol=tolerance, atol=tolerance, equal_nan=True):
+            return f"{place}: other values, beyond {tolerance}"
     if dense.strides != ours.strides and 1 not in dense.shape and 0 not in dense.shape:
         return f"{place}: strides {ours.strides} instead of {dense.strides}"
     return ""

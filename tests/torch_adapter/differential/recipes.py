@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 
 from differential import namespaces
 from differential.calls import Call
 from differential.recipes_helpers import HELPERS
+from differential.recipes_layers import LAYERS
 from differential.recipes_modules import MODULES
 from differential.recipes_tensors import TENSORS
 
 _ALL = {
     name: expressions
-    for table in (TENSORS, MODULES, HELPERS)
+    for table in (TENSORS, LAYERS, MODULES, HELPERS)
     for names, expressions in table.items()
     for name in names.split()
 }
 
 _FACTORS = (
-    "linalg.* *.svd *.pinverse *.nuclear_norm *.lstsq *.qr *.geqrf *.inverse *.det *.logdet *.slogdet *.cholesky* *.lu* *.lobpcg *.ormqr *.orgqr "
-    "*_lowrank *.triangular_solve fft.* *.norm *.cov *.corrcoef *.stft"
-).split()
+    "linalg.* *.svd *.pinverse *.nuclear_norm *.lstsq *.qr *.geqrf *.inverse *.det *.logdet *.slogdet *.cholesky* *.lu* *.lobpcg "
+    "*.ormqr *.orgqr *_lowrank *.triangular_solve fft.* *.norm *.cov *.corrcoef *.stft"
+)
 """Names whose results depend on where LAPACK's scratch lies, in torch alone."""
 _PRODUCTS = (
     "*matmul* *.mm *.mv *.bmm *.addmm* *.addmv* *.addbmm* *.baddbmm* *.addr* *linear* *bilinear* *.einsum *dot* *.inner *.outer "
-    "*conv* *.chain_matmul *.multi_dot *.cdist *.pdist *attention* Module.* peft.* accelerate.* func.* *.matrix_* *rnn* *lstm* *gru*"
-).split()
-"""Names that come to products of the weight, which mode "fused" adds up in another order."""
+    "*conv* *.chain_matmul *.multi_dot *.cdist *.pdist *attention* *.matrix_* *rnn* *lstm* *gru*"
+)
+"""Names that come to products of the weight, which mode "fused" adds up in another order; so do expressions with x."""
 
 
 def of(name: str) -> list[Call] | None:
@@ -44,15 +46,20 @@ def _called(name: str, expression: str) -> str:
         return expression
     if owner != "Tensor":
         return f"{head}{namespaces.TEXTS[owner]}.{last}({rest}"
-    depth, at = 0, 0
-    for at, letter in enumerate(rest):
-        depth += (letter in "([") - (letter in ")]")
-        if (letter == "," and depth == 0) or depth < 0:
-            break
-    first, more = rest[:at], rest[at:].removeprefix(", ")
+    first, more = _split(rest)
     if namespaces.is_attribute(name):
         return f"{head}({first}).{last}"
     return f"{head}({first}).{last}({more}"
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """The first argument, and what follows it up to the end."""
+    depth = 0
+    for at, letter in enumerate(rest):
+        depth += (letter in "([") - (letter in ")]")
+        if (letter == "," and depth == 0) or depth < 0:
+            return rest[:at], rest[at:].removeprefix(", ")
+    raise ValueError(rest)
 
 
 def unused(names: set[str]) -> list[str]:
@@ -62,9 +69,13 @@ def unused(names: set[str]) -> list[str]:
 
 def multiplies(call: Call) -> bool:
     """Whether sums of the weight may be added up in another order."""
-    return any(fnmatchcase(call.name, pattern) for pattern in _PRODUCTS)
+    return _fits(call.name, _PRODUCTS) or re.search(r"\bx\b", call.expression) is not None
 
 
 def rounds(call: Call) -> bool:
     """Whether torch itself gives other bits from time to time."""
-    return any(fnmatchcase(call.name, pattern) for pattern in _FACTORS)
+    return _fits(call.name, _FACTORS)
+
+
+def _fits(name: str, patterns: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns.split())
