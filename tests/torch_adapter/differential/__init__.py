@@ -6,6 +6,7 @@
     exclusions   names that are left out, each with its reason
     subjects     the twins: kinds of weights, and what expressions may name
     outcomes     what a call gave and left behind, as data, and how two of them compare
+    twins        one call on both, and whether that is the same
     child        runs calls in a process of its own
     runner       hands calls to children, and finds the one that killed its child
     report       the list and its failures as text (`python -m differential.report`)

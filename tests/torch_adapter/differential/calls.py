@@ -31,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Run:
-    """A call on one twin."""
+    """A call on a dense weight and on its compressed twin. kind: of the weight. side: the twin's numeric mode."""
 
     call: Call
     kind: str
@@ -44,3 +44,11 @@ class Run:
         import zlib
 
         return zlib.crc32(f"{self.call.text}/{self.kind}".encode())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A call after which the twins differ, and how."""
+
+    run: Run
+    what: str

@@ -34,13 +34,15 @@ class Leaf:
 class Outcome:
     """error: names of the error's classes, and its text. value: the result. state: weight, aliases and output
     before (of the dense twin alone) and
-    afterwards. shares: whether the result lies in the weight's memory (told by the dense twin alone)."""
+    afterwards. shares: whether the result lies in the weight's memory (told by the dense twin alone).
+    follow: entries of the state that are aliases and show what the weight holds now."""
 
     error: tuple[tuple[str, ...], str] | None = None
     value: Tree = None
     before: Tree = None
     state: Tree = None
     shares: bool = False
+    follow: tuple[str, ...] = ()
     value_error: str = ""
 
 

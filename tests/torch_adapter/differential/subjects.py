@@ -23,12 +23,20 @@ CONTEXTS: dict[str, Callable[[], Any]] = {
     "grad": contextlib.nullcontext,
 }
 """What calls run under."""
-SIDES = ("dense", "fused", "identical")
-"""The twins: the dense one, and one of each numeric mode."""
+SIDES = ("fused", "identical")
+"""Numeric modes of the compressed twin."""
 
 
 VALUES = 7
 """Different values that twins have: stale memory of an earlier call has the wrong ones."""
+
+
+ALIASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "detach": lambda w: w.detach(),
+    "transposed": lambda w: w.mT,
+    "rows": lambda w: w[1:3],
+}
+"""Made of the weight before the call, and looked at after it."""
 
 
 class Stack(nn.Module):
@@ -124,7 +132,7 @@ def make(kind: str, side: str, seed: int) -> Subject:
     twin = copy.copy(module)  # the same parameter in another module
     twin._parameters, twin._buffers = dict(module._parameters), dict(module._buffers)
     with torch.no_grad():
-        aliases = {"detach": w.detach(), "transposed": w.mT, "rows": w[1:3]}
+        aliases = {name: view(w) for name, view in ALIASES.items()}
     names |= {"m": module, "w": w, "tied": twin, **_known}
     return Subject(module, w, x, names, aliases)
 
