@@ -43,6 +43,9 @@ REASONS: dict[str, str] = {
         "Tensor.pin_memory Tensor._make_wrapper_subclass Tensor._dtensor__new__"
     ),
     "says that the weight is frozen, as documented": "Tensor.requires_grad_",
+    "trains copies of the layers themselves, and compressed weights stay frozen (which requires_grad_ says)": "peft.LNTuningConfig",
+    "absent on purpose, so that C++ asks Python": "Tensor.__dlpack_c_exchange_api__",
+    "private: torch.nn.Parameter is the public way": "Tensor._make_subclass",
     "names of types, constants and tools of Python": (
         "*.Optional *.Union *.Literal *.Final *.Dict *.List *.Set *.Tuple *.cast *.deepcopy *.override *.abstractmethod "
         "*.contextmanager *.T_destination peft.*_MAPPING peft.*Error peft.*Warning peft.TaskType peft.PeftType peft.*Init "

@@ -14,7 +14,6 @@ _SETTINGS = {
             "Gralora",
             "HRA",
             "Hira",
-            "LNTuning",
             "Lily",
             "LoHa",
             "LoKr",
@@ -40,6 +39,8 @@ _SETTINGS = {
     "TrainableTokens": ", token_indices=[1, 2]",
 }
 """Kinds of adapters that take any model, with what they need for a layer of 24 x 40."""
+_WRITES = ("init_lora_weights='pissa", "init_lora_weights='olora'")
+"""Initialisers that write into the weight, which a merge that is refused later does not undo."""
 _LORA = (
     *(
         "init_lora_weights='gaussian'",
@@ -91,7 +92,7 @@ HELPERS: dict[str, tuple[str, ...]] = {
             "adapted(tied, x, 'Lora', then='merge_and_unload')",
         ),
         *(f"adapted(m, x, 'Lora', {more})" for more in _LORA),
-        *(f"adapted(m, x, 'Lora', {more}, then='merge_and_unload')" for more in _LORA),
+        *(f"adapted(m, x, 'Lora', {more}, then='merge_and_unload')" for more in _LORA if not more.startswith(_WRITES)),
     ),
     "peft.get_peft_model peft.inject_adapter_in_model peft.get_layer_status peft.get_model_status": (
         *("peft.inject_adapter_in_model(peft.LoraConfig(target_modules=['0']), nn.Sequential(m)).eval()(x)",),

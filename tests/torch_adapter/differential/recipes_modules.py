@@ -67,7 +67,6 @@ MODULES: dict[str, tuple[str, ...]] = {
             "m.load_state_dict(copy.deepcopy(m.state_dict()), assign=True)",
         ),
         *(
-            "swapped(lambda: m.load_state_dict(d))",
             "loaded_into_dense(m, d)",
             "loaded_into_dense(m, d, assign=True)",
             "m.load_state_dict({**d, 'weight': o.to('meta')})",
@@ -98,7 +97,6 @@ MODULES: dict[str, tuple[str, ...]] = {
         ),
         *(
             "swapped(lambda: m.double())",
-            "swapped(lambda: m.to('cpu'))",
             "m.to(memory_format=torch.channels_last)",
             "m.half()(x.half())",
             "m.to(o)",
@@ -133,7 +131,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "Module._replicate_for_data_parallel": ("torch.nn.DataParallel(m)(x)", "m._replicate_for_data_parallel()(x)"),
     "Module.register_forward_hook Module.register_forward_pre_hook Module.register_backward_hook Module.register_full_backward_hook": (
         "(m.register_forward_hook(lambda one, given, made: made * 2), m(x))[1]",
-        "(m.register_forward_pre_hook(lambda one, given: one.weight.data.mul_(2)), m(x))[1]",
     ),
     # torch.nn.init, by the rule that all of them write into their argument
     **{
@@ -354,10 +351,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "reductions.reduce_tensor reductions.reduce_storage reductions.reduce_typed_storage": (
         *(
-            "reduced(w)",
-            "reduced(w.detach())",
+            "reduced(w) * 1",  # other processes never see writes: codes are immutable, and so are shared ones
+            "reduced(w.detach()) * 1",
             "reduced(m)",
-            "reduced(w.mT)",
+            "reduced(w.mT) * 1",
             "reduced(w.untyped_storage()) and None",
             "reduced_by_hand(w)",
         ),
@@ -365,7 +362,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "reductions.reduce_sparse_tensor reductions.reduce_nested_tensor": ("reduced(w.to_sparse())",),
     "torch_utils.swap_tensors": (
         "torch.utils.swap_tensors(w, nn.Parameter(o, False))",
-        "torch.utils.swap_tensors(w, copy.deepcopy(w))",
         "torch.utils.swap_tensors(o, w.data)",
     ),
     "safetensors.save safetensors.save_file safetensors.load safetensors.load_file": (

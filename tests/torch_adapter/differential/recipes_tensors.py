@@ -71,7 +71,6 @@ TENSORS: dict[str, tuple[str, ...]] = {
         "torch.from_dlpack(torch.to_dlpack(w)).clone()",
         "torch.from_dlpack(w.detach()).clone()",
     ),
-    "Tensor.__dlpack_c_exchange_api__": ("w.__dlpack_c_exchange_api__ is not None",),
     "Tensor.__torch_function__": ("type(w + 1)",),
     # attributes that can be assigned
     "Tensor.data": (
@@ -133,10 +132,6 @@ TENSORS: dict[str, tuple[str, ...]] = {
         "{f}(o, w.flatten()[:6].view(2, 3), (2, 3), (3, 1))",
     ),
     "Tensor.as_subclass": ("w.as_subclass(torch.Tensor) + 0", "o.as_subclass(torch.nn.Parameter) + 0"),
-    "Tensor._make_subclass": (
-        "torch.Tensor._make_subclass(torch.nn.Parameter, w)",
-        "torch.Tensor._make_subclass(torch.Tensor, w.data)",
-    ),
     "Tensor.resize Tensor.resize_": (
         "w.resize_(w.shape)",
         "w.resize_(2, 2)",
@@ -237,7 +232,6 @@ TENSORS: dict[str, tuple[str, ...]] = {
     "Tensor.apply_ Tensor.map_ Tensor.map2_": (
         "w.apply_(abs)",
         "w.map_(o, lambda a, b: a + b)",
-        "o.map_(w, lambda a, b: b)",
         "w.map2_(o, o, max)",
     ),
     "Tensor.backward": ("w.sum().backward()", "grad_of(w)", "grad_of(w.mT)"),

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ def _piece(runs: Sequence[Run], numbers: Iterable[int]) -> dict[int, Found]:
         found |= done
         if last is not None:
             history = [(number, runs[number]) for number in left[: left.index(last.number) + 1]]
-            found[last.number] = ([Difference(last.run, _blame(history, last))], 1) if last.side == "ours" else ([], 0)
+            found[last.number] = ([], 0)
+            if last.side == "ours" and _child([(0, replace(last.run, side="dense"))])[1] is None:
+                found[last.number] = ([Difference(last.run, _blame(history, last))], 1)
         left = [number for number in left if number not in found]
     return found
 

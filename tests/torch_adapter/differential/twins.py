@@ -26,6 +26,10 @@ def differences(run: Run, tell: Callable[[str, Run], None]) -> tuple[list[Differ
 
     The compressed twin is asked first: what it gives cannot be what the dense one has left in memory.
     """
+    if run.side == "dense":  # asked after the compressed twin's process has died
+        tell("dense", run)
+        perform(run, "dense")
+        return [], 0
     found: list[Difference] = []
     count, todo = 0, [run]
     while todo:
@@ -37,7 +41,7 @@ def differences(run: Run, tell: Callable[[str, Run], None]) -> tuple[list[Differ
         if dense.error and one.call.tried:
             continue
         again = perform(one, "dense")
-        dense.value = without_bits(dense.value, again.value)
+        dense.value = without_bits(dense.value, None if recipes.leaves_memory(one.call) else again.value)
         dense.state = without_bits(dense.state, again.state)
         count += 1
         _allow_following(dense, ours)
@@ -75,6 +79,8 @@ def perform(run: Run, side: str) -> Outcome:
             if isinstance(value, Iterator):
                 value = list(value)
             if run.call.poke:
+                if side == "dense":
+                    outcome.between = _state(subject, run.context)
                 target = next(leaf for leaf in _tensors(value) if leaf is not subject.weight)
                 exec(run.call.poke, subject.names, {"result": target})
                 value = None
