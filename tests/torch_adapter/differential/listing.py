@@ -19,7 +19,7 @@ import torch
 from differential import exclusions, namespaces, recipes, signatures, subjects
 from differential.calls import Call
 
-MOST = 3
+MOST = 2
 """Tried calls that are kept of one name; those of recipes all are."""
 
 
