@@ -162,8 +162,12 @@ def without_bits(tree: Tree, again: Tree) -> Tree:
             if again is not None and tree.bits == again.bits
             else Leaf(tree.word, tree.shape, tree.dtype, tree.strides, "?")
         )
+    if isinstance(tree, dict) and again is None:
+        return {key: without_bits(tree[key], None) for key in tree}
+    if isinstance(tree, tuple) and again is None:
+        return tuple(without_bits(one, None) for one in tree)
     if isinstance(tree, dict) and isinstance(again, dict) and list(tree) == list(again):
         return {key: without_bits(tree[key], again[key]) for key in tree}
     if isinstance(tree, tuple) and isinstance(again, tuple) and len(tree) == len(again):
         return tuple(without_bits(a, b) for a, b in zip(tree, again, strict=True))
-    return tree if tree == again else ANYTHING
+    return tree if again is None or tree == again else ANYTHING

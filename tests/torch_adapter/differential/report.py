@@ -34,16 +34,15 @@ def everywhere(calls: Iterable[Call], kinds: Sequence[str] = KINDS, contexts: Se
 
 
 def sample(calls: Iterable[Call]) -> list[Run]:
-    """Every call once or twice, in a mode, a context and on a kind of weight that follow from its text: always the same ones."""
+    """Every call once, in a mode, a context and on a kind of weight that follow from its text: always the same ones."""
     runs = []
     for call in calls:
         number = zlib.crc32(call.text.encode())
-        context, side = CONTEXTS[number % 3], SIDES[number // 3 % 2]
-        like = {"float32": ("float32", "bfloat16", "transposed", "embedding")}.get(call.kind, (call.kind,))
-        kinds = ("float32", KINDS[1 + number // 6 % 6]) if not call.tried else (like[number // 6 % len(like)],)
-        for kind in kinds:
-            runs.append(Run(call, kind, side, context))
-            context, side = CONTEXTS[(number + 1) % 3], SIDES[(number // 3 + 1) % 2]
+        kinds: tuple[str, ...] = ("float32",) * len(KINDS) + KINDS  # written calls: half of them on the common kind
+        if call.tried:
+            kinds = ("float32", "bfloat16", "transposed", "embedding") if call.kind == "float32" else (call.kind,)
+        side, context = SIDES[number % 2], CONTEXTS[number // 2 % 3]
+        runs.append(Run(call, kinds[number // 6 % len(kinds)], side, context))
     return runs
 
 

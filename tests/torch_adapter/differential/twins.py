@@ -41,7 +41,9 @@ def differences(run: Run, tell: Callable[[str, Run], None]) -> tuple[list[Differ
         if dense.error and one.call.tried:
             continue
         again = perform(one, "dense")
-        dense.value = without_bits(dense.value, None if recipes.leaves_memory(one.call) else again.value)
+        if recipes.leaves_memory(one.call):
+            again.value = again.state = None
+        dense.value = without_bits(dense.value, again.value)
         dense.state = without_bits(dense.state, again.state)
         count += 1
         _allow_following(dense, ours)
