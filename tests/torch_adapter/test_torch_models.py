@@ -13,7 +13,7 @@ import torch
 from networks import CifarResNet, Experts, Llama, VitBlock
 from safetensors.torch import load_file
 from torch import nn
-from torch_fixtures import compressed, dtype, mode, two_threads
+from torch_fixtures import compressed, dtype, mode, two_threads, under
 
 import laconic.torch
 from laconic.torch import LaconicTensor
@@ -49,7 +49,9 @@ def test_cifar_resnets_predict_the_same_image_by_image(
         assert torch.equal(expected, actual)
 
 
-def test_vit_tiny(models: Path, compressed: Callable[..., Any], mode: str, dtype: Any) -> None:
+def test_vit_tiny(
+    models: Path, compressed: Callable[..., Any], mode: str, dtype: Any, under: Callable[[], Any]
+) -> None:
     state = load_file(models / "vit-tiny-patch16-224-tinyimagenet-fp32.safetensors")
     dense = nn.ModuleDict({"blocks": nn.Sequential(*(VitBlock(192, 3) for _ in range(12)))}).eval()
     own = {name: tensor for name, tensor in state.items() if name.startswith("blocks.")}
@@ -57,7 +59,7 @@ def test_vit_tiny(models: Path, compressed: Callable[..., Any], mode: str, dtype
     dense = dense.to(dtype)
     small = compressed(dense, mode=mode)
     x = torch.randn(1, 197, 192).to(dtype)
-    with torch.no_grad():
+    with under():
         expected, actual = dense["blocks"](x), small["blocks"](x)
     if mode == "identical":
         assert torch.equal(expected, actual)
@@ -68,7 +70,7 @@ def test_vit_tiny(models: Path, compressed: Callable[..., Any], mode: str, dtype
 
 @pytest.mark.parametrize("training", [False, True])
 def test_encoder_layers_take_dense_torchs_path_in_identical_mode(
-    compressed: Callable[..., Any], mode: str, training: bool, monkeypatch: pytest.MonkeyPatch
+    compressed: Callable[..., Any], mode: str, training: bool, monkeypatch: pytest.MonkeyPatch, under: Callable[[], Any]
 ) -> None:
     dense = nn.TransformerEncoderLayer(128, 4, 256, batch_first=True, dropout=0.0).train(training)
     dense.requires_grad_(False)  # as compressed weights are: torch folds products differently for trainable ones
@@ -77,7 +79,7 @@ def test_encoder_layers_take_dense_torchs_path_in_identical_mode(
     calls = []
     original = torch._transformer_encoder_layer_fwd
     monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", lambda *args: (calls.append(1), original(*args))[1])
-    with torch.no_grad():
+    with under():
         expected, actual = dense(x), small(x)
     if mode == "identical":
         assert torch.equal(expected, actual)
@@ -93,8 +95,8 @@ def test_multihead_attention(compressed: Callable[..., Any], mode: str, own_size
     small = compressed(dense, mode=mode)
     q = torch.randn(2, 5, 64)
     k, v = (torch.randn(2, 7, 32), torch.randn(2, 7, 48)) if own_sizes else (q, q)
-    for no_grad in (False, True):
-        with torch.set_grad_enabled(not no_grad):
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
             expected, actual = dense(q, k, v)[0], small(q, k, v)[0]
         assert torch.allclose(expected, actual, atol=1e-5)
         if mode == "identical":
@@ -102,12 +104,12 @@ def test_multihead_attention(compressed: Callable[..., Any], mode: str, own_size
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_networks(compressed: Callable[..., Any], mode: str, kind: Any) -> None:
+def test_recurrent_networks(compressed: Callable[..., Any], mode: str, kind: Any, under: Callable[[], Any]) -> None:
     dense = kind(48, 64, 2, bidirectional=True)
     small = compressed(dense, mode=mode)
     assert all(small._flat_weights[i] is getattr(small, name) for i, name in enumerate(small._flat_weights_names))
     x = torch.randn(6, 3, 48)
-    with torch.no_grad():
+    with under():
         expected, actual = dense(x)[0], small(x)[0]
     assert torch.allclose(expected, actual, atol=1e-5)
     if mode == "identical":
@@ -151,13 +153,13 @@ def test_layers_without_a_kernel_decode(compressed: Callable[..., Any], mode: st
         inputs = (torch.randint(0, 100, (3, 4)),)
     elif isinstance(layer, nn.ConvTranspose2d) or layer.groups == 2:
         inputs = (torch.randn(2, 32, 9, 9),)
-    for no_grad in (True, False):
-        with torch.set_grad_enabled(not no_grad):
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
             assert torch.equal(layer(*inputs), small(*inputs))
 
 
 def test_experts_stay_coded_and_only_chosen_ones_are_decoded(
-    compressed: Callable[..., Any], mode: str, monkeypatch: pytest.MonkeyPatch
+    compressed: Callable[..., Any], mode: str, monkeypatch: pytest.MonkeyPatch, under: Callable[[], Any]
 ) -> None:
     dense = Experts().to(torch.bfloat16)
     small = compressed(dense, mode=mode)
@@ -168,7 +170,7 @@ def test_experts_stay_coded_and_only_chosen_ones_are_decoded(
 
     original = views.select
     monkeypatch.setattr(views, "select", lambda t, d, index: (decoded.append(index), original(t, d, index))[1])
-    with torch.no_grad():
+    with under():
         expected, actual = dense(x, offsets), small(x, offsets)
     assert torch.allclose(expected.float(), actual.float(), atol=2e-3)
     assert set(decoded) == {0, 2}
@@ -176,7 +178,12 @@ def test_experts_stay_coded_and_only_chosen_ones_are_decoded(
         assert torch.equal(expected, actual)
 
 
-def test_experts_merged_by_reference(mode: str) -> None:
+def test_experts_merged_by_reference(mode: str, under: Callable[[], Any]) -> None:
+    with under():
+        merged_by_reference(mode)
+
+
+def merged_by_reference(mode: str) -> None:
     weights = [torch.randn(96, 64) * 0.05 for _ in range(8)]
     coded = [laconic.torch.encode(weight, mode=mode) for weight in weights]
     gate, up = torch.stack(coded[:4]), torch.stack(coded[4:])

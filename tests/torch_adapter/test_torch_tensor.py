@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_fixtures import coded, compressed, mode, same, two_threads, weight
+from torch_fixtures import coded, compressed, mode, same, two_threads, under, weight
 
 import laconic.torch
 from laconic.errors import ArgumentError, LaconicError
@@ -50,9 +50,30 @@ def test_it_tells_the_truth(mode: str) -> None:
     assert isinstance(nn.Parameter(tensor, requires_grad=False), nn.Parameter)
 
 
+def products(x: Any, y: Any, w: Any, s: Any, dense: Any, stack: Any, bias_in: Any, bias_out: Any) -> list[Any]:
+    """Pairs of products that must be equal: by the codes, and by the dense weight."""
+    return [
+        (F.linear(x, w), F.linear(x, dense)),
+        (F.linear(x, w, bias_out), F.linear(x, dense, bias_out)),
+        (F.linear(y, w.t(), bias_in), F.linear(y, dense.t(), bias_in)),
+        (y @ w, y @ dense),
+        (x @ w.T, x @ dense.T),
+        (torch.mm(y, w), torch.mm(y, dense)),
+        (torch.addmm(bias_in, y, w), torch.addmm(bias_in, y, dense)),
+        (torch.addmm(bias_out, x, w.mT), torch.addmm(bias_out, x, dense.mT)),
+        (torch.addmm(bias_in, y, w, beta=0.5, alpha=2), torch.addmm(bias_in, y, dense, beta=0.5, alpha=2)),
+        (torch.mv(w, x[0]), torch.mv(dense, x[0])),
+        (y[0] @ w, y[0] @ dense),
+        (x.t().contiguous().t() @ w.t(), x @ dense.t()),
+        (torch.bmm(y.expand(3, -1, -1), s), torch.bmm(y.expand(3, -1, -1), stack)),
+        (y.expand(3, -1, -1) @ s, y.expand(3, -1, -1) @ stack),
+        (F.linear(x, s[1]), F.linear(x, stack[1])),
+    ]
+
+
 @pytest.mark.parametrize("options", [{"code": "packed"}, {"code": "layered", "widths": (2, 2)}])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_products_in_either_orientation(dtype: Any, options: dict[str, Any]) -> None:
+def test_products_in_either_orientation(dtype: Any, options: dict[str, Any], under: Callable[[], Any]) -> None:
     dense, bias_out, bias_in = weight(80, 72, dtype=dtype), weight(80, dtype=dtype), weight(72, dtype=dtype)
     stack = weight(3, 80, 72, dtype=dtype)
     for orientation in ("out_in", "in_out"):
@@ -60,23 +81,8 @@ def test_products_in_either_orientation(dtype: Any, options: dict[str, Any]) -> 
         s = coded(stack, **options)
         for batch in (1, 2, 5, 9, 17, 40):
             x, y = weight(batch, 72, dtype=dtype) * 20, weight(batch, 80, dtype=dtype) * 20
-            pairs = [
-                (F.linear(x, w), F.linear(x, dense)),
-                (F.linear(x, w, bias_out), F.linear(x, dense, bias_out)),
-                (F.linear(y, w.t(), bias_in), F.linear(y, dense.t(), bias_in)),
-                (y @ w, y @ dense),
-                (x @ w.T, x @ dense.T),
-                (torch.mm(y, w), torch.mm(y, dense)),
-                (torch.addmm(bias_in, y, w), torch.addmm(bias_in, y, dense)),
-                (torch.addmm(bias_out, x, w.mT), torch.addmm(bias_out, x, dense.mT)),
-                (torch.addmm(bias_in, y, w, beta=0.5, alpha=2), torch.addmm(bias_in, y, dense, beta=0.5, alpha=2)),
-                (torch.mv(w, x[0]), torch.mv(dense, x[0])),
-                (y[0] @ w, y[0] @ dense),
-                (x.t().contiguous().t() @ w.t(), x @ dense.t()),
-                (torch.bmm(y.expand(3, -1, -1), s), torch.bmm(y.expand(3, -1, -1), stack)),
-                (y.expand(3, -1, -1) @ s, y.expand(3, -1, -1) @ stack),
-                (F.linear(x, s[1]), F.linear(x, stack[1])),
-            ]
+            with under():
+                pairs = products(x, y, w, s, dense, stack, bias_in, bias_out)
             tolerance = 1e-5 if dtype is torch.float32 else 2e-2
             for place, (actual, expected) in enumerate(pairs):
                 assert actual.dtype == expected.dtype
@@ -105,11 +111,12 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(one, F.linear(x, w))
 
 
-def test_embeddings_pick_rows() -> None:
+def test_embeddings_pick_rows(under: Callable[[], Any]) -> None:
     dense = weight(500, 48)
     w = coded(dense)
     for indices in (torch.tensor(7), torch.randint(0, 500, (3, 40)), torch.randint(0, 500, (9,), dtype=torch.int32)):
-        assert same(F.embedding(indices, w, padding_idx=3), F.embedding(indices, dense))
+        with under():
+            assert same(F.embedding(indices, w, padding_idx=3), F.embedding(indices, dense))
     assert F.embedding(torch.empty(0, dtype=torch.int64), w).shape == (0, 48)
     with pytest.raises(IndexError, match="out of range"):
         F.embedding(torch.tensor([1, 500]), w)
@@ -117,7 +124,7 @@ def test_embeddings_pick_rows() -> None:
         F.embedding(torch.tensor([1]), w, max_norm=0.001)
 
 
-def test_views_stay_compressed_and_exact(mode: str) -> None:
+def test_views_stay_compressed_and_exact(mode: str, under: Callable[[], Any]) -> None:
     dense, stack = weight(1536, 256), weight(4, 96, 64)
     w, s = coded(dense, mode), coded(stack, mode)
     views: list[Callable[[Any], Any]] = [
@@ -149,7 +156,8 @@ def test_views_stay_compressed_and_exact(mode: str) -> None:
     ]
     for tensor, plain, some in ((w, dense, views), (s, stack, stack_views)):
         for place, view in enumerate(some):
-            result = view(tensor)
+            with under():
+                result = view(tensor)
             assert isinstance(result, LaconicTensor), place
             assert result.formulation != "dense", place
             assert same(result, view(plain)), place
@@ -158,7 +166,7 @@ def test_views_stay_compressed_and_exact(mode: str) -> None:
     assert torch.allclose(F.linear(x, w[512:1024]), F.linear(x, dense[512:1024]), atol=1e-5)
 
 
-def test_everything_else_decodes(mode: str) -> None:
+def test_everything_else_decodes(mode: str, under: Callable[[], Any]) -> None:
     dense = weight(64, 48)
     w = coded(dense, mode)
     for operator in (
@@ -172,14 +180,15 @@ def test_everything_else_decodes(mode: str) -> None:
         lambda t: t.reshape(-1)[::7],
         lambda t: torch.where(t > 0, t, 0.0),
     ):
-        assert same(operator(w), operator(dense))
+        with under():
+            assert same(operator(w), operator(dense))
     assert w.tolist() == dense.tolist()
     assert w[3, 4].item() == dense[3, 4].item()
     assert torch.empty_like(w).shape == w.shape
     assert type(torch.zeros_like(w)) is torch.Tensor
 
 
-def test_writes_are_refused_by_name(mode: str) -> None:
+def test_writes_are_refused_by_name(mode: str, under: Callable[[], Any]) -> None:
     w = nn.Parameter(coded(weight(64, 48), mode), requires_grad=False)
     before = w.decode()
     for write in (
@@ -192,7 +201,10 @@ def test_writes_are_refused_by_name(mode: str) -> None:
         lambda: nn.init.normal_(w),
         lambda: torch.add(before, 1, out=w),
     ):
-        with pytest.raises(LaconicError, match="would write into a compressed weight|part of a compressed weight"):
+        with (
+            under(),
+            pytest.raises(LaconicError, match="would write into a compressed weight|part of a compressed weight"),
+        ):
             write()
     assert same(w, before)
     with pytest.raises(LaconicError, match="part of a compressed weight"):
@@ -206,10 +218,10 @@ def test_writes_are_refused_by_name(mode: str) -> None:
     assert w.untyped_storage().data_ptr() == w.detach().untyped_storage().data_ptr()
 
 
-def test_copy_replaces_the_codes(mode: str) -> None:
+def test_copy_replaces_the_codes(mode: str, under: Callable[[], Any]) -> None:
     w, fresh = coded(weight(64, 48), mode), weight(64, 48)
     alias, kept = w.detach(), w.clone()
-    with torch.no_grad():
+    with under():
         w.copy_(fresh)
         assert same(w, fresh)
         assert same(alias, fresh)

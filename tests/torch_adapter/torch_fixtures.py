@@ -60,6 +60,12 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["no_grad", "inference_mode"])
+def under(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """What people run models under: `with under(): ...`. Views and writes take other ways in torch under each."""
+    return getattr(torch, request.param)  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def compressed() -> Callable[..., Any]:
     """A deep copy of a module, compressed down to its smallest matrix."""

@@ -158,10 +158,10 @@ def inputs_of(name: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     }
 
 
-@torch.no_grad()
-def answer(name: str, model: Any) -> torch.Tensor:
+def answer(name: str, model: Any, under: Callable[[], Any] = torch.no_grad) -> torch.Tensor:
     """What the model says to `inputs_of`."""
-    return getattr(model(**inputs_of(name, model.dtype)), FAMILIES[name].output)
+    with under():
+        return getattr(model(**inputs_of(name, model.dtype)), FAMILIES[name].output)
 
 
 def greedy(name: str, model: Any, tokens: int = 8) -> torch.Tensor:

@@ -37,7 +37,8 @@ def test_identical_mode_gives_the_dense_bits(name: str, dtype: torch.dtype, fold
     here = folders(name, dtype)
     dense, model = here.load(here.dense), here.load(here.packed, mode="identical")
     assert compressed(model)
-    assert torch.equal(answer(name, model), answer(name, dense))
+    for under in (torch.no_grad, torch.inference_mode):
+        assert torch.equal(answer(name, model, under), answer(name, dense, under)), under
     if FAMILIES[name].generates:
         assert torch.equal(greedy(name, model), greedy(name, dense))
 
@@ -52,6 +53,7 @@ def test_fused_mode_stays_close_and_saves_what_it_loaded(
     expected, found = answer(name, dense), answer(name, model)
     error = (expected.float() - found.float()).abs().max() / expected.float().abs().max()
     assert error <= BOUNDS[dtype]
+    assert torch.equal(answer(name, model, torch.inference_mode), found)
     if FAMILIES[name].generates:
         assert greedy(name, model).shape == greedy(name, dense).shape
     model.save_pretrained(tmp_path / "again")
