@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from laconic import plan
 from laconic.choices import Mode, Objective
 from laconic.dtypes import BY_NAME
 from laconic.errors import ArgumentError
@@ -24,7 +25,7 @@ from laconic.torch.dtypes import NAMES
 from laconic.torch.int8 import Int8Linear
 from laconic.torch.placement import residue_of
 from laconic.torch.pruning import fold_masks
-from laconic.torch.settings import Settings, Use, forced, layout_of, prepared
+from laconic.torch.settings import Settings, Use, forced, layout_of, prepared, request_of
 from laconic.torch.summary import ParameterReport, Summary
 from laconic.torch.tensor import CLASSES, LaconicTensor
 
@@ -153,7 +154,7 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
         **dict(settings.options or {}),
     )
     if isinstance(content, Plain):
-        return _with_reason(report, "no code makes it smaller")
+        return _with_reason(report, _why_plain(use, settings))
     weight = CLASSES[settings.mode](
         content.placed(residue_of(parameter)),
         layout,
@@ -170,6 +171,14 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
         weight.nbytes_stored,
         note="memory only" if use.only_decoded else "",
     )
+
+
+def _why_plain(use: Use, settings: Settings) -> str:
+    """What the candidates say about a weight for which dense was chosen."""
+    if settings.options:
+        return "left dense by config"
+    request = request_of(use, settings)
+    return plan.why_dense(plan.decide(request), request, lambda candidate: candidate.nbytes)
 
 
 def decompress_(module: nn.Module) -> Summary:
