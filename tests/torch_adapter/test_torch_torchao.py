@@ -90,7 +90,7 @@ def test_layers_come_back_as_they_were(way: str) -> None:
     if way == "nothing won":
         assert isinstance(model[0], Int8Linear)  # so that a saved model has the same entries whatever was won
         assert type(model[0].weight) is torch.Tensor
-        assert summary.skipped["0.weight"] == "no code makes it smaller"
+        assert summary.skipped["0.weight"].startswith("no code")
     if way == "deepcopied":
         model = copy.deepcopy(model)
         layers = []

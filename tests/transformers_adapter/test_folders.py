@@ -17,8 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 import laconic
 from laconic.errors import CorruptError, LaconicError
-from laconic.torch import LaconicTensor
-from laconic.torch import tensor as tensor_module
+from laconic.torch import LaconicTensor, recipes
 from laconic.torch.content import Leaf
 from laconic.transformers import LaconicConfig, LaconicHfQuantizer
 
@@ -316,7 +315,7 @@ def test_experts_that_the_router_did_not_choose_are_not_touched(
         id(leaf)
         for name, weight in model.named_parameters()
         if ".experts." in name
-        for leaf in tensor_module._leaves(weight.content)
+        for leaf in recipes._leaves(weight.content)
     }
     layers, chosen, known = model.config.num_hidden_layers, 2, model.config.num_local_experts
     assert len(experts) == 3 * known * layers
