@@ -230,32 +230,6 @@ def test_dense_models_pass_untouched(dense: Net) -> None:
     assert made.first.weight is before["first.weight"]  # shared, as torch does it
 
 
-def test_libraries_are_wrapped_when_they_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "laconic_test_later.py").write_text("x = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    seen: list[int] = []
-    imports.when_imported("laconic_test_later", lambda module: seen.append(module.x))
-    assert not seen
-    import laconic_test_later  # type: ignore[import-not-found]
-
-    imports.when_imported("laconic_test_later", lambda module: seen.append(module.x + 1))
-    assert seen == [1, 2]
-    assert type(laconic_test_later.__loader__) is type(laconic_test_later.__spec__.loader)
-    assert laconic_test_later.__spec__.loader.get_source("laconic_test_later") == "x = 1\n"
-    del sys.modules["laconic_test_later"]
-
-
-def test_a_library_that_fails_to_import_fails_as_it_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "laconic_test_broken.py").write_text("raise OSError('of its own')\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    imports.when_imported("laconic_test_broken", lambda module: pytest.fail("not imported"))
-    imports.when_imported("laconic_test_missing", lambda module: pytest.fail("not imported"))
-    with pytest.raises(OSError, match="of its own"):
-        __import__("laconic_test_broken")
-    with pytest.raises(ModuleNotFoundError):
-        __import__("laconic_test_missing")
-
-
 # -- dense_weights -------------------------------------------------------------------------------------------------------
 
 
@@ -358,31 +332,6 @@ def test_programs_keep_dynamic_shapes(coded: Net, dense: Net) -> None:
     for one in (program, program.run_decompositions()):
         many = TOKENS.repeat(3, 1)
         torch.testing.assert_close(laconic.torch.dense_program(one).module()(many), dense(many))
-
-
-class Experts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack = nn.Parameter(torch.randn(3, 48, 64), requires_grad=False)
-        self.int8 = laconic.torch.Int8Linear.from_linear(nn.Linear(64, 48))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        chosen = F.linear(x, self.stack[1]) + F.linear(x, self.stack[2][:, :])
-        return torch.cat([chosen, x @ self.stack[0].t(), self.int8(x), F.linear(x, self.stack[1:].reshape(96, 64))], 1)
-
-
-@pytest.mark.parametrize("codes", [False, True])
-@pytest.mark.parametrize("decomposed", [False, True])
-def test_programs_of_parts_and_of_whole_numbers(codes: bool, decomposed: bool) -> None:
-    model = Experts().eval().requires_grad_(False)
-    x = torch.randn(4, 64)
-    expected = model(x)
-    config: Any = {"int8": {"formulation": "integer", "minimum_bytes": 0} if codes else None, **EVERYTHING}
-    assert "stack" in laconic.torch.compress_(model, objective="size", config=config).compressed
-    program = torch.export.export(model, (x,))
-    made = laconic.torch.dense_program(program.run_decompositions() if decomposed else program)
-    assert not laconic_operators(made)
-    torch.testing.assert_close(made.module()(x), expected)
 
 
 def test_what_is_no_program_is_refused(coded: Net) -> None:
