@@ -95,7 +95,7 @@ def _child(work: list[tuple[int, Run]]) -> tuple[dict[int, Found], Death | None]
             how = signal.Signals(-process.returncode).name
         elif "Timeout (" in text:
             how = "hangs"
-        if asked is None:
+        if asked is None or (process.returncode == 1 and "Traceback (" in text):  # not the call, but these modules
             raise RuntimeError(f"a child died between calls ({how}): {text[-2000:]}")
         return found, Death(*asked, f"the process dies: {how}")
 
@@ -115,10 +115,13 @@ def _entries(results: Path) -> Iterator[Any]:
 def python(arguments: list[str], check: bool = False) -> subprocess.CompletedProcess[bytes]:
     """A child with this package on its path and one thread."""
     paths = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", *arguments],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        check=check,
+        check=False,
     )
+    if check and done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace")[-2000:])
+    return done
