@@ -354,6 +354,21 @@ def test_strides_that_are_asked_for(mode: str) -> None:
     ):
         assert found.stride() == expected.stride()
         assert torch.equal(found + 0, expected)
+    kernel = weight(8, 6, 3, 3)
+    conv = nn.Conv2d(6, 8, 3).requires_grad_(False)
+    conv.weight = nn.Parameter(coded(kernel, mode), requires_grad=False)
+    for wanted in (torch.channels_last, torch.contiguous_format):
+        dense = kernel.to(memory_format=wanted)
+        conv.to(memory_format=wanted)
+        for found in (
+            conv.weight,
+            conv.weight.clone(memory_format=wanted),
+            conv.weight.contiguous(memory_format=wanted),
+        ):
+            assert isinstance(found, LaconicTensor)
+            assert found.stride() == found.decode().stride() == dense.stride()
+            assert torch.equal(found.decode(), kernel)
+    assert torch.equal(torch.slice_inverse(turned, turned) + 0, first.t())
 
 
 def test_swapping_weights_that_are_watched(mode: str, compressed: Callable[..., Any]) -> None:

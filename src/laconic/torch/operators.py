@@ -68,7 +68,7 @@ def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         own_args, own_kwargs = pytree.tree_unflatten(
             [*leaves[:place], laid_out(content.decode(), layout), *leaves[place + 1 :]], tree
         )
-        return func(*own_args, **own_kwargs)
+        return pytree.tree_map_only(LaconicTensor, LaconicTensor.decode, func(*own_args, **own_kwargs))
 
     def alias(number: int, first: Tensor) -> LaconicTensor:
         known = [first]  # until the first write
@@ -268,7 +268,8 @@ def _to_copy(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     weight = args[0]
     dtype, device = kwargs.get("dtype") or weight.dtype, torch.device(kwargs.get("device") or weight.device)
     if dtype == weight.dtype and device == weight.device:
-        return weight.like(weight.content.twin())
+        result = views.in_format(weight, kwargs.get("memory_format"))
+        return weight.like(Plain(func(weight.decode(), **kwargs), True)) if result is NotImplemented else result
     if not isinstance(weight.content, Plain):
         what = f"dtype {dtype}" if dtype != weight.dtype else f"device {device}"
         warn_once(f"compressed weights are moved to {what} as dense weights: compress the model after it is moved")

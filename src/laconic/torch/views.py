@@ -28,15 +28,21 @@ def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def copied(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """clone: codes are immutable, so a copy may share them; it is no tie. Dense where other strides are asked for."""
-    wanted, layout = kwargs.get("memory_format"), args[0].layout_
-    if wanted not in (None, torch.preserve_format) and FORMATS.get(layout, torch.contiguous_format) is not wanted:
-        return NotImplemented
-    if wanted is torch.contiguous_format and layout == "transposed":
-        return NotImplemented
-    result = args[0].like(args[0].content.twin())
-    result.was_trainable = args[0].was_trainable
+    """clone: codes are immutable, so a copy may share them; it is no tie."""
+    result = in_format(args[0], kwargs.get("memory_format"))
+    if result is not NotImplemented:
+        result.was_trainable = args[0].was_trainable
     return result
+
+
+def in_format(tensor: LaconicTensor, memory_format: Any) -> Any:
+    """A copy with the strides of a memory format; NotImplemented where only decoding gives them."""
+    if memory_format in (None, torch.preserve_format):
+        return tensor.like(tensor.content.twin())
+    layout = next((name for name, known in FORMATS.items() if known is memory_format), "contiguous")
+    if layout == tensor.layout_ or (tensor.layout_ != "transposed" and not isinstance(tensor.content, Plain)):
+        return tensor.like(tensor.content.twin(), layout)
+    return NotImplemented
 
 
 def swapped(tensor: LaconicTensor) -> Any:
