@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
 FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc)
 
 .PHONY: demo test test-transformers4 lint bench bench-peers fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
@@ -27,7 +28,7 @@ build: $(VENV)/built
 $(VENV)/made: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt scikit-build-core nanobind ninja cmake
-	$(PIP) install -q -c constraints.txt numpy ml_dtypes safetensors typer rich hypothesis pytest ruff mypy clang-format
+	$(PIP) install -q -c constraints.txt numpy ml_dtypes safetensors typer rich hypothesis pytest pytest-xdist ruff mypy clang-format
 	touch $@
 
 # Editable: Python files are used in place, the native module is rebuilt when a source changes.
@@ -59,8 +60,9 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
+# As many processes as there are processors, each test file in one of them.
 test: lint emulate $(VENV)/torch $(VENV)/tools
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The last transformers 4 in front of the other packages of .venv.
 $(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt
