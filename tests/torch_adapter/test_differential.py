@@ -54,7 +54,6 @@ def test_what_would_be_wrong_is_found() -> None:
         f"(w.copy_(o), None)[1] if {ours} else None": "afterwards weight",
         f"setattr(m, 'bias', None) if {ours} else None": "afterwards output",
         f"__import__('os').kill(__import__('os').getpid(), 11) if {ours} else None": "the process dies: SIGSEGV",
-        f"__import__('os')._exit(3) if {ours} else None": "the process dies: exit 3",
     }
     right = ["w + 1", "w[100000]", "w.no_such_name", "w.mul_(2) and None", "torch.rand(3)"]
     runs = [Run(Call("test", text), "float32", "fused", "no_grad") for text in [*wrong, *right]]
@@ -68,7 +67,7 @@ def test_what_would_be_wrong_is_found() -> None:
 
 def test_a_child_that_an_earlier_call_harmed_tells_which() -> None:
     late = "__import__('os').kill(__import__('os').getpid(), 11) if getattr(np, 'harmed', False) else None"
-    texts = ["w + 1", "setattr(np, 'harmed', True)", "w + 2", "w + 3", late, "w + 4"]
+    texts = ["w + 1", "setattr(np, 'harmed', True)", "w + 2", late]
     failures, count = runner.perform(
         [Run(Call("test", one), "float32", "fused", "no_grad") for one in texts], workers=1
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,29 @@ def test_compilers_exports_and_transforms_give_the_same_bits(mode: str) -> None:
     for place in range(2):
         own = {name: one[place] for name, one in several.items()}
         assert torch.allclose(found[place], torch.func.functional_call(model, own, (x,)), atol=1e-5)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own jvp
+@pytest.mark.parametrize("transform", ["vjp", "grad", "jacrev", "jvp", "vmap"])
+def test_the_first_call_of_all_may_be_under_a_transform(compressed: bool, transform: str) -> None:
+    layer = Int8Linear.from_linear(nn.Linear(24, 40)).requires_grad_(False)
+    warm = copy.deepcopy(layer)
+    model = nn.Sequential(layer)
+    if compressed:
+        laconic.torch.compress_(model, config={"_default": {"minimum_bytes": 0, "formulation": "integer"}})
+    x = torch.randn(2, 24)
+    expected = warm(x)
+
+    def transformed(module: Any) -> Any:
+        if transform in ("grad", "jacrev"):
+            return getattr(torch.func, transform)(lambda rows: module(rows).sum())(x)
+        if transform == "vmap":
+            return torch.func.vmap(module)(x)
+        return torch.func.vjp(module, x)[0] if transform == "vjp" else torch.func.jvp(module, (x,), (x,))[0]
+
+    assert torch.allclose(transformed(model), transformed(warm), atol=1e-5)
+    assert torch.allclose(model(x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -72,8 +72,9 @@ class Int8Linear(nn.Module):
             if isinstance(content, Leaf):
                 coded = content.coded
             else:
-                dense = weight.decode() if isinstance(weight, LaconicTensor) else weight
-                coded = encode(as_array(dense), "dense")
+                with torch._C._DisableFuncTorch():  # whose wrappers, made of every result, have no memory
+                    dense = weight.decode() if isinstance(weight, LaconicTensor) else weight
+                    coded = encode(as_array(dense), "dense")
             self._coded = (content, place, coded)
         return self._coded[2]
 
