@@ -380,3 +380,16 @@ def test_swapping_weights_that_are_watched(mode: str, compressed: Callable[..., 
     del views
     nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
     layer(torch.ones(1, 64))
+
+
+def test_parameters_made_anew_by_their_class(mode: str, compressed: Callable[..., Any]) -> None:
+    """As accelerate makes them: the class of a parameter, called with a tensor and the attributes of the parameter."""
+    weight = compressed(nn.Linear(64, 48), mode=mode).weight
+    again = type(weight)(weight, **weight.__dict__, requires_grad=False)
+    assert isinstance(again, nn.Parameter)
+    assert again.is_set_to(weight)
+    dense = type(weight)(torch.ones(48, 64), requires_grad=True)
+    assert type(dense) is nn.Parameter
+    assert dense.requires_grad
+    plain = weight[None].transpose(1, 2)
+    assert plain.contiguous().is_contiguous()

@@ -21,7 +21,12 @@ _DLPACK = (
     (torch, "to_dlpack"),
     (torch.utils.dlpack, "to_dlpack"),
 )
-_READERS = ("choose_qparams_optimized", "fbgemm_linear_quantize_weight", "fbgemm_pack_gemm_matrix_fp16")
+_READERS = (
+    "choose_qparams_optimized",
+    "fbgemm_linear_quantize_weight",
+    "fbgemm_pack_gemm_matrix_fp16",
+    "fbgemm_pack_quantized_matrix",
+)
 """Functions of `torch` in C++ that read memory without asking; they are given decoded weights."""
 _DONE = "of_laconic"
 

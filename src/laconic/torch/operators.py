@@ -21,8 +21,9 @@ from torch.utils import _pytree as pytree
 from laconic.errors import LaconicError
 from laconic.torch import int8_operators, pointwise, views
 from laconic.torch.content import Content, Plain
+from laconic.torch.layouts import laid_out
 from laconic.torch.products import decode_to_scratch, pick, product
-from laconic.torch.tensor import ADVICE, FusedTensor, LaconicTensor, laid_out, warn_once
+from laconic.torch.tensor import ADVICE, FusedTensor, LaconicTensor, warn_once
 
 aten = torch.ops.aten
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]

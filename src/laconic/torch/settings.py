@@ -19,7 +19,7 @@ from laconic.profiles import Profile
 from laconic.threads import get_num_threads
 from laconic.torch.dtypes import as_array
 from laconic.torch.int8 import Int8Linear
-from laconic.torch.tensor import LAYOUTS, strides_of
+from laconic.torch.layouts import LAYOUTS, strides_of
 
 _ORIENTED = ("Conv1D",)
 """Classes (of transformers) whose weights are stored [inputs, outputs]."""

@@ -24,11 +24,8 @@ from laconic.errors import LaconicError
 from laconic.torch import fast
 from laconic.torch.aliases import Absent, Holder, Part, chained
 from laconic.torch.content import Content, Plain, next_number, rebuild
-from laconic.torch.placement import laid_at
+from laconic.torch.layouts import laid_out, strides_of
 
-LAYOUTS = ("contiguous", "transposed", "channels_last", "channels_last_3d")
-FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.channels_last_3d}
-"""torch's names of the layouts that have one."""
 PART = "laconic_part"
 """And a number: attributes that compilers find components by."""
 ADVICE = "laconic.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
@@ -52,12 +49,15 @@ class LaconicTensor(torch.Tensor):
     @staticmethod
     def __new__(
         cls: type[LaconicTensor],
-        content: Content | Holder,
+        content: Content | Holder | Tensor,
         layout: str = "contiguous",
         encoding: tuple[str, str] = ("balanced", "native"),
         was_trainable: bool = False,
         part: Part | None = None,
+        **kept: Any,
     ) -> LaconicTensor:
+        if isinstance(content, Tensor):  # as accelerate makes parameters anew: by class, from a tensor and attributes
+            return again(content, bool(kept.get("requires_grad", False)))
         holder = content if isinstance(content, Holder) else Holder(content)
         shown = holder.content if part is None else part(holder.content)
         # What shows a weight is as normal a tensor as the weight: views of normal tensors are, under inference_mode too.
@@ -320,6 +320,15 @@ CLASSES: dict[str, type[LaconicTensor]] = {"fused": FusedTensor, "identical": La
 """The tensor class of each numeric mode."""
 
 
+def again(tensor: Tensor, requires_grad: bool) -> Any:
+    """A parameter of a tensor: compressed where that is."""
+    if not isinstance(tensor, LaconicTensor):
+        return torch.nn.Parameter(tensor, requires_grad=requires_grad)
+    made = tensor.alias()
+    made._mark(True)
+    return made
+
+
 def _wrapper(cls: type[LaconicTensor], content: Content, layout: str) -> LaconicTensor:
     """The bare tensor of a content: its shape, strides, dtype and device, and no memory."""
     shape = content.shape
@@ -339,29 +348,6 @@ def _wrapper(cls: type[LaconicTensor], content: Content, layout: str) -> Laconic
     # What C++ asks for memory to write to, DLPack and accessors among it, ends in an error of torch instead of at address 0.
     torch._C._set_throw_on_mutable_data_ptr(self)
     return self
-
-
-def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
-    """As torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
-    order = list(range(len(shape)))
-    if len(shape) == {"channels_last": 4, "channels_last_3d": 5}.get(layout):
-        order.append(order.pop(1))
-    strides, step = [0] * len(shape), 1
-    for dim in reversed(order):
-        strides[dim] = step
-        step *= max(shape[dim], 1)
-    return tuple(strides)
-
-
-def laid_out(dense: Tensor, layout: str, residue: int = 0) -> Tensor:
-    """A decoded tensor with the strides of `layout`, its memory at that residue where it is copied for them."""
-    if layout == "transposed":
-        return dense.transpose(-2, -1)
-    if layout in FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are
-        return dense.view(dense.shape[0], *dense.shape[2:], dense.shape[1]).movedim(-1, 1)
-    if layout in FORMATS:
-        return laid_at(dense.contiguous(memory_format=FORMATS[layout]), residue)
-    return dense
 
 
 _said: set[str] = set()

@@ -14,8 +14,9 @@ from laconic.profiles import Profile
 from laconic.torch.aliases import Holder
 from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
 from laconic.torch.dtypes import as_array
+from laconic.torch.layouts import FORMATS
 from laconic.torch.placement import residue_of
-from laconic.torch.tensor import ADVICE, FORMATS, LaconicTensor
+from laconic.torch.tensor import ADVICE, LaconicTensor
 
 aten = torch.ops.aten
 
@@ -40,7 +41,7 @@ def in_format(tensor: LaconicTensor, memory_format: Any) -> Any:
     if memory_format in (None, torch.preserve_format):
         return tensor.like(tensor.content.twin())
     layout = next((name for name, known in FORMATS.items() if known is memory_format), "contiguous")
-    if layout == tensor.layout_ or (tensor.layout_ != "transposed" and not isinstance(tensor.content, Plain)):
+    if not isinstance(tensor.content, Plain) and "transposed" not in (layout, tensor.layout_):
         return tensor.like(tensor.content.twin(), layout)
     return NotImplemented
 

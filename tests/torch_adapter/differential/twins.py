@@ -102,7 +102,7 @@ def perform(run: Run, side: str) -> Outcome:
         outcome.shares = side == "dense" and not run.call.poke and _shares(value, subject.weight)
     except Exception as error:
         text = str(error).strip().splitlines()
-        outcome.error = (tuple(one.__name__ for one in type(error).__mro__), text[0][:300] if text else "")
+        outcome.error = (_names_of(error), text[0][:300] if text else "")
     else:
         try:
             outcome.value = tree_of(value, recipes.multiplies(run.call) or recipes.rounds(run.call))
@@ -173,3 +173,9 @@ def _shares(value: Any, weight: torch.Tensor) -> bool:
         return first is not None and first.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr() != 0
     except (RuntimeError, NotImplementedError):
         return False
+
+
+def _names_of(error: BaseException) -> tuple[str, ...]:
+    """The classes of an error, and of those that it was raised from: torch wraps what happens while a module moves."""
+    names = tuple(one.__name__ for one in type(error).__mro__)
+    return names if error.__cause__ is None else names + _names_of(error.__cause__)
