@@ -43,7 +43,8 @@ class _ByLibm:
 
 default: Callable[[], AbstractContextManager[object]]
 """The default environment for the length of a with-block; the thread gets its own back."""
-default = native.module.DefaultFloats if native.available() else nullcontext if _ByLibm.library is None else _ByLibm
+# The loaded module, and not the one that says why it may not be used: importing never fails.
+default = native.loaded.DefaultFloats if native.loaded else nullcontext if _ByLibm.library is None else _ByLibm
 
 
 def under_default(function: Callable[_P, _R]) -> Callable[_P, _R]:

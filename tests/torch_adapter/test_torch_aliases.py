@@ -125,21 +125,58 @@ def test_data_takes_weights_that_fit_and_refuses_others(mode: str, compressed: C
     tied.weight = w
     w.data = fresh
     x = torch.randn(2, 64)
-    for shown in (w, alias, tied.weight, layer.weight):
+    for shown in (w, tied.weight, layer.weight):
         assert same(shown, fresh)
-    assert torch.allclose(layer(x), nn.functional.linear(x, fresh, layer.bias), atol=1e-5)
-    w.data = coded(before, mode)
     assert same(alias, before)
-    w.data = nn.Parameter(fresh)
-    assert same(alias, fresh)
+    assert torch.allclose(layer(x), nn.functional.linear(x, fresh, layer.bias), atol=1e-5)
+    w.data = nn.Parameter(fresh * 2)
+    assert same(w, fresh * 2)
+    w.data = alias  # the old weights are given back
+    assert same(w, before)
     for wrong in (fresh.half(), fresh.double(), fresh[:8], fresh.t(), fresh.to("meta"), fresh[None]):
         with pytest.raises(LaconicError, match="cannot become"):
             w.data = wrong
     with pytest.raises(TypeError):
         w.data = 3
-    w[:8].data = before[:8]  # as of dense tensors: a part that nobody holds
-    assert same(w, fresh)
+    w[:8].data = fresh[:8]  # as of dense tensors: a part that nobody holds
+    assert same(w, before)
     assert (w.dtype, tuple(w.shape)) == (torch.float32, (48, 64))
+    assert format(w[0, 0], ".3f") == format(before[0, 0], ".3f")
+
+
+def test_data_is_kept_exchanged_and_given_back(mode: str, compressed: Callable[..., Any]) -> None:
+    """As averaging code does for the time of an evaluation."""
+    net = compressed(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), mode=mode)
+    first, second = (layer.weight.decode() for layer in net)
+    net[0].weight.data, net[1].weight.data = net[1].weight.data, net[0].weight.data
+    assert same(net[0].weight, second)
+    assert same(net[1].weight, first)
+    kept = [parameter.data for parameter in net.parameters()]
+    other = nn.Linear(64, 64, bias=False)
+    other.weight = nn.Parameter(net[0].weight.data, requires_grad=False)
+    for parameter in net.parameters():
+        parameter.data = torch.zeros_like(parameter).detach()
+    assert not any(parameter.any() for parameter in net.parameters())
+    assert same(other.weight, second)
+    for parameter, old in zip(net.parameters(), kept, strict=True):
+        parameter.data = old
+    assert same(net[0].weight, second)
+    assert same(net[1].weight, first)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_code_cannot_write(backend: str, compressed: Callable[..., Any]) -> None:
+    layer = compressed(nn.Linear(64, 48))
+    before = layer.weight.decode()
+    write = torch.compile(lambda new: (layer.weight.copy_(new), layer(torch.ones(1, 64)))[1], backend=backend)
+    try:
+        found = write(weight(48, 64))
+    except Exception as error:
+        assert "compressed weight" in str(error)
+        assert same(layer.weight, before)
+    else:
+        assert torch.allclose(found, layer(torch.ones(1, 64)))
+        assert not same(layer.weight, before)
 
 
 def test_dense_tensors_cannot_be_given_codes_for_memory(mode: str) -> None:

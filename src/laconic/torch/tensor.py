@@ -140,9 +140,9 @@ class LaconicTensor(torch.Tensor):
         if flattened:  # compiled code takes the components by their names without asking
             self.__tensor_flatten__()
 
-    def rebind(self, holder: Holder) -> None:
-        """Show another weight of this shape and dtype, whole."""
-        self.holder, self.part = holder, None
+    def rebind(self, holder: Holder, part: Part | None = None) -> None:
+        """Show another weight, or part of one, of this shape and dtype."""
+        self.holder, self.part = holder, part
         holder.show(self)
         self.forget()
 
@@ -224,7 +224,10 @@ class LaconicTensor(torch.Tensor):
 
     @data.setter
     def data(self, new: Tensor) -> None:
-        """Take over new weights of this shape and dtype, as `copy_` does. Raises LaconicError for others."""
+        """Take new weights of this shape and dtype in the place of these; aliases keep the old ones, as dense ones do.
+
+        Raises LaconicError for weights that the codes could not follow.
+        """
         from laconic.torch import views
 
         views.assign(self, new)
@@ -261,6 +264,9 @@ class LaconicTensor(torch.Tensor):
 
     __dlpack_c_exchange_api__ = Absent()
     """Torch's own, by which C++ takes the memory of any tensor without asking it."""
+
+    def __format__(self, spec: str) -> str:
+        return format(self.decode(), spec) if spec else str(self)
 
     def tolist(self) -> Any:
         return self.decode().tolist()

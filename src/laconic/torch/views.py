@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Buffer, Parameter
 
 from laconic.arrays import encode as encode_array
 from laconic.errors import LaconicError
 from laconic.profiles import Profile
 from laconic.torch.aliases import Holder
-from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along
+from laconic.torch.content import Content, Leaf, Pieces, Plain, narrow_along, traced
 from laconic.torch.dtypes import as_array
 from laconic.torch.layouts import FORMATS
 from laconic.torch.placement import residue_of
@@ -215,6 +216,10 @@ def copy_into(target: LaconicTensor, source: Any) -> None:
         )
     if not isinstance(source, Tensor):
         source = torch.tensor(source, dtype=target.dtype, device="cpu")
+    if traced(content) or (type(source) not in (Tensor, Parameter) and not isinstance(source, (LaconicTensor, Buffer))):
+        raise LaconicError(
+            "copy_ into a compressed weight codes it anew, which compiled and traced code cannot do: call it outside of them"
+        )
     if source.device.type == "meta" or target.device.type != "cpu":
         raise LaconicError(f"copy_ from {source.device} to {target.device} cannot carry weights; load with assign=True")
     coded = isinstance(source, LaconicTensor) and not isinstance(source.content, Plain)
@@ -242,10 +247,15 @@ def assign(target: LaconicTensor, new: Any) -> None:
             f".data of a compressed weight {list(target.shape)} {target.dtype} on {target.device} cannot become "
             f"{list(new.shape)} {new.dtype} on {new.device}: {ADVICE}"
         )
-    if not getattr(target, "_is_param", False):  # an alias takes its leave of the others, as a dense one does
-        target.rebind(Holder(target.content.twin()))
-    with torch.no_grad():
-        copy_into(target, new)
+    # This tensor takes its leave of its aliases, as a dense one does: who kept `p.data` can give the old weights back.
+    before = target.holder, target.part
+    target.rebind(Holder(target.content.twin()))
+    try:
+        with torch.no_grad():
+            copy_into(target, new)
+    except BaseException:
+        target.rebind(*before)
+        raise
 
 
 TABLE: dict[Any, Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]] = {
