@@ -195,7 +195,7 @@ def test_every_command_that_is_named_exists_with_its_options() -> None:
                 continue
             command = group.commands.get(words[0])
             assert command is not None, (place, said)
-            flags = {flag for parameter in command.params for flag in parameter.opts}
+            flags = {"--", *(flag for parameter in command.params for flag in parameter.opts)}
             assert {word for word in words if word.startswith("-")} <= flags, (place, said)
 
 

@@ -122,7 +122,7 @@ def _folder(path: Path, all_files: bool) -> Source:
 
 
 def _is_index(path: Path) -> bool:
-    """A shard index, that of a variant (`model.safetensors.index.fp16.json`) included."""
+    """A shard index, that of a variant (model.safetensors.index.fp16.json) included."""
     return _INDEX.search(path.name) is not None
 
 

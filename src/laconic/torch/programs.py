@@ -30,7 +30,7 @@ def dense_program(program: ExportedProgram) -> ExportedProgram:
     `torch.onnx.export` and OpenVINO are given programs so by themselves; other converters need it called.
 
     Args:
-        program: of `torch.export.export`, before or after `run_decompositions`. It stays as it is; one that has
+        program: of `torch.export.export`, before or after its decompositions were run. It stays as it is; one that has
             nothing of laconic is returned itself.
 
     Raises ArgumentError for anything else, LaconicError for codes inside of control flow after decompositions.
