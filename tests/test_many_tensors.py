@@ -108,14 +108,12 @@ def test_what_no_description_pays_for_is_not_planned(
     for where, name in ((plan, "candidates"), (compression, "request_of"), (planning, "request_of")):
         monkeypatch.setattr(where, name, lambda *given: asked.append(given))
     report = laconic.compress(source, tmp_path / "b.safetensors", objective="size")
-    assert {(one.formulation, one.reason) for one in report.tensors} == {
-        ("dense", f"too small: {compression.TOO_SMALL}")
-    }
+    assert {(one.formulation, one.reason) for one in report.tensors} == {("dense", f"too small: {plan.TOO_SMALL}")}
     planned = planning.make_plan(source, objective="size")["tensors"].values()
-    assert {one["reason"] for one in planned} == {f"too small: {compression.TOO_SMALL}"}
+    assert {one["reason"] for one in planned} == {f"too small: {plan.TOO_SMALL}"}
     name = next(iter(laconic.open(source)))
     (verdict,) = planning.explain(source, name)
-    assert (verdict.candidate.node.formulation, verdict.note) == ("dense", f"too small: {compression.TOO_SMALL}")
+    assert (verdict.candidate.node.formulation, verdict.note) == ("dense", f"too small: {plan.TOO_SMALL}")
     assert not asked
     laconic.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == source.read_bytes()
