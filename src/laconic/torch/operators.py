@@ -269,8 +269,7 @@ def _to_copy(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     weight = args[0]
     dtype, device = kwargs.get("dtype") or weight.dtype, torch.device(kwargs.get("device") or weight.device)
     if dtype == weight.dtype and device == weight.device:
-        result = views.in_format(weight, kwargs.get("memory_format"))
-        return weight.like(Plain(func(weight.decode(), **kwargs), True)) if result is NotImplemented else result
+        return views.in_format(weight, kwargs.get("memory_format"))
     if not isinstance(weight.content, Plain):
         what = f"dtype {dtype}" if dtype != weight.dtype else f"device {device}"
         warn_once(f"compressed weights are moved to {what} as dense weights: compress the model after it is moved")

@@ -31,20 +31,19 @@ def same(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def copied(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """clone: codes are immutable, so a copy may share them; it is no tie."""
-    result = in_format(args[0], kwargs.get("memory_format"))
-    if result is not NotImplemented:
-        result.was_trainable = args[0].was_trainable
+    result: LaconicTensor = in_format(args[0], kwargs.get("memory_format"))
+    result.was_trainable = args[0].was_trainable
     return result
 
 
-def in_format(tensor: LaconicTensor, memory_format: Any) -> Any:
-    """A copy with the strides of a memory format; NotImplemented where only decoding gives them."""
+def in_format(tensor: LaconicTensor, memory_format: Any) -> LaconicTensor:
+    """A copy with the strides of a memory format: dense where codes cannot be seen so."""
     if memory_format in (None, torch.preserve_format):
         return tensor.like(tensor.content.twin())
     layout = next((name for name, known in FORMATS.items() if known is memory_format), "contiguous")
     if not isinstance(tensor.content, Plain) and "transposed" not in (layout, tensor.layout_):
         return tensor.like(tensor.content.twin(), layout)
-    return NotImplemented
+    return tensor.like(Plain(tensor.decode().clone(memory_format=memory_format), True), "contiguous")
 
 
 def swapped(tensor: LaconicTensor) -> Any:
