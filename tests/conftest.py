@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from laconic import isa
+from laconic import isa, threads
 
 
 def installed(package: str) -> bool:
@@ -68,6 +68,12 @@ def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     with isa.using(request.param):
         assert isa.active() == request.param
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def unchosen_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of threads that one test chose decides nothing in the tests after it in the same process."""
+    monkeypatch.setattr(threads, "_chosen", None)
 
 
 @pytest.fixture
