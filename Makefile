@@ -3,7 +3,7 @@
 #   make demo    compress a real sentence encoder and search with it from the compressed file
 #   make test    build, lint, all tests
 #   make lint    ruff, mypy, clang-format
-#   make test-transformers4  tests of laconic.transformers with transformers 4 instead of 5
+#   make test-transformers4  tests of tersely.transformers with transformers 4 instead of 5
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
@@ -90,7 +90,7 @@ bench-peers: $(VENV)/built $(VENV)/peers
 
 # The types of the native module, as its binding has them; a test compares.
 stub: $(VENV)/built
-	$(BIN)/python -m nanobind.stubgen -q -m laconic._native -o src/laconic/_native.pyi
+	$(BIN)/python -m nanobind.stubgen -q -m tersely._native -o src/tersely/_native.pyi
 
 sanitize: $(VENV)/made
 	tests/sanitized/run $(BIN)/python

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch  # first, so that both share its thread pool
 
-import laconic
-from laconic import isa, native
-from laconic.benchmark import Settings
+import tersely
+from tersely import isa, native
+from tersely.benchmark import Settings
 
 RECORDS = Path(__file__).parent / "records"
 SHAPE = (4096, 4096)
@@ -45,7 +45,7 @@ def fingerprint() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
-        "laconic": laconic.__version__,
+        "tersely": tersely.__version__,
         "commit": commit,
     }
 
@@ -77,7 +77,7 @@ def parser_of(text: str | None, seconds: float) -> argparse.ArgumentParser:
 
 def begin(arguments: argparse.Namespace) -> tuple[Settings, dict[str, Any]]:
     """Settings by the options, threads set everywhere; and a record that says so."""
-    laconic.set_num_threads(arguments.threads)
+    tersely.set_num_threads(arguments.threads)
     torch.set_num_threads(arguments.threads)
     settings = Settings(threads=arguments.threads, seconds=arguments.seconds)
     facts = {

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-import laconic
+import tersely
 from benchmarks.common import fingerprint, save
 from benchmarks.quantised import nearest
 from benchmarks.sparse import pruned
-from laconic import calibration, isa, native
-from laconic.dtypes import by_name
-from laconic.tensor import Tensor
+from tersely import calibration, isa, native
+from tersely.dtypes import by_name
+from tersely.tensor import Tensor
 
 SHAPE = (32, 4096)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -68,7 +68,7 @@ def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, An
 def run_of(tensor: Tensor, x: np.ndarray) -> Callable[[], Any]:
     """The native product on one thread, as little Python around it as can be."""
     if tensor.dtype == np.int8:
-        return lambda: laconic.linear(x, tensor, scale=0.01)
+        return lambda: tersely.linear(x, tensor, scale=0.01)
     word = by_name(x.dtype.name).word
     out = np.empty((len(x), tensor.shape[0]), x.dtype)
     given, into, multiply, name = x.view(word), out.view(word), tensor.matrix.linear, x.dtype.name
@@ -80,7 +80,7 @@ def check(what: str, tensor: Tensor, x: np.ndarray) -> None:
     scale = 0.01 if tensor.dtype == np.int8 else 1.0
     options = {"scale": scale} if tensor.dtype == np.int8 else {}
     weights = tensor.decode().astype(np.float64) * scale
-    expected, found = x.astype(np.float64) @ weights.T, laconic.linear(x, tensor, **options).astype(np.float64)
+    expected, found = x.astype(np.float64) @ weights.T, tersely.linear(x, tensor, **options).astype(np.float64)
     bound = (np.abs(x.astype(np.float64)) @ np.abs(weights.T)) * (1e-6 if x.dtype == np.float32 else 1e-2) + 1e-30
     if not (np.abs(expected - found) <= bound).all():
         raise SystemExit(f"{what}: the answer is wrong; nothing was timed")
@@ -100,12 +100,12 @@ def least_ns(run: Callable[[], Any], seconds: float) -> tuple[float, float]:
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    rows, empty = [], laconic.encode(np.ones((16, 4), np.float32), formulation="split", code="packed")
+    rows, empty = [], tersely.encode(np.ones((16, 4), np.float32), formulation="split", code="packed")
     idle, _ = least_ns(run_of(empty, np.ones((arguments.rows, 4), np.float32)), arguments.seconds)
     for name in arguments.only:
         for dtype in DTYPES:
             for what, array, options in forms(name, dtype):
-                tensor = laconic.encode(array, formulation=name, **options)
+                tensor = tersely.encode(array, formulation=name, **options)
                 kind = np.float32 if array.dtype == np.int8 else array.dtype
                 x = np.random.default_rng(1).standard_normal((arguments.rows, SHAPE[1]), dtype=np.float32).astype(kind)
                 label = f"{name} {dtype if array.dtype != np.int8 else ''} {what}".replace("  ", " ")
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="for each form and instruction set")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    laconic.set_num_threads(1)
+    tersely.set_num_threads(1)
     record = {"machine": fingerprint(), "threads": 1, "kernels": measure(arguments)}
     save(record, "kernels", arguments.output)
 

@@ -123,13 +123,13 @@ class Other:
 
 
 def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dict[str, Any]:
-    """Median ms of a token: torch on dense weights, laconic by objective, llama.cpp; and the largest difference of logits."""
+    """Median ms of a token: torch on dense weights, tersely by objective, llama.cpp; and the largest difference of logits."""
     import torch
 
-    from laconic.transformers import measure, models
+    from tersely.transformers import measure, models
 
     every = {"torch": models.open_model(work / "dense")}
-    every |= {f"laconic {name}": models.open_model(work / name) for name in objectives}
+    every |= {f"tersely {name}": models.open_model(work / name) for name in objectives}
     other = Other(work / "model.gguf", threads)
     caches = {key: measure.empty_cache(model) for key, model in every.items()}
     times: dict[str, list[float]] = {key: [] for key in (*every, "llama.cpp")}
@@ -176,7 +176,7 @@ def main() -> None:
 
     import torch
 
-    import laconic
+    import tersely
     from benchmarks.common import fingerprint, save
     from benchmarks.llm import make_folder, shape_of
 
@@ -187,7 +187,7 @@ def main() -> None:
         make_folder(shape, work / "dense")
         write_gguf(work / "dense", work / "model.gguf")
         for objective in arguments.objectives:
-            laconic.compress(work / "dense", work / objective, objective=objective, profile="native")
+            tersely.compress(work / "dense", work / objective, objective=objective, profile="native")
         row = compare(work, arguments.objectives, arguments.tokens, arguments.threads)
     for key, ms in row["token_ms"].items():
         print(f"{key:<20} {ms:8.2f} ms a token   {row['token_ms']['llama.cpp'] / ms:.2f} x llama.cpp")

@@ -32,10 +32,10 @@ from safetensors.torch import load_file
 from torch._inductor import config as inductor
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, StaticCache
 
-import laconic
-import laconic.torch
+import tersely
+import tersely.torch
 from benchmarks.common import fingerprint, record_path
-from laconic.transformers import measure, models
+from tersely.transformers import measure, models
 
 HIDDEN, LAYERS = 2048, 22
 CHOICES = ("balanced", "size", "balanced identical")
@@ -47,7 +47,7 @@ _PROCESS = """
 import json, sys, time
 from pathlib import Path
 import torch
-from laconic.transformers import measure, models
+from tersely.transformers import measure, models
 torch.set_num_threads(int(sys.argv[2]))
 start = time.perf_counter()
 model = models.open_model(Path(sys.argv[1]), **json.loads(sys.argv[3]))
@@ -223,7 +223,7 @@ def encoder_rows(weights: Path | None) -> Iterator[dict[str, Any]]:
     for objective in ("balanced", "size"):
         coded = BertModel(config, add_pooling_layer=False).eval()
         coded.load_state_dict(dense.state_dict())
-        summary = laconic.torch.compress_(coded, objective=objective, progress=False)
+        summary = tersely.torch.compress_(coded, objective=objective, progress=False)
         row = against(
             f"encoder, {objective}",
             lambda: dense(input_ids=ids)[0],
@@ -263,7 +263,7 @@ def main() -> None:
             work = Path(name)
             make_folder(shape, work / "dense")
             for objective in sorted({choice.partition(" ")[0] for choice in choices}):
-                laconic.compress(work / "dense", work / objective, objective=objective, profile="native")
+                tersely.compress(work / "dense", work / objective, objective=objective, profile="native")
             if "load" in arguments.parts:  # first, while nothing keeps the files in memory
                 for row in load_rows(work, choices, arguments.threads, arguments.loads):
                     record.add("load", row)

@@ -1,4 +1,4 @@
-"""`make bench-peers`: size and one-thread speed of laconic beside other lossless codecs, on the tensors of real models.
+"""`make bench-peers`: size and one-thread speed of tersely beside other lossless codecs, on the tensors of real models.
 
 Every codec gets every float tensor by itself, as a checkpoint is stored. A round trip that does not give the same bits
 ends the run.
@@ -21,10 +21,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import laconic
+import tersely
 from benchmarks.common import fingerprint, save
-from laconic import plan
-from laconic.tensor import Tensor
+from tersely import plan
+from tersely.tensor import Tensor
 
 SMALLEST = 1000
 """Weights that a tensor must have: what a codec does to smaller ones is overhead of calls."""
@@ -53,7 +53,7 @@ def ours(objective: str) -> Codec:
     def decode(tensor: Tensor, like: np.ndarray) -> np.ndarray:
         return tensor.decode(threads=1)
 
-    return Codec(f"laconic, {objective}", encode, decode, lambda tensor: tensor.nbytes_stored)
+    return Codec(f"tersely, {objective}", encode, decode, lambda tensor: tensor.nbytes_stored)
 
 
 def zstd(level: int) -> Codec:
@@ -102,7 +102,7 @@ def codecs() -> list[Codec]:
 
 def tensors_of(path: Path) -> list[np.ndarray]:
     """The float32 and float16 tensors of a file that are large enough, as arrays of our own."""
-    arrays = [tensor.decode() for tensor in laconic.load_file(path).values()]
+    arrays = [tensor.decode() for tensor in tersely.load_file(path).values()]
     return [a for a in arrays if a.dtype in (np.dtype(np.float32), np.dtype(np.float16)) and a.size >= SMALLEST]
 
 

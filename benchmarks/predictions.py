@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import laconic
+import tersely
 from benchmarks.common import fingerprint, record_path
-from laconic import api, budget, calibration, checkpoint, plan, planning, profiles
-from laconic.compression import Options, open_source, request_of, why_dense_already
-from laconic.container.reader import Reader
-from laconic.dtypes import by_name
-from laconic.formulations import registry
-from laconic.formulations.protocol import Candidate, Request
+from tersely import api, budget, calibration, checkpoint, plan, planning, profiles
+from tersely.compression import Options, open_source, request_of, why_dense_already
+from tersely.container.reader import Reader
+from tersely.dtypes import by_name
+from tersely.formulations import registry
+from tersely.formulations.protocol import Candidate, Request
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SINGLE = (
@@ -110,13 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--only", default="*.safetensors", help="glob of file names")
-    parser.add_argument("--profile", type=Path, help="a file of `laconic calibrate`; else this machine is measured")
+    parser.add_argument("--profile", type=Path, help="a file of `tersely calibrate`; else this machine is measured")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.1, help="for each layer")
     parser.add_argument("-o", "--output", type=Path, help="write every row here, not to records/")
     arguments = parser.parse_args()
-    laconic.set_num_threads(arguments.threads)
+    tersely.set_num_threads(arguments.threads)
     if arguments.profile is None:
         arguments.profile = Path("profile.json")
         arguments.profile.write_text(json.dumps(calibration.calibrate(threads=arguments.threads), indent=1) + "\n")

@@ -15,12 +15,12 @@ import ml_dtypes
 import numpy as np
 import torch
 
-import laconic
+import tersely
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
 from benchmarks.sparse import copies_of
-from laconic import benchmark, calibration
-from laconic.benchmark import Settings
-from laconic.tensor import Tensor
+from tersely import benchmark, calibration
+from tersely.benchmark import Settings
+from tersely.tensor import Tensor
 
 DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 VALUES = (2, 3, 4, 16, 32, 64, 256)
@@ -47,8 +47,8 @@ def nearest(array: np.ndarray, values: int) -> np.ndarray:
 
 def forms_of(array: np.ndarray, copies: int) -> dict[tuple[str, str], list[Tensor]]:
     """Fixed indices, which of the objectives take them here, and the form that `size` takes if it is another."""
-    planned = {name: laconic.encode(array, objective=name, profile="native") for name in ("balanced", "size")}
-    fixed = laconic.encode(array, formulation="palette")
+    planned = {name: tersely.encode(array, objective=name, profile="native") for name in ("balanced", "size")}
+    fixed = tersely.encode(array, formulation="palette")
     took = [name for name, tensor in planned.items() if tensor.encoded.node == fixed.encoded.node]
     note = f" (planned: {', '.join(took)})" if took else ""
     found = {("speed", f"palette {fixed.parameters['entries']}{note}"): copies_of(fixed, copies)}
@@ -93,7 +93,7 @@ def grids(
         copies = max(2, -(-settings.working_set_bytes // array.nbytes))
         codes = {"words": "fixed", "numbers": "grid"}
         tensors = {
-            ("speed", name): copies_of(laconic.encode(array, formulation="palette", code=code), copies)
+            ("speed", name): copies_of(tersely.encode(array, formulation="palette", code=code), copies)
             for name, code in codes.items()
         }
         for batch in batches:
@@ -116,8 +116,8 @@ def scaled(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]
         else:
             array = calibration.shared(np.random.default_rng(0), SHAPE, 16, columns).astype(dtype)
         copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-        lines = laconic.encode(array, formulation="affine" if bits else "row_palette")
-        smallest = laconic.encode(array, objective="size")
+        lines = tersely.encode(array, formulation="affine" if bits else "row_palette")
+        smallest = tersely.encode(array, objective="size")
         forms = {"speed": lines} | ({"size": smallest} if smallest.encoded.node != lines.encoded.node else {})
         tensors = {(name, f"{one.formulation} ({name})"): copies_of(one, copies) for name, one in forms.items()}
         for batch in batches:
@@ -149,14 +149,14 @@ def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[di
             "distances": {"formulation": "integer", "code": "distances"},
             "dense": {"formulation": "dense"},
         }
-        forms = {name: copies_of(laconic.encode(array, **own), count) for name, own in options.items()}
+        forms = {name: copies_of(tersely.encode(array, **own), count) for name, own in options.items()}
         inputs = [("float32", b, normal_x(rng, b), {"scale": 0.01}) for b in (1, 4, 16)]
         inputs.append(("int8", 1, rng.integers(-127, 128, (1, SHAPE[1])).astype(np.int8), {}))
         for name, batch, x, own in inputs:
-            answers = [laconic.linear(x, copies[0], **own) for copies in forms.values()]
+            answers = [tersely.linear(x, copies[0], **own) for copies in forms.values()]
             assert all(np.array_equal(answers[-1], answer) for answer in answers), "other bits; nothing was timed"
             runs = {
-                form: lambda k, c=copies, x=x, o=own: laconic.linear(x, c[k % len(c)], **o)
+                form: lambda k, c=copies, x=x, o=own: tersely.linear(x, c[k % len(c)], **o)
                 for form, copies in forms.items()
             }
             ms = benchmark.medians_ms(runs, settings)
@@ -187,23 +187,23 @@ def fours(settings: Settings) -> list[dict[str, Any]]:
     count = max(2, -(-settings.working_set_bytes // packed.nbytes))
     columns = {"int4_columns": SHAPE[1]}
     forms = {
-        "fields": copies_of(laconic.encode(packed, "integer", code="nibble_fields", **columns), count),
-        "dense pairs": copies_of(laconic.encode(packed, "dense"), count),
+        "fields": copies_of(tersely.encode(packed, "integer", code="nibble_fields", **columns), count),
+        "dense pairs": copies_of(tersely.encode(packed, "dense"), count),
     }
-    dense = copies_of(laconic.encode(numbers, "dense"), max(2, count // 2))
+    dense = copies_of(tersely.encode(numbers, "dense"), max(2, count // 2))
     for groups, batch in itertools.product((1, SHAPE[1] // 128), (1, 4, 16)):
         x = normal_x(rng, batch)
         scale = (rng.random((SHAPE[0], groups), dtype=np.float32) + 0.5) * np.float32(0.01)
         real = (numbers.reshape(SHAPE[0], groups, -1) * scale[:, :, None]).reshape(SHAPE)
         own = {"scale": scale, "packed": "int4"}
-        answers = [laconic.linear(x, copies[0], **own) for copies in forms.values()]
+        answers = [tersely.linear(x, copies[0], **own) for copies in forms.values()]
         assert np.array_equal(*answers), "other bits; nothing was timed"
         assert np.allclose(answers[0], x @ real.T, atol=1e-2), "other answers; nothing was timed"
         runs: dict[str, Any] = {
-            form: lambda k, c=copies, x=x, o=own: laconic.linear(x, c[k % len(c)], **o)
+            form: lambda k, c=copies, x=x, o=own: tersely.linear(x, c[k % len(c)], **o)
             for form, copies in forms.items()
         }
-        runs["dense int8"] = lambda k, x=x: laconic.linear(x, dense[k % len(dense)], scale=0.01)
+        runs["dense int8"] = lambda k, x=x: tersely.linear(x, dense[k % len(dense)], scale=0.01)
         runs |= floats(x, real, settings)
         ms = benchmark.medians_ms(runs, settings)
         by = "rows" if groups == 1 else "128 columns"

@@ -13,11 +13,11 @@ import ml_dtypes
 import numpy as np
 import torch  # first, so that both share its thread pool
 
-import laconic
+import tersely
 from benchmarks.common import SHAPE, begin, parser_of, save
 from benchmarks.table import print_record
-from laconic import benchmark, isa, plan
-from laconic.benchmark import Settings, huge_copy
+from tersely import benchmark, isa, plan
+from tersely.benchmark import Settings, huge_copy
 
 PACKED = ("speed", {"code": "packed"})
 SINGLE = ("speed, avx512", {"code": "layered", "widths": (3,)})
@@ -61,10 +61,10 @@ def mapped_products(settings: Settings) -> list[dict[str, Any]]:
     tensors = {}
     with tempfile.TemporaryDirectory() as folder:
         for objective, parameters in (PACKED, SINGLE):
-            tensor = laconic.encode(array, formulation="split", **parameters)
+            tensor = tersely.encode(array, formulation="split", **parameters)
             path = Path(folder) / f"{parameters['code']}.safetensors"
-            laconic.save_file({f"w{i}": tensor for i in range(copies)}, path)
-            tensors[objective, f"{benchmark._name(tensor)}, mapped"] = list(laconic.load_file(path).values())
+            tersely.save_file({f"w{i}": tensor for i in range(copies)}, path)
+            tensors[objective, f"{benchmark._name(tensor)}, mapped"] = list(tersely.load_file(path).values())
         rows = benchmark.compare("bfloat16 4096 x 4096, mapped file", array, tensors, 1, settings)
     for row in rows:
         print("  ".join(row.cells()), flush=True)
@@ -78,14 +78,14 @@ def transposed(settings: Settings) -> list[dict[str, Any]]:
     dense = [
         torch.from_numpy(huge_copy(plan.raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)
     ]
-    coded = benchmark.copies_of(laconic.encode(array, formulation="split", code="packed"), copies)
+    coded = benchmark.copies_of(tersely.encode(array, formulation="split", code="packed"), copies)
     rows = []
     for batch in (1, 16):
         x = np.random.default_rng(1).standard_normal((batch, SHAPE[0])).astype(ml_dtypes.bfloat16)
         xt = torch.from_numpy(x.view(np.uint16).copy()).view(torch.bfloat16)
         runs = {
             "dense": lambda k, xt=xt: xt @ dense[k % copies],
-            "coded": lambda k, x=x: laconic.linear_transposed(x, coded[k % copies]),
+            "coded": lambda k, x=x: tersely.linear_transposed(x, coded[k % copies]),
         }
         ms = benchmark.medians_ms(runs, settings)
         rows.append({"batch": batch, "ms": ms["coded"], "dense_ms": ms["dense"], "x_dense": ms["dense"] / ms["coded"]})
@@ -104,7 +104,7 @@ def codec(settings: Settings) -> list[dict[str, Any]]:
             {"code": "layered", "widths": (3,)},
             {"code": "layered", "widths": (2, 2, 2, 2)},
         ):
-            tensor = laconic.encode(array, formulation="split", **parameters)
+            tensor = tersely.encode(array, formulation="split", **parameters)
             runs = {
                 "memcpy": lambda k, out=out, source=source: np.copyto(out, source),
                 "decode": lambda k, t=tensor, out=out: t.decode(out=out, threads=1),
@@ -130,19 +130,19 @@ def codec(settings: Settings) -> list[dict[str, Any]]:
 def loading() -> dict[str, Any]:
     """From load_file of a 1 GB compressed file (warm page cache) to the first product, beyond the product itself."""
     array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
-    tensor = laconic.encode(array, formulation="split", code="packed")
+    tensor = tersely.encode(array, formulation="split", code="packed")
     x = np.ones((1, SHAPE[1]), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "big.safetensors"
-        laconic.save_file({f"w{i}": tensor for i in range(-(-(10**9) // tensor.nbytes_stored))}, path)
+        tersely.save_file({f"w{i}": tensor for i in range(-(-(10**9) // tensor.nbytes_stored))}, path)
         times, product_times = [], []
         for number in range(7):
             start = time.perf_counter()
-            first = laconic.load_file(path)[f"w{number}"]
-            laconic.linear(x, first)
+            first = tersely.load_file(path)[f"w{number}"]
+            tersely.linear(x, first)
             times.append(time.perf_counter() - start)
             start = time.perf_counter()
-            laconic.linear(x, first)
+            tersely.linear(x, first)
             product_times.append(time.perf_counter() - start)
         result = {
             "file_bytes": path.stat().st_size,
@@ -154,8 +154,8 @@ def loading() -> dict[str, Any]:
 
 
 def call_overhead() -> dict[str, float]:
-    """Microseconds of one tiny product: the native call, and laconic.linear around it."""
-    tensor = laconic.encode(np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32), formulation="split")
+    """Microseconds of one tiny product: the native call, and tersely.linear around it."""
+    tensor = tersely.encode(np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32), formulation="split")
     x, out = np.ones((1, 64), np.float32), np.empty((1, 16), np.float32)
     xw, ow, matrix = x.view(np.uint32), out.view(np.uint32), tensor.matrix
 
@@ -170,7 +170,7 @@ def call_overhead() -> dict[str, float]:
 
     result = {
         "native_us": microseconds(lambda: matrix.linear(xw, "float32", None, ow, 1)),
-        "linear_us": microseconds(lambda: laconic.linear(x, tensor, out=out)),
+        "linear_us": microseconds(lambda: tersely.linear(x, tensor, out=out)),
     }
     print(result, flush=True)
     return result

@@ -15,11 +15,11 @@ import ml_dtypes
 import numpy as np
 import torch  # first, so that both share its thread pool
 
-import laconic
+import tersely
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
-from laconic import benchmark
-from laconic.benchmark import Settings, huge_copy
-from laconic.tensor import Tensor
+from tersely import benchmark
+from tersely.benchmark import Settings, huge_copy
+from tersely.tensor import Tensor
 
 ZEROS = (0.5, 0.8, 0.9, 0.95)
 PATTERNS = ((2, 4),)
@@ -121,10 +121,10 @@ def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]
         for zeros in (*ZEROS, *PATTERNS, CHANNELS):
             array = weights(zeros, dtype)
             copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-            planned = laconic.encode(array, objective="speed", profile="native").encoded.node
+            planned = tersely.encode(array, objective="speed", profile="native").encoded.node
             tensors = {}
             for name, options in forms(zeros).items():
-                coded = laconic.encode(array, **options)
+                coded = tersely.encode(array, **options)
                 shown = name + (" (planned)" if coded.encoded.node == planned else "")
                 tensors["speed", shown] = copies_of(coded, copies)
             csr = {}

@@ -53,7 +53,7 @@ def print_record(record: dict[str, Any]) -> None:
     print(
         f"\nload_file of {load['file_bytes'] / 1e9:.2f} GB to the first product: {load['load_to_first_product_ms']:.1f} ms, "
         f"of which the product {load['product_ms']:.1f} ms. A call: native {call['native_us']:.1f} us, "
-        f"laconic.linear {call['linear_us']:.1f} us."
+        f"tersely.linear {call['linear_us']:.1f} us."
     )
 
 

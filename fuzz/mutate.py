@@ -1,6 +1,6 @@
 """A mutation driver for the reader: golden files, damaged in ways that get past checksums, loaded and used.
 
-Whatever the bytes, loading may end in a LaconicError and nothing else, and whatever loads must decode and multiply
+Whatever the bytes, loading may end in a TerselyError and nothing else, and whatever loads must decode and multiply
 without a crash or a sanitizer report. Checksums are made to hold again after each mutation, or nearly every mutant
 would end at the first one.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-import laconic
-from laconic import isa
-from laconic.container import description
-from laconic.container.header import parse_bytes
+import tersely
+from tersely import isa
+from tersely.container import description
+from tersely.container.header import parse_bytes
 
 CORPUS = sorted((Path(__file__).parent.parent / "tests" / "golden").glob("v*/*.safetensors"))
 LARGEST_DECODED_BYTES = 50_000_000
@@ -44,7 +44,7 @@ class Mutant:
 
     def bytes(self) -> bytes:
         header = bytes(self.header)
-        mark = b'"laconic_header_crc32":"'
+        mark = b'"tersely_header_crc32":"'
         at = header.find(mark)
         whole = struct.pack("<Q", len(header)) + header
         if at >= 0 and self.dice.random() < 0.95:
@@ -119,10 +119,10 @@ class Mutant:
 def use(path: Path, dice: random.Random) -> str:
     """Load and use one file; returns how it ended."""
     try:
-        tensors = laconic.load_file(
+        tensors = tersely.load_file(
             path, check=dice.choice(("structure", "structure", "structure", "checksums", "full"))
         )
-    except laconic.LaconicError as error:
+    except tersely.TerselyError as error:
         return type(error).__name__
     for tensor in tensors.values():
         if tensor.nbytes > LARGEST_DECODED_BYTES:
@@ -130,10 +130,10 @@ def use(path: Path, dice: random.Random) -> str:
         try:
             tensor.decode()
             if tensor.ndim == 2 and tensor.shape[0] and tensor.formulation != "dense":
-                laconic.linear(np.ones((dice.choice((1, 3, 7, 16, 20)), tensor.shape[1]), np.float32), tensor)
-                laconic.linear_transposed(np.ones((1, tensor.shape[0]), np.float32), tensor)
+                tersely.linear(np.ones((dice.choice((1, 3, 7, 16, 20)), tensor.shape[1]), np.float32), tensor)
+                tersely.linear_transposed(np.ones((1, tensor.shape[0]), np.float32), tensor)
                 tensor.rows(tensor.shape[0] // 2, tensor.shape[0])
-        except laconic.LaconicError as error:
+        except tersely.TerselyError as error:
             return f"late {type(error).__name__}"
     return "loaded"
 

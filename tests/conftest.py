@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from laconic import isa, threads
+from tersely import isa, threads
 
 
 def installed(package: str) -> bool:
@@ -28,8 +28,8 @@ collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(
 settings.register_profile("quick", max_examples=60, deadline=None)
 settings.load_profile("quick")
 
-ISAS = tuple(os.environ.get("LACONIC_TEST_ISAS", "").split()) or isa.available()
-"""Instruction sets that tests force one by one: all that there are, or those named by LACONIC_TEST_ISAS."""
+ISAS = tuple(os.environ.get("TERSELY_TEST_ISAS", "").split()) or isa.available()
+"""Instruction sets that tests force one by one: all that there are, or those named by TERSELY_TEST_ISAS."""
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 DTYPES = tuple(

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 from conftest import normal
 
-import laconic
+import tersely
 
 
 def content(root: Path) -> dict[str, bytes | str]:
@@ -45,6 +45,6 @@ def model(tmp_path: Path, rng: np.random.Generator) -> Path:
 def there_and_back(source: Path, **options: Any) -> tuple[Any, dict[str, bytes | str]]:
     """(the report of compress, what decompress gives)"""
     packed, again = source.with_name("packed"), source.with_name("again")
-    report = laconic.compress(source, packed, **options)
-    laconic.decompress(packed, again)
+    report = tersely.compress(source, packed, **options)
+    tersely.decompress(packed, again)
     return report, content(again)

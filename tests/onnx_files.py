@@ -1,4 +1,4 @@
-"""ONNX models byte by byte, written without a line of laconic and without the package `onnx`: onnx.proto's field numbers."""
+"""ONNX models byte by byte, written without a line of tersely and without the package `onnx`: onnx.proto's field numbers."""
 
 from __future__ import annotations
 

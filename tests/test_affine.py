@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_close
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.errors import ArgumentError
-from laconic.formulations.affine import codec, formulation, reference
-from laconic.formulations.affine.layout import NUMBERS, Scaling, side_by_side
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.errors import ArgumentError
+from tersely.formulations.affine import codec, formulation, reference
+from tersely.formulations.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.tensor import Tensor
 
 FLOAT32, BFLOAT16, FLOAT16 = DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
@@ -67,7 +67,7 @@ def words_of(array: np.ndarray) -> np.ndarray:
 
 
 def coded(array: np.ndarray, **options: Any) -> Tensor:
-    return laconic.encode(array, formulation="affine", **options)
+    return tersely.encode(array, formulation="affine", **options)
 
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
@@ -265,9 +265,9 @@ def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, 
             tensor = coded(weight, columns=width, **code)
             for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
                 x = normal(rng, (batch, shape[1]), x_dtype)
-                assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
+                assert_close(tersely.linear(x, tensor, bias), x, weight, bias)
             x = normal(rng, (3, shape[0]), FLOAT32)
-            assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
 
 
 def coded_geometry(array: np.ndarray) -> Any:
@@ -285,7 +285,7 @@ def test_infinities_of_x_are_those_of_the_words(value: float, each_isa: str, rng
             x[batch // 2, 5] = value
             with np.errstate(all="ignore"):
                 expected = x.astype(np.float64) @ weight.astype(np.float64).T
-            y = laconic.linear(x, tensor)
+            y = tersely.linear(x, tensor)
             assert np.array_equal(np.isnan(y), np.isnan(expected))
             assert np.array_equal(np.sign(y[np.isinf(y)]), np.sign(expected[np.isinf(expected)]))
 
@@ -297,10 +297,10 @@ def test_bits_do_not_depend_on_threads(each_isa: str, rng: np.random.Generator) 
         weight = quantised(rng, (608, 2560), FLOAT32, bits, columns, negative=True)
         x, results = normal(rng, (batch, 2560), FLOAT32), set()
         for count in (1, 2, 7):
-            laconic.set_num_threads(count)
+            tersely.set_num_threads(count)
             tensor = coded(weight)
             results.add(
-                (laconic.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
+                (tersely.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
             )
         assert len(results) == 1
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)

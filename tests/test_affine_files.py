@@ -11,14 +11,14 @@ from conftest import same_bits
 from test_affine import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, needs_native, quantised
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import anatomy, plan
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.affine import formulation
-from laconic.formulations.affine.layout import MOST_ZERO, NUMBERS
-from laconic.tensor import Tensor
+import tersely
+from tersely import anatomy, plan
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.affine import formulation
+from tersely.formulations.affine.layout import MOST_ZERO, NUMBERS
+from tersely.tensor import Tensor
 
 
 @needs_native
@@ -162,8 +162,8 @@ def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
     tensors = {
         f"{name}{index}": coded(array, **code) for name, array in arrays.items() for index, code in enumerate(CODES)
     }
-    laconic.save_file(tensors, tmp_path / "model.laconic.safetensors")
-    for name, tensor in laconic.load_file(tmp_path / "model.laconic.safetensors").items():
+    tersely.save_file(tensors, tmp_path / "model.tersely.safetensors")
+    for name, tensor in tersely.load_file(tmp_path / "model.tersely.safetensors").items():
         assert tensor.formulation == "affine"
         assert same_bits(tensor.decode(), arrays[name[:-1]])
 
@@ -171,18 +171,18 @@ def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
 @needs_native
 def test_a_longer_last_line_reads_nothing_of_other_tensors(each_isa: str, rng: np.random.Generator) -> None:
     """Its x is zero, but zero times an infinity is no number."""
-    before = laconic.get_num_threads()
-    laconic.set_num_threads(1)
+    before = tersely.get_num_threads()
+    tersely.set_num_threads(1)
     for bits in (1, 2, 4):
         large = quantised(rng, (16, 512), columns=16) * np.float32(2.0**50)
         small = quantised(rng, (16, 48), FLOAT16, bits, 16)
         tensor = coded(small, columns=16)
         x, wide = np.ones((1, 48), np.float32), np.ones((1, 512), np.float32)
-        alone = laconic.linear(x, tensor)
-        laconic.linear(wide, coded(large))
+        alone = tersely.linear(x, tensor)
+        tersely.linear(wide, coded(large))
         assert np.isfinite(alone).all()
-        assert np.array_equal(laconic.linear(x, tensor), alone)
-    laconic.set_num_threads(before)
+        assert np.array_equal(tersely.linear(x, tensor), alone)
+    tersely.set_num_threads(before)
 
 
 def test_numbers_of_bfloat16_words_that_are_off_by_one() -> None:

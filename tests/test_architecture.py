@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from laconic import native
+from tersely import native
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "src" / "laconic"
+PACKAGE = ROOT / "src" / "tersely"
 
 LAYERS = (
     {"errors", "choices", "collector", "processors"},
@@ -80,7 +80,7 @@ MAY_USE = {"transformers": {"torch"}, "cli": {"transformers"}}
 
 
 def unit_of(module: str) -> str:
-    """'laconic.formulations.split.layout' -> 'formulations.split'."""
+    """'tersely.formulations.split.layout' -> 'formulations.split'."""
     parts = module.split(".")[1:]
     known = set().union(*LAYERS)
     return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in known), "")
@@ -93,13 +93,13 @@ def level(unit: str) -> int:
 def imports() -> list[tuple[str, str, Path]]:
     found = []
     for path in PACKAGE.rglob("*.py"):
-        module = "laconic." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        module = "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("laconic"):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tersely"):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names if alias.name.startswith("laconic.")]
+                names = [alias.name for alias in node.names if alias.name.startswith("tersely.")]
             found += [(unit_of(module), unit_of(name), path) for name in names]
     return [(a, b, path) for a, b, path in found if a and b and a != b]
 
@@ -112,7 +112,7 @@ def test_arrows_point_downward() -> None:
 
 def test_every_module_has_a_layer() -> None:
     for path in PACKAGE.rglob("*.py"):
-        module = "laconic." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        module = "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         assert unit_of(module) or path.name == "__init__.py", path
 
 
@@ -126,7 +126,7 @@ def test_only_adapters_import_what_they_adapt() -> None:
             for name in names:
                 foreign = name.split(".")[0] in set().union(*ADAPTERS.values()) - allowed
                 assert not foreign or path.name == "benchmark.py", f"{path.relative_to(ROOT)} imports {name}"
-                adapter = name.split(".")[1] if name.startswith("laconic.") else ""
+                adapter = name.split(".")[1] if name.startswith("tersely.") else ""
                 assert adapter not in set(ADAPTERS) - {own} - MAY_USE.get(own, set()), (
                     f"{path.relative_to(ROOT)} imports {name}"
                 )
@@ -138,8 +138,8 @@ def test_no_folder_of_tests_hides_an_adapted_package() -> None:
         assert not list((ROOT / "tests" / package).glob("**/*.py")), package
 
 
-def test_importing_laconic_imports_no_adapted_package() -> None:
-    code = "import sys, laconic, laconic.api; assert not {'torch', 'transformers'} & set(sys.modules)"
+def test_importing_tersely_imports_no_adapted_package() -> None:
+    code = "import sys, tersely, tersely.api; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -182,7 +182,7 @@ def test_kernel_objects_share_no_code_between_instruction_sets() -> None:
         exported = [text for text in kinds if text.startswith(("T ", "D ", "B ", "R "))]
         weak = [text for text in kinds if text.startswith(("W ", "V ", "u "))]
         assert not weak, (path, weak[:3])
-        assert all("laconic::fill_" in text for text in exported), (path, exported)
+        assert all("tersely::fill_" in text for text in exported), (path, exported)
 
 
 def test_the_stub_is_that_of_the_native_module(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_stub_is_that_of_the_native_module(tmp_path: Path) -> None:
     if not native.available():
         pytest.skip("needs the native module")
     fresh = tmp_path / "_native.pyi"
-    command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "laconic._native", "-o", str(fresh)]
+    command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "tersely._native", "-o", str(fresh)]
     subprocess.run(command, check=True)
     assert (PACKAGE / "_native.pyi").read_text() == fresh.read_text(), "make stub"
 

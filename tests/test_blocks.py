@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.dtypes import by_name
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.block_sparse import reference as sparse_reference
-from laconic.formulations.block_sparse.layout import SHAPES as SPARSE_SHAPES
-from laconic.formulations.block_sparse.layout import mask_words
-from laconic.formulations.blocks import reference
-from laconic.formulations.blocks.layout import SHAPES as BLOCK_SHAPES
-from laconic.formulations.protocol import Request
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.dtypes import by_name
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.block_sparse import reference as sparse_reference
+from tersely.formulations.block_sparse.layout import SHAPES as SPARSE_SHAPES
+from tersely.formulations.block_sparse.layout import mask_words
+from tersely.formulations.blocks import reference
+from tersely.formulations.blocks.layout import SHAPES as BLOCK_SHAPES
+from tersely.formulations.protocol import Request
+from tersely.tensor import Tensor
 
 FLOATS = DTYPES[:3]
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
@@ -137,7 +137,7 @@ def test_rows_and_single_weights_are_exact(
 ) -> None:
     array = blocky(rng, shape, dtype, 0.7)
     for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-        tensor = laconic.encode(array, formulation=formulation, block=block, orientation=orientation)
+        tensor = tersely.encode(array, formulation=formulation, block=block, orientation=orientation)
         for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
             assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
         for _ in range(20):
@@ -149,7 +149,7 @@ def test_rows_and_single_weights_are_exact(
 @each_form
 def test_rows_are_picked_in_any_order(formulation: str, block: str, rng: np.random.Generator) -> None:
     array = blocky(rng, (200, 300), FLOATS[0], 0.7)
-    tensor = laconic.encode(array, formulation=formulation, block=block)
+    tensor = tersely.encode(array, formulation=formulation, block=block)
     wanted = rng.integers(200, size=40)
     out = np.empty((40, 300), np.uint32)
     assert tensor.matrix.pick_at(wanted.ctypes.data, 40, out.ctypes.data, 2) == -1
@@ -178,7 +178,7 @@ def test_products_are_within_the_bound(
     batches = (1, 5) if each_isa in ("scalar", "reference") else (1, 2, 3, 4, 5, 9, 16, 17)
     for weight in (weights(rng, shape, dtype), np.zeros(shape, dtype), np.full(shape, 0.25, dtype)):
         for orientation in ("out_in", "in_out"):
-            tensor = laconic.encode(weight, formulation=formulation, block=block, orientation=orientation)
+            tensor = tersely.encode(weight, formulation=formulation, block=block, orientation=orientation)
             for x_dtype in FLOATS[:2]:
                 check_batches(tensor, weight, bias, x_dtype, batches, rng)
 
@@ -190,15 +190,15 @@ def test_bits_do_not_depend_on_threads(
 ) -> None:
     weight = weights(rng, (600, 1500), FLOATS[0])
     before = threads.get_num_threads()
-    tensor = laconic.encode(weight, formulation=formulation, block=block)
+    tensor = tersely.encode(weight, formulation=formulation, block=block)
     x, back = normal(rng, (batch, 1500), FLOATS[0]), normal(rng, (batch, 600), FLOATS[0])
     results, components = set(), set()
     for count in (1, 2, 7):
-        laconic.set_num_threads(count)
-        results.add((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
+        tersely.set_num_threads(count)
+        results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
         again = plan.encode(weight, formulation=formulation, block=block, threads=count).components
         components.add(tuple(data.tobytes() for data in again.values()))
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == 1
     assert len(components) == 1
 
@@ -209,16 +209,16 @@ def test_padding_and_empty_blocks_never_enter_a_product(
 ) -> None:
     """x of infinities: only blocks that are there may count."""
     weight = (np.abs(normal(rng, (63, 39), FLOATS[0])) + 0.01).astype(np.float32)
-    tensor = laconic.encode(weight, formulation=formulation, block=block)
+    tensor = tersely.encode(weight, formulation=formulation, block=block)
     for batch in (1, 3, 4, 7, 20):
-        assert np.isposinf(laconic.linear(np.full((batch, 39), np.inf, np.float32), tensor)).all()
-        assert np.isposinf(laconic.linear_transposed(np.full((batch, 63), np.inf, np.float32), tensor)).all()
+        assert np.isposinf(tersely.linear(np.full((batch, 39), np.inf, np.float32), tensor)).all()
+        assert np.isposinf(tersely.linear_transposed(np.full((batch, 63), np.inf, np.float32), tensor)).all()
     if formulation == "block_sparse":
         weight[:] = 0
-        tensor = laconic.encode(weight, formulation=formulation, block=block)
+        tensor = tersely.encode(weight, formulation=formulation, block=block)
         for batch in (1, 20):
-            assert not laconic.linear(np.full((batch, 39), np.inf, np.float32), tensor).any()
-            assert not laconic.linear_transposed(np.full((batch, 63), np.inf, np.float32), tensor).any()
+            assert not tersely.linear(np.full((batch, 39), np.inf, np.float32), tensor).any()
+            assert not tersely.linear_transposed(np.full((batch, 63), np.inf, np.float32), tensor).any()
 
 
 @needs_native
@@ -229,7 +229,7 @@ def test_no_kernel_reads_past_a_component(
     formulation: str, block: str, dtype: np.dtype, hostile: bool, each_isa: str, rng: np.random.Generator
 ) -> None:
     for shape in ((48, 100), (32, 2100), (280, 32), (5,)):
-        encoded = laconic.encode(blocky(rng, shape, dtype, 0.6), formulation=formulation, block=block).encoded
+        encoded = tersely.encode(blocky(rng, shape, dtype, 0.6), formulation=formulation, block=block).encoded
         guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
         for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
             for name, guard in guards.items():
@@ -243,7 +243,7 @@ def test_no_kernel_reads_past_a_component(
 @needs_native
 @pytest.mark.parametrize("block", BLOCK_SHAPES)
 def test_indices_beyond_the_dictionary_are_its_last_block(block: str, each_isa: str, rng: np.random.Generator) -> None:
-    encoded = laconic.encode(blocky(rng, (48, 100), FLOATS[0], 0.6), formulation="blocks", block=block).encoded
+    encoded = tersely.encode(blocky(rng, (48, 100), FLOATS[0], 0.6), formulation="blocks", block=block).encoded
     indices = encoded.components["indices"].copy()
     indices[:-64] = rng.integers(256, size=indices.size - 64)
     damaged = dataclasses.replace(encoded, components={**encoded.components, "indices": indices})
@@ -254,7 +254,7 @@ def test_indices_beyond_the_dictionary_are_its_last_block(block: str, each_isa: 
 
 @pytest.mark.parametrize("block", SPARSE_SHAPES)
 def test_masks_and_directories_that_do_not_agree_are_refused(block: str, rng: np.random.Generator) -> None:
-    encoded = laconic.encode(blocky(rng, (76, 300), FLOATS[0], 0.5), formulation="block_sparse", block=block).encoded
+    encoded = tersely.encode(blocky(rng, (76, 300), FLOATS[0], 0.5), formulation="block_sparse", block=block).encoded
     geometry = registry.geometry_of(encoded)
     used = {"masks": geometry.panels * mask_words(block, geometry) * 8, "directory": (geometry.panels + 1) * 8}
     for name, size in used.items():
@@ -267,7 +267,7 @@ def test_masks_and_directories_that_do_not_agree_are_refused(block: str, rng: np
 
 @each_form
 def test_bad_nodes_are_refused(formulation: str, block: str, rng: np.random.Generator) -> None:
-    encoded = laconic.encode(blocky(rng, (32, 64), FLOATS[0], 0.5), formulation=formulation, block=block).encoded
+    encoded = tersely.encode(blocky(rng, (32, 64), FLOATS[0], 0.5), formulation=formulation, block=block).encoded
     good, (child,) = encoded.node, encoded.node.children
     for change in (
         {"version": 2},
@@ -318,17 +318,17 @@ def test_wrong_arguments_are_refused_with_a_sentence(formulation: str) -> None:
 def test_files_find_every_changed_byte(formulation: str, block: str, rng: np.random.Generator, tmp_path: Path) -> None:
     array = blocky(rng, (20, 24), FLOATS[1], 0.6)
     path = tmp_path / "w.safetensors"
-    laconic.save_file({"w": laconic.encode(array, formulation=formulation, block=block)}, path)
-    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), array)
+    tersely.save_file({"w": tersely.encode(array, formulation=formulation, block=block)}, path)
+    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), array)
     raw = path.read_bytes()
     for at in range(len(raw)):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
-        with pytest.raises(laconic.LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(tersely.TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
     for cut in (*range(0, len(raw), 37), len(raw) - 1):
         path.write_bytes(raw[:cut])
-        with pytest.raises(laconic.LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(tersely.TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
 
 
 def chosen(array: np.ndarray, objective: str = "size") -> str:
@@ -358,4 +358,4 @@ def test_the_planner_finds_what_repeats_and_what_is_empty(rng: np.random.Generat
     assert chosen(constants) == "affine"  # a scale for each row and a number for all
     for array in (duplicates, channels, chunks, ternary, constants):
         for objective in plan.OBJECTIVES:
-            assert same_bits(laconic.encode(array, objective=objective).decode(), array)
+            assert same_bits(tersely.encode(array, objective=objective).decode(), array)

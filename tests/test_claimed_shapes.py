@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import normal
 
-import laconic
-from laconic import native
-from laconic.encoded import Encoded
-from laconic.errors import CorruptError, FormatError, TooLargeError
-from laconic.geometry import Geometry
-from laconic.tensor import Tensor
+import tersely
+from tersely import native
+from tersely.encoded import Encoded
+from tersely.errors import CorruptError, FormatError, TooLargeError
+from tersely.geometry import Geometry
+from tersely.tensor import Tensor
 
 EYE = np.eye(64, 96, dtype=np.float32)
 TALL = np.eye(96, 64, dtype=np.float32)
@@ -26,7 +26,7 @@ SIGNED = np.where(np.arange(64 * 96).reshape(64, 96) % 3 == 0, -0.0, (np.arange(
 
 def forged(array: np.ndarray, shape: tuple[int, ...], options: dict[str, Any], **other: Any) -> Tensor:
     """A tensor of an honest array that claims another shape; nothing is checked."""
-    honest = laconic.encode(array, **options)
+    honest = tersely.encode(array, **options)
     found = object.__new__(Tensor)
     found.encoded, found.crc32 = dataclasses.replace(honest.encoded, shape=shape, **other), "0" * 8
     return found
@@ -56,10 +56,10 @@ def test_segments_are_counted_before_anything_is_made_of_them(
     for shape in ((64, 1 << power), (1 << power, 96)):
         if "deltas" in options.values() and shape[0] == 64:
             continue  # a row without entries may have any number of columns: see below
-        laconic.save_file({"w": forged(array, shape, options)}, path)
+        tersely.save_file({"w": forged(array, shape, options)}, path)
         tracemalloc.start()
         with pytest.raises(CorruptError, match="tensor 'w'.* need ") as caught:
-            laconic.load_file(path)
+            tersely.load_file(path)
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
         tracemalloc.stop()
         assert str(path) in str(caught.value)
@@ -67,15 +67,15 @@ def test_segments_are_counted_before_anything_is_made_of_them(
 
 def test_max_bytes_counts_before_any_tensor_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f.safetensors"
-    laconic.save_file({"w": laconic.encode(EYE), "d": EYE}, path)
-    assert set(laconic.load_file(path, max_bytes=2 * EYE.nbytes)) == {"w", "d"}
+    tersely.save_file({"w": tersely.encode(EYE), "d": EYE}, path)
+    assert set(tersely.load_file(path, max_bytes=2 * EYE.nbytes)) == {"w", "d"}
 
     def never(encoded: Encoded) -> None:
         raise AssertionError("looked at")
 
-    monkeypatch.setattr("laconic.formulations.registry.validate", never)
+    monkeypatch.setattr("tersely.formulations.registry.validate", never)
     with pytest.raises(CorruptError, match=f"decoded tensors have {2 * EYE.nbytes} bytes, max_bytes allows"):
-        laconic.load_file(path, max_bytes=2 * EYE.nbytes - 1)
+        tersely.load_file(path, max_bytes=2 * EYE.nbytes - 1)
 
 
 ONES = np.ones((64, 96), np.float32)
@@ -94,20 +94,20 @@ def test_what_no_memory_holds_ends_in_one_sentence(
     array: np.ndarray, shape: tuple[int, int], options: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "f.safetensors"
-    laconic.save_file({"w": forged(array, shape, options)}, path)
-    tensor = laconic.load_file(path)["w"]
+    tersely.save_file({"w": forged(array, shape, options)}, path)
+    tensor = tersely.load_file(path)["w"]
     wide = min(shape[1], 1 << 25)
     calls = [
         tensor.decode,
         lambda: np.asarray(tensor),
         lambda: tensor[:],
-        lambda: laconic.load_file(path, check="full"),
+        lambda: tersely.load_file(path, check="full"),
     ]
-    calls += [lambda: laconic.verify(path), lambda: laconic.decompress(path, tmp_path / "back")]
+    calls += [lambda: tersely.verify(path), lambda: tersely.decompress(path, tmp_path / "back")]
     if shape[1] > wide:
         calls += [lambda: tensor.rows(0, 1), lambda: tensor[3]]
     if shape[0] > wide:
-        calls.append(lambda: laconic.linear(np.ones((1, shape[1]), np.float32), tensor))
+        calls.append(lambda: tersely.linear(np.ones((1, shape[1]), np.float32), tensor))
     for call in calls:
         with pytest.raises(TooLargeError, match="takes more memory than there is; take fewer rows") as caught:
             call()
@@ -116,12 +116,12 @@ def test_what_no_memory_holds_ends_in_one_sentence(
     if native.available():
         assert tensor[0, 0] == array[0, 0]
     with pytest.raises(CorruptError, match="max_bytes"):
-        laconic.load_file(path, max_bytes=1 << 40)
+        tersely.load_file(path, max_bytes=1 << 40)
 
 
 @pytest.mark.skipif(not native.available(), reason="the reference allocates otherwise")
 def test_memory_that_runs_out_is_the_same_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    tensor = laconic.encode(EYE, "sparse")
+    tensor = tersely.encode(EYE, "sparse")
 
     def none(*_: Any, **__: Any) -> Any:
         raise MemoryError
@@ -149,6 +149,6 @@ def test_any_number_of_matrices_without_rows_is_nothing_to_walk_through(position
 def test_shapes_that_no_array_has_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     weight = normal(rng, (64, 64), np.dtype(np.float32))
     path = tmp_path / "f.safetensors"
-    laconic.save_file({"w": forged(weight, (0, 1 << 62, 1 << 62), {"formulation": "split"}, view="folded")}, path)
+    tersely.save_file({"w": forged(weight, (0, 1 << 62, 1 << 62), {"formulation": "split"}, view="folded")}, path)
     with pytest.raises(FormatError, match="the shape is not a short list"):
-        laconic.load_file(path)
+        tersely.load_file(path)

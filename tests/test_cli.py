@@ -15,14 +15,14 @@ import safetensors.numpy
 from conftest import normal
 from typer.testing import CliRunner
 
-from laconic import isa
-from laconic.cli.__main__ import app
-from laconic.errors import DestinationError
+from tersely import isa
+from tersely.cli.__main__ import app
+from tersely.errors import DestinationError
 
 
-def laconic(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def tersely(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "laconic.cli", *map(str, arguments)],
+        [sys.executable, "-m", "tersely.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -38,15 +38,15 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_there_and_back(source: Path, tmp_path: Path) -> None:
-    done = laconic("compress", source, "--objective", "size")
+    done = tersely("compress", source, "--objective", "size")
     assert done.returncode == 0, done.stderr
     assert "ratio 1.1" in done.stdout
-    packed = tmp_path / "model.laconic.safetensors"
-    shown = laconic("inspect", packed, "--tree")
+    packed = tmp_path / "model.tersely.safetensors"
+    shown = tersely("inspect", packed, "--tree")
     assert "bits/weight" in shown.stdout
     assert "level2" in shown.stdout
-    assert laconic("verify", packed, "--against", source).returncode == 0
-    assert laconic("decompress", packed, "-o", tmp_path / "back.safetensors").returncode == 0
+    assert tersely("verify", packed, "--against", source).returncode == 0
+    assert tersely("decompress", packed, "-o", tmp_path / "back.safetensors").returncode == 0
     assert (
         hashlib.sha256((tmp_path / "back.safetensors").read_bytes()).digest()
         == hashlib.sha256(source.read_bytes()).digest()
@@ -54,31 +54,31 @@ def test_there_and_back(source: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_native_module_decompression_still_works(source: Path, tmp_path: Path) -> None:
-    assert laconic("compress", source).returncode == 0
-    packed = tmp_path / "model.laconic.safetensors"
-    done = laconic("decompress", packed, "-o", tmp_path / "back.safetensors", LACONIC_NATIVE="0")
+    assert tersely("compress", source).returncode == 0
+    packed = tmp_path / "model.tersely.safetensors"
+    done = tersely("decompress", packed, "-o", tmp_path / "back.safetensors", TERSELY_NATIVE="0")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "back.safetensors").read_bytes() == source.read_bytes()
-    assert json.loads(laconic("doctor", "--json", LACONIC_NATIVE="0").stdout)["active"] == "reference"
+    assert json.loads(tersely("doctor", "--json", TERSELY_NATIVE="0").stdout)["active"] == "reference"
 
 
 def test_every_command_speaks_json(source: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "model.laconic.safetensors"
-    plan = json.loads(laconic("compress", source, "--dry-run", "--json").stdout)
+    packed = tmp_path / "model.tersely.safetensors"
+    plan = json.loads(tersely("compress", source, "--dry-run", "--json").stdout)
     assert plan["dry_run"] is True
     assert not packed.exists()
-    report = json.loads(laconic("compress", source, "--json").stdout)
+    report = json.loads(tersely("compress", source, "--json").stdout)
     assert report["bytes_after"] == packed.stat().st_size
     assert {tensor["name"] for tensor in report["tensors"]} == {"w", "b"}
-    assert json.loads(laconic("inspect", packed, "--json").stdout)["bytes_before"] == source.stat().st_size
-    assert json.loads(laconic("verify", packed, "--json").stdout)["ok"] is True
-    assert json.loads(laconic("decompress", packed, "-o", tmp_path / "b.safetensors", "--json").stdout)["ratio"] < 1
-    assert json.loads(laconic("doctor", "--json").stdout)["active"] in isa.available()
+    assert json.loads(tersely("inspect", packed, "--json").stdout)["bytes_before"] == source.stat().st_size
+    assert json.loads(tersely("verify", packed, "--json").stdout)["ok"] is True
+    assert json.loads(tersely("decompress", packed, "-o", tmp_path / "b.safetensors", "--json").stdout)["ratio"] < 1
+    assert json.loads(tersely("doctor", "--json").stdout)["active"] in isa.available()
 
 
 def test_failures_exit_with_1_and_one_line(source: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "model.laconic.safetensors"
-    laconic("compress", source)
+    packed = tmp_path / "model.tersely.safetensors"
+    tersely("compress", source)
     for arguments in (
         ("compress", source),
         ("compress", tmp_path / "none.safetensors"),
@@ -88,19 +88,19 @@ def test_failures_exit_with_1_and_one_line(source: Path, tmp_path: Path) -> None
     ):
         if arguments[1] == tmp_path:
             packed.write_bytes(packed.read_bytes()[:-5])
-        done = laconic(*arguments)
+        done = tersely(*arguments)
         assert done.returncode == 1, arguments
-        assert done.stderr.startswith("laconic: ")
+        assert done.stderr.startswith("tersely: ")
         assert done.stderr.count("\n") == 1
         assert "Traceback" not in done.stderr
 
 
 def test_a_difference_exits_with_1_and_names_the_tensor(source: Path, tmp_path: Path) -> None:
-    laconic("compress", source)
+    tersely("compress", source)
     other = safetensors.numpy.load_file(source)
     other["w"][0, 0] += 1
     safetensors.numpy.save_file(other, tmp_path / "other.safetensors")
-    done = laconic("verify", tmp_path / "model.laconic.safetensors", "--against", tmp_path / "other.safetensors")
+    done = tersely("verify", tmp_path / "model.tersely.safetensors", "--against", tmp_path / "other.safetensors")
     assert done.returncode == 1
     assert "'w' differs from byte" in done.stderr
 
@@ -114,22 +114,22 @@ def test_wrong_usage_exits_with_2(source: Path) -> None:
         ("decompress", source),
         ("bench", "--shape", "4096"),
     ):
-        assert laconic(*arguments).returncode == 2, arguments
+        assert tersely(*arguments).returncode == 2, arguments
 
 
 def test_isa_is_forced_by_the_environment_and_bad_names_are_errors() -> None:
     for name in isa.available():
         if name != isa.REFERENCE:
-            assert json.loads(laconic("doctor", "--json", LACONIC_ISA=name).stdout)["active"] == name
-    done = laconic("doctor", LACONIC_ISA="avx9")
+            assert json.loads(tersely("doctor", "--json", TERSELY_ISA=name).stdout)["active"] == name
+    done = tersely("doctor", TERSELY_ISA="avx9")
     assert done.returncode != 0
     assert "avx9" in done.stderr
 
 
 def test_doctor_says_who_decided_the_threads() -> None:
-    found = json.loads(laconic("doctor", "--json", LACONIC_NUM_THREADS="3").stdout)
-    assert (found["threads"], found["threads_decided_by"]) == (3, "LACONIC_NUM_THREADS")
-    assert laconic("doctor", LACONIC_NUM_THREADS="zero").returncode == 1
+    found = json.loads(tersely("doctor", "--json", TERSELY_NUM_THREADS="3").stdout)
+    assert (found["threads"], found["threads_decided_by"]) == (3, "TERSELY_NUM_THREADS")
+    assert tersely("doctor", TERSELY_NUM_THREADS="zero").returncode == 1
 
 
 def test_bench_checks_and_reports(source: Path) -> None:
@@ -145,10 +145,10 @@ def test_bench_checks_and_reports(source: Path) -> None:
         "0.01",
         "--json",
     )
-    rows = json.loads(laconic(*arguments).stdout)
+    rows = json.loads(tersely(*arguments).stdout)
     assert {row["stored_as"] for row in rows} >= {"split packed(4)", "split layered(3)"}
     assert all(row["ms"] > 0 and row["dense_ms"] > 0 and row["objective"] for row in rows)
-    assert json.loads(laconic("bench", source, "--working-set", "1", "--seconds", "0.01", "--json").stdout)[0][
+    assert json.loads(tersely("bench", source, "--working-set", "1", "--seconds", "0.01", "--json").stdout)[0][
         "what"
     ].startswith("w ")
 
@@ -172,7 +172,7 @@ def test_documents_never_replace_the_source_nor_anything_unasked(source: Path, t
                 assert "is the source itself" in refusal(*command, "-o", source, *force)
     assert source.read_bytes() == before
     assert other.read_text() == "mine"
-    assert laconic("plan", source, "-o", source, "--force").returncode == 1
+    assert tersely("plan", source, "-o", source, "--force").returncode == 1
     for name in ("plan", "report"):
         assert CliRunner().invoke(app, [*map(str, commands[name]), "-o", str(other), "--force"]).exit_code == 0
         assert other.read_text() != "mine"

@@ -11,10 +11,10 @@ import safetensors
 import safetensors.numpy
 from conftest import normal, same_bits
 
-import laconic
-from laconic.container.reader import Reader
-from laconic.container.writer import TRAILING_SPACES
-from laconic.errors import CorruptError, FormatError, LaconicError, UnsupportedError
+import tersely
+from tersely.container.reader import Reader
+from tersely.container.writer import TRAILING_SPACES
+from tersely.errors import CorruptError, FormatError, TerselyError, UnsupportedError
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def source(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
 @pytest.fixture
 def packed(source: Path) -> Path:
     path = source.with_name("packed.safetensors")
-    laconic.compress(source, path)
+    tersely.compress(source, path)
     return path
 
 
 def test_official_library_reads_and_lists_our_file(packed: Path, arrays: dict[str, np.ndarray]) -> None:
     with safetensors.safe_open(packed, "np") as file:
         names = set(file.keys())
-        assert {"a.weight.laconic.info", "a.weight.laconic.tiles", "b.weight.laconic.tiles"} <= names
+        assert {"a.weight.tersely.info", "a.weight.tersely.tiles", "b.weight.tersely.tiles"} <= names
         assert file.metadata()["format"] == "pt"
         for name in ("steps", "scale", "empty", "flags"):
             assert same_bits(file.get_tensor(name), arrays[name])
@@ -56,7 +56,7 @@ def test_layout_is_aligned_and_ordered(packed: Path) -> None:
     reader = Reader(packed)
     assert reader.header.data_start % 64 == 0
     entries = reader.header.by_offset()
-    coded = [entry for entry in entries if ".laconic." in entry.name]
+    coded = [entry for entry in entries if ".tersely." in entry.name]
     closing = [entry for entry in entries if entry.name in reader.descriptions]
     assert {(entry.name, entry.tag, entry.shape) for entry in closing} == {
         (name, found.dtype.tag, (0,)) for name, found in reader.descriptions.items()
@@ -65,13 +65,13 @@ def test_layout_is_aligned_and_ordered(packed: Path) -> None:
     assert entries[: len(coded)] == coded
     assert all(entry.begin % 64 == 0 and entry.nbytes % 64 == 0 for entry in coded)
     for name, entry in reader.dense.items():
-        itemsize = laconic.load_file(packed)[name].dtype.itemsize
+        itemsize = tersely.load_file(packed)[name].dtype.itemsize
         assert entry.begin % itemsize == 0
 
 
 def test_load_file_gives_every_tensor(packed: Path, arrays: dict[str, np.ndarray]) -> None:
     for options in ({}, {"mmap": False}, {"check": "checksums"}, {"check": "full"}):
-        loaded = laconic.load_file(packed, **options)
+        loaded = tersely.load_file(packed, **options)
         assert set(loaded) == set(arrays)
         for name, array in arrays.items():
             assert same_bits(loaded[name].decode(), array)
@@ -81,7 +81,7 @@ def test_load_file_gives_every_tensor(packed: Path, arrays: dict[str, np.ndarray
 
 
 def test_open_is_lazy_and_knows_metadata(packed: Path) -> None:
-    with laconic.open(packed) as file:
+    with tersely.open(packed) as file:
         assert file.metadata == {"format": "pt", "who": 'ä"\\'}
         assert file["b.weight"].shape == (48, 100)
         with pytest.raises(KeyError):
@@ -90,24 +90,24 @@ def test_open_is_lazy_and_knows_metadata(packed: Path) -> None:
 
 def test_saved_tensors_load_again(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     path = tmp_path / "saved.safetensors"
-    tensors = {name: laconic.encode(array) for name, array in arrays.items()}
-    laconic.save_file({**tensors, "plain": arrays["a.weight"]}, path, metadata={"k": "v"})
-    loaded = laconic.load_file(path, check="full")
+    tensors = {name: tersely.encode(array) for name, array in arrays.items()}
+    tersely.save_file({**tensors, "plain": arrays["a.weight"]}, path, metadata={"k": "v"})
+    loaded = tersely.load_file(path, check="full")
     for name, array in {**arrays, "plain": arrays["a.weight"]}.items():
         assert same_bits(loaded[name].decode(), array)
-    with laconic.open(path) as file:
+    with tersely.open(path) as file:
         assert file.metadata == {"k": "v"}
-    with pytest.raises(LaconicError, match="'x.laconic.y' cannot be used"):
-        laconic.save_file({"x.laconic.y": arrays["scale"]}, path)
-    with pytest.raises(LaconicError, match="strings"):
-        laconic.save_file({}, path, metadata={"n": 1})  # type: ignore[dict-item]
+    with pytest.raises(TerselyError, match="'x.tersely.y' cannot be used"):
+        tersely.save_file({"x.tersely.y": arrays["scale"]}, path)
+    with pytest.raises(TerselyError, match="strings"):
+        tersely.save_file({}, path, metadata={"n": 1})  # type: ignore[dict-item]
 
 
 def test_max_bytes_caps_the_sum(packed: Path, arrays: dict[str, np.ndarray]) -> None:
     total = sum(array.nbytes for array in arrays.values())
-    laconic.load_file(packed, max_bytes=total)
+    tersely.load_file(packed, max_bytes=total)
     with pytest.raises(CorruptError, match="max_bytes"):
-        laconic.load_file(packed, max_bytes=total - 1)
+        tersely.load_file(packed, max_bytes=total - 1)
 
 
 @pytest.mark.parametrize("keep_metadata", [True, False])
@@ -119,10 +119,10 @@ def test_a_file_saved_again_by_safetensors_still_loads(
         metadata = file.metadata() if keep_metadata else None
     again = tmp_path / "again.safetensors"
     safetensors.numpy.save_file({**tensors, "added": np.ones(3, np.float32)}, again, metadata=metadata)
-    loaded = laconic.load_file(again, check="full")
+    loaded = tersely.load_file(again, check="full")
     for name, array in arrays.items():
         assert same_bits(loaded[name].decode(), array)
-    report = laconic.decompress(again, tmp_path / "restored.safetensors")
+    report = tersely.decompress(again, tmp_path / "restored.safetensors")
     assert "original header is gone" in report.notes[0]
     restored = safetensors.numpy.load_file(tmp_path / "restored.safetensors")
     for name, array in arrays.items():
@@ -131,10 +131,10 @@ def test_a_file_saved_again_by_safetensors_still_loads(
 
 def test_two_files_merged_by_safetensors_load(packed: Path, tmp_path: Path, rng: np.random.Generator) -> None:
     other = normal(rng, (64, 64), np.dtype(np.float32))
-    laconic.save_file({"other": laconic.encode(other)}, tmp_path / "other.safetensors")
+    tersely.save_file({"other": tersely.encode(other)}, tmp_path / "other.safetensors")
     merged = {**safetensors.numpy.load_file(packed), **safetensors.numpy.load_file(tmp_path / "other.safetensors")}
     safetensors.numpy.save_file(merged, tmp_path / "merged.safetensors")
-    loaded = laconic.load_file(tmp_path / "merged.safetensors", check="full")
+    loaded = tersely.load_file(tmp_path / "merged.safetensors", check="full")
     assert same_bits(loaded["other"].decode(), other)
     assert loaded["a.weight"].formulation == "split"
 
@@ -146,9 +146,9 @@ def small(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, dict[str, np.
     mixed[:16] = normal(rng, (16, 32), np.dtype(np.float32))
     arrays = {"w": mixed, "v": np.arange(7, dtype=np.int16)}
     path = tmp_path / "small.safetensors"
-    tensor = laconic.encode(mixed, formulation="split", code="layered", widths=(1, 2))
+    tensor = tersely.encode(mixed, formulation="split", code="layered", widths=(1, 2))
     assert set(tensor.components) == {"tiles", "directory", "level2", "escapes", "short_panels"}
-    laconic.save_file({"w": tensor, "v": arrays["v"]}, path)
+    tersely.save_file({"w": tensor, "v": arrays["v"]}, path)
     return path, arrays
 
 
@@ -164,15 +164,15 @@ def test_every_damaged_byte_is_found_by_checksums_and_harmless_before(
         for value in values - {whole[place]}:
             damaged.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             with pytest.raises(FormatError):
-                laconic.load_file(damaged, check="checksums", mmap=False)
+                tersely.load_file(damaged, check="checksums", mmap=False)
             if value in (0x00, 0xFF, whole[place] ^ 1):
                 try:
-                    loaded = laconic.load_file(damaged, mmap=False)
+                    loaded = tersely.load_file(damaged, mmap=False)
                 except FormatError:
                     continue
                 for tensor in loaded.values():
                     tensor.decode()  # any values, no crash
-    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), arrays["w"])
+    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), arrays["w"])
 
 
 def test_every_prefix_is_refused(small: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_every_prefix_is_refused(small: tuple[Path, dict[str, np.ndarray]], tmp_
     for length in range(len(whole)):
         cut.write_bytes(whole[:length])
         with pytest.raises(FormatError):
-            laconic.load_file(cut, mmap=False)
+            tersely.load_file(cut, mmap=False)
     cut.write_bytes(whole + b"\0")
     with pytest.raises(CorruptError, match="appended"):
-        laconic.load_file(cut)
+        tersely.load_file(cut)
 
 
 def rewrite(path: Path, old: bytes, new: bytes) -> None:
@@ -198,23 +198,23 @@ def rewrite(path: Path, old: bytes, new: bytes) -> None:
 
 def test_messages_name_file_tensor_component_and_byte(small: tuple[Path, dict[str, np.ndarray]]) -> None:
     path = small[0]
-    entry = next(e for e in Reader(path).header.by_offset() if e.name == "w.laconic.escapes")
+    entry = next(e for e in Reader(path).header.by_offset() if e.name == "w.tersely.escapes")
     place = Reader(path).header.data_start + entry.begin
     raw = bytearray(path.read_bytes())
     raw[place] ^= 1
     path.write_bytes(raw)
     with pytest.raises(CorruptError) as caught:
-        laconic.load_file(path, check="checksums")
+        tersely.load_file(path, check="checksums")
     assert str(caught.value) == (
         f"file {path}, tensor 'w', component 'escapes', byte {place}: the checksum does not hold; get the file again"
     )
 
 
 def test_unknown_versions_formulations_and_parameters_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
-    from laconic.container import description
-    from laconic.encoded import Node
+    from tersely.container import description
+    from tersely.encoded import Node
 
-    tensor = laconic.encode(normal(rng, (16, 32), np.dtype(np.float32)), formulation="split")
+    tensor = tersely.encode(normal(rng, (16, 32), np.dtype(np.float32)), formulation="split")
     parameters = dict(tensor.encoded.node.parameters)
     for node, sentence in (
         (Node("rans", 1, parameters), "unknown formulation 'rans'"),
@@ -226,14 +226,14 @@ def test_unknown_versions_formulations_and_parameters_are_refused(tmp_path: Path
         (Node("split", 1, parameters, {"values": Node("dense", 1)}), "no children"),
     ):
         encoded = tensor.encoded.__class__(**{**tensor.encoded.__dict__, "node": node})
-        with laconic.container.writer.Writer(tmp_path / "odd.safetensors") as writer:
+        with tersely.container.writer.Writer(tmp_path / "odd.safetensors") as writer:
             writer.add_encoded("w", encoded, "0" * 8)
             writer.write({}, {})
         with pytest.raises(UnsupportedError, match=sentence):
-            laconic.load_file(tmp_path / "odd.safetensors")
+            tersely.load_file(tmp_path / "odd.safetensors")
     raw = description.to_bytes(tensor.encoded, dict.fromkeys(tensor.components, "0" * 8), "0" * 8)
     with pytest.raises(UnsupportedError, match="newer release"):
-        description.Description(raw.replace(b'"laconic":"1.0"', b'"laconic":"2.0"'), "f", "w")
+        description.Description(raw.replace(b'"tersely":"1.0"', b'"tersely":"2.0"'), "f", "w")
 
 
 def test_header_ends_with_enough_spaces_to_tell_it_from_foreign_ones(packed: Path) -> None:

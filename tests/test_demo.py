@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-import laconic
+import tersely
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "minilm"))
 import bert
@@ -17,10 +17,10 @@ def test_the_encoder_gives_the_same_states_from_compressed_weights(
     models: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     source = models / "minilm-l6-v2-body-fp32.safetensors"
-    laconic.compress(source, tmp_path / "packed.safetensors", profile="native")
-    tensors = laconic.load_file(tmp_path / "packed.safetensors")
+    tersely.compress(source, tmp_path / "packed.safetensors", profile="native")
+    tensors = tersely.load_file(tmp_path / "packed.safetensors")
     assert sum(tensor.formulation == "split" for tensor in tensors.values()) >= 36
-    dense = bert.DenseWeights({name: tensor.decode() for name, tensor in laconic.load_file(source).items()})
+    dense = bert.DenseWeights({name: tensor.decode() for name, tensor in tersely.load_file(source).items()})
     compressed = bert.CompressedWeights(tensors)
     x = rng.standard_normal((2, 9, 384)).astype(np.float32)
     mask = np.ones((2, 9), np.float32)

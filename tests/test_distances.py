@@ -11,13 +11,13 @@ import pytest
 from conftest import ISAS, random_bits, same_bits
 from test_memory_bounds import GuardedBytes
 
-import laconic
-from laconic import costs, isa, native, threads
-from laconic.encoded import Encoded, Node
-from laconic.formulations import registry
-from laconic.formulations.integer import distances, reference
-from laconic.formulations.protocol import Request
-from laconic.tensor import Tensor
+import tersely
+from tersely import costs, isa, native, threads
+from tersely.encoded import Encoded, Node
+from tersely.formulations import registry
+from tersely.formulations.integer import distances, reference
+from tersely.formulations.protocol import Request
+from tersely.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
@@ -39,7 +39,7 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, s
 
 
 def coded(array: np.ndarray, like: str) -> Tensor:
-    return laconic.encode(array, "integer", code="distances", like=like)
+    return tersely.encode(array, "integer", code="distances", like=like)
 
 
 def moved(encoded: Encoded, centre: int) -> Encoded:
@@ -51,15 +51,15 @@ def moved(encoded: Encoded, centre: int) -> Encoded:
 def check_products(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random.Generator) -> None:
     """int8 x gives the exact sums; float x the bits that dense weights give."""
     rows, columns = array.shape
-    zero, dense = rng.integers(0, 100, rows), laconic.encode(array, "dense")
+    zero, dense = rng.integers(0, 100, rows), tersely.encode(array, "dense")
     whole = rng.integers(-128, 128, (batch, columns)).astype(np.int8)
     whole[0] = -128
     bias = rng.integers(-1000, 1000, rows).astype(np.int32)
-    y = laconic.linear(whole, tensor, bias, zero_point=zero)
+    y = tersely.linear(whole, tensor, bias, zero_point=zero)
     assert (y == reference.linear(whole, array, zero) + bias).all()
     x = (rng.standard_normal((batch, columns)) * 10.0 ** rng.integers(-20, 20)).astype(np.float32)
     scale, shift = rng.random(rows) + 0.01, rng.standard_normal(rows).astype(np.float32)
-    results = [laconic.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
+    results = [tersely.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
     assert same_bits(*results)
 
 
@@ -77,33 +77,33 @@ def test_products_are_exact(like: str, dtype: np.dtype, each_isa: str, rng: np.r
 def test_halves_are_multiplied_as_floats_are(each_isa: str, rng: np.random.Generator) -> None:
     array = weights(rng, (47, 130), BYTES[0], 9)
     x = rng.standard_normal((5, 130)).astype(np.float16)
-    results = [laconic.linear(x, one, scale=0.1) for one in (coded(array, "index"), laconic.encode(array, "dense"))]
+    results = [tersely.linear(x, one, scale=0.1) for one in (coded(array, "index"), tersely.encode(array, "dense"))]
     assert same_bits(*results)
     x[2, 7] = np.inf
-    assert not np.isfinite(laconic.linear(x, coded(array, "index"))[2]).any()
+    assert not np.isfinite(tersely.linear(x, coded(array, "index"))[2]).any()
 
 
 def test_bits_depend_neither_on_threads_nor_on_the_instruction_set(rng: np.random.Generator) -> None:
     array = weights(rng, (600, 2500), BYTES[0], 15)
-    tensor = laconic.encode(array, "integer", code="distances")
+    tensor = tersely.encode(array, "integer", code="distances")
     assert tensor.geometry.view == "matrix"
     before, results = threads.get_num_threads(), set()
     x = rng.standard_normal((5, 2500)).astype(np.float32)
     for count, name in itertools.product((1, 2, 7), ISAS):
-        laconic.set_num_threads(count)
+        tersely.set_num_threads(count)
         with isa.using(name):
-            results.add(laconic.linear(x, tensor, scale=0.1).tobytes())
+            results.add(tersely.linear(x, tensor, scale=0.1).tobytes())
             assert same_bits(tensor.decode(), array)
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == 1
 
 
 def test_products_decode_no_rows_to_memory(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     array = weights(rng, (64, 256), BYTES[0], 15)
-    tensor = laconic.encode(array, "integer", code="distances")
+    tensor = tersely.encode(array, "integer", code="distances")
     x = rng.integers(-128, 128, (3, 256)).astype(np.int8)
     monkeypatch.setattr(Tensor, "rows", None)
-    assert (laconic.linear(x, tensor) == reference.linear(x, array)).all()
+    assert (tersely.linear(x, tensor) == reference.linear(x, array)).all()
 
 
 @pytest.mark.parametrize("dtype", BYTES + PAIRS, ids=str)
@@ -133,7 +133,7 @@ def test_every_word_about_every_centre(dtype: np.dtype, each_isa: str, rng: np.r
 @pytest.mark.parametrize("dtype", BYTES + PAIRS, ids=str)
 def test_rows_by_number_and_by_address(dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
     array = weights(rng, (47, 300), dtype, 20)
-    matrix = laconic.encode(array, "integer", code="distances").matrix
+    matrix = tersely.encode(array, "integer", code="distances").matrix
     wanted = rng.integers(0, 47, 23)
     out, everything = np.zeros((23, 300), dtype), np.zeros_like(array)
     assert matrix.pick_at(wanted.ctypes.data, 23, out.ctypes.data, 2) == -1
@@ -145,8 +145,8 @@ def test_rows_by_number_and_by_address(dtype: np.dtype, each_isa: str, rng: np.r
 
 
 def test_stacks_and_pairs_have_no_product_of_their_own(rng: np.random.Generator) -> None:
-    stack = laconic.encode(weights(rng, (2, 32, 32), BYTES[0], 9), "integer", code="distances")
-    wide = laconic.encode(weights(rng, (32, 32), PAIRS[0], 9), "integer", code="distances")
+    stack = tersely.encode(weights(rng, (2, 32, 32), BYTES[0], 9), "integer", code="distances")
+    wide = tersely.encode(weights(rng, (32, 32), PAIRS[0], 9), "integer", code="distances")
     one, none = np.ones(1), np.zeros(1, np.int32)
     for matrix in (stack.matrix, wide.matrix):
         with pytest.raises(ValueError, match="needs a matrix of 8-bit weights"):

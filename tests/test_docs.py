@@ -35,13 +35,13 @@ def test_the_dump_is_the_file() -> None:
 
 
 def test_the_dump_decodes_by_the_rules_of_the_text_alone() -> None:
-    """A decoder written from FORMAT.md, without a line of laconic: one panel, one chunk, layered(2), bfloat16."""
+    """A decoder written from FORMAT.md, without a line of tersely: one panel, one chunk, layered(2), bfloat16."""
     _, data = dump()
     (n,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + n])
 
     def component(name: str) -> bytes:
-        begin, end = header[f"w.laconic.{name}"]["data_offsets"]
+        begin, end = header[f"w.tersely.{name}"]["data_offsets"]
         return data[8 + n + begin : 8 + n + end]
 
     info = json.loads(component("info"))

@@ -12,12 +12,12 @@ import safetensors.numpy
 from conftest import DTYPES, same_bits
 from floating_environments import CONTROLS, control, environment, needs_mxcsr
 
-import laconic
-from laconic import files, floats, native, plan
-from laconic.encoded import Encoded
-from laconic.errors import ArgumentError
-from laconic.formulations import parts, registry
-from laconic.formulations.palette import grid as grids
+import tersely
+from tersely import files, floats, native, plan
+from tersely.encoded import Encoded
+from tersely.errors import ArgumentError
+from tersely.formulations import parts, registry
+from tersely.formulations.palette import grid as grids
 
 pytestmark = needs_mxcsr
 SHAPE = (96, 160)
@@ -112,7 +112,7 @@ def bytes_of(encoded: Encoded) -> dict[str, bytes]:
 def everything(array: np.ndarray, parameters: dict[str, Any]) -> list[object]:
     """Bytes of all that can be had from an array: its codes, what they decode to, products."""
     encoded = plan.encode(array, threads=2, **parameters)
-    weight = laconic.Tensor(encoded)
+    weight = tersely.Tensor(encoded)
     decoded = weight.decode(threads=2)
     assert same_bits(decoded, array)
     assert same_bits(weight.rows(17, 40), array[17:40])
@@ -125,9 +125,9 @@ def everything(array: np.ndarray, parameters: dict[str, Any]) -> list[object]:
     for rows in (1, 3, 20):
         # whole numbers, and so large that products of subnormals are none
         x = (np.arange(rows * SHAPE[1]).reshape(rows, -1) % 13 - 6).astype(np.float32) * np.float32(2.0**40)
-        found.append(laconic.linear(x, weight, np.full(SHAPE[0], 1e-41)).tobytes())
+        found.append(tersely.linear(x, weight, np.full(SHAPE[0], 1e-41)).tobytes())
         back = (np.arange(rows * SHAPE[0]).reshape(rows, -1) % 7 - 3).astype(np.float32)
-        found.append(laconic.linear_transposed(back, weight).tobytes())
+        found.append(tersely.linear_transposed(back, weight).tobytes())
     return found
 
 
@@ -169,14 +169,14 @@ def test_nor_do_plans_and_files(objective: str, rng: np.random.Generator, tmp_pa
     source = tmp_path / "dense.safetensors"
     safetensors.numpy.save_file(arrays, source)
     expected = tmp_path / "expected.safetensors"
-    laconic.compress(source, expected, objective=objective, profile="portable")
+    tersely.compress(source, expected, objective=objective, profile="portable")
     for number, name in enumerate(("flushing, up", "to zero")):
         target, back = tmp_path / f"{number}.safetensors", tmp_path / f"{number}-again.safetensors"
         with environment(name):
-            laconic.compress(source, target, objective=objective, profile="portable")
-            assert laconic.verify(target, against=source).ok
+            tersely.compress(source, target, objective=objective, profile="portable")
+            assert tersely.verify(target, against=source).ok
             assert set(files.load_file(expected, check="full")) == set(arrays)
-            laconic.decompress(target, back)
+            tersely.decompress(target, back)
         assert target.read_bytes() == expected.read_bytes(), name
         assert back.read_bytes() == source.read_bytes(), name
 
@@ -212,5 +212,5 @@ def test_entrances_give_threads_their_own_back(rng: np.random.Generator) -> None
     with environment("flushing"):  # which looks whether it is as it was
         with pytest.raises(ArgumentError):
             plan.encode(mixed(rng, DTYPES[0]), formulation="palette")
-        weight = laconic.encode(few(rng, DTYPES[0]))
-        laconic.linear(np.ones((2, SHAPE[1]), np.float32), weight)
+        weight = tersely.encode(few(rng, DTYPES[0]))
+        tersely.linear(np.ones((2, SHAPE[1]), np.float32), weight)

@@ -15,9 +15,9 @@ import pytest
 import safetensors.numpy
 from folder_fixtures import content, model, there_and_back, weights
 
-import laconic
-from laconic import duplicates, folders
-from laconic.errors import LaconicError
+import tersely
+from tersely import duplicates, folders
+from tersely.errors import TerselyError
 
 # -- every file --------------------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ def test_only_what_holds_the_same_tensors_is_left_out(model: Path, rng: np.rando
         assert any("left out pytorch_model.bin" in note for note in report.notes)
     assert again == expected
     if duplicate:
-        laconic.compress(model, model.with_name("all"), all_files=True)
+        tersely.compress(model, model.with_name("all"), all_files=True)
         assert (model.with_name("all") / "pytorch_model.bin").exists()
 
 
@@ -201,10 +201,10 @@ def test_a_link_in_the_place_of_a_file_that_we_write_is_not_written_through(mode
     (model / "config.json").symlink_to("config-v1.json")
     before = (model / "config-v1.json").read_bytes()
     packed = model.with_name("packed")
-    laconic.compress(model, packed)
+    tersely.compress(model, packed)
     assert (packed / "config-v1.json").read_bytes() == before
     assert b"quant_method" in (packed / "config.json").read_bytes()
-    laconic.decompress(packed, model.with_name("again"))
+    tersely.decompress(packed, model.with_name("again"))
     assert (model.with_name("again") / "config.json").read_bytes() == before
 
 
@@ -241,8 +241,8 @@ def _pipe(model: Path) -> str:
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_what_cannot_be_kept_is_refused_by_name(model: Path, make: Callable[[Path], str], dry_run: bool) -> None:
     seen: list[str] = []
-    with pytest.raises(LaconicError, match=make(model)):
-        laconic.compress(
+    with pytest.raises(TerselyError, match=make(model)):
+        tersely.compress(
             model, model.with_name("packed"), dry_run=dry_run, progress=lambda done, total, name: seen.append(name)
         )
     assert not seen
@@ -259,5 +259,5 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(model: Path, monkeypatc
         return scan(path)
 
     monkeypatch.setattr(folders.os, "scandir", refuse)
-    with pytest.raises(LaconicError, match="secret cannot be read: Permission denied"):
-        laconic.compress(model, model.with_name("packed"))
+    with pytest.raises(TerselyError, match="secret cannot be read: Permission denied"):
+        tersely.compress(model, model.with_name("packed"))

@@ -11,9 +11,9 @@ import pytest
 import safetensors.numpy
 from folder_fixtures import content, model, there_and_back, weights
 
-import laconic
-from laconic import checkpoint
-from laconic.errors import CorruptError, LaconicError
+import tersely
+from tersely import checkpoint
+from tersely.errors import CorruptError, TerselyError
 
 # -- indexes -----------------------------------------------------------------------------------------------------------
 
@@ -47,9 +47,9 @@ def test_a_missing_shard_is_found_before_the_work(
     gone.unlink()
     seen: list[str] = []
     with pytest.raises(
-        LaconicError, match=f"{gone} does not exist, but model.safetensors.index{variant}.json lists it"
+        TerselyError, match=f"{gone} does not exist, but model.safetensors.index{variant}.json lists it"
     ):
-        laconic.compress(
+        tersely.compress(
             tmp_path, tmp_path.with_name("packed"), dry_run=dry_run, progress=lambda a, b, c: seen.append(c)
         )
     assert not seen
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_found_before_the_work(shards: Path) -> None:
     last.write_bytes(last.read_bytes()[:-5])
     seen: list[str] = []
     with pytest.raises(CorruptError, match="model-00002-of-00002.safetensors"):
-        laconic.compress(shards, shards.with_name("packed"), progress=lambda done, total, name: seen.append(name))
+        tersely.compress(shards, shards.with_name("packed"), progress=lambda done, total, name: seen.append(name))
     assert not seen
 
 
@@ -69,7 +69,7 @@ def test_an_index_names_files_of_its_folder(shards: Path, name: str) -> None:
     index = shards / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(CorruptError, match="index.json.*lies outside|index.json.*no .safetensors file"):
-        laconic.compress(shards, dry_run=True)
+        tersely.compress(shards, dry_run=True)
 
 
 def test_the_index_is_the_truth_about_a_tensor_that_two_shards_have(shards: Path, rng: np.random.Generator) -> None:
@@ -78,7 +78,7 @@ def test_the_index_is_the_truth_about_a_tensor_that_two_shards_have(shards: Path
     safetensors.numpy.save_file(both, second)
     safetensors.numpy.save_file(weights(rng, "a", "b"), shards / "model-00001-of-00003.safetensors")  # nobody's
     packed = shards.with_name("packed")
-    laconic.compress(shards, packed)
+    tersely.compress(shards, packed)
     for place in (shards, packed):
         found = checkpoint.loaded_from(place)
         assert {path.name: names for path, names in found.items()} == {
@@ -90,7 +90,7 @@ def test_the_index_is_the_truth_about_a_tensor_that_two_shards_have(shards: Path
         ("a", "model-00001-of-00002.safetensors"),
         ("b", "model-00002-of-00002.safetensors"),
     }
-    laconic.decompress(packed, shards.with_name("again"))
+    tersely.decompress(packed, shards.with_name("again"))
     assert content(shards.with_name("again")) == content(shards)
 
 
@@ -103,11 +103,11 @@ def test_where_it_is_not_clear_what_to_load(shards: Path, rng: np.random.Generat
     found = checkpoint.loaded_from(shards / "model.safetensors.index.fp16.json")
     assert all(".fp16-" in path.name for path in found)
     safetensors.numpy.save_file(weights(rng, "a"), shards / "model.safetensors")
-    with pytest.raises(LaconicError, match="model.safetensors beside model.safetensors.index.json"):
+    with pytest.raises(TerselyError, match="model.safetensors beside model.safetensors.index.json"):
         checkpoint.loaded_from(shards)
     (shards / "model.safetensors").unlink()
     index.rename(shards / "model.safetensors.index.int8.json")
-    with pytest.raises(LaconicError, match="several shard indexes"):
+    with pytest.raises(TerselyError, match="several shard indexes"):
         checkpoint.loaded_from(shards)
 
 
@@ -154,7 +154,7 @@ def test_other_files_beside_a_model_are_said_to_need_decompressing(
     assert any(note.startswith(f"{name}: ") and "decompress" in note for note in report.notes)
     card = (model.with_name("packed") / "README.md").read_text()
     assert f"Decompress it before you use these files, which other programs read: `{name}`" in card
-    assert "import laconic.transformers" in card.splitlines()[0]
+    assert "import tersely.transformers" in card.splitlines()[0]
     assert again == content(model)
 
 
@@ -205,8 +205,8 @@ def test_config_json_closes_the_folder_and_remembers_the_name_it_had(model: Path
     assert again == content(model)
     closed = json.loads((model.with_name("packed") / "config.json").read_text())
     assert not closed["transformers_weights"].endswith((".safetensors", ".json"))
-    assert "laconic exec" in closed["transformers_weights"]
+    assert "tersely exec" in closed["transformers_weights"]
     assert closed["quantization_config"]["transformers_weights"] == "model.safetensors"
-    (model.with_name("packed") / "laconic.json").unlink()  # as save_pretrained leaves a folder
-    laconic.decompress(model.with_name("packed"), model.with_name("anew"))
+    (model.with_name("packed") / "tersely.json").unlink()  # as save_pretrained leaves a folder
+    tersely.decompress(model.with_name("packed"), model.with_name("anew"))
     assert json.loads((model.with_name("anew") / "config.json").read_text()) == config

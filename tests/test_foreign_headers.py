@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors
 
-import laconic
-from laconic.errors import ArgumentError, CorruptError, LaconicError
+import tersely
+from tersely.errors import ArgumentError, CorruptError, TerselyError
 
 DATA = np.random.default_rng(5).normal(0, 0.02, (64, 64)).astype("<f4").tobytes()
 FIELDS = '"dtype":"F32","shape":[64,64],"data_offsets":[0,16384]'
@@ -73,20 +73,20 @@ def test_a_header_is_read_where_the_library_reads_it(what: str, tmp_path: Path) 
     try:
         theirs = dict(safetensors.deserialize(source.read_bytes()))
     except safetensors.SafetensorError:
-        with pytest.raises(LaconicError, match=r"a\.safetensors") as caught:
-            laconic.load_file(source)
+        with pytest.raises(TerselyError, match=r"a\.safetensors") as caught:
+            tersely.load_file(source)
         str(caught.value).encode()  # can be shown
-        with pytest.raises(LaconicError):
-            laconic.compress(source, tmp_path / "b.safetensors")
+        with pytest.raises(TerselyError):
+            tersely.compress(source, tmp_path / "b.safetensors")
         assert list(tmp_path.iterdir()) == [source]
         return
-    ours = laconic.load_file(source)
+    ours = tersely.load_file(source)
     assert {name: tensor.decode().tobytes() for name, tensor in ours.items()} == {
         name: bytes(info["data"]) for name, info in theirs.items()
     }
-    laconic.compress(source, tmp_path / "b.safetensors", objective="size")
-    assert sorted(laconic.load_file(tmp_path / "b.safetensors", check="full")) == sorted(theirs)
-    laconic.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    tersely.compress(source, tmp_path / "b.safetensors", objective="size")
+    assert sorted(tersely.load_file(tmp_path / "b.safetensors", check="full")) == sorted(theirs)
+    tersely.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == source.read_bytes()
 
 
@@ -95,7 +95,7 @@ def test_half_a_character_is_named_by_its_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + DATA)
     with pytest.raises(CorruptError, match="half a character") as caught:
-        laconic.open(path)
+        tersely.open(path)
     assert path.read_bytes()[caught.value.byte :].startswith(b"\\ud83d")
 
 
@@ -107,7 +107,7 @@ def test_half_a_character_never_reaches_a_file(tmp_path: Path) -> None:
         ({"w": array}, {"\udc00": "x"}),
     ):
         with pytest.raises(ArgumentError, match="half a character"):
-            laconic.save_file(tensors, tmp_path / "a.safetensors", metadata)
+            tersely.save_file(tensors, tmp_path / "a.safetensors", metadata)
     assert not list(tmp_path.iterdir())
 
 
@@ -115,6 +115,6 @@ def test_what_is_kept_of_a_header_without_metadata_is_none(tmp_path: Path) -> No
     header = HEADERS["metadata null"].encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + DATA)
-    laconic.compress(path, tmp_path / "b.safetensors")
-    assert laconic.open(tmp_path / "b.safetensors").metadata == {}
+    tersely.compress(path, tmp_path / "b.safetensors")
+    assert tersely.open(tmp_path / "b.safetensors").metadata == {}
     assert set(json.loads(HEADERS["metadata null"])) == {"__metadata__", "w"}

@@ -11,11 +11,11 @@ import pytest
 from conftest import same_bits
 from golden import builders
 
-import laconic
-from laconic import native, plan
-from laconic.container import same
-from laconic.container.description import SINCE
-from laconic.formulations import registry
+import tersely
+from tersely import native, plan
+from tersely.container import same
+from tersely.container.description import SINCE
+from tersely.formulations import registry
 
 HERE = Path(builders.HERE)
 FOLDER = HERE / "v1.0"
@@ -28,7 +28,7 @@ def test_every_formulation_says_which_format_it_came_with() -> None:
 
 @pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_golden_files_decode_to_what_they_were_made_from(name: str, each_isa: str) -> None:
-    tensors = laconic.load_file(HERE / f"{name}.safetensors", check="full")
+    tensors = tersely.load_file(HERE / f"{name}.safetensors", check="full")
     built = builders.FILES[name]()
     assert set(tensors) == set(built)
     for key, tensor in tensors.items():
@@ -38,7 +38,7 @@ def test_golden_files_decode_to_what_they_were_made_from(name: str, each_isa: st
 @pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_the_reference_reads_golden_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {key: tensor.decode() for key, tensor in builders.FILES[name]().items()}
-    tensors = laconic.load_file(HERE / f"{name}.safetensors")
+    tensors = tersely.load_file(HERE / f"{name}.safetensors")
     monkeypatch.setattr(native, "module", None)
     for key, tensor in tensors.items():
         assert same_bits(registry.decode(tensor.encoded), expected[key]), key
@@ -46,28 +46,28 @@ def test_the_reference_reads_golden_files(name: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", sorted(builders.FILES))
 def test_the_encoder_writes_the_same_bytes(name: str, each_isa: str, tmp_path: Path) -> None:
-    laconic.save_file(builders.FILES[name](), tmp_path / "again", metadata={"made by": "tests/golden/builders.py"})
+    tersely.save_file(builders.FILES[name](), tmp_path / "again", metadata={"made by": "tests/golden/builders.py"})
     assert (tmp_path / "again").read_bytes() == (HERE / f"{name}.safetensors").read_bytes()
 
 
 def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> None:
-    laconic.decompress(FOLDER / "compressed.safetensors", tmp_path / "original")
+    tersely.decompress(FOLDER / "compressed.safetensors", tmp_path / "original")
     digests = [
         hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (tmp_path / "original", FOLDER / "original.safetensors")
     ]
     assert digests[0] == digests[1]
     for name, array in builders.original_1_0().items():
-        found = laconic.load_file(FOLDER / "compressed.safetensors")[name].decode()
+        found = tersely.load_file(FOLDER / "compressed.safetensors")[name].decode()
         assert np.array_equal(plan.raw_bytes(found), plan.raw_bytes(array)), name
 
 
 def test_a_golden_model_comes_back_with_its_tensors(tmp_path: Path) -> None:
     """An ONNX model of every way to hold elements: `pieces`, format 1.2."""
     golden, original = HERE / "v1.2/onnx.safetensors", HERE / "v1.2/original.onnx"
-    laconic.decompress(golden, tmp_path / "original.onnx")
+    tersely.decompress(golden, tmp_path / "original.onnx")
     assert (tmp_path / "original.onnx").read_bytes() == original.read_bytes()
-    tensors = laconic.load_file(golden, check="full")
+    tensors = tersely.load_file(golden, check="full")
     arrays = onnx_files.everything()[1]
     assert set(tensors) == set(arrays)
     for name, array in arrays.items():

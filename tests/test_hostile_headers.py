@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import laconic
-from laconic.errors import FormatError
+import tersely
+from tersely.errors import FormatError
 
 
 def write(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
@@ -50,13 +50,13 @@ CASES = {
     "duplicate name": (b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8), None, "occurs twice"),
     "metadata of numbers": ({"__metadata__": {"a": 1}}, b"", None, "__metadata__"),
     "nested without end": (b'{"a":' * 50000 + b"1" + b"}" * 50000, b"", None, "deep|dtype"),
-    "components without description": ({"w.laconic.tiles": entry("U8", [8])}, bytes(8), None, "description"),
-    "component of floats": ({"w.laconic.info": entry("F32", [2])}, bytes(8), None, "must be U8"),
-    "description of zeros": ({"w.laconic.info": entry("U8", [8])}, bytes(8), None, "not a description"),
-    "description nested without end": ({"w.laconic.info": entry("U8", [100000], (0, 100000))}, b"[" * 100000, None, "not a description"),
-    "coded and dense": ({"w.laconic.info": entry("U8", [8]), "w": entry("U8", [8], (8, 16))}, bytes(16), None, "twice"),
-    "damaged metadata of ours": ({"__metadata__": {"laconic": "{"}}, b"", None, "'laconic' is damaged"),
-    "future version": ({"__metadata__": {"laconic": '{"format":"7.0"}'}}, b"", None, "newer release"),
+    "components without description": ({"w.tersely.tiles": entry("U8", [8])}, bytes(8), None, "description"),
+    "component of floats": ({"w.tersely.info": entry("F32", [2])}, bytes(8), None, "must be U8"),
+    "description of zeros": ({"w.tersely.info": entry("U8", [8])}, bytes(8), None, "not a description"),
+    "description nested without end": ({"w.tersely.info": entry("U8", [100000], (0, 100000))}, b"[" * 100000, None, "not a description"),
+    "coded and dense": ({"w.tersely.info": entry("U8", [8]), "w": entry("U8", [8], (8, 16))}, bytes(16), None, "twice"),
+    "damaged metadata of ours": ({"__metadata__": {"tersely": "{"}}, b"", None, "'tersely' is damaged"),
+    "future version": ({"__metadata__": {"tersely": '{"format":"7.0"}'}}, b"", None, "newer release"),
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_hostile_header_is_refused_with_a_sentence(case: str, tmp_path: Path) ->
     path = write(tmp_path / "hostile.safetensors", header, data, length)
     tracemalloc.start()
     with pytest.raises(FormatError, match=sentence) as caught:
-        laconic.load_file(path)
+        tersely.load_file(path)
     allocated = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert str(path) in str(caught.value)
@@ -78,4 +78,4 @@ def test_empty_and_tiny_files_are_refused(tmp_path: Path) -> None:
     for size in range(8):
         path.write_bytes(bytes(size))
         with pytest.raises(FormatError, match="too few"):
-            laconic.load_file(path)
+            tersely.load_file(path)

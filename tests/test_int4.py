@@ -15,12 +15,12 @@ from test_integer import HALF_ULP, SUBNORMAL, X_DTYPES
 from test_integer_codes import PAIRS, check, check_reading
 from test_memory_bounds import GuardedBytes
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.integer_product import KERNEL_ROWS
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.integer_product import KERNEL_ROWS
+from tersely.tensor import Tensor
 
 PACKED = ("int4", "uint4")
 FORMS = {
@@ -48,7 +48,7 @@ def coded(numbers: np.ndarray, form: str, packed: str) -> Tensor:
     options = dict(FORMS[form])
     if "fields" in form or form == "other order":
         options["signed"] = (packed == "int4") != (form == "other order")
-    return laconic.encode(pack(numbers), int4_columns=numbers.shape[1], **options)
+    return tersely.encode(pack(numbers), int4_columns=numbers.shape[1], **options)
 
 
 def scales_of(rng: np.random.Generator, rows: int, groups: int, packed: str) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ def test_float_products_are_within_the_bound(
         real = centred(numbers, zero, scale)
         for x_dtype, batch in itertools.product(X_DTYPES, (1, 3, 18)):
             x = (rng.standard_normal((batch, shape[1])) * (1 if x_dtype == np.float32 else 0.002)).astype(x_dtype)
-            y = laconic.linear(x, tensor, bias, scale=scale, zero_point=zero, packed=packed)
+            y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero, packed=packed)
             assert_within_bound(y, x, real, bias)
 
 
@@ -110,11 +110,11 @@ def test_int8_products_are_exact(form: str, packed: str, each_isa: str, rng: np.
         whole = centred(numbers, zero).astype(np.int64)
         for batch in (1, 3, KERNEL_ROWS + 1):
             x = rng.integers(-128, 128, (batch, shape[1])).astype(np.int8)
-            y = laconic.linear(x, tensor, bias, zero_point=zero, packed=packed)
+            y = tersely.linear(x, tensor, bias, zero_point=zero, packed=packed)
             assert y.dtype == np.int32
             assert (y == x.astype(np.int64) @ whole.T + bias).all()
             back = rng.integers(-128, 128, (batch, shape[0])).astype(np.int8)
-            y = laconic.linear_transposed(back, tensor, zero_point=zero, packed=packed)
+            y = tersely.linear_transposed(back, tensor, zero_point=zero, packed=packed)
             assert (y == back.astype(np.int64) @ whole).all()
 
 
@@ -126,26 +126,26 @@ def test_what_kernels_do_not_know_is_decoded(
     """Transposed products, many rows of x, infinities, folded tensors, other formulations; no native module."""
     if not with_native:
         monkeypatch.setattr(native, "module", None)
-    monkeypatch.setattr("laconic.integer_product.BLOCK_WEIGHTS", 32 * 96)
+    monkeypatch.setattr("tersely.integer_product.BLOCK_WEIGHTS", 32 * 96)
     for shape, groups in itertools.product(((80, 96), (9, 96)), (0, 1, 3)):
         numbers = values(rng, shape, packed)
         scale, zero = scales_of(rng, shape[0], groups, packed)
         real = centred(numbers, zero, scale)
         tensors = [coded(numbers, form, packed) for form in FORMS]
         tensors += [
-            laconic.encode(pack(numbers), "integer"),
-            laconic.encode(pack(numbers), "integer", code="distances"),
+            tersely.encode(pack(numbers), "integer"),
+            tersely.encode(pack(numbers), "integer", code="distances"),
         ]
         for tensor, batch in itertools.product(tensors, (1, KERNEL_ROWS + 1)):
             x = rng.standard_normal((2, batch, 96)).astype(np.float32)
-            y = laconic.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
+            y = tersely.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
             assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)
             back = rng.standard_normal((batch, shape[0])).astype(np.float32)
-            y = laconic.linear_transposed(back, tensor, np.ones(96), scale=scale, zero_point=zero, packed=packed)
+            y = tersely.linear_transposed(back, tensor, np.ones(96), scale=scale, zero_point=zero, packed=packed)
             assert np.allclose(y, back @ real + 1, rtol=1e-4, atol=1e-3)
         x = np.ones((1, 96), np.float32)
         x[0, 3] = np.inf
-        y = laconic.linear(x, tensors[2], scale=scale, zero_point=zero, packed=packed)
+        y = tersely.linear(x, tensors[2], scale=scale, zero_point=zero, packed=packed)
         assert not np.isfinite(y[0, real[:, 3] != 0]).any()
 
 
@@ -159,17 +159,17 @@ def test_a_scale_alone_a_zero_point_alone_and_columns_of_one(rng: np.random.Gene
                 np.broadcast_to(np.reshape(one, (48, -1)) if np.ndim(one) else one, (48, 4))
                 for one in (1.0 if own_scale is None else own_scale, 0 if own_zero is None else own_zero)
             )
-            y = laconic.linear(x, tensor, scale=own_scale, zero_point=own_zero, packed="uint4")
+            y = tersely.linear(x, tensor, scale=own_scale, zero_point=own_zero, packed="uint4")
             assert np.allclose(y, x @ centred(numbers, taken, factor).T, rtol=1e-4, atol=1e-3)
-        by_row = laconic.linear(x, tensor, scale=scale[:, 0], packed="uint4")
-        assert same_bits(laconic.linear(x, tensor, scale=scale[:, :1], packed="uint4"), by_row)
+        by_row = tersely.linear(x, tensor, scale=scale[:, 0], packed="uint4")
+        assert same_bits(tersely.linear(x, tensor, scale=scale[:, :1], packed="uint4"), by_row)
         assert same_bits(
-            laconic.linear(x, tensor, packed="uint4"), laconic.linear(x, tensor, scale=1.0, packed="uint4")
+            tersely.linear(x, tensor, packed="uint4"), tersely.linear(x, tensor, scale=1.0, packed="uint4")
         )
-    empty = laconic.encode(np.zeros((4, 0), np.uint8))
-    assert (laconic.linear(np.zeros((2, 0), np.float32), empty, np.ones(4), packed="int4") == 1).all()
+    empty = tersely.encode(np.zeros((4, 0), np.uint8))
+    assert (tersely.linear(np.zeros((2, 0), np.float32), empty, np.ones(4), packed="int4") == 1).all()
     assert (
-        laconic.linear(np.zeros((2, 6), np.float32), laconic.encode(np.zeros((0, 3), np.uint8)), packed="int4").size
+        tersely.linear(np.zeros((2, 6), np.float32), tersely.encode(np.zeros((0, 3), np.uint8)), packed="int4").size
         == 0
     )
 
@@ -185,10 +185,10 @@ def test_bits_depend_neither_on_threads_nor_on_instruction_set_nor_on_the_form(
     x, scale = rng.standard_normal((batch, 2560)).astype(np.float32), scales_of(rng, 300, groups, "int4")[0]
     tensors, results = [coded(numbers, form, "int4") for form in FORMS], set()
     for count, name in itertools.product((1, 2, 7), ISAS):
-        laconic.set_num_threads(count)
+        tersely.set_num_threads(count)
         with isa.using(name):
-            results |= {laconic.linear(x, one, scale=scale, packed="int4").tobytes() for one in tensors}
-    laconic.set_num_threads(before)
+            results |= {tersely.linear(x, one, scale=scale, packed="int4").tobytes() for one in tensors}
+    tersely.set_num_threads(before)
     assert len(results) == 1
 
 
@@ -208,7 +208,7 @@ def test_whatever_the_shape_groups_and_values(
     scale, zero = scales_of(rng, rows, groups, packed)
     tensor, x = coded(numbers, form, packed), rng.standard_normal((2, shape[1])).astype(np.float32)
     assert same_bits(tensor.decode(), pack(numbers))
-    y = laconic.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
+    y = tersely.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
     assert_within_bound(y, x, centred(numbers, zero, scale), 0.0)
 
 
@@ -225,7 +225,7 @@ def test_fields_of_values(packed: str, shape: tuple[int, ...], rng: np.random.Ge
                 assert tensor.parameters == ({"signed": 1} if own["signed"] else {})
             check_reading(tensor, array, rng)
     if array.size > 1000:
-        found = laconic.encode(array, "integer", **options, bits=3, smallest=True)
+        found = tersely.encode(array, "integer", **options, bits=3, smallest=True)
         assert bool(found.parameters) == (packed == "int4")  # the order in which values are neighbours
 
 
@@ -233,15 +233,15 @@ def test_the_planner_takes_fields_for_products_and_the_smallest_for_size(rng: np
     for spread in (1.0, 2.5):
         array = pack(values(rng, (512, 2048), "int4", spread))
         for profile, objective in itertools.product(("portable", "avx512"), ("balanced", "speed")):
-            found = laconic.encode(array, objective=objective, profile=profile, int4_columns=2048)
+            found = tersely.encode(array, objective=objective, profile=profile, int4_columns=2048)
             assert found.encoded.node.children["nibbles"].formulation == "integer"
             assert found.nbytes_stored <= array.nbytes * (1 + 1 / 256)
-            forced = laconic.encode(array, "integer", objective=objective, int4_columns=2048)
+            forced = tersely.encode(array, "integer", objective=objective, int4_columns=2048)
             assert forced.encoded.node == found.encoded.node
-        small = laconic.encode(array, objective="size", int4_columns=2048)
+        small = tersely.encode(array, objective="size", int4_columns=2048)
         assert small.encoded.node.children["nibbles"].formulation == "split"
         assert small.nbytes_stored < found.nbytes_stored
-    tiny = laconic.encode(array[:16, :16], int4_columns=32)
+    tiny = tersely.encode(array[:16, :16], int4_columns=32)
     assert tiny.formulation == "dense"  # groups and slack would cost more than they may
 
 
@@ -264,7 +264,7 @@ def test_no_kernel_reads_past_a_component(each_isa: str, rng: np.random.Generato
             for batch, groups in itertools.product((1, 17), (1, 2, 4)):
                 scale = np.ones((shape[0], groups)) if groups > 1 else 1.0
                 x = np.ones((batch, shape[1]), np.float32)
-                y = laconic.linear(x, tensor, scale=scale, packed="int4")
+                y = tersely.linear(x, tensor, scale=scale, packed="int4")
                 if fill is None:
                     assert (y == numbers.sum(axis=1)).all()
 
@@ -351,7 +351,7 @@ def test_impossible_descriptions_are_refused(rng: np.random.Generator) -> None:
 def test_wrong_operands_are_refused(options: dict, sentence: str) -> None:
     given = {"x": np.zeros((1, 100), np.float32), "weight": np.zeros((48, 50), np.uint8), "packed": "uint4", **options}
     with pytest.raises(ArgumentError, match=sentence):
-        laconic.linear(given.pop("x"), laconic.encode(given.pop("weight")), **given)
+        tersely.linear(given.pop("x"), tersely.encode(given.pop("weight")), **given)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """`integer`: the native encoder against the reference, every kernel against the original bits, products against exact
-sums, bad files, bad operands. Float products have the bound of `laconic.integer_product`; int8 ones are exact."""
+sums, bad files, bad operands. Float products have the bound of `tersely.integer_product`; int8 ones are exact."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_memory_bounds import GuardedBytes
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.integer import codec, layout, reference
-from laconic.integer_product import KERNEL_ROWS
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.integer import codec, layout, reference
+from tersely.integer_product import KERNEL_ROWS
+from tersely.tensor import Tensor
 
 DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
 X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
@@ -71,12 +71,12 @@ def test_every_isa_decodes_what_reference_and_native_encode_alike(
 def test_every_width_of_fields(bits: int, each_isa: str, rng: np.random.Generator) -> None:
     for dtype in DTYPES:
         for array in (quantised(rng, (40, 70), dtype, 2.0**bits / 3), quantised(rng, (16, 2100), dtype, 20)):
-            tensor = laconic.encode(array, formulation="integer", bits=bits)
+            tensor = tersely.encode(array, formulation="integer", bits=bits)
             groups = tensor.components["groups"]
             assert set(groups[: 2 * (tensor.geometry.segments // tensor.geometry.segments_per_panel) : 2]) == {bits}
             assert same_bits(tensor.decode(), array)
             x = rng.integers(-128, 128, (2, array.shape[1])).astype(np.int8)
-            assert (laconic.linear(x, tensor) == reference.linear(x, array)).all()
+            assert (tersely.linear(x, tensor) == reference.linear(x, array)).all()
 
 
 shapes = st.one_of(
@@ -97,7 +97,7 @@ def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], dtype: np.dty
     for spread in (2, 12):
         array = quantised(rng, shape, dtype, spread)
         for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-            tensor = laconic.encode(array, formulation="integer", orientation=orientation, bits=4)
+            tensor = tersely.encode(array, formulation="integer", orientation=orientation, bits=4)
             for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
                 assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
             for _ in range(20):
@@ -109,7 +109,7 @@ def test_groups_of_rows_have_their_own_bits(rng: np.random.Generator) -> None:
     array = quantised(rng, (64, 2048), np.dtype(np.int8), 10)
     array[16:32] = rng.integers(-2, 2, (16, 2048))
     array[32:48] = 17
-    tensor = laconic.encode(array, objective="size")
+    tensor = tersely.encode(array, objective="size")
     assert tensor.formulation == "integer"
     assert tensor.components["groups"][:8:2].tolist() == [6, 2, 0, 6]
     assert tensor.components["groups"][3] == 126  # -2 counted from -128
@@ -139,7 +139,7 @@ def test_float_products_are_within_the_bound(
     bias = rng.standard_normal(shape[0]).astype(np.float32)
     for spread in (6, 300):
         weight = quantised(rng, shape, dtype, spread)
-        tensor = laconic.encode(weight, formulation=formulation)
+        tensor = tersely.encode(weight, formulation=formulation)
         for scale, zero in (
             (np.array([0.013]), np.array([100])),
             (rng.random(shape[0]) + 0.01, rng.integers(0, 128, shape[0])),
@@ -147,7 +147,7 @@ def test_float_products_are_within_the_bound(
             for x_dtype, batch in itertools.product(X_DTYPES, (1, 2, 5)):
                 size = 10.0 ** rng.integers(-4, 4) if x_dtype == np.float32 else 0.002
                 x = (rng.standard_normal((batch, shape[1])) * size).astype(x_dtype)
-                y = laconic.linear(x, tensor, bias, scale=scale, zero_point=zero)
+                y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
                 assert_within_bound(y, x, weight, scale, zero, bias)
 
 
@@ -160,10 +160,10 @@ def test_the_bound_holds_at_the_edges_of_cutting(each_isa: str, rng: np.random.G
     x[:, 5] = rows
     x[2, 7] = -x[2, 5]
     for formulation in ("integer", "dense"):
-        tensor = laconic.encode(weight, formulation=formulation)
+        tensor = tersely.encode(weight, formulation=formulation)
         scale = np.array([1e-6])
-        assert_within_bound(laconic.linear(x, tensor, scale=scale), x, weight, scale, np.array([0]), 0.0)
-        assert (laconic.linear(np.zeros((1, 64), np.float32), tensor) == 0).all()
+        assert_within_bound(tersely.linear(x, tensor, scale=scale), x, weight, scale, np.array([0]), 0.0)
+        assert (tersely.linear(np.zeros((1, 64), np.float32), tensor) == 0).all()
 
 
 @pytest.mark.parametrize("formulation", ["integer", "dense"])
@@ -175,15 +175,15 @@ def test_int8_products_are_exact(formulation: str, dtype: np.dtype, each_isa: st
             weight[0], weight[1] = np.iinfo(dtype).min, np.iinfo(dtype).max
             zero = rng.integers(0, 128, shape[0])
             bias = rng.integers(-(2**20), 2**20, shape[0]).astype(np.int32)
-            tensor = laconic.encode(weight, formulation=formulation)
+            tensor = tersely.encode(weight, formulation=formulation)
             for batch in (1, 2, 3, 18):
                 x = rng.integers(-128, 128, (batch, shape[1])).astype(np.int8)
                 x[0] = -128
-                y = laconic.linear(x, tensor, bias, zero_point=zero)
+                y = tersely.linear(x, tensor, bias, zero_point=zero)
                 assert y.dtype == np.int32
                 assert (y == reference.linear(x, weight, zero) + bias).all()
                 back = rng.integers(-128, 128, (batch, shape[0])).astype(np.int8)
-                y = laconic.linear_transposed(back, tensor, zero_point=3)
+                y = tersely.linear_transposed(back, tensor, zero_point=3)
                 assert (y == reference.linear(back, np.ascontiguousarray(weight.T), 3)).all()
 
 
@@ -194,20 +194,20 @@ def test_what_kernels_do_not_know_is_decoded(
 ) -> None:
     """Transposed products, weights stored the other way round, folded tensors, large batches, infinities."""
     weight = quantised(rng, shape, np.dtype(np.int8), 8)
-    tensor = laconic.encode(weight, formulation="integer", orientation=orientation)
+    tensor = tersely.encode(weight, formulation="integer", orientation=orientation)
     scale, zero = rng.random(shape[0]).astype(np.float32), rng.integers(-9, 9, shape[0])
     real = scale[:, None].astype(np.float64) * (weight.astype(np.float64) - zero[:, None])
     for batch in (1, KERNEL_ROWS + 1):
         x = rng.standard_normal((batch, shape[1])).astype(np.float32)
-        y = laconic.linear(x, tensor, scale=scale, zero_point=zero)
+        y = tersely.linear(x, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)
         back = rng.standard_normal((batch, shape[0])).astype(np.float32)
-        y = laconic.linear_transposed(back, tensor, scale=scale, zero_point=zero)
+        y = tersely.linear_transposed(back, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, back @ real, rtol=1e-4, atol=1e-3)
     x = np.ones((1, shape[1]), np.float32)
     for value in (np.inf, np.nan):
         x[0, 3] = value
-        assert not np.isfinite(laconic.linear(x, tensor, scale=scale)[0, weight[:, 3] != 0]).any()
+        assert not np.isfinite(tersely.linear(x, tensor, scale=scale)[0, weight[:, 3] != 0]).any()
 
 
 @needs_native
@@ -220,14 +220,14 @@ def test_bits_depend_neither_on_threads_nor_on_instruction_set_nor_on_the_form(
     x = rng.standard_normal((batch, 2500)).astype(np.float32)
     results, components = set(), set()
     for count in (1, 2, 7):
-        laconic.set_num_threads(count)
+        tersely.set_num_threads(count)
         components.add(tuple(data.tobytes() for data in plan.encode(weight, formulation="integer").components.values()))
         for name in isa.available():
             with isa.using(name):
                 for formulation in ("integer", "dense"):
-                    tensor = laconic.encode(weight, formulation=formulation)
-                    results.add(laconic.linear(x, tensor, scale=0.1).tobytes())
-    laconic.set_num_threads(before)
+                    tensor = tersely.encode(weight, formulation=formulation)
+                    results.add(tersely.linear(x, tensor, scale=0.1).tobytes())
+    tersely.set_num_threads(before)
     assert (len(results), len(components)) == (1, 1)
 
 
@@ -236,7 +236,7 @@ def test_bits_depend_neither_on_threads_nor_on_instruction_set_nor_on_the_form(
 def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.random.Generator) -> None:
     for shape, bits in itertools.product(((48, 100), (32, 2100), (280, 32), (5,)), (None, 1, 4, 6, 7, 8)):
         array = quantised(rng, shape, np.dtype(np.int8), 12)
-        encoded = laconic.encode(array, formulation="integer", **({} if bits is None else {"bits": bits})).encoded
+        encoded = tersely.encode(array, formulation="integer", **({} if bits is None else {"bits": bits})).encoded
         guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
         for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
             for name, guard in guards.items():
@@ -251,17 +251,17 @@ def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.
                 place = tuple(length // 2 for length in shape)
                 assert np.uint8(tensor[place].view(np.uint8)) == words[place]
             if len(shape) == 2:
-                laconic.linear(rng.standard_normal((3, shape[1])).astype(np.float32), tensor)
-                laconic.linear(np.ones((3, shape[1]), np.int8), tensor)
+                tersely.linear(rng.standard_normal((3, shape[1])).astype(np.float32), tensor)
+                tersely.linear(np.ones((3, shape[1]), np.int8), tensor)
         dense = GuardedBytes(array.view(np.uint8).reshape(-1))
-        tensor = Tensor(dataclasses.replace(laconic.encode(array, "dense").encoded, components={"bytes": dense.array}))
+        tensor = Tensor(dataclasses.replace(tersely.encode(array, "dense").encoded, components={"bytes": dense.array}))
         if len(shape) == 2:
             x = np.ones((1, shape[1]), np.int8)
-            assert (laconic.linear(x, tensor) == reference.linear(x, array)).all()
+            assert (tersely.linear(x, tensor) == reference.linear(x, array)).all()
 
 
 def test_impossible_groups_and_directories_are_refused(rng: np.random.Generator) -> None:
-    encoded = laconic.encode(quantised(rng, (64, 4096), np.dtype(np.int8), 12), formulation="integer", bits=4).encoded
+    encoded = tersely.encode(quantised(rng, (64, 4096), np.dtype(np.int8), 12), formulation="integer", bits=4).encoded
     for name, width, values in (("directory", 8, (2**20, 2**31, 2**63, 2**64 - 2**20)), ("groups", 1, (9, 241, 255))):
         used = (9 if name == "directory" else 8) * width
         for word, value in itertools.product(range(used // width), values):
@@ -309,23 +309,23 @@ def test_impossible_groups_and_directories_are_refused(rng: np.random.Generator)
     ids=str,
 )
 def test_wrong_operands_are_refused(options: dict, sentence: str) -> None:
-    tensor = laconic.encode(np.ones((48, 100), np.int8), formulation="integer")
+    tensor = tersely.encode(np.ones((48, 100), np.int8), formulation="integer")
     with pytest.raises(ArgumentError, match=sentence):
-        laconic.linear(options.pop("x", np.zeros((1, 100), np.float32)), tensor, **options)
+        tersely.linear(options.pop("x", np.zeros((1, 100), np.float32)), tensor, **options)
 
 
 def test_other_refusals(rng: np.random.Generator) -> None:
     array = quantised(rng, (32, 32), np.dtype(np.int8), 5)
     for options, sentence in (({"bits": 9}, "0 to 8"), ({"bits": "6"}, "0 to 8"), ({"colour": 1}, "no parameter")):
         with pytest.raises(ArgumentError, match=sentence):
-            laconic.encode(array, formulation="integer", **options)
+            tersely.encode(array, formulation="integer", **options)
     with pytest.raises(ArgumentError, match="codes int8, uint8, int16, uint16, not float32"):
-        laconic.encode(array.astype(np.float32), formulation="integer")
+        tersely.encode(array.astype(np.float32), formulation="integer")
     with pytest.raises(ArgumentError, match="belong to weights that are whole"):
-        laconic.linear(np.zeros((1, 32), np.float32), laconic.encode(array.astype(np.float32)), scale=0.5)
-    wide = laconic.encode(np.ones((1, 65537), np.int8))
+        tersely.linear(np.zeros((1, 32), np.float32), tersely.encode(array.astype(np.float32)), scale=0.5)
+    wide = tersely.encode(np.ones((1, 65537), np.int8))
     with pytest.raises(ArgumentError, match="might not fit int32"):
-        laconic.linear(np.ones((1, 65537), np.int8), wide)
+        tersely.linear(np.ones((1, 65537), np.int8), wide)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_other_refusals(rng: np.random.Generator) -> None:
 def test_the_planner_leaves_dense_what_does_not_pay(
     spread: float, profile: str, formulation: str, rng: np.random.Generator
 ) -> None:
-    tensor = laconic.encode(quantised(rng, (512, 1024), np.dtype(np.int8), spread), profile=profile)
+    tensor = tersely.encode(quantised(rng, (512, 1024), np.dtype(np.int8), spread), profile=profile)
     assert tensor.formulation == formulation
     assert tensor.formulation == "dense" or tensor.bits_per_weight <= 7.25
 
@@ -356,11 +356,11 @@ def test_real_models_come_back_and_never_grow(models: Path, name: str, objective
     if not (models / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not at hand")
     coded = 0
-    for tensor in laconic.load_file(models / f"{name}.safetensors").values():
+    for tensor in tersely.load_file(models / f"{name}.safetensors").values():
         if tensor.dtype not in DTYPES:
             continue
         array = tensor.decode()
-        found = laconic.encode(array, objective=objective, profile="portable")
+        found = tersely.encode(array, objective=objective, profile="portable")
         assert same_bits(found.decode(), array)
         assert found.nbytes_stored <= array.nbytes
         coded += found.formulation == "integer"

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from test_memory_bounds import GuardedBytes
 
-import laconic
-from laconic import isa, native, plan, planning
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, LaconicError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.integer import distances
-from laconic.formulations.protocol import Request
-from laconic.integer_product import KERNEL_ROWS
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, planning
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.integer import distances
+from tersely.formulations.protocol import Request
+from tersely.integer_product import KERNEL_ROWS
+from tersely.tensor import Tensor
 
 DTYPES = tuple(np.dtype(scalar) for scalar in (np.int8, np.uint8, np.int16, np.uint16))
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 16, 3, 3), (20, 6, 5, 5), (7,), (), (300, 40))
@@ -103,7 +103,7 @@ def test_whatever_the_shape_and_values(dtype: np.dtype, shape: tuple[int, ...], 
     check(array, code="distances")
     if dtype == np.uint8 and shape:
         check(array, code="nibbles", int4_columns=2 * shape[-1])
-    planned = laconic.encode(array, objective="size")
+    planned = tersely.encode(array, objective="size")
     assert same_bits(planned.decode(), array)
     assert planned.nbytes_stored <= array.nbytes
 
@@ -133,7 +133,7 @@ def entropy(values: np.ndarray) -> float:
 )
 def test_size_is_near_the_entropy_of_the_values(dtype: str, spread: float, rng: np.random.Generator) -> None:
     array = whole(rng, (512, 1024), np.dtype(dtype), spread)
-    found = laconic.encode(array, objective="size", profile="portable")
+    found = tersely.encode(array, objective="size", profile="portable")
     assert found.formulation == "integer"
     assert found.bits_per_weight <= 1.05 * entropy(array) + 0.1
 
@@ -142,15 +142,15 @@ def test_the_planner_takes_nibbles_where_they_are_smaller(rng: np.random.Generat
     """Only if the caller says that bytes are pairs: as bytes they are coded by their own histogram."""
     values = np.clip(np.rint(rng.standard_normal((256, 1024)) * 1.2), -8, 7).astype(np.int64) & 15
     packed = (values[:, ::2] | values[:, 1::2] << 4).astype(np.uint8)
-    as_bytes = laconic.encode(packed, objective="size")
-    as_pairs = laconic.encode(packed, objective="size", int4_columns=1024)
+    as_bytes = tersely.encode(packed, objective="size")
+    as_pairs = tersely.encode(packed, objective="size", int4_columns=1024)
     assert same_bits(as_pairs.decode(), packed)
     assert "nibbles" in as_pairs.encoded.node.children
     assert "nibbles" not in as_bytes.encoded.node.children
     assert as_pairs.nbytes_stored < as_bytes.nbytes_stored
     assert as_pairs.nbytes_stored * 8 <= values.size * (entropy(values) * 1.06 + 0.05)
     alike = np.repeat(packed[:1, :1], 4096, axis=1)  # one byte throughout
-    assert same_bits(laconic.encode(alike, "integer", int4_columns=8192).decode(), alike)
+    assert same_bits(tersely.encode(alike, "integer", int4_columns=8192).decode(), alike)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_the_planner_takes_nibbles_where_they_are_smaller(rng: np.random.Generat
 )
 def test_wrong_arguments_are_refused(array: np.ndarray, options: dict, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
-        laconic.encode(array, **options)
+        tersely.encode(array, **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -192,33 +192,33 @@ def test_products_in_every_direction(dtype: np.dtype, each_isa: str, rng: np.ran
     bias = rng.standard_normal(48).astype(np.float32)
     exact = (weight.astype(np.float64) - zero) * scale[:, None]
     for orientation, batch in itertools.product(("out_in", "in_out"), (1, 5, KERNEL_ROWS + 1)):
-        tensor = laconic.encode(weight, "integer", orientation=orientation, code="distances")
+        tensor = tersely.encode(weight, "integer", orientation=orientation, code="distances")
         x = rng.standard_normal((batch, 100)).astype(np.float32)
-        y = laconic.linear(x, tensor, bias, scale=scale, zero_point=zero)
+        y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
         assert np.allclose(y, x @ exact.T + bias, rtol=1e-4, atol=1e-2)
         back = rng.standard_normal((batch, 48)).astype(np.float32)
-        y = laconic.linear_transposed(back, tensor, scale=scale, zero_point=zero)
+        y = tersely.linear_transposed(back, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, back @ exact, rtol=1e-4, atol=1e-2)
         if dtype.itemsize == 1:  # exact sums: the same bits as those of dense weights
-            dense = laconic.encode(weight, "dense")
+            dense = tersely.encode(weight, "dense")
             for own in (x, rng.integers(-128, 128, (batch, 100)).astype(np.int8)):
                 given = {} if own.dtype == np.int8 else {"scale": scale}
-                results = [laconic.linear(own, one, zero_point=zero, **given) for one in (tensor, dense)]
+                results = [tersely.linear(own, one, zero_point=zero, **given) for one in (tensor, dense)]
                 assert same_bits(*results)
     if dtype.itemsize == 2:
         with pytest.raises(ArgumentError, match="leave int32"):
-            laconic.linear(np.ones((1, 100), np.int8), tensor)
+            tersely.linear(np.ones((1, 100), np.int8), tensor)
 
 
 @needs_native
 def test_products_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     weight = rng.integers(0, 256, (100, 64)).astype(np.uint8)
-    tensor = laconic.encode(weight, "integer", code="nibbles", int4_columns=128)
+    tensor = tersely.encode(weight, "integer", code="nibbles", int4_columns=128)
     x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(0, 9, 100)
     bias = rng.standard_normal(100).astype(np.float32)
-    whole_product = laconic.linear(x, tensor, bias, scale=scale, zero_point=zero)
-    monkeypatch.setattr("laconic.integer_product.BLOCK_WEIGHTS", 32 * 64)
-    assert same_bits(laconic.linear(x, tensor, bias, scale=scale, zero_point=zero), whole_product)
+    whole_product = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
+    monkeypatch.setattr("tersely.integer_product.BLOCK_WEIGHTS", 32 * 64)
+    assert same_bits(tersely.linear(x, tensor, bias, scale=scale, zero_point=zero), whole_product)
 
 
 def coded(rng: np.random.Generator) -> list[Encoded]:
@@ -297,18 +297,18 @@ def test_files_and_plans_hold_whole_numbers(tmp_path: Path, rng: np.random.Gener
     assert [entry["formulation"] for entry in document["tensors"].values()].count("integer") >= 2
     document["tensors"]["pairs"] |= {"formulation": "integer", "parameters": {"int4_columns": 512}}
     (tmp_path / "plan.json").write_text(json.dumps(document))
-    laconic.compress(tmp_path / "source.safetensors", tmp_path / "packed.safetensors", plan=tmp_path / "plan.json")
-    tensors = laconic.load_file(tmp_path / "packed.safetensors", check="full")
+    tersely.compress(tmp_path / "source.safetensors", tmp_path / "packed.safetensors", plan=tmp_path / "plan.json")
+    tensors = tersely.load_file(tmp_path / "packed.safetensors", check="full")
     assert "nibbles" in tensors["pairs"].encoded.node.children
     for name, array in arrays.items():
         assert same_bits(tensors[name].decode(), array), name
         if name != "pairs":
             assert tensors[name].nbytes_stored == document["tensors"][name]["stored_bytes"]
-    laconic.decompress(tmp_path / "packed.safetensors", tmp_path / "again.safetensors")
+    tersely.decompress(tmp_path / "packed.safetensors", tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "source.safetensors").read_bytes()
     document["tensors"]["pairs"]["parameters"] = {"int4_columns": 511}
-    with pytest.raises(LaconicError, match="the plan for 'pairs': int4_columns is 511: an odd number"):
-        laconic.compress(tmp_path / "source.safetensors", tmp_path / "other.safetensors", plan=document)
+    with pytest.raises(TerselyError, match="the plan for 'pairs': int4_columns is 511: an odd number"):
+        tersely.compress(tmp_path / "source.safetensors", tmp_path / "other.safetensors", plan=document)
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def test_real_models_are_near_their_bound(models: Path, name: str, most: float) 
     if not (models / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not at hand")
     bits = bound = 0.0
-    for tensor in laconic.load_file(models / f"{name}.safetensors").values():
+    for tensor in tersely.load_file(models / f"{name}.safetensors").values():
         if tensor.dtype in DTYPES and tensor.size >= 4096:
-            found = laconic.encode(tensor.decode(), objective="size", profile="portable")
+            found = tersely.encode(tensor.decode(), objective="size", profile="portable")
             bits += found.nbytes_stored * 8
             bound += entropy(tensor.decode()) * tensor.size
     assert bits <= most * bound
@@ -340,5 +340,5 @@ def test_a_median_at_the_end_of_a_range_of_256_values(dtype: str, far: int) -> N
         array[::9, ::7] = rare + 300
         for like in ("index", "float8_e5m2", "float8_e4m3fn") if far < 256 else (None,):
             options = {} if like is None else {"like": like}
-            coded = laconic.encode(array, formulation="integer", code="distances", **options)
+            coded = tersely.encode(array, formulation="integer", code="distances", **options)
             assert np.array_equal(coded.decode(), array)

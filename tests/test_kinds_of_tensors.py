@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import safetensors
 
-import laconic
-from laconic import planning
-from laconic.dtypes import BY_NAME, BY_TAG
-from laconic.errors import ArgumentError, CorruptError, LaconicError
+import tersely
+from tersely import planning
+from tersely.dtypes import BY_NAME, BY_TAG
+from tersely.errors import ArgumentError, CorruptError, TerselyError
 
 TAGS = (
     *("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "C64"),
@@ -67,15 +67,15 @@ def test_every_dtype_is_kept_and_has_one_shape(
 ) -> None:
     data = noise[: math.prod(shape) * BY_TAG[tag].bits // 8]
     source = written(tmp_path / "a.safetensors", {"odd": (tag, shape, data), "beside": beside(rng)})
-    report = laconic.compress(source, tmp_path / "b.safetensors", objective="size")
-    laconic.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    report = tersely.compress(source, tmp_path / "b.safetensors", objective="size")
+    tersely.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == source.read_bytes()
-    assert laconic.verify(tmp_path / "b.safetensors", source).ok
+    assert tersely.verify(tmp_path / "b.safetensors", source).ok
 
-    inspected = laconic.inspect(tmp_path / "b.safetensors")
+    inspected = tersely.inspect(tmp_path / "b.safetensors")
     planned = planning.make_plan(source)["tensors"]["odd"]
     for path in (source, tmp_path / "b.safetensors"):
-        tensor = laconic.load_file(path, check="full")["odd"]
+        tensor = tersely.load_file(path, check="full")["odd"]
         array = tensor.decode()
         assert array.tobytes() == data
         shown = {tensor.shape, array.shape, tuple(planned["shape"])}
@@ -90,9 +90,9 @@ def test_every_dtype_is_kept_and_has_one_shape(
             assert tensor.rows(0, 1).tobytes() == array[:1].tobytes()
             assert tensor[(0,) * tensor.ndim] == array[(0,) * tensor.ndim]
 
-    laconic.save_file(laconic.load_file(tmp_path / "b.safetensors"), tmp_path / "d.safetensors")
+    tersely.save_file(tersely.load_file(tmp_path / "b.safetensors"), tmp_path / "d.safetensors")
     assert header_of(tmp_path / "d.safetensors")["odd"] == (tag, list(shape))
-    assert laconic.load_file(tmp_path / "d.safetensors")["odd"].decode().tobytes() == data
+    assert tersely.load_file(tmp_path / "d.safetensors")["odd"].decode().tobytes() == data
 
 
 def test_the_table_has_what_the_library_has() -> None:
@@ -113,29 +113,29 @@ def test_elements_that_fill_no_whole_bytes_are_refused(tag: str, shape: tuple[in
     with pytest.raises(safetensors.SafetensorError):
         safetensors.deserialize(path.read_bytes())
     with pytest.raises(CorruptError, match="'odd'.*no whole bytes"):
-        laconic.load_file(path)
+        tersely.load_file(path)
 
 
 @pytest.mark.parametrize("tag", ["F4", "F6_E2M3", "F6_E3M2"])
 def test_packed_elements_are_never_multiplied_coded_or_taken_for_others(tag: str, noise: bytes, tmp_path: Path) -> None:
     shape = (32, 32)
     path = written(tmp_path / "a.safetensors", {"odd": (tag, shape, noise[: 1024 * BY_TAG[tag].bits // 8])})
-    weight = laconic.load_file(path)["odd"]
+    weight = tersely.load_file(path)["odd"]
     x = np.ones((1, weight.shape[1]), np.float32)
     for call in (
-        lambda: laconic.linear(x, weight),
-        lambda: laconic.linear(np.ones((1, 2 * weight.shape[1]), np.float32), weight, packed="uint4"),
-        lambda: laconic.linear_transposed(np.ones((1, 32), np.float32), weight),
-        lambda: laconic.encode(weight),
+        lambda: tersely.linear(x, weight),
+        lambda: tersely.linear(np.ones((1, 2 * weight.shape[1]), np.float32), weight, packed="uint4"),
+        lambda: tersely.linear_transposed(np.ones((1, 32), np.float32), weight),
+        lambda: tersely.encode(weight),
     ):
         with pytest.raises(ArgumentError, match=BY_TAG[tag].name):
             call()
     with pytest.raises(IndexError, match="given by bytes") as caught:
         weight[31, 31]
-    assert isinstance(caught.value, LaconicError)
+    assert isinstance(caught.value, TerselyError)
 
 
 def test_arrays_never_have_a_packed_dtype() -> None:
     with pytest.raises(ArgumentError, match="cannot be stored") as caught:
-        laconic.encode(np.zeros(4, np.complex128))
+        tersely.encode(np.zeros(4, np.complex128))
     assert all(name not in str(caught.value) for name, row in BY_NAME.items() if row.packed)

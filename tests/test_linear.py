@@ -12,11 +12,11 @@ import pytest
 from conftest import CODES, DTYPES, normal
 from test_split import encode_or_none
 
-import laconic
-from laconic import isa, threads
-from laconic.errors import ArgumentError
-from laconic.formulations.split import reference
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, threads
+from tersely.errors import ArgumentError
+from tersely.formulations.split import reference
+from tersely.tensor import Tensor
 
 X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 HALF_ULP = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -50,8 +50,8 @@ def check_batches(
     x, x_back = normal(rng, (max(batches), columns), x_dtype), normal(rng, (max(batches), rows), x_dtype)
     expected, expected_back = Expected(x, weight, bias), Expected(x_back, np.ascontiguousarray(weight.T), None)
     for batch in batches:
-        expected.check(laconic.linear(x[:batch], tensor, bias))
-        expected_back.check(laconic.linear_transposed(x_back[:batch], tensor))
+        expected.check(tersely.linear(x[:batch], tensor, bias))
+        expected_back.check(tersely.linear_transposed(x_back[:batch], tensor))
 
 
 def assert_close(y: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
@@ -78,8 +78,8 @@ def test_products_are_within_the_bound(
         expected, expected_back = Expected(x, weight, bias), Expected(x_back, back, None)
         for batch in batches:
             for tensor in tensors:
-                expected.check(laconic.linear(x[:batch], tensor, bias))
-                expected_back.check(laconic.linear_transposed(x_back[:batch], tensor))
+                expected.check(tersely.linear(x[:batch], tensor, bias))
+                expected_back.check(tersely.linear_transposed(x_back[:batch], tensor))
 
 
 @pytest.mark.parametrize("dtype", DTYPES[3:], ids=str)
@@ -89,12 +89,12 @@ def test_every_float8_is_multiplied_as_what_it_is(dtype: np.dtype, code: dict, e
     words = (np.arange(256)[:, None] + np.arange(16)).astype(np.uint8).reshape(-1, 1).view(dtype)
     weight = np.zeros((words.size, 8), dtype)
     weight[:, 3:4] = words
-    tensor = laconic.encode(weight, formulation="split", **code)
+    tensor = tersely.encode(weight, formulation="split", **code)
     x = np.zeros((17, 8), np.float32)
     x[:, 3] = 1
     expected = words.astype(np.float32).reshape(-1)
     for batch in (1, 4, 8, 17):
-        for row in laconic.linear(x[:batch], tensor):
+        for row in tersely.linear(x[:batch], tensor):
             assert np.array_equal(row, expected, equal_nan=True)
 
 
@@ -103,14 +103,14 @@ def test_bits_do_not_depend_on_threads(batch: int, each_isa: str, rng: np.random
     weight = normal(rng, (200, 2500), np.dtype(ml_dtypes.bfloat16))
     before = threads.get_num_threads()
     for code in CODES[:3]:
-        tensor = laconic.encode(weight, formulation="split", **code)
+        tensor = tersely.encode(weight, formulation="split", **code)
         for x_dtype in X_DTYPES[:2]:
             x, back = normal(rng, (batch, 2500), x_dtype), normal(rng, (batch, 200), x_dtype)
             results = []
             for count in (1, 2, 7):
-                laconic.set_num_threads(count)
-                results.append((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
-            laconic.set_num_threads(before)
+                tersely.set_num_threads(count)
+                results.append((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
+            tersely.set_num_threads(before)
             assert len(set(results)) == 1
 
 
@@ -119,41 +119,41 @@ def test_padding_never_enters_a_product(each_isa: str, dtype: np.dtype, rng: np.
     """Columns and rows that are no multiples of 4 and 16, x of infinities: only real places may give NaN."""
     weight = (np.abs(normal(rng, (154, 397), np.dtype(np.float32))) + 0.01).astype(dtype)
     for code in CODES[:2]:
-        tensor = laconic.encode(weight, formulation="split", **code)
+        tensor = tersely.encode(weight, formulation="split", **code)
         assert tensor.geometry.view == "matrix"  # a folded tensor would go through BLAS, past the kernels
         for batch in (1, 3, 4, 7, 13, 20):
             x = np.full((batch, 397), np.inf, dtype)
-            assert np.isposinf(laconic.linear(x, tensor).astype(np.float32)).all()
+            assert np.isposinf(tersely.linear(x, tensor).astype(np.float32)).all()
 
 
 @pytest.mark.parametrize("view", ["folded", "dense"])
 def test_weights_without_kernels_multiply_too(view: str, rng: np.random.Generator) -> None:
     shape = (10, 300) if view == "folded" else (40, 300)
     weight = normal(rng, shape, np.dtype(ml_dtypes.bfloat16))
-    tensor = laconic.encode(weight, formulation="dense" if view == "dense" else "split")
+    tensor = tersely.encode(weight, formulation="dense" if view == "dense" else "split")
     assert (tensor.geometry.view == "folded") == (view == "folded" or view == "dense")
     x = normal(rng, (3, 300), np.dtype(np.float32))
-    assert_close(laconic.linear(x, tensor), x, weight, None)
+    assert_close(tersely.linear(x, tensor), x, weight, None)
     x = normal(rng, (3, shape[0]), np.dtype(np.float32))
-    assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+    assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
 
 
 def test_large_batches_go_through_blas(rng: np.random.Generator) -> None:
     weight = normal(rng, (48, 100), np.dtype(np.float32))
-    tensor = laconic.encode(weight, formulation="split")
-    x = normal(rng, (laconic.product.TILE_BATCH + 1, 100), np.dtype(np.float32))
-    assert_close(laconic.linear(x, tensor), x, weight, None)
+    tensor = tersely.encode(weight, formulation="split")
+    x = normal(rng, (tersely.product.TILE_BATCH + 1, 100), np.dtype(np.float32))
+    assert_close(tersely.linear(x, tensor), x, weight, None)
 
 
 def test_leading_dimensions_and_out(rng: np.random.Generator) -> None:
     weight = normal(rng, (48, 100), np.dtype(np.float32))
-    tensor = laconic.encode(weight, formulation="split")
+    tensor = tersely.encode(weight, formulation="split")
     x = normal(rng, (2, 3, 100), np.dtype(np.float32))
     out = np.empty((2, 3, 48), np.float32)
-    assert laconic.linear(x, tensor, out=out) is out
-    assert out.reshape(6, 48).tobytes() == laconic.linear(x.reshape(6, 100), tensor).tobytes()
-    assert laconic.linear(x[:, :0], tensor).shape == (2, 0, 48)
-    assert laconic.linear(x[0, 0], tensor).shape == (48,)
+    assert tersely.linear(x, tensor, out=out) is out
+    assert out.reshape(6, 48).tobytes() == tersely.linear(x.reshape(6, 100), tensor).tobytes()
+    assert tersely.linear(x[:, :0], tensor).shape == (2, 0, 48)
+    assert tersely.linear(x[0, 0], tensor).shape == (48,)
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_leading_dimensions_and_out(rng: np.random.Generator) -> None:
     ],
 )
 def test_wrong_operands_are_refused(x: np.ndarray, options: dict, sentence: str) -> None:
-    tensor = laconic.encode(np.ones((48, 100), np.float32), formulation="split")
+    tensor = tersely.encode(np.ones((48, 100), np.float32), formulation="split")
     with pytest.raises(ArgumentError, match=sentence):
-        laconic.linear(x, tensor, **options)
+        tersely.linear(x, tensor, **options)
 
 
 def test_only_matrices_of_known_dtypes_multiply() -> None:
     x = np.zeros((1, 4), np.float32)
     with pytest.raises(ArgumentError, match="rows, columns"):
-        laconic.linear(x, laconic.encode(np.zeros((2, 3, 4), np.float32)))
+        tersely.linear(x, tersely.encode(np.zeros((2, 3, 4), np.float32)))
     with pytest.raises(ArgumentError, match="dtype int32"):
-        laconic.linear(x, laconic.encode(np.zeros((3, 4), np.int32)))
-    with pytest.raises(ArgumentError, match="laconic.encode"):
-        laconic.linear(x, np.zeros((3, 4), np.float32))  # type: ignore[arg-type]
+        tersely.linear(x, tersely.encode(np.zeros((3, 4), np.int32)))
+    with pytest.raises(ArgumentError, match="tersely.encode"):
+        tersely.linear(x, np.zeros((3, 4), np.float32))  # type: ignore[arg-type]
 
 
 def test_threads_and_isa_names_are_checked() -> None:
     for count in (0, -1, "two", None):
         with pytest.raises(ArgumentError, match="thread"):
-            laconic.set_num_threads(count)  # type: ignore[arg-type]
+            tersely.set_num_threads(count)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="unknown name"):
         isa.use("avx1024")
 
@@ -194,8 +194,8 @@ def test_bfloat16_instructions_take_subnormal_numbers_for_zero(each_isa: str) ->
     """And no others do: the products of few rows, and those of other instruction sets, are float32's."""
     weight = np.full((160, 400), 2.0**-130).astype(ml_dtypes.bfloat16)
     weight[0, :50] = np.ldexp(1.0, np.arange(-125, -75)).astype(ml_dtypes.bfloat16)  # exponents, so that it is coded
-    tensor = laconic.encode(weight, formulation="split", code="packed")
+    tensor = tersely.encode(weight, formulation="split", code="packed")
     for batch in (1, 4, 17):
-        y = laconic.linear(np.ones((batch, 400), ml_dtypes.bfloat16), tensor)[:, 1:]
+        y = tersely.linear(np.ones((batch, 400), ml_dtypes.bfloat16), tensor)[:, 1:]
         flushed = batch > 2 and each_isa in ("avx512_bf16", "amx")
         assert (y == 0).all() == flushed

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-import laconic
-from laconic import compression, plan, planning
-from laconic.collector import paused
-from laconic.container import writer
-from laconic.container.reader import Reader
-from laconic.container.writer import cost_bytes, dense_cost_bytes, least_cost_bytes
-from laconic.dtypes import BY_TAG
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
+import tersely
+from tersely import compression, plan, planning
+from tersely.collector import paused
+from tersely.container import writer
+from tersely.container.reader import Reader
+from tersely.container.writer import cost_bytes, dense_cost_bytes, least_cost_bytes
+from tersely.dtypes import BY_TAG
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
 
 
 def many(path: Path, count: int, shape: tuple[int, ...], tag: str = "F32") -> Path:
@@ -70,20 +70,20 @@ def operations(folder: Path, count: int, kind: str) -> dict[str, Callable[[], ob
     shape, tag, _ = KINDS[kind]
     source = many(folder / f"{count}.safetensors", count, shape, tag)
     packed, copy = folder / f"{count}.packed", folder / f"{count}.copy"
-    laconic.compress(source, packed, objective="size", threads=1)
-    loaded = laconic.load_file(packed)
+    tersely.compress(source, packed, objective="size", threads=1)
+    loaded = tersely.load_file(packed)
     return {
-        "load_file": lambda: laconic.load_file(packed),
-        "load_file, plain": lambda: laconic.load_file(source),
-        "load_file, full": lambda: laconic.load_file(packed, check="full"),
-        "open and take each": lambda: [file[name] for file in [laconic.open(packed)] for name in file],
-        "save_file": lambda: laconic.save_file(loaded, copy),
-        "compress": lambda: laconic.compress(source, copy, objective="size", threads=1, force=True),
-        "dry run": lambda: laconic.compress(source, dry_run=True, objective="size", threads=1),
+        "load_file": lambda: tersely.load_file(packed),
+        "load_file, plain": lambda: tersely.load_file(source),
+        "load_file, full": lambda: tersely.load_file(packed, check="full"),
+        "open and take each": lambda: [file[name] for file in [tersely.open(packed)] for name in file],
+        "save_file": lambda: tersely.save_file(loaded, copy),
+        "compress": lambda: tersely.compress(source, copy, objective="size", threads=1, force=True),
+        "dry run": lambda: tersely.compress(source, dry_run=True, objective="size", threads=1),
         "plan": lambda: planning.make_plan(source, objective="size", threads=1),
-        "inspect": lambda: laconic.inspect(packed),
-        "verify": lambda: laconic.verify(packed, source),
-        "decompress": lambda: laconic.decompress(packed, copy, force=True),
+        "inspect": lambda: tersely.inspect(packed),
+        "verify": lambda: tersely.verify(packed, source),
+        "decompress": lambda: tersely.decompress(packed, copy, force=True),
     }
 
 
@@ -107,15 +107,15 @@ def test_what_no_description_pays_for_is_not_planned(
     asked: list[object] = []
     for where, name in ((plan, "candidates"), (compression, "request_of"), (planning, "request_of")):
         monkeypatch.setattr(where, name, lambda *given: asked.append(given))
-    report = laconic.compress(source, tmp_path / "b.safetensors", objective="size")
+    report = tersely.compress(source, tmp_path / "b.safetensors", objective="size")
     assert {(one.formulation, one.reason) for one in report.tensors} == {("dense", f"too small: {plan.TOO_SMALL}")}
     planned = planning.make_plan(source, objective="size")["tensors"].values()
     assert {one["reason"] for one in planned} == {f"too small: {plan.TOO_SMALL}"}
-    name = next(iter(laconic.open(source)))
+    name = next(iter(tersely.open(source)))
     (verdict,) = planning.explain(source, name)
     assert (verdict.candidate.node.formulation, verdict.note) == ("dense", f"too small: {plan.TOO_SMALL}")
     assert not asked
-    laconic.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    tersely.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == source.read_bytes()
 
 
@@ -142,9 +142,9 @@ def test_a_plan_still_codes_what_is_only_small(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"w": array}, tmp_path / "a.safetensors")
     made = planning.make_plan(tmp_path / "a.safetensors")
     made["tensors"]["w"] |= {"formulation": "palette", "parameters": {}}
-    report = laconic.compress(tmp_path / "a.safetensors", tmp_path / "b.safetensors", plan=made)
+    report = tersely.compress(tmp_path / "a.safetensors", tmp_path / "b.safetensors", plan=made)
     assert report.tensors[0].formulation == "palette"
-    assert laconic.load_file(tmp_path / "b.safetensors")["w"].decode().tobytes() == array.tobytes()
+    assert tersely.load_file(tmp_path / "b.safetensors")["w"].decode().tobytes() == array.tobytes()
 
 
 def test_the_shortest_description_is_as_short_as_its_words() -> None:

@@ -12,10 +12,10 @@ import pytest
 from conftest import CODES, DTYPES, normal
 from test_split import encode_or_none
 
-import laconic
-from laconic import native
-from laconic.product import linear, linear_transposed
-from laconic.tensor import Tensor
+import tersely
+from tersely import native
+from tersely.product import linear, linear_transposed
+from tersely.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
@@ -70,7 +70,7 @@ def test_no_kernel_reads_past_a_component(
 
 
 def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
-    encoded = laconic.encode(
+    encoded = tersely.encode(
         normal(rng, (64, 4096), np.dtype(np.float32)), formulation="split", code="layered", widths=(2, 2)
     ).encoded
     for word in range(encoded.components["directory"].nbytes // 8):
@@ -81,5 +81,5 @@ def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
             damaged = dataclasses.replace(encoded, components=components)
             used = 2 * (Tensor(encoded).geometry.segments + 1)
             if word < used:
-                with pytest.raises(laconic.CorruptError, match=r"component"):
+                with pytest.raises(tersely.CorruptError, match=r"component"):
                     Tensor(damaged)

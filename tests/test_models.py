@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import MODELS, same_bits
 
-import laconic
-from laconic import plan
-from laconic.formulations.split import reference
-from laconic.geometry import folded
+import tersely
+from tersely import plan
+from tersely.formulations.split import reference
+from tersely.geometry import folded
 
 FILES = sorted(path.name for path in MODELS.glob("*.safetensors"))
 PRUNED = ("squeezenet1.0-deep-compression-fp32.safetensors",)
@@ -24,11 +24,11 @@ PRUNED = ("squeezenet1.0-deep-compression-fp32.safetensors",)
 @pytest.mark.parametrize("name", FILES or ["none"])
 def test_checkpoints_come_back_with_the_same_sha256(models: Path, name: str, objective: str, tmp_path: Path) -> None:
     packed, back = tmp_path / "packed.safetensors", tmp_path / "back.safetensors"
-    report = laconic.compress(models / name, packed, objective=objective)
-    laconic.decompress(packed, back)
+    report = tersely.compress(models / name, packed, objective=objective)
+    tersely.decompress(packed, back)
     assert hashlib.sha256(back.read_bytes()).digest() == hashlib.sha256((models / name).read_bytes()).digest()
     assert report.bytes_after - report.bytes_before < max(8192, report.bytes_before // 100)
-    laconic.load_file(packed, check="full")
+    tersely.load_file(packed, check="full")
 
 
 def order_0_bytes(array: np.ndarray, dtype: str) -> float:
@@ -43,7 +43,7 @@ def order_0_bytes(array: np.ndarray, dtype: str) -> float:
 
 @pytest.mark.parametrize("name", [name for name in FILES if "fp32" in name and name not in PRUNED] or ["none"])
 def test_sizes_are_near_the_order_0_bound(models: Path, name: str) -> None:
-    for tensor in laconic.load_file(models / name).values():
+    for tensor in tersely.load_file(models / name).values():
         if tensor.size < 100_000 or tensor.dtype != np.float32:
             continue
         array = tensor.decode()
@@ -65,7 +65,7 @@ def test_sizes_are_near_the_order_0_bound(models: Path, name: str) -> None:
 )
 def test_ratios_of_large_tensors(models: Path, name: str, dtype: type, ratio: float) -> None:
     before = after = 0
-    for tensor in laconic.load_file(models / name).values():
+    for tensor in tersely.load_file(models / name).values():
         if tensor.size >= 100_000:
             array = tensor.decode().astype(dtype)
             before += array.nbytes
@@ -86,7 +86,7 @@ def test_pruned_models_are_coded_without_their_zeros(
 ) -> None:
     if not (models / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not at hand")
-    report = laconic.compress(models / f"{name}.safetensors", dry_run=True, objective=objective)
+    report = tersely.compress(models / f"{name}.safetensors", dry_run=True, objective=objective)
     assert sum(one.formulation == formulation for one in report.tensors) >= 12
     assert sum(one.bytes_after for one in report.tensors) * 8 / sum(one.weights for one in report.tensors) <= bits
 
@@ -94,12 +94,12 @@ def test_pruned_models_are_coded_without_their_zeros(
 @pytest.mark.parametrize(("zeros", "ratio"), [(0.5, 1.87), (0.8, 4.2), (0.9, 7.4), (0.95, 13.0)])
 def test_layers_pruned_by_magnitude(models: Path, zeros: float, ratio: float) -> None:
     before = after = 0
-    for tensor in laconic.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values():
+    for tensor in tersely.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values():
         if tensor.size < 100_000:
             continue
         array = tensor.decode()
         array[np.abs(array) <= np.quantile(np.abs(array), zeros)] = 0
-        coded = laconic.encode(array, objective="size")
+        coded = tersely.encode(array, objective="size")
         assert same_bits(coded.decode(), array)
         before, after = before + array.nbytes, after + coded.nbytes_stored
     assert before / after >= ratio
@@ -107,7 +107,7 @@ def test_layers_pruned_by_magnitude(models: Path, zeros: float, ratio: float) ->
 
 def test_whole_files_with_small_tensors_and_headers(models: Path, tmp_path: Path) -> None:
     for name, ratio in (("minilm-l6-v2-body-fp32", 1.20), ("resnet50v2-partial-fp32", 1.19)):
-        report = laconic.compress(models / f"{name}.safetensors", tmp_path / f"{name}.safetensors", objective="size")
+        report = tersely.compress(models / f"{name}.safetensors", tmp_path / f"{name}.safetensors", objective="size")
         assert report.ratio >= ratio
 
 
@@ -133,12 +133,12 @@ def test_layers_quantised_by_k_means(models: Path, words: int, objective: str, r
     before = after = 0
     large = [
         tensor
-        for tensor in laconic.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values()
+        for tensor in tersely.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values()
         if tensor.size >= 100_000 and tensor.dtype == np.float32
     ]
     for tensor in large[:8]:
         array = k_means(tensor.decode(), words)
-        coded = laconic.encode(array, objective=objective, profile="portable")
+        coded = tersely.encode(array, objective=objective, profile="portable")
         assert coded.formulation == "palette"
         assert same_bits(coded.decode(), array)
         before, after = before + array.nbytes, after + coded.nbytes_stored
@@ -156,12 +156,12 @@ def test_layers_quantised_by_k_means(models: Path, words: int, objective: str, r
 def test_layers_pruned_and_quantised(models: Path, wanted: dict[str, str], ratio: float) -> None:
     """One weight in ten is left, of 16 values: order-0 entropy is 0.85 bits."""
     before = after = 0
-    tensors = laconic.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values()
+    tensors = tersely.load_file(models / "minilm-l6-v2-body-fp32.safetensors").values()
     for tensor in [one for one in tensors if one.ndim == 2 and one.size >= 100_000][:8]:
         array = tensor.decode()
         kept = np.abs(array) > np.quantile(np.abs(array), 0.9)
         array[~kept], array[kept] = 0, k_means(array[kept], 16)
-        coded = laconic.encode(array, **wanted)
+        coded = tersely.encode(array, **wanted)
         assert coded.encoded.node.children["values"].formulation == "palette"
         assert same_bits(coded.decode(), array)
         before, after = before + array.nbytes, after + coded.nbytes_stored
@@ -174,11 +174,11 @@ def test_deep_compression_is_near_its_bound(models: Path) -> None:
     if not path.exists():
         pytest.skip(f"{path.name} is not at hand")
     stored = bound = tables = 0.0
-    for tensor in laconic.load_file(path).values():
+    for tensor in tersely.load_file(path).values():
         if tensor.ndim < 2 or tensor.dtype != np.float32:
             continue
         array = tensor.decode()
-        coded = laconic.encode(array, objective="size", profile="portable")
+        coded = tersely.encode(array, objective="size", profile="portable")
         assert same_bits(coded.decode(), array)
         share = np.unique(plan.raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
         bound -= array.size * float(share @ np.log2(share))

@@ -12,7 +12,7 @@ from conftest import normal, same_bits
 from test_linear import assert_close
 from test_models import k_means
 
-import laconic
+import tersely
 
 MODELS = ("minilm-l6-v2-body-fp32", "resnet50v2-partial-fp32")
 Change = Callable[[np.ndarray], np.ndarray]
@@ -75,11 +75,11 @@ CHANGES: dict[str, tuple[Change, str, float]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_layers(models: Path, model: str, change: str, rng: np.random.Generator) -> None:
     make, formulation, bits = CHANGES[change]
-    tensors = laconic.load_file(models / f"{model}.safetensors").values()
+    tensors = tersely.load_file(models / f"{model}.safetensors").values()
     stored = weights = 0
     for tensor in [one for one in tensors if one.ndim in (2, 4) and one.size >= 250_000][:6]:
         array = make(tensor.decode())
-        coded = laconic.encode(array)
+        coded = tersely.encode(array)
         # Pruning single weights can leave outputs and inputs without any.
         kept = coded.encoded.node.children.get("kept") if formulation == "sparse" else None
         assert (kept or coded.encoded.node).formulation == formulation, array.shape
@@ -89,8 +89,8 @@ def test_changed_layers(models: Path, model: str, change: str, rng: np.random.Ge
         if array.ndim == 4:
             if array.shape[2:] != (1, 1):
                 continue  # taps have an order of their own: no matrix of them is multiplied
-            coded = laconic.encode(matrix)
+            coded = tersely.encode(matrix)
         for batch in (1, 5):
             x = normal(rng, (batch, matrix.shape[1]), np.dtype(np.float32))
-            assert_close(laconic.linear(x, coded), x, matrix, None)
+            assert_close(tersely.linear(x, coded), x, matrix, None)
     assert stored * 8 / weights <= bits

@@ -17,17 +17,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import typer.main
 from conftest import installed
 
-import laconic
-from laconic import choices
-from laconic.cli.__main__ import app
+import tersely
+from tersely import choices
+from tersely.cli.__main__ import app
 
-PACKAGE = Path(laconic.__file__).parent
+PACKAGE = Path(tersely.__file__).parent
 OTHERS = {
     **dict.fromkeys(("Conv1D", "from_pretrained", "save_pretrained", "_load_pretrained_model"), "transformers"),
     **dict.fromkeys(("conv1d", "copy_", "swap_tensors", "weight_mask", "weight_orig", "bias_dtype"), "torch"),
     **dict.fromkeys(("external_data", "float_data", "double_data", "raw_data", "value_floats"), "of ONNX"),
     **dict.fromkeys(("portable", "balanced", "layered", "deltas"), "values of arguments"),
-    **dict.fromkeys(("laconic_recipes", "ATTRIBUTE", "partial", "json", "js"), "parts of files and of their names"),
+    **dict.fromkeys(("tersely_recipes", "ATTRIBUTE", "partial", "json", "js"), "parts of files and of their names"),
     "ValueSource": "C++",
 }
 """Single names between backticks that are defined elsewhere, and where."""
@@ -35,15 +35,15 @@ SHORT = {"nn": "torch.nn", "F": "torch.nn.functional"}
 """What modules of others are called for short."""
 QUOTED = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\([^`]*\))?")
-FULL = re.compile(r"\blaconic(?:\.[A-Za-z_]\w*)+(?!\w*\()|\blaconic(?:\.[A-Za-z_]\w*)+")
-FILES = ("laconic.safetensors", "laconic.json")
+FULL = re.compile(r"\btersely(?:\.[A-Za-z_]\w*)+(?!\w*\()|\btersely(?:\.[A-Za-z_]\w*)+")
+FILES = ("tersely.safetensors", "tersely.json")
 
 
 def docstrings() -> Iterator[tuple[str, tuple[str, ...], str]]:
     """(module, names that the place itself has: arguments, fields, the class's own; text) of every docstring."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        module = ".".join(("laconic", *(part for part in parts if part != "__init__")))
+        module = ".".join(("tersely", *(part for part in parts if part != "__init__")))
         if parts[0] in ("torch", "transformers") and not installed(parts[0]):
             continue
 
@@ -99,7 +99,7 @@ def everything() -> set[str]:
 
 def _owners(module: str) -> list[Any]:
     """The classes of others whose methods an adapter's docstrings call by their names alone."""
-    if not module.startswith(("laconic.torch", "laconic.transformers")):
+    if not module.startswith(("tersely.torch", "tersely.transformers")):
         return []
     import torch
 
@@ -130,7 +130,7 @@ def mentioned(module: str, known: tuple[str, ...], name: str, defined: set[str])
     first, *rest = parts = name.split(".")
     if not rest and (first in known or first in defined or first in OTHERS or hasattr(builtins, first)):
         return True
-    places = (module, module.rpartition(".")[0] or module, "laconic")
+    places = (module, module.rpartition(".")[0] or module, "tersely")
     if any(resolves(f"{place}.{name}") for place in places):
         return True
     if any(hasattr(owner, first) for owner in _owners(module)):
@@ -174,15 +174,15 @@ def test_every_name_of_ours_exists_wherever_it_is_said() -> None:
 
 def test_modules_that_docstrings_name_need_no_import_of_their_own() -> None:
     code = (
-        "import sys, laconic\n"
-        "laconic.planning.make_plan, laconic.profiles.resolve, laconic.isa.use, laconic.threads\n"
-        "assert not any(hasattr(laconic, name) for name in ('compresss', '_native_', 'torch', 'transformers'))\n"
+        "import sys, tersely\n"
+        "tersely.planning.make_plan, tersely.profiles.resolve, tersely.isa.use, tersely.threads\n"
+        "assert not any(hasattr(tersely, name) for name in ('compresss', '_native_', 'torch', 'transformers'))\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-COMMAND = re.compile(r"[`'](laconic(?: [^`'\n]*)?)[`']")
+COMMAND = re.compile(r"[`'](tersely(?: [^`'\n]*)?)[`']")
 
 
 def test_every_command_that_is_named_exists_with_its_options() -> None:
@@ -201,8 +201,8 @@ def test_every_command_that_is_named_exists_with_its_options() -> None:
 
 def functions() -> Iterator[tuple[str, Any]]:
     """Every public function and class, by its full name."""
-    for package in ("laconic", "laconic.torch", "laconic.transformers", "laconic.planning"):
-        if package in ("laconic.torch", "laconic.transformers") and not installed(package.partition(".")[2]):
+    for package in ("tersely", "tersely.torch", "tersely.transformers", "tersely.planning"):
+        if package in ("tersely.torch", "tersely.transformers") and not installed(package.partition(".")[2]):
             continue
         module = importlib.import_module(package)
         for name in getattr(module, "__all__", ("make_plan", "explain")):
@@ -223,7 +223,7 @@ def functions() -> Iterator[tuple[str, Any]]:
 def test_arguments_with_few_values_say_which() -> None:
     seen = set()
     for name, function in functions():
-        if not str(getattr(function, "__module__", "")).startswith("laconic"):
+        if not str(getattr(function, "__module__", "")).startswith("tersely"):
             continue
         for argument in inspect.signature(function).parameters:
             if argument in choices.BY_ARGUMENT:
@@ -235,12 +235,12 @@ def test_arguments_with_few_values_say_which() -> None:
 
 
 def test_their_values_are_those_that_are_checked() -> None:
-    from laconic.int4_product import PACKED
+    from tersely.int4_product import PACKED
 
     assert set(get_args(choices.Packed)) == set(PACKED)
     assert set(choices.OBJECTIVES) == set(get_args(choices.Objective))
     if installed("torch"):
-        from laconic.torch.tensor import CLASSES
+        from tersely.torch.tensor import CLASSES
 
         assert set(get_args(choices.Mode)) == set(CLASSES)
 
@@ -249,7 +249,7 @@ def test_arguments_that_docstrings_explain_are_there() -> None:
     """In `Args:` each argument begins a line or a sentence, with a colon behind it."""
     for name, function in functions():
         text = inspect.getdoc(function) or ""
-        if "Args:" not in text or not str(getattr(function, "__module__", "")).startswith("laconic"):
+        if "Args:" not in text or not str(getattr(function, "__module__", "")).startswith("tersely"):
             continue
         section = text.split("Args:")[1].split("\n\n")[0]
         known = set(inspect.signature(function).parameters)

@@ -10,12 +10,12 @@ import onnx_files as files
 import pytest
 from conftest import same_bits
 
-import laconic
-from laconic import planning
-from laconic.container.pieces import Pieces
-from laconic.container.reader import Reader
-from laconic.errors import CorruptError, DestinationError
-from laconic.onnx import open_model
+import tersely
+from tersely import planning
+from tersely.container.pieces import Pieces
+from tersely.container.reader import Reader
+from tersely.errors import CorruptError, DestinationError
+from tersely.onnx import open_model
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -32,24 +32,24 @@ def source(tmp_path: Path) -> Path:
 def test_a_model_comes_back_byte_for_byte_with_every_tensor_in_reach(
     source: Path, objective: str, tmp_path: Path
 ) -> None:
-    report = laconic.compress(source, objective=objective)
-    packed = tmp_path / "model.laconic.safetensors"
+    report = tersely.compress(source, objective=objective)
+    packed = tmp_path / "model.tersely.safetensors"
     assert report.destination == str(packed)
     assert (report.bytes_before, report.bytes_after) == (source.stat().st_size, packed.stat().st_size)
-    laconic.decompress(packed, tmp_path / "back.onnx")
+    tersely.decompress(packed, tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
-    assert laconic.verify(packed, source).ok
-    tensors = laconic.load_file(packed, check="full")
+    assert tersely.verify(packed, source).ok
+    tensors = tersely.load_file(packed, check="full")
     expected = files.everything()[1]
     assert set(tensors) == set(expected)
     for name, array in expected.items():
         assert same_bits(tensors[name].decode(), array), name
     assert any(tensor.formulation != "dense" for tensor in tensors.values())
-    assert laconic.inspect(packed).bytes_before == source.stat().st_size
+    assert tersely.inspect(packed).bytes_before == source.stat().st_size
 
 
 def test_what_cannot_be_taken_out_is_kept_and_said(source: Path, tmp_path: Path) -> None:
-    (note,) = laconic.compress(source, dry_run=True).notes
+    (note,) = tersely.compress(source, dry_run=True).notes
     assert "'words' (strings)" in note
     assert "'unpacked' (elements in several pieces)" in note
     assert "'longhand' (numbers not in their shortest form)" in note
@@ -58,7 +58,7 @@ def test_what_cannot_be_taken_out_is_kept_and_said(source: Path, tmp_path: Path)
 
 def test_a_dry_run_promises_the_size(tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", files.everything()[0])
-    assert abs(laconic.compress(path, dry_run=True).bytes_after - laconic.compress(path).bytes_after) < 4096
+    assert abs(tersely.compress(path, dry_run=True).bytes_after - tersely.compress(path).bytes_after) < 4096
 
 
 def quantised() -> bytes:
@@ -83,11 +83,11 @@ def quantised() -> bytes:
 def test_quantised_models_and_how_their_products_read_a_matrix(tmp_path: Path) -> None:
     source = write(tmp_path / "q.onnx", quantised())
     assert open_model(source).in_out == {"w_q", "table"}
-    laconic.compress(source)
-    tensors = laconic.load_file(tmp_path / "q.laconic.safetensors")
+    tersely.compress(source)
+    tensors = tersely.load_file(tmp_path / "q.tersely.safetensors")
     assert set(tensors) == {"w_q", "w_scale", "w_zero", "table", "turned", "gemm"}
     assert tensors["w_scale"].decode() == np.float32(0.02)
-    laconic.decompress(tmp_path / "q.laconic.safetensors", tmp_path / "back.onnx")
+    tersely.decompress(tmp_path / "q.tersely.safetensors", tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
 
 
@@ -95,18 +95,18 @@ def test_matrices_of_products_are_coded_for_the_product_that_the_model_makes(tmp
     weight = files.weights((256, 128), "float32", 1)
     nodes = [files.node("MatMul", ("x", "w"), ("y",))]
     source = write(tmp_path / "m.onnx", files.model(files.graph(nodes, [files.array_tensor("w", weight)])))
-    laconic.compress(source)
-    coded = laconic.load_file(tmp_path / "m.laconic.safetensors")["w"]
+    tersely.compress(source)
+    coded = tersely.load_file(tmp_path / "m.tersely.safetensors")["w"]
     assert (coded.formulation, coded.encoded.orientation) == ("split", "in_out")
     x = files.weights((2, 256), "float32", 2)
-    np.testing.assert_allclose(laconic.linear_transposed(x, coded), x @ weight, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tersely.linear_transposed(x, coded), x @ weight, rtol=1e-4, atol=1e-5)
 
 
 def test_plans_know_models(source: Path) -> None:
     plan = planning.make_plan(source)
     assert plan["tensors"]["half"]["shape"] == [64, 48]
     assert planning.explain(source, "half")[0].lost == ""
-    report = laconic.compress(source, plan=plan, dry_run=True)
+    report = tersely.compress(source, plan=plan, dry_run=True)
     assert {tensor.name for tensor in report.tensors} == set(plan["tensors"])
 
 
@@ -133,24 +133,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_external_data_comes_back_in_its_files(tmp_path: Path) -> None:
     source, arrays = outside(tmp_path / "in")
     packed = tmp_path / "packed.safetensors"
-    report = laconic.compress(source, packed)
+    report = tersely.compress(source, packed)
     assert report.bytes_before == sum(map(len, contents(tmp_path / "in").values()))
     assert "'tied' shares bytes with 'a'" in report.notes[0]
-    tensors = laconic.load_file(packed)
+    tensors = tersely.load_file(packed)
     assert {name: same_bits(tensors[name].decode(), array) for name, array in arrays.items()} == dict.fromkeys(
         "abc", True
     )
-    assert laconic.verify(packed, source).ok
+    assert tersely.verify(packed, source).ok
     (tmp_path / "out").mkdir()
-    done = laconic.decompress(packed, tmp_path / "out/model.onnx")
+    done = tersely.decompress(packed, tmp_path / "out/model.onnx")
     assert contents(tmp_path / "out") == contents(tmp_path / "in")
     assert len(done.notes) == 2
     with pytest.raises(DestinationError, match="exists"):
-        laconic.decompress(packed, tmp_path / "out/other.onnx")
+        tersely.decompress(packed, tmp_path / "out/other.onnx")
     assert not (tmp_path / "out/other.onnx").exists()
-    laconic.decompress(packed, tmp_path / "out/model.onnx", force=True)
+    tersely.decompress(packed, tmp_path / "out/model.onnx", force=True)
     with pytest.raises(DestinationError, match="name of another file"):
-        laconic.decompress(packed, tmp_path / "out/weights.bin", force=True)
+        tersely.decompress(packed, tmp_path / "out/weights.bin", force=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "in")
 
 
@@ -161,34 +161,34 @@ def test_a_cache_of_links_is_followed_only_beside_the_model(tmp_path: Path) -> N
     (tmp_path / "links/model.onnx").symlink_to(source)
     (tmp_path / "links/weights.bin").symlink_to(tmp_path / "blobs/weights.bin")
     (tmp_path / "links/sub").symlink_to(tmp_path / "blobs/sub")
-    laconic.compress(tmp_path / "links/model.onnx", tmp_path / "packed.safetensors")
+    tersely.compress(tmp_path / "links/model.onnx", tmp_path / "packed.safetensors")
     (tmp_path / "elsewhere").write_bytes((tmp_path / "blobs/weights.bin").read_bytes())
     (tmp_path / "links/weights.bin").unlink()
     (tmp_path / "links/weights.bin").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CorruptError, match="link out of the folder"):
-        laconic.compress(tmp_path / "links/model.onnx", tmp_path / "again.safetensors")
+        tersely.compress(tmp_path / "links/model.onnx", tmp_path / "again.safetensors")
 
 
 def test_a_graph_that_differs_is_a_difference(tmp_path: Path) -> None:
     source = write(tmp_path / "m.onnx", files.small())
-    laconic.compress(source)
+    tersely.compress(source)
     other = write(tmp_path / "other.onnx", files.small().replace(b"MatMul", b"MatMud"))
-    found = laconic.verify(tmp_path / "m.laconic.safetensors", other)
+    found = tersely.verify(tmp_path / "m.tersely.safetensors", other)
     assert found.first_difference == "other.onnx"
     assert "every tensor is the same" in found.message
     weight = bytearray(files.small())
     weight[files.small().index(files.weights((4, 5), "float32", 1).tobytes())] ^= 1
-    found = laconic.verify(tmp_path / "m.laconic.safetensors", write(other, bytes(weight)))
+    found = tersely.verify(tmp_path / "m.tersely.safetensors", write(other, bytes(weight)))
     assert found.first_difference == "w"
 
 
 def test_a_re_saved_file_gives_its_tensors_back_and_says_that_the_model_is_gone(source: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
-    laconic.compress(source, tmp_path / "p.safetensors", include="linear.*")
+    tersely.compress(source, tmp_path / "p.safetensors", include="linear.*")
     foreign = load_file(tmp_path / "p.safetensors")
     save_file({name: array for name, array in foreign.items() if name.startswith("linear")}, tmp_path / "r.safetensors")
-    done = laconic.decompress(tmp_path / "r.safetensors", tmp_path / "back.safetensors")
+    done = tersely.decompress(tmp_path / "r.safetensors", tmp_path / "back.safetensors")
     assert "original header is gone" in done.notes[0]
     assert set(load_file(tmp_path / "back.safetensors")) == {"linear.weight", "linear.weight#2"}
 
@@ -201,12 +201,12 @@ def test_real_weights_in_a_model_cost_what_they_cost_in_a_tensor_file(models: Pa
     plain = models / f"{name}.safetensors"
     if not plain.exists():
         pytest.skip(f"{name} is not at hand")
-    initializers = [files.array_tensor(key, tensor.decode()) for key, tensor in laconic.load_file(plain).items()]
+    initializers = [files.array_tensor(key, tensor.decode()) for key, tensor in tersely.load_file(plain).items()]
     source = write(tmp_path / "m.onnx", files.model(files.graph([], initializers)))
-    report = laconic.compress(source, tmp_path / "p.safetensors", objective="size")
-    laconic.decompress(tmp_path / "p.safetensors", tmp_path / "back.onnx")
+    report = tersely.compress(source, tmp_path / "p.safetensors", objective="size")
+    tersely.decompress(tmp_path / "p.safetensors", tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
-    direct = laconic.compress(plain, tmp_path / "d.safetensors", objective="size")
+    direct = tersely.compress(plain, tmp_path / "d.safetensors", objective="size")
     assert sum(t.bytes_after for t in report.tensors) == sum(t.bytes_after for t in direct.tensors)
     assert report.bytes_after < direct.bytes_after + 8192
 
@@ -217,8 +217,8 @@ def test_real_weights_in_a_model_cost_what_they_cost_in_a_tensor_file(models: Pa
 def test_real_models_come_back(path: Path | None, tmp_path: Path) -> None:
     if path is None:
         pytest.skip("no ONNX model in ../shared/models")
-    laconic.compress(path, tmp_path / "p.safetensors")
-    laconic.decompress(tmp_path / "p.safetensors", tmp_path / path.name)
+    tersely.compress(path, tmp_path / "p.safetensors")
+    tersely.decompress(tmp_path / "p.safetensors", tmp_path / path.name)
     assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
@@ -243,13 +243,13 @@ def test_models_of_the_package_onnx(tmp_path: Path) -> None:
     onnx.save_model(built, tmp_path / "outside.onnx", convert_attribute=True, **outside_options)
     for name in ("plain", "outside"):
         source = tmp_path / f"{name}.onnx"
-        laconic.compress(source)
-        packed = tmp_path / f"{name}.laconic.safetensors"
+        tersely.compress(source)
+        packed = tmp_path / f"{name}.tersely.safetensors"
         (tmp_path / name).mkdir()
-        laconic.decompress(packed, tmp_path / name / source.name)
+        tersely.decompress(packed, tmp_path / name / source.name)
         for path in (tmp_path / name).iterdir():
             assert path.read_bytes() == (tmp_path / path.name).read_bytes()
-        found = laconic.load_file(packed)
+        found = tersely.load_file(packed)
         for stored in onnx.load(source).graph.initializer:
             expected = numpy_helper.to_array(stored)
             if stored.name == "four":
@@ -266,23 +266,23 @@ def test_the_command_line(source: Path, tmp_path: Path) -> None:
     import sys
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "laconic.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "tersely.cli", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
     assert "verified" in run("compress", source).stdout
-    packed = tmp_path / "model.laconic.safetensors"
+    packed = tmp_path / "model.tersely.safetensors"
     assert json.loads(run("inspect", packed, "--json").stdout)["bytes_before"] == source.stat().st_size
     assert run("verify", packed, "--against", source).returncode == 0
     assert run("decompress", packed, "-o", tmp_path / "back.onnx").returncode == 0
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
     refused = run("inspect", source)
     assert refused.returncode == 1
-    assert "laconic plan" in refused.stderr
+    assert "tersely plan" in refused.stderr
 
 
 def test_a_file_of_pieces_is_a_file_of_format_1_2(source: Path, tmp_path: Path) -> None:
-    laconic.compress(source)
-    reader = Reader(tmp_path / "model.laconic.safetensors")
+    tersely.compress(source)
+    reader = Reader(tmp_path / "model.tersely.safetensors")
     assert reader.facts["format"] == "1.2"
     assert isinstance(reader.original, Pieces)
     assert reader.original.kind == "onnx"
@@ -319,11 +319,11 @@ def test_lists_of_attributes_are_tensors_or_said_to_stay(what: str, operator: st
         tmp_path / "m.onnx",
         files.model(files.graph(nodes, [files.array_tensor("w", files.weights((64, 64), "float32", 1))])),
     )
-    report = laconic.compress(path, objective="size")
-    laconic.decompress(report.destination, tmp_path / "back.onnx")
+    report = tersely.compress(path, objective="size")
+    tersely.decompress(report.destination, tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == path.read_bytes()
     name = "flat" if operator == "Constant" else "flat.value_list"
-    tensors = laconic.load_file(report.destination)
+    tensors = tersely.load_file(report.destination)
     if why:
         assert sorted(tensors) == ["w"]
         assert list(report.notes) == [f"kept inside the model's graph as they are: {name!r} ({why})"]

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_files as files
 import pytest
 
-import laconic
-from laconic.errors import LaconicError
-from laconic.onnx import open_model
+import tersely
+from tersely.errors import TerselyError
+from tersely.onnx import open_model
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -51,7 +51,7 @@ BAD = {
     "a group": (files.varint(7 << 3 | 3), "wire type 3"),
     "a name that is no text": (one(files.blob(9, bytes(16))).replace(b"\x01w", b"\x01\xff"), "not UTF-8"),
     "a name of components": (
-        files.model(files.graph([], [files.array_tensor("a.laconic.b", np.ones(4, np.float32))])), "marks components"),
+        files.model(files.graph([], [files.array_tensor("a.tersely.b", np.ones(4, np.float32))])), "marks components"),
     "nested without end": (nested(300), "nested more than 64 deep"),
     "data out of the folder": (one(files.external("../secret")), "leaves the folder of the model"),
     "data at an absolute path": (one(files.external("/etc/passwd")), "leaves the folder of the model"),
@@ -74,18 +74,18 @@ def test_bad_models_are_refused_with_a_sentence(case: str, tmp_path: Path) -> No
     (tmp_path / "short.bin").write_bytes(bytes(16))
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(LaconicError, match=sentence):
-        laconic.compress(source)
+    with pytest.raises(TerselyError, match=sentence):
+        tersely.compress(source)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def there_and_back(source: Path, tmp_path: Path) -> bool:
-    """Whether a model was taken; then it must come back. Anything but a LaconicError passes through."""
+    """Whether a model was taken; then it must come back. Anything but a TerselyError passes through."""
     try:
-        laconic.compress(source, tmp_path / "p.safetensors", force=True)
-    except LaconicError:
+        tersely.compress(source, tmp_path / "p.safetensors", force=True)
+    except TerselyError:
         return False
-    laconic.decompress(tmp_path / "p.safetensors", tmp_path / "b.onnx", force=True)
+    tersely.decompress(tmp_path / "p.safetensors", tmp_path / "b.onnx", force=True)
     assert (tmp_path / "b.onnx").read_bytes() == source.read_bytes()
     return True
 
@@ -117,7 +117,7 @@ def test_lengths_that_a_file_claims_allocate_nothing(tmp_path: Path) -> None:
     for data in claims:
         source = write(tmp_path / "m.onnx", data)
         tracemalloc.start()
-        with pytest.raises(LaconicError):
+        with pytest.raises(TerselyError):
             open_model(source)
         allocated = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

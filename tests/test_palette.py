@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from test_linear import assert_close, check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.palette import codec, formulation, reference
-from laconic.formulations.palette.layout import entries_of
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.palette import codec, formulation, reference
+from tersely.formulations.palette.layout import entries_of
+from tersely.tensor import Tensor
 
 PALETTE = DTYPES[:3]
 FORMS: tuple[dict, ...] = (
@@ -133,7 +133,7 @@ def test_rows_and_single_weights_are_exact(
     for size in (2, 16, 23):
         array = few_bits(rng, shape, dtype, size)
         for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-            tensor = laconic.encode(array, formulation="palette", orientation=orientation, **form)
+            tensor = tersely.encode(array, formulation="palette", orientation=orientation, **form)
             for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
                 assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
             for _ in range(10):
@@ -153,7 +153,7 @@ def test_products_are_within_the_bound(
     for size in sizes:
         weight = shared(rng, shape, normal(rng, (size,), dtype))
         for orientation in ("out_in", "in_out"):
-            tensor = laconic.encode(weight, formulation="palette", orientation=orientation, **form)
+            tensor = tersely.encode(weight, formulation="palette", orientation=orientation, **form)
             for x_dtype in (np.dtype(np.float32), PALETTE[1]):
                 check_batches(tensor, weight, bias, x_dtype, batches, rng)
 
@@ -163,10 +163,10 @@ def test_words_whose_low_halves_are_zero(size: int, each_isa: str, rng: np.rando
     """float32 that holds bfloat16 has kernels that look up two bytes only."""
     weight = shared(rng, (50, 900), normal(rng, (size,), PALETTE[1]).astype(np.float32))
     for form in FORMS:
-        tensor = laconic.encode(weight, formulation="palette", **form)
+        tensor = tersely.encode(weight, formulation="palette", **form)
         for batch in (1, 2, 4):
             x = normal(rng, (batch, 900), PALETTE[0])
-            assert_close(laconic.linear(x, tensor), x, weight, None)
+            assert_close(tersely.linear(x, tensor), x, weight, None)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16, 33])
@@ -174,15 +174,15 @@ def test_words_whose_low_halves_are_zero(size: int, each_isa: str, rng: np.rando
 def test_bits_do_not_depend_on_threads(form: dict, batch: int, each_isa: str, rng: np.random.Generator) -> None:
     weight = shared(rng, (600, 2500), normal(rng, (16,), PALETTE[0]))
     before = threads.get_num_threads()
-    tensor = laconic.encode(weight, formulation="palette", **form)
+    tensor = tersely.encode(weight, formulation="palette", **form)
     x, back = normal(rng, (batch, 2500), PALETTE[0]), normal(rng, (batch, 600), PALETTE[0])
     results, components = set(), set()
     for count in (1, 2, 7):
-        laconic.set_num_threads(count)
-        results.add((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
+        tersely.set_num_threads(count)
+        results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
         again = plan.encode(weight, formulation="palette", threads=count, **form).components
         components.add(tuple(data.tobytes() for data in again.values()))
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == 1
     assert len(components) == 1
 
@@ -193,10 +193,10 @@ def test_padding_never_enters_a_product(form: dict, each_isa: str, rng: np.rando
     weight = shared(rng, (50, 37), np.abs(normal(rng, (16,), PALETTE[0])) + np.float32(0.01))
     endless = shared(rng, (50, 37), np.array([np.inf, 1.0], np.float32), 3.0)
     endless[:, 0] = np.inf
-    tensor, other = (laconic.encode(array, formulation="palette", **form) for array in (weight, endless))
+    tensor, other = (tersely.encode(array, formulation="palette", **form) for array in (weight, endless))
     for batch in (1, 3, 4, 7, 13, 20):
-        assert np.isposinf(laconic.linear(np.full((batch, 37), np.inf, np.float32), tensor)).all()
-        assert np.isposinf(laconic.linear(np.ones((batch, 37), np.float32), other)).all()
+        assert np.isposinf(tersely.linear(np.full((batch, 37), np.inf, np.float32), tensor)).all()
+        assert np.isposinf(tersely.linear(np.ones((batch, 37), np.float32), other)).all()
 
 
 @needs_native
@@ -207,7 +207,7 @@ def test_no_kernel_reads_past_a_component(
     form: dict, dtype: np.dtype, hostile: bool, each_isa: str, rng: np.random.Generator
 ) -> None:
     for shape, size in (((48, 100), 16), ((32, 2100), 5), ((280, 32), 40), ((5,), 3), ((48, 70), 200)):
-        encoded = laconic.encode(few_bits(rng, shape, dtype, size), formulation="palette", **form).encoded
+        encoded = tersely.encode(few_bits(rng, shape, dtype, size), formulation="palette", **form).encoded
         guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
         for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
             for name, guard in guards.items():
@@ -225,7 +225,7 @@ def test_indices_beyond_the_table_read_as_the_reference_says(
 ) -> None:
     for shape, size in ((48, 100), 5), ((33, 4100), 17), ((48, 100), 11), ((48, 100), 40), ((48, 100), 130):
         array = shared(rng, shape, normal(rng, (size,), PALETTE[0]))
-        encoded = laconic.encode(array, formulation="palette", **form).encoded
+        encoded = tersely.encode(array, formulation="palette", **form).encoded
         components = dict(encoded.components)
         for name in components:
             if name != "table" and not name.endswith("directory"):
@@ -242,13 +242,13 @@ def test_indices_beyond_the_table_read_as_the_reference_says(
         for column in (0, 1, 5, shape[1] - 1):
             x[:] = 0
             x[0, column] = 1
-            assert np.array_equal(laconic.linear(x, tensor)[0], tensor.decode()[:, column])
+            assert np.array_equal(tersely.linear(x, tensor)[0], tensor.decode()[:, column])
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     array = shared(rng, (32, 64), normal(rng, (16,), PALETTE[0]), 0.5)
-    packed = laconic.encode(array, formulation="palette").encoded
-    coded = laconic.encode(array, formulation="palette", code="layered", widths=(2, 2)).encoded
+    packed = tersely.encode(array, formulation="palette").encoded
+    coded = tersely.encode(array, formulation="palette", code="layered", widths=(2, 2)).encoded
     child = coded.node.children["indices"]
     table = dict(child.parameters)
     for encoded, node in (
@@ -286,7 +286,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
 
 def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
     array = shared(rng, (64, 4096), normal(rng, (40,), PALETTE[0]), 0.2)
-    encoded = laconic.encode(array, formulation="palette", code="layered", widths=(2, 2)).encoded
+    encoded = tersely.encode(array, formulation="palette", code="layered", widths=(2, 2)).encoded
     used = encoded.components["indices.directory"].view("<u8").nonzero()[0][-1] + 1
     for word in range(int(used)):
         for value in (2**20, 2**31, 2**63, 2**64 - 2**20):
@@ -321,13 +321,13 @@ def test_wrong_arguments_are_refused_with_a_sentence(dtype: type, options: dict,
 def test_files_find_every_changed_byte(form: dict, rng: np.random.Generator, tmp_path: Path) -> None:
     array = shared(rng, (20, 40), normal(rng, (16,), PALETTE[0]), 0.3)
     path = tmp_path / "w.safetensors"
-    laconic.save_file({"w": laconic.encode(array, formulation="palette", **form)}, path)
-    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), array)
+    tersely.save_file({"w": tersely.encode(array, formulation="palette", **form)}, path)
+    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), array)
     raw = path.read_bytes()
     for at in range(len(raw)):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
-        with pytest.raises(laconic.LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(tersely.TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
 
 
 @pytest.mark.parametrize(

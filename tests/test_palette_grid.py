@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from test_linear import HALF_ULP, assert_close
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import anatomy, isa, native, plan, threads
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.integer import layout as integer_layout
-from laconic.formulations.integer import reference as integer
-from laconic.formulations.palette import formulation, held
-from laconic.formulations.palette.grid import MOST_ZERO, Grid, find, values_of
-from laconic.tensor import Tensor
+import tersely
+from tersely import anatomy, isa, native, plan, threads
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.integer import layout as integer_layout
+from tersely.formulations.integer import reference as integer
+from tersely.formulations.palette import formulation, held
+from tersely.formulations.palette.grid import MOST_ZERO, Grid, find, values_of
+from tersely.tensor import Tensor
 
 FLOAT32 = np.dtype(np.float32)
 DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
@@ -58,7 +58,7 @@ def words_of(array: np.ndarray) -> np.ndarray:
 
 
 def coded(array: np.ndarray, **options: object) -> Tensor:
-    return laconic.encode(array, formulation="palette", code="grid", **options)
+    return tersely.encode(array, formulation="palette", code="grid", **options)
 
 
 def grid_of(tensor: Tensor) -> Grid:
@@ -230,23 +230,23 @@ def test_products_are_within_the_bound(shape: tuple[int, int], each_isa: str, rn
         turned = coded(np.ascontiguousarray(weight.T), orientation="in_out")
         for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
             x = normal(rng, (batch, shape[1]), x_dtype)
-            y = laconic.linear(x, tensor, bias)
+            y = tersely.linear(x, tensor, bias)
             if batch <= KERNEL_ROWS:
                 assert_by_numbers(y, x, tensor, weight, bias)
-                assert turned.geometry.view == "folded" or same_bits(laconic.linear_transposed(x, turned, bias), y)
+                assert turned.geometry.view == "folded" or same_bits(tersely.linear_transposed(x, turned, bias), y)
             else:
                 assert_close(y, x, weight, bias)
             x = normal(rng, (batch, shape[0]), x_dtype)
-            assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
 
 
 def test_large_batches_stacks_and_folded_tensors_multiply_by_words(rng: np.random.Generator) -> None:
     weight = quantised(rng, (48, 100), FLOAT32, 100)
-    x = normal(rng, (laconic.product.TILE_BATCH + 1, 100), FLOAT32)
-    assert_close(laconic.linear(x, coded(weight)), x, weight, None)
+    x = normal(rng, (tersely.product.TILE_BATCH + 1, 100), FLOAT32)
+    assert_close(tersely.linear(x, coded(weight)), x, weight, None)
     for options in ({"view": "folded"}, {"orientation": "in_out"}):
         tensor = coded(weight, **options)
-        assert_close(laconic.linear(x[:3], tensor), x[:3], weight, None)
+        assert_close(tersely.linear(x[:3], tensor), x[:3], weight, None)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -258,7 +258,7 @@ def test_infinities_are_multiplied_by_words(value: float, each_isa: str, rng: np
         x[batch // 2, 5] = value
         with np.errstate(all="ignore"):
             expected = x.astype(np.float64) @ weight.astype(np.float64).T
-        y = laconic.linear(x, tensor)
+        y = tersely.linear(x, tensor)
         assert np.array_equal(np.isnan(y), np.isnan(expected))
         assert np.array_equal(np.sign(y[np.isinf(y)]), np.sign(expected[np.isinf(expected)]))
 
@@ -277,13 +277,13 @@ def test_bits_depend_neither_on_threads_nor_few_rows_on_the_instruction_set(
         own = set()
         with isa.using(name):
             for count in (1, 2, 7):
-                laconic.set_num_threads(count)
-                own.add(laconic.linear(x, tensor).tobytes())
-                turned.add((name, laconic.linear_transposed(back, tensor).tobytes()))
+                tersely.set_num_threads(count)
+                own.add(tersely.linear(x, tensor).tobytes())
+                turned.add((name, tersely.linear_transposed(back, tensor).tobytes()))
                 components.add(tuple(data.tobytes() for data in coded(weight).components.values()))
         assert len(own) == 1
         results |= own
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == 1 or batch > KERNEL_ROWS
     assert (len(turned), len(components)) == (len(ISAS), 1)
 
@@ -311,7 +311,7 @@ def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.
 def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (32, 64), FLOAT32, 16)).encoded
     parameters, child = dict(encoded.node.parameters), encoded.node.children["indices"]
-    split = laconic.encode(np.ones((32, 64), np.float32), formulation="palette", code="constant").encoded
+    split = tersely.encode(np.ones((32, 64), np.float32), formulation="palette", code="constant").encoded
     for node in (
         Node("palette", 2, parameters, {"indices": child}),
         Node("palette", 1, {"entries": 16}, {"indices": child}),

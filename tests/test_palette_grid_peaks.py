@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_palette_grid import coded, needs_native
 
-import laconic
+import tersely
 
 
 @needs_native
@@ -21,7 +21,7 @@ def test_small_x_beside_large_ones_keep_their_bits(peak: float, each_isa: str, r
         x[batch // 2, 3] = peak
         exact = x.astype(np.float64) @ weight.astype(np.float64).T
         sizes = np.abs(np.where(np.arange(256) == 3, 0, x)).astype(np.float64) @ np.abs(weight.astype(np.float64)).T
-        assert (np.abs(laconic.linear(x, tensor) - exact) <= 2.0**-15 * sizes).all()
+        assert (np.abs(tersely.linear(x, tensor) - exact) <= 2.0**-15 * sizes).all()
 
 
 @needs_native
@@ -29,4 +29,4 @@ def test_rows_of_one_x_are_exact(each_isa: str, rng: np.random.Generator) -> Non
     weight = (rng.integers(-7, 8, (64, 512)) * np.float32(2.0**-7)).astype(np.float32) + np.float32(0)
     x = np.zeros((2, 512), np.float32)
     x[0, 77] = 3
-    assert np.array_equal(laconic.linear(x, coded(weight)), x @ weight.T)
+    assert np.array_equal(tersely.linear(x, coded(weight)), x @ weight.T)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from laconic import native
+from tersely import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the native module has the workers")
 TORCH = importlib.util.find_spec("torch") is not None
@@ -27,9 +27,9 @@ OWN = pytest.param("", id="own")
 PREPARED = """
 import os, sys, threading
 import numpy as np
-import laconic
-from laconic import native
-laconic.set_num_threads(2)
+import tersely
+from tersely import native
+tersely.set_num_threads(2)
 region = native.module.bench_region
 """
 
@@ -81,25 +81,25 @@ def test_forks_after_and_during_parallel_work(before: str) -> None:
     """A child has none of the parent's workers, and locks that other threads of the parent hold for ever."""
     said = run(
         """
-weight = laconic.encode(np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32))
+weight = tersely.encode(np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32))
 x = np.ones((1, 1024), np.float32)
-expected, exact = laconic.linear(x, weight), weight.decode()
+expected, exact = tersely.linear(x, weight), weight.decode()
 going = True
 def others():
-    while going: laconic.linear(x, weight)
+    while going: tersely.linear(x, weight)
 working = [threading.Thread(target=others) for _ in range(3)]
 for one in working: one.start()
 children = []
 for _ in range(6):
     child = os.fork()
     if not child:
-        same = all(np.array_equal(laconic.linear(x, weight), expected) for _ in range(20))
+        same = all(np.array_equal(tersely.linear(x, weight), expected) for _ in range(20))
         os._exit(0 if same and np.array_equal(weight.decode(), exact) else 3)
     children.append(child)
 print({os.waitpid(child, 0)[1] for child in children})
 going = False
 for one in working: one.join()
-print(np.array_equal(laconic.linear(x, weight), expected))
+print(np.array_equal(tersely.linear(x, weight), expected))
 """,
         before,
     )
@@ -128,7 +128,7 @@ print(others > 0, strange)
 def test_callers_of_many_threads_at_once() -> None:
     """More callers than there are places for regions."""
     said = run("""
-weight = laconic.encode(np.random.default_rng(0).normal(size=(640, 512)).astype(np.float32))
+weight = tersely.encode(np.random.default_rng(0).normal(size=(640, 512)).astype(np.float32))
 expected = weight.decode().tobytes()
 wrong = []
 def work():

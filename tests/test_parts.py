@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import laconic
-from laconic.container.description import crc32, joined_crc32
-from laconic.dtypes import by_name
-from laconic.encoded import Encoded
-from laconic.formulations import parts, registry
+import tersely
+from tersely.container.description import crc32, joined_crc32
+from tersely.dtypes import by_name
+from tersely.encoded import Encoded
+from tersely.formulations import parts, registry
 
 SPLIT = {
     "packed": {"formulation": "split", "code": "packed"},
@@ -32,7 +32,7 @@ def weights(*shape: int, dtype: str = "bfloat16", seed: int = 1) -> np.ndarray:
 
 def same(found: Encoded | None, expected: np.ndarray) -> bool:
     assert found is not None
-    tensor = laconic.Tensor(found)  # validates
+    tensor = tersely.Tensor(found)  # validates
     return tensor.shape == expected.shape and tensor.decode().tobytes() == np.ascontiguousarray(expected).tobytes()
 
 
@@ -41,7 +41,7 @@ def same(found: Encoded | None, expected: np.ndarray) -> bool:
 def test_matrices_of_stacks(dtype: str, code: str) -> None:
     for orientation in ("out_in", "in_out"):
         array = weights(5, 80, 80, dtype=dtype)
-        whole = laconic.encode(array, orientation=orientation, **SPLIT[code])
+        whole = tersely.encode(array, orientation=orientation, **SPLIT[code])
         if dtype == "float32" and orientation == "out_in":
             assert "short_panels" in whole.components
         for first, last in ((0, 5), (1, 3), (4, 5)):
@@ -57,7 +57,7 @@ def test_matrices_of_stacks(dtype: str, code: str) -> None:
 @pytest.mark.parametrize("code", SPLIT)
 def test_rows_from_segment_to_segment(code: str, columns: int) -> None:
     array = weights(200, columns)
-    whole = laconic.encode(array, **SPLIT[code])
+    whole = tersely.encode(array, **SPLIT[code])
     unit = whole.geometry.panels_per_unit * 16
     assert unit == (96 if columns == 300 else 16)
     assert same(parts.take(whole.encoded, unit, 200), array[unit:])
@@ -74,7 +74,7 @@ def test_rows_from_segment_to_segment(code: str, columns: int) -> None:
 @pytest.mark.parametrize("code", SPLIT)
 def test_rows_of_stacks_side_by_side(code: str) -> None:
     array = weights(3, 192, 300)
-    whole = laconic.encode(array, **SPLIT[code]).encoded
+    whole = tersely.encode(array, **SPLIT[code]).encoded
     gate, up = (parts.take(whole, *span) for span in ((0, 2), (1, 3)))
     expected = np.concatenate([array[:2], array[1:]], 1)
     assert same(parts.join("cat", 1, [gate, up]), expected)
@@ -86,24 +86,24 @@ def test_palettes(options: dict[str, Any]) -> None:
     array = rng.choice(
         weights(12, 1)[:, 0], (4, 64, 80), p=np.exp2(-np.arange(1, 13)) / np.exp2(-np.arange(1, 13)).sum()
     )
-    whole = laconic.encode(array, formulation="palette", **options)
+    whole = tersely.encode(array, formulation="palette", **options)
     assert ("indices.tiles" in whole.components) == bool(options)
     one, two = (parts.take(whole.encoded, k, k + 1, squeezed=True) for k in (2, 1))
     assert same(one, array[2])
     assert same(parts.join("stack", 0, [one, two]), array[[2, 1]])
-    other = laconic.encode(array[0] * np.asarray(2, array.dtype), formulation="palette", **options)
+    other = tersely.encode(array[0] * np.asarray(2, array.dtype), formulation="palette", **options)
     assert parts.join("stack", 0, [one, other.encoded]) is None
 
 
 def test_what_does_not_fit_is_left_alone() -> None:
     a, b = (
-        laconic.encode(weights(64, 64) * np.asarray(scale, "bfloat16"), **SPLIT["packed"]).encoded for scale in (1, 64)
+        tersely.encode(weights(64, 64) * np.asarray(scale, "bfloat16"), **SPLIT["packed"]).encoded for scale in (1, 64)
     )
     assert a.node != b.node
     assert parts.join("stack", 0, [a, b]) is None
-    assert parts.join("cat", 0, [a, laconic.encode(weights(64, 96), **SPLIT["packed"]).encoded]) is None
-    assert parts.join("stack", 0, [a, laconic.encode(weights(64, 64), **SPLIT["layered"]).encoded]) is None
-    assert parts.take(laconic.encode(weights(64, 64), formulation="dense").encoded, 0, 64) is None
+    assert parts.join("cat", 0, [a, tersely.encode(weights(64, 96), **SPLIT["packed"]).encoded]) is None
+    assert parts.join("stack", 0, [a, tersely.encode(weights(64, 64), **SPLIT["layered"]).encoded]) is None
+    assert parts.take(tersely.encode(weights(64, 64), formulation="dense").encoded, 0, 64) is None
     assert set(parts.ROWS) == set(registry.NAMES) - {"dense"}
 
 

@@ -10,13 +10,13 @@ import pytest
 import sparse_forms
 from conftest import DTYPES, same_bits
 
-import laconic
-from laconic import plan
-from laconic.encoded import Encoded
-from laconic.formulations import parts
-from laconic.formulations.blocks import parts as blocks_parts
-from laconic.formulations.blocks.layout import SHAPES as BLOCKS
-from laconic.tensor import Tensor
+import tersely
+from tersely import plan
+from tersely.encoded import Encoded
+from tersely.formulations import parts
+from tersely.formulations.blocks import parts as blocks_parts
+from tersely.formulations.blocks.layout import SHAPES as BLOCKS
+from tersely.tensor import Tensor
 
 SHAPES = {
     "stack": (4, 80, 80),
@@ -221,16 +221,16 @@ def test_products_of_parts_are_parts_of_products(form: str, each_isa: str) -> No
     array, of = coded(form, SHAPES["panels in a segment"])
     unit = parts.ROWS[of.node.formulation].step(of, Tensor(of).geometry) * 16
     x = np.random.default_rng(8).standard_normal((3, array.shape[1])).astype(np.float32)
-    expected = laconic.linear(x, Tensor(of))[:, unit : 2 * unit]
+    expected = tersely.linear(x, Tensor(of))[:, unit : 2 * unit]
     found = parts.take(of, unit, 2 * unit)
     assert found is not None
-    assert np.array_equal(laconic.linear(x, Tensor(found)), expected)
+    assert np.array_equal(tersely.linear(x, Tensor(found)), expected)
 
 
 @each_form
 def test_without_the_native_module(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     array, of = coded(form, SHAPES["stack"])
-    monkeypatch.setattr(laconic.native, "module", None)
+    monkeypatch.setattr(tersely.native, "module", None)
     check(parts.take(of, 1, 3), array[1:3], form)
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import laconic
-from laconic.container import varints
-from laconic.container.pieces import Cut, Part, Pieces
-from laconic.container.writer import Writer
-from laconic.dtypes import BY_NAME
-from laconic.errors import LaconicError
+import tersely
+from tersely.container import varints
+from tersely.container.pieces import Cut, Part, Pieces
+from tersely.container.writer import Writer
+from tersely.dtypes import BY_NAME
+from tersely.errors import TerselyError
 
 
 def forged(path: Path, pieces: Pieces | str) -> Path:
@@ -56,15 +56,15 @@ def test_forged_pieces_write_nothing(pieces: Pieces | str, sentence: str, tmp_pa
     (tmp_path / "a/b").mkdir(parents=True)
     packed = forged(tmp_path / "a/b/p.safetensors", pieces)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(LaconicError, match=sentence):
-        laconic.decompress(packed, tmp_path / "a/b/out.onnx")
+    with pytest.raises(TerselyError, match=sentence):
+        tersely.decompress(packed, tmp_path / "a/b/out.onnx")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_pieces_that_hold_are_a_file(tmp_path: Path) -> None:
     """The forger of the tests above can also tell the truth."""
     pieces = Pieces("onnx", (part(sha256=TRUE), part("new/folder/b", sha256=TRUE)))
-    laconic.decompress(forged(tmp_path / "p.safetensors", pieces), tmp_path / "out")
+    tersely.decompress(forged(tmp_path / "p.safetensors", pieces), tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "new/folder/b").read_bytes() == b"a\0\1\2\3b"
 
 

@@ -12,14 +12,14 @@ import safetensors.numpy
 from conftest import normal, same_bits
 from typer.testing import CliRunner
 
-import laconic
-from laconic import plan, planning
-from laconic.cli.__main__ import app
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, LaconicError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.formulations.split import formulation as split
+import tersely
+from tersely import plan, planning
+from tersely.cli.__main__ import app
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, TerselyError
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.formulations.split import formulation as split
 
 SHAPE = (512, 1024)
 
@@ -130,7 +130,7 @@ def test_planned_tensors_come_back(rng: np.random.Generator) -> None:
         for dtype in (np.float32, ml_dtypes.bfloat16, np.float16):
             array = pruned(rng, zeros, dtype)
             for objective in plan.OBJECTIVES:
-                assert same_bits(laconic.encode(array, objective=objective).decode(), array)
+                assert same_bits(tersely.encode(array, objective=objective).decode(), array)
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ def test_a_plan_compresses_to_what_the_planner_would(source: Path, tmp_path: Pat
         document = planning.make_plan(source, objective=objective)
         (tmp_path / "plan.json").write_text(json.dumps(document))
         options = {"objective": objective, "force": True}
-        laconic.compress(source, tmp_path / "a", **options)
-        laconic.compress(source, tmp_path / "b", plan=tmp_path / "plan.json", **options)
+        tersely.compress(source, tmp_path / "a", **options)
+        tersely.compress(source, tmp_path / "b", plan=tmp_path / "plan.json", **options)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -156,19 +156,19 @@ def test_an_edited_plan_is_obeyed(source: Path, tmp_path: Path) -> None:
     document["tensors"]["pruned"] = {"formulation": "sparse", "parameters": {"positions": "bitmap"}}
     document["tensors"]["half"] = {"formulation": "dense"}
     del document["tensors"]["full"]
-    laconic.compress(source, tmp_path / "out", plan=document)
-    found = laconic.load_file(tmp_path / "out")
+    tersely.compress(source, tmp_path / "out", plan=document)
+    found = tersely.load_file(tmp_path / "out")
     assert found["pruned"].parameters == {"positions": "bitmap"}
     assert found["half"].formulation == "dense"
     assert found["full"].formulation == "split"
-    laconic.decompress(tmp_path / "out", tmp_path / "back")
+    tersely.decompress(tmp_path / "out", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"laconic_plan": 2}, "not a plan"),
+        ({"tersely_plan": 2}, "not a plan"),
         ({"tensors": []}, "no 'tensors'"),
         ({"tensors": {"nobody": {"formulation": "dense"}}}, "names 'nobody', which the source does not have"),
         ({"tensors": {"full": {"formulation": "zip"}}}, "the plan for 'full': unknown formulation 'zip'"),
@@ -184,7 +184,7 @@ def test_an_edited_plan_is_obeyed(source: Path, tmp_path: Path) -> None:
 )
 def test_impossible_plans_are_refused(source: Path, tmp_path: Path, change: dict, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence.replace("'", ".")):
-        laconic.compress(source, tmp_path / "out", plan={**planning.make_plan(source), **change})
+        tersely.compress(source, tmp_path / "out", plan={**planning.make_plan(source), **change})
     assert not (tmp_path / "out").exists()
 
 
@@ -204,5 +204,5 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     assert "dense" in result.output
     rows = json.loads(run(app, ["plan", str(source), "--explain", "pruned", "--json"]).output)
     assert [row["lost"] for row in rows].count("") == 1
-    with pytest.raises(LaconicError, match="no tensor 'nobody'"):
+    with pytest.raises(TerselyError, match="no tensor 'nobody'"):
         planning.explain(source, "nobody")

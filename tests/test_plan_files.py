@@ -12,10 +12,10 @@ import safetensors.numpy
 from conftest import normal
 from typer.testing import CliRunner
 
-import laconic
-from laconic import planning
-from laconic.cli.__main__ import app
-from laconic.errors import ArgumentError
+import tersely
+from tersely import planning
+from tersely.cli.__main__ import app
+from tersely.errors import ArgumentError
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 def same_with_and_without_a_plan(source: Path, folder: Path, **options: Any) -> dict[str, Any]:
     document = planning.make_plan(source, **options)
     (folder / "plan.json").write_text(json.dumps(document))
-    laconic.compress(source, folder / "a", force=True, **options)
-    laconic.compress(source, folder / "b", force=True, plan=folder / "plan.json")
+    tersely.compress(source, folder / "a", force=True, **options)
+    tersely.compress(source, folder / "b", force=True, plan=folder / "plan.json")
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
     return document
 
@@ -49,7 +49,7 @@ def test_small_tensors_are_planned_as_they_are_compressed(tmp_path: Path, rng: n
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     for objective in ("size", "balanced", "speed"):
         document = same_with_and_without_a_plan(tmp_path / "model.safetensors", tmp_path, objective=objective)
-        reports = {one.name: one for one in laconic.inspect(tmp_path / "a").tensors}
+        reports = {one.name: one for one in tersely.inspect(tmp_path / "a").tensors}
         for name, entry in document["tensors"].items():
             assert reports[name].code.split()[0] == entry["formulation"], name
             chosen = planning.explain(tmp_path / "model.safetensors", name, objective=objective)[0]
@@ -74,16 +74,16 @@ def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path,
     options = {"objective": "size", "profile": "avx512", "batch": 4}
     document = planning.make_plan(source, **options)
     del document["tensors"]["pruned"]
-    laconic.compress(source, tmp_path / "a", **options)
-    report = laconic.compress(source, tmp_path / "b", plan=document)
+    tersely.compress(source, tmp_path / "a", **options)
+    report = tersely.compress(source, tmp_path / "b", plan=document)
     assert (report.objective, report.profile) == ("size", "avx512")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert laconic.compress(source, tmp_path / "c", plan=document, **options).objective == "size"
+    assert tersely.compress(source, tmp_path / "c", plan=document, **options).objective == "size"
     for wrong in ({"objective": "speed"}, {"batch": 1}, {"profile": "avx2"}):
         with pytest.raises(ArgumentError, match=f"the plan was made for {next(iter(wrong))} "):
-            laconic.compress(source, tmp_path / "d", plan=document, **wrong)
-    bare = {"laconic_plan": 1, "tensors": {"w": {"formulation": "dense"}}}
-    assert laconic.compress(source, plan=bare, objective="size", dry_run=True).objective == "size"
+            tersely.compress(source, tmp_path / "d", plan=document, **wrong)
+    bare = {"tersely_plan": 1, "tensors": {"w": {"formulation": "dense"}}}
+    assert tersely.compress(source, plan=bare, objective="size", dry_run=True).objective == "size"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path,
         ({"profile": "/dev/null"}, "unknown profile '/dev/null'"),
         ({"batch": "x"}, "batch must be a whole number"),
         ({"batch": True}, "batch must be a whole number"),
-        ({"laconic_plan": True}, "not a plan"),
-        ({"laconic_plan": 1.0}, "not a plan"),
+        ({"tersely_plan": True}, "not a plan"),
+        ({"tersely_plan": 1.0}, "not a plan"),
         ({"colour": 1}, "unknown field 'colour'"),
         (
             {"tensors": {"w": {"formulation": "dense", "shape": [256, 64]}}},
@@ -111,7 +111,7 @@ def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path,
 )
 def test_plans_for_something_else_are_refused(source: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
-        laconic.compress(source, plan={**planning.make_plan(source), **change}, dry_run=True)
+        tersely.compress(source, plan={**planning.make_plan(source), **change}, dry_run=True)
 
 
 SPARSE = {"values": "palette", "code": "layered"}
@@ -155,18 +155,18 @@ def test_parameters_that_merely_look_right_are_refused(
 ) -> None:
     entry = {"formulation": formulation, "parameters": parameters}
     with pytest.raises(ArgumentError, match=f"^the plan for 'w': .*{sentence}"):
-        laconic.compress(source, plan={"laconic_plan": 1, "tensors": {"w": entry}}, dry_run=True)
+        tersely.compress(source, plan={"tersely_plan": 1, "tensors": {"w": entry}}, dry_run=True)
     if not {"objective", "profile", "view", "threads", "array", "formulation", "batch", "orientation"} & set(
         parameters
     ):
         with pytest.raises(ArgumentError):
-            laconic.encode(np.ones((64, 256), np.float32), formulation, **parameters)
+            tersely.encode(np.ones((64, 256), np.float32), formulation, **parameters)
 
 
 def test_a_plan_that_is_nested_without_end_is_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text("[" * 100_000)
     with pytest.raises(ArgumentError, match="cannot be read"):
-        laconic.compress(source, plan=tmp_path / "p.json", dry_run=True)
+        tersely.compress(source, plan=tmp_path / "p.json", dry_run=True)
 
 
 def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
         result = run("plan", source, "--explain", "w", *extra)
         assert (result.exit_code, "does not go with" in result.output) == (2, True), extra
     assert not (tmp_path / "q.json").exists()
-    report = laconic.compress(source, include=["nothing*", "w"], exclude="neither", dry_run=True)
+    report = tersely.compress(source, include=["nothing*", "w"], exclude="neither", dry_run=True)
     assert report.notes == ("include 'nothing*' matches no tensor", "exclude 'neither' matches no tensor")
     assert "note: --include 'nothing*' matches no tensor" in run("plan", source, "--include", "nothing*").output
 

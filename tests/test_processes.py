@@ -21,12 +21,12 @@ import safetensors.numpy
 from conftest import normal
 from typer.testing import CliRunner
 
-import laconic
-from laconic import checkpoint, environment, isa
-from laconic.cli.__main__ import app
-from laconic.container import temporary
-from laconic.container.writer import Writer
-from laconic.errors import ArgumentError, DestinationError
+import tersely
+from tersely import checkpoint, environment, isa
+from tersely.cli.__main__ import app
+from tersely.container import temporary
+from tersely.container.writer import Writer
+from tersely.errors import ArgumentError, DestinationError
 
 
 def mode(path: Path) -> int:
@@ -49,15 +49,15 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 SLOW = """
-import sys, time, laconic.cli.__main__ as cli
-from laconic import api
+import sys, time, tersely.cli.__main__ as cli
+from tersely import api
 steps = iter(range(10))
 class Slow(api._Meter):
     def __call__(self, advance, name):
         print("step", flush=True)
         time.sleep(60)
 api._Meter = Slow
-sys.argv = ["laconic", *sys.argv[1:]]
+sys.argv = ["tersely", *sys.argv[1:]]
 cli.main()
 """
 """A command that stops after its first tensor, in the middle of its work."""
@@ -90,7 +90,7 @@ def test_a_command_that_is_asked_to_end_leaves_nothing_and_says_which_signal(sou
         assert child.returncode == code, said
         assert b"Traceback" not in said
         if number != signal.SIGINT:
-            assert said.startswith(f"laconic: ended by {signal.Signals(number).name}".encode())
+            assert said.startswith(f"tersely: ended by {signal.Signals(number).name}".encode())
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -98,7 +98,7 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(sourc
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "m.safetensors").write_bytes(source.read_bytes())
-    packed, out = tmp_path / "m.laconic.safetensors", tmp_path / "model-laconic"
+    packed, out = tmp_path / "m.tersely.safetensors", tmp_path / "model-tersely"
     before = sorted(tmp_path.rglob("*"))
     killed = [slowly("compress", source), slowly("compress", folder)]
     for destination, words in ((packed, ("compress", source)), (out, ("compress", folder))):
@@ -111,11 +111,11 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(sourc
         child.communicate()
     left = set(tmp_path.rglob("*")) - set(before)
     assert {path.suffix for path in left} >= {".spool", ".partial"}
-    laconic.compress(source)
-    laconic.compress(folder)
+    tersely.compress(source)
+    tersely.compress(folder)
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} == {packed.name, out.name}
     assert not list(out.rglob(".*"))
-    assert laconic.verify(packed, source).ok
+    assert tersely.verify(packed, source).ok
 
 
 def test_a_sweep_takes_only_what_is_abandoned_and_ours(tmp_path: Path) -> None:
@@ -221,16 +221,16 @@ def test_nothing_made_from_a_file_is_readable_for_more_than_the_file(
                 seen.append(path)
                 assert mode(path) & ~expected == 0, path
 
-    packed, back = tmp_path / "m.laconic.safetensors", tmp_path / "back.safetensors"
-    laconic.compress(source, progress=look)
-    laconic.decompress(packed, back, progress=look)
+    packed, back = tmp_path / "m.tersely.safetensors", tmp_path / "back.safetensors"
+    tersely.compress(source, progress=look)
+    tersely.decompress(packed, back, progress=look)
     CliRunner().invoke(app, ["plan", str(source), "-o", str(tmp_path / "plan.json")])
     CliRunner().invoke(app, ["report", str(source), "-o", str(tmp_path / "page.html")])
     assert {path.suffix for path in seen} == {".spool", ".partial"}
     for made in (packed, back, tmp_path / "plan.json", tmp_path / "page.html"):
         assert mode(made) == expected, made
-    tensors = laconic.load_file(packed)
-    laconic.save_file(tensors, tmp_path / "saved.safetensors")
+    tensors = tersely.load_file(packed)
+    tersely.save_file(tensors, tmp_path / "saved.safetensors")
     assert mode(tmp_path / "saved.safetensors") == 0o644  # made from memory: as any new file
 
 
@@ -256,17 +256,17 @@ def test_folders_are_as_private_as_their_sources(source: Path, tmp_path: Path) -
     def look(*_: object) -> None:
         during.append(mode(next(path for path in tmp_path.iterdir() if path.suffix == ".partial")))
 
-    laconic.compress(folder, progress=look)
-    laconic.decompress(tmp_path / "model-laconic", tmp_path / "back", progress=look)
+    tersely.compress(folder, progress=look)
+    tersely.decompress(tmp_path / "model-tersely", tmp_path / "back", progress=look)
     assert set(during) == {0o700}
-    for place in (tmp_path / "model-laconic", tmp_path / "back"):
+    for place in (tmp_path / "model-tersely", tmp_path / "back"):
         assert {name: mode(place / name) for name in wanted} == wanted
         assert mode(place) == 0o755
-    for added in ("laconic.json", "README.md"):  # they tell of all files
-        assert mode(tmp_path / "model-laconic" / added) == 0o600
+    for added in ("tersely.json", "README.md"):  # they tell of all files
+        assert mode(tmp_path / "model-tersely" / added) == 0o600
     folder.chmod(0o700)
-    laconic.compress(folder, force=True)
-    assert mode(tmp_path / "model-laconic") == 0o700
+    tersely.compress(folder, force=True)
+    assert mode(tmp_path / "model-tersely") == 0o700
 
 
 @pytest.mark.usefixtures("umask")
@@ -277,10 +277,10 @@ def test_a_model_of_several_files_is_as_private_as_the_most_private(tmp_path: Pa
     outside = onnx_files.tensor("w", data.shape, 1, onnx_files.external("m.data"))
     model.write_bytes(onnx_files.model(onnx_files.graph(initializers=[outside])))
     (tmp_path / "m.data").chmod(0o600)
-    laconic.compress(model)
-    assert mode(tmp_path / "m.laconic.safetensors") == 0o600
+    tersely.compress(model)
+    assert mode(tmp_path / "m.tersely.safetensors") == 0o600
     (tmp_path / "out").mkdir()
-    laconic.decompress(tmp_path / "m.laconic.safetensors", tmp_path / "out" / "m.onnx")
+    tersely.decompress(tmp_path / "m.tersely.safetensors", tmp_path / "out" / "m.onnx")
     assert {mode(path) for path in (tmp_path / "out").iterdir()} == {0o600}
 
 
@@ -296,63 +296,63 @@ def test_a_group_of_strangers_gets_nothing(source: Path, monkeypatch: pytest.Mon
 
 UNAVAILABLE = next((name for name in isa.NAMES if isa.why_not(name)), None)
 WRONG = {
-    "LACONIC_ISA": "avx9",
-    "LACONIC_NATIVE": "off",
-    "LACONIC_NUM_THREADS": "zero",
+    "TERSELY_ISA": "avx9",
+    "TERSELY_NATIVE": "off",
+    "TERSELY_NUM_THREADS": "zero",
 }
 
 
 def begun(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "laconic", *map(str, arguments)]
+    words = [sys.executable, "-m", "tersely", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(words, text=True, env={**os.environ, **variables}, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 def test_wrong_variables_stop_every_command_but_help_and_doctor(source: Path) -> None:
     refused = {name: begun("compress", source, **{name: text}) for name, text in WRONG.items()}
-    helped, found = begun("--help", **WRONG), begun("doctor", "--json", **WRONG, LACONIC_TREADS="2")
+    helped, found = begun("--help", **WRONG), begun("doctor", "--json", **WRONG, TERSELY_TREADS="2")
     for variable, child in refused.items():
         out, said = child.communicate()
         assert (child.returncode, out) == (1, "")
-        assert said.startswith(f"laconic: {variable}")
+        assert said.startswith(f"tersely: {variable}")
         assert said.count("\n") == 1
-    assert helped.communicate()[0].startswith("Usage: laconic ")
+    assert helped.communicate()[0].startswith("Usage: tersely ")
     assert helped.returncode == 0
     report = json.loads(found.communicate()[0])
     assert found.returncode == 1
     assert {problem.split()[0].partition("=")[0] for problem in report["problems"]} == set(WRONG)
-    assert report["notes"] == ["LACONIC_TREADS is no variable of laconic; is LACONIC_NUM_THREADS meant?"]
+    assert report["notes"] == ["TERSELY_TREADS is no variable of tersely; is TERSELY_NUM_THREADS meant?"]
     assert sorted(path.name for path in source.parent.iterdir()) == [source.name]
 
 
 def test_python_imports_and_says_so_where_kernels_are_needed() -> None:
     code = (
-        "import laconic, numpy as np, laconic.files, laconic.api\n"
-        "from laconic import native\n"
+        "import tersely, numpy as np, tersely.files, tersely.api\n"
+        "from tersely import native\n"
         "def refused(call):\n"
         "    try:\n"
         "        call()\n"
-        "    except laconic.ArgumentError as error:\n"
+        "    except tersely.ArgumentError as error:\n"
         "        return str(error)\n"
         "array = np.ones((64, 64), np.float32)\n"
-        "calls = [lambda: laconic.encode(array), laconic.isa.active, lambda: native.module.cpu_name()]\n"
+        "calls = [lambda: tersely.encode(array), tersely.isa.active, lambda: native.module.cpu_name()]\n"
         "print([refused(call) for call in calls])\n"
         "if native.loaded is not None:\n"
-        "    laconic.isa.use('scalar')\n"
-        "    assert laconic.isa.active() == 'scalar'\n"
-        "    laconic.encode(array)\n"
+        "    tersely.isa.use('scalar')\n"
+        "    assert tersely.isa.active() == 'scalar'\n"
+        "    tersely.encode(array)\n"
     )
-    for variables in ({"LACONIC_ISA": UNAVAILABLE or "avx9"}, {"LACONIC_NATIVE": "0", "LACONIC_ISA": "avx2"}):
+    for variables in ({"TERSELY_ISA": UNAVAILABLE or "avx9"}, {"TERSELY_NATIVE": "0", "TERSELY_ISA": "avx2"}):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **variables}
         )
         assert done.returncode == 0, done.stderr
         assert "None" not in done.stdout
-        assert done.stdout.count("LACONIC_ISA=") == 3
+        assert done.stdout.count("TERSELY_ISA=") == 3
 
 
 def test_variables_are_read_in_one_place() -> None:
-    for path in Path(laconic.__file__).parent.rglob("*.py"):
+    for path in Path(tersely.__file__).parent.rglob("*.py"):
         # threads asks at every product whether one is there, and exec hands its environment on.
         if path.name not in ("environment.py", "threads.py", "exec.py"):
             assert "environ[" not in path.read_text(), path
@@ -366,7 +366,7 @@ def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> N
     assert environment.threads() is None
     for text in ("0", "-1", "1.5", "\u0663", "99999"):
         monkeypatch.setenv(environment.THREADS, text)
-        with pytest.raises(ArgumentError, match="LACONIC_NUM_THREADS"):
+        with pytest.raises(ArgumentError, match="TERSELY_NUM_THREADS"):
             environment.check()
-        with pytest.raises(ArgumentError, match="LACONIC_NUM_THREADS"):
-            laconic.get_num_threads()
+        with pytest.raises(ArgumentError, match="TERSELY_NUM_THREADS"):
+            tersely.get_num_threads()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from laconic import busy, processors, threads
-from laconic.benchmark import Row, notes
+from tersely import busy, processors, threads
+from tersely.benchmark import Row, notes
 
 
 @pytest.fixture(autouse=True)
@@ -117,12 +117,12 @@ def test_threads_default_to_the_smaller(monkeypatch: pytest.MonkeyPatch, quota: 
     monkeypatch.setattr(processors, "quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delenv("LACONIC_NUM_THREADS", raising=False)
+    monkeypatch.delenv("TERSELY_NUM_THREADS", raising=False)
     assert threads.get_num_threads() == expected
     source, count = threads.source_and_count()
     assert count == expected
     assert ("quota" in source) == (quota is not None)
-    monkeypatch.setenv("LACONIC_NUM_THREADS", "7")  # who says it gets it
+    monkeypatch.setenv("TERSELY_NUM_THREADS", "7")  # who says it gets it
     assert threads.get_num_threads() == 7
 
 
@@ -136,7 +136,7 @@ def test_torch_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(processors, "quota", lambda: 2.0)
     monkeypatch.setitem(sys.modules, "torch", Torch)
-    monkeypatch.delenv("LACONIC_NUM_THREADS", raising=False)
+    monkeypatch.delenv("TERSELY_NUM_THREADS", raising=False)
     assert (threads.get_num_threads(), threads.source_and_count()[1]) == (2, 2)
     Torch.count = 1
     assert threads.source_and_count() == ("torch.get_num_threads()", 1)
@@ -144,7 +144,7 @@ def test_torch_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_quota_of_a_real_group() -> None:
-    group = Path("/sys/fs/cgroup/cpu/laconic-test")
+    group = Path("/sys/fs/cgroup/cpu/tersely-test")
     try:
         group.mkdir()
         limit(group, 1, "5000")
@@ -153,7 +153,7 @@ def test_the_quota_of_a_real_group() -> None:
     code = f"""
 import pathlib, os
 pathlib.Path({str(group)!r}, "cgroup.procs").write_text(str(os.getpid()))
-from laconic import busy, processors, threads
+from tersely import busy, processors, threads
 watch = busy.Watch()
 while watch.load().seconds < 0.4: pass
 print(processors.quota(), threads.get_num_threads(), "quota" in watch.troubles(1))

@@ -13,11 +13,11 @@ import safetensors.numpy
 from conftest import normal
 from typer.testing import CliRunner
 
-import laconic
-from laconic import budget, calibration, costs, isa, native, plan, planning, profiles
-from laconic.cli.__main__ import app
-from laconic.errors import ArgumentError, LaconicError
-from laconic.formulations.protocol import Request
+import tersely
+from tersely import budget, calibration, costs, isa, native, plan, planning, profiles
+from tersely.cli.__main__ import app
+from tersely.errors import ArgumentError, TerselyError
+from tersely.formulations.protocol import Request
 
 SHAPE = (256, 512)
 needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
@@ -46,7 +46,7 @@ def profile_with(path: Path, **per_weight: float) -> Path:
     table = {
         name: {"float32": {"1": [0, 0, ns / 4, 0] if name == "dense" else [0, ns, 0, 0]}} for name, ns in times.items()
     }
-    path.write_text(json.dumps({"laconic_profile": 1, "machine": "portable", "costs": table}))
+    path.write_text(json.dumps({"tersely_profile": 1, "machine": "portable", "costs": table}))
     return path
 
 
@@ -162,7 +162,7 @@ def test_the_fit_finds_the_sum_that_times_were_made_from(rng: np.random.Generato
     [
         ("{", "cannot be read"),
         ([], "is not a profile"),
-        ({"laconic_profile": 2}, "is not a profile"),
+        ({"tersely_profile": 2}, "is not a profile"),
         ({"machine": "vax"}, "'machine' must be one of"),
         ({"costs": {}}, "has no 'costs'"),
         ({"costs": {"dense": []}}, "the costs of 'dense'"),
@@ -178,7 +178,7 @@ def test_the_fit_finds_the_sum_that_times_were_made_from(rng: np.random.Generato
 )
 def test_files_that_are_no_profile_are_refused(tmp_path: Path, document: Any, sentence: str) -> None:
     path = tmp_path / "p.json"
-    base = {"laconic_profile": 1, "machine": "portable", "costs": {"dense": {"float32": {"1": [1, 2, 3, 4]}}}}
+    base = {"tersely_profile": 1, "machine": "portable", "costs": {"dense": {"float32": {"1": [1, 2, 3, 4]}}}}
     whole = {**base, **document} if isinstance(document, dict) else document
     path.write_text(document if isinstance(document, str) else json.dumps(whole))
     with pytest.raises(ArgumentError, match=sentence.replace("'", ".")):
@@ -189,9 +189,9 @@ def test_files_that_are_no_profile_are_refused(tmp_path: Path, document: Any, se
 
 def test_a_profile_in_files_and_commands(source: Path, tmp_path: Path) -> None:
     path = profile_with(tmp_path / "p.json", dense=1, split_packed=1, sparse_bitmap=0.1, sparse_deltas=9)
-    report = laconic.compress(source, tmp_path / "out", profile=path)
+    report = tersely.compress(source, tmp_path / "out", profile=path)
     assert report.profile == "calibrated"
-    found = laconic.load_file(tmp_path / "out", check="full")
+    found = tersely.load_file(tmp_path / "out", check="full")
     assert found["few"].parameters == {"positions": "bitmap"}
     assert found["few"].encoded.profile == "calibrated"
     run = CliRunner().invoke
@@ -252,7 +252,7 @@ def test_budgets_against_every_combination(rng: np.random.Generator) -> None:
 
 def fewest_bits(source: Path) -> float:
     """As the refusal of an impossible target names it."""
-    with pytest.raises(LaconicError, match="cannot be reached: the smallest plan takes") as caught:
+    with pytest.raises(TerselyError, match="cannot be reached: the smallest plan takes") as caught:
         planning.make_plan(source, target_bits=0.5)
     return float(str(caught.value).rpartition(" ")[2])
 
@@ -263,12 +263,12 @@ def test_a_target_is_reached_by_the_whole_file(source: Path, tmp_path: Path) -> 
     fewest = fewest_bits(source)
     for target in (fewest, fewest + 0.2, fewest + 0.6, 33.0):
         out = tmp_path / "out"
-        laconic.compress(source, out, target_bits=target, force=True)
+        tersely.compress(source, out, target_bits=target, force=True)
         assert out.stat().st_size * 8 / weights <= target
         document = planning.make_plan(source, target_bits=target)
         assert out.stat().st_size * 8 / weights <= document["bits_per_weight"] <= target
         times.append(sum(entry.get("predicted_us", 0) for entry in document["tensors"].values()))
-        laconic.decompress(out, tmp_path / "back", force=True)
+        tersely.decompress(out, tmp_path / "back", force=True)
         assert (tmp_path / "back").read_bytes() == source.read_bytes()
     assert times == sorted(times, reverse=True)
     assert times[0] > times[-1]
@@ -276,16 +276,16 @@ def test_a_target_is_reached_by_the_whole_file(source: Path, tmp_path: Path) -> 
 
 def test_targets_out_of_reach_name_the_fewest_bits(source: Path, tmp_path: Path) -> None:
     fewest = fewest_bits(source)
-    with pytest.raises(LaconicError, match="3 bits per weight cannot be reached"):
-        laconic.compress(source, tmp_path / "out", target_bits=3)
+    with pytest.raises(TerselyError, match="3 bits per weight cannot be reached"):
+        tersely.compress(source, tmp_path / "out", target_bits=3)
     assert not (tmp_path / "out").exists()
-    laconic.compress(source, tmp_path / "out", target_bits=fewest)
-    with pytest.raises(LaconicError, match="cannot be reached"):
-        laconic.compress(source, tmp_path / "out", target_bits=fewest - 0.01, force=True)
+    tersely.compress(source, tmp_path / "out", target_bits=fewest)
+    with pytest.raises(TerselyError, match="cannot be reached"):
+        tersely.compress(source, tmp_path / "out", target_bits=fewest - 0.01, force=True)
     for wrong in (0, -1, float("nan"), float("inf"), "12"):
         with pytest.raises(ArgumentError, match="target_bits must be a number above 0"):
             planning.make_plan(source, target_bits=wrong)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="not both"):
-        laconic.compress(source, tmp_path / "out", target_bits=20, plan={}, force=True)
+        tersely.compress(source, tmp_path / "out", target_bits=20, plan={}, force=True)
     result = CliRunner().invoke(app, ["plan", str(source), "--target-bits", "20"])
     assert "bits per weight" in result.output

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_split import encode_or_none
 
-from laconic import isa, plan
-from laconic.formulations.split import formulation
-from laconic.formulations.split.sizes import SizeModel
-from laconic.geometry import choose
-from laconic.tensor import Tensor
+from tersely import isa, plan
+from tersely.formulations.split import formulation
+from tersely.formulations.split.sizes import SizeModel
+from tersely.geometry import choose
+from tersely.tensor import Tensor
 
 shapes = st.one_of(
     st.lists(st.integers(0, 40), max_size=4).map(tuple),

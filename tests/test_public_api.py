@@ -8,20 +8,20 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import laconic
+import tersely
 
 
 def test_every_public_name_is_there_and_documented() -> None:
-    for name in laconic.__all__:
-        value = getattr(laconic, name)
+    for name in tersely.__all__:
+        value = getattr(tersely, name)
         assert name == "__version__" or value.__doc__, name
-    assert set(laconic.__all__) <= set(dir(laconic))
+    assert set(tersely.__all__) <= set(dir(tersely))
 
 
 def test_importing_brings_in_neither_torch_nor_the_command_line() -> None:
     code = (
-        "import sys, laconic\n"
-        "laconic.encode, laconic.load_file, laconic.compress, laconic.linear\n"
+        "import sys, tersely\n"
+        "tersely.encode, tersely.load_file, tersely.compress, tersely.linear\n"
         "heavy = {'torch', 'typer', 'rich', 'transformers', 'tokenizers'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -29,22 +29,22 @@ def test_importing_brings_in_neither_torch_nor_the_command_line() -> None:
 
 
 def test_unknown_names_are_attribute_errors() -> None:
-    assert not hasattr(laconic, "compresss")
+    assert not hasattr(tersely, "compresss")
 
 
 def test_version_is_the_package_metadata() -> None:
     import importlib.metadata
 
-    assert importlib.metadata.version("laconic") == laconic.__version__
+    assert importlib.metadata.version("tersely") == tersely.__version__
 
 
 def test_a_native_module_that_cannot_be_loaded_is_not_passed_over_in_silence(tmp_path: Path) -> None:
-    package = tmp_path / "laconic"
+    package = tmp_path / "tersely"
     shutil.copytree(
-        Path(laconic.__file__).parent, package, ignore=shutil.ignore_patterns("*.cpp", "*.hpp", "__pycache__")
+        Path(tersely.__file__).parent, package, ignore=shutil.ignore_patterns("*.cpp", "*.hpp", "__pycache__")
     )
     (package / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"not a library")
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import laconic.native; print(laconic.__file__)"
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import tersely.native; print(tersely.__file__)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import sys; sys.path += sys.argv[2:]\n" + script, str(tmp_path), *sys.path],
         capture_output=True,

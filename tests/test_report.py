@@ -19,13 +19,13 @@ import pytest
 import safetensors.numpy
 from conftest import normal
 
-import laconic
-from laconic import plan
-from laconic.anatomy import part
-from laconic.encoded import Encoded
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.report import gather, page
+import tersely
+from tersely import plan
+from tersely.anatomy import part
+from tersely.encoded import Encoded
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.report import gather, page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 EVIL = '</script><img src=x onerror="alert(1)">&"\'<b>'
@@ -51,8 +51,8 @@ def packed(tmp_path: Path, rng: np.random.Generator) -> Path:
         EVIL: normal(rng, (64, 64), np.dtype(np.float32)),
     }
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
-    laconic.compress(tmp_path / "model.safetensors", objective="size", profile="portable")
-    return tmp_path / "model.laconic.safetensors"
+    tersely.compress(tmp_path / "model.safetensors", objective="size", profile="portable")
+    return tmp_path / "model.tersely.safetensors"
 
 
 def test_every_byte_is_somewhere(packed: Path) -> None:
@@ -67,7 +67,7 @@ def test_every_byte_is_somewhere(packed: Path) -> None:
 
 
 def test_times_are_the_planners(packed: Path) -> None:
-    from laconic import planning
+    from tersely import planning
 
     plan = planning.make_plan(packed.with_name("model.safetensors"), objective="size", profile="portable")
     known = 0
@@ -114,7 +114,7 @@ def test_what_is_stored_tells_the_work_that_was_planned(
 
 
 def test_a_formulation_that_tells_no_work_has_no_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic.formulations.split import formulation
+    from tersely.formulations.split import formulation
 
     monkeypatch.delattr(formulation, "work")
     summary = gather(packed)
@@ -153,29 +153,29 @@ def test_the_page_holds_nothing_from_elsewhere_and_no_markup_of_a_file(packed: P
     assert page(gather(packed)) == text
 
 
-def laconic_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "laconic.cli", *map(str, arguments)]
+def tersely_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tersely.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_command_writes_a_page_and_speaks_json(packed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
-    assert laconic_command("report", packed, "-o", out).returncode == 0
+    assert tersely_command("report", packed, "-o", out).returncode == 0
     assert out.read_text().startswith("<!doctype html>")
-    again = laconic_command("report", packed, "-o", out)
+    again = tersely_command("report", packed, "-o", out)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "exists" in again.stderr
-    document = json.loads(laconic_command("report", packed, "-o", out, "--force", "--json").stdout)
+    document = json.loads(tersely_command("report", packed, "-o", out, "--force", "--json").stdout)
     assert document["bytes_after"] == packed.stat().st_size
     assert sum(one["bytes"] for one in document["components"]) + document["header_bytes"] == packed.stat().st_size
     values = next(one for one in document["tensors"] if one["name"] == "pruned.weight")["parts"]["children"]["values"]
     assert values["bytes"] == sum(values["components"].values())
-    assert laconic_command("report", packed, "-o", tmp_path / "none/out.html").returncode == 1
-    assert laconic_command("report", tmp_path / "none").returncode == 1
+    assert tersely_command("report", packed, "-o", tmp_path / "none/out.html").returncode == 1
+    assert tersely_command("report", tmp_path / "none").returncode == 1
 
 
 def test_inspect_shows_the_nesting(packed: Path) -> None:
-    shown = laconic_command("inspect", packed, "--tree").stdout
+    shown = tersely_command("inspect", packed, "--tree").stdout
     block = shown[shown.index("pruned.weight") :]
     lines = block.splitlines()
     values = next(line for line in lines if "values: " in line)
@@ -190,9 +190,9 @@ def test_inspect_shows_the_nesting(packed: Path) -> None:
 def browser() -> Iterator[Any]:
     """A headless Chromium, driven by the package playwright."""
     api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: make test installs it")
-    path = os.environ.get("LACONIC_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = os.environ.get("TERSELY_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}, or LACONIC_BROWSER=PATH")
+        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}, or TERSELY_BROWSER=PATH")
     with api.sync_playwright() as driver:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         started = driver.chromium.launch(executable_path=path, args=options)
@@ -243,7 +243,7 @@ def write(path: Path, packed: Path) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_sorts_filters_and_unfolds(browser: Any, packed: Path, tmp_path: Path, scheme: str) -> None:
-    tensors = {tensor.name: tensor for tensor in laconic.inspect(packed).tensors}
+    tensors = {tensor.name: tensor for tensor in tersely.inspect(packed).tensors}
     with Shown(browser, write(tmp_path / "r.html", packed), scheme) as shown:
         in_file = list(tensors)
         assert shown.names() == in_file
@@ -277,7 +277,7 @@ def test_a_browser_sorts_filters_and_unfolds(browser: Any, packed: Path, tmp_pat
 
 
 def test_bars_are_as_long_as_their_bytes(browser: Any, packed: Path, tmp_path: Path) -> None:
-    tensor = next(one for one in laconic.inspect(packed).tensors if one.name == "pruned.weight")
+    tensor = next(one for one in tersely.inspect(packed).tensors if one.name == "pruned.weight")
     with Shown(browser, write(tmp_path / "r.html", packed)) as shown:
         bar = shown.page.locator("tbody", has_text="pruned.weight").locator(".bar")
         whole = bar.bounding_box()["width"]
@@ -311,8 +311,8 @@ def test_five_hundred_layers_and_a_narrow_window(browser: Any, tmp_path: Path, r
         f"model.layers.{k}.weight": normal(rng, (16 + k % 7, 64), np.dtype(ml_dtypes.bfloat16)) for k in range(500)
     }
     safetensors.numpy.save_file(tensors, tmp_path / "many.safetensors")
-    laconic.compress(tmp_path / "many.safetensors", objective="size")
-    path = write(tmp_path / "r.html", tmp_path / "many.laconic.safetensors")
+    tersely.compress(tmp_path / "many.safetensors", objective="size")
+    path = write(tmp_path / "r.html", tmp_path / "many.tersely.safetensors")
     assert path.stat().st_size < 2_000_000
     with Shown(browser, path, width=420) as shown:
         assert len(shown.names()) == 500

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_close
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.errors import ArgumentError
-from laconic.formulations.affine.reference import lines_of, numbers_in
-from laconic.formulations.row_palette import codec, formulation, reference
-from laconic.formulations.row_palette.layout import INDICES, TABLES, Tables
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.errors import ArgumentError
+from tersely.formulations.affine.reference import lines_of, numbers_in
+from tersely.formulations.row_palette import codec, formulation, reference
+from tersely.formulations.row_palette.layout import INDICES, TABLES, Tables
+from tersely.tensor import Tensor
 
 FLOAT32, BFLOAT16, FLOAT16 = DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
@@ -57,7 +57,7 @@ def geometry_of(array: np.ndarray) -> Any:
 
 
 def coded(array: np.ndarray, **options: Any) -> Tensor:
-    return laconic.encode(array, formulation="row_palette", **options)
+    return tersely.encode(array, formulation="row_palette", **options)
 
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
@@ -229,9 +229,9 @@ def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, 
             tensor = coded(weight, columns=columns, **code)
             for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
                 x = normal(rng, (batch, shape[1]), x_dtype)
-                assert_close(laconic.linear(x, tensor, bias), x, weight, bias)
+                assert_close(tersely.linear(x, tensor, bias), x, weight, bias)
             x = normal(rng, (3, shape[0]), FLOAT32)
-            assert_close(laconic.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
 
 
 @needs_native
@@ -246,14 +246,14 @@ def test_infinities_of_x_and_of_words_are_those_of_the_words(
     tensor = coded(weight)
     for batch in (1, 3, 20):
         x = normal(rng, (batch, 70), FLOAT32)
-        y = laconic.linear(x, tensor)
+        y = tersely.linear(x, tensor)
         with np.errstate(all="ignore"):
             expected = x.astype(np.float64) @ weight.astype(np.float64).T
         assert np.array_equal(np.isfinite(y), np.isfinite(expected))
         x[batch // 2, 5] = value
         with np.errstate(all="ignore"):
             expected = x.astype(np.float64) @ weight.astype(np.float64).T
-        assert np.array_equal(np.isnan(laconic.linear(x, tensor)), np.isnan(expected))
+        assert np.array_equal(np.isnan(tersely.linear(x, tensor)), np.isnan(expected))
 
 
 @needs_native
@@ -265,10 +265,10 @@ def test_bits_do_not_depend_on_threads(each_isa: str, rng: np.random.Generator) 
         weight = shared(rng, (608, 2560), FLOAT32, entries, columns)
         x, results = normal(rng, (batch, 2560), FLOAT32), set()
         for count in (1, 2, 7):
-            laconic.set_num_threads(count)
+            tersely.set_num_threads(count)
             tensor = coded(weight)
             results.add(
-                (laconic.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
+                (tersely.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
             )
         assert len(results) == 1
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)

@@ -11,14 +11,14 @@ from conftest import same_bits
 from test_memory_bounds import GuardedBytes, run_everything
 from test_row_palette import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, needs_native, shared
 
-import laconic
-from laconic import anatomy, plan
-from laconic.encoded import Node
-from laconic.errors import CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.row_palette import formulation
-from laconic.formulations.row_palette.layout import INDICES, TABLES
-from laconic.tensor import Tensor
+import tersely
+from tersely import anatomy, plan
+from tersely.encoded import Node
+from tersely.errors import CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.row_palette import formulation
+from tersely.formulations.row_palette.layout import INDICES, TABLES
+from tersely.tensor import Tensor
 
 
 @needs_native
@@ -144,8 +144,8 @@ def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
     tensors = {
         f"{name}{index}": coded(array, **code) for name, array in arrays.items() for index, code in enumerate(CODES)
     }
-    laconic.save_file(tensors, tmp_path / "model.laconic.safetensors")
-    for name, tensor in laconic.load_file(tmp_path / "model.laconic.safetensors").items():
+    tersely.save_file(tensors, tmp_path / "model.tersely.safetensors")
+    for name, tensor in tersely.load_file(tmp_path / "model.tersely.safetensors").items():
         assert tensor.formulation == "row_palette"
         assert same_bits(tensor.decode(), arrays[name[:-1]])
 
@@ -153,14 +153,14 @@ def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
 @needs_native
 def test_a_longer_last_line_reads_nothing_of_other_tensors(each_isa: str, rng: np.random.Generator) -> None:
     """Its x is zero, but zero times an infinity is no number."""
-    before = laconic.get_num_threads()
-    laconic.set_num_threads(1)
+    before = tersely.get_num_threads()
+    tersely.set_num_threads(1)
     for entries in (2, 4):
         large = np.where(rng.random((16, 512)) < 0.5, np.float32(np.inf), np.float32(1))
         small = shared(rng, (16, 48), FLOAT16, entries, 16)
         tensor = coded(small, columns=16)
-        alone = laconic.linear(np.ones((1, 48), np.float32), tensor)
-        laconic.linear(np.ones((1, 512), np.float32), coded(large, columns=16))
+        alone = tersely.linear(np.ones((1, 48), np.float32), tensor)
+        tersely.linear(np.ones((1, 512), np.float32), coded(large, columns=16))
         assert np.isfinite(alone).all()
-        assert np.array_equal(laconic.linear(np.ones((1, 48), np.float32), tensor), alone)
-    laconic.set_num_threads(before)
+        assert np.array_equal(tersely.linear(np.ones((1, 48), np.float32), tensor), alone)
+    tersely.set_num_threads(before)

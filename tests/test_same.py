@@ -16,14 +16,14 @@ from golden import builders
 from hypothesis import given
 from hypothesis import strategies as st
 
-import laconic
-from laconic.container import limits, same
-from laconic.container.reader import Reader
-from laconic.container.writer import Writer
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
-from laconic.files import check_tensor
-from laconic.plan import raw_bytes
+import tersely
+from tersely.container import limits, same
+from tersely.container.reader import Reader
+from tersely.container.writer import Writer
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
+from tersely.files import check_tensor
+from tersely.plan import raw_bytes
 
 FLOAT = np.dtype(np.float32)
 
@@ -33,50 +33,50 @@ def array(rng: np.random.Generator) -> np.ndarray:
     return normal(rng, (48, 64), FLOAT)
 
 
-def split(array: np.ndarray, **options: Any) -> laconic.Tensor:
-    return laconic.encode(array, formulation="split", code="packed", profile="portable", **options)
+def split(array: np.ndarray, **options: Any) -> tersely.Tensor:
+    return tersely.encode(array, formulation="split", code="packed", profile="portable", **options)
 
 
 def crc32(array: np.ndarray) -> str:
-    return laconic.container.description.crc32(raw_bytes(array))
+    return tersely.container.description.crc32(raw_bytes(array))
 
 
 @pytest.fixture
 def twice(tmp_path: Path, array: np.ndarray) -> Path:
     path = tmp_path / "twice.safetensors"
-    laconic.save_file({"embed": split(array), "head": split(array.copy())}, path)
+    tersely.save_file({"embed": split(array), "head": split(array.copy())}, path)
     return path
 
 
 def test_equal_tensors_are_stored_once(twice: Path, array: np.ndarray) -> None:
     entries = Reader(twice).header.entries
-    assert [name for name in entries if name.startswith("head")] == ["head.laconic.info"]
+    assert [name for name in entries if name.startswith("head")] == ["head.tersely.info"]
     for check in ("structure", "checksums", "full"):
-        loaded = laconic.load_file(twice, check=check)
+        loaded = tersely.load_file(twice, check=check)
         assert list(loaded) == ["embed", "head"]
         assert all(same_bits(tensor.decode(), array) for tensor in loaded.values())
     a, b = (tensor.components["tiles"] for tensor in loaded.values())
     assert a.ctypes.data == b.ctypes.data
     x = np.ones((3, 64), np.float32)
-    assert same_bits(laconic.linear(x, loaded["embed"]), laconic.linear(x, loaded["head"]))
+    assert same_bits(tersely.linear(x, loaded["embed"]), tersely.linear(x, loaded["head"]))
     reader = Reader(twice)
     assert (reader.same, reader.stored_as("head"), reader.stored_as("embed")) == ({"head": "embed"}, "embed", "embed")
-    assert [entry.name for entry in reader.entries_of("head")] == ["head.laconic.info"]
+    assert [entry.name for entry in reader.entries_of("head")] == ["head.tersely.info"]
     assert reader.facts["format"] == "1.2"
-    assert b'{"laconic":"1.2"' in reader.raw(entries["head.laconic.info"]).tobytes()
-    assert b'{"laconic":"1.0"' in reader.raw(entries["embed.laconic.info"]).tobytes()
+    assert b'{"tersely":"1.2"' in reader.raw(entries["head.tersely.info"]).tobytes()
+    assert b'{"tersely":"1.0"' in reader.raw(entries["embed.tersely.info"]).tobytes()
     check_tensor(reader, "head", "full")
     reader.forget("head")
     with pytest.raises(CorruptError, match="max_bytes"):
-        laconic.load_file(twice, max_bytes=2 * array.nbytes - 1)
-    laconic.load_file(twice, max_bytes=2 * array.nbytes)
+        tersely.load_file(twice, max_bytes=2 * array.nbytes - 1)
+    tersely.load_file(twice, max_bytes=2 * array.nbytes)
 
 
 def test_what_was_a_copy_is_one_when_it_is_saved_again(twice: Path, tmp_path: Path) -> None:
-    laconic.save_file(laconic.load_file(twice), tmp_path / "again")
+    tersely.save_file(tersely.load_file(twice), tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == twice.read_bytes()
-    tensor = laconic.load_file(twice, mmap=False)["head"]
-    laconic.save_file({"a": tensor, "b": tensor, "c": tensor}, tmp_path / "three")
+    tensor = tersely.load_file(twice, mmap=False)["head"]
+    tersely.save_file({"a": tensor, "b": tensor, "c": tensor}, tmp_path / "three")
     assert Reader(tmp_path / "three").same == {"b": "a", "c": "a"}
 
 
@@ -89,30 +89,30 @@ def test_only_codes_that_are_equal_in_everything_are_stored_once(tmp_path: Path,
         "square": one,
         "turned": split(square, orientation="in_out"),
         "other": split(other),
-        "layered": laconic.encode(square, formulation="split", code="layered", widths=(2,), profile="portable"),
-        "flat": laconic.encode(square.reshape(-1), formulation="split", code="packed", profile="portable"),
-        "forged": laconic.Tensor(one.encoded, "00000000"),
+        "layered": tersely.encode(square, formulation="split", code="layered", widths=(2,), profile="portable"),
+        "flat": tersely.encode(square.reshape(-1), formulation="split", code="packed", profile="portable"),
+        "forged": tersely.Tensor(one.encoded, "00000000"),
         "dense": square,
         "dense.too": square,
-        "dense.tensor": laconic.encode(square, formulation="dense"),
+        "dense.tensor": tersely.encode(square, formulation="dense"),
     }
-    laconic.save_file(tensors, tmp_path / "m.safetensors")
+    tersely.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
     assert reader.same == {}
     assert set(reader.dense) == {"dense", "dense.too", "dense.tensor"}
     assert reader.facts["format"] == "1.0"
-    found = laconic.load_file(tmp_path / "m.safetensors")
+    found = tersely.load_file(tmp_path / "m.safetensors")
     assert all(same_bits(np.asarray(tensors[name]), found[name].decode()) for name in tensors)
 
 
 def test_a_copy_that_takes_more_than_its_tensor_is_none(tmp_path: Path) -> None:
-    tiny = laconic.encode(np.full((16, 16), 0.5, np.float32), formulation="split", code="constant")
+    tiny = tersely.encode(np.full((16, 16), 0.5, np.float32), formulation="split", code="constant")
     long = "n" * 2000
-    laconic.save_file({long: tiny, "a": tiny, "b": tiny}, tmp_path / "m.safetensors")
+    tersely.save_file({long: tiny, "a": tiny, "b": tiny}, tmp_path / "m.safetensors")
     assert Reader(tmp_path / "m.safetensors").same == {"b": "a"}
     longest = "n" * (limits.NAME_CHARACTERS + 1)
     large = split(np.ones((256, 256), np.float32) * np.arange(1, 257, dtype=np.float32))
-    laconic.save_file({longest: large, "a": large}, tmp_path / "m.safetensors")
+    tersely.save_file({longest: large, "a": large}, tmp_path / "m.safetensors")
     assert Reader(tmp_path / "m.safetensors").same == {}
 
 
@@ -123,12 +123,12 @@ def test_whatever_is_equal_comes_back(tmp_path_factory: pytest.TempPathFactory, 
     pool.append((rng.integers(-3, 4, (32, 32))).astype(np.int8))
     arrays = {f"t{number}": pool[place] for number, (place, _) in enumerate(which)}
     tensors = {
-        name: laconic.encode(arrays[name]) if coded else arrays[name]
+        name: tersely.encode(arrays[name]) if coded else arrays[name]
         for name, (_, coded) in zip(arrays, which, strict=True)
     }
     path = tmp_path_factory.mktemp("h") / "m.safetensors"
-    laconic.save_file(tensors, path)
-    found = laconic.load_file(path, check="full")
+    tersely.save_file(tensors, path)
+    found = tersely.load_file(path, check="full")
     assert {name: tensor.decode().tobytes() for name, tensor in found.items()} == {
         name: array.tobytes() for name, array in arrays.items()
     }
@@ -158,7 +158,7 @@ HOSTILE: dict[str, tuple[Callable[[np.ndarray], Encoded], str]] = {
         lambda a: copy_of(a, "gone"),
         "this tensor is a copy of 'gone', which this file lacks: put it back, or get the file again",
     ),
-    "component": (lambda a: copy_of(a, "w.laconic.info"), "which this file lacks"),
+    "component": (lambda a: copy_of(a, "w.tersely.info"), "which this file lacks"),
     "itself": (lambda a: copy_of(a, "c"), "a copy of 'c', which is a copy itself"),
     "chain": (lambda a: copy_of(a, "good"), "a copy of 'good', which is a copy itself"),
     "dtype": (lambda a: copy_of(a, "w", dtype="int32"), "a copy of 'w', whose dtype is F32, not I32"),
@@ -197,7 +197,7 @@ def test_copies_that_cannot_be_are_refused_when_the_file_is_opened(
         ("c", make(array), crc),
     )
     with pytest.raises(CorruptError if case in HOSTILE else UnsupportedError, match=sentence) as caught:
-        laconic.open(path)
+        tersely.open(path)
     assert (caught.value.file, caught.value.tensor, caught.value.component) == (str(path), "c", "info")
 
 
@@ -210,20 +210,20 @@ def test_checksums_of_copies(array: np.ndarray, tmp_path: Path) -> None:
             Reader(path)
     # Where another writer saved it again nothing is known of dense tensors but their bytes.
     safetensors.numpy.save_file(safetensors.numpy.load_file(path), tmp_path / "again")
-    loaded = laconic.load_file(tmp_path / "again", check="checksums")
+    loaded = tersely.load_file(tmp_path / "again", check="checksums")
     assert same_bits(loaded["c"].decode(), array)
     with pytest.raises(VerificationError, match="tensor 'c': decoded weights are not those"):
-        laconic.load_file(tmp_path / "again", check="full")
+        tersely.load_file(tmp_path / "again", check="full")
 
 
 def test_copies_of_dense_tensors_are_read(array: np.ndarray, tmp_path: Path) -> None:
     path = write(tmp_path / "m.safetensors", ("d", array, ""), ("c", copy_of(array, "d"), crc32(array)))
     for check in ("structure", "checksums", "full"):
-        loaded = laconic.load_file(path, check=check)
+        loaded = tersely.load_file(path, check=check)
         assert loaded["c"].formulation == "dense"
         assert same_bits(loaded["c"].decode(), array)
-    assert laconic.verify(path).tensors == 2
-    laconic.save_file(loaded, tmp_path / "again")
+    assert tersely.verify(path).tensors == 2
+    tersely.save_file(loaded, tmp_path / "again")
     assert set(safetensors.numpy.load_file(tmp_path / "again")) == {"c", "d"}
 
 
@@ -232,7 +232,7 @@ def test_a_tensor_under_a_copy_is_not_known_as_a_child(array: np.ndarray, tmp_pa
     nested = replace(encoded, node=replace(encoded.node, children={"values": same.node_of("w")}))
     path = write(tmp_path / "m.safetensors", ("w", encoded, crc32(array)), ("c", nested, crc32(array)))
     with pytest.raises(UnsupportedError, match="no children"):
-        laconic.load_file(path)
+        tersely.load_file(path)
 
 
 def test_a_file_that_was_split_by_somebody_says_what_it_lacks(twice: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_file_that_was_split_by_somebody_says_what_it_lacks(twice: Path, tmp_p
     shard = {name: data for name, data in tensors.items() if name.startswith("head.")}
     safetensors.numpy.save_file(shard, tmp_path / "shard.safetensors")
     with pytest.raises(CorruptError) as caught:
-        laconic.load_file(tmp_path / "shard.safetensors")
+        tersely.load_file(tmp_path / "shard.safetensors")
     assert str(caught.value) == (
         f"file {tmp_path / 'shard.safetensors'}, tensor 'head', component 'info': this tensor is a copy of 'embed', "
         "which this file lacks: put it back, or get the file again"
@@ -251,7 +251,7 @@ def test_a_file_that_was_split_by_somebody_says_what_it_lacks(twice: Path, tmp_p
 
 def test_damage_of_what_a_copy_is_a_copy_of_names_the_place(twice: Path) -> None:
     reader = Reader(twice)
-    place = reader.header.data_start + reader.header.entries["embed.laconic.tiles"].begin
+    place = reader.header.data_start + reader.header.entries["embed.tersely.tiles"].begin
     raw = bytearray(twice.read_bytes())
     raw[place] ^= 1
     twice.write_bytes(raw)
@@ -265,7 +265,7 @@ def test_damage_of_what_a_copy_is_a_copy_of_names_the_place(twice: Path) -> None
 def test_every_damaged_byte_of_copies_is_found(tmp_path: Path, rng: np.random.Generator) -> None:
     tensor = split(normal(rng, (16, 16), FLOAT))
     path, damaged = tmp_path / "m.safetensors", tmp_path / "damaged.safetensors"
-    laconic.save_file({"w": tensor, "c": tensor}, path)
+    tersely.save_file({"w": tensor, "c": tensor}, path)
     assert Reader(path).same == {"c": "w"}
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
@@ -275,9 +275,9 @@ def test_every_damaged_byte_of_copies_is_found(tmp_path: Path, rng: np.random.Ge
         for value in {whole[place] ^ 1, whole[place] ^ 0x80, 0x00, 0xFF} - {whole[place]}:
             damaged.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             with pytest.raises(FormatError):
-                laconic.load_file(damaged, check="checksums", mmap=False)
+                tersely.load_file(damaged, check="checksums", mmap=False)
             try:
-                for found in laconic.load_file(damaged, mmap=False).values():
+                for found in tersely.load_file(damaged, mmap=False).values():
                     found.decode()  # any values, no crash
             except FormatError:
                 pass

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import laconic
-from laconic import planning, report, twins
-from laconic.cli.__main__ import app
-from laconic.container.reader import Reader
-from laconic.errors import ArgumentError, LaconicError
+import tersely
+from tersely import planning, report, twins
+from tersely.cli.__main__ import app
+from tersely.container.reader import Reader
+from tersely.errors import ArgumentError, TerselyError
 
 FLOAT = np.dtype(np.float32)
 
@@ -67,22 +67,22 @@ FLATS = ("flat.a", "flat.b")
 @pytest.mark.parametrize("objective", ["size", "balanced", "speed"])
 def test_equal_tensors_are_compressed_once_and_come_back(source: Path, objective: str, tmp_path: Path) -> None:
     packed, without = tmp_path / "packed.safetensors", tmp_path / "without.safetensors"
-    result = laconic.compress(source, packed, objective=objective)
+    result = tersely.compress(source, packed, objective=objective)
     assert result.bytes_after == packed.stat().st_size
     assert Reader(packed).same == pair(source, *HEADS) | pair(source, *FLATS)
     assert Reader(packed).facts["format"] == "1.2"
     assert {"noise.a", "noise.b", "step.a", "step.b", "norm.a", "norm.b"} <= set(Reader(packed).dense)
     tensors = safetensors.numpy.load_file(source)
-    for name, tensor in laconic.load_file(packed, check="full").items():
+    for name, tensor in tersely.load_file(packed, check="full").items():
         assert same_bits(tensor.decode(), tensors[name])
-    assert laconic.verify(packed, source).ok
-    laconic.decompress(packed, tmp_path / "back.safetensors")
+    assert tersely.verify(packed, source).ok
+    tersely.decompress(packed, tmp_path / "back.safetensors")
     assert (tmp_path / "back.safetensors").read_bytes() == source.read_bytes()
-    promised = laconic.compress(source, objective=objective, dry_run=True)
+    promised = tersely.compress(source, objective=objective, dry_run=True)
     assert abs(promised.bytes_after - result.bytes_after) < 2048
     assert {one.name: one.to_json() for one in promised.tensors} == {one.name: one.to_json() for one in result.tensors}
     safetensors.numpy.save_file({name: tensors[name] for name in ("other", "almost")}, tmp_path / "m.safetensors")
-    laconic.compress(tmp_path / "m.safetensors", without, objective=objective)
+    tersely.compress(tmp_path / "m.safetensors", without, objective=objective)
     assert (Reader(without).same, Reader(without).facts["format"]) == ({}, "1.0")
 
 
@@ -90,11 +90,11 @@ def test_a_plan_that_is_made_and_used_gives_the_same_bytes(source: Path, tmp_pat
     for options in ({}, {"objective": "size", "profile": "avx512", "batch": 4}, {"exclude": "embed*"}):
         document = planning.make_plan(source, **options)
         (tmp_path / "plan.json").write_text(json.dumps(document))
-        laconic.compress(source, tmp_path / "a", force=True, **options)
+        tersely.compress(source, tmp_path / "a", force=True, **options)
         named = {name: options[name] for name in options if name == "exclude"}
-        report = laconic.compress(source, tmp_path / "b", force=True, plan=tmp_path / "plan.json", **named)
+        report = tersely.compress(source, tmp_path / "b", force=True, plan=tmp_path / "plan.json", **named)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-        stored = {one.name: one for one in laconic.inspect(tmp_path / "a").tensors}
+        stored = {one.name: one for one in tersely.inspect(tmp_path / "a").tensors}
         for one in report.tensors:
             entry = document["tensors"][one.name]
             assert (one.formulation, stored[one.name].formulation) == (entry["formulation"],) * 2
@@ -109,11 +109,11 @@ def test_a_plan_that_is_made_and_used_gives_the_same_bytes(source: Path, tmp_pat
 @pytest.mark.parametrize("excluded", HEADS)
 def test_excluded_tensors_stay_as_they_are_and_are_no_copies(source: Path, excluded: str, tmp_path: Path) -> None:
     for options in ({"exclude": excluded}, {"include": [name for name in Reader(source).names() if name != excluded]}):
-        laconic.compress(source, tmp_path / "o", force=True, **options)
+        tersely.compress(source, tmp_path / "o", force=True, **options)
         reader = Reader(tmp_path / "o")
         assert excluded in reader.dense
         assert reader.same == pair(source, *FLATS)
-        assert laconic.verify(tmp_path / "o", source).ok
+        assert tersely.verify(tmp_path / "o", source).ok
 
 
 def test_a_plan_is_obeyed_about_copies_too(source: Path, tmp_path: Path) -> None:
@@ -121,19 +121,19 @@ def test_a_plan_is_obeyed_about_copies_too(source: Path, tmp_path: Path) -> None
     ((copy, first),) = pair(source, *HEADS).items()
     packed = {"formulation": "split", "parameters": {"code": "packed"}}
     document["tensors"][copy] = packed
-    laconic.compress(source, tmp_path / "a", plan=document)
+    tersely.compress(source, tmp_path / "a", plan=document)
     assert Reader(tmp_path / "a").same == pair(source, *FLATS)
     # The first is dense by plan: the second is coded, and is a copy of nothing.
     document["tensors"][first] = {"formulation": "dense"}
     del document["tensors"][copy]
-    laconic.compress(source, tmp_path / "b", plan=document)
+    tersely.compress(source, tmp_path / "b", plan=document)
     assert Reader(tmp_path / "b").same == pair(source, *FLATS)
     assert copy in Reader(tmp_path / "b").descriptions
     # A plan that names the first alone leaves the other to the planner, which finds it.
-    only = {"laconic_plan": 1, "tensors": {first: packed}}
-    laconic.compress(source, tmp_path / "c", plan=only)
+    only = {"tersely_plan": 1, "tensors": {first: packed}}
+    tersely.compress(source, tmp_path / "c", plan=only)
     assert Reader(tmp_path / "c").same == pair(source, *HEADS) | pair(source, *FLATS)
-    assert laconic.verify(tmp_path / "c", source).ok
+    assert tersely.verify(tmp_path / "c", source).ok
 
 
 @pytest.mark.parametrize(
@@ -175,27 +175,27 @@ def test_copies_that_a_plan_cannot_have_are_refused(
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
     named = {"SELF": "c", "COPY": "b", "LAST": "z", "FIRST": "a"}.get(other, other) if isinstance(other, str) else other
     entry = {"formulation": "same", "parameters": {"tensor": named}} | changes
-    plan = {"laconic_plan": 1, "tensors": {"c": entry}}
+    plan = {"tersely_plan": 1, "tensors": {"c": entry}}
     with pytest.raises(ArgumentError, match=f"^the plan for 'c': .*{sentence}"):
-        laconic.compress(path, tmp_path / "o", plan=plan)
+        tersely.compress(path, tmp_path / "o", plan=plan)
     assert not (tmp_path / "o").exists()
-    good = {"laconic_plan": 1, "tensors": {"c": {"formulation": "same", "parameters": {"tensor": "a"}}}}
-    laconic.compress(path, tmp_path / "o", plan=good)
+    good = {"tersely_plan": 1, "tensors": {"c": {"formulation": "same", "parameters": {"tensor": "a"}}}}
+    tersely.compress(path, tmp_path / "o", plan=good)
     assert Reader(tmp_path / "o").same == {"b": "a", "c": "a", "z": "a"}
     with pytest.raises(ArgumentError, match="'c': the tensor stays dense: excluded"):
-        laconic.compress(path, plan=good, exclude="c", dry_run=True)
+        tersely.compress(path, plan=good, exclude="c", dry_run=True)
 
 
 @pytest.mark.parametrize("bits", [19.0, 28.0, 33.0])
 def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bits: float, tmp_path: Path) -> None:
     document = planning.make_plan(source, target_bits=bits)
-    laconic.compress(source, tmp_path / "a", target_bits=bits)
-    laconic.compress(source, tmp_path / "b", plan=document)
+    tersely.compress(source, tmp_path / "a", target_bits=bits)
+    tersely.compress(source, tmp_path / "b", plan=document)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    tensors = laconic.inspect(tmp_path / "a").tensors
+    tensors = tersely.inspect(tmp_path / "a").tensors
     weights = sum(one.weights for one in tensors)
     assert (tmp_path / "a").stat().st_size * 8 / weights <= document["bits_per_weight"] <= bits
-    assert laconic.verify(tmp_path / "a", source).ok
+    assert tersely.verify(tmp_path / "a", source).ok
     for one in tensors:
         assert one.formulation == document["tensors"][one.name]["formulation"]
     allowed = pair(source, *HEADS) | pair(source, *FLATS) | pair(source, "noise.a", "noise.b")
@@ -205,7 +205,7 @@ def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bi
 
 
 def test_too_few_bits_name_what_can_be_had_with_copies(source: Path) -> None:
-    with pytest.raises(LaconicError, match="the smallest plan takes") as caught:
+    with pytest.raises(TerselyError, match="the smallest plan takes") as caught:
         planning.make_plan(source, target_bits=1)
     fewest = float(str(caught.value).rsplit(" ", 1)[1])
     document = planning.make_plan(source, target_bits=fewest)
@@ -214,11 +214,11 @@ def test_too_few_bits_name_what_can_be_had_with_copies(source: Path) -> None:
 
 def test_what_is_shown_says_same_and_counts_nothing_twice(source: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
-    laconic.compress(source, packed)
+    tersely.compress(source, packed)
     ((copy, first),) = pair(source, *HEADS).items()
-    found = laconic.inspect(packed)
+    found = tersely.inspect(packed)
     one = next(tensor for tensor in found.tensors if tensor.name == copy)
-    info = Reader(packed).header.entries[f"{copy}.laconic.info"].nbytes
+    info = Reader(packed).header.entries[f"{copy}.tersely.info"].nbytes
     assert (one.formulation, one.parameters, one.code) == ("same", {"tensor": first}, f"same as {first}")
     assert (one.components, one.bytes_after, one.bytes_before) == ({"info": info}, info, 64 * 256 * 4)
     assert one.tree == {"formulation": "same", "version": 1, "parameters": {"tensor": first}}
@@ -255,11 +255,11 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, rng: 
     head = normal(rng, (64, 256), FLOAT)
     safetensors.numpy.save_file({"[red]a<b>": head, "z": head}, tmp_path / "m.safetensors")
     packed = tmp_path / "o.safetensors"
-    laconic.compress(tmp_path / "m.safetensors", packed)
+    tersely.compress(tmp_path / "m.safetensors", packed)
     assert Reader(packed).same == {"z": "[red]a<b>"}
     for command in (("plan", tmp_path / "m.safetensors"), ("inspect", packed), ("inspect", packed, "--tree")):
         assert "same as [red]a<b>" in CliRunner().invoke(app, [*map(str, command)]).output
-    laconic.compress(tmp_path / "m.safetensors", packed, force=True)
+    tersely.compress(tmp_path / "m.safetensors", packed, force=True)
     CliRunner().invoke(app, ["report", str(packed), "-o", str(tmp_path / "r.html")])
     assert "same as [red]a&lt;b&gt;" in (tmp_path / "r.html").read_text()
 
@@ -277,10 +277,10 @@ def test_any_mixture_comes_back_planned_or_not(
     safetensors.numpy.save_file(tensors, source)
     options = {"exclude": "b.*"} if any(name.startswith("b.") for name in tensors) else {}
     document = planning.make_plan(source, **options)
-    laconic.compress(source, folder / "a", **options)
-    laconic.compress(source, folder / "b", plan=document, **options)
+    tersely.compress(source, folder / "a", **options)
+    tersely.compress(source, folder / "b", plan=document, **options)
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
-    laconic.decompress(folder / "a", folder / "back")
+    tersely.decompress(folder / "a", folder / "back")
     assert (folder / "back").read_bytes() == source.read_bytes()
     reader = Reader(folder / "a")
     assert not any(name.startswith("b.") for name in reader.descriptions)
@@ -317,15 +317,15 @@ def test_equal_initialisers_of_an_onnx_model(tmp_path: Path, rng: np.random.Gene
     initializers = [onnx.array_tensor(name, head, form) for name, form in (("a", "raw"), ("b", "raw"), ("c", "typed"))]
     source = tmp_path / "m.onnx"
     source.write_bytes(onnx.model(onnx.graph([], initializers)))
-    packed = tmp_path / "m.laconic.safetensors"
-    laconic.compress(source)
+    packed = tmp_path / "m.tersely.safetensors"
+    tersely.compress(source)
     assert Reader(packed).same == {"b": "a", "c": "a"}
     document = planning.make_plan(source)
-    laconic.compress(source, tmp_path / "p", plan=document)
+    tersely.compress(source, tmp_path / "p", plan=document)
     assert (tmp_path / "p").read_bytes() == packed.read_bytes()
-    laconic.decompress(packed, tmp_path / "back.onnx")
+    tersely.decompress(packed, tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
-    assert laconic.verify(packed, source).ok
+    assert tersely.verify(packed, source).ok
 
 
 def test_equal_tensors_of_two_files_are_in_both(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -334,10 +334,10 @@ def test_equal_tensors_of_two_files_are_in_both(tmp_path: Path, rng: np.random.G
     folder.mkdir()
     for number in (1, 2):
         safetensors.numpy.save_file({f"w{number}": head, f"v{number}": head}, folder / f"m{number}.safetensors")
-    laconic.compress(folder, tmp_path / "packed")
+    tersely.compress(folder, tmp_path / "packed")
     assert [len(Reader(tmp_path / "packed" / f"m{number}.safetensors").same) for number in (1, 2)] == [1, 1]
-    assert laconic.verify(tmp_path / "packed", folder).ok
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    assert tersely.verify(tmp_path / "packed", folder).ok
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     for number in (1, 2):
         name = f"m{number}.safetensors"
         assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()

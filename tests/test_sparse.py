@@ -14,16 +14,16 @@ from sparse_forms import ALL, FORMS, SPARSE, code, fit, pruned, words_of
 from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import isa, native, plan, threads
-from laconic.dtypes import by_name
-from laconic.encoded import Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.formulations.sparse import candidates, codec, reference
-from laconic.geometry import choose
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan, threads
+from tersely.dtypes import by_name
+from tersely.encoded import Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.formulations.sparse import candidates, codec, reference
+from tersely.geometry import choose
+from tersely.tensor import Tensor
 
 SHORT_TAIL = {"tail": "word", "short_tail": "none"}
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
@@ -146,11 +146,11 @@ def test_bits_do_not_depend_on_threads(form: str, batch: int, each_isa: str, rng
     x, back = normal(rng, (batch, 2500), SPARSE[0]), normal(rng, (batch, 600), SPARSE[0])
     results, components = set(), set()
     for count in (1, 2, 7):
-        laconic.set_num_threads(count)
-        results.add((laconic.linear(x, tensor).tobytes(), laconic.linear_transposed(back, tensor).tobytes()))
+        tersely.set_num_threads(count)
+        results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
         again = code(weight, form, threads=count).components
         components.add(tuple(data.tobytes() for data in again.values()))
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == 1
     assert len(components) == 1
 
@@ -162,7 +162,7 @@ def test_padding_never_enters_a_product(form: str, each_isa: str, rng: np.random
     tensor = Tensor(code(fit(weight, form), form))
     for batch in (1, 3, 4, 7, 13, 20):
         x = np.full((batch, 37), np.inf, np.float32)
-        assert np.isposinf(laconic.linear(x, tensor)).all()
+        assert np.isposinf(tersely.linear(x, tensor)).all()
 
 
 @needs_native
@@ -235,7 +235,7 @@ def test_values_that_are_missing_read_as_the_reference_says(form: str, each_isa:
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
-    encoded = laconic.encode(pruned(rng, (32, 64), np.dtype(np.float32), 0.5), formulation="sparse").encoded
+    encoded = tersely.encode(pruned(rng, (32, 64), np.dtype(np.float32), 0.5), formulation="sparse").encoded
     values = encoded.node.children["values"]
     for node in (
         Node("sparse", 2, encoded.node.parameters, encoded.node.children),
@@ -311,17 +311,17 @@ def test_files_find_every_changed_byte(form: str, rng: np.random.Generator, tmp_
     array = pruned(rng, (20, 40), np.dtype(np.float32), 0.8)
     path = tmp_path / "w.safetensors"
     array = fit(array, form)
-    laconic.save_file({"w": Tensor(code(array, form))}, path)
-    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), array)
+    tersely.save_file({"w": Tensor(code(array, form))}, path)
+    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), array)
     raw = path.read_bytes()
     for at in range(len(raw)):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
-        with pytest.raises(laconic.LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(tersely.TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
     for cut in (*range(0, len(raw), 37), len(raw) - 1):
         path.write_bytes(raw[:cut])
-        with pytest.raises(laconic.LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(tersely.TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
 
 
 def test_what_is_not_n_of_m_is_refused(rng: np.random.Generator) -> None:
@@ -335,14 +335,14 @@ def test_what_is_not_n_of_m_is_refused(rng: np.random.Generator) -> None:
 
 def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
     array = pruned(rng, (64, 48), np.dtype(np.float32), 0.9)
-    tensor = laconic.encode(array, formulation="sparse", orientation="in_out")
+    tensor = tersely.encode(array, formulation="sparse", orientation="in_out")
     assert tensor.geometry == choose((64, 48), "in_out")
     assert by_name(tensor.encoded.dtype).numpy == array.dtype
 
 
 def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
     for zeros, slow in ((0.1, True), (0.9, False)):
-        coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
+        coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
         assert registry.row_of(coded.encoded).slow_under(coded.encoded, "portable") is slow
-    coded = laconic.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
+    coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
     assert not registry.row_of(coded.encoded).slow_under(coded.encoded, "portable")

@@ -9,14 +9,14 @@ import pytest
 from conftest import ISAS, same_bits
 from sparse_forms import FORMS, SPARSE, WORDS, code, fit, pruned, words_of
 
-import laconic
-from laconic import costs, isa, native, plan
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.formulations.sparse import candidates, formulation
-from laconic.tensor import Tensor
+import tersely
+from tersely import costs, isa, native, plan
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.formulations.sparse import candidates, formulation
+from tersely.tensor import Tensor
 
 LOW = "bitmap_low"
 FLOAT = np.dtype(np.float32)
@@ -41,7 +41,7 @@ def test_every_number_of_packed_bits(packed_bits: int, dtype: np.dtype, rng: np.
     array = rng.choice(words, (40, 170))
     array.view(f"u{dtype.itemsize}")[rng.random(array.shape) < 0.6] = 0
     for options in ({"code": "layered", "widths": (2, 1)}, {"code": "packed"}):
-        tensor = laconic.encode(
+        tensor = tersely.encode(
             array, formulation="sparse", positions="bitmap", values="palette", packed_bits=packed_bits, **options
         )
         assert tensor.encoded.node.children["values"].parameters.get("packed_bits", 0) == packed_bits
@@ -80,12 +80,12 @@ def test_coded_high_bits_are_smaller_where_words_are_many(rng: np.random.Generat
     """What the form is for: hundreds of words, of which none is frequent, but some are twice as frequent as others."""
     array = shared(rng, 250, 0.7)
     sizes = {
-        low: laconic.encode(
+        low: tersely.encode(
             array, formulation="sparse", values="palette", code="layered", widths=(3, 2, 2), packed_bits=low
         ).nbytes_stored
         for low in (0, 4)
     }
-    packed = laconic.encode(array, formulation="sparse", values="palette").nbytes_stored
+    packed = tersely.encode(array, formulation="sparse", values="palette").nbytes_stored
     chosen = plan.encode(array, objective="size")
     assert sizes[4] < 0.97 * packed < sizes[0]
     assert chosen.nbytes_stored <= sizes[4]

@@ -13,13 +13,13 @@ from sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, fit, pruned
 from test_memory_bounds import GuardedBytes
 from test_sparse import SHAPES, check, needs_native, shapes
 
-import laconic
-from laconic import native, threads
-from laconic.formulations import registry
-from laconic.formulations.integer import reference as integer
-from laconic.formulations.sparse import reference
-from laconic.integer_product import KERNEL_ROWS
-from laconic.tensor import Tensor
+import tersely
+from tersely import native, threads
+from tersely.formulations import registry
+from tersely.formulations.integer import reference as integer
+from tersely.formulations.sparse import reference
+from tersely.integer_product import KERNEL_ROWS
+from tersely.tensor import Tensor
 
 CODED = tuple(form for form in WHOLE_FORMS if "values" in ALL[form])
 BATCHES = (1, 2, 3, 4, 5, 17, KERNEL_ROWS + 2)
@@ -112,17 +112,17 @@ def test_rows_by_number(form: str, each_isa: str, rng: np.random.Generator) -> N
 def check_products(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random.Generator) -> None:
     """int8 x gives the exact sums; float x the bits that dense weights give."""
     rows, columns = array.shape
-    limits, dense = np.iinfo(array.dtype), laconic.encode(array, "dense")
+    limits, dense = np.iinfo(array.dtype), tersely.encode(array, "dense")
     zero = rng.integers(limits.min, limits.max + 1, rows)
     whole = rng.integers(-128, 128, (batch, columns)).astype(np.int8)
     bias = rng.integers(-1000, 1000, rows).astype(np.int32)
-    assert (laconic.linear(whole, tensor, bias, zero_point=zero) == integer.linear(whole, array, zero) + bias).all()
-    assert (laconic.linear(whole, tensor) == integer.linear(whole, array)).all()
+    assert (tersely.linear(whole, tensor, bias, zero_point=zero) == integer.linear(whole, array, zero) + bias).all()
+    assert (tersely.linear(whole, tensor) == integer.linear(whole, array)).all()
     back = rng.integers(-128, 128, (batch, rows)).astype(np.int8)
-    assert (laconic.linear_transposed(back, tensor) == back.astype(np.int64) @ array.astype(np.int64)).all()
+    assert (tersely.linear_transposed(back, tensor) == back.astype(np.int64) @ array.astype(np.int64)).all()
     x = (rng.standard_normal((batch, columns)) * 10.0 ** rng.integers(-20, 20)).astype(np.float32)
     scale, shift = rng.random(rows) + 0.01, rng.standard_normal(rows).astype(np.float32)
-    results = [laconic.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
+    results = [tersely.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
     if batch <= KERNEL_ROWS:
         assert same_bits(*results)
     else:  # BLAS, whose order of sums is its own
@@ -150,23 +150,23 @@ def test_products_are_those_of_dense_weights(
 def test_the_largest_sums_fit(value: int, each_isa: str, rng: np.random.Generator) -> None:
     """As many entries as are added up in 32 bits, and more, all as large as they can be."""
     array = np.full((20, 5000), value, WHOLE[1] if value > 127 else WHOLE[0])
-    tensor, dense = Tensor(code(array, "whole_deltas")), laconic.encode(array, "dense")
+    tensor, dense = Tensor(code(array, "whole_deltas")), tersely.encode(array, "dense")
     for batch in (1, 2, 8, 11):
         for x in (-1.0, 127 / 128, 1.0):
             some = np.full((batch, 5000), x, np.float32)
-            assert same_bits(*(laconic.linear(some, one) for one in (tensor, dense)))
+            assert same_bits(*(tersely.linear(some, one) for one in (tensor, dense)))
         some = np.full((batch, 5000), -128, np.int8)
-        assert (laconic.linear(some, tensor) == -128 * 5000 * value).all()
+        assert (tersely.linear(some, tensor) == -128 * 5000 * value).all()
 
 
 @pytest.mark.parametrize("form", WHOLE_FORMS)
 def test_halves_and_infinities(form: str, each_isa: str, rng: np.random.Generator) -> None:
     array = quantised(rng, (47, 130), WHOLE[0], 0.9)
-    tensor, dense = Tensor(code(array, form)), laconic.encode(array, "dense")
+    tensor, dense = Tensor(code(array, form)), tersely.encode(array, "dense")
     x = rng.standard_normal((5, 130)).astype(np.float16)
-    assert same_bits(*(laconic.linear(x, one, scale=0.1) for one in (tensor, dense)))
+    assert same_bits(*(tersely.linear(x, one, scale=0.1) for one in (tensor, dense)))
     x[2, 7] = np.inf
-    assert same_bits(*(laconic.linear(x, one) for one in (tensor, dense)))
+    assert same_bits(*(tersely.linear(x, one) for one in (tensor, dense)))
 
 
 @pytest.mark.parametrize("form", WHOLE_FORMS)
@@ -175,10 +175,10 @@ def test_bits_do_not_depend_on_threads(form: str, each_isa: str, rng: np.random.
     before, tensor = threads.get_num_threads(), Tensor(code(array, form))
     x, results, components = rng.standard_normal((3, 2500)).astype(np.float32), set(), set()
     for count in (1, 2, 7):
-        laconic.set_num_threads(count)
-        results.add(laconic.linear(x, tensor, scale=0.1).tobytes())
+        tersely.set_num_threads(count)
+        results.add(tersely.linear(x, tensor, scale=0.1).tobytes())
         components.add(tuple(data.tobytes() for data in code(array, form, threads=count).components.values()))
-    laconic.set_num_threads(before)
+    tersely.set_num_threads(before)
     assert len(results) == len(components) == 1
 
 
@@ -223,5 +223,5 @@ def test_damaged_payload_reads_as_the_reference_says(
                     if "deltas" not in form:
                         check_products(tensor, expected.view(dtype), batch, rng)
                     else:  # gaps may name a column twice: one value is decoded, products add both
-                        laconic.linear(np.ones((batch, shape[1]), np.int8), tensor)
-                        laconic.linear(np.ones((batch, shape[1]), np.float32), tensor, scale=0.1)
+                        tersely.linear(np.ones((batch, shape[1]), np.int8), tensor)
+                        tersely.linear(np.ones((batch, shape[1]), np.float32), tensor, scale=0.1)

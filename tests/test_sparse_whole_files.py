@@ -12,14 +12,14 @@ from conftest import same_bits
 from sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, fit
 from test_sparse_whole import quantised
 
-import laconic
-from laconic import costs, plan
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, LaconicError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.formulations.sparse import candidates, formulation
-from laconic.tensor import Tensor
+import tersely
+from tersely import costs, plan
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.formulations.sparse import candidates, formulation
+from tersely.tensor import Tensor
 
 
 @pytest.mark.parametrize("form", WHOLE_FORMS)
@@ -120,13 +120,13 @@ def test_one_symbol_needs_no_bits(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("form", ["whole_deltas", "bitmap_index"])
 def test_files_find_every_changed_byte(form: str, rng: np.random.Generator, tmp_path: Path) -> None:
     array, path = quantised(rng, (20, 40), WHOLE[0], 0.8), tmp_path / "w.safetensors"
-    laconic.save_file({"w": Tensor(code(array, form))}, path)
-    assert same_bits(laconic.load_file(path, check="full")["w"].decode(), array)
+    tersely.save_file({"w": Tensor(code(array, form))}, path)
+    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), array)
     raw = path.read_bytes()
     for at in range(len(raw)):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
-        with pytest.raises(LaconicError):
-            laconic.load_file(path, check="full")["w"].decode()
+        with pytest.raises(TerselyError):
+            tersely.load_file(path, check="full")["w"].decode()
 
 
 def test_sizes_and_options_are_those_of_what_is_made(rng: np.random.Generator) -> None:
@@ -161,7 +161,7 @@ def test_size_is_near_the_entropy_of_positions_and_values(
     zeros: float, dtype: np.dtype, rng: np.random.Generator
 ) -> None:
     array = quantised(rng, (512, 1024), dtype, zeros, 25)
-    found = laconic.encode(array, objective="size", profile="portable")
+    found = tersely.encode(array, objective="size", profile="portable")
     assert found.formulation == "sparse"
     assert same_bits(found.decode(), array)
     assert found.bits_per_weight <= 1.08 * entropy(array) + 0.06
@@ -171,7 +171,7 @@ def test_the_planner_takes_gaps_where_they_are_faster_than_dense_weights(rng: np
     for zeros, fast in ((0.6, False), (0.8, False), (0.93, True), (0.99, True)):
         array = quantised(rng, (512, 2048), WHOLE[0], zeros)
         for objective in ("speed", "balanced"):
-            found = laconic.encode(array, objective=objective, profile="avx2")
+            found = tersely.encode(array, objective=objective, profile="avx2")
             assert (found.formulation == "sparse") is fast, (zeros, objective)
             if fast:
                 assert found.parameters["positions"] == "deltas"
@@ -179,7 +179,7 @@ def test_the_planner_takes_gaps_where_they_are_faster_than_dense_weights(rng: np
     for form in WHOLE_FORMS:
         encoded = code(array, form)
         assert formulation.slow_under(encoded, "avx512") is (form != "whole_deltas")
-    turned = laconic.encode(array, objective="speed", orientation="in_out", profile="avx2")
+    turned = tersely.encode(array, objective="speed", orientation="in_out", profile="avx2")
     assert turned.formulation != "sparse"  # decoded for every product
 
 

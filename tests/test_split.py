@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from conftest import CODES, DTYPES, ISAS, normal, random_bits, same_bits
 
-from laconic import isa, native, plan
-from laconic.dtypes import by_name
-from laconic.errors import ArgumentError
-from laconic.formulations import registry
-from laconic.formulations.split import formulation, reference
-from laconic.geometry import choose, folded
-from laconic.tensor import Tensor
+from tersely import isa, native, plan
+from tersely.dtypes import by_name
+from tersely.errors import ArgumentError
+from tersely.formulations import registry
+from tersely.formulations.split import formulation, reference
+from tersely.geometry import choose, folded
+from tersely.tensor import Tensor
 
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (33, 7), (16, 4))
 

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
-import laconic
-from laconic import isa, native, plan
-from laconic.costs import predict_ns
-from laconic.encoded import Encoded, Node
-from laconic.errors import ArgumentError, CorruptError, UnsupportedError
-from laconic.formulations import registry
-from laconic.formulations.protocol import Request
-from laconic.formulations.submatrix import inner, reference
-from laconic.geometry import Geometry
-from laconic.tensor import Tensor
+import tersely
+from tersely import isa, native, plan
+from tersely.costs import predict_ns
+from tersely.encoded import Encoded, Node
+from tersely.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.formulations import registry
+from tersely.formulations.protocol import Request
+from tersely.formulations.submatrix import inner, reference
+from tersely.geometry import Geometry
+from tersely.tensor import Tensor
 
 FLOATS = DTYPES[:3]
 SHAPES = ((48, 96), (288, 192), (96, 2352), (48, 32, 3, 3), (48, 16, 5), (96, 32, 1, 1))
@@ -63,7 +63,7 @@ def weights(rng: np.random.Generator, kept: str, shape: tuple[int, ...], dtype: 
 
 def coded(array: np.ndarray, kept: str, orientation: str = "out_in") -> Tensor:
     options = {"kept": kept.split()[0], **KEPT[kept]}
-    return laconic.encode(array, formulation="submatrix", orientation=orientation, **options)
+    return tersely.encode(array, formulation="submatrix", orientation=orientation, **options)
 
 
 def decoded_by_reference(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_whatever_the_bits(
     array = holed(rng, random_bits(rng, shape, dtype), rows, columns)
     orientation = orientation if len(shape) == 2 else "out_in"
     try:
-        tensor = laconic.encode(array, formulation="submatrix", orientation=orientation)
+        tensor = tersely.encode(array, formulation="submatrix", orientation=orientation)
     except ArgumentError:
         geometry = plan.choose(shape, orientation)
         assert geometry.view == "folded" or not array.view(f"<u{dtype.itemsize}").any()
@@ -147,7 +147,7 @@ def test_what_the_first_lines_do_not_have_is_found_behind_them(rng: np.random.Ge
     array[::4] = 0
     array[1::16, :300] = 0
     array[:200, 5::16] = 0
-    tensor = laconic.encode(array, formulation="submatrix")
+    tensor = tersely.encode(array, formulation="submatrix")
     assert (tensor.parameters["rows"], tensor.parameters["columns"]) == (192, 320)
     assert same_bits(tensor.decode(), array)
 
@@ -170,7 +170,7 @@ def test_negative_zero_is_a_word_like_any_other(rng: np.random.Generator) -> Non
     array = np.zeros((64, 64), np.float32)
     array[:32, :32] = normal(rng, (32, 32), FLOATS[0])
     array[40, 50] = -0.0
-    tensor = laconic.encode(array, formulation="submatrix")
+    tensor = tersely.encode(array, formulation="submatrix")
     assert (tensor.parameters["rows"], tensor.parameters["columns"]) >= (33, 33)
     assert same_bits(tensor.decode(), array)
 
@@ -191,7 +191,7 @@ def test_only_rows_or_only_columns_are_empty(each_isa: str, rng: np.random.Gener
     for dtype in FLOATS:
         for rows, columns in ((0.5, 0.0), (0.0, 0.5)):
             array = holed(rng, normal(rng, (96, 128), dtype), rows, columns)
-            tensor = laconic.encode(array, formulation="submatrix")
+            tensor = tersely.encode(array, formulation="submatrix")
             bias = rng.standard_normal(96).astype(np.float32)
             check_batches(tensor, array, bias, np.dtype(np.float32), (1, 4, 17), rng)
 
@@ -201,9 +201,9 @@ def test_an_empty_row_gives_its_bias_and_nothing_else(rng: np.random.Generator) 
         array = normal(rng, (64, 32), dtype)
         array[::2] = 0
         x, bias = normal(rng, (5, 32), dtype), rng.standard_normal(64).astype(np.float32)
-        y = laconic.linear(x, laconic.encode(array, formulation="submatrix"), bias)
+        y = tersely.linear(x, tersely.encode(array, formulation="submatrix"), bias)
         assert same_bits(y[:, ::2], np.broadcast_to(bias[::2].astype(dtype), (5, 32)))
-        without = laconic.linear(x, laconic.encode(array, formulation="submatrix"))
+        without = tersely.linear(x, tersely.encode(array, formulation="submatrix"))
         assert same_bits(without[:, ::2], np.zeros((5, 32), dtype))
 
 
@@ -223,7 +223,7 @@ def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.
 
 
 def chosen(array: np.ndarray, objective: str, **options: Any) -> str:
-    tensor = laconic.encode(array, objective=objective, **options)
+    tensor = tersely.encode(array, objective=objective, **options)
     found = tensor.formulation
     return f"{found} {tensor.encoded.node.children['kept'].formulation}" if found == "submatrix" else found
 
@@ -280,12 +280,12 @@ def test_arguments(rng: np.random.Generator) -> None:
         ({"shape": 1}, "shape"),
     ):
         with pytest.raises(ArgumentError, match=message):
-            laconic.encode(array, formulation="submatrix", **options)
+            tersely.encode(array, formulation="submatrix", **options)
     for other in (array[:8], array[0], np.zeros_like(array), array.reshape(1, 64, 64)):
         with pytest.raises(ArgumentError, match="submatrix needs a matrix"):
-            laconic.encode(np.ascontiguousarray(other), formulation="submatrix")
+            tersely.encode(np.ascontiguousarray(other), formulation="submatrix")
     with pytest.raises(ArgumentError, match="float32, bfloat16, float16"):
-        laconic.encode(np.ones((64, 64), np.int8), formulation="submatrix")
+        tersely.encode(np.ones((64, 64), np.int8), formulation="submatrix")
 
 
 def changed(encoded: Encoded, name: str, at: int, value: int) -> Encoded:
@@ -295,7 +295,7 @@ def changed(encoded: Encoded, name: str, at: int, value: int) -> Encoded:
 
 
 def test_bad_files(rng: np.random.Generator) -> None:
-    encoded = laconic.encode(holed(rng, normal(rng, (62, 100), FLOATS[0]), 0.5, 0.5), formulation="submatrix").encoded
+    encoded = tersely.encode(holed(rng, normal(rng, (62, 100), FLOATS[0]), 0.5, 0.5), formulation="submatrix").encoded
     node = encoded.node
     child = node.children["kept"]
 

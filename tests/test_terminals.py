@@ -21,11 +21,11 @@ from conftest import normal
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from laconic import reports
-from laconic.cli import adapters, failures, output, tables, tensor_table, text
-from laconic.cli.__main__ import app
-from laconic.cli.tables import Column
-from laconic.errors import LaconicError
+from tersely import reports
+from tersely.cli import adapters, failures, output, tables, tensor_table, text
+from tersely.cli.__main__ import app
+from tersely.cli.tables import Column
+from tersely.errors import TerselyError
 
 LAYERS = "model.layers.{}.self_attn.a_projection_with_a_long_name.weight"
 ODD = (
@@ -47,7 +47,7 @@ def on_terminal(columns: int, *arguments: object, environment: dict[str, str] | 
     kept = {
         key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
     }
-    command = [sys.executable, "-m", "laconic", *map(str, arguments)]
+    command = [sys.executable, "-m", "tersely", *map(str, arguments)]
     with subprocess.Popen(
         command, stdin=inner, stdout=inner, stderr=inner, env={**kept, "TERM": "xterm", **(environment or {})}
     ) as child:
@@ -80,12 +80,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("m", "odd"):
         result = CliRunner().invoke(app, ["compress", str(place / f"{name}.safetensors")])
         assert result.exit_code == 0, result.output
-        assert f"written: {place / name}.laconic.safetensors" in result.output
+        assert f"written: {place / name}.tersely.safetensors" in result.output
     return place
 
 
 def test_names_and_paths_are_text_wherever_they_are_shown(folder: Path) -> None:
-    packed, source = folder / "odd.laconic.safetensors", folder / "odd.safetensors"
+    packed, source = folder / "odd.tersely.safetensors", folder / "odd.safetensors"
     shown = [text.shown(name) for name in ODD]
     assert "line\\nbreak" in shown
     assert "\\x1b[31mred" in shown
@@ -102,12 +102,12 @@ def test_names_and_paths_are_text_wherever_they_are_shown(folder: Path) -> None:
     for arguments in (("verify", packed), ("report", source, "-o", folder / "[r].html")):
         assert str(folder) in CliRunner().invoke(app, [*map(str, arguments)]).output
     _, lines = on_terminal(80, "inspect", folder / "[no].safetensors")
-    assert "".join(lines).strip() == f"laconic: {folder / '[no].safetensors'} does not exist"
+    assert "".join(lines).strip() == f"tersely: {folder / '[no].safetensors'} does not exist"
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_on_a_terminal_a_row_is_a_line_and_layers_are_one_row(folder: Path, columns: int) -> None:
-    for arguments in (("inspect", folder / "m.laconic.safetensors"), ("plan", folder / "m.safetensors")):
+    for arguments in (("inspect", folder / "m.tersely.safetensors"), ("plan", folder / "m.safetensors")):
         code, lines = on_terminal(columns, *arguments)
         assert code == 0, lines
         assert max(len(line) for line in lines) <= columns
@@ -116,12 +116,12 @@ def test_on_a_terminal_a_row_is_a_line_and_layers_are_one_row(folder: Path, colu
         assert layers.split()[2].endswith(".weight"), layers
         assert any(line.startswith("bias ") for line in lines)
         assert any(re.match(r"(file|together): .*ratio", line) for line in lines), lines
-    tree = on_terminal(columns, "inspect", folder / "m.laconic.safetensors", "--tree")[1]
+    tree = on_terminal(columns, "inspect", folder / "m.tersely.safetensors", "--tree")[1]
     assert max(len(line) for line in tree[1:]) <= columns
 
 
 def test_in_a_pipe_nothing_is_wrapped_shortened_or_left_out(folder: Path) -> None:
-    for arguments in (("inspect", folder / "m.laconic.safetensors"), ("plan", folder / "m.safetensors")):
+    for arguments in (("inspect", folder / "m.tersely.safetensors"), ("plan", folder / "m.safetensors")):
         lines = CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "40"}).output.splitlines()
         for number in range(6):
             assert sum(line.startswith(LAYERS.format(number) + "  ") for line in lines) == 1
@@ -227,13 +227,13 @@ def test_errors_of_other_libraries_are_one_line(
         ["--debug", "run", str(tmp_path), "--prompt", "x"],
     ):
         monkeypatch.setattr(failures, "_debug", False)
-        monkeypatch.setattr(sys, "argv", ["laconic", *words])
+        monkeypatch.setattr(sys, "argv", ["tersely", *words])
         with pytest.raises(SystemExit) as ended:
             failures.main(app)
         said = capsys.readouterr().err
         assert ended.value.code == 1
         last = said.splitlines()[-1]
-        assert last.startswith(f"laconic: {kind}")
+        assert last.startswith(f"tersely: {kind}")
         assert len(last) < 1200
         assert ("Traceback" in said) == ("--debug" in words)
         assert "--debug" in words or said.count("\n") == 1
@@ -252,7 +252,7 @@ def test_flags_are_shown_as_flags(folder: Path) -> None:
         (("compress", model), "pass --force"),
     ):
         error = CliRunner().invoke(app, [*map(str, words)]).exception
-        assert isinstance(error, LaconicError)
+        assert isinstance(error, TerselyError)
         said = failures.with_flags(str(error))
         assert flag in said
         assert not re.search(r"[a-z]_[a-z]+\b(?=[ :,;)]|=)", said.replace(str(folder), "")), said
@@ -262,13 +262,13 @@ def test_flags_are_shown_as_flags(folder: Path) -> None:
 
 def test_a_terminal_that_shows_ascii_alone_is_enough(folder: Path) -> None:
     code, lines = on_terminal(
-        80, "inspect", folder / "odd.laconic.safetensors", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+        80, "inspect", folder / "odd.tersely.safetensors", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     )
     assert code == 0, lines
     assert any("[attn]" in line for line in lines)
 
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
-    command = f"{sys.executable} -m laconic inspect '{folder / 'm.laconic.safetensors'}' --json | head -c 5"
+    command = f"{sys.executable} -m tersely inspect '{folder / 'm.tersely.safetensors'}' --json | head -c 5"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-import laconic
+import tersely
 
 
 class Weights(Protocol):
@@ -44,12 +44,12 @@ class DenseWeights:
 class CompressedWeights:
     """Tensors of a compressed file: matrices are multiplied as they are, tables give up single rows."""
 
-    def __init__(self, tensors: dict[str, laconic.Tensor]) -> None:
+    def __init__(self, tensors: dict[str, tersely.Tensor]) -> None:
         self._tensors = tensors
         self._vectors = {name: tensor.decode() for name, tensor in tensors.items() if tensor.ndim == 1}
 
     def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        return laconic.linear(x, self._tensors[f"{name}.weight"], self._vectors[f"{name}.bias"])
+        return tersely.linear(x, self._tensors[f"{name}.weight"], self._vectors[f"{name}.bias"])
 
     def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
         table = self._tensors[name]

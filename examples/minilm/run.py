@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-import laconic
-from laconic.cli.output import print_totals, tensor_table
+import tersely
+from tersely.cli.output import print_totals, tensor_table
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bert import CompressedWeights, DenseWeights, Weights, embed
@@ -73,7 +73,7 @@ def median_ms(runs: dict[str, Any]) -> dict[str, float]:
     """Interleaved medians in milliseconds.
 
     The pause and the untimed call before each timed one let the other side's idle threads fall asleep: NumPy's BLAS and
-    laconic have a pool each, and a pool that still spins slows its neighbour.
+    tersely have a pool each, and a pool that still spins slows its neighbour.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
@@ -93,19 +93,19 @@ def main() -> None:
     console = Console(quiet=arguments.json, width=None if sys.stdout.isatty() else 160)
 
     folder = fetch(CACHE)
-    source, packed = folder / "model.safetensors", folder / "model.laconic.safetensors"
+    source, packed = folder / "model.safetensors", folder / "model.tersely.safetensors"
     console.rule("1. compress (every bit is kept)")
     start = time.perf_counter()
-    report = laconic.compress(source, packed, objective="balanced", profile="native", force=True)
+    report = tersely.compress(source, packed, objective="balanced", profile="native", force=True)
     seconds = time.perf_counter() - start
     console.print(tensor_table(report.tensors, 10))
     if not arguments.json:
         print_totals(report, f"compressed and verified in {seconds:.1f} s")
-    smallest = laconic.compress(source, objective="size", dry_run=True)
+    smallest = tersely.compress(source, objective="size", dry_run=True)
     console.print(f"with --objective size it would be {smallest.bytes_after / 1e6:.1f} MB, ratio {smallest.ratio:.3f}")
 
     console.rule("2. verify against the original")
-    verified = laconic.verify(packed, source)
+    verified = tersely.verify(packed, source)
     console.print(f"{verified.tensors} tensors: {verified.message}")
     if not verified.ok:
         raise SystemExit(1)
@@ -120,8 +120,8 @@ def main() -> None:
         mask = np.array([encoding.attention_mask for encoding in encodings], np.float32)
         return np.array([encoding.ids for encoding in encodings]), mask
 
-    compressed: Weights = CompressedWeights(laconic.load_file(packed))
-    dense: Weights = DenseWeights({name: t.decode() for name, t in laconic.load_file(source).items()})
+    compressed: Weights = CompressedWeights(tersely.load_file(packed))
+    dense: Weights = DenseWeights({name: t.decode() for name, t in tersely.load_file(source).items()})
     library = embed(*tokens(SENTENCES), compressed)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("query", "best answer", "cosine"):
@@ -154,12 +154,12 @@ def main() -> None:
     console.print(times)
     console.print(
         f"largest difference of an embedding from the dense run: {difference:.1e} (summation order only)\n"
-        f"{laconic.get_num_threads()} threads, {laconic.isa.active()}; dense is NumPy's BLAS on the float32 original"
+        f"{tersely.get_num_threads()} threads, {tersely.isa.active()}; dense is NumPy's BLAS on the float32 original"
     )
     console.rule()
     console.print(
         f"{report.bytes_before / 1e6:.1f} MB became {report.bytes_after / 1e6:.1f} MB and answers the same questions;\n"
-        f"decompress gives back the original, byte for byte:  laconic decompress {packed.name} -o original.safetensors"
+        f"decompress gives back the original, byte for byte:  tersely decompress {packed.name} -o original.safetensors"
     )
     if arguments.json:
         figures = {

@@ -13,7 +13,7 @@
 #undef _tile_stored
 #undef _tile_dpbf16ps
 
-namespace laconic {
+namespace tersely {
 namespace {
 
 HELPER float flush(float value) { return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value; }
@@ -121,4 +121,4 @@ EMULATED void _tile_dpbf16ps(int sums, int a, int b) {
 }
 
 }  // namespace
-}  // namespace laconic
+}  // namespace tersely

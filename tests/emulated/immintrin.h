@@ -1,7 +1,7 @@
 // AVX-512 and AMX in plain C++, so that every machine tests the kernels of every instruction set.
 //
-// The build option LACONIC_EMULATE puts this folder first in the include path of the avx512, avx512_bf16 and amx
-// kernels. Their sources are compiled unchanged: names in namespace laconic hide the compiler's own. Up to 256 bits the
+// The build option TERSELY_EMULATE puts this folder first in the include path of the avx512, avx512_bf16 and amx
+// kernels. Their sources are compiled unchanged: names in namespace tersely hide the compiler's own. Up to 256 bits the
 // real intrinsics are used. Only what kernels use is here; add what they need, in the words of Intel's manual.
 #pragma once
 
@@ -34,7 +34,7 @@
 #define EMULATED __attribute__((noinline, unused))
 #define HELPER inline __attribute__((always_inline))
 
-namespace laconic {
+namespace tersely {
 namespace {
 
 [[noreturn]] inline void emulation_fault(const char* what) {
@@ -325,7 +325,7 @@ EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
 }
 
 }  // namespace
-}  // namespace laconic
+}  // namespace tersely
 
 #include "bfloat16.h"
 #include "lanes.h"

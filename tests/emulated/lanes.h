@@ -6,7 +6,7 @@
 #undef _mm512_inserti64x4
 #undef _mm512_shuffle_i32x4
 
-namespace laconic {
+namespace tersely {
 namespace {
 
 template <int Bytes, class Part>
@@ -147,4 +147,4 @@ EMULATED __m512i _mm512_multishift_epi64_epi8(const __m512i& from, const __m512i
 }
 
 }  // namespace
-}  // namespace laconic
+}  // namespace tersely

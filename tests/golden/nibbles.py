@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-import laconic
+import tersely
 from golden.arithmetic import noise
 
 
-def integer_nibbles_1_2() -> dict[str, laconic.Tensor]:
+def integer_nibbles_1_2() -> dict[str, tersely.Tensor]:
     """`integer` with nibbles under fields: both orders, every number of bits, segments and groups of their own, views."""
 
     def pairs(shape: tuple[int, ...], seed: int, middle: int, size: int = 5) -> np.ndarray:
@@ -20,9 +20,9 @@ def integer_nibbles_1_2() -> dict[str, laconic.Tensor]:
         )
         return (low & 15 | (high & 15) << 4).reshape(shape).astype(np.uint8)
 
-    def coded(array: np.ndarray, **options: object) -> laconic.Tensor:
+    def coded(array: np.ndarray, **options: object) -> tersely.Tensor:
         own = {"code": "nibble_fields", "int4_columns": 2 * array.shape[-1], "profile": "portable", **options}
-        return laconic.encode(array, formulation="integer", **own)
+        return tersely.encode(array, formulation="integer", **own)
 
     found = {f"bits{bits}": coded(pairs((47, 70), 1300 + 10 * bits, 0), bits=bits) for bits in range(5)}
     found["unsigned"] = coded(pairs((47, 70), 1350, 8), signed=False)

@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 
-import laconic
+import tersely
 from golden.arithmetic import DTYPES, noise, weights
 
 
-def affine_1_2() -> dict[str, laconic.Tensor]:
+def affine_1_2() -> dict[str, tersely.Tensor]:
     """`affine`: every dtype, bits and code, groups, zeros of their own, -0.0, views."""
 
     def quantised(shape: tuple[int, ...], dtype: str, seed: int, most: int, columns: int = 0) -> np.ndarray:
@@ -26,25 +26,25 @@ def affine_1_2() -> dict[str, laconic.Tensor]:
     found = {}
     for k, (dtype, most) in enumerate(itertools.product(("float32", "bfloat16", "float16"), (1, 7, 100))):
         array = quantised((48, 200), dtype, 1100 + 10 * k, most)
-        found[f"{dtype}.{most}"] = laconic.encode(array, **options)
+        found[f"{dtype}.{most}"] = tersely.encode(array, **options)
         negative = np.where((array == 0) & (noise(array.size, 1190 + k).reshape(array.shape) % 2 == 0), -array, array)
-        found[f"{dtype}.{most}.packed"] = laconic.encode(negative, code="packed", **options)
+        found[f"{dtype}.{most}.packed"] = tersely.encode(negative, code="packed", **options)
     wide = quantised((32, 2112), "float32", 1200, 7, 32)
     wide[:, :64] = np.abs(wide[:, :64])
     wide[3, ::5] = -0.0
-    found["groups"] = laconic.encode(wide, columns=32, **options)
-    found["layered"] = laconic.encode(
+    found["groups"] = tersely.encode(wide, columns=32, **options)
+    found["layered"] = tersely.encode(
         quantised((700, 48), "bfloat16", 1210, 3), code="layered", widths=(2, 1), **options
     )
-    found["binary"] = laconic.encode(np.abs(quantised((16, 600), "float32", 1220, 1)), **options)
-    found["stack"] = laconic.encode(quantised((3, 32, 48), "float16", 1230, 7, 16), **options)
-    found["convolution"] = laconic.encode(quantised((32, 16, 3, 3), "float32", 1240, 100), **options)
+    found["binary"] = tersely.encode(np.abs(quantised((16, 600), "float32", 1220, 1)), **options)
+    found["stack"] = tersely.encode(quantised((3, 32, 48), "float16", 1230, 7, 16), **options)
+    found["convolution"] = tersely.encode(quantised((32, 16, 3, 3), "float32", 1240, 100), **options)
     turned = np.ascontiguousarray(quantised((64, 48), "float32", 1250, 7).T)
-    found["in_out"] = laconic.encode(turned, orientation="in_out", **options)
+    found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
     return found
 
 
-def row_palettes_1_2() -> dict[str, laconic.Tensor]:
+def row_palettes_1_2() -> dict[str, tersely.Tensor]:
     """`row_palette`: every dtype and bits, codes, groups, infinities and NaN, views."""
 
     def by_rows(shape: tuple[int, ...], dtype: str, seed: int, entries: int, columns: int = 0) -> np.ndarray:
@@ -59,17 +59,17 @@ def row_palettes_1_2() -> dict[str, laconic.Tensor]:
     found = {}
     for k, (dtype, entries) in enumerate(itertools.product(("float32", "bfloat16", "float16"), (2, 4, 13, 40))):
         array = by_rows((48, 200), dtype, 1300 + 10 * k, entries)
-        found[f"{dtype}.{entries}"] = laconic.encode(array, **options)
-        found[f"{dtype}.{entries}.packed"] = laconic.encode(array, code="packed", **options)
-    found["groups"] = laconic.encode(by_rows((32, 2112), "float32", 1430, 8, 32), columns=32, **options)
-    found["layered"] = laconic.encode(by_rows((700, 48), "bfloat16", 1440, 7), code="layered", widths=(2, 1), **options)
+        found[f"{dtype}.{entries}"] = tersely.encode(array, **options)
+        found[f"{dtype}.{entries}.packed"] = tersely.encode(array, code="packed", **options)
+    found["groups"] = tersely.encode(by_rows((32, 2112), "float32", 1430, 8, 32), columns=32, **options)
+    found["layered"] = tersely.encode(by_rows((700, 48), "bfloat16", 1440, 7), code="layered", widths=(2, 1), **options)
     endless = by_rows((16, 96), "float16", 1450, 6)
     endless.view("<u2")[3] = 0x7C00 + noise(96, 1456).astype(np.uint16) % 3
     endless.view("<u2")[4, ::3] = 0xFE01
-    found["endless"] = laconic.encode(endless, **options)
-    found["constant"] = laconic.encode(by_rows((32, 64), "bfloat16", 1460, 1), code="constant", **options)
-    found["stack"] = laconic.encode(by_rows((3, 32, 80), "float16", 1470, 4, 16), columns=16, **options)
-    found["convolution"] = laconic.encode(by_rows((32, 16, 3, 3), "float32", 1480, 16), **options)
+    found["endless"] = tersely.encode(endless, **options)
+    found["constant"] = tersely.encode(by_rows((32, 64), "bfloat16", 1460, 1), code="constant", **options)
+    found["stack"] = tersely.encode(by_rows((3, 32, 80), "float16", 1470, 4, 16), columns=16, **options)
+    found["convolution"] = tersely.encode(by_rows((32, 16, 3, 3), "float32", 1480, 16), **options)
     turned = np.ascontiguousarray(by_rows((64, 48), "float32", 1490, 12).T)
-    found["in_out"] = laconic.encode(turned, orientation="in_out", **options)
+    found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
     return found

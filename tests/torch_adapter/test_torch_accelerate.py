@@ -19,9 +19,9 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_f
 from torch import nn
 from torch_fixtures import EVERYTHING, Tied, two_threads
 
-import laconic.torch
-from laconic.errors import LaconicError
-from laconic.torch import LaconicTensor, offloading
+import tersely.torch
+from tersely.errors import TerselyError
+from tersely.torch import TerselyTensor, offloading
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:compressed weights stay in memory", "ignore::FutureWarning", "ignore::DeprecationWarning"
@@ -37,7 +37,7 @@ def network() -> nn.Module:
 @pytest.fixture
 def coded() -> nn.Module:
     model = network()
-    assert laconic.torch.compress_(model, config=EVERYTHING).compressed == ("0.weight", "2.weight")
+    assert tersely.torch.compress_(model, config=EVERYTHING).compressed == ("0.weight", "2.weight")
     return model
 
 
@@ -73,7 +73,7 @@ def test_hooks_leave_codes_where_they_are(way: str, coded: nn.Module, tmp_path: 
 def test_tied_weights_under_hooks() -> None:
     model = Tied().eval().requires_grad_(False)
     tokens = torch.arange(6).view(2, 3)
-    assert laconic.torch.compress_(model, config=EVERYTHING).compressed
+    assert tersely.torch.compress_(model, config=EVERYTHING).compressed
     expected = model(tokens)
     accelerate.dispatch_model(model, {"": "cpu"}, force_hooks=True)
     assert torch.equal(model(tokens), expected)
@@ -91,7 +91,7 @@ def test_other_devices_are_refused_before_anything_is_moved(how: str, coded: nn.
         "disk_offload": lambda: accelerate.disk_offload(coded, str(tmp_path), execution_device=torch.device("cuda")),
         "hook": lambda: add_hook_to_module(coded[0], AlignDevicesHook(execution_device="cuda")),
     }
-    with pytest.raises(LaconicError, match=r"weight, \.\.\.\) are multiplied on the CPU.*decompress_"):
+    with pytest.raises(TerselyError, match=r"weight, \.\.\.\) are multiplied on the CPU.*decompress_"):
         calls[how]()
     assert not list(tmp_path.iterdir())
     assert not any(hasattr(module, "_hf_hook") for module in coded.modules() if how != "hook")
@@ -104,12 +104,12 @@ def test_a_parameter_that_is_set_is_a_dense_one(coded: nn.Module) -> None:
     set_module_tensor_to_device(coded, "0.weight", "cpu", value=new)
     assert type(coded[0].weight) is nn.Parameter
     assert torch.equal(coded[0].weight, new)
-    other = laconic.torch.encode(torch.randn(64, 96))
+    other = tersely.torch.encode(torch.randn(64, 96))
     set_module_tensor_to_device(coded, "2.weight", "cpu", value=other)
     assert isinstance(coded[2].weight, nn.Parameter)
     assert torch.equal(coded[2].weight.decode(), other.decode())
     set_module_tensor_to_device(coded, "2.weight", "cpu")
-    assert isinstance(coded[2].weight, LaconicTensor)
+    assert isinstance(coded[2].weight, TerselyTensor)
     set_module_tensor_to_device(coded, "2.weight", "meta")
     assert coded[2].weight.device.type == "meta"
     assert type(coded[2].weight) is nn.Parameter
@@ -125,18 +125,18 @@ def test_checkpoints_load_into_compressed_and_into_empty_models(coded: nn.Module
     accelerate.load_checkpoint_and_dispatch(coded, tmp_path, device_map={"": "cpu"}, force_hooks=True)
     assert torch.equal(coded(X), fresh(X))
 
-    laconic.torch.compress_(fresh, config=EVERYTHING)
-    laconic.torch.save_model(fresh, tmp_path / "coded.safetensors")
+    tersely.torch.compress_(fresh, config=EVERYTHING)
+    tersely.torch.save_model(fresh, tmp_path / "coded.safetensors")
     with accelerate.init_empty_weights():
         empty = copy.deepcopy(network())
-    laconic.torch.load_model(empty, tmp_path / "coded.safetensors")
+    tersely.torch.load_model(empty, tmp_path / "coded.safetensors")
     assert torch.equal(empty(X), fresh(X))
     accelerate.cpu_offload(empty)
     assert torch.equal(empty(X), fresh(X))
 
 
 def test_saving_says_what_to_do_instead(coded: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(LaconicError, match="save_file"):
+    with pytest.raises(TerselyError, match="save_file"):
         accelerate.Accelerator(cpu=True).save_model(coded, str(tmp_path / "saved"))
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -145,10 +145,10 @@ def test_wrappers_are_transparent() -> None:
     offloading.install()
     for name in ("cpu_offload", "disk_offload", "dispatch_model"):
         wrapped = getattr(accelerate, name)
-        assert wrapped.of_laconic
-        assert not hasattr(wrapped.__wrapped__, "of_laconic")
+        assert wrapped.of_tersely
+        assert not hasattr(wrapped.__wrapped__, "of_tersely")
         assert inspect.signature(wrapped) == inspect.signature(wrapped.__wrapped__)
-    assert AlignDevicesHook.init_hook.of_laconic
+    assert AlignDevicesHook.init_hook.of_tersely
     dense = network()
     before = dict(dense.named_parameters())
     accelerate.dispatch_model(dense, {"": "cpu"}, force_hooks=True)

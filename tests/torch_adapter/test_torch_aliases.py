@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
 from torch_fixtures import coded, compressed, mode, same, two_threads, weight
 
-from laconic.errors import LaconicError
-from laconic.torch import LaconicTensor
+from tersely.errors import TerselyError
+from tersely.torch import TerselyTensor
 
 
 @pytest.fixture(params=["no_grad", "inference_mode"])
@@ -76,9 +76,9 @@ def test_parts_show_what_is_written_and_refuse_writes(name: str, mode: str, with
     w = coded(first, mode)
     part = PARTS[name](w)
     assert torch.equal(part + 0, PARTS[name](first))
-    with pytest.raises(LaconicError, match="part of a compressed weight|would write into a compressed weight"):
+    with pytest.raises(TerselyError, match="part of a compressed weight|would write into a compressed weight"):
         part.copy_(torch.zeros(part.shape))
-    with pytest.raises(LaconicError, match="would write into a compressed weight"):
+    with pytest.raises(TerselyError, match="would write into a compressed weight"):
         part.zero_()
     assert same(w, first)
     w.copy_(second)
@@ -130,7 +130,7 @@ def test_data_takes_weights_that_fit_and_refuses_others(mode: str, compressed: C
     w.data = alias  # the old weights are given back
     assert same(w, before)
     for wrong in (fresh.half(), fresh.double(), fresh[:8], fresh.t(), fresh.to("meta"), fresh[None]):
-        with pytest.raises(LaconicError, match="cannot become"):
+        with pytest.raises(TerselyError, match="cannot become"):
             w.data = wrong
     with pytest.raises(TypeError):
         w.data = 3
@@ -179,7 +179,7 @@ def test_dense_tensors_cannot_be_given_codes_for_memory(mode: str) -> None:
     w, dense = coded(weight(64, 48), mode), nn.Parameter(torch.zeros(64, 48), requires_grad=False)
     for target in (dense, torch.zeros(64, 48), nn.Buffer(torch.zeros(64, 48))):
         for new in (w, w.data, w.detach(), w.t().t()):
-            with pytest.raises(LaconicError, match="no dense memory"):
+            with pytest.raises(TerselyError, match="no dense memory"):
                 target.data = new
         assert not target.any()
         target.data = torch.ones(64, 48)
@@ -237,7 +237,7 @@ def test_pickles_of_either_format_keep_codes_and_ties(mode: str) -> None:
         torch.save({"w": w, "tied": w, "alias": w.detach()}, file, _use_new_zipfile_serialization=not legacy)
         file.seek(0)
         state = torch.load(file, weights_only=True)
-        assert all(isinstance(one, LaconicTensor) and same(one, w.decode()) for one in state.values())
+        assert all(isinstance(one, TerselyTensor) and same(one, w.decode()) for one in state.values())
         state["w"].copy_(torch.zeros(64, 48))
         assert same(state["alias"], torch.zeros(64, 48))
 
@@ -265,7 +265,7 @@ def test_strides_that_are_asked_for(mode: str) -> None:
             conv.weight.clone(memory_format=wanted),
             conv.weight.contiguous(memory_format=wanted),
         ):
-            assert isinstance(found, LaconicTensor)
+            assert isinstance(found, TerselyTensor)
             assert found.stride() == found.decode().stride() == dense.stride()
             assert torch.equal(found.decode(), kernel)
     assert torch.equal(torch.slice_inverse(turned, turned) + 0, first.t())
@@ -274,9 +274,9 @@ def test_strides_that_are_asked_for(mode: str) -> None:
 def test_swapping_weights_that_are_watched(mode: str, compressed: Callable[..., Any]) -> None:
     layer = compressed(nn.Linear(64, 48), mode=mode)
     views = [layer.weight.t(), layer.weight.mT, layer.weight[1:3], layer.weight.view(-1)]
-    with pytest.raises(LaconicError, match="while views of it are in use"):
+    with pytest.raises(TerselyError, match="while views of it are in use"):
         torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.zeros(48, 64), requires_grad=False))
-    assert isinstance(layer.weight, LaconicTensor)
+    assert isinstance(layer.weight, TerselyTensor)
     del views
     nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
     layer(torch.ones(1, 64))

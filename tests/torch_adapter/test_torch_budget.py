@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch_fixtures import EVERYTHING
 
-import laconic.torch
-from laconic.errors import ArgumentError, LaconicError
-from laconic.torch import Int8Linear, Summary
+import tersely.torch
+from tersely.errors import ArgumentError, TerselyError
+from tersely.torch import Int8Linear, Summary
 
 
 def network() -> nn.Sequential:
@@ -32,12 +32,12 @@ def bits(model: nn.Module, summary: Summary) -> float:
 def test_all_parameters_together_keep_to_the_limit(target: float) -> None:
     model = network()
     weights = [parameter.detach().clone() for parameter in model.parameters()]
-    summary = laconic.torch.compress_(model, target_bits=target, profile="avx512")
+    summary = tersely.torch.compress_(model, target_bits=target, profile="avx512")
     assert bits(model, summary) <= target
     assert summary.bytes_after == sum(
         getattr(parameter, "nbytes_stored", parameter.nbytes) for parameter in model.parameters()
     )
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     for before, after in zip(weights, model.parameters(), strict=True):
         assert torch.equal(before.view(torch.int16), after.detach().view(torch.int16))
 
@@ -47,40 +47,40 @@ def test_more_room_goes_to_speed() -> None:
     sizes = {}
     for objective in ("size", "speed"):
         model = network()
-        sizes[objective] = bits(model, laconic.torch.compress_(model, objective=objective, profile="avx512"))
+        sizes[objective] = bits(model, tersely.torch.compress_(model, objective=objective, profile="avx512"))
     assert sizes["size"] < sizes["speed"]
     tight, roomy = network(), network()
-    summary = laconic.torch.compress_(tight, target_bits=sizes["size"] + 0.001, profile="avx512")
+    summary = tersely.torch.compress_(tight, target_bits=sizes["size"] + 0.001, profile="avx512")
     assert bits(tight, summary) <= sizes["size"] + 0.001
-    laconic.torch.compress_(roomy, target_bits=sizes["speed"] + 0.001, profile="avx512")
+    tersely.torch.compress_(roomy, target_bits=sizes["speed"] + 0.001, profile="avx512")
     assert [layer.weight.formulation for layer in tight] != [layer.weight.formulation for layer in roomy]
 
 
 def test_unreachable_limits_are_refused_and_nothing_changes() -> None:
     model = network()
     with pytest.raises(
-        LaconicError, match=r"6 bits per weight cannot be reached: the smallest codes take (\d+\.\d+)"
+        TerselyError, match=r"6 bits per weight cannot be reached: the smallest codes take (\d+\.\d+)"
     ) as told:
-        laconic.torch.compress_(model, target_bits=6)
+        tersely.torch.compress_(model, target_bits=6)
     assert all(type(parameter) is nn.Parameter for parameter in model.parameters())
     fewest = float(str(told.value).split("take ")[1].split(",")[0])
-    summary = laconic.torch.compress_(model, target_bits=fewest)
+    summary = tersely.torch.compress_(model, target_bits=fewest)
     assert bits(model, summary) <= fewest
     for wrong in (0, -1, "8", True, float("inf"), float("nan")):
         with pytest.raises(ArgumentError, match="target_bits must be a number above 0"):
-            laconic.torch.compress_(network(), target_bits=wrong)
+            tersely.torch.compress_(network(), target_bits=wrong)
 
 
 def test_what_config_names_keeps_it() -> None:
     model = network()
     config = {"0": {"formulation": "split", "code": "packed"}, "1": "size", "2": None}
-    summary = laconic.torch.compress_(model, target_bits=12, config=config)
+    summary = tersely.torch.compress_(model, target_bits=12, config=config)
     assert model[0].weight.formulation == "split packed(4)"
     assert model[1].weight.formulation.startswith("sparse")
     assert summary.skipped["2.weight"] == "left dense by config"
     assert bits(model, summary) <= 12
     with pytest.raises(ArgumentError, match=r"config for '0': unknown formulation"):
-        laconic.torch.compress_(network(), target_bits=12, config={"0": {"formulation": "what"}})
+        tersely.torch.compress_(network(), target_bits=12, config={"0": {"formulation": "what"}})
 
 
 def test_other_layouts_and_int8_weights() -> None:
@@ -91,7 +91,7 @@ def test_other_layouts_and_int8_weights() -> None:
     whole.weight = (torch.randn(256, 256) * 5).round().to(torch.int8)
     model = nn.ModuleDict({"turned": turned, "images": images, "whole": whole})
     before = copy.deepcopy(model)
-    summary = laconic.torch.compress_(model, target_bits=15, config=EVERYTHING)
+    summary = tersely.torch.compress_(model, target_bits=15, config=EVERYTHING)
     assert {"turned.weight", "whole.weight"} <= set(summary.compressed)
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.state_dict().items())

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils import prune
 from torch_fixtures import two_threads
 
-import laconic.torch
-from laconic.errors import ArgumentError, LaconicError
-from laconic.torch import LaconicTensor
+import tersely.torch
+from tersely.errors import ArgumentError, TerselyError
+from tersely.torch import TerselyTensor
 
 
 def network() -> nn.Sequential:
@@ -61,7 +61,7 @@ def test_what_cannot_be_meant_is_refused_by_name_and_nothing_changes(
     model = network()
     before = dict(model.named_parameters())
     with pytest.raises(ArgumentError, match=words):
-        laconic.torch.compress_(model, config=config, target_bits=target_bits)
+        tersely.torch.compress_(model, config=config, target_bits=target_bits)
     assert unchanged(model, before)
 
 
@@ -80,9 +80,9 @@ def test_what_cannot_be_meant_is_refused_by_name_and_nothing_changes(
 def test_every_parameter_of_a_formulation(options: dict[str, Any], description: str) -> None:
     model = network()
     dense = model[0].weight.detach().clone()
-    laconic.torch.compress_(model, config={"0.weight": options, "2": None})
+    tersely.torch.compress_(model, config={"0.weight": options, "2": None})
     weight = model[0].weight
-    assert isinstance(weight, LaconicTensor)
+    assert isinstance(weight, TerselyTensor)
     assert description in weight.formulation
     assert torch.equal(weight.decode(), dense)
     if "view" in options:
@@ -97,26 +97,26 @@ def test_grids_and_groups_of_columns() -> None:
         ({"formulation": "palette", "code": "grid"}, "scale"),
         ({"formulation": "affine", "columns": 64}, "columns"),
     ):
-        laconic.torch.compress_(model, config={"0": options})
+        tersely.torch.compress_(model, config={"0": options})
         coded = model[0].weight.content.coded
         assert coded.formulation == options["formulation"]
         assert coded.parameters[word] == options.get(word, coded.parameters[word])
-        laconic.torch.decompress_(model)
+        tersely.torch.decompress_(model)
 
 
 def test_names_of_ties_and_of_masks() -> None:
     tied = nn.ModuleDict({"embed": nn.Embedding(512, 64), "head": nn.Linear(64, 512, bias=False)})
     tied["head"].weight = tied["embed"].weight
     with pytest.raises(ArgumentError, match="'head' has is tied to 'embed.weight'"):
-        laconic.torch.compress_(tied, config={"head": "size"})
-    assert laconic.torch.compress_(tied, config={"embed": {"minimum_bytes": 0}}).compressed == ("embed.weight",)
+        tersely.torch.compress_(tied, config={"head": "size"})
+    assert tersely.torch.compress_(tied, config={"embed": {"minimum_bytes": 0}}).compressed == ("embed.weight",)
     model = network()
     prune.l1_unstructured(model[2], "weight", amount=0.9)
-    laconic.torch.compress_(model, config={"2.weight": {"formulation": "sparse", "positions": "deltas"}, "0": None})
+    tersely.torch.compress_(model, config={"2.weight": {"formulation": "sparse", "positions": "deltas"}, "0": None})
     assert "sparse deltas" in model[2].weight.formulation
     alone = nn.Linear(256, 256)
-    assert laconic.torch.compress_(alone, config={"": "size"}).compressed == ("weight",)
-    assert not laconic.torch.compress_(nn.ReLU(), config={"re:nothing": "size"}).parameters
+    assert tersely.torch.compress_(alone, config={"": "size"}).compressed == ("weight",)
+    assert not tersely.torch.compress_(nn.ReLU(), config={"re:nothing": "size"}).parameters
 
 
 @pytest.mark.parametrize("way", ["target_bits", "config"])
@@ -135,8 +135,8 @@ def test_errors_leave_masks_where_they_were(way: str) -> None:
         "target_bits": {"target_bits": 0.5},
         "config": {"config": {"2.weight": {"formulation": "affine"}}},
     }[way]
-    with pytest.raises(LaconicError, match=r"cannot be reached|config for '2\.weight': affine"):
-        laconic.torch.compress_(model, **arguments)
+    with pytest.raises(TerselyError, match=r"cannot be reached|config for '2\.weight': affine"):
+        tersely.torch.compress_(model, **arguments)
     assert unchanged(model, before)
     assert all(torch.equal(before[name], value) for name, value in values.items())
     assert all(one is other for one, other in zip(model.buffers(), buffers.values(), strict=True))
@@ -146,4 +146,4 @@ def test_errors_leave_masks_where_they_were(way: str) -> None:
     model(x).sum().backward()  # masks still take part in gradients
     assert (model[0].weight_orig.grad[model[0].weight_mask == 0] == 0).all()
     model.zero_grad()
-    assert laconic.torch.compress_(model).folded == ("0.weight", "0.bias", "2.weight")
+    assert tersely.torch.compress_(model).folded == ("0.weight", "0.bias", "2.weight")

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch_fixtures import EVERYTHING, Tied, dtype, two_threads
 
-import laconic.torch
-from laconic.errors import LaconicError
-from laconic.torch import LaconicTensor, memory_footprint
+import tersely.torch
+from tersely.errors import TerselyError
+from tersely.torch import TerselyTensor, memory_footprint
 
 REASON = "memory only: decoding comes on top of the convolution; objective='size' codes it"
 
@@ -59,7 +59,7 @@ def weights_of(module: nn.Module) -> list[torch.Tensor]:
 @pytest.mark.parametrize("kind", DECODED)
 def test_convolutions_that_only_decode_stay_dense(kind: str, objective: str) -> None:
     module = DECODED[kind]().bfloat16()
-    summary = laconic.torch.compress_(module, objective=objective, config=EVERYTHING)
+    summary = tersely.torch.compress_(module, objective=objective, config=EVERYTHING)
     assert not summary.compressed
     assert REASON in summary.skipped.values()
     assert REASON in str(summary)
@@ -68,21 +68,21 @@ def test_convolutions_that_only_decode_stay_dense(kind: str, objective: str) -> 
 @pytest.mark.parametrize("kind", DECODED)
 def test_size_and_forms_that_are_named_code_them(kind: str) -> None:
     module = DECODED[kind]().bfloat16()
-    summary = laconic.torch.compress_(module, objective="size", config=EVERYTHING)
+    summary = tersely.torch.compress_(module, objective="size", config=EVERYTHING)
     (report,) = [report for report in summary.parameters if not report.reason]
     assert report.note == "memory only"
     assert str(summary).splitlines()[0].endswith("memory only")
-    laconic.torch.decompress_(module)
+    tersely.torch.decompress_(module)
     forced = {"_default": {"minimum_bytes": 0, "formulation": "split"}}
-    assert laconic.torch.compress_(module, config=forced).compressed
-    laconic.torch.decompress_(module)
-    assert laconic.torch.compress_(module, config={"_default": {"objective": "size", "minimum_bytes": 0}}).compressed
+    assert tersely.torch.compress_(module, config=forced).compressed
+    tersely.torch.decompress_(module)
+    assert tersely.torch.compress_(module, config={"_default": {"objective": "size", "minimum_bytes": 0}}).compressed
 
 
 @pytest.mark.parametrize("kind", MULTIPLIED)
 def test_what_products_multiply_is_coded_by_default(kind: str) -> None:
     module = MULTIPLIED[kind]().bfloat16()
-    summary = laconic.torch.compress_(module, config=EVERYTHING)
+    summary = tersely.torch.compress_(module, config=EVERYTHING)
     (report,) = [report for report in summary.parameters if not report.reason]
     assert not report.note
 
@@ -92,15 +92,15 @@ def test_a_budget_takes_matrices_first_and_convolutions_where_it_must() -> None:
         torch.manual_seed(0)
         return nn.Sequential(nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(192, 192)).bfloat16()
 
-    loose = laconic.torch.compress_(model(), target_bits=14.6, config=EVERYTHING)
+    loose = tersely.torch.compress_(model(), target_bits=14.6, config=EVERYTHING)
     assert loose.compressed == ("2.weight",)
-    tight = laconic.torch.compress_(model(), target_bits=12.2, config=EVERYTHING)
+    tight = tersely.torch.compress_(model(), target_bits=12.2, config=EVERYTHING)
     assert tight.compressed == ("0.weight", "2.weight")
 
 
 def test_lookups_that_decode_say_so() -> None:
     for module in (nn.EmbeddingBag(200, 64), nn.Bilinear(32, 16, 24)):
-        summary = laconic.torch.compress_(module, config=EVERYTHING)
+        summary = tersely.torch.compress_(module, config=EVERYTHING)
         assert [report.note for report in summary.parameters if not report.reason] == ["memory only"]
 
 
@@ -132,7 +132,7 @@ def test_weights_that_their_owner_writes_or_computes_stay_dense(owner: str, tmp_
     make, x, reason = OWNERS[owner]
     model = nn.Sequential(make()).requires_grad_(False)
     expected = copy.deepcopy(model)(x)
-    summary = laconic.torch.compress_(model, objective="size", config=EVERYTHING)
+    summary = tersely.torch.compress_(model, objective="size", config=EVERYTHING)
     assert not summary.compressed
     assert any(reason in one for one in summary.skipped.values())
     assert torch.allclose(model(x), expected, atol=1e-6)
@@ -141,11 +141,11 @@ def test_weights_that_their_owner_writes_or_computes_stay_dense(owner: str, tmp_
 def test_a_weight_under_max_norm_is_dense_in_all_its_places_and_after_loading(tmp_path: Path) -> None:
     tied, limited = Tied(), Tied()
     limited.embed.max_norm = 1.0
-    assert not laconic.torch.compress_(limited, config=EVERYTHING).compressed
+    assert not tersely.torch.compress_(limited, config=EVERYTHING).compressed
     tied.load_state_dict(limited.state_dict())
-    assert laconic.torch.compress_(tied, config=EVERYTHING).compressed
-    laconic.torch.save_model(tied, tmp_path / "tied.safetensors")
-    laconic.torch.load_model(limited, tmp_path / "tied.safetensors")
+    assert tersely.torch.compress_(tied, config=EVERYTHING).compressed
+    tersely.torch.save_model(tied, tmp_path / "tied.safetensors")
+    tersely.torch.load_model(limited, tmp_path / "tied.safetensors")
     assert type(limited.embed.weight) is nn.Parameter
     assert limited.head.weight is limited.embed.weight
     assert torch.equal(limited.head.weight, tied.head.weight.decode())
@@ -155,9 +155,9 @@ def test_a_weight_under_max_norm_is_dense_in_all_its_places_and_after_loading(tm
 
 def test_a_limit_that_comes_later_is_refused_by_name() -> None:
     layer = nn.Embedding(200, 64).requires_grad_(False)
-    laconic.torch.compress_(layer, config=EVERYTHING)
+    tersely.torch.compress_(layer, config=EVERYTHING)
     layer.max_norm = 0.1
-    with pytest.raises(LaconicError, match=r"embedding_renorm_ .*decompress_"):
+    with pytest.raises(TerselyError, match=r"embedding_renorm_ .*decompress_"):
         layer(TOKENS)
 
 
@@ -168,7 +168,7 @@ def test_memory_footprint_is_that_of_the_codes(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Linear(256, 256), nn.BatchNorm1d(256)).to(dtype)
     dense = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     assert memory_footprint(model) == dense
-    summary = laconic.torch.compress_(model)
+    summary = tersely.torch.compress_(model)
     buffers = sum(buffer.nbytes for buffer in model.buffers())
     assert memory_footprint(model, buffers=False) == summary.bytes_after
     assert memory_footprint(model) == summary.bytes_after + buffers < dense
@@ -177,10 +177,10 @@ def test_memory_footprint_is_that_of_the_codes(dtype: torch.dtype) -> None:
 
 def test_memory_that_is_shared_counts_once() -> None:
     model = Tied()
-    laconic.torch.compress_(model, config=EVERYTHING)
+    tersely.torch.compress_(model, config=EVERYTHING)
     once = memory_footprint(model)
     twin: Any = model.head.weight.clone()  # other weights over the same codes
-    assert isinstance(twin, LaconicTensor)
+    assert isinstance(twin, TerselyTensor)
     model.head.weight = nn.Parameter(twin, requires_grad=False)
     assert memory_footprint(model) == once
     assert memory_footprint(nn.Linear(8, 8, device="meta")) == 288
@@ -191,8 +191,8 @@ def test_models_of_transformers_tell_it_themselves() -> None:
     config = transformers.GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=300, n_positions=32)
     model = transformers.GPT2LMHeadModel(config).eval()
     dense = model.get_memory_footprint()
-    laconic.torch.compress_(model, config=EVERYTHING)
+    tersely.torch.compress_(model, config=EVERYTHING)
     assert model.get_memory_footprint() == memory_footprint(model) < dense
     assert model.get_memory_footprint(return_buffers=False) == memory_footprint(model, buffers=False)
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert model.get_memory_footprint() == dense

@@ -23,10 +23,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch_fixtures import EVERYTHING, mode, two_threads
 
-import laconic.torch
-from laconic.errors import ArgumentError, LaconicError
-from laconic.torch import LaconicTensor, exporters, imports
-from laconic.torch.tensor import _said
+import tersely.torch
+from tersely.errors import ArgumentError, TerselyError
+from tersely.torch import TerselyTensor, exporters, imports
+from tersely.torch.tensor import _said
 
 # torch says of TorchScript, and of its own way of counting trees, that they will go.
 pytestmark = pytest.mark.filterwarnings(
@@ -71,12 +71,12 @@ def answers(dense: Net) -> torch.Tensor:
 def coded(dense: Net) -> Net:
     _said.add(exporters.WARNING)  # it comes once in a process
     made = copy.deepcopy(dense)
-    assert len(laconic.torch.compress_(made, objective="size", config=EVERYTHING).compressed) == 5
+    assert len(tersely.torch.compress_(made, objective="size", config=EVERYTHING).compressed) == 5
     return made
 
 
 def is_coded(module: nn.Module) -> bool:
-    return any(isinstance(weight, LaconicTensor) for weight in module.state_dict(keep_vars=True).values())
+    return any(isinstance(weight, TerselyTensor) for weight in module.state_dict(keep_vars=True).values())
 
 
 def check_dense_twin(made: nn.Module, coded: nn.Module, answers: torch.Tensor) -> None:
@@ -84,7 +84,7 @@ def check_dense_twin(made: nn.Module, coded: nn.Module, answers: torch.Tensor) -
     assert not is_coded(made)
     assert is_coded(coded)
     torch.testing.assert_close(made(TOKENS), answers)
-    exact = {name: value.decode() for name, value in coded.state_dict().items() if isinstance(value, LaconicTensor)}
+    exact = {name: value.decode() for name, value in coded.state_dict().items() if isinstance(value, TerselyTensor)}
     found = made.state_dict()
     for name, weight in exact.items():
         if name in found:  # tracing shortens the names of what it reached in another way
@@ -141,7 +141,7 @@ def test_functions_around_a_compressed_model_are_traced_on_dense_weights(
 ) -> None:
     made = torch.jit.trace(FUNCTIONS[way](coded), TOKENS)
     torch.testing.assert_close(saved(made)(TOKENS), answers)
-    assert "laconic" not in str(made.graph)
+    assert "tersely" not in str(made.graph)
     assert is_coded(coded)
 
 
@@ -171,7 +171,7 @@ def test_a_script_that_was_compressed_afterwards_is_written_dense(
     script: str, way: str, dense: Net, answers: torch.Tensor, tmp_path: Path
 ) -> None:
     made = TRACED[script](copy.deepcopy(dense))
-    assert laconic.torch.compress_(made, objective="size", config=EVERYTHING).compressed
+    assert tersely.torch.compress_(made, objective="size", config=EVERYTHING).compressed
     torch.testing.assert_close(made(TOKENS), answers, atol=1e-3, rtol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -191,18 +191,18 @@ def test_names_of_a_scripted_function_are_those_of_its_caller() -> None:
 
 
 def test_int8_layers_are_traced_in_operators_of_torch() -> None:
-    model = nn.Sequential(laconic.torch.Int8Linear.from_linear(nn.Linear(128, 96)))
+    model = nn.Sequential(tersely.torch.Int8Linear.from_linear(nn.Linear(128, 96)))
     x = torch.randn(3, 128)
     expected = model(x)
     for codes in (False, True):
         if codes:
             config = {"0": {"formulation": "integer", "minimum_bytes": 0}}
-            assert laconic.torch.compress_(model, config=config).compressed
+            assert tersely.torch.compress_(model, config=config).compressed
         made = torch.jit.trace(model, x)
-        assert "laconic::" not in str(made.inlined_graph)
+        assert "tersely::" not in str(made.inlined_graph)
         torch.testing.assert_close(saved(made)(x), expected)
         assert torch.equal(model(x), expected)
-        with pytest.raises(LaconicError, match=r"Int8Linear \(0\) cannot be scripted.*torch.jit.trace"):
+        with pytest.raises(TerselyError, match=r"Int8Linear \(0\) cannot be scripted.*torch.jit.trace"):
             torch.jit.script(model)
 
 
@@ -213,10 +213,10 @@ def test_int8_layers_are_traced_in_operators_of_torch() -> None:
 def test_wrappers_are_transparent(entrance: str) -> None:
     module, _, path = entrance.partition(":")
     wrapped = functools.reduce(getattr, path.split("."), sys.modules[module])
-    assert wrapped.of_laconic
+    assert wrapped.of_tersely
     ours = wrapped
     while getattr(
-        ours.__wrapped__, "of_laconic", False
+        ours.__wrapped__, "of_tersely", False
     ):  # libraries that other tests import wrap some of them once more
         ours = ours.__wrapped__
     assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
@@ -229,7 +229,7 @@ def test_wrappers_are_transparent(entrance: str) -> None:
 def test_dense_models_pass_untouched(dense: Net) -> None:
     before = dict(dense.named_parameters())
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", ".*laconic.*")
+        warnings.filterwarnings("error", ".*tersely.*")
         made = torch.jit.trace(dense, TOKENS)
     assert made.first.weight is before["first.weight"]  # shared, as torch does it
 
@@ -239,9 +239,9 @@ def test_dense_models_pass_untouched(dense: Net) -> None:
 
 def test_dense_weights_are_exact_tied_and_gone_afterwards(coded: Net, dense: Net, mode: str) -> None:
     before = dict(coded.named_parameters())
-    coded.register_buffer("held", laconic.torch.encode(torch.randn(64, 64), mode=mode))
-    coded.loose = laconic.torch.encode(torch.randn(64, 64), mode=mode)
-    with torch.inference_mode(), laconic.torch.dense_weights(coded) as inside:
+    coded.register_buffer("held", tersely.torch.encode(torch.randn(64, 64), mode=mode))
+    coded.loose = tersely.torch.encode(torch.randn(64, 64), mode=mode)
+    with torch.inference_mode(), tersely.torch.dense_weights(coded) as inside:
         assert inside is coded
         assert not is_coded(coded)
         assert type(coded.held) is torch.Tensor
@@ -251,16 +251,16 @@ def test_dense_weights_are_exact_tied_and_gone_afterwards(coded: Net, dense: Net
         for name, weight in coded.named_parameters():
             assert torch.equal(weight, dense.get_parameter(name))
             assert not weight.requires_grad
-        with laconic.torch.dense_weights(coded):
+        with tersely.torch.dense_weights(coded):
             pass
         assert not is_coded(coded)
     assert all(weight is before[name] for name, weight in coded.named_parameters())
-    assert isinstance(coded.held, LaconicTensor)
-    assert isinstance(coded.loose, LaconicTensor)
+    assert isinstance(coded.held, TerselyTensor)
+    assert isinstance(coded.loose, TerselyTensor)
 
 
 def test_an_error_inside_gives_the_codes_back(coded: Net) -> None:
-    with pytest.raises(ZeroDivisionError), laconic.torch.dense_weights(coded):
+    with pytest.raises(ZeroDivisionError), tersely.torch.dense_weights(coded):
         _ = 1 // 0
     assert is_coded(coded)
     with pytest.raises(RuntimeError):
@@ -273,7 +273,7 @@ def test_what_is_written_inside_is_kept(write: str, coded: Net) -> None:
     new = torch.full((64, 64), 0.5)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with laconic.torch.dense_weights(coded):
+        with tersely.torch.dense_weights(coded):
             if write == "in place":
                 coded.first.weight.copy_(new)
             elif write == "data":
@@ -283,9 +283,9 @@ def test_what_is_written_inside_is_kept(write: str, coded: Net) -> None:
             else:
                 coded.first.weight = nn.Parameter(new)
     assert any("first.weight" in str(one.message) for one in caught) == (write != "replaced")
-    assert not isinstance(coded.first.weight, LaconicTensor)
+    assert not isinstance(coded.first.weight, TerselyTensor)
     assert coded.first.weight.dtype is torch.float16 if write == "cast" else torch.equal(coded.first.weight, new)
-    assert isinstance(coded.embed.weight, LaconicTensor)
+    assert isinstance(coded.embed.weight, TerselyTensor)
     assert coded.head.weight is coded.embed.weight
 
 
@@ -293,19 +293,19 @@ def test_recurrent_layers_follow(dense: Net) -> None:
     lstm = nn.LSTM(64, 64, batch_first=True).requires_grad_(False)
     x = torch.randn(2, 5, 64)
     expected = lstm(x)[0]
-    assert laconic.torch.compress_(lstm, objective="size", config=EVERYTHING).compressed
-    with laconic.torch.dense_weights(lstm):
+    assert tersely.torch.compress_(lstm, objective="size", config=EVERYTHING).compressed
+    with tersely.torch.dense_weights(lstm):
         assert torch.equal(lstm(x)[0], expected)
-        assert not any(isinstance(weight, LaconicTensor) for weight in lstm._flat_weights)
-    assert any(isinstance(weight, LaconicTensor) for weight in lstm._flat_weights)
+        assert not any(isinstance(weight, TerselyTensor) for weight in lstm._flat_weights)
+    assert any(isinstance(weight, TerselyTensor) for weight in lstm._flat_weights)
     torch.testing.assert_close(torch.jit.trace(lstm, x)(x)[0], expected)
 
 
 # -- programs ------------------------------------------------------------------------------------------------------------
 
 
-def laconic_operators(program: Any) -> list[str]:
-    return [str(node.target) for node in program.graph.nodes if "laconic" in str(node.target)]
+def tersely_operators(program: Any) -> list[str]:
+    return [str(node.target) for node in program.graph.nodes if "tersely" in str(node.target)]
 
 
 @pytest.mark.parametrize("decomposed", [False, True])
@@ -313,20 +313,20 @@ def test_programs_on_dense_weights(decomposed: bool, coded: Net, answers: torch.
     program = torch.export.export(coded, (TOKENS,))
     if decomposed:
         program = program.run_decompositions()
-        assert laconic_operators(program)
+        assert tersely_operators(program)
     names = list(program.state_dict)
-    made = laconic.torch.dense_program(program)
+    made = tersely.torch.dense_program(program)
     assert list(program.state_dict) == names
-    assert not laconic_operators(made)
-    assert not any(isinstance(value, LaconicTensor) for value in made.state_dict.values())
+    assert not tersely_operators(made)
+    assert not any(isinstance(value, TerselyTensor) for value in made.state_dict.values())
     assert not any(value.dtype is torch.uint8 for value in made.state_dict.values())
     for node in made.graph.nodes:
-        assert not isinstance(node.meta.get("val"), LaconicTensor), node
+        assert not isinstance(node.meta.get("val"), TerselyTensor), node
     torch.testing.assert_close(made.module()(TOKENS), answers)
     file = io.BytesIO()
     torch.export.save(made, file)
     torch.testing.assert_close(torch.export.load(io.BytesIO(file.getvalue())).module()(TOKENS), answers)
-    assert laconic.torch.dense_program(made) is made
+    assert tersely.torch.dense_program(made) is made
     again = made.run_decompositions()
     torch.testing.assert_close(again.module()(TOKENS), answers)
 
@@ -335,12 +335,12 @@ def test_programs_keep_dynamic_shapes(coded: Net, dense: Net) -> None:
     program = torch.export.export(coded, (TOKENS,), dynamic_shapes={"tokens": {0: torch.export.Dim("batch")}})
     for one in (program, program.run_decompositions()):
         many = TOKENS.repeat(3, 1)
-        torch.testing.assert_close(laconic.torch.dense_program(one).module()(many), dense(many))
+        torch.testing.assert_close(tersely.torch.dense_program(one).module()(many), dense(many))
 
 
 def test_what_is_no_program_is_refused(coded: Net) -> None:
     with pytest.raises(ArgumentError, match="not a Net"):
-        laconic.torch.dense_program(coded)  # type: ignore[arg-type]
+        tersely.torch.dense_program(coded)  # type: ignore[arg-type]
 
 
 # -- ONNX and OpenVINO ---------------------------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ def test_openvino(given: str, coded: Net, dense: Net, answers: torch.Tensor) -> 
         what = torch.export.export(coded, (TOKENS,))
     elif given == "script":
         what = torch.jit.script(copy.deepcopy(dense))
-        laconic.torch.compress_(what, objective="size", config=EVERYTHING)
+        tersely.torch.compress_(what, objective="size", config=EVERYTHING)
     made = openvino.convert_model(what, example_input=TOKENS if given == "module" else None, input=[([2, 7], np.int64)])
     found = torch.from_numpy(openvino.compile_model(made, "CPU")(TOKENS.numpy())[0])
     torch.testing.assert_close(found, answers, atol=1e-3, rtol=1e-3)

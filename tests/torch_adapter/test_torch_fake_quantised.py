@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-import laconic.torch  # noqa: E402
+import tersely.torch  # noqa: E402
 
 WORDS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
 
@@ -57,7 +57,7 @@ def test_linear_layers(make, dtype, ratio):
     before = [layer.weight.clone() for layer in (module[0], module[2])]
     x = torch.randn(2, 512, dtype=dtype)
     expected = module(x)
-    summary = laconic.torch.compress_(module, objective="size", progress=False)
+    summary = tersely.torch.compress_(module, objective="size", progress=False)
     for layer, weight in zip((module[0], module[2]), before, strict=True):
         assert "affine" in layer.weight.formulation
         assert torch.equal(layer.weight.decode().view(WORDS[dtype]), weight.view(WORDS[dtype]))
@@ -73,7 +73,7 @@ def test_convolutions():
         layer.weight.copy_(by_channel(layer.weight, 8))
     before, x = [layer.weight.clone() for layer in module], torch.randn(2, 64, 9, 9)
     expected = module(x)
-    laconic.torch.compress_(module, objective="size", progress=False)
+    tersely.torch.compress_(module, objective="size", progress=False)
     for layer, weight in zip(module, before, strict=True):
         assert "affine" in layer.weight.formulation
         assert torch.equal(layer.weight.decode().view(torch.int32), weight.view(torch.int32))

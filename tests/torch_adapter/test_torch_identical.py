@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch_fixtures import EVERYTHING, two_threads
 
-import laconic
-import laconic.torch
-from laconic.torch import LaconicTensor
-from laconic.torch.placement import LINE, laid_at, residue_of
+import tersely
+import tersely.torch
+from tersely.torch import TerselyTensor
+from tersely.torch.placement import LINE, laid_at, residue_of
 
 BATCHES = (1, 2, 3, 4, 8, 16, 64)
 RESIDUES = (0, 8, 16, 24, 40, 56)
@@ -71,10 +71,10 @@ def without_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_compressed_in_memory(residue: int, dtype: Any) -> None:
     dense = moved(Net(dtype), residue)
     model = moved(dense, residue)
-    laconic.torch.compress_(model, mode="identical", config=EVERYTHING)
+    tersely.torch.compress_(model, mode="identical", config=EVERYTHING)
     equal(model, dense)
     for name, parameter in model.named_parameters():
-        found = parameter.decode() if isinstance(parameter, LaconicTensor) else parameter
+        found = parameter.decode() if isinstance(parameter, TerselyTensor) else parameter
         assert residue_of(found) == residue, name
         assert found.stride() == dense.get_parameter(name).stride(), name
 
@@ -82,20 +82,20 @@ def test_compressed_in_memory(residue: int, dtype: Any) -> None:
 @pytest.mark.filterwarnings("ignore:.*have codes that are slower:UserWarning")
 @pytest.mark.parametrize("length", [0, 8, 24, 56])
 def test_loaded_from_files(length: int, tmp_path: Path) -> None:
-    """Dense weights as safetensors maps them; compressed ones by `laconic compress`, by save_model, by pickles."""
+    """Dense weights as safetensors maps them; compressed ones by `tersely compress`, by save_model, by pickles."""
     original, small, saved = (tmp_path / f"{name}.safetensors" for name in ("original", "small", "saved"))
     safetensors.torch.save_file(
         {name: tensor.contiguous() for name, tensor in Net().state_dict().items()}, original, {"note": "x" * length}
     )
     dense = Net()
     dense.load_state_dict(safetensors.torch.load_file(original), assign=True)
-    laconic.compress(original, small, objective="size")
+    tersely.compress(original, small, objective="size")
     packed = Net()
-    laconic.torch.load_model(packed, small, mode="identical")
+    tersely.torch.load_model(packed, small, mode="identical")
     equal(packed, dense, (1, 3, 16))
-    laconic.torch.save_model(packed, saved)
+    tersely.torch.save_model(packed, saved)
     again = Net()
-    laconic.torch.load_model(again, saved, mode="identical")
+    tersely.torch.load_model(again, saved, mode="identical")
     equal(again, dense, (1, 3))
     torch.save(packed.state_dict(), tmp_path / "saved.pt")
     again.load_state_dict(torch.load(tmp_path / "saved.pt", weights_only=True), assign=True)
@@ -105,7 +105,7 @@ def test_loaded_from_files(length: int, tmp_path: Path) -> None:
 def test_new_weights_lie_where_the_old_ones_did() -> None:
     dense = moved(Net(), 8)
     model = moved(dense, 8)
-    laconic.torch.compress_(model, mode="identical", config=EVERYTHING)
+    tersely.torch.compress_(model, mode="identical", config=EVERYTHING)
     fresh = Net()
     model.load_state_dict(fresh.state_dict())
     dense.load_state_dict(fresh.state_dict())
@@ -114,7 +114,7 @@ def test_new_weights_lie_where_the_old_ones_did() -> None:
 
 def test_parts_lie_where_they_lie_in_the_whole() -> None:
     dense = laid_at(torch.randn(6, 33, 50), 24)
-    w = laconic.torch.encode(dense, mode="identical", formulation="split")
+    w = tersely.torch.encode(dense, mode="identical", formulation="split")
     for one, other in zip([w[2], w[1:4], w[3][5:9]], [dense[2], dense[1:4], dense[3][5:9]], strict=True):
         assert torch.equal(one + 0, other)
     for place in range(6):

@@ -9,30 +9,30 @@ import pytest
 
 pytest.importorskip("torch")
 
-from laconic.torch import imports
+from tersely.torch import imports
 
 
 def test_libraries_are_wrapped_when_they_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "laconic_test_later.py").write_text("x = 1\n")
+    (tmp_path / "tersely_test_later.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     seen: list[int] = []
-    imports.when_imported("laconic_test_later", lambda module: seen.append(module.x))
+    imports.when_imported("tersely_test_later", lambda module: seen.append(module.x))
     assert not seen
-    import laconic_test_later  # type: ignore[import-not-found]
+    import tersely_test_later  # type: ignore[import-not-found]
 
-    imports.when_imported("laconic_test_later", lambda module: seen.append(module.x + 1))
+    imports.when_imported("tersely_test_later", lambda module: seen.append(module.x + 1))
     assert seen == [1, 2]
-    assert type(laconic_test_later.__loader__) is type(laconic_test_later.__spec__.loader)
-    assert laconic_test_later.__spec__.loader.get_source("laconic_test_later") == "x = 1\n"
-    del sys.modules["laconic_test_later"]
+    assert type(tersely_test_later.__loader__) is type(tersely_test_later.__spec__.loader)
+    assert tersely_test_later.__spec__.loader.get_source("tersely_test_later") == "x = 1\n"
+    del sys.modules["tersely_test_later"]
 
 
 def test_a_library_that_fails_to_import_fails_as_it_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "laconic_test_broken.py").write_text("raise OSError('of its own')\n")
+    (tmp_path / "tersely_test_broken.py").write_text("raise OSError('of its own')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    imports.when_imported("laconic_test_broken", lambda module: pytest.fail("not imported"))
-    imports.when_imported("laconic_test_missing", lambda module: pytest.fail("not imported"))
+    imports.when_imported("tersely_test_broken", lambda module: pytest.fail("not imported"))
+    imports.when_imported("tersely_test_missing", lambda module: pytest.fail("not imported"))
     with pytest.raises(OSError, match="of its own"):
-        __import__("laconic_test_broken")
+        __import__("tersely_test_broken")
     with pytest.raises(ModuleNotFoundError):
-        __import__("laconic_test_missing")
+        __import__("tersely_test_missing")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-import laconic.torch
-from laconic.errors import ArgumentError
-from laconic.torch import Int8Linear, LaconicTensor
-from laconic.torch.content import Leaf
+import tersely.torch
+from tersely.errors import ArgumentError
+from tersely.torch import Int8Linear, TerselyTensor
+from tersely.torch.content import Leaf
 
 
 def network() -> nn.Sequential:
@@ -28,7 +28,7 @@ def network() -> nn.Sequential:
 
 
 def real_weight(layer: Int8Linear) -> torch.Tensor:
-    weight = layer.weight.decode() if isinstance(layer.weight, LaconicTensor) else layer.weight
+    weight = layer.weight.decode() if isinstance(layer.weight, TerselyTensor) else layer.weight
     return weight.double() * layer.scale.double()[:, None]
 
 
@@ -60,18 +60,18 @@ def test_compressing_changes_no_bit_and_keeps_no_dense_weight(mode: str) -> None
     with torch.no_grad():
         before = model(x)
     dense = [model[0].weight.clone(), model[2].weight.clone()]
-    summary = laconic.torch.compress_(model, mode=mode)
+    summary = tersely.torch.compress_(model, mode=mode)
     assert summary.compressed == ("0.weight", "2.weight")
     assert summary.frozen == ()
-    assert isinstance(model[0].weight, LaconicTensor)
+    assert isinstance(model[0].weight, TerselyTensor)
     assert model[0].weight.formulation.startswith("integer")
     assert model[0].weight.nbytes_stored < dense[0].nbytes * 0.9
     assert "weight" in dict(model[0].named_buffers())
     with torch.no_grad():
         assert torch.equal(model(x), before)
     with pytest.raises(ArgumentError, match="already compressed"):
-        laconic.torch.compress_(model)
-    laconic.torch.decompress_(model)
+        tersely.torch.compress_(model)
+    tersely.torch.decompress_(model)
     assert type(model[0].weight) is torch.Tensor
     assert torch.equal(model[0].weight, dense[0])
     assert torch.equal(model[2].weight, dense[1])
@@ -80,7 +80,7 @@ def test_compressing_changes_no_bit_and_keeps_no_dense_weight(mode: str) -> None
 
 def test_settings_apply_by_name() -> None:
     model = network()
-    summary = laconic.torch.compress_(model, exclude="2.*", config={"0": {"minimum_bytes": 1 << 30}})
+    summary = tersely.torch.compress_(model, exclude="2.*", config={"0": {"minimum_bytes": 1 << 30}})
     assert summary.compressed == ()
     assert "smaller than" in summary.skipped["0.weight"]
     assert summary.skipped["2.weight"] == "excluded"
@@ -93,9 +93,9 @@ def test_state_dicts_in_all_pairs(source: bool, target: bool) -> None:
     expected = give(torch.ones(2, 256))
     for model, wanted in ((give, source), (take, target)):
         if wanted:
-            laconic.torch.compress_(model)
+            tersely.torch.compress_(model)
     take.load_state_dict(give.state_dict())
-    assert isinstance(take[0].weight, LaconicTensor) == target
+    assert isinstance(take[0].weight, TerselyTensor) == target
     assert torch.equal(take(torch.ones(2, 256)), expected)
 
 
@@ -103,17 +103,17 @@ def test_files_and_pickles(tmp_path: Path) -> None:
     model = network()
     x = torch.randn(2, 256)
     expected = model(x)
-    laconic.torch.compress_(model)
+    tersely.torch.compress_(model)
     assert torch.equal(copy.deepcopy(model)(x), expected)
     torch.save(model.state_dict(), tmp_path / "model.pt")
     again = network()
     again.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), assign=True)
-    assert isinstance(again[0].weight, LaconicTensor)
+    assert isinstance(again[0].weight, TerselyTensor)
     assert torch.equal(again(x), expected)
-    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    tersely.torch.save_model(model, tmp_path / "model.safetensors")
     with torch.device("meta"):
         loaded = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), Int8Linear(512, 256))
-    laconic.torch.load_model(loaded, tmp_path / "model.safetensors")
+    tersely.torch.load_model(loaded, tmp_path / "model.safetensors")
     assert loaded[0].weight.formulation.startswith("integer")
     assert torch.equal(loaded(x), expected)
 
@@ -122,7 +122,7 @@ def test_files_and_pickles(tmp_path: Path) -> None:
 def test_gradients_reach_x_and_bias(compressed: bool) -> None:
     model = network()
     if compressed:
-        laconic.torch.compress_(model)
+        tersely.torch.compress_(model)
     layer = model[0]
     x = torch.randn(4, 256, requires_grad=True)
     again = x.detach().double().requires_grad_()
@@ -138,7 +138,7 @@ def test_gradients_reach_x_and_bias(compressed: bool) -> None:
 def test_compilers_exports_and_transforms_give_the_same_bits(mode: str) -> None:
     model = network()
     if mode != "dense":
-        laconic.torch.compress_(model, mode=mode)
+        tersely.torch.compress_(model, mode=mode)
     x = torch.randn(6, 256)
     with torch.no_grad():
         expected = model(x)
@@ -146,7 +146,7 @@ def test_compilers_exports_and_transforms_give_the_same_bits(mode: str) -> None:
         assert torch.equal(program.module()(x), expected)
         assert torch.equal(program.module()(x[:3]), model(x[:3]))
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    assert sum("laconic.int8_linear" in target for target in targets) == 2
+    assert sum("tersely.int8_linear" in target for target in targets) == 2
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -175,7 +175,7 @@ def test_the_first_call_of_all_may_be_under_a_transform(compressed: bool, transf
     warm = copy.deepcopy(layer)
     model = nn.Sequential(layer)
     if compressed:
-        laconic.torch.compress_(model, config={"_default": {"minimum_bytes": 0, "formulation": "integer"}})
+        tersely.torch.compress_(model, config={"_default": {"minimum_bytes": 0, "formulation": "integer"}})
     x = torch.randn(2, 24)
     expected = warm(x)
 
@@ -194,7 +194,7 @@ def test_the_first_call_of_all_may_be_under_a_transform(compressed: bool, transf
 def test_casts_leave_the_scale_as_it_is(compressed: bool) -> None:
     model = network()
     if compressed:
-        laconic.torch.compress_(model)
+        tersely.torch.compress_(model)
     x, scale, real = torch.randn(3, 256), model[0].scale.clone(), real_weight(model[0])
     for cast in (model.half, model.bfloat16, model.double, model.float):
         cast()
@@ -255,7 +255,7 @@ def test_codes_without_kernels_of_their_own_are_read_like_others(dtype: type) ->
     """Distances and, as uint8, pairs of 4-bit values: decoded, cut into rows, taken over by a copy."""
     array = np.random.default_rng(4).integers(3, 60, (40, 64)).astype(dtype)
     options = {"code": "nibbles", "int4_columns": 128} if dtype is np.uint8 else {"code": "distances"}
-    weight = LaconicTensor(Leaf.of(laconic.encode(array, "integer", **options)))
+    weight = TerselyTensor(Leaf.of(tersely.encode(array, "integer", **options)))
     dense = torch.from_numpy(array.copy())
     assert torch.equal(weight.decode(), dense)
     assert torch.equal(weight[5:21].decode(), dense[5:21])

@@ -1,4 +1,4 @@
-"""Tensors of every dtype and every kind in files of laconic.torch: the values that they show, or a refusal by name."""
+"""Tensors of every dtype and every kind in files of tersely.torch: the values that they show, or a refusal by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-import laconic
-import laconic.torch
-from laconic.dtypes import BY_TAG
-from laconic.errors import ArgumentError, LaconicError
+import tersely
+import tersely.torch
+from tersely.dtypes import BY_TAG
+from tersely.errors import ArgumentError, TerselyError
 
 SIZES = {dtype: torch.empty(1, dtype=dtype).element_size() for dtype in set(safetensors.torch._SIZE)}
 DTYPES = sorted(SIZES, key=str)
@@ -35,17 +35,17 @@ def test_every_dtype_of_the_library_comes_back(dtype: torch.dtype, mmap: bool, t
         "weight": torch.randn(64, 64, dtype=torch.bfloat16) * 0.02,
         "odd row": raw[:1].clone().view(dtype),
     }
-    laconic.torch.save_file(given, tmp_path / "a.safetensors")
+    tersely.torch.save_file(given, tmp_path / "a.safetensors")
     assert bits(safetensors.torch.load_file(tmp_path / "a.safetensors")["odd"]) == bits(given["odd"])
     safetensors.torch.save_file(given, tmp_path / "b.safetensors")
-    laconic.compress(tmp_path / "b.safetensors", tmp_path / "c.safetensors", objective="size")
+    tersely.compress(tmp_path / "b.safetensors", tmp_path / "c.safetensors", objective="size")
     theirs = safetensors.torch.load_file(tmp_path / "b.safetensors")
     for file in "abc":
-        found = laconic.torch.load_file(tmp_path / f"{file}.safetensors", mmap=mmap, on_slow="decode")
+        found = tersely.torch.load_file(tmp_path / f"{file}.safetensors", mmap=mmap, on_slow="decode")
         for name, tensor in theirs.items():
-            there = found[name].decode() if isinstance(found[name], laconic.torch.LaconicTensor) else found[name]
+            there = found[name].decode() if isinstance(found[name], tersely.torch.TerselyTensor) else found[name]
             assert (there.dtype, there.shape, bits(there)) == (tensor.dtype, tensor.shape, bits(tensor))
-        assert not isinstance(found["odd"], laconic.torch.LaconicTensor)
+        assert not isinstance(found["odd"], tersely.torch.TerselyTensor)
         found["odd"].view(torch.uint8).zero_()  # its pages are private
     assert bits(safetensors.torch.load_file(tmp_path / "b.safetensors")["odd"]) == bits(given["odd"])
 
@@ -64,16 +64,16 @@ def test_what_torch_cannot_have_is_refused_alone(tag: str, tmp_path: Path) -> No
     text = json.dumps(header).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + data + torch.arange(3.0).numpy().tobytes())
-    with pytest.warns(UserWarning, match=r"a\.safetensors.*left out 'odd'.*laconic.load_file") as warned:
-        found = laconic.torch.load_file(path)
+    with pytest.warns(UserWarning, match=r"a\.safetensors.*left out 'odd'.*tersely.load_file") as warned:
+        found = tersely.torch.load_file(path)
     assert warned[0].filename == __file__
     assert list(found) == ["norm"]
     assert torch.equal(found["norm"], torch.arange(3.0))
-    with pytest.raises(LaconicError, match=r"a\.safetensors.*'odd'"):
+    with pytest.raises(TerselyError, match=r"a\.safetensors.*'odd'"):
         found["odd"]
     with pytest.raises(KeyError):
         found["other"]
-    assert laconic.load_file(path)["odd"].decode().tobytes() == data
+    assert tersely.load_file(path)["odd"].decode().tobytes() == data
 
 
 def waves() -> Tensor:
@@ -107,15 +107,15 @@ SHOWN: dict[str, Callable[[], Tensor]] = {
 def test_what_a_tensor_shows_is_what_is_stored(what: str, tmp_path: Path) -> None:
     tensor = SHOWN[what]()
     wanted = tensor.detach().clone(memory_format=torch.contiguous_format).resolve_conj().resolve_neg()
-    laconic.torch.save_file({"w": tensor}, tmp_path / "a.safetensors")
-    flat = laconic.torch.flatten_state_dict({"w": tensor, "epoch": 3})
+    tersely.torch.save_file({"w": tensor}, tmp_path / "a.safetensors")
+    flat = tersely.torch.flatten_state_dict({"w": tensor, "epoch": 3})
     assert flat["epoch"] == 3
     safetensors.torch.save_file({"w": flat["w"]}, tmp_path / "b.safetensors")
     for file in "ab":
-        found = laconic.torch.load_file(tmp_path / f"{file}.safetensors")["w"]
+        found = tersely.torch.load_file(tmp_path / f"{file}.safetensors")["w"]
         assert (found.dtype, found.shape, bits(found)) == (wanted.dtype, wanted.shape, bits(wanted))
     if wanted.dtype is not torch.float4_e2m1fn_x2:
-        assert bits(laconic.torch.encode(tensor).decode().resolve_conj().resolve_neg()) == bits(wanted)
+        assert bits(tersely.torch.encode(tensor).decode().resolve_conj().resolve_neg()) == bits(wanted)
 
 
 def in_vmap() -> Tensor:
@@ -172,17 +172,17 @@ def test_what_is_no_plain_memory_is_refused_by_name(what: str, tmp_path: Path) -
         warnings.simplefilter("ignore")
         tensor = make()
     with pytest.raises(ArgumentError, match=f"'layer.freqs'.*{why}"):
-        laconic.torch.save_file({"fine": torch.ones(3), "layer.freqs": tensor}, tmp_path / "a.safetensors")
+        tersely.torch.save_file({"fine": torch.ones(3), "layer.freqs": tensor}, tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ArgumentError, match=why):
-        laconic.torch.encode(tensor)
+        tersely.torch.encode(tensor)
     if "cannot be stored" not in why:
         with pytest.raises(ArgumentError, match=f"'layer.freqs'.*{why}"):
-            laconic.torch.flatten_state_dict({"layer.freqs": tensor})
+            tersely.torch.flatten_state_dict({"layer.freqs": tensor})
 
 
 def test_flattening_leaves_plain_memory_where_it_is() -> None:
     weight = torch.randn(8, 8)
-    flat = laconic.torch.flatten_state_dict({"w": weight, "tied": weight})
+    flat = tersely.torch.flatten_state_dict({"w": weight, "tied": weight})
     assert flat["w"] is weight
     assert flat["tied"] is weight

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch_fixtures import mode, two_threads
 
-import laconic.torch
+import tersely.torch
 
 WIDTH, LAYERS = 2048, 12
 LAYER = WIDTH * WIDTH * 2
@@ -24,7 +24,7 @@ CHILD = """
 import json, sys, threading
 import torch
 from torch import nn
-import laconic.torch
+import tersely.torch
 
 path, mode, width, layers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(2)
@@ -44,7 +44,7 @@ def network(count):
 x = torch.randn(1, width).bfloat16()
 with torch.inference_mode():  # threads and code
     small = nn.Linear(256, 256, bias=False, dtype=torch.bfloat16)
-    laconic.torch.compress_(small, mode=mode, progress=False)
+    tersely.torch.compress_(small, mode=mode, progress=False)
     small(x[:, :256])
 with torch.device("meta"):  # older versions of torch import much for it
     network(1)
@@ -60,7 +60,7 @@ watcher = threading.Thread(target=watch)
 watcher.start()
 with torch.device("meta"):
     model = network(layers)
-laconic.torch.load_model(model, path, mode=mode)
+tersely.torch.load_model(model, path, mode=mode)
 with torch.inference_mode():
     for _ in range(3):
         assert model(x).isfinite().all()
@@ -77,8 +77,8 @@ def test_loaded_models_take_the_memory_of_their_codes(mode: str, tmp_path: Path)
     model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS))).bfloat16()
     for layer in model:
         nn.init.normal_(layer.weight, std=0.02)
-    laconic.torch.compress_(model, progress=False)
-    laconic.torch.save_model(model, path)
+    tersely.torch.compress_(model, progress=False)
+    tersely.torch.save_model(model, path)
     assert path.stat().st_size <= 0.77 * DENSE
     command = [sys.executable, "-c", CHILD, str(path), mode, str(WIDTH), str(LAYERS)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch_fixtures import compressed, dtype, mode, two_threads, under
 
-import laconic.torch
-from laconic.torch import LaconicTensor
+import tersely.torch
+from tersely.torch import TerselyTensor
 
 _predictions: dict[str, torch.Tensor] = {}
 
@@ -124,7 +124,7 @@ def test_recomputed_weights_are_skipped_with_a_reason(old: bool) -> None:
         module = nn.utils.weight_norm(linear) if old else nn.utils.parametrizations.weight_norm(linear)
     x = torch.randn(2, 256)
     expected = module(x)
-    summary = laconic.torch.compress_(module)
+    summary = tersely.torch.compress_(module)
     assert not summary.compressed
     assert any("anew" in reason for reason in summary.skipped.values())
     assert torch.equal(expected, module(x))
@@ -166,7 +166,7 @@ def test_experts_stay_coded_and_only_chosen_ones_are_decoded(
     x = torch.randn(10, 64).to(torch.bfloat16)
     offsets = torch.tensor([4, 4, 10, 10], dtype=torch.int32)
     decoded: list[int] = []
-    from laconic.torch import views
+    from tersely.torch import views
 
     original = views.select
     monkeypatch.setattr(views, "select", lambda t, d, index: (decoded.append(index), original(t, d, index))[1])
@@ -185,15 +185,15 @@ def test_experts_merged_by_reference(mode: str, under: Callable[[], Any]) -> Non
 
 def merged_by_reference(mode: str) -> None:
     weights = [torch.randn(96, 64) * 0.05 for _ in range(8)]
-    coded = [laconic.torch.encode(weight, mode=mode) for weight in weights]
+    coded = [tersely.torch.encode(weight, mode=mode) for weight in weights]
     gate, up = torch.stack(coded[:4]), torch.stack(coded[4:])
     both = torch.cat([gate, up], 1)
     dense = torch.cat([torch.stack(weights[:4]), torch.stack(weights[4:])], 1)
-    assert isinstance(both, LaconicTensor)
+    assert isinstance(both, TerselyTensor)
     assert both.nbytes_stored == sum(one.nbytes_stored for one in coded)
     assert torch.equal(both.decode(), dense)
     assert torch.equal(both[2].decode(), dense[2])
-    assert all(isinstance(part, LaconicTensor) for part in both.unbind())
+    assert all(isinstance(part, TerselyTensor) for part in both.unbind())
     back = both.chunk(2, 1)
     assert back[0].content.pieces[3] is coded[3].content
     x = torch.randn(4, 3, 64)
@@ -208,11 +208,11 @@ def test_tied_weights_stay_tied(mode: str) -> None:
     model = Llama()
     tokens = torch.randint(0, 512, (2, 9))
     expected = model(tokens)
-    summary = laconic.torch.compress_(model, mode=mode)
+    summary = tersely.torch.compress_(model, mode=mode)
     assert model.head.weight is model.embed.weight
-    assert isinstance(model.head.weight, LaconicTensor)
+    assert isinstance(model.head.weight, TerselyTensor)
     assert "head.weight" not in [report.name for report in summary.parameters]
     assert torch.allclose(model(tokens), expected, atol=1e-4)
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert model.head.weight is model.embed.weight
     assert torch.equal(model(tokens), expected)

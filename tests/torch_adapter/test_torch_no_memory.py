@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch_fixtures import coded, mode, same, two_threads, weight
 
-import laconic
-import laconic.torch
-from laconic.errors import LaconicError
+import tersely
+import tersely.torch
+from tersely.errors import TerselyError
 
 
 def test_memory_is_refused_by_name(mode: str) -> None:
@@ -29,14 +29,14 @@ def test_memory_is_refused_by_name(mode: str) -> None:
         lambda: torch._C._to_dlpack(w),
         lambda: w.__dlpack__(),
         lambda: w.t().__dlpack__(),
-        lambda: laconic.encode(w),
-        lambda: laconic.encode(w[:8]),
+        lambda: tersely.encode(w),
+        lambda: tersely.encode(w[:8]),
         lambda: w.storage(),
         lambda: w.numpy(),
         lambda: np.asarray(w),
         lambda: w.data_ptr(),
     ):
-        with pytest.raises(LaconicError, match="decod|no dense memory"):
+        with pytest.raises(TerselyError, match="decod|no dense memory"):
             ask()
     assert not hasattr(type(w), "__dlpack_c_exchange_api__")
     for shown in (w, w.t(), w[:8], w.clone(), w.view(-1)):  # what C++ would be given
@@ -92,7 +92,7 @@ def test_defaults_of_the_caller_change_nothing(default: str, mode: str, tmp_path
     every = {"_default": {"minimum_bytes": 0}, "1": {"formulation": "split", "code": "packed", "bits": 4}}
     path = tmp_path / "a.safetensors"
     with DEFAULTS[default]():
-        laconic.torch.compress_(model, mode=mode, config=every)
+        tersely.torch.compress_(model, mode=mode, config=every)
         w = model[0].weight
         found = [
             w.decode(),
@@ -104,14 +104,14 @@ def test_defaults_of_the_caller_change_nothing(default: str, mode: str, tmp_path
             w.float().decode(),
         ]
         outputs = [model[0](x), model[1](image), model[2](ids)]
-        laconic.torch.save_model(model, path)
-        loaded = laconic.torch.load_file(path, mode=mode)
-        flat = laconic.torch.unflatten_state_dict(laconic.torch.flatten_state_dict({"w": w, "x": w}), mode=mode)
+        tersely.torch.save_model(model, path)
+        loaded = tersely.torch.load_file(path, mode=mode)
+        flat = tersely.torch.unflatten_state_dict(tersely.torch.flatten_state_dict({"w": w, "x": w}), mode=mode)
         again = pickle.loads(pickle.dumps(w))
         w.untyped_storage()
         copy_of = copy.deepcopy(model)
         copy_of[0].weight.copy_(dense[0].weight * 2)
-        laconic.torch.decompress_(model)
+        tersely.torch.decompress_(model)
     d = dense[0].weight
     expected = [d, d.norm(), d.t() @ d, d, d[:9], d.half(), d]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
@@ -145,7 +145,7 @@ def test_what_others_do_to_memory(mode: str) -> None:
         lambda: w.map2_(dense, dense, max),
         lambda: torch.nested.as_nested_tensor(w),
     ):
-        with pytest.raises(LaconicError, match="no dense memory|which has none|would write|strided"):
+        with pytest.raises(TerselyError, match="no dense memory|which has none|would write|strided"):
             change()
     assert not dense.any()
     with pytest.raises(RuntimeError):  # torch's: there is one byte, which stands for the weight

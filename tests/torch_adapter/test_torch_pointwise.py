@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch_fixtures import compressed, mode, two_threads
 
-import laconic.torch
-from laconic.torch import FusedTensor, pointwise
-from laconic.torch.content import Leaf
+import tersely.torch
+from tersely.torch import FusedTensor, pointwise
+from tersely.torch.content import Leaf
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 PLACES = {1: (9,), 2: (5, 6), 3: (3, 4, 5)}
@@ -89,7 +89,7 @@ def test_layouts_of_weights_decide_those_of_results(compressed: Callable[..., An
             assert actual.stride() == expected.stride()
             if mode == "identical":
                 assert torch.equal(actual, expected)
-        laconic.torch.decompress_(small)
+        tersely.torch.decompress_(small)
         assert small.weight.stride() == dense.weight.stride()
 
 
@@ -176,7 +176,7 @@ def test_many_places_are_torchs(compressed: Callable[..., Any], monkeypatch: pyt
     dense = layer()
     small = compressed(dense)
     called: list[int] = []
-    monkeypatch.setattr("laconic.torch.pointwise.product", lambda *given: called.append(1))
+    monkeypatch.setattr("tersely.torch.pointwise.product", lambda *given: called.append(1))
     x = torch.randn(1, 48, 20, 20, requires_grad=True)
     assert x[0, 0].numel() > pointwise.FLOAT_PLACES
     assert torch.equal(small(x), dense(x))
@@ -221,7 +221,7 @@ def test_compiled_and_exported(compressed: Callable[..., Any], mode: str) -> Non
     with torch.no_grad():
         assert close(fast(x), dense(x))
         assert close(fast(torch.randn(3, 48, 6, 6).contiguous(memory_format=torch.channels_last))[:0], x[:0, :, :3, :3])
-    assert any("laconic.product" in name for name in called) == (mode == "fused")
+    assert any("tersely.product" in name for name in called) == (mode == "fused")
     torch._dynamo.reset()
     x.requires_grad_()
     (expected,) = torch.autograd.grad(dense(x).square().sum(), x)

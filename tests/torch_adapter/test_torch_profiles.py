@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import laconic.torch
-from laconic.errors import ArgumentError
+import tersely.torch
+from tersely.errors import ArgumentError
 
 
 def test_compress_by_a_measured_profile(tmp_path: Path) -> None:
@@ -20,13 +20,13 @@ def test_compress_by_a_measured_profile(tmp_path: Path) -> None:
     }
     costs["dense"] = {"float32": {"1": [0, 0, 9, 0]}}
     path = tmp_path / "profile.json"
-    path.write_text(json.dumps({"laconic_profile": 1, "machine": "portable", "costs": costs}))
+    path.write_text(json.dumps({"tersely_profile": 1, "machine": "portable", "costs": costs}))
     torch.manual_seed(1)
     module = torch.nn.Linear(512, 256, bias=False)
     with torch.no_grad():
         module.weight[torch.rand(256, 512) < 0.95] = 0
     before = module.weight.detach().clone()
-    laconic.torch.compress_(module, objective="speed", profile=path, batch=4)
+    tersely.torch.compress_(module, objective="speed", profile=path, batch=4)
     assert module.weight.content.coded.parameters == {"positions": "bitmap"}
     assert torch.equal(module.weight.decode(), before)
     path.unlink()
@@ -34,6 +34,6 @@ def test_compress_by_a_measured_profile(tmp_path: Path) -> None:
         module.weight.copy_(before * 2)
     assert torch.equal(module.weight.decode(), before * 2)
     with pytest.raises(ArgumentError, match="unknown profile"):
-        laconic.torch.compress_(torch.nn.Linear(512, 256), profile=path)
+        tersely.torch.compress_(torch.nn.Linear(512, 256), profile=path)
     with pytest.raises(ArgumentError, match="batch"):
-        laconic.torch.compress_(torch.nn.Linear(512, 256), batch=0)
+        tersely.torch.compress_(torch.nn.Linear(512, 256), batch=0)

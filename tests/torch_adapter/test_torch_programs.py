@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch_fixtures import EVERYTHING, two_threads
 
-import laconic.torch
+import tersely.torch
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -22,7 +22,7 @@ class Experts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stack = nn.Parameter(torch.randn(3, 48, 64), requires_grad=False)
-        self.int8 = laconic.torch.Int8Linear.from_linear(nn.Linear(64, 48))
+        self.int8 = tersely.torch.Int8Linear.from_linear(nn.Linear(64, 48))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         chosen = F.linear(x, self.stack[1]) + F.linear(x, self.stack[2][:, :])
@@ -36,12 +36,12 @@ def test_programs_of_parts_and_of_whole_numbers(codes: bool, decomposed: bool) -
     x = torch.randn(4, 64)
     expected = model(x)
     config: Any = {"int8": {"formulation": "integer", "minimum_bytes": 0} if codes else None, **EVERYTHING}
-    assert "stack" in laconic.torch.compress_(model, objective="size", config=config).compressed
+    assert "stack" in tersely.torch.compress_(model, objective="size", config=config).compressed
     program = torch.export.export(model, (x,))
-    made = laconic.torch.dense_program(program.run_decompositions() if decomposed else program)
-    assert not laconic_operators(made)
+    made = tersely.torch.dense_program(program.run_decompositions() if decomposed else program)
+    assert not tersely_operators(made)
     torch.testing.assert_close(made.module()(x), expected)
 
 
-def laconic_operators(program: Any) -> list[str]:
-    return [str(node.target) for node in program.graph.nodes if "laconic" in str(node.target)]
+def tersely_operators(program: Any) -> list[str]:
+    return [str(node.target) for node in program.graph.nodes if "tersely" in str(node.target)]

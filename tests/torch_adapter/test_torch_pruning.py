@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
-import laconic.torch  # noqa: E402
-from laconic.errors import ArgumentError  # noqa: E402
+import tersely.torch  # noqa: E402
+from tersely.errors import ArgumentError  # noqa: E402
 
 
 def pruned(seed: int = 0) -> nn.Module:
@@ -28,7 +28,7 @@ def test_masks_are_folded_and_weights_coded_by_position(mode):
         before = module(x)
     masks = [module[k].weight_mask.bool() for k in (0, 2)]
     values = [module[k].weight_orig.detach().clone() for k in (0, 2)]
-    summary = laconic.torch.compress_(module, mode=mode, progress=False)
+    summary = tersely.torch.compress_(module, mode=mode, progress=False)
     assert summary.folded == ("0.weight", "2.weight")
     assert "2 pruning masks" in str(summary)
     for layer, mask, value in zip((module[0], module[2]), masks, values, strict=True):
@@ -51,13 +51,13 @@ def test_a_masked_parameter_with_a_gradient_is_refused_and_nothing_changes():
     module(torch.randn(2, 256)).sum().backward()
     module[0].bias.grad = module[2].bias.grad = None
     with pytest.raises(ArgumentError, match=r"0\.weight.*gradients|gradients.*0\.weight"):
-        laconic.torch.compress_(module, progress=False)
+        tersely.torch.compress_(module, progress=False)
     assert {name for name, _ in module.named_buffers()} == {"0.weight_mask", "2.weight_mask"}
 
 
 def test_excluded_and_shared_masked_weights_keep_their_masks():
     module = pruned()
-    summary = laconic.torch.compress_(module, exclude="0.*", progress=False)
+    summary = tersely.torch.compress_(module, exclude="0.*", progress=False)
     assert summary.folded == ("2.weight",)
     assert hasattr(module[0], "weight_mask")
 
@@ -69,7 +69,7 @@ def test_excluded_and_shared_masked_weights_keep_their_masks():
     x = torch.randn(2, 256)
     with torch.no_grad():
         before = both(x)
-        summary = laconic.torch.compress_(both, progress=False)
+        summary = tersely.torch.compress_(both, progress=False)
         assert summary.folded == ()
         assert torch.equal(both(x), before)
     assert "mask" in summary.skipped["0.weight_orig"]

@@ -16,12 +16,12 @@ from networks import Experts
 from torch import nn
 from torch_fixtures import mode, two_threads
 
-import laconic
-import laconic.torch
-from laconic.container.reader import Reader
-from laconic.errors import ArgumentError, CorruptError
-from laconic.torch import LaconicTensor, recipes
-from laconic.torch.content import Leaf
+import tersely
+import tersely.torch
+from tersely.container.reader import Reader
+from tersely.errors import ArgumentError, CorruptError
+from tersely.torch import TerselyTensor, recipes
+from tersely.torch.content import Leaf
 
 SPLIT = {"formulation": "split", "code": "packed"}
 WIDTH = 1024
@@ -47,17 +47,17 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> Any:
     @contextmanager
     def context(decoding: bool = False) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(laconic.torch.views, "encode", refuse)
+            patch.setattr(tersely.torch.views, "encode", refuse)
             if decoding:
                 patch.setattr(Leaf, "decode_into", refuse)
-                patch.setattr(laconic.Tensor, "decode", refuse)
+                patch.setattr(tersely.Tensor, "decode", refuse)
             yield
 
     return context
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.decode() if isinstance(tensor, LaconicTensor) else tensor).contiguous().view(torch.int16)
+    return (tensor.decode() if isinstance(tensor, TerselyTensor) else tensor).contiguous().view(torch.int16)
 
 
 ONE: dict[str, Callable[[Any, Any], Any]] = {
@@ -74,16 +74,16 @@ ONE: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("case", ONE)
 def test_one_tensor_where_bytes_allow(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
-    s = laconic.torch.encode(weight(3, 96, 64), mode=mode, **SPLIT)
-    w = laconic.torch.encode(weight(200, 300), mode=mode, **SPLIT)
+    s = tersely.torch.encode(weight(3, 96, 64), mode=mode, **SPLIT)
+    w = tersely.torch.encode(weight(200, 300), mode=mode, **SPLIT)
     tensor = ONE[case](s, w)
-    assert isinstance(tensor, LaconicTensor)
+    assert isinstance(tensor, TerselyTensor)
     assert tensor.formulation != "dense"
     with frozen():
-        laconic.torch.save_file({"t": tensor}, tmp_path / "a.safetensors")
-    assert set(laconic.load_file(tmp_path / "a.safetensors", check="full")) == {"t"}
-    assert laconic.open(tmp_path / "a.safetensors").metadata == {}
-    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode)["t"]
+        tersely.torch.save_file({"t": tensor}, tmp_path / "a.safetensors")
+    assert set(tersely.load_file(tmp_path / "a.safetensors", check="full")) == {"t"}
+    assert tersely.open(tmp_path / "a.safetensors").metadata == {}
+    back = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode)["t"]
     assert isinstance(back.content, Leaf)
     assert back.shape == tensor.shape
     assert torch.equal(bits(back), bits(tensor))
@@ -104,12 +104,12 @@ OTHERS: dict[str, tuple[dict[str, Any], torch.dtype]] = {
 def test_lone_parts_of_every_formulation(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
     options, dtype = OTHERS[case]
     dense = (torch.randint(-6, 7, (8, 96, 64)) * (torch.rand(8, 96, 1) < 0.3)).to(dtype)
-    s, w = (laconic.torch.encode(t, mode=mode, **options) for t in (dense, dense.reshape(96 * 8, 64)))
+    s, w = (tersely.torch.encode(t, mode=mode, **options) for t in (dense, dense.reshape(96 * 8, 64)))
     tensors = {"expert": s[1], "experts": s[1:], "rows": w[512:]}
     with frozen():
-        laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
-    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")
-    assert set(laconic.load_file(tmp_path / "a.safetensors")) == set(tensors)
+        tersely.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")
+    assert set(tersely.load_file(tmp_path / "a.safetensors")) == set(tensors)
     for name, tensor in tensors.items():
         assert isinstance(back[name].content, Leaf)
         assert torch.equal(back[name].decode(), tensor.decode())
@@ -129,39 +129,39 @@ PIECES: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", PIECES)
 def test_pieces_where_they_do_not(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
     a, b, w = (
-        laconic.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
+        tersely.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
     )
     tensors = PIECES[case](a, b, w)
     path, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     with frozen():
-        laconic.torch.save_file(tensors, path, {"note": "kept"})
-    stored = laconic.load_file(path, check="full")
+        tersely.torch.save_file(tensors, path, {"note": "kept"})
+    stored = tersely.load_file(path, check="full")
     assert all(tensor.formulation == "split" for tensor in stored.values())
     sources = {id(part): part.nbytes for t in tensors.values() for part in t.content.tensors()}
     assert sum(tensor.nbytes_stored for tensor in stored.values()) == sum(sources.values())  # each once
     with frozen(decoding=True):
-        back = laconic.torch.load_file(path, mode=mode)
-        laconic.torch.save_file(back, again, laconic.open(path).metadata)
+        back = tersely.torch.load_file(path, mode=mode)
+        tersely.torch.save_file(back, again, tersely.open(path).metadata)
     assert again.read_bytes() == path.read_bytes()
     assert set(back) == set(tensors)
     for name, tensor in tensors.items():
         assert (type(back[name]), back[name].layout_) == (type(tensor), tensor.layout_)
         assert back[name].content.spec() == tensor.content.spec()
         assert torch.equal(bits(back[name]), bits(tensor))
-    laconic.decompress(path, tmp_path / "dense.safetensors")  # the pieces; laconic.torch still follows the recipes
-    dense = laconic.torch.load_file(tmp_path / "dense.safetensors")
+    tersely.decompress(path, tmp_path / "dense.safetensors")  # the pieces; tersely.torch still follows the recipes
+    dense = tersely.torch.load_file(tmp_path / "dense.safetensors")
     assert set(dense) == set(tensors)
     assert all(torch.equal(bits(dense[name]), bits(tensor)) for name, tensor in tensors.items())
 
 
 def test_what_must_be_coded_anew_is(tmp_path: Path) -> None:
-    w = laconic.torch.encode(weight(200, 300), **SPLIT)
-    turned = laconic.torch.encode(weight(96, 300), orientation="in_out", **SPLIT)
-    dense = laconic.torch.encode(weight(96, 64), **SPLIT)
+    w = tersely.torch.encode(weight(200, 300), **SPLIT)
+    turned = tersely.torch.encode(weight(96, 300), orientation="in_out", **SPLIT)
+    dense = tersely.torch.encode(weight(96, 64), **SPLIT)
     small = torch.cat([dense, dense[90:]])
     tensors = {"inside": w[3:150], "columns": turned[:32], "join": small}
-    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
-    back = laconic.torch.load_file(tmp_path / "a.safetensors", check="full")
+    tersely.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = tersely.torch.load_file(tmp_path / "a.safetensors", check="full")
     for name, tensor in tensors.items():
         assert torch.equal(bits(back[name]), bits(tensor)), name
 
@@ -175,7 +175,7 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
     down = weight(4, WIDTH, 96)
 
     def coded(tensor: torch.Tensor) -> Any:
-        return laconic.torch.encode(tensor, mode=mode, **SPLIT)
+        return tersely.torch.encode(tensor, mode=mode, **SPLIT)
 
     model = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"})
     with torch.device("meta"):
@@ -188,12 +188,12 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
     empty["b"].down = empty["a"].down
     path = tmp_path / "model.safetensors"
     with frozen():
-        laconic.torch.save_model(model, path)
-    names = set(laconic.load_file(path))
+        tersely.torch.save_model(model, path)
+    names = set(tersely.load_file(path))
     assert ("b.down" in names, "a.gate_up" in names, "b.gate_up" in names) == (False, same_table, False)
     assert len(names) == (2 if same_table else 1 + 8)
     with frozen(decoding=True):
-        laconic.torch.load_model(empty, path, mode=mode)
+        tersely.torch.load_model(empty, path, mode=mode)
     assert empty["a"].down is empty["b"].down
     x, offsets = weight(8, WIDTH, scale=1), torch.tensor([2, 4, 4, 8], dtype=torch.int32)
     for name in ("a", "b"):
@@ -203,14 +203,14 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
 
 def test_golden_recipes(mode: str, tmp_path: Path) -> None:
     golden = Path(__file__).parent.parent / "golden/v1.2/recipes.safetensors"
-    stored = {name: torch.from_numpy(t.decode().view("i2")) for name, t in laconic.load_file(golden).items()}
+    stored = {name: torch.from_numpy(t.decode().view("i2")) for name, t in tersely.load_file(golden).items()}
     a, b = stored["a"], stored["both#0"]
     expected = {"a": a, "both": torch.stack([a, b]), "rows": torch.cat([b, a[3:7]]), "turned": torch.cat([a[3:7], b]).T}
-    found = laconic.torch.load_file(golden, mode=mode, check="full")
+    found = tersely.torch.load_file(golden, mode=mode, check="full")
     assert set(found) == set(expected)
-    assert all(isinstance(tensor, LaconicTensor) for tensor in found.values())
+    assert all(isinstance(tensor, TerselyTensor) for tensor in found.values())
     assert all(torch.equal(bits(found[name]), tensor) for name, tensor in expected.items())
-    laconic.torch.save_file(found, tmp_path / "again", laconic.open(golden).metadata)
+    tersely.torch.save_file(found, tmp_path / "again", tersely.open(golden).metadata)
     old, new = Reader(golden), Reader(tmp_path / "again")  # which has entries that close it, too
     assert new.metadata == old.metadata
     assert {name: new.raw(new.header.entries[name]).tobytes() for name in old.header.entries} == {
@@ -277,37 +277,37 @@ BOTH: dict[str, Callable[[Any, Any, Any], dict[str, Any]]] = PIECES | {
 @pytest.mark.parametrize("case", BOTH)
 def test_other_writers_store_pieces_once(case: str, mode: str, tmp_path: Path, frozen: Any) -> None:
     a, b, w = (
-        laconic.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
+        tersely.torch.encode(t, mode=mode, **SPLIT) for t in (weight(96, 64), weight(96, 64, scale=9), weight(200, 300))
     )
     tensors, path = BOTH[case](a, b, w), tmp_path / "flat.safetensors"
     with frozen():
-        flat = laconic.torch.flatten_state_dict(tensors)
+        flat = tersely.torch.flatten_state_dict(tensors)
     safetensors.torch.save_file(flat, path, {"format": "pt"})
-    coded = [t for t in tensors.values() if isinstance(t, LaconicTensor)]
+    coded = [t for t in tensors.values() if isinstance(t, TerselyTensor)]
     sources = {id(part): part.nbytes for t in coded for part in t.content.tensors()}
-    kept = [name for name in flat if ".laconic." in name and not name.endswith(".laconic.info")]
+    kept = [name for name in flat if ".tersely." in name and not name.endswith(".tersely.info")]
     assert sum(flat[name].nbytes for name in kept) == sum(sources.values())  # each once
     for state in (
-        laconic.torch.load_file(path, mode=mode, check="full"),
-        laconic.torch.unflatten_state_dict(flat, mode=mode),
-        laconic.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
+        tersely.torch.load_file(path, mode=mode, check="full"),
+        tersely.torch.unflatten_state_dict(flat, mode=mode),
+        tersely.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
     ):
         assert set(state) == set(tensors)
         for name, tensor in tensors.items():
             assert type(state[name]) is type(tensor)
             assert state[name].shape == tensor.shape
             assert torch.equal(bits(state[name]), bits(tensor))
-    laconic.decompress(path, tmp_path / "dense.safetensors")
-    laconic.compress(tmp_path / "dense.safetensors", tmp_path / "again.safetensors")
+    tersely.decompress(path, tmp_path / "dense.safetensors")
+    tersely.compress(tmp_path / "dense.safetensors", tmp_path / "again.safetensors")
     for file in ("dense", "again"):
-        found = laconic.torch.load_file(tmp_path / f"{file}.safetensors")
+        found = tersely.torch.load_file(tmp_path / f"{file}.safetensors")
         assert set(found) == set(tensors)
         assert all(torch.equal(bits(found[name]), bits(tensor)) for name, tensor in tensors.items())
 
 
 def test_the_name_of_recipes_is_taken(tmp_path: Path) -> None:
     tensors = {recipes.NOTE: torch.ones(3)}
-    for save in (laconic.torch.flatten_state_dict, lambda t: laconic.torch.save_file(t, tmp_path / "a.safetensors")):
+    for save in (tersely.torch.flatten_state_dict, lambda t: tersely.torch.save_file(t, tmp_path / "a.safetensors")):
         with pytest.raises(ArgumentError, match="another one"):
             save(tensors)
 
@@ -316,30 +316,30 @@ def test_the_name_of_recipes_is_taken(tmp_path: Path) -> None:
 def test_hostile_recipes(case: str, tmp_path: Path) -> None:
     tensors = {"a": weight(96, 64), "b": weight(96, 64), "v": weight(64)}
     coded = {
-        name: laconic.torch.encode(t, **SPLIT).content.coded if t.ndim == 2 else t.view(torch.int16).numpy()
+        name: tersely.torch.encode(t, **SPLIT).content.coded if t.ndim == 2 else t.view(torch.int16).numpy()
         for name, t in tensors.items()
     }
     note = BAD[case]
     if isinstance(note, dict) and "recipes" not in note:
         note = {"recipes": note, "pieces": []}
     text = note if isinstance(note, str) else json.dumps(note)
-    laconic.save_file(coded, tmp_path / "a.safetensors", {recipes.NOTE: text})
+    tersely.save_file(coded, tmp_path / "a.safetensors", {recipes.NOTE: text})
     with pytest.raises(CorruptError, match="a.safetensors"):
-        laconic.torch.load_file(tmp_path / "a.safetensors")
+        tersely.torch.load_file(tmp_path / "a.safetensors")
     coded[recipes.NOTE] = np.frombuffer(text.encode(), np.uint8)
-    laconic.save_file(coded, tmp_path / "b.safetensors")
+    tersely.save_file(coded, tmp_path / "b.safetensors")
     with pytest.raises(CorruptError, match="b.safetensors"):
-        laconic.torch.load_file(tmp_path / "b.safetensors")
+        tersely.torch.load_file(tmp_path / "b.safetensors")
 
 
 @pytest.mark.parametrize(
     "note", [np.ones(3, np.float32), np.frombuffer(b'{"recipes":{"t":"\xff"}}', np.uint8)], ids=str
 )
 def test_hostile_tensors_of_recipes(note: np.ndarray, tmp_path: Path) -> None:
-    laconic.save_file({recipes.NOTE: note}, tmp_path / "a.safetensors")
+    tersely.save_file({recipes.NOTE: note}, tmp_path / "a.safetensors")
     with pytest.raises(CorruptError, match="a.safetensors"):
-        laconic.torch.load_file(tmp_path / "a.safetensors")
+        tersely.torch.load_file(tmp_path / "a.safetensors")
     both = np.frombuffer(b'{"recipes":{},"pieces":[]}', np.uint8)
-    laconic.save_file({recipes.NOTE: both}, tmp_path / "b.safetensors", {recipes.NOTE: both.tobytes().decode()})
+    tersely.save_file({recipes.NOTE: both}, tmp_path / "b.safetensors", {recipes.NOTE: both.tobytes().decode()})
     with pytest.raises(CorruptError, match="twice"):
-        laconic.torch.load_file(tmp_path / "b.safetensors")
+        tersely.torch.load_file(tmp_path / "b.safetensors")

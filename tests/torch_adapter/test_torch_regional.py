@@ -15,16 +15,16 @@ import torch._dynamo
 from torch import nn
 from torch_fixtures import EVERYTHING, two_threads
 
-import laconic.torch
-from laconic.errors import CorruptError
-from laconic.torch.content import Leaf
-from laconic.torch.form import Form
+import tersely.torch
+from tersely.errors import CorruptError
+from tersely.torch.content import Leaf
+from tersely.torch.form import Form
 
 LAYERS = 10
 
 
 def _int8() -> nn.Module:
-    layer = laconic.torch.Int8Linear(64, 96)
+    layer = tersely.torch.Int8Linear(64, 96)
     layer.weight = (torch.randn(96, 64) * 4).round().to(torch.int8)
     return layer
 
@@ -60,10 +60,10 @@ def layers(make: Callable[[], nn.Module]) -> list[nn.Module]:
             weight.mul_(4.0 ** (number - 3))
         config = (
             {"_default": {"minimum_bytes": 0, "formulation": "integer"}}
-            if isinstance(layer, laconic.torch.Int8Linear)
+            if isinstance(layer, tersely.torch.Int8Linear)
             else EVERYTHING
         )
-        assert laconic.torch.compress_(layer, objective="size", config=config).compressed
+        assert tersely.torch.compress_(layer, objective="size", config=config).compressed
         found.append(layer)
     return found
 
@@ -112,7 +112,7 @@ def test_new_weights_under_one_compilation() -> None:
 
 
 def leaf(scale: float = 1.0) -> Leaf:
-    weight: Any = laconic.torch.encode(torch.randn(96, 64) * scale, formulation="split")
+    weight: Any = tersely.torch.encode(torch.randn(96, 64) * scale, formulation="split")
     assert isinstance(weight.content, Leaf)
     return weight.content
 
@@ -136,8 +136,8 @@ def test_a_filling_that_does_not_fit_is_refused() -> None:
     one = leaf()
     frame = one.form.frame
     others = [
-        laconic.torch.encode(torch.randn(96, 64).half(), formulation="split"),
-        laconic.torch.encode(torch.randn(96, 64) * (torch.rand(96, 64) > 0.9), formulation="sparse"),
+        tersely.torch.encode(torch.randn(96, 64).half(), formulation="split"),
+        tersely.torch.encode(torch.randn(96, 64) * (torch.rand(96, 64) > 0.9), formulation="sparse"),
     ]
     for other in others:
         assert isinstance(other.content, Leaf)

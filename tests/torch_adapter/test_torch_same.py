@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch_fixtures import Tied, compressed, mode, two_threads
 
-import laconic
-import laconic.torch
-from laconic.container.reader import Reader
-from laconic.errors import CorruptError
-from laconic.torch import storage
-from laconic.torch.content import Plain
+import tersely
+import tersely.torch
+from tersely.container.reader import Reader
+from tersely.errors import CorruptError
+from tersely.torch import storage
+from tersely.torch.content import Plain
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def dense(tmp_path: Path) -> tuple[Path, Tied]:
 
 @pytest.fixture
 def packed(dense: tuple[Path, Tied], tmp_path: Path) -> Path:
-    laconic.compress(dense[0], tmp_path / "packed.safetensors")
+    tersely.compress(dense[0], tmp_path / "packed.safetensors")
     assert Reader(tmp_path / "packed.safetensors").same == {"head.weight": "embed.weight"}
     return tmp_path / "packed.safetensors"
 
@@ -44,13 +44,13 @@ def memory(weight: Any) -> list[int]:
 def test_names_of_one_weight_share_their_codes_and_are_not_tied(
     packed: Path, dense: tuple[Path, Tied], mode: str, mmap: bool, tmp_path: Path
 ) -> None:
-    found = laconic.torch.load_file(packed, mode=mode, mmap=mmap, check="full")
+    found = tersely.torch.load_file(packed, mode=mode, mmap=mmap, check="full")
     assert found["embed.weight"].content is not found["head.weight"].content
     assert memory(found["embed.weight"]) == memory(found["head.weight"])
     assert torch.equal(found["head.weight"].decode(), dense[1].head.weight)
-    laconic.torch.save_file(found, tmp_path / "again")
+    tersely.torch.save_file(found, tmp_path / "again")
     assert Reader(tmp_path / "again").same == {"head.weight": "embed.weight"}
-    laconic.torch.save_file({**found, "copy": found["embed.weight"].clone()}, tmp_path / "again")
+    tersely.torch.save_file({**found, "copy": found["embed.weight"].clone()}, tmp_path / "again")
     assert Reader(tmp_path / "again").same == {"head.weight": "embed.weight", "copy": "embed.weight"}
 
 
@@ -62,15 +62,15 @@ def test_models_keep_their_ties_and_get_no_others(
     for tied in (True, False):
         with torch.device("meta" if meta else "cpu"):
             model = Tied(tied).bfloat16()
-        laconic.torch.load_model(model, packed, mode=mode)
+        tersely.torch.load_model(model, packed, mode=mode)
         assert (model.head.weight is model.embed.weight) == tied
         assert (model.head.weight.content is model.embed.weight.content) == tied
         assert memory(model.head.weight) == memory(model.embed.weight)
         if mode == "identical":
             assert torch.equal(model(tokens), dense[1](tokens))
-        laconic.torch.save_model(model, tmp_path / "saved")
+        tersely.torch.save_model(model, tmp_path / "saved")
         assert Reader(tmp_path / "saved").same == ({} if tied else {"head.weight": "embed.weight"})
-        laconic.torch.decompress_(model)
+        tersely.torch.decompress_(model)
         assert (model.head.weight is model.embed.weight) == tied
         assert torch.equal(model.head.weight, dense[1].head.weight)
         if not tied:
@@ -81,35 +81,35 @@ def test_models_keep_their_ties_and_get_no_others(
 
 def test_flat_dictionaries(packed: Path, dense: tuple[Path, Tied], mode: str) -> None:
     flat = safetensors.torch.load_file(packed)
-    found = laconic.torch.unflatten_state_dict(flat, mode=mode)
+    found = tersely.torch.unflatten_state_dict(flat, mode=mode)
     assert set(found) == {"embed.weight", "head.weight"}
     assert found["embed.weight"].content is not found["head.weight"].content
     assert memory(found["embed.weight"]) == memory(found["head.weight"])
     assert torch.equal(found["head.weight"].decode(), dense[1].head.weight)
-    again = laconic.torch.unflatten_state_dict(laconic.torch.flatten_state_dict(found), mode=mode)
+    again = tersely.torch.unflatten_state_dict(tersely.torch.flatten_state_dict(found), mode=mode)
     assert torch.equal(again["head.weight"].decode(), dense[1].head.weight)
     shard = {name: value for name, value in flat.items() if name.startswith("head")}
     with pytest.raises(CorruptError, match="state dict, tensor 'head.weight', .*a copy of 'embed.weight', which this"):
-        laconic.torch.unflatten_state_dict(shard)
+        tersely.torch.unflatten_state_dict(shard)
 
 
 def test_copies_of_dense_tensors_are_parted(tmp_path: Path, mode: str) -> None:
     """Files by others may have them."""
     from dataclasses import replace
 
-    from laconic.container import description, same
-    from laconic.container.writer import Writer
+    from tersely.container import description, same
+    from tersely.container.writer import Writer
 
     array = torch.randn(32, 32).numpy()
     crc = description.crc32(array.tobytes())
-    encoded = replace(laconic.encode(array, formulation="dense").encoded, node=same.node_of("d"), components={})
+    encoded = replace(tersely.encode(array, formulation="dense").encoded, node=same.node_of("d"), components={})
     with Writer(tmp_path / "m.safetensors") as writer:
         writer.add_dense("d", "F32", array.shape, array.reshape(-1).view("uint8"))
         writer.add_same("c", "d", encoded, crc)
         writer.write({}, {})
     for found in (
-        laconic.torch.load_file(tmp_path / "m.safetensors", mode=mode),
-        laconic.torch.unflatten_state_dict(safetensors.torch.load_file(tmp_path / "m.safetensors"), mode=mode),
+        tersely.torch.load_file(tmp_path / "m.safetensors", mode=mode),
+        tersely.torch.unflatten_state_dict(safetensors.torch.load_file(tmp_path / "m.safetensors"), mode=mode),
     ):
         assert set(found) == {"c", "d"}
         found["c"].zero_()
@@ -122,7 +122,7 @@ def test_weights_that_would_be_slow_here(
     packed: Path, dense: tuple[Path, Tied], on_slow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "slow_here", lambda encoded: True)
-    found = laconic.torch.load_file(packed, on_slow=on_slow)
+    found = tersely.torch.load_file(packed, on_slow=on_slow)
     for tensor in found.values():
         values = tensor.decode() if on_slow == "transcode" else tensor
         assert torch.equal(values, dense[1].head.weight)
@@ -138,9 +138,9 @@ def test_copies_in_a_module_are_saved_once_and_stay_copies(
 
     layer = compressed(nn.Linear(96, 96), mode=mode)
     model = nn.Sequential(layer, copy.deepcopy(layer))
-    laconic.torch.save_model(model, tmp_path / "m.safetensors")
+    tersely.torch.save_model(model, tmp_path / "m.safetensors")
     assert Reader(tmp_path / "m.safetensors").same == {"1.weight": "0.weight"}
     other = nn.Sequential(nn.Linear(96, 96), nn.Linear(96, 96))
-    laconic.torch.load_model(other, tmp_path / "m.safetensors", mode=mode)
+    tersely.torch.load_model(other, tmp_path / "m.safetensors", mode=mode)
     assert other[0].weight.content is not other[1].weight.content
     assert torch.equal(other[1].weight.decode(), layer.weight.decode())

@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-import laconic
-import laconic.torch
-from laconic.errors import ArgumentError, CorruptError, LaconicError
-from laconic.torch import LaconicTensor
+import tersely
+import tersely.torch
+from tersely.errors import ArgumentError, CorruptError, TerselyError
+from tersely.torch import TerselyTensor
 
 SHAPE = (64, 64)
 
@@ -66,14 +66,14 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("state", KEPT, ids=str)
 def test_extra_state_comes_back(state: Any, tmp_path: Path) -> None:
     model = nn.Sequential(Keeps(state), Keeps("the other"))
-    laconic.torch.compress_(model, progress=False)
-    laconic.torch.save_model(model, tmp_path / "m.safetensors", {"mine": "too"})
+    tersely.torch.compress_(model, progress=False)
+    tersely.torch.save_model(model, tmp_path / "m.safetensors", {"mine": "too"})
     again = nn.Sequential(Keeps("untouched"), Keeps())
-    laconic.torch.load_model(again, tmp_path / "m.safetensors")
+    tersely.torch.load_model(again, tmp_path / "m.safetensors")
     assert same(again[0].state, state)
     assert again[1].state == "the other"
     assert torch.equal(again[0].weight.decode(), model[0].weight.decode())
-    assert laconic.open(tmp_path / "m.safetensors").metadata["mine"] == "too"
+    assert tersely.open(tmp_path / "m.safetensors").metadata["mine"] == "too"
 
 
 @pytest.mark.parametrize("state", LOST, ids=str)
@@ -82,34 +82,34 @@ def test_extra_state_that_no_file_keeps_is_refused_by_name(state: Any, tmp_path:
     with pytest.raises(
         ArgumentError, match=f"'1._extra_state' is a {type(state).__name__}.*get_extra_state.*torch.save"
     ):
-        laconic.torch.save_model(model, tmp_path / "m.safetensors")
+        tersely.torch.save_model(model, tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
 
 
 def test_extra_state_is_missed_and_noticed(tmp_path: Path) -> None:
-    laconic.torch.save_model(nn.Sequential(Keeps({"a": 1})), tmp_path / "with.safetensors")
-    laconic.torch.save_model(nn.Sequential(nn.Linear(128, 128)), tmp_path / "without.safetensors")
+    tersely.torch.save_model(nn.Sequential(Keeps({"a": 1})), tmp_path / "with.safetensors")
+    tersely.torch.save_model(nn.Sequential(nn.Linear(128, 128)), tmp_path / "without.safetensors")
     plain, keeps = nn.Sequential(nn.Linear(128, 128)), nn.Sequential(Keeps("mine"))
-    with pytest.raises(LaconicError, match="unknown to the module: \\['0._extra_state'\\]"):
-        laconic.torch.load_model(plain, tmp_path / "with.safetensors")
-    with pytest.raises(LaconicError, match="missing in the file: \\['0._extra_state'\\]"):
-        laconic.torch.load_model(keeps, tmp_path / "without.safetensors")
-    laconic.torch.load_model(keeps, tmp_path / "without.safetensors", strict=False)
+    with pytest.raises(TerselyError, match="unknown to the module: \\['0._extra_state'\\]"):
+        tersely.torch.load_model(plain, tmp_path / "with.safetensors")
+    with pytest.raises(TerselyError, match="missing in the file: \\['0._extra_state'\\]"):
+        tersely.torch.load_model(keeps, tmp_path / "without.safetensors")
+    tersely.torch.load_model(keeps, tmp_path / "without.safetensors", strict=False)
     assert keeps[0].state == "mine"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "7"])
 def test_a_damaged_note_of_extra_state(text: str, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(128, 128))
-    laconic.torch.save_file(model.state_dict(), tmp_path / "m.safetensors", {"laconic_extra_state": text})
-    with pytest.raises(CorruptError, match="m.safetensors: the metadata entry 'laconic_extra_state' is damaged"):
-        laconic.torch.load_model(model, tmp_path / "m.safetensors")
+    tersely.torch.save_file(model.state_dict(), tmp_path / "m.safetensors", {"tersely_extra_state": text})
+    with pytest.raises(CorruptError, match="m.safetensors: the metadata entry 'tersely_extra_state' is damaged"):
+        tersely.torch.load_model(model, tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize("value", [3, "text", None, [1.0], {"a": torch.ones(1)}])
 def test_a_dictionary_of_more_than_tensors_is_refused_by_name(value: Any, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=f"'step' is a {type(value).__name__}"):
-        laconic.torch.save_file({"w": torch.ones(2), "step": value}, tmp_path / "m.safetensors")
+        tersely.torch.save_file({"w": torch.ones(2), "step": value}, tmp_path / "m.safetensors")
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------
@@ -142,31 +142,31 @@ def test_the_index_says_where_weights_are(folder: Path, tmp_path: Path, compress
     second = folder / "model-00002-of-00002.safetensors"
     safetensors.torch.save_file({"b.weight": torch.full(SHAPE, 2.0), "a.weight": stale["a.weight"]}, second)
     if compressed:
-        laconic.compress(folder, tmp_path / "packed")
+        tersely.compress(folder, tmp_path / "packed")
         folder = tmp_path / "packed"
     for place in (folder, folder / "model.safetensors.index.json"):
         model = two()
-        laconic.torch.load_model(model, place)
+        tersely.torch.load_model(model, place)
         assert values(model) == [1.0, 2.0]
-        assert isinstance(model["a"].weight, LaconicTensor) == compressed
+        assert isinstance(model["a"].weight, TerselyTensor) == compressed
     (folder / "model.safetensors.index.json").unlink()
     model = two()
     before = values(model)
-    with pytest.raises(LaconicError, match="both have a tensor 'a.weight', and no index says which"):
-        laconic.torch.load_model(model, folder)
+    with pytest.raises(TerselyError, match="both have a tensor 'a.weight', and no index says which"):
+        tersely.torch.load_model(model, folder)
     assert values(model) == before
 
 
 def test_a_shard_that_the_index_names_and_nobody_has(folder: Path) -> None:
     (folder / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(LaconicError, match="model-00002-of-00002.safetensors does not exist"):
-        laconic.torch.load_model(two(), folder)
+    with pytest.raises(TerselyError, match="model-00002-of-00002.safetensors does not exist"):
+        tersely.torch.load_model(two(), folder)
 
 
 def test_files_without_an_index_are_put_together(folder: Path) -> None:
     (folder / "model.safetensors.index.json").unlink()
     model = two()
-    laconic.torch.load_model(model, folder)
+    tersely.torch.load_model(model, folder)
     assert values(model) == [1.0, 2.0]
 
 
@@ -177,18 +177,18 @@ def test_files_without_an_index_are_put_together(folder: Path) -> None:
 def test_a_loader_that_does_not_know_us_stops(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     """Even one that asks for no strictness, which would leave every weight as it was."""
     model = nn.Sequential(nn.Linear(128, 128))
-    laconic.torch.compress_(model, progress=False)
-    laconic.torch.save_model(model, tmp_path / "m.safetensors", metadata)
+    tersely.torch.compress_(model, progress=False)
+    tersely.torch.save_model(model, tmp_path / "m.safetensors", metadata)
     foreign = safetensors.torch.load_file(tmp_path / "m.safetensors")
     assert foreign["0.weight"].shape == (0,)
     assert foreign["0.weight"].dtype == torch.float32
     for strict in (False, True):
         with pytest.raises(RuntimeError, match="size mismatch for 0.weight"):
             nn.Sequential(nn.Linear(128, 128)).load_state_dict(foreign, strict=strict)
-    back = laconic.torch.unflatten_state_dict(foreign)
+    back = tersely.torch.unflatten_state_dict(foreign)
     assert torch.equal(back["0.weight"].decode(), model[0].weight.decode())
     safetensors.torch.save_file(foreign, tmp_path / "resaved.safetensors")
     assert torch.equal(
-        laconic.torch.load_file(tmp_path / "resaved.safetensors")["0.weight"].decode(), model[0].weight.decode()
+        tersely.torch.load_file(tmp_path / "resaved.safetensors")["0.weight"].decode(), model[0].weight.decode()
     )
-    assert list(laconic.load_file(tmp_path / "m.safetensors", check="full")) == ["0.weight", "0.bias"]
+    assert list(tersely.load_file(tmp_path / "m.safetensors", check="full")) == ["0.weight", "0.bias"]

@@ -16,11 +16,11 @@ from networks import Llama
 from torch import nn
 from torch_fixtures import compressed, mode, two_threads
 
-import laconic
-import laconic.torch
-from laconic import isa
-from laconic.errors import CorruptError, LaconicError
-from laconic.torch import LaconicTensor
+import tersely
+import tersely.torch
+from tersely import isa
+from tersely.errors import CorruptError, TerselyError
+from tersely.torch import TerselyTensor
 
 
 def network() -> nn.Sequential:
@@ -38,10 +38,10 @@ def test_state_dicts_in_all_pairs(
     take = compressed(other, mode=mode) if target else other
     take.load_state_dict(give.state_dict(), assign=assign)
     kind = source if assign else target
-    assert isinstance(take[0].weight, LaconicTensor) == kind
+    assert isinstance(take[0].weight, TerselyTensor) == kind
     assert isinstance(take[0].weight, nn.Parameter)
     assert torch.allclose(take(x), expected, atol=1e-5)
-    laconic.torch.decompress_(take)
+    tersely.torch.decompress_(take)
     assert torch.equal(take[0].weight, wanted[0].weight)
 
 
@@ -65,11 +65,11 @@ def test_models_load_on_the_meta_device(compressed: Callable[..., Any], mode: st
     dense = Llama()
     model = compressed(dense, mode=mode)
     path = tmp_path / "model.safetensors"
-    laconic.torch.save_model(model, path, {"note": "kept"})
-    assert laconic.open(path).metadata == {"note": "kept", "head.weight": "embed.weight"}
+    tersely.torch.save_model(model, path, {"note": "kept"})
+    assert tersely.open(path).metadata == {"note": "kept", "head.weight": "embed.weight"}
     with torch.device("meta"):
         empty = Llama()
-    laconic.torch.load_model(empty, path, mode=mode, mmap=mmap)
+    tersely.torch.load_model(empty, path, mode=mode, mmap=mmap)
     tokens = torch.randint(0, 512, (1, 6))
     assert torch.equal(empty(tokens), model(tokens))
     assert empty.head.weight is empty.embed.weight
@@ -78,19 +78,19 @@ def test_models_load_on_the_meta_device(compressed: Callable[..., Any], mode: st
     )
     with torch.no_grad():
         empty.norm1.weight.mul_(2)  # dense tensors of a mapped file may be written to
-    laconic.torch.load_model(empty, path, mode=mode, mmap=mmap)
+    tersely.torch.load_model(empty, path, mode=mode, mmap=mmap)
     assert torch.equal(empty(tokens), model(tokens))
-    laconic.torch.decompress_(empty)
+    tersely.torch.decompress_(empty)
     assert empty.q.weight.requires_grad
     assert torch.equal(empty.q.weight, dense.q.weight)
 
 
 def test_a_file_that_does_not_fit_lists_everything(compressed: Callable[..., Any], tmp_path: Path) -> None:
-    laconic.torch.save_model(compressed(network()), tmp_path / "a.safetensors")
+    tersely.torch.save_model(compressed(network()), tmp_path / "a.safetensors")
     other = nn.Sequential(nn.Linear(96, 64), nn.Linear(64, 64), nn.Linear(128, 64))
     before = copy.deepcopy(other.state_dict())
-    with pytest.raises(LaconicError) as caught:
-        laconic.torch.load_model(other, tmp_path / "a.safetensors")
+    with pytest.raises(TerselyError) as caught:
+        tersely.torch.load_model(other, tmp_path / "a.safetensors")
     for text in ("1.running_mean", "0.weight: the file has [128, 96], the module [64, 96]", "1.weight"):
         assert text in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
@@ -98,61 +98,61 @@ def test_a_file_that_does_not_fit_lists_everything(compressed: Callable[..., Any
 
 def test_a_damaged_file_is_refused(compressed: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    laconic.torch.save_model(compressed(network()), path)
+    tersely.torch.save_model(compressed(network()), path)
     data = bytearray(path.read_bytes())
     data[-2000] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptError, match="checksum"):
-        laconic.torch.load_file(path, check="checksums")
+        tersely.torch.load_file(path, check="checksums")
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 def test_other_writers_take_flat_state_dicts(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
     dense = network()
     model, path = compressed(dense, mode=mode), tmp_path / "flat.safetensors"
-    with pytest.raises(LaconicError, match="flatten_state_dict"):
+    with pytest.raises(TerselyError, match="flatten_state_dict"):
         safetensors.torch.save_file(model.state_dict(), path)
-    safetensors.torch.save_file(laconic.torch.flatten_state_dict(model.state_dict()), path)
+    safetensors.torch.save_file(tersely.torch.flatten_state_dict(model.state_dict()), path)
     for state in (
-        laconic.torch.load_file(path, mode=mode),
-        laconic.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
+        tersely.torch.load_file(path, mode=mode),
+        tersely.torch.unflatten_state_dict(safetensors.torch.load_file(path), mode=mode),
     ):
         assert type(state["0.weight"]) is type(model[0].weight)
         fresh = network()
         fresh.load_state_dict(state)
         assert torch.equal(fresh[0].weight, dense[0].weight)
-    flat = laconic.torch.flatten_state_dict(model.state_dict())
-    del flat["0.weight.laconic.tiles"]
+    flat = tersely.torch.flatten_state_dict(model.state_dict())
+    del flat["0.weight.tersely.tiles"]
     with pytest.raises(CorruptError, match="tiles"):
-        laconic.torch.unflatten_state_dict(flat)
+        tersely.torch.unflatten_state_dict(flat)
 
 
 def test_every_dtype_comes_back(tmp_path: Path) -> None:
     tensors = {str(d): torch.randn(32, 32).to(d) for d in (torch.float64, torch.float8_e4m3fn, torch.int16, torch.bool)}
     tensors["bfloat16"] = torch.randn(64, 64).to(torch.bfloat16)
-    tensors["coded"] = laconic.torch.encode(tensors["bfloat16"])
-    tensors["part"] = laconic.torch.encode(torch.randn(4, 64, 64))[1:3]
+    tensors["coded"] = tersely.torch.encode(tensors["bfloat16"])
+    tensors["part"] = tersely.torch.encode(torch.randn(4, 64, 64))[1:3]
     tensors["empty"] = torch.empty(0, 3)
-    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
-    back = laconic.torch.load_file(tmp_path / "a.safetensors")
+    tersely.torch.save_file(tensors, tmp_path / "a.safetensors")
+    back = tersely.torch.load_file(tmp_path / "a.safetensors")
     for name, tensor in tensors.items():
-        a, b = (t.decode() if isinstance(t, LaconicTensor) else t for t in (tensor, back[name]))
+        a, b = (t.decode() if isinstance(t, TerselyTensor) else t for t in (tensor, back[name]))
         assert a.dtype == b.dtype
         assert torch.equal(a.float(), b.float()), name
-    assert isinstance(back["coded"], LaconicTensor)
+    assert isinstance(back["coded"], TerselyTensor)
 
 
 @pytest.mark.parametrize("on_slow", ["keep", "transcode", "decode"])
 def test_files_packed_for_a_faster_machine(on_slow: str, tmp_path: Path) -> None:
     dense = torch.randn(64, 64)
-    tensors = {"w": laconic.torch.encode(dense, formulation="split", code="layered", widths=(2, 2))}
-    laconic.torch.save_file(tensors, tmp_path / "a.safetensors")
+    tensors = {"w": tersely.torch.encode(dense, formulation="split", code="layered", widths=(2, 2))}
+    tersely.torch.save_file(tensors, tmp_path / "a.safetensors")
     with isa.using("avx2" if "avx2" in isa.available() else "scalar"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        back = laconic.torch.load_file(tmp_path / "a.safetensors", on_slow=on_slow)["w"]
+        back = tersely.torch.load_file(tmp_path / "a.safetensors", on_slow=on_slow)["w"]
     assert any("slower than dense" in str(w.message) for w in caught) == (on_slow == "keep")
-    assert torch.equal(back.decode() if isinstance(back, LaconicTensor) else back, dense)
-    assert isinstance(back, LaconicTensor) == (on_slow != "decode")
+    assert torch.equal(back.decode() if isinstance(back, TerselyTensor) else back, dense)
+    assert isinstance(back, TerselyTensor) == (on_slow != "decode")
     if on_slow == "transcode":
         assert "packed" in back.formulation
 
@@ -160,11 +160,11 @@ def test_files_packed_for_a_faster_machine(on_slow: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(("shape", "warned"), [((4096,), False), ((64, 64), True)], ids=["vector", "matrix"])
 def test_only_matrices_are_called_slow(shape: tuple[int, ...], warned: bool, tmp_path: Path) -> None:
     """A norm's weights, all ones, have a code without a fast kernel, and nothing multiplies by them."""
-    coded = laconic.torch.encode(torch.ones(shape), formulation="split", code="constant")
-    laconic.torch.save_file({"w": coded}, tmp_path / "a.safetensors")
+    coded = tersely.torch.encode(torch.ones(shape), formulation="split", code="constant")
+    tersely.torch.save_file({"w": coded}, tmp_path / "a.safetensors")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        laconic.torch.load_file(tmp_path / "a.safetensors")
+        tersely.torch.load_file(tmp_path / "a.safetensors")
     assert any("slower than dense" in str(w.message) for w in caught) == warned
 
 
@@ -173,16 +173,16 @@ def test_transposed_weights_are_saved_by_reference(
     mode: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dense = (torch.randn(shape) * 0.05).to(torch.bfloat16)
-    weight = laconic.torch.encode(dense, mode=mode, formulation="split")
+    weight = tersely.torch.encode(dense, mode=mode, formulation="split")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("coded anew")
 
     with monkeypatch.context() as context:
-        context.setattr(laconic.torch.views, "encode", refuse)
-        laconic.torch.save_file({"w": weight.mT}, tmp_path / "a.safetensors")
-    back = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")["w"]
-    assert isinstance(back, LaconicTensor)
+        context.setattr(tersely.torch.views, "encode", refuse)
+        tersely.torch.save_file({"w": weight.mT}, tmp_path / "a.safetensors")
+    back = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")["w"]
+    assert isinstance(back, TerselyTensor)
     assert (back.shape, back.layout_, back.nbytes_stored) == (weight.mT.shape, "contiguous", weight.nbytes_stored)
     assert torch.equal(back.decode(), dense.mT)
     x = torch.randn(*shape[:-2], 5, shape[-1]).to(torch.bfloat16)

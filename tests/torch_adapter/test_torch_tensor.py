@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch_fixtures import coded, compressed, mode, same, two_threads, under, weight
 
-import laconic.torch
-from laconic.errors import ArgumentError, LaconicError
-from laconic.torch import FusedTensor, LaconicTensor
-from laconic.torch import tensor as tensor_module
+import tersely.torch
+from tersely.errors import ArgumentError, TerselyError
+from tersely.torch import FusedTensor, TerselyTensor
+from tersely.torch import tensor as tensor_module
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -90,7 +90,7 @@ def test_products_in_either_orientation(dtype: Any, options: dict[str, Any], und
 
 
 def test_products_of_many_rows_use_panels_and_the_tile_loop_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic.torch import products
+    from tersely.torch import products
 
     dense, bias = weight(1040, 320), weight(1040)
     x = torch.randn(40, 320)
@@ -120,7 +120,7 @@ def test_embeddings_pick_rows(under: Callable[[], Any]) -> None:
     assert F.embedding(torch.empty(0, dtype=torch.int64), w).shape == (0, 48)
     with pytest.raises(IndexError, match="out of range"):
         F.embedding(torch.tensor([1, 500]), w)
-    with pytest.raises(LaconicError, match="embedding_renorm_"):
+    with pytest.raises(TerselyError, match="embedding_renorm_"):
         F.embedding(torch.tensor([1]), w, max_norm=0.001)
 
 
@@ -158,7 +158,7 @@ def test_views_stay_compressed_and_exact(mode: str, under: Callable[[], Any]) ->
         for place, view in enumerate(some):
             with under():
                 result = view(tensor)
-            assert isinstance(result, LaconicTensor), place
+            assert isinstance(result, TerselyTensor), place
             assert result.formulation != "dense", place
             assert same(result, view(plain)), place
             assert result.stride() == view(plain).stride(), place
@@ -203,16 +203,16 @@ def test_writes_are_refused_by_name(mode: str, under: Callable[[], Any]) -> None
     ):
         with (
             under(),
-            pytest.raises(LaconicError, match="would write into a compressed weight|part of a compressed weight"),
+            pytest.raises(TerselyError, match="would write into a compressed weight|part of a compressed weight"),
         ):
             write()
     assert same(w, before)
-    with pytest.raises(LaconicError, match="part of a compressed weight"):
+    with pytest.raises(TerselyError, match="part of a compressed weight"):
         w[:32].copy_(before[:32])
-    with pytest.raises(LaconicError, match="flatten_state_dict"):
+    with pytest.raises(TerselyError, match="flatten_state_dict"):
         w.data_ptr()
     for use in (w.numpy, lambda: np.asarray(w)):
-        with pytest.raises(LaconicError, match="without decoding"):
+        with pytest.raises(TerselyError, match="without decoding"):
             use()
     assert w.untyped_storage() is not None
     assert w.untyped_storage().data_ptr() == w.detach().untyped_storage().data_ptr()
@@ -239,7 +239,7 @@ def test_moves_are_dense_and_say_so_once(mode: str, fresh_warnings: None) -> Non
     model = nn.Sequential(nn.Linear(128, 64), nn.Linear(64, 64), nn.Linear(64, 64))
     model[2].weight = model[1].weight
     dense = copy.deepcopy(model)
-    laconic.torch.compress_(model, mode=mode, config={"_default": {"minimum_bytes": 0}})
+    tersely.torch.compress_(model, mode=mode, config={"_default": {"minimum_bytes": 0}})
     x = torch.randn(2, 128)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -247,7 +247,7 @@ def test_moves_are_dense_and_say_so_once(mode: str, fresh_warnings: None) -> Non
     assert [str(w.message) for w in caught if "compressed weights are moved" in str(w.message)] == [
         "compressed weights are moved to dtype torch.float16 as dense weights: compress the model after it is moved"
     ]
-    assert isinstance(model[0].weight, LaconicTensor)
+    assert isinstance(model[0].weight, TerselyTensor)
     assert model[0].weight.formulation == "dense"
     assert model[0].weight.dtype == torch.float16
     assert model[2].weight is model[1].weight
@@ -278,7 +278,7 @@ def test_copies_and_pickles(mode: str, compressed: Callable[..., Any]) -> None:
         assert same(other.weight, dense.weight.detach())
     damaged = model.weight.__reduce_ex__(2)
     spec, parts = damaged[1][1], [part.clone()[:-1] for part in damaged[1][2]]
-    with pytest.raises(LaconicError):
+    with pytest.raises(TerselyError):
         damaged[0](mode, spec, parts, damaged[1][3]).decode()
     shared = copy.deepcopy(model).share_memory()
     assert shared.weight.is_shared()
@@ -297,16 +297,16 @@ def test_bad_input() -> None:
     model = nn.Linear(128, 128)
     for wrong in ({"objective": "best"}, {"mode": "fast"}, {"profile": "z80"}, {"config": {"weight": {"cod": 1}}}):
         with pytest.raises(ArgumentError):
-            laconic.torch.compress_(model, **wrong)  # type: ignore[arg-type]
+            tersely.torch.compress_(model, **wrong)  # type: ignore[arg-type]
     model.weight.grad = torch.zeros_like(model.weight)
     with pytest.raises(ArgumentError, match="hold gradients: weight"):
-        laconic.torch.compress_(model)
+        tersely.torch.compress_(model)
     model.weight.grad = None
-    laconic.torch.compress_(model)
+    tersely.torch.compress_(model)
     with pytest.raises(ArgumentError, match="already compressed"):
-        laconic.torch.compress_(model)
+        tersely.torch.compress_(model)
     with pytest.raises(ArgumentError, match="meta device"):
-        laconic.torch.compress_(nn.Linear(128, 128, device="meta"))
+        tersely.torch.compress_(nn.Linear(128, 128, device="meta"))
     with pytest.raises(RuntimeError, match="shapes|dtype"):
         model(torch.randn(2, 64))
     with pytest.raises(RuntimeError, match="dtype"):
@@ -322,7 +322,7 @@ def test_settings_by_name() -> None:
         "_default": "balanced",
     }
     seen: list[tuple[int, int, str]] = []
-    summary = laconic.torch.compress_(
+    summary = tersely.torch.compress_(
         model, config=config, exclude="4.*", progress=lambda done, total, name: seen.append((done, total, name))
     )
     reasons = summary.skipped
@@ -330,12 +330,12 @@ def test_settings_by_name() -> None:
     assert reasons["4.weight"] == "excluded"
     assert reasons["0.bias"] == "a vector"
     assert "smaller than" in reasons["5.weight"]
-    assert type(model[2].weight) is LaconicTensor
+    assert type(model[2].weight) is TerselyTensor
     assert type(model[0].weight) is FusedTensor
     assert "layered(2,2)" in model[3].weight.formulation
     assert seen[-1][0] == seen[-1][1] == summary.bytes_before
     assert summary.bytes_after < summary.bytes_before
     assert "3 of 12" in str(summary)
     assert set(summary.frozen) == set(summary.compressed)
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert all(type(parameter) is nn.Parameter and parameter.requires_grad for parameter in model.parameters())

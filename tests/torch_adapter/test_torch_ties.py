@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch_fixtures import Tied, compressed, mode, two_threads
 
-import laconic
-import laconic.torch
-from laconic.torch import tensor as tensors_of_torch
+import tersely
+import tersely.torch
+from tersely.torch import tensor as tensors_of_torch
 
 
 def is_tied(model: Tied) -> bool:
@@ -39,14 +39,14 @@ def test_saved_state_dicts_stay_tied(compressed: Callable[..., Any], mode: str, 
     again = Tied()
     again.load_state_dict(state, assign=True)
     assert is_tied(again)
-    laconic.torch.save_model(again, tmp_path / "a.safetensors")
-    assert set(laconic.load_file(tmp_path / "a.safetensors")) == {"embed.weight"}
+    tersely.torch.save_model(again, tmp_path / "a.safetensors")
+    assert set(tersely.load_file(tmp_path / "a.safetensors")) == {"embed.weight"}
     assert is_tied(through(again, weights_only=False))
     assert is_tied(copy.deepcopy(again))
     again.share_memory()
     assert is_tied(again)
     assert again.head.weight.is_shared()
-    laconic.torch.decompress_(again)
+    tersely.torch.decompress_(again)
     assert again.head.weight is again.embed.weight
     assert torch.equal(again.head.weight, dense.head.weight)
 
@@ -57,11 +57,11 @@ def test_a_module_in_two_places_is_saved_once(compressed: Callable[..., Any], mo
         nn.Sequential(layer, nn.ReLU(), layer),
         nn.Sequential(nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 96)),
     )
-    laconic.torch.save_model(model, tmp_path / "a.safetensors")
-    assert set(laconic.load_file(tmp_path / "a.safetensors")) == {"0.weight", "0.bias"}
+    tersely.torch.save_model(model, tmp_path / "a.safetensors")
+    assert set(tersely.load_file(tmp_path / "a.safetensors")) == {"0.weight", "0.bias"}
     again = copy.deepcopy(model)
     for other in (again, parted):  # the second has no ties: the file says which names are one weight
-        laconic.torch.load_model(other, tmp_path / "a.safetensors", mode=mode)
+        tersely.torch.load_model(other, tmp_path / "a.safetensors", mode=mode)
         assert torch.equal(other[2].weight.decode(), layer.weight.decode())
         assert torch.equal(other[2].bias, layer.bias)
     assert again[0] is again[2]
@@ -71,8 +71,8 @@ def test_a_module_in_two_places_is_saved_once(compressed: Callable[..., Any], mo
 def test_other_writers_take_copies_and_keep_ties(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
     weight = compressed(Tied(), mode=mode).head.weight
     state = {"w": weight, "tied": weight, "copy": weight.clone()}
-    safetensors.torch.save_file(laconic.torch.flatten_state_dict(state), tmp_path / "a.safetensors")
-    found = laconic.torch.load_file(tmp_path / "a.safetensors", mode=mode)
+    safetensors.torch.save_file(tersely.torch.flatten_state_dict(state), tmp_path / "a.safetensors")
+    found = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode)
     assert found["w"].content is found["tied"].content is not found["copy"].content
     assert all(torch.equal(tensor.decode(), weight.decode()) for tensor in found.values())
 
@@ -94,9 +94,9 @@ def test_copies_are_not_tied(compressed: Callable[..., Any], mode: str, tmp_path
     state = through({"0": weights[0], "1": weights[1], "2": cloned})
     contents = [tensor.content for tensor in (*weights, cloned, *state.values())]
     assert len({id(content) for content in contents}) == 6
-    laconic.torch.save_model(model, tmp_path / "a.safetensors")
-    assert {"0.weight", "1.weight"} <= set(laconic.load_file(tmp_path / "a.safetensors"))
-    laconic.torch.decompress_(model)
+    tersely.torch.save_model(model, tmp_path / "a.safetensors")
+    assert {"0.weight", "1.weight"} <= set(tersely.load_file(tmp_path / "a.safetensors"))
+    tersely.torch.decompress_(model)
     with torch.no_grad():
         model[0].weight.zero_()
     assert model[1].weight.count_nonzero() > 0
@@ -106,7 +106,7 @@ def test_loading_into_places_that_are_not_tied_does_not_tie_them(compressed: Cal
     source, target = compressed(Tied(), mode=mode), compressed(Tied(tied=False), mode=mode)
     target.load_state_dict(source.state_dict())
     assert not is_tied(target)
-    laconic.torch.decompress_(target)
+    tersely.torch.decompress_(target)
     assert torch.equal(target.head.weight, target.embed.weight)
     assert target.head.weight is not target.embed.weight
 

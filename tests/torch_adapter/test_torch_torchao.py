@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch_fixtures import two_threads
 
-import laconic.torch
-from laconic.torch import Int8Linear, LaconicTensor, Summary, products
-from laconic.torch.content import Leaf
+import tersely.torch
+from tersely.torch import Int8Linear, Summary, TerselyTensor, products
+from tersely.torch.content import Leaf
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
 
@@ -36,7 +36,7 @@ def quantised(dtype: torch.dtype = torch.float32, **options: Any) -> nn.Sequenti
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_(model, Int8WeightOnlyConfig(**options))
-    assert laconic.torch.torchao.is_payload(model[0].weight)
+    assert tersely.torch.torchao.is_payload(model[0].weight)
     return model
 
 
@@ -53,7 +53,7 @@ def test_outputs_are_at_least_as_exact_as_torchaos(dtype: torch.dtype, monkeypat
     with torch.no_grad():
         theirs, whole = layer(x), model(x)
     exact = nn.functional.linear(x.double(), real, layer.bias.double())
-    summary = laconic.torch.compress_(model)
+    summary = tersely.torch.compress_(model)
     assert summary.compressed == ("0.weight", "2.0.weight")
     assert summary.bytes_after < summary.bytes_before * 0.9
 
@@ -83,9 +83,9 @@ def test_layers_come_back_as_they_were(way: str) -> None:
             model[0].weight.qdata.random_(-128, 128)
             before[0] = {**before[0], "qdata": before[0]["qdata"].clone()}
             expected = model(x)
-    summary: Summary = laconic.torch.compress_(model)
+    summary: Summary = tersely.torch.compress_(model)
     assert isinstance(model[2][0], Int8Linear)
-    assert isinstance(model[2][0].weight, LaconicTensor)
+    assert isinstance(model[2][0].weight, TerselyTensor)
     assert layers[1].weight is None  # its payload is not kept beside the codes
     if way == "nothing won":
         assert isinstance(model[0], Int8Linear)  # so that a saved model has the same entries whatever was won
@@ -94,7 +94,7 @@ def test_layers_come_back_as_they_were(way: str) -> None:
     if way == "deepcopied":
         model = copy.deepcopy(model)
         layers = []
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert all(model_layer is layer for model_layer, layer in zip((model[0], model[2][0]), layers, strict=False))
     for layer, kept in zip((model[0], model[2][0]), before, strict=True):
         assert type(layer) is nn.Linear
@@ -106,11 +106,11 @@ def test_layers_come_back_as_they_were(way: str) -> None:
 def test_saved_models_have_the_entries_of_int8linear(tmp_path: Path) -> None:
     model = quantised()
     x = torch.randn(2, 256)
-    laconic.torch.compress_(model)
-    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    tersely.torch.compress_(model)
+    tersely.torch.save_model(model, tmp_path / "model.safetensors")
     again = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), nn.Sequential(Int8Linear(512, 256, bias=False)))
-    laconic.torch.load_model(again, tmp_path / "model.safetensors")
-    assert isinstance(again[0].weight, LaconicTensor)
+    tersely.torch.load_model(again, tmp_path / "model.safetensors")
+    assert isinstance(again[0].weight, TerselyTensor)
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
 
@@ -129,24 +129,24 @@ def test_partly_compressed_models_are_saved_and_loaded(tmp_path: Path, prepared:
     with torch.no_grad():
         model[0].weight.scale.mul_(3)  # other scales than those of the model that it is loaded into
     x = torch.randn(2, 256)
-    assert laconic.torch.compress_(model).compressed == ("0.weight",)
+    assert tersely.torch.compress_(model).compressed == ("0.weight",)
     with torch.no_grad():
         expected = model(x)
-    laconic.torch.save_model(model, tmp_path / "model.safetensors")
+    tersely.torch.save_model(model, tmp_path / "model.safetensors")
     if prepared == "built":
         again = nn.Sequential(Int8Linear(256, 512), nn.ReLU(), nn.Sequential(Int8Linear(512, 256, bias=False)))
     else:
         again = half_won() if prepared == "as saved" else quantised()
-        laconic.torch.compress_(again)
-    laconic.torch.load_model(again, tmp_path / "model.safetensors")
-    assert isinstance(again[0].weight, LaconicTensor)
+        tersely.torch.compress_(again)
+    tersely.torch.load_model(again, tmp_path / "model.safetensors")
+    assert isinstance(again[0].weight, TerselyTensor)
     assert type(again[2][0].weight) is torch.Tensor
     with torch.no_grad():
         assert torch.equal(again(x), expected)
     if prepared == "built":
         return
     for one in (model, again):
-        laconic.torch.decompress_(one)
+        tersely.torch.decompress_(one)
     for one, other in ((model[0], again[0]), (model[2][0], again[2][0])):
         assert all(torch.equal(tensor, parts(other.weight)[name]) for name, tensor in parts(one.weight).items())
 
@@ -157,32 +157,32 @@ def test_scales_that_were_loaded_come_back_where_torchao_can_hold_them(scales: s
         warnings.simplefilter("ignore")
         from torchao.quantization import PerTensor
     model = quantised(granularity=PerTensor())
-    laconic.torch.compress_(model)
+    tersely.torch.compress_(model)
     scale = torch.full((512,), 0.25) if scales == "one" else torch.rand(512)
     model[0].load_state_dict({**model[0].state_dict(), "scale": scale})
     if scales == "several":
-        with pytest.raises(laconic.LaconicError, match="quantised under one scale"):
-            laconic.torch.decompress_(model)
+        with pytest.raises(tersely.TerselyError, match="quantised under one scale"):
+            tersely.torch.decompress_(model)
         return
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     assert model[0].weight.scale.unique().tolist() == [0.25]
 
 
 def test_files_that_do_not_fit_name_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    with pytest.raises(laconic.ArgumentError, match=r"'0\.weight' is a Int8Tensor, which .*compress_ puts"):
-        laconic.torch.save_model(quantised(), path)
+    with pytest.raises(tersely.ArgumentError, match=r"'0\.weight' is a Int8Tensor, which .*compress_ puts"):
+        tersely.torch.save_model(quantised(), path)
     model = half_won()
-    laconic.torch.compress_(model)
-    laconic.torch.save_model(model, path)
+    tersely.torch.compress_(model)
+    tersely.torch.save_model(model, path)
     plain = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Sequential(nn.Linear(512, 256, bias=False)))
     for other in (quantised(), plain):
         for strict in (True, False):
-            with pytest.raises(laconic.LaconicError, match=r"int8 weights for 0, 2\.0: put .*Int8Linear.*compress_"):
-                laconic.torch.load_model(other, path, strict=strict)
-    laconic.torch.save_model(plain, path)
-    with pytest.raises(laconic.LaconicError, match=r"floats for 0, 2\.0, which are Int8Linear.*from_linear"):
-        laconic.torch.load_model(model, path, strict=False)
+            with pytest.raises(tersely.TerselyError, match=r"int8 weights for 0, 2\.0: put .*Int8Linear.*compress_"):
+                tersely.torch.load_model(other, path, strict=strict)
+    tersely.torch.save_model(plain, path)
+    with pytest.raises(tersely.TerselyError, match=r"floats for 0, 2\.0, which are Int8Linear.*from_linear"):
+        tersely.torch.load_model(model, path, strict=False)
 
 
 def test_what_is_left_to_torchao_says_why() -> None:
@@ -191,29 +191,29 @@ def test_what_is_left_to_torchao_says_why() -> None:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, PerGroup, quantize_
 
     grouped = quantised(granularity=PerGroup(64))
-    assert "scales of groups" in laconic.torch.compress_(grouped).skipped["0.weight"]
+    assert "scales of groups" in tersely.torch.compress_(grouped).skipped["0.weight"]
     dynamic = nn.Sequential(nn.Linear(256, 512))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_(dynamic, Int8DynamicActivationInt8WeightConfig())
-    assert "quantises x as well" in laconic.torch.compress_(dynamic).skipped["0.weight"]
+    assert "quantises x as well" in tersely.torch.compress_(dynamic).skipped["0.weight"]
     hooked, shared, alone = quantised(), quantised(), quantised()[0]
     hooked[0].register_forward_hook(lambda *_: None)
-    assert "without hooks" in laconic.torch.compress_(hooked).skipped["0.weight"]
+    assert "without hooks" in tersely.torch.compress_(hooked).skipped["0.weight"]
     shared.append(nn.Linear(256, 512, bias=False))
     shared[3].weight = shared[0].weight
-    assert "shared" in laconic.torch.compress_(shared).skipped["0.weight"]
-    assert "the module itself" in laconic.torch.compress_(alone).skipped["weight"]
+    assert "shared" in tersely.torch.compress_(shared).skipped["0.weight"]
+    assert "the module itself" in tersely.torch.compress_(alone).skipped["weight"]
     excluded = quantised()
-    assert laconic.torch.compress_(excluded, exclude="0.*").compressed == ("2.0.weight",)
+    assert tersely.torch.compress_(excluded, exclude="0.*").compressed == ("2.0.weight",)
     assert type(excluded[0]) is nn.Linear
 
 
 def test_budgets_count_the_payload_and_give_it_back_where_they_cannot_be_kept() -> None:
     model = quantised()
-    with pytest.raises(laconic.LaconicError, match="cannot be reached"):
-        laconic.torch.compress_(model, target_bits=2)
+    with pytest.raises(tersely.TerselyError, match="cannot be reached"):
+        tersely.torch.compress_(model, target_bits=2)
     assert type(model[0]) is nn.Linear
     assert model[0].weight is not None
-    summary = laconic.torch.compress_(model, target_bits=7)
+    summary = tersely.torch.compress_(model, target_bits=7)
     assert summary.bytes_after * 8 <= 7 * (2 * 256 * 512 + 512)

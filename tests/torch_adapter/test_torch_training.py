@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_fixtures import compressed, dtype, mode, two_threads
 
-import laconic.torch
-from laconic.errors import LaconicError
-from laconic.torch import LaconicTensor, custom, tensor
+import tersely.torch
+from tersely.errors import TerselyError
+from tersely.torch import TerselyTensor, custom, tensor
 
 
 def test_gradients_flow_to_inputs_and_biases(compressed: Callable[..., Any], mode: str, dtype: Any) -> None:
@@ -80,7 +80,7 @@ def test_autocast(
         with torch.autocast("cpu", lower), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             if mode == "fused" and model is small:
-                monkeypatch.setattr(LaconicTensor, "decode", None)
+                monkeypatch.setattr(TerselyTensor, "decode", None)
                 assert torch.is_autocast_enabled("cpu")
                 with torch.no_grad():
                     small(x)
@@ -105,7 +105,7 @@ def test_lora_trains_on_compressed_weights(compressed: Callable[..., Any], mode:
     base = Llama(width=64, hidden=160, vocabulary=128)
     small = compressed(base, mode=mode)
     model = peft.get_peft_model(small, peft.LoraConfig(r=8, target_modules=["q", "v", "gate", "down"], lora_alpha=16))
-    assert isinstance(model.base_model.model.q.base_layer.weight, LaconicTensor)
+    assert isinstance(model.base_model.model.q.base_layer.weight, TerselyTensor)
     tokens = torch.randint(0, 128, (4, 17))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
@@ -148,9 +148,9 @@ def test_compile_has_no_graph_breaks(compressed: Callable[..., Any], mode: str, 
                 fast(tokens).float(), small(tokens).float(), atol=1e-5 if dtype is torch.float32 else 0.1
             )
     called = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
-    products = sum("laconic.product" in name for name in called)
+    products = sum("tersely.product" in name for name in called)
     assert products == (8 if mode == "fused" else 0)
-    assert sum("laconic" in name for name in called) >= 8
+    assert sum("tersely" in name for name in called) >= 8
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -170,7 +170,7 @@ def test_compiled_models_that_are_gone_keep_no_memory(compressed: Callable[..., 
     content = small.weight.content
     before = len(custom._leaves)
     call = (torch.randn(2, 64), list(content.parts), content.form.text, 0, 64, False, None, False)
-    assert torch.equal(torch.ops.laconic.product(*call), torch.ops.laconic.product(*call))
+    assert torch.equal(torch.ops.tersely.product(*call), torch.ops.tersely.product(*call))
     assert len(custom._leaves) == before + 1
     del small, content, call
     gc.collect()
@@ -209,14 +209,14 @@ def test_fsdp_is_refused_and_ddp_trains(compressed: Callable[..., Any], mode: st
         parallel(torch.randn(2, 64)).square().sum().backward()
         assert small[0].bias.grad is not None
         if "_fsdp_orig_uid" in inspect.getsource(_fsdp_param):  # older ones shard decoded weights
-            with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights.*decompress_"):
+            with pytest.raises(TerselyError, match="FSDP cannot shard compressed weights.*decompress_"):
                 fully_shard(small)
-        with pytest.raises(LaconicError, match="FSDP cannot shard compressed weights"):
+        with pytest.raises(TerselyError, match="FSDP cannot shard compressed weights"):
             FullyShardedDataParallel(small, device_id=torch.device("cpu"))
         with torch.no_grad():
             assert torch.isfinite(small(torch.randn(2, 64))).all()
         other = compressed(nn.Linear(64, 64), mode=mode)
-        laconic.torch.decompress_(other)
+        tersely.torch.decompress_(other)
         fully_shard(other)
     finally:
         distributed.destroy_process_group()
@@ -247,7 +247,7 @@ def test_export(compressed: Callable[..., Any], mode: str) -> None:
         assert torch.allclose(program.module()(tokens), small(tokens), atol=1e-5)
         lowered = program.run_decompositions()
     called = [str(node.target) for node in lowered.graph.nodes if node.op == "call_function"]
-    assert sum("laconic" in name for name in called) >= 8
+    assert sum("tersely" in name for name in called) >= 8
 
 
 def test_several_threads_at_once(compressed: Callable[..., Any], mode: str) -> None:
@@ -272,14 +272,14 @@ def test_several_threads_at_once(compressed: Callable[..., Any], mode: str) -> N
 
 
 def test_torchs_number_of_threads_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic import threads
+    from tersely import threads
 
-    monkeypatch.delenv("LACONIC_NUM_THREADS", raising=False)
+    monkeypatch.delenv("TERSELY_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_chosen", None)  # whatever tests before this one asked for
     for count in (1, 2):
         torch.set_num_threads(count)
         assert threads.get_num_threads() == count
-    monkeypatch.setenv("LACONIC_NUM_THREADS", "3")
+    monkeypatch.setenv("TERSELY_NUM_THREADS", "3")
     assert threads.get_num_threads() == 3
     monkeypatch.setattr(threads, "_chosen", 4)
     assert threads.get_num_threads() == 4

@@ -1,4 +1,4 @@
-"""What the tests of laconic.torch share: each imports by name what it uses, so that folders run alone and in any order."""
+"""What the tests of tersely.torch share: each imports by name what it uses, so that folders run alone and in any order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-import laconic.torch
-from laconic.torch import LaconicTensor
+import tersely.torch
+from tersely.torch import TerselyTensor
 
 EVERYTHING = {"_default": {"minimum_bytes": 0}}
 """A config under which small weights are compressed too."""
@@ -35,14 +35,14 @@ def weight(*shape: int, dtype: Any = torch.float32) -> torch.Tensor:
     return (torch.randn(*shape) * 0.05).to(dtype)
 
 
-def coded(dense: torch.Tensor, mode: str = "fused", **options: Any) -> LaconicTensor:
+def coded(dense: torch.Tensor, mode: str = "fused", **options: Any) -> TerselyTensor:
     """Coded even where that does not make it smaller."""
-    return laconic.torch.encode(dense, mode=mode, formulation="split", **options)
+    return tersely.torch.encode(dense, mode=mode, formulation="split", **options)
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Equal as unsigned integers, in shape and dtype; compressed ones are decoded."""
-    a, b = (t.decode() if isinstance(t, LaconicTensor) else t for t in (a, b))
+    a, b = (t.decode() if isinstance(t, TerselyTensor) else t for t in (a, b))
     words = {1: torch.uint8, 2: torch.int16, 4: torch.int32}[a.dtype.itemsize]
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.view(words), b.view(words))
 
@@ -73,7 +73,7 @@ def compressed() -> Callable[..., Any]:
 
     def make(module: Any, **arguments: Any) -> Any:
         module = copy.deepcopy(module)
-        summary = laconic.torch.compress_(module, **{"config": EVERYTHING, **arguments})
+        summary = tersely.torch.compress_(module, **{"config": EVERYTHING, **arguments})
         assert summary.compressed
         return module
 

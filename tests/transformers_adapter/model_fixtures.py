@@ -19,8 +19,8 @@ import families
 import torch
 import transformers
 
-import laconic
-import laconic.transformers
+import tersely
+import tersely.transformers
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
@@ -39,8 +39,8 @@ class Folders:
     packed: Path
 
     def load(self, path: Path, **wanted: Any) -> Any:
-        """The model of a folder; wanted: arguments of LaconicConfig."""
-        options = {"quantization_config": laconic.transformers.LaconicConfig(**wanted)} if wanted else {}
+        """The model of a folder; wanted: arguments of TerselyConfig."""
+        options = {"quantization_config": tersely.transformers.TerselyConfig(**wanted)} if wanted else {}
         model = getattr(transformers, families.FAMILIES[self.name].model)
         return model.from_pretrained(path, dtype="auto", **options)
 
@@ -53,7 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Folders]:
         if (name, dtype) not in made:
             root = tmp_path_factory.mktemp(name)
             families.build(name, dtype).save_pretrained(root / "dense")
-            laconic.compress(root / "dense", root / "packed")
+            tersely.compress(root / "dense", root / "packed")
             made[name, dtype] = Folders(name, dtype, root / "dense", root / "packed")
         return made[name, dtype]
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from model_fixtures import folders, llama, one_thread
 
-from laconic.torch import LaconicTensor
+from tersely.torch import TerselyTensor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -39,7 +39,7 @@ def test_adapters_that_transformers_adds_itself(llama: Any, tmp_path: Path) -> N
     assert sum("lora" in name for name in trained) == len(trained) == 8
     losses = losses_of_training(model, words, 8)
     assert losses[-1] < losses[0] - 0.1
-    assert isinstance(model.model.layers[0].mlp.down_proj.base_layer.weight, LaconicTensor)
+    assert isinstance(model.model.layers[0].mlp.down_proj.base_layer.weight, TerselyTensor)
     model.save_pretrained(tmp_path / "adapter")
     assert not list((tmp_path / "adapter").glob("model*.safetensors"))
     again = llama.load(llama.packed)

@@ -1,4 +1,4 @@
-"""Nobody opens a compressed folder wrongly: plain transformers, `laconic exec`, and folders that save_pretrained writes."""
+"""Nobody opens a compressed folder wrongly: plain transformers, `tersely exec`, and folders that save_pretrained writes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from model_fixtures import Folders, folders, llama, one_thread
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-import laconic
-import laconic.torch
-from laconic.cli import exec as launcher
-from laconic.errors import LaconicError
-from laconic.torch import LaconicTensor
-from laconic.transformers import LaconicConfig
+import tersely
+import tersely.torch
+from tersely.cli import exec as launcher
+from tersely.errors import TerselyError
+from tersely.torch import TerselyTensor
+from tersely.transformers import TerselyConfig
 
 PLAIN = """
 import json, sys, transformers
@@ -53,7 +53,7 @@ for name in sys.argv[2:]:
             told[f"{Path(name).name}, {way}"] = f"{type(error).__name__}: {error}"
         else:
             told[f"{Path(name).name}, {way}"] = "opened"
-assert not [name for name in sys.modules if name.startswith("laconic")]
+assert not [name for name in sys.modules if name.startswith("tersely")]
 print(json.dumps(told))
 """
 BY_CONFIG = ("AutoModelForCausalLM", "AutoModel", "the class", "a dtype", "a pipeline")
@@ -64,7 +64,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """A model whose weights compress_ compresses."""
     root = tmp_path_factory.mktemp("wide")
     build("llama", torch.bfloat16, **WIDE).save_pretrained(root / "dense")
-    laconic.compress(root / "dense", root / "packed")
+    tersely.compress(root / "dense", root / "packed")
     return Folders("llama", torch.bfloat16, root / "dense", root / "packed")
 
 
@@ -76,13 +76,13 @@ def python(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[s
 def compressed_in_memory(dense: Path) -> Any:
     """A model that was loaded as it is, and compressed afterwards."""
     model = AutoModelForCausalLM.from_pretrained(dense, dtype="auto")
-    laconic.torch.compress_(model, profile="portable", progress=False)
+    tersely.torch.compress_(model, profile="portable", progress=False)
     return model
 
 
 def test_plain_transformers_stops_at_every_folder_of_ours(wide: Folders, tmp_path: Path) -> None:
     wide.load(wide.dense).save_pretrained(tmp_path / "dense shards", max_shard_size="2MB")
-    laconic.compress(tmp_path / "dense shards", tmp_path / "shards")
+    tersely.compress(tmp_path / "dense shards", tmp_path / "shards")
     wide.load(wide.packed).save_pretrained(tmp_path / "saved")
     compressed_in_memory(wide.dense).save_pretrained(tmp_path / "compressed", max_shard_size="2MB")
     places = [wide.packed, *(tmp_path / name for name in ("shards", "saved", "compressed"))]
@@ -93,19 +93,19 @@ def test_plain_transformers_stops_at_every_folder_of_ours(wide: Folders, tmp_pat
     for what, text in told.items():
         assert text != "opened", what
         if what.endswith(BY_CONFIG):
-            assert "import laconic.transformers" in text, (what, text)
-            assert "laconic exec" in text, what
+            assert "import tersely.transformers" in text, (what, text)
+            assert "tersely exec" in text, what
 
 
 def test_a_config_of_another_folder_is_refused(wide: Folders, tmp_path: Path) -> None:
     config = transformers.AutoConfig.from_pretrained(wide.dense)
     with pytest.raises(
-        LaconicError, match="model.safetensors is compressed, but the config that is used does not say so"
+        TerselyError, match="model.safetensors is compressed, but the config that is used does not say so"
     ):
         AutoModelForCausalLM.from_pretrained(wide.packed, config=config)
     own = transformers.AutoConfig.from_pretrained(wide.packed)
     assert not hasattr(own, "transformers_weights")
-    assert isinstance(AutoModelForCausalLM.from_pretrained(wide.packed, config=own).lm_head.weight, LaconicTensor)
+    assert isinstance(AutoModelForCausalLM.from_pretrained(wide.packed, config=own).lm_head.weight, TerselyTensor)
 
 
 # -- save_pretrained ---------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_a_model_compressed_in_memory_is_saved_and_loads(
     here = wide if name == "wide" else folders(name)
     name = here.name
     model = here.load(here.dense)
-    laconic.torch.compress_(model, profile="portable", progress=False)
+    tersely.torch.compress_(model, profile="portable", progress=False)
     before = dict(vars(model)), dict(vars(model.config))
     model.save_pretrained(tmp_path / "saved", max_shard_size="2MB")
     assert (set(vars(model)), set(vars(model.config)) - {"architectures"}) == (
@@ -129,24 +129,24 @@ def test_a_model_compressed_in_memory_is_saved_and_loads(
     )
     again = here.load(tmp_path / "saved")
     assert torch.equal(answer(name, again), answer(name, model))
-    kept = {key for key, weight in model.named_parameters() if isinstance(weight, LaconicTensor)}
+    kept = {key for key, weight in model.named_parameters() if isinstance(weight, TerselyTensor)}
     assert kept
-    assert {key for key, weight in again.named_parameters() if isinstance(weight, LaconicTensor)} == kept
-    laconic.decompress(tmp_path / "saved", tmp_path / "back")
+    assert {key for key, weight in again.named_parameters() if isinstance(weight, TerselyTensor)} == kept
+    tersely.decompress(tmp_path / "saved", tmp_path / "back")
     dense, back = here.load(here.dense), here.load(tmp_path / "back")
     assert all(torch.equal(a, b) for a, b in zip(dense.parameters(), back.parameters(), strict=True))
-    assert "laconic" not in (tmp_path / "back/config.json").read_text()
+    assert "tersely" not in (tmp_path / "back/config.json").read_text()
 
 
 def test_the_folder_says_what_the_weights_are_not_how_they_were_loaded(wide: Folders, tmp_path: Path) -> None:
     model = wide.load(wide.packed)
-    laconic.torch.decompress_(model)
+    tersely.torch.decompress_(model)
     model.save_pretrained(tmp_path / "dense")
-    assert "laconic" not in (tmp_path / "dense/config.json").read_text()
+    assert "tersely" not in (tmp_path / "dense/config.json").read_text()
     assert set(load_file(tmp_path / "dense/model.safetensors")) == set(load_file(wide.dense / "model.safetensors"))
-    laconic.torch.compress_(model, profile="portable", progress=False)
+    tersely.torch.compress_(model, profile="portable", progress=False)
     model.save_pretrained(tmp_path / "coded")
-    assert isinstance(wide.load(tmp_path / "coded").lm_head.weight, LaconicTensor)
+    assert isinstance(wide.load(tmp_path / "coded").lm_head.weight, TerselyTensor)
 
 
 def test_a_state_that_is_given_is_what_is_saved(wide: Folders, tmp_path: Path) -> None:
@@ -155,25 +155,25 @@ def test_a_state_that_is_given_is_what_is_saved(wide: Folders, tmp_path: Path) -
     state["model.norm.weight"] = torch.full_like(state["model.norm.weight"], 3.0)
     model.save_pretrained(tmp_path / "coded", state_dict=state)
     assert wide.load(tmp_path / "coded").model.norm.weight.detach()[0].item() == 3.0
-    plain = {name: tensor.decode() if isinstance(tensor, LaconicTensor) else tensor for name, tensor in state.items()}
+    plain = {name: tensor.decode() if isinstance(tensor, TerselyTensor) else tensor for name, tensor in state.items()}
     model.save_pretrained(tmp_path / "dense", state_dict=plain)
-    assert "laconic" not in (tmp_path / "dense/config.json").read_text()
+    assert "tersely" not in (tmp_path / "dense/config.json").read_text()
     assert torch.equal(load_file(tmp_path / "dense/model.safetensors")["lm_head.weight"], plain["lm_head.weight"])
 
 
 def test_what_no_folder_holds_is_refused_before_anything_is_written(wide: Folders, tmp_path: Path) -> None:
     model = wide.load(wide.dense)
     up = model.model.layers[0].mlp.up_proj
-    model.model.layers[0].mlp.up_proj = laconic.torch.Int8Linear.from_linear(copy.deepcopy(up).float())
-    with pytest.raises(LaconicError, match="layers.0.mlp.up_proj: transformers has no folder for Int8Linear"):
+    model.model.layers[0].mlp.up_proj = tersely.torch.Int8Linear.from_linear(copy.deepcopy(up).float())
+    with pytest.raises(TerselyError, match="layers.0.mlp.up_proj: transformers has no folder for Int8Linear"):
         model.save_pretrained(tmp_path / "int8")
     model = compressed_in_memory(wide.dense)
     model.hf_quantizer = type("Other", (), {"quantization_config": type("C", (), {"quant_method": "gptq"})()})()
-    with pytest.raises(LaconicError, match="quantised with 'gptq' and compressed.*decompress_"):
+    with pytest.raises(TerselyError, match="quantised with 'gptq' and compressed.*decompress_"):
         model.save_pretrained(tmp_path / "two")
     del model.hf_quantizer
     if transformers.__version__.startswith("4."):
-        with pytest.raises(LaconicError, match="drop safe_serialization=False"):
+        with pytest.raises(TerselyError, match="drop safe_serialization=False"):
             model.save_pretrained(tmp_path / "pickle", safe_serialization=False)
     assert not list(tmp_path.iterdir())
 
@@ -185,12 +185,12 @@ def test_the_index_is_the_truth_for_the_adapter_too(wide: Folders, tmp_path: Pat
     name = next(key for key, file in weight_map.items() if file != last.name and key.endswith("weight"))
     tensors = load_file(last)
     save_file({**tensors, name: torch.zeros(3, 3)}, last, {"format": "pt"})
-    laconic.compress(tmp_path / "dense", tmp_path / "packed")
+    tersely.compress(tmp_path / "dense", tmp_path / "packed")
     model = wide.load(tmp_path / "packed")
     assert torch.equal(answer("llama", model), answer("llama", wide.load(wide.packed)))
 
 
-# -- laconic exec ------------------------------------------------------------------------------------------------------
+# -- tersely exec ------------------------------------------------------------------------------------------------------
 
 PROGRAM = """#!{python}
 import sys
@@ -225,7 +225,7 @@ def test_a_program_of_others_runs_with_the_adapter_in_it_and_in_its_children(lla
     (script.parent / "site").mkdir()
     (script.parent / "site/sitecustomize.py").write_text("print('as before')\n")
     places = os.pathsep.join([str(script.parent / "site"), os.environ.get("PYTHONPATH", "")])
-    words = ("-m", "laconic.cli", "exec", "--", script, llama.packed, "--port", "80", "-h", "--children")
+    words = ("-m", "tersely.cli", "exec", "--", script, llama.packed, "--port", "80", "-h", "--children")
     done = python(*words, PYTHONPATH=places)
     assert done.returncode == 7, done.stderr
     lines = done.stdout.splitlines()
@@ -268,7 +268,7 @@ def test_how_programs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (
             "tool",
             "#!{other}\n",
-            "tool runs with .*/python3, which has no laconic: install 'laconic\\[transformers\\]' there",
+            "tool runs with .*/python3, which has no tersely: install 'tersely\\[transformers\\]' there",
         ),
     ],
 )
@@ -276,9 +276,9 @@ def test_what_cannot_be_run_is_said_in_a_line(
     name: str, text: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    other = _script(tmp_path / "python3", "#!/bin/sh\necho laconic torch transformers\n")
+    other = _script(tmp_path / "python3", "#!/bin/sh\necho tersely torch transformers\n")
     if text is not None:
         _script(tmp_path / name, text.format(other=other))
-    with pytest.raises(LaconicError, match=message) as caught:
+    with pytest.raises(TerselyError, match=message) as caught:
         launcher.program(name)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`laconic run` and `laconic bench MODEL_DIR`: small models with a tokenizer of their own."""
+"""`tersely run` and `tersely bench MODEL_DIR`: small models with a tokenizer of their own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-import laconic
-from laconic.cli.__main__ import app
-from laconic.errors import LaconicError
+import tersely
+from tersely.cli.__main__ import app
+from tersely.errors import TerselyError
 
 BENCH = ("--tokens", "3", "--prefill", "8", "--prefill", "16", "--json")
 
@@ -38,7 +38,7 @@ def with_words(llama: Any, tmp_path: Path) -> tuple[Path, Path]:
     words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(dense)
-    laconic.compress(dense, tmp_path / "packed")
+    tersely.compress(dense, tmp_path / "packed")
     return dense, tmp_path / "packed"
 
 
@@ -64,7 +64,7 @@ def test_run_prints_the_text_and_the_speed(with_words: tuple[Path, Path]) -> Non
 @pytest.mark.parametrize("place", [0, 1], ids=["dense", "compressed"])
 def test_bench_compares_both_forms_of_a_folder(with_words: tuple[Path, Path], place: int) -> None:
     build("llama", torch.bfloat16, **WIDE).save_pretrained(with_words[0])
-    laconic.compress(with_words[0], with_words[1], force=True)
+    tersely.compress(with_words[0], with_words[1], force=True)
     found = json.loads(invoke("bench", with_words[place], *BENCH).output)
     assert [row["what"] for row in found["rows"]] == ["token", "prefill 8", "prefill 16"]
     assert all(row["dense_ms"] > 0 and row["coded_ms"] > 0 for row in found["rows"])
@@ -85,26 +85,26 @@ def test_what_cannot_be_run_says_why(llama: Any, folders: Any, tmp_path: Path) -
         (("run", tmp_path, "--prompt", "a"), "is not a model folder"),
         (("bench", folders("vit").packed), "takes pixel_values"),
     ):
-        with pytest.raises(LaconicError, match=words):
+        with pytest.raises(TerselyError, match=words):
             invoke(*arguments)
 
 
 def test_what_cannot_be_run_is_known_before_anything_is_loaded(llama: Any, folders: Any, tmp_path: Path) -> None:
     """Folders of which the configuration is left alone: nobody is sent to a command that refuses, too."""
-    from laconic.transformers import measure, running
+    from tersely.transformers import measure, running
 
     for name, runs, benches in (
-        ("bert", "laconic bench", None),
+        ("bert", "tersely bench", None),
         ("vit", "only models of words", "only models of words"),
     ):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "config.json").write_bytes((folders(name).packed / "config.json").read_bytes())
-        with pytest.raises(LaconicError, match=runs):
+        with pytest.raises(TerselyError, match=runs):
             running.generate(folder, "a", 1)
-        with pytest.raises(LaconicError if benches else Exception, match=benches) as refused:
+        with pytest.raises(TerselyError if benches else Exception, match=benches) as refused:
             measure.bench_folder(folder)
-        assert "laconic run" not in str(refused.value)
+        assert "tersely run" not in str(refused.value)
 
 
 def test_code_of_a_folder_runs_only_where_it_may(with_words: tuple[Path, Path]) -> None:
@@ -112,7 +112,7 @@ def test_code_of_a_folder_runs_only_where_it_may(with_words: tuple[Path, Path]) 
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "my_own", "architectures": ["MyOwn"]}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(LaconicError, match="no model_type 'my_own'"):
+    with pytest.raises(TerselyError, match="no model_type 'my_own'"):
         invoke("run", folder, "--prompt", "w3")
     config["auto_map"] = {"AutoConfig": "my_config.MyConfig", "AutoModelForCausalLM": "my_model.MyOwn"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -124,7 +124,7 @@ def test_code_of_a_folder_runs_only_where_it_may(with_words: tuple[Path, Path]) 
         "class MyOwn(LlamaForCausalLM):\n    config_class = MyConfig\n"
     )
     for command in (("run", folder, "--prompt", "w3"), ("bench", folder)):
-        with pytest.raises(LaconicError, match="pass --trust-remote-code"):
+        with pytest.raises(TerselyError, match="pass --trust-remote-code"):
             invoke(*command)
     arguments = ("--prompt", "w3 w4 w5", "-n", "4", "--json")
     own = json.loads(invoke("run", folder, *arguments, "--trust-remote-code").output)

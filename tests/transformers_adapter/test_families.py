@@ -14,7 +14,7 @@ import torch
 from families import FAMILIES, answer, greedy
 from model_fixtures import folders, one_thread
 
-from laconic.torch import LaconicTensor
+from tersely.torch import TerselyTensor
 
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 DTYPES = pytest.mark.parametrize("dtype", BOUNDS, ids=["float32", "bfloat16"])
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You passed `quantization_config`
 
 
 def compressed(model: torch.nn.Module) -> list[str]:
-    return [name for name, weight in model.named_parameters() if isinstance(weight, LaconicTensor)]
+    return [name for name, weight in model.named_parameters() if isinstance(weight, TerselyTensor)]
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -62,6 +62,6 @@ def test_fused_mode_stays_close_and_saves_what_it_loaded(
     assert torch.equal(answer(name, again), found)
     bits = {key: value.detach() for key, value in dense.state_dict().items()}
     for key, value in again.state_dict().items():
-        given = value.decode() if isinstance(value, LaconicTensor) else value
+        given = value.decode() if isinstance(value, TerselyTensor) else value
         assert given.dtype == bits[key].dtype
         assert same_bits(given, bits[key]), key

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-import laconic
-from laconic.errors import CorruptError, LaconicError
-from laconic.torch import LaconicTensor, recipes
-from laconic.torch.content import Leaf
-from laconic.transformers import LaconicConfig, LaconicHfQuantizer
+import tersely
+from tersely.errors import CorruptError, TerselyError
+from tersely.torch import TerselyTensor, recipes
+from tersely.torch.content import Leaf
+from tersely.transformers import TerselyConfig, TerselyHfQuantizer
 
 overrides = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
 
@@ -33,32 +33,32 @@ def same_folder(a: Path, b: Path) -> bool:
 def test_config_names_the_method_and_decompress_gives_all_files_back(llama: Any, tmp_path: Path) -> None:
     config = json.loads((llama.packed / "config.json").read_text())
     assert config.pop("quantization_config") == {
-        "quant_method": "laconic",
+        "quant_method": "tersely",
         "format": "1.0",
         "objective": "balanced",
         "profile": "portable",
     }
-    assert "laconic exec" in config.pop("transformers_weights")
+    assert "tersely exec" in config.pop("transformers_weights")
     assert config == json.loads((llama.dense / "config.json").read_text())
-    laconic.decompress(llama.packed, tmp_path / "back")
+    tersely.decompress(llama.packed, tmp_path / "back")
     assert same_folder(llama.dense, tmp_path / "back")
     assert not (tmp_path / "back/README.md").exists()
 
 
 def test_the_model_card_says_what_to_import_in_its_first_lines(llama: Any, tmp_path: Path) -> None:
-    assert "import laconic.transformers" in (llama.packed / "README.md").read_text().splitlines()[0]
+    assert "import tersely.transformers" in (llama.packed / "README.md").read_text().splitlines()[0]
     source = tmp_path / "source"
     build("llama", torch.float32).save_pretrained(source)
     card = "---\nlicense: apache-2.0\n---\n# A model\n\nWords.\n"
     (source / "README.md").write_text(card)
-    laconic.compress(source, tmp_path / "packed")
+    tersely.compress(source, tmp_path / "packed")
     text = (tmp_path / "packed/README.md").read_text()
-    head, ours, _ = text.partition("---\n> **Load this folder with `import laconic.transformers`")
+    head, ours, _ = text.partition("---\n> **Load this folder with `import tersely.transformers`")
     assert head == "---\nlicense: apache-2.0\n"
     assert ours
     assert text.endswith("# A model\n\nWords.\n")
     assert "AutoModelForCausalLM" in text
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(source, tmp_path / "back")
 
 
@@ -66,16 +66,16 @@ def test_shards_load_and_are_saved_as_shards(llama: Any, tmp_path: Path) -> None
     dense = llama.load(llama.dense)
     dense.save_pretrained(tmp_path / "dense", max_shard_size="100KB")
     assert len(list((tmp_path / "dense").glob("*.safetensors"))) > 2
-    laconic.compress(tmp_path / "dense", tmp_path / "packed")
+    tersely.compress(tmp_path / "dense", tmp_path / "packed")
     model = llama.load(tmp_path / "packed")
     found = answer("llama", model)
     assert torch.equal(found, answer("llama", llama.load(llama.packed)))
     model.save_pretrained(tmp_path / "again", max_shard_size="40KB")
     assert len(list((tmp_path / "again").glob("*.safetensors"))) > 2
     again = llama.load(tmp_path / "again")
-    assert isinstance(again.lm_head.weight, LaconicTensor)
+    assert isinstance(again.lm_head.weight, TerselyTensor)
     assert torch.equal(answer("llama", again), found)
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(tmp_path / "dense", tmp_path / "back")
 
 
@@ -90,14 +90,14 @@ def test_tied_weights_are_one_and_stored_once(folders: Callable, tmp_path: Path)
     model = here.load(here.packed)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     model.save_pretrained(tmp_path / "again")
-    names = set(laconic.load_file(tmp_path / "again/model.safetensors"))
-    assert names == set(laconic.load_file(here.dense / "model.safetensors"))
+    names = set(tersely.load_file(tmp_path / "again/model.safetensors"))
+    assert names == set(tersely.load_file(here.dense / "model.safetensors"))
     again = here.load(tmp_path / "again")
     assert again.lm_head.weight is again.model.embed_tokens.weight
 
 
 def test_loading_maps_the_file_and_decodes_nothing(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic.torch.content import Leaf
+    from tersely.torch.content import Leaf
 
     def refuse(*_: Any) -> None:
         raise AssertionError("decoded while loading")
@@ -120,11 +120,11 @@ def test_experts_are_merged_while_loading_and_written_as_they_were(
     model = here.load(here.packed)
     experts = [weight for key, weight in model.named_parameters() if ".experts." in key]
     assert experts
-    assert all(isinstance(weight, LaconicTensor) for weight in experts)
+    assert all(isinstance(weight, TerselyTensor) for weight in experts)
     assert all(weight.formulation != "dense" for weight in experts)
     model.save_pretrained(tmp_path / "again")
-    found = laconic.load_file(tmp_path / "again/model.safetensors")
-    before = laconic.load_file(here.dense / "model.safetensors")
+    found = tersely.load_file(tmp_path / "again/model.safetensors")
+    before = tersely.load_file(here.dense / "model.safetensors")
     assert set(found) == set(before)
     assert all(found[key].decode().tobytes() == before[key].decode().tobytes() for key in before)
     assert found[next(key for key in found if ".experts." in key)].formulation == "split"
@@ -155,14 +155,14 @@ def test_a_config_without_dtype(llama: Any, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "dense/config.json").read_text())
     del config["dtype"]
     (tmp_path / "dense/config.json").write_text(json.dumps(config))
-    laconic.compress(tmp_path / "dense", tmp_path / "packed")
+    tersely.compress(tmp_path / "dense", tmp_path / "packed")
     assert llama.load(tmp_path / "packed").dtype is torch.float32
 
 
 def test_dequantize_gives_the_dense_model(llama: Any, tmp_path: Path) -> None:
     model = llama.load(llama.packed)
     model.dequantize()
-    assert not [name for name, weight in model.named_parameters() if isinstance(weight, LaconicTensor)]
+    assert not [name for name, weight in model.named_parameters() if isinstance(weight, TerselyTensor)]
     assert all(weight.requires_grad for weight in model.parameters())
     model.save_pretrained(tmp_path / "dense")
     assert (tmp_path / "dense/model.safetensors").read_bytes() == (llama.dense / "model.safetensors").read_bytes()
@@ -171,20 +171,20 @@ def test_dequantize_gives_the_dense_model(llama: Any, tmp_path: Path) -> None:
 
 def test_a_dense_folder_is_compressed_on_request(llama: Any, tmp_path: Path) -> None:
     build("llama", torch.bfloat16, **WIDE).save_pretrained(tmp_path / "dense")
-    config = LaconicConfig(objective="balanced", mode="identical")
+    config = TerselyConfig(objective="balanced", mode="identical")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype="auto", quantization_config=config)
     weight = model.model.layers[0].mlp.up_proj.weight
-    assert isinstance(weight, LaconicTensor)
+    assert isinstance(weight, TerselyTensor)
     assert torch.equal(answer("llama", model), answer("llama", llama.load(tmp_path / "dense")))
     model.save_pretrained(tmp_path / "again")
-    assert isinstance(llama.load(tmp_path / "again").model.layers[0].mlp.up_proj.weight, LaconicTensor)
+    assert isinstance(llama.load(tmp_path / "again").model.layers[0].mlp.up_proj.weight, TerselyTensor)
 
 
 @overrides
 def test_weights_packed_for_a_faster_machine(llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from laconic import isa
+    from tersely import isa
 
-    laconic.compress(llama.dense, tmp_path / "slow", objective="size")
+    tersely.compress(llama.dense, tmp_path / "slow", objective="size")
     with isa.using("scalar"):
         with pytest.warns(UserWarning, match="slower than dense"):
             kept = llama.load(tmp_path / "slow")
@@ -201,14 +201,14 @@ def test_a_quantised_folder_is_kept_byte_for_byte_and_refused(where: str, llama:
     config = json.loads((source / "config.json").read_text())
     (config if where == "config" else config.setdefault("text_config", {}))["quantization_config"] = entry
     (source / "config.json").write_text(json.dumps(config, indent=3))
-    laconic.compress(source, tmp_path / "packed")
+    tersely.compress(source, tmp_path / "packed")
     document = json.loads((tmp_path / "packed/config.json").read_text())
-    assert document["quantization_config"]["quant_method"] == "laconic"
+    assert document["quantization_config"]["quant_method"] == "tersely"
     assert document["quantization_config"]["original"] == entry
-    assert "laconic decompress" in (tmp_path / "packed/README.md").read_text().splitlines()[0]
-    with pytest.raises(LaconicError, match="quantised with 'gptq'.*laconic decompress"):
+    assert "tersely decompress" in (tmp_path / "packed/README.md").read_text().splitlines()[0]
+    with pytest.raises(TerselyError, match="quantised with 'gptq'.*tersely decompress"):
         llama.load(tmp_path / "packed")
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(source, tmp_path / "back")
 
 
@@ -250,21 +250,21 @@ def test_quantised_weights_come_back_byte_for_byte(method: str, llama: Any, tmp_
     tensors = {f"model.layers.0.mlp.{name}": tensor for name, tensor in QUANTISED[method]().items()}
     tensors["model.embed_tokens.weight"] = (torch.randn(256, 128) * 0.02).bfloat16()
     save_file(tensors, source / "model.safetensors", {"format": "pt"})
-    report = laconic.compress(source, tmp_path / "packed")
+    report = tersely.compress(source, tmp_path / "packed")
     assert report.bytes_after < report.bytes_before
-    assert laconic.verify(tmp_path / "packed", against=source).ok
-    with pytest.raises(LaconicError, match=f"quantised with '{method}'.*laconic decompress"):
+    assert tersely.verify(tmp_path / "packed", against=source).ok
+    with pytest.raises(TerselyError, match=f"quantised with '{method}'.*tersely decompress"):
         llama.load(tmp_path / "packed")
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     assert same_folder(source, tmp_path / "back")
 
 
 @pytest.mark.parametrize("size", ["1GB", "40KB"], ids=["one file", "shards"])
 def test_what_save_pretrained_wrote_is_decompressed(size: str, llama: Any, tmp_path: Path) -> None:
     llama.load(llama.packed).save_pretrained(tmp_path / "saved", max_shard_size=size)
-    assert not (tmp_path / "saved/laconic.json").exists()
-    report = laconic.decompress(tmp_path / "saved", tmp_path / "back")
-    assert any("has no laconic.json" in note for note in report.notes)
+    assert not (tmp_path / "saved/tersely.json").exists()
+    report = tersely.decompress(tmp_path / "saved", tmp_path / "back")
+    assert any("has no tersely.json" in note for note in report.notes)
     config = json.loads((tmp_path / "back/config.json").read_text())
     assert config == json.loads((llama.dense / "config.json").read_text())
     model, dense = llama.load(tmp_path / "back"), llama.load(llama.dense)
@@ -280,19 +280,19 @@ def test_what_save_pretrained_wrote_is_decompressed(size: str, llama: Any, tmp_p
 
 
 def test_folders_of_others_are_still_not_decompressed(llama: Any, tmp_path: Path) -> None:
-    with pytest.raises(LaconicError, match="is not compressed by laconic: it has no laconic.json"):
-        laconic.decompress(llama.dense, tmp_path / "back")
+    with pytest.raises(TerselyError, match="is not compressed by tersely: it has no tersely.json"):
+        tersely.decompress(llama.dense, tmp_path / "back")
 
 
 def test_a_device_map_of_the_cpu(llama: Any) -> None:
     pytest.importorskip("accelerate", reason="device_map needs accelerate: make test installs it")
     for places in ({"": "cpu"}, "cpu"):
         model = AutoModelForCausalLM.from_pretrained(llama.packed, dtype="auto", device_map=places)
-        assert isinstance(model.lm_head.weight, LaconicTensor)
+        assert isinstance(model.lm_head.weight, TerselyTensor)
         assert model.lm_head.weight.formulation != "dense"
         assert torch.equal(answer("llama", model), answer("llama", llama.load(llama.packed)))
         base = AutoModel.from_pretrained(llama.packed, dtype="auto", device_map=places)
-        assert isinstance(base.layers[0].mlp.up_proj.weight, LaconicTensor)
+        assert isinstance(base.layers[0].mlp.up_proj.weight, TerselyTensor)
         words = torch.tensor([[3, 4, 5]])
         with torch.no_grad():
             assert torch.equal(base(words).last_hidden_state, model.model(words).last_hidden_state)
@@ -336,7 +336,7 @@ def test_experts_that_the_router_did_not_choose_are_not_touched(
 @overrides
 def test_a_damaged_shard_is_named(llama: Any, tmp_path: Path) -> None:
     packed = tmp_path / "packed"
-    laconic.compress(llama.dense, packed)
+    tersely.compress(llama.dense, packed)
     path = packed / "model.safetensors"
     raw = bytearray(path.read_bytes())
     path.write_bytes(raw[:-100])
@@ -350,13 +350,13 @@ def test_a_damaged_shard_is_named(llama: Any, tmp_path: Path) -> None:
 
 
 def test_wrong_settings_and_places_are_refused(llama: Any) -> None:
-    with pytest.raises(laconic.ArgumentError, match="unknown mode 'fast'"):
-        LaconicConfig(mode="fast")
-    with pytest.raises(LaconicError, match="disk"):
-        LaconicHfQuantizer(LaconicConfig()).validate_environment(device_map={"": "disk"})
+    with pytest.raises(tersely.ArgumentError, match="unknown mode 'fast'"):
+        TerselyConfig(mode="fast")
+    with pytest.raises(TerselyError, match="disk"):
+        TerselyHfQuantizer(TerselyConfig()).validate_environment(device_map={"": "disk"})
 
 
 def test_config_of_a_later_version_and_its_round_trip(llama: Any) -> None:
-    config = LaconicConfig.from_dict({"quant_method": "laconic", "format": "1.7", "new": 1, "objective": "size"})
-    assert config.to_dict() == {"quant_method": "laconic", "format": "1.7", "objective": "size", "profile": "native"}
-    assert AutoConfig.from_pretrained(llama.packed).quantization_config["quant_method"] == "laconic"
+    config = TerselyConfig.from_dict({"quant_method": "tersely", "format": "1.7", "new": 1, "objective": "size"})
+    assert config.to_dict() == {"quant_method": "tersely", "format": "1.7", "objective": "size", "profile": "native"}
+    assert AutoConfig.from_pretrained(llama.packed).quantization_config["quant_method"] == "tersely"

@@ -11,9 +11,9 @@ import transformers
 from model_fixtures import one_thread
 from safetensors.torch import load_file
 
-import laconic
-from laconic.torch import LaconicTensor
-from laconic.transformers import LaconicConfig
+import tersely
+from tersely.torch import TerselyTensor
+from tersely.transformers import TerselyConfig
 
 MINILM = Path(__file__).parents[3] / "shared/models/minilm-l6-v2-body-fp32.safetensors"
 overrides = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
@@ -34,7 +34,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert set(missing) <= {"embeddings.word_embeddings.weight", "embeddings.position_ids"}
     assert set(unexpected) <= {"embeddings.position_ids"}
     model.save_pretrained(root / "dense")
-    laconic.compress(root / "dense", root / "packed", objective="size")
+    tersely.compress(root / "dense", root / "packed", objective="size")
     return root / "dense", root / "packed"
 
 
@@ -43,8 +43,8 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("mode", ["identical", "fused"])
 def test_minilm_gives_the_same_sentence_vectors(mode: str, minilm: tuple[Path, Path]) -> None:
     dense = transformers.BertModel.from_pretrained(minilm[0])
-    model = transformers.BertModel.from_pretrained(minilm[1], quantization_config=LaconicConfig(mode=mode))
-    assert sum(isinstance(weight, LaconicTensor) for weight in model.parameters()) > 30
+    model = transformers.BertModel.from_pretrained(minilm[1], quantization_config=TerselyConfig(mode=mode))
+    assert sum(isinstance(weight, TerselyTensor) for weight in model.parameters()) > 30
     ids = torch.randint(0, 1000, (3, 20), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         a, b = (m(input_ids=ids).last_hidden_state.mean(1) for m in (dense, model))
@@ -101,7 +101,7 @@ def test_networks_at_full_size(make: Any, mode: str) -> None:
         return out if isinstance(out, torch.Tensor) else out.logits
 
     expected = answer()
-    summary = laconic.torch.compress_(model, mode=mode, progress=False)
+    summary = tersely.torch.compress_(model, mode=mode, progress=False)
     assert summary.compressed
     found = answer()
     if mode == "identical":

@@ -12,11 +12,11 @@ from model_fixtures import one_thread
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-import laconic
-import laconic.transformers
-from laconic.container.reader import Reader
-from laconic.torch import LaconicTensor
-from laconic.transformers.models import weight_bytes
+import tersely
+import tersely.transformers
+from tersely.container.reader import Reader
+from tersely.torch import TerselyTensor
+from tersely.transformers.models import weight_bytes
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 pytestmark = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
@@ -35,7 +35,7 @@ def folder_of(path: Path, tied: bool, dtype: torch.dtype) -> Path:
 
 
 def load(path: Path, **wanted: Any) -> Any:
-    options = {"quantization_config": laconic.transformers.LaconicConfig(**wanted)} if wanted else {}
+    options = {"quantization_config": tersely.transformers.TerselyConfig(**wanted)} if wanted else {}
     return AutoModelForCausalLM.from_pretrained(path, dtype="auto", **options)
 
 
@@ -44,22 +44,22 @@ def load(path: Path, **wanted: Any) -> Any:
 def test_both_names_of_a_tied_weight_in_a_checkpoint(tied: bool, dtype: torch.dtype, tmp_path: Path) -> None:
     assert FAMILIES["llama-tied"].generates
     source = folder_of(tmp_path / "dense", tied, dtype)
-    laconic.compress(source, tmp_path / "packed")
+    tersely.compress(source, tmp_path / "packed")
     assert set(Reader(tmp_path / "packed/model.safetensors").same) in ({HEAD}, {EMBED})
     dense, model = load(source), load(tmp_path / "packed", mode="identical")
     assert torch.equal(answer("llama", model), answer("llama", dense))
     assert torch.equal(greedy("llama", model), greedy("llama", dense))
     head, embed = model.lm_head.weight, model.model.embed_tokens.weight
-    assert isinstance(head, LaconicTensor)
+    assert isinstance(head, TerselyTensor)
     assert (head is embed) == tied
     assert [part.data_ptr() for part in head.content.tensors()] == [part.data_ptr() for part in embed.content.tensors()]
     weights = [weight for _, weight in model.named_parameters()]
-    kept = [weight.nbytes_stored if isinstance(weight, LaconicTensor) else weight.nbytes for weight in weights]
+    kept = [weight.nbytes_stored if isinstance(weight, TerselyTensor) else weight.nbytes for weight in weights]
     shared = 0 if tied else head.nbytes_stored  # counted once
     assert weight_bytes(model)[0] == sum(kept) + sum(buffer.nbytes for buffer in model.buffers()) - shared
     assert weight_bytes(model)[1] == weight_bytes(dense)[1]
     model.save_pretrained(tmp_path / "again")
-    names = set(laconic.load_file(tmp_path / "again/model.safetensors"))
+    names = set(tersely.load_file(tmp_path / "again/model.safetensors"))
     assert ({EMBED, HEAD} <= names) == (not tied)
     assert set(Reader(tmp_path / "again/model.safetensors").same) <= {HEAD, EMBED}
     again = load(tmp_path / "again", mode="identical")
@@ -67,6 +67,6 @@ def test_both_names_of_a_tied_weight_in_a_checkpoint(tied: bool, dtype: torch.dt
     if not tied:
         restored = again.dequantize()
         assert restored.lm_head.weight is not restored.model.embed_tokens.weight
-    laconic.decompress(tmp_path / "packed", tmp_path / "back")
+    tersely.decompress(tmp_path / "packed", tmp_path / "back")
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "back" / name).read_bytes() == (source / name).read_bytes()

@@ -90,7 +90,7 @@ def vmapped(module: Any, x: Any) -> Any:
 
 def loaded_into_dense(module: Any, dense: Any, **options: Any) -> Any:
     """A dense module that takes over the state of this one."""
-    from laconic.torch import decompress_
+    from tersely.torch import decompress_
 
     other = copy.deepcopy(module)
     decompress_(other)

@@ -100,7 +100,7 @@ def compare(dense: Outcome, ours: Outcome, tolerance: float, output_tolerance: f
     """'' where the twins agree, else what differs in a few words. tolerance: of the value (0: bit for bit)."""
     if ours.error is not None:
         names, text = ours.error
-        if "LaconicError" not in names and (dense.error is None or dense.error[0][0] not in names):
+        if "TerselyError" not in names and (dense.error is None or dense.error[0][0] not in names):
             return f"foreign error: {names[0]}: {text}"
     elif dense.error is not None and dense.error[1].startswith("a leaf Variable that requires grad"):
         return ""  # compressed weights stay frozen, so they are no such variable

@@ -81,19 +81,19 @@ def _module(kind: str) -> tuple[nn.Module, torch.Tensor]:
     if kind == "bfloat16":
         module, x = module.bfloat16(), x.bfloat16()
     if kind == "int8":
-        import laconic.torch
+        import tersely.torch
 
-        module = laconic.torch.Int8Linear.from_linear(module)  # type: ignore[arg-type]
+        module = tersely.torch.Int8Linear.from_linear(module)  # type: ignore[arg-type]
     return module.requires_grad_(False).eval(), x
 
 
 def _compress(module: nn.Module, mode: str, kind: str) -> None:
-    import laconic.torch
+    import tersely.torch
 
     form = {"formulation": "integer"} if kind == "int8" else {"formulation": "split", "code": "packed", "bits": 4}
     config = {"_default": {"minimum_bytes": 0, **form}}
     dense = module.weight
-    summary = laconic.torch.compress_(module, mode=mode, config=config, progress=False)
+    summary = tersely.torch.compress_(module, mode=mode, config=config, progress=False)
     assert len(summary.compressed) == 1, summary
     dense.data.view(torch.uint8).fill_(0xA5) if dense.is_contiguous() else dense.data.fill_(
         -77

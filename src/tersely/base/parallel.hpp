@@ -1,0 +1,73 @@
+// Workers for one short parallel region at a time: borrowed from the OpenMP pool that is already in the process, else
+// our own, which sleep.
+//
+// Why so: a second spinning pool beside torch's starves both (8 ms stalls were measured). After `import torch`
+// GOMP_parallel is visible to dlsym; a team of that pool costs about 2 us, but ends when its last worker has come and
+// gone, and beside a busy neighbour that takes milliseconds. Accounts are kept (account.hpp), and a team that loses
+// time is not called. A team may be smaller than asked, so work must be drawn from a shared counter, never by number.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace tersely {
+
+// Calls body(context) on up to `threads` workers at once, the caller among them; returns when all that came have
+// returned. Alone inside another parallel region of ours, where threads is 1, and where a team would lose time.
+// Workers have the floating-point environment of `DefaultFloats`, as the caller is expected to have.
+void run_parallel(int threads, void (*body)(void*), void* context);
+
+// How many of `threads` workers are worth waking for a region that one worker would finish in work_ns nanoseconds.
+int workers_worth_waking(int threads, int64_t work_ns);
+
+// Whose workers the next region would use: "OpenMP pool of the process" or "own sleeping pool".
+const char* parallel_pool_name();
+
+// Draws items 0..count-1 and calls f(item) for each, on up to `threads` workers. Neighbours are drawn a few at a time,
+// so that what a kernel prefetches beyond its item is mostly its own next one, and the last draws are still small.
+// Each worker that finds an item holds what enter() returns from before its first one until it leaves the region.
+template <class Enter, class F>
+void parallel_for_inside(int threads, int64_t count, Enter&& enter, F&& f) {
+  if (threads <= 1 || count <= 1) {
+    [[maybe_unused]] const auto held = enter();
+    for (int64_t item = 0; item < count; ++item) f(item);
+    return;
+  }
+  struct Context {
+    std::remove_reference_t<Enter>* enter;
+    std::remove_reference_t<F>* f;
+    int64_t count, grain;
+    std::atomic<int64_t> next{0};
+  } context{&enter, &f, count, count / (threads * int64_t{16}) + 1};
+  run_parallel(
+      threads < count ? threads : static_cast<int>(count),
+      [](void* opaque) {
+        auto* c = static_cast<Context*>(opaque);
+        const auto draw = [c] { return c->next.fetch_add(c->grain, std::memory_order_relaxed); };
+        int64_t first = draw();
+        if (first >= c->count) return;
+        [[maybe_unused]] const auto held = (*c->enter)();
+        for (; first < c->count; first = draw())
+          for (int64_t item = first; item < first + c->grain && item < c->count; ++item) (*c->f)(item);
+      },
+      &context);
+}
+
+template <class F>
+void parallel_for(int threads, int64_t count, F&& f) {
+  struct Nothing {};
+  parallel_for_inside(threads, count, [] { return Nothing{}; }, f);
+}
+
+// Zeros, for decoders that write only what is not zero.
+inline void clear(uint8_t* out, int64_t bytes, int threads) {
+  constexpr int64_t kBlock = 1 << 18;
+  parallel_for(threads, (bytes + kBlock - 1) / kBlock, [&](int64_t block) {
+    std::memset(out + block * kBlock, 0, static_cast<size_t>(std::min(kBlock, bytes - block * kBlock)));
+  });
+}
+
+}  // namespace tersely

@@ -1,0 +1,87 @@
+"""What can go wrong, as one small tree of exceptions.
+
+    TerselyError
+    |-- ArgumentError (also ValueError)     a wrong argument: shape, dtype, parameter, thread count
+    |   `-- PlaceError (also IndexError)      a place that a tensor does not have
+    |-- FormatError                         bytes that are not what the format says
+    |   |-- CorruptError                    a damaged or hostile file: names tensor, component and byte
+    |   |-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
+    |   |-- TooLargeError (also MemoryError)  a tensor that takes more memory than there is
+    |   `-- VerificationError               decoded weights differ from what they must be
+    `-- DestinationError                    the output exists, is the source, or cannot be written
+
+Every message says where (file, tensor, component, byte, as far as they exist) and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class TerselyError(Exception):
+    """Base of every error that tersely raises on purpose."""
+
+
+class ArgumentError(TerselyError, ValueError):
+    """An argument that cannot be used as given."""
+
+
+class PlaceError(ArgumentError, IndexError):
+    """A place that a tensor does not have."""
+
+
+class FormatError(TerselyError):
+    """Bytes that do not follow the safetensors or the tersely format."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        tensor: str | None = None,
+        component: str | None = None,
+        byte: int | None = None,
+    ) -> None:
+        self.message = message
+        self.file = file
+        self.tensor = tensor
+        self.component = component
+        self.byte = byte
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = [
+            f"{word} {value}"
+            for word, value in (
+                ("file", self.file),
+                ("tensor", None if self.tensor is None else repr(self.tensor)),
+                ("component", None if self.component is None else repr(self.component)),
+                ("byte", self.byte),
+            )
+            if value is not None
+        ]
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+    def located(self, *, file: str | None = None, tensor: str | None = None) -> FormatError:
+        """Fill in the places that the raiser did not know; returns self, to be re-raised."""
+        self.file = self.file or file
+        self.tensor = self.tensor or tensor
+        return self
+
+
+class CorruptError(FormatError):
+    """A file that is damaged, cut short, or made to deceive."""
+
+
+class UnsupportedError(FormatError):
+    """A well-formed file that needs another release of tersely."""
+
+
+class TooLargeError(FormatError, MemoryError):
+    """A tensor whose weights take more memory than there is: a few bytes of code may stand for any number of them."""
+
+
+class DestinationError(TerselyError):
+    """The output cannot be written where it was asked for."""
+
+
+class VerificationError(FormatError):
+    """Decoded weights are not bit for bit what they must be."""
