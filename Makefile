@@ -90,7 +90,7 @@ bench-peers: $(VENV)/built $(VENV)/peers
 
 # The types of the native module, as its binding has them; a test compares.
 stub: $(VENV)/built
-	$(BIN)/python -m nanobind.stubgen -q -m tersely._native -o src/tersely/_native.pyi
+	$(BIN)/python -m nanobind.stubgen -q -m tersely.backends.cpu._native -o src/tersely/backends/cpu/_native.pyi
 
 sanitize: $(VENV)/made
 	tests/sanitized/run $(BIN)/python

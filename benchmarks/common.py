@@ -16,8 +16,8 @@ import numpy as np
 import torch  # first, so that both share its thread pool
 
 import tersely
-from tersely import isa, native
-from tersely.benchmark import Settings
+from tersely.backends.cpu import isa, native
+from tersely.report.bench import Settings
 
 RECORDS = Path(__file__).parent / "records"
 SHAPE = (4096, 4096)

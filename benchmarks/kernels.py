@@ -23,9 +23,10 @@ import tersely
 from benchmarks.common import fingerprint, save
 from benchmarks.quantised import nearest
 from benchmarks.sparse import pruned
-from tersely import calibration, isa, native
-from tersely.dtypes import by_name
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native
+from tersely.core.dtypes import by_name
+from tersely.report import calibrate
+from tersely.tensors.tensor import Tensor
 
 SHAPE = (32, 4096)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -52,11 +53,11 @@ def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, An
     elif name == "affine":
         for bits, columns in ((2, SHAPE[1]), (4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1])):
             what = "rows" if columns == SHAPE[1] else f"{columns} columns"
-            yield f"{bits} bits by {what}", calibration.quantised(normal, bits, columns).astype(kind), {}
+            yield f"{bits} bits by {what}", calibrate.quantised(normal, bits, columns).astype(kind), {}
     elif name == "row_palette":
         for words, columns in ((4, SHAPE[1]), (16, SHAPE[1]), (16, 128), (16, 64)):
             what = "rows" if columns == SHAPE[1] else f"{columns} columns"
-            array = calibration.shared(np.random.default_rng(0), SHAPE, words, columns)
+            array = calibrate.shared(np.random.default_rng(0), SHAPE, words, columns)
             yield f"{words} words by {what}", array.astype(kind), {"columns": columns % SHAPE[1]}
     elif dtype == "float32":
         rows = np.tile(normal, (8, 1))  # a byte each: as much as the others; what is done to x counts less

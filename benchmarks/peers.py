@@ -23,8 +23,8 @@ from rich.table import Table
 
 import tersely
 from benchmarks.common import fingerprint, save
-from tersely import plan
-from tersely.tensor import Tensor
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 SMALLEST = 1000
 """Weights that a tensor must have: what a codec does to smaller ones is overhead of calls."""
@@ -48,7 +48,7 @@ def words_of(array: np.ndarray) -> np.ndarray:
 
 def ours(objective: str) -> Codec:
     def encode(array: np.ndarray) -> Tensor:
-        return Tensor(plan.encode(array, objective=objective, threads=1))
+        return Tensor(choose.encode(array, objective=objective, threads=1))
 
     def decode(tensor: Tensor, like: np.ndarray) -> np.ndarray:
         return tensor.decode(threads=1)

@@ -19,12 +19,15 @@ from typing import Any
 
 import tersely
 from benchmarks.common import fingerprint, record_path
-from tersely import api, budget, calibration, checkpoint, plan, planning, profiles
-from tersely.compression import Options, open_source, request_of, why_dense_already
-from tersely.container.reader import Reader
-from tersely.dtypes import by_name
-from tersely.formulations import registry
-from tersely.formulations.protocol import Candidate, Request
+from tersely.codes import registry
+from tersely.codes.protocol import Candidate, Request
+from tersely.core.dtypes import by_name
+from tersely.files import commands, plan_file
+from tersely.files import folder as checkpoint
+from tersely.files.compress_file import Options, open_source, request_of, why_dense_already
+from tersely.files.container.reader import Reader
+from tersely.planner import choose, knapsack, profiles
+from tersely.report import calibrate
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SINGLE = (
@@ -51,22 +54,22 @@ def measured(request: Request, candidate: Candidate, threads: int, seconds: floa
     """Nanoseconds of one product, or None where there is no kernel for it."""
     dtype = by_name(request.dtype).numpy
     array = request.words.view(dtype)
-    set_bytes = calibration.WORKING_SET_BYTES
+    set_bytes = calibrate.WORKING_SET_BYTES
     if candidate.kernel == "dense":
         if array.ndim != 2 or min(array.shape) < 16:
             return None
-        return calibration.nanoseconds(calibration.dense_run(array, request.batch, threads, set_bytes), seconds)
-    tensor = calibration.coded(array, candidate, threads)
+        return calibrate.nanoseconds(calibrate.dense_run(array, request.batch, threads, set_bytes), seconds)
+    tensor = calibrate.coded(array, candidate, threads)
     if tensor.matrix is None or tensor.geometry.view == "folded" or tensor.geometry.count > 1:
         return None
-    run = calibration.coded_run(calibration.copies(tensor, set_bytes), array, request.batch, threads)
-    return calibration.nanoseconds(run, seconds)
+    run = calibrate.coded_run(calibrate.copies(tensor, set_bytes), array, request.batch, threads)
+    return calibrate.nanoseconds(run, seconds)
 
 
 def predictions(path: Path, options: Options, seconds: float) -> list[dict[str, Any]]:
     rows = []
     for name, request in layers(path, options):
-        chosen = plan.decide(request)[0]
+        chosen = choose.decide(request)[0]
         ns = measured(request, chosen.candidate, request.threads, seconds)
         if ns is not None:
             row = {"tensor": name, "kernel": chosen.candidate.kernel, "predicted_us": chosen.ns / 1e3, "us": ns / 1e3}
@@ -76,7 +79,7 @@ def predictions(path: Path, options: Options, seconds: float) -> list[dict[str, 
 
 def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
     """For each single formulation, dense where it does not help: the smallest mixed plan that takes no more time."""
-    found = [planning.every_candidate(request) for _, request in layers(path, options)]
+    found = [plan_file.every_candidate(request) for _, request in layers(path, options)]
     sizes = [[(ns, float(one.nbytes)) for one, ns in offers] for offers in found]
     rows = []
     for single in SINGLE:
@@ -86,7 +89,7 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
             picked.append(min(fit, key=lambda k: offers[k][0].nbytes))
         ns = sum(offers[k][1] for offers, k in zip(found, picked, strict=True))
         own = sum(offers[k][0].nbytes for offers, k in zip(found, picked, strict=True))
-        best = budget.choose(sizes, ns * (1 + 1e-9)) or picked
+        best = knapsack.choose(sizes, ns * (1 + 1e-9)) or picked
         mix = min(own, sum(offers[k][0].nbytes for offers, k in zip(found, best, strict=True)))
         rows.append({"single": single, "bytes": own, "mixed_bytes": mix, "predicted_us": ns / 1e3, "share": mix / own})
     return rows
@@ -97,7 +100,7 @@ def planning_time(path: Path) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "compressed.safetensors"
-        runs = (lambda: planning.make_plan(path), lambda: api.compress(path, target, force=True))
+        runs = (lambda: plan_file.make_plan(path), lambda: commands.compress(path, target, force=True))
         for _ in range(3):
             for run, found in zip(runs, times, strict=True):
                 start = time.perf_counter()
@@ -119,7 +122,7 @@ def main() -> None:
     tersely.set_num_threads(arguments.threads)
     if arguments.profile is None:
         arguments.profile = Path("profile.json")
-        arguments.profile.write_text(json.dumps(calibration.calibrate(threads=arguments.threads), indent=1) + "\n")
+        arguments.profile.write_text(json.dumps(calibrate.calibrate(threads=arguments.threads), indent=1) + "\n")
     profile = profiles.resolve(arguments.profile)
     record: dict[str, Any] = {"machine": fingerprint(), "threads": arguments.threads, "models": {}}
     record["profile"] = json.loads(arguments.profile.read_text())

@@ -18,9 +18,9 @@ import torch
 import tersely
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
 from benchmarks.sparse import copies_of
-from tersely import benchmark, calibration
-from tersely.benchmark import Settings
-from tersely.tensor import Tensor
+from tersely.report import bench, calibrate
+from tersely.report.bench import Settings
+from tersely.tensors.tensor import Tensor
 
 DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 VALUES = (2, 3, 4, 16, 32, 64, 256)
@@ -69,7 +69,7 @@ def measure(settings: Settings, batches: tuple[int, ...], values: tuple[int, ...
             array = quantised(count, dtype)
             tensors = forms_of(array, max(2, -(-settings.working_set_bytes // array.nbytes)))
             for batch in batches:
-                for row in benchmark.compare(f"{dtype} {count} values", array, tensors, batch, settings):
+                for row in bench.compare(f"{dtype} {count} values", array, tensors, batch, settings):
                     found = row.to_json() | {"values": count, "x_smaller": array.itemsize * 8 / row.bits_per_weight}
                     print("  ".join(row.cells()), row.dense, flush=True)
                     rows.append(found)
@@ -97,7 +97,7 @@ def grids(
             for name, code in codes.items()
         }
         for batch in batches:
-            for row in benchmark.compare(f"float32 {bits} bits", array, tensors, batch, settings):
+            for row in bench.compare(f"float32 {bits} bits", array, tensors, batch, settings):
                 found = row.to_json() | {"bits": bits, "x_smaller": 32 / row.bits_per_weight}
                 print("  ".join(row.cells()), row.dense, flush=True)
                 rows.append(found)
@@ -112,9 +112,9 @@ def scaled(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]
     forms_of_rows = ((4, SHAPE[1]), (4, 128), (4, 32), (8, SHAPE[1]), (0, SHAPE[1]), (0, 128))
     for dtype, (bits, columns) in itertools.product(DTYPES, forms_of_rows):
         if bits:
-            array = calibration.quantised(normal, bits, columns).astype(dtype)
+            array = calibrate.quantised(normal, bits, columns).astype(dtype)
         else:
-            array = calibration.shared(np.random.default_rng(0), SHAPE, 16, columns).astype(dtype)
+            array = calibrate.shared(np.random.default_rng(0), SHAPE, 16, columns).astype(dtype)
         copies = max(2, -(-settings.working_set_bytes // array.nbytes))
         lines = tersely.encode(array, formulation="affine" if bits else "row_palette")
         smallest = tersely.encode(array, objective="size")
@@ -123,7 +123,7 @@ def scaled(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]]
         for batch in batches:
             by = "rows" if columns == SHAPE[1] else f"{columns} columns"
             what = f"{bits} bits" if bits else "16 words"
-            for row in benchmark.compare(f"{dtype} {what} by {by}", array, tensors, batch, settings):
+            for row in bench.compare(f"{dtype} {what} by {by}", array, tensors, batch, settings):
                 found = row.to_json() | {
                     "bits": bits,
                     "columns": columns,
@@ -159,7 +159,7 @@ def integers(settings: Settings, spreads: tuple[int, ...] = (10, 20)) -> list[di
                 form: lambda k, c=copies, x=x, o=own: tersely.linear(x, c[k % len(c)], **o)
                 for form, copies in forms.items()
             }
-            ms = benchmark.medians_ms(runs, settings)
+            ms = bench.medians_ms(runs, settings)
             for form in ("fields", "distances"):
                 rows.append(
                     {
@@ -205,7 +205,7 @@ def fours(settings: Settings) -> list[dict[str, Any]]:
         }
         runs["dense int8"] = lambda k, x=x: tersely.linear(x, dense[k % len(dense)], scale=0.01)
         runs |= floats(x, real, settings)
-        ms = benchmark.medians_ms(runs, settings)
+        ms = bench.medians_ms(runs, settings)
         by = "rows" if groups == 1 else "128 columns"
         for form, copies in forms.items():
             rows.append({"scales": by, "batch": batch, "stored_as": form, "bits": copies[0].bits_per_weight / 2})

@@ -16,8 +16,10 @@ import torch  # first, so that both share its thread pool
 import tersely
 from benchmarks.common import SHAPE, begin, parser_of, save
 from benchmarks.table import print_record
-from tersely import benchmark, isa, plan
-from tersely.benchmark import Settings, huge_copy
+from tersely.backends.cpu import isa
+from tersely.planner import choose
+from tersely.report import bench
+from tersely.report.bench import Settings, huge_copy
 
 PACKED = ("speed", {"code": "packed"})
 SINGLE = ("speed, avx512", {"code": "layered", "widths": (3,)})
@@ -45,7 +47,7 @@ def products(settings: Settings, quick: bool) -> list[dict[str, Any]]:
     for dtype, batches, codes, name in plan_of_rows:
         with isa.using(name):
             for batch in batches[:2] if quick else batches:
-                found = benchmark.bench_shape(*SHAPE, dtype, [batch], settings, codes)
+                found = bench.bench_shape(*SHAPE, dtype, [batch], settings, codes)
                 if name != best:  # against our own dense kernel under the same instruction set, not torch's AVX-512
                     found = [replace(row, what=f"{row.what}, forced {name}") for row in found]
                 for row in found:
@@ -64,8 +66,8 @@ def mapped_products(settings: Settings) -> list[dict[str, Any]]:
             tensor = tersely.encode(array, formulation="split", **parameters)
             path = Path(folder) / f"{parameters['code']}.safetensors"
             tersely.save_file({f"w{i}": tensor for i in range(copies)}, path)
-            tensors[objective, f"{benchmark._name(tensor)}, mapped"] = list(tersely.load_file(path).values())
-        rows = benchmark.compare("bfloat16 4096 x 4096, mapped file", array, tensors, 1, settings)
+            tensors[objective, f"{bench._name(tensor)}, mapped"] = list(tersely.load_file(path).values())
+        rows = bench.compare("bfloat16 4096 x 4096, mapped file", array, tensors, 1, settings)
     for row in rows:
         print("  ".join(row.cells()), flush=True)
     return [row.to_json() for row in rows]
@@ -76,9 +78,9 @@ def transposed(settings: Settings) -> list[dict[str, Any]]:
     array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
     copies = max(2, -(-settings.working_set_bytes // array.nbytes))
     dense = [
-        torch.from_numpy(huge_copy(plan.raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)
+        torch.from_numpy(huge_copy(choose.raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)
     ]
-    coded = benchmark.copies_of(tersely.encode(array, formulation="split", code="packed"), copies)
+    coded = bench.copies_of(tersely.encode(array, formulation="split", code="packed"), copies)
     rows = []
     for batch in (1, 16):
         x = np.random.default_rng(1).standard_normal((batch, SHAPE[0])).astype(ml_dtypes.bfloat16)
@@ -87,7 +89,7 @@ def transposed(settings: Settings) -> list[dict[str, Any]]:
             "dense": lambda k, xt=xt: xt @ dense[k % copies],
             "coded": lambda k, x=x: tersely.linear_transposed(x, coded[k % copies]),
         }
-        ms = benchmark.medians_ms(runs, settings)
+        ms = bench.medians_ms(runs, settings)
         rows.append({"batch": batch, "ms": ms["coded"], "dense_ms": ms["dense"], "x_dense": ms["dense"] / ms["coded"]})
         print("transposed", rows[-1], flush=True)
     return rows
@@ -108,14 +110,14 @@ def codec(settings: Settings) -> list[dict[str, Any]]:
             runs = {
                 "memcpy": lambda k, out=out, source=source: np.copyto(out, source),
                 "decode": lambda k, t=tensor, out=out: t.decode(out=out, threads=1),
-                "encode": lambda k, a=array, p=parameters: plan.encode(a, formulation="split", threads=1, **p),
-                "encode 2": lambda k, a=array, p=parameters: plan.encode(a, formulation="split", threads=2, **p),
+                "encode": lambda k, a=array, p=parameters: choose.encode(a, formulation="split", threads=1, **p),
+                "encode 2": lambda k, a=array, p=parameters: choose.encode(a, formulation="split", threads=2, **p),
             }
-            ms = benchmark.medians_ms(runs, replace(settings, seconds=1.0, minimum_rounds=5))
+            ms = bench.medians_ms(runs, replace(settings, seconds=1.0, minimum_rounds=5))
             rows.append(
                 {
                     "dtype": dtype.name,
-                    "code": benchmark._name(tensor),
+                    "code": bench._name(tensor),
                     "decode_gb_per_s": array.nbytes / ms["decode"] / 1e6,
                     "memcpy_gb_per_s": array.nbytes / ms["memcpy"] / 1e6,
                     "decode_of_memcpy": ms["memcpy"] / ms["decode"],

@@ -17,9 +17,9 @@ import torch  # first, so that both share its thread pool
 
 import tersely
 from benchmarks.common import SHAPE, begin, parser_of, print_machine, save
-from tersely import benchmark
-from tersely.benchmark import Settings, huge_copy
-from tersely.tensor import Tensor
+from tersely.report import bench
+from tersely.report.bench import Settings, huge_copy
+from tersely.tensors.tensor import Tensor
 
 ZEROS = (0.5, 0.8, 0.9, 0.95)
 PATTERNS = ((2, 4),)
@@ -130,9 +130,9 @@ def measure(settings: Settings, batches: tuple[int, ...]) -> list[dict[str, Any]
             csr = {}
             if dtype == np.float32 and isinstance(zeros, float):
                 x = np.random.default_rng(1).standard_normal((1, SHAPE[1])).astype(np.float32)
-                csr = benchmark.medians_ms(csr_runs(array, x, max(2, copies // 2)), settings)
+                csr = bench.medians_ms(csr_runs(array, x, max(2, copies // 2)), settings)
             for batch in batches:
-                for row in benchmark.compare(f"{dtype} {label(zeros)}", array, tensors, batch, settings):
+                for row in bench.compare(f"{dtype} {label(zeros)}", array, tensors, batch, settings):
                     found = row.to_json() | {"zeros": label(zeros), "csr_ms": csr if batch == 1 else {}}
                     print("  ".join(row.cells()), row.dense, found["csr_ms"], flush=True)
                     rows.append(found)

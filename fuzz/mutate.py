@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import tersely
-from tersely import isa
-from tersely.container import description
-from tersely.container.header import parse_bytes
+from tersely.backends.cpu import isa
+from tersely.files.container import description
+from tersely.files.container.header import parse_bytes
 
 CORPUS = sorted((Path(__file__).parent.parent / "tests" / "golden").glob("v*/*.safetensors"))
 LARGEST_DECODED_BYTES = 50_000_000

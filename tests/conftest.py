@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tersely import isa, threads
+from tersely.backends.cpu import isa, threads
 
 
 def installed(package: str) -> bool:

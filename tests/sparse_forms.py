@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from conftest import DTYPES, random_bits
 
-from tersely import plan
-from tersely.encoded import Encoded
-from tersely.geometry import choose
+from tersely.core.encoded import Encoded
+from tersely.core.geometry import choose
+from tersely.planner import choose as plan
 
 SPARSE = DTYPES[:3]
 WHOLE = (np.dtype(np.int8), np.dtype(np.uint8))

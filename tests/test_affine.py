@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from test_linear import assert_close
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.errors import ArgumentError
-from tersely.formulations.affine import codec, formulation, reference
-from tersely.formulations.affine.layout import NUMBERS, Scaling, side_by_side
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes.affine import codec, formulation, reference
+from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.core.errors import ArgumentError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 FLOAT32, BFLOAT16, FLOAT16 = DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
@@ -63,7 +64,7 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def coded(array: np.ndarray, **options: Any) -> Tensor:
@@ -165,7 +166,7 @@ def test_rows_of_one_value_are_scales(rng: np.random.Generator) -> None:
     array = np.repeat(rng.standard_normal((64, 1)).astype(np.float32) ** 2 + np.float32(0.1), 512, axis=1)
     tensor = check(array, code="constant")
     assert tensor.encoded.node.children[NUMBERS].parameters["code"] == "constant"
-    assert plan.encode(array, objective="size").nbytes_stored <= tensor.encoded.nbytes_stored < 1024
+    assert choose.encode(array, objective="size").nbytes_stored <= tensor.encoded.nbytes_stored < 1024
 
 
 def test_the_longest_groups_that_have_a_scale(rng: np.random.Generator) -> None:
@@ -189,7 +190,7 @@ def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Gen
     array = values(rng)
     with pytest.raises(ArgumentError, match="whole numbers times a scale"):
         coded(array)
-    assert not formulation.candidates(plan.Request(words_of(array), "float32", objective="size"))
+    assert not formulation.candidates(choose.Request(words_of(array), "float32", objective="size"))
 
 
 def test_one_word_off_by_a_little_is_off(rng: np.random.Generator) -> None:
@@ -224,13 +225,13 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str, rng
 def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
     for shape, bits, negative in itertools.product(((48, 100), (32, 2304), (32, 32, 3, 3)), (3, 8), (False, True)):
         array = quantised(rng, shape, dtype, bits, negative=negative)
-        for objective in plan.OBJECTIVES:
-            found = formulation.candidates(plan.Request(words_of(array), dtype.name, objective=objective))
+        for objective in choose.OBJECTIVES:
+            found = formulation.candidates(choose.Request(words_of(array), dtype.name, objective=objective))
             assert found
             for candidate in found:
                 stored = candidate.components(1)
                 assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                again = plan.encode(array, formulation="affine", **candidate.options)
+                again = choose.encode(array, formulation="affine", **candidate.options)
                 assert again.node == candidate.node
                 assert {name: data.tobytes() for name, data in again.components.items()} == {
                     name: data.tobytes() for name, data in stored.items()
@@ -271,7 +272,7 @@ def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, 
 
 
 def coded_geometry(array: np.ndarray) -> Any:
-    return plan.Request(words_of(array), array.dtype.name).geometry()
+    return choose.Request(words_of(array), array.dtype.name).geometry()
 
 
 @needs_native

@@ -12,13 +12,13 @@ from test_affine import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, needs_native, 
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import anatomy, plan
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.affine import formulation
-from tersely.formulations.affine.layout import MOST_ZERO, NUMBERS
-from tersely.tensor import Tensor
+from tersely.codes import anatomy, registry
+from tersely.codes.affine import formulation
+from tersely.codes.affine.layout import MOST_ZERO, NUMBERS
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 
 @needs_native
@@ -134,7 +134,7 @@ def test_the_planner_takes_it(
 ) -> None:
     scale_dtype = FLOAT32 if dtype == FLOAT32 else dtype
     array = quantised(np.random.default_rng(3), (512, 1024), dtype, bits, columns, scale_dtype=scale_dtype)
-    encoded = plan.encode(array, objective=objective, profile=profile, batch=batch)
+    encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
     work = registry.work(encoded)
     assert work is not None
     assert work.kernel == expected

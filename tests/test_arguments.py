@@ -14,9 +14,9 @@ import pytest
 from conftest import normal, same_bits
 
 import tersely
-from tersely import threads
-from tersely.errors import ArgumentError
-from tersely.formulations import registry
+from tersely.backends.cpu import threads
+from tersely.codes import registry
+from tersely.core.errors import ArgumentError
 
 FORMS = (
     ({"formulation": "split"}, np.float32),

@@ -14,18 +14,19 @@ from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.dtypes import by_name
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.block_sparse import reference as sparse_reference
-from tersely.formulations.block_sparse.layout import SHAPES as SPARSE_SHAPES
-from tersely.formulations.block_sparse.layout import mask_words
-from tersely.formulations.blocks import reference
-from tersely.formulations.blocks.layout import SHAPES as BLOCK_SHAPES
-from tersely.formulations.protocol import Request
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry
+from tersely.codes.block_sparse import reference as sparse_reference
+from tersely.codes.block_sparse.layout import SHAPES as SPARSE_SHAPES
+from tersely.codes.block_sparse.layout import mask_words
+from tersely.codes.blocks import reference
+from tersely.codes.blocks.layout import SHAPES as BLOCK_SHAPES
+from tersely.codes.protocol import Request
+from tersely.core.dtypes import by_name
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 FLOATS = DTYPES[:3]
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))
@@ -48,7 +49,7 @@ def blocky(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, ke
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def reference_of(encoded: Encoded, words: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,7 +68,7 @@ def decoded_by_reference(encoded: Encoded) -> np.ndarray:
 
 def check(array: np.ndarray, formulation: str, block: str, orientation: str = "out_in") -> None:
     """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
-    encoded = plan.encode(array, formulation=formulation, block=block, orientation=orientation)
+    encoded = choose.encode(array, formulation=formulation, block=block, orientation=orientation)
     words = words_of(array)
     expected = reference_of(encoded, words)
     assert {name: data.tobytes() for name, data in expected.items()} == {
@@ -122,11 +123,11 @@ def test_every_number_of_index_bits(rng: np.random.Generator) -> None:
         count = max(64, 1 << bits)
         drawn = np.concatenate([pool, rng.choice(pool, count - pool.size)])
         array = np.ascontiguousarray(np.repeat(drawn, 4).reshape(-1, 64)).view(np.float32)
-        assert plan.encode(array, formulation="blocks", block="1x4").node.parameters["count"] == 1 << bits
+        assert choose.encode(array, formulation="blocks", block="1x4").node.parameters["count"] == 1 << bits
         check(array, "blocks", "1x4")
     array = np.arange(4 * 65552, dtype=np.uint32).view(np.float32).reshape(-1, 64)
     with pytest.raises(ArgumentError, match="more than 65536 distinct blocks"):
-        plan.encode(array, formulation="blocks", block="1x4")
+        choose.encode(array, formulation="blocks", block="1x4")
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -196,7 +197,7 @@ def test_bits_do_not_depend_on_threads(
     for count in (1, 2, 7):
         tersely.set_num_threads(count)
         results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
-        again = plan.encode(weight, formulation=formulation, block=block, threads=count).components
+        again = choose.encode(weight, formulation=formulation, block=block, threads=count).components
         components.add(tuple(data.tobytes() for data in again.values()))
     tersely.set_num_threads(before)
     assert len(results) == 1
@@ -311,7 +312,7 @@ def test_wrong_arguments_are_refused_with_a_sentence(formulation: str) -> None:
         (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
     ):
         with pytest.raises(ArgumentError, match=sentence):
-            plan.encode(np.zeros((16, 16), dtype), formulation=formulation, **options)
+            choose.encode(np.zeros((16, 16), dtype), formulation=formulation, **options)
 
 
 @each_form
@@ -332,7 +333,7 @@ def test_files_find_every_changed_byte(formulation: str, block: str, rng: np.ran
 
 
 def chosen(array: np.ndarray, objective: str = "size") -> str:
-    encoded = plan.encode(array, objective=objective)
+    encoded = choose.encode(array, objective=objective)
     return f"{encoded.node.formulation} {encoded.node.parameters.get('block', '')}".strip()
 
 
@@ -357,5 +358,5 @@ def test_the_planner_finds_what_repeats_and_what_is_empty(rng: np.random.Generat
     constants = np.repeat(normal(rng, (16, 1), FLOATS[0])[rng.integers(16, size=512)], 1024, axis=1)
     assert chosen(constants) == "affine"  # a scale for each row and a number for all
     for array in (duplicates, channels, chunks, ternary, constants):
-        for objective in plan.OBJECTIVES:
+        for objective in choose.OBJECTIVES:
             assert same_bits(tersely.encode(array, objective=objective).decode(), array)

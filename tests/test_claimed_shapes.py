@@ -12,11 +12,11 @@ import pytest
 from conftest import normal
 
 import tersely
-from tersely import native
-from tersely.encoded import Encoded
-from tersely.errors import CorruptError, FormatError, TooLargeError
-from tersely.geometry import Geometry
-from tersely.tensor import Tensor
+from tersely.backends.cpu import native
+from tersely.core.encoded import Encoded
+from tersely.core.errors import CorruptError, FormatError, TooLargeError
+from tersely.core.geometry import Geometry
+from tersely.tensors.tensor import Tensor
 
 EYE = np.eye(64, 96, dtype=np.float32)
 TALL = np.eye(96, 64, dtype=np.float32)
@@ -73,7 +73,7 @@ def test_max_bytes_counts_before_any_tensor_is_looked_at(tmp_path: Path, monkeyp
     def never(encoded: Encoded) -> None:
         raise AssertionError("looked at")
 
-    monkeypatch.setattr("tersely.formulations.registry.validate", never)
+    monkeypatch.setattr("tersely.codes.registry.validate", never)
     with pytest.raises(CorruptError, match=f"decoded tensors have {2 * EYE.nbytes} bytes, max_bytes allows"):
         tersely.load_file(path, max_bytes=2 * EYE.nbytes - 1)
 

@@ -15,9 +15,9 @@ import safetensors.numpy
 from conftest import normal
 from typer.testing import CliRunner
 
-from tersely import isa
+from tersely.backends.cpu import isa
 from tersely.cli.__main__ import app
-from tersely.errors import DestinationError
+from tersely.core.errors import DestinationError
 
 
 def tersely(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

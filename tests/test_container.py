@@ -12,9 +12,9 @@ import safetensors.numpy
 from conftest import normal, same_bits
 
 import tersely
-from tersely.container.reader import Reader
-from tersely.container.writer import TRAILING_SPACES
-from tersely.errors import CorruptError, FormatError, TerselyError, UnsupportedError
+from tersely.core.errors import CorruptError, FormatError, TerselyError, UnsupportedError
+from tersely.files.container.reader import Reader
+from tersely.files.container.writer import TRAILING_SPACES
 
 
 @pytest.fixture
@@ -211,8 +211,8 @@ def test_messages_name_file_tensor_component_and_byte(small: tuple[Path, dict[st
 
 
 def test_unknown_versions_formulations_and_parameters_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
-    from tersely.container import description
-    from tersely.encoded import Node
+    from tersely.core.encoded import Node
+    from tersely.files.container import description
 
     tensor = tersely.encode(normal(rng, (16, 32), np.dtype(np.float32)), formulation="split")
     parameters = dict(tensor.encoded.node.parameters)
@@ -226,7 +226,7 @@ def test_unknown_versions_formulations_and_parameters_are_refused(tmp_path: Path
         (Node("split", 1, parameters, {"values": Node("dense", 1)}), "no children"),
     ):
         encoded = tensor.encoded.__class__(**{**tensor.encoded.__dict__, "node": node})
-        with tersely.container.writer.Writer(tmp_path / "odd.safetensors") as writer:
+        with tersely.files.container.writer.Writer(tmp_path / "odd.safetensors") as writer:
             writer.add_encoded("w", encoded, "0" * 8)
             writer.write({}, {})
         with pytest.raises(UnsupportedError, match=sentence):

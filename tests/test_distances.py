@@ -12,12 +12,13 @@ from conftest import ISAS, random_bits, same_bits
 from test_memory_bounds import GuardedBytes
 
 import tersely
-from tersely import costs, isa, native, threads
-from tersely.encoded import Encoded, Node
-from tersely.formulations import registry
-from tersely.formulations.integer import distances, reference
-from tersely.formulations.protocol import Request
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry
+from tersely.codes.integer import distances, reference
+from tersely.codes.protocol import Request
+from tersely.core.encoded import Encoded, Node
+from tersely.planner import cost_model
+from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
@@ -168,9 +169,9 @@ def test_the_cost_model_knows_which_are_multiplied_as_they_are(rng: np.random.Ge
     decoded = "integer distances decoded"
     assert [one.kernel for one in (own, stacked, pairs)] == ["integer distances", decoded, decoded]
     for machine in ("avx2", "avx512"):
-        times = [costs.predict_ns(one, "int8", machine) for one in (dense, own, stacked)]
+        times = [cost_model.predict_ns(one, "int8", machine) for one in (dense, own, stacked)]
         assert times == sorted(times)
-    assert costs.predict_ns(own, "int8", "avx512", 48) < costs.predict_ns(dense, "int8", "avx512", 48)
+    assert cost_model.predict_ns(own, "int8", "avx512", 48) < cost_model.predict_ns(dense, "int8", "avx512", 48)
 
 
 @pytest.mark.parametrize("dtype", BYTES, ids=str)

@@ -16,7 +16,7 @@ import safetensors.numpy
 from conftest import normal, random_bits, same_bits
 
 import tersely
-from tersely.errors import ArgumentError, CorruptError, DestinationError, TerselyError
+from tersely.core.errors import ArgumentError, CorruptError, DestinationError, TerselyError
 
 
 def sha256(path: Path) -> str:
@@ -198,7 +198,7 @@ def test_damage_that_checksums_would_miss_is_found_by_full(source: Path, tmp_pat
     """A component replaced together with its checksum: only decoding tells."""
     tensor = tersely.encode(safetensors.numpy.load_file(source)["b.weight"], formulation="split")
     path = tmp_path / "forged.safetensors"
-    from tersely.container.writer import Writer
+    from tersely.files.container.writer import Writer
 
     with Writer(path) as writer:
         writer.add_encoded("b", tensor.encoded, "deadbeef")
@@ -264,7 +264,7 @@ def test_a_truncated_source_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_in_a_sentence(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tersely.container.temporary as temporary
+    import tersely.files.container.temporary as temporary
 
     real = temporary.os.fsync
 

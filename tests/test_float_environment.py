@@ -13,11 +13,13 @@ from conftest import DTYPES, same_bits
 from floating_environments import CONTROLS, control, environment, needs_mxcsr
 
 import tersely
-from tersely import files, floats, native, plan
-from tersely.encoded import Encoded
-from tersely.errors import ArgumentError
-from tersely.formulations import parts, registry
-from tersely.formulations.palette import grid as grids
+from tersely.backends.cpu import float_environment, native
+from tersely.codes import parts, registry
+from tersely.codes.palette import grid as grids
+from tersely.core.encoded import Encoded
+from tersely.core.errors import ArgumentError
+from tersely.files import open as files
+from tersely.planner import choose
 
 pytestmark = needs_mxcsr
 SHAPE = (96, 160)
@@ -111,7 +113,7 @@ def bytes_of(encoded: Encoded) -> dict[str, bytes]:
 
 def everything(array: np.ndarray, parameters: dict[str, Any]) -> list[object]:
     """Bytes of all that can be had from an array: its codes, what they decode to, products."""
-    encoded = plan.encode(array, threads=2, **parameters)
+    encoded = choose.encode(array, threads=2, **parameters)
     weight = tersely.Tensor(encoded)
     decoded = weight.decode(threads=2)
     assert same_bits(decoded, array)
@@ -149,15 +151,15 @@ def test_nor_does_the_reference(
 ) -> None:
     parameters, make, dtypes = FORMS[form]
     array = make(rng, dtypes[0])
-    expected = plan.encode(array, **parameters)
+    expected = choose.encode(array, **parameters)
     monkeypatch.setattr(native, "module", None)
     with environment(name):
-        found = plan.encode(array, **parameters)
+        found = choose.encode(array, **parameters)
         assert (found.node, bytes_of(found)) == (expected.node, bytes_of(expected))
         assert same_bits(registry.decode(found), array)
 
 
-@pytest.mark.parametrize("objective", plan.OBJECTIVES)
+@pytest.mark.parametrize("objective", choose.OBJECTIVES)
 def test_nor_do_plans_and_files(objective: str, rng: np.random.Generator, tmp_path: Path) -> None:
     arrays = {
         f"{name} {dtype}": make(rng, dtype)
@@ -187,13 +189,13 @@ def test_words_off_their_grid_are_found_under_it(name: str, rng: np.random.Gener
     table = grid(1)(rng, np.dtype(np.float32)).reshape(-1)
     words = np.unique(table.view(np.uint32))
     found, table = grids.find(words, "float32")
-    with environment(name), floats.default():
+    with environment(name), float_environment.default():
         assert found.first_off(table, "float32") is None
         table[1] += np.uint32(1)
         assert found.first_off(table, "float32") == 1
 
 
-@pytest.mark.parametrize("scope", [native.module.DefaultFloats, floats._ByLibm])
+@pytest.mark.parametrize("scope", [native.module.DefaultFloats, float_environment._ByLibm])
 def test_threads_get_their_own_back_from_errors(scope: Callable[[], Any]) -> None:
     default = control()
     for name in CONTROLS:
@@ -211,6 +213,6 @@ def test_threads_get_their_own_back_from_errors(scope: Callable[[], Any]) -> Non
 def test_entrances_give_threads_their_own_back(rng: np.random.Generator) -> None:
     with environment("flushing"):  # which looks whether it is as it was
         with pytest.raises(ArgumentError):
-            plan.encode(mixed(rng, DTYPES[0]), formulation="palette")
+            choose.encode(mixed(rng, DTYPES[0]), formulation="palette")
         weight = tersely.encode(few(rng, DTYPES[0]))
         tersely.linear(np.ones((2, SHAPE[1]), np.float32), weight)

@@ -16,8 +16,8 @@ import safetensors.numpy
 from folder_fixtures import content, model, there_and_back, weights
 
 import tersely
-from tersely import duplicates, folders
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
+from tersely.files import listing, pytorch_duplicates
 
 # -- every file --------------------------------------------------------------------------------------------------------
 
@@ -127,13 +127,13 @@ def test_shards_are_left_out_together_with_their_index(model: Path, rng: np.rand
     for name, key in zip(names, tensors, strict=True):
         torch_file(model / name, {key: tensors[key]})
     others = list(map(Path, names))
-    assert duplicates.find(model, others, [Path("model.safetensors")]) == []  # shards that no index names
+    assert pytorch_duplicates.find(model, others, [Path("model.safetensors")]) == []  # shards that no index names
     (model / "pytorch_model.bin.index.json").write_text("{}")
     others.append(Path("pytorch_model.bin.index.json"))
-    assert set(duplicates.find(model, others, [Path("model.safetensors")])) == set(others)
+    assert set(pytorch_duplicates.find(model, others, [Path("model.safetensors")])) == set(others)
     torch_file(model / names[1], {"b.weight": tensors["b.weight"] + 1})
-    assert duplicates.find(model, others, [Path("model.safetensors")]) == []
-    assert duplicates.find(model, others, [Path("elsewhere/model.safetensors")]) == []
+    assert pytorch_duplicates.find(model, others, [Path("model.safetensors")]) == []
+    assert pytorch_duplicates.find(model, others, [Path("elsewhere/model.safetensors")]) == []
 
 
 def test_a_file_of_torch_is_read_as_torch_writes_it(model: Path, rng: np.random.Generator) -> None:
@@ -142,10 +142,10 @@ def test_a_file_of_torch_is_read_as_torch_writes_it(model: Path, rng: np.random.
     layer = torch.nn.Linear(64, 64)
     for state in (tensors, OrderedDict(tensors)):
         torch.save(state, model / "pytorch_model.bin")
-        assert duplicates.find(model, [Path("pytorch_model.bin")], [Path("model.safetensors")])
+        assert pytorch_duplicates.find(model, [Path("pytorch_model.bin")], [Path("model.safetensors")])
     for state in (layer.state_dict(), layer, {"state": tensors}, {**tensors, "a.weight": tensors["a.weight"][1:]}):
         torch.save(state, model / "pytorch_model.bin")
-        assert not duplicates.find(model, [Path("pytorch_model.bin")], [Path("model.safetensors")])
+        assert not pytorch_duplicates.find(model, [Path("pytorch_model.bin")], [Path("model.safetensors")])
 
 
 def test_what_a_link_leads_to_is_not_left_out(model: Path, rng: np.random.Generator) -> None:
@@ -258,6 +258,6 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(model: Path, monkeypatc
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(listing.os, "scandir", refuse)
     with pytest.raises(TerselyError, match="secret cannot be read: Permission denied"):
         tersely.compress(model, model.with_name("packed"))

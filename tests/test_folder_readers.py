@@ -12,8 +12,8 @@ import safetensors.numpy
 from folder_fixtures import content, model, there_and_back, weights
 
 import tersely
-from tersely import checkpoint
-from tersely.errors import CorruptError, TerselyError
+from tersely.core.errors import CorruptError, TerselyError
+from tersely.files import folder as checkpoint
 
 # -- indexes -----------------------------------------------------------------------------------------------------------
 

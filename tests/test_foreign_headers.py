@@ -10,7 +10,7 @@ import pytest
 import safetensors
 
 import tersely
-from tersely.errors import ArgumentError, CorruptError, TerselyError
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError
 
 DATA = np.random.default_rng(5).normal(0, 0.02, (64, 64)).astype("<f4").tobytes()
 FIELDS = '"dtype":"F32","shape":[64,64],"data_offsets":[0,16384]'

@@ -12,10 +12,11 @@ from conftest import same_bits
 from golden import builders
 
 import tersely
-from tersely import native, plan
-from tersely.container import same
-from tersely.container.description import SINCE
-from tersely.formulations import registry
+from tersely.backends.cpu import native
+from tersely.codes import registry
+from tersely.files.container import same
+from tersely.files.container.description import SINCE
+from tersely.planner import choose
 
 HERE = Path(builders.HERE)
 FOLDER = HERE / "v1.0"
@@ -59,7 +60,7 @@ def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> Non
     assert digests[0] == digests[1]
     for name, array in builders.original_1_0().items():
         found = tersely.load_file(FOLDER / "compressed.safetensors")[name].decode()
-        assert np.array_equal(plan.raw_bytes(found), plan.raw_bytes(array)), name
+        assert np.array_equal(choose.raw_bytes(found), choose.raw_bytes(array)), name
 
 
 def test_a_golden_model_comes_back_with_its_tensors(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tersely
-from tersely.errors import FormatError
+from tersely.core.errors import FormatError
 
 
 def write(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:

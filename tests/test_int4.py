@@ -16,11 +16,12 @@ from test_integer_codes import PAIRS, check, check_reading
 from test_memory_bounds import GuardedBytes
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.integer_product import KERNEL_ROWS
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.tensor import Tensor
 
 PACKED = ("int4", "uint4")
 FORMS = {
@@ -126,7 +127,7 @@ def test_what_kernels_do_not_know_is_decoded(
     """Transposed products, many rows of x, infinities, folded tensors, other formulations; no native module."""
     if not with_native:
         monkeypatch.setattr(native, "module", None)
-    monkeypatch.setattr("tersely.integer_product.BLOCK_WEIGHTS", 32 * 96)
+    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 96)
     for shape, groups in itertools.product(((80, 96), (9, 96)), (0, 1, 3)):
         numbers = values(rng, shape, packed)
         scale, zero = scales_of(rng, shape[0], groups, packed)
@@ -367,4 +368,4 @@ def test_wrong_operands_are_refused(options: dict, sentence: str) -> None:
 def test_wrong_options_are_refused(options: dict, sentence: str) -> None:
     options = {"int4_columns": 100, **options}
     with pytest.raises(ArgumentError, match=sentence):
-        plan.encode(np.zeros((48, 50), np.uint8), formulation="integer", code="nibble_fields", **options)
+        choose.encode(np.zeros((48, 50), np.uint8), formulation="integer", code="nibble_fields", **options)

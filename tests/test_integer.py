@@ -1,5 +1,5 @@
 """`integer`: the native encoder against the reference, every kernel against the original bits, products against exact
-sums, bad files, bad operands. Float products have the bound of `tersely.integer_product`; int8 ones are exact."""
+sums, bad files, bad operands. Float products have the bound of `tersely.tensors.int8`; int8 ones are exact."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from test_memory_bounds import GuardedBytes
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.integer import codec, layout, reference
-from tersely.integer_product import KERNEL_ROWS
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry
+from tersely.codes.integer import codec, layout, reference
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.tensor import Tensor
 
 DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
 X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
@@ -41,7 +42,7 @@ def quantised(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype,
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> None:
     """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
-    encoded = plan.encode(array, formulation="integer", orientation=orientation, **options)
+    encoded = choose.encode(array, formulation="integer", orientation=orientation, **options)
     geometry, words = registry.geometry_of(encoded), array.view(np.uint8)
     units = layout.unit_panels(geometry).size
     groups = encoded.components["groups"][: units * 2].reshape(units, 2)
@@ -221,7 +222,9 @@ def test_bits_depend_neither_on_threads_nor_on_instruction_set_nor_on_the_form(
     results, components = set(), set()
     for count in (1, 2, 7):
         tersely.set_num_threads(count)
-        components.add(tuple(data.tobytes() for data in plan.encode(weight, formulation="integer").components.values()))
+        components.add(
+            tuple(data.tobytes() for data in choose.encode(weight, formulation="integer").components.values())
+        )
         for name in isa.available():
             with isa.using(name):
                 for formulation in ("integer", "dense"):

@@ -18,14 +18,16 @@ from safetensors.numpy import save_file
 from test_memory_bounds import GuardedBytes
 
 import tersely
-from tersely import isa, native, plan, planning
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.integer import distances
-from tersely.formulations.protocol import Request
-from tersely.integer_product import KERNEL_ROWS
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native
+from tersely.codes import registry
+from tersely.codes.integer import distances
+from tersely.codes.protocol import Request
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
+from tersely.files import plan_file
+from tersely.planner import choose
+from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.tensor import Tensor
 
 DTYPES = tuple(np.dtype(scalar) for scalar in (np.int8, np.uint8, np.int16, np.uint16))
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 16, 3, 3), (20, 6, 5, 5), (7,), (), (300, 40))
@@ -41,7 +43,7 @@ def whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spr
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> Tensor:
     """The promised size, the same bytes without the native module, the same bits under every instruction set."""
-    encoded = plan.encode(array, formulation="integer", orientation=orientation, **options)
+    encoded = choose.encode(array, formulation="integer", orientation=orientation, **options)
     word = f"u{array.itemsize}"
     given = {key: value for key, value in options.items() if key != "int4_columns"}
     request = Request(array.view(word), array.dtype.name, orientation, int4_columns=options.get("int4_columns"))
@@ -52,7 +54,7 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "module", None)
         assert same_bits(registry.decode(encoded), array)
-        again = plan.encode(array, formulation="integer", orientation=orientation, **options)
+        again = choose.encode(array, formulation="integer", orientation=orientation, **options)
     assert again.node == encoded.node
     assert {name: data.tobytes() for name, data in again.components.items()} == {
         name: data.tobytes() for name, data in encoded.components.items()
@@ -217,7 +219,7 @@ def test_products_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatc
     x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(0, 9, 100)
     bias = rng.standard_normal(100).astype(np.float32)
     whole_product = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
-    monkeypatch.setattr("tersely.integer_product.BLOCK_WEIGHTS", 32 * 64)
+    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 64)
     assert same_bits(tersely.linear(x, tensor, bias, scale=scale, zero_point=zero), whole_product)
 
 
@@ -225,7 +227,7 @@ def coded(rng: np.random.Generator) -> list[Encoded]:
     arrays = [(whole(rng, (40, 2100), dtype, 9), {"code": "distances"}) for dtype in DTYPES]
     arrays += [(whole(rng, (40, 2100), DTYPES[2], 5000), {"code": "distances"})]
     arrays += [(rng.integers(0, 40, (40, 130)).astype(np.uint8), {"code": "nibbles", "int4_columns": 260})]
-    return [plan.encode(array, formulation="integer", **options) for array, options in arrays]
+    return [choose.encode(array, formulation="integer", **options) for array, options in arrays]
 
 
 def test_damage_is_found_or_does_no_harm(each_isa: str, rng: np.random.Generator) -> None:
@@ -293,7 +295,7 @@ def test_files_and_plans_hold_whole_numbers(tmp_path: Path, rng: np.random.Gener
         "pairs": (values[:, ::2] | values[:, 1::2] << 4).astype(np.uint8),
     }
     save_file(arrays, tmp_path / "source.safetensors")
-    document = planning.make_plan(tmp_path / "source.safetensors", objective="size")
+    document = plan_file.make_plan(tmp_path / "source.safetensors", objective="size")
     assert [entry["formulation"] for entry in document["tensors"].values()].count("integer") >= 2
     document["tensors"]["pairs"] |= {"formulation": "integer", "parameters": {"int4_columns": 512}}
     (tmp_path / "plan.json").write_text(json.dumps(document))

@@ -11,9 +11,9 @@ import pytest
 import safetensors
 
 import tersely
-from tersely import planning
-from tersely.dtypes import BY_NAME, BY_TAG
-from tersely.errors import ArgumentError, CorruptError, TerselyError
+from tersely.core.dtypes import BY_NAME, BY_TAG
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError
+from tersely.files import plan_file
 
 TAGS = (
     *("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "C64"),
@@ -73,7 +73,7 @@ def test_every_dtype_is_kept_and_has_one_shape(
     assert tersely.verify(tmp_path / "b.safetensors", source).ok
 
     inspected = tersely.inspect(tmp_path / "b.safetensors")
-    planned = planning.make_plan(source)["tensors"]["odd"]
+    planned = plan_file.make_plan(source)["tensors"]["odd"]
     for path in (source, tmp_path / "b.safetensors"):
         tensor = tersely.load_file(path, check="full")["odd"]
         array = tensor.decode()

@@ -13,10 +13,10 @@ from conftest import CODES, DTYPES, normal
 from test_split import encode_or_none
 
 import tersely
-from tersely import isa, threads
-from tersely.errors import ArgumentError
-from tersely.formulations.split import reference
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, threads
+from tersely.codes.split import reference
+from tersely.core.errors import ArgumentError
+from tersely.tensors.tensor import Tensor
 
 X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 HALF_ULP = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -141,7 +141,7 @@ def test_weights_without_kernels_multiply_too(view: str, rng: np.random.Generato
 def test_large_batches_go_through_blas(rng: np.random.Generator) -> None:
     weight = normal(rng, (48, 100), np.dtype(np.float32))
     tensor = tersely.encode(weight, formulation="split")
-    x = normal(rng, (tersely.product.TILE_BATCH + 1, 100), np.dtype(np.float32))
+    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), np.dtype(np.float32))
     assert_close(tersely.linear(x, tensor), x, weight, None)
 
 

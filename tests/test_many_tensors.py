@@ -14,14 +14,15 @@ import pytest
 import safetensors.numpy
 
 import tersely
-from tersely import compression, plan, planning
-from tersely.collector import paused
-from tersely.container import writer
-from tersely.container.reader import Reader
-from tersely.container.writer import cost_bytes, dense_cost_bytes, least_cost_bytes
-from tersely.dtypes import BY_TAG
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.core.collector import paused
+from tersely.core.dtypes import BY_TAG
+from tersely.files import compress_file, plan_file
+from tersely.files.container import writer
+from tersely.files.container.reader import Reader
+from tersely.files.container.writer import cost_bytes, dense_cost_bytes, least_cost_bytes
+from tersely.planner import choose
 
 
 def many(path: Path, count: int, shape: tuple[int, ...], tag: str = "F32") -> Path:
@@ -80,7 +81,7 @@ def operations(folder: Path, count: int, kind: str) -> dict[str, Callable[[], ob
         "save_file": lambda: tersely.save_file(loaded, copy),
         "compress": lambda: tersely.compress(source, copy, objective="size", threads=1, force=True),
         "dry run": lambda: tersely.compress(source, dry_run=True, objective="size", threads=1),
-        "plan": lambda: planning.make_plan(source, objective="size", threads=1),
+        "plan": lambda: plan_file.make_plan(source, objective="size", threads=1),
         "inspect": lambda: tersely.inspect(packed),
         "verify": lambda: tersely.verify(packed, source),
         "decompress": lambda: tersely.decompress(packed, copy, force=True),
@@ -105,15 +106,15 @@ def test_what_no_description_pays_for_is_not_planned(
 ) -> None:
     source = many(tmp_path / "a.safetensors", 20, shape, tag)
     asked: list[object] = []
-    for where, name in ((plan, "candidates"), (compression, "request_of"), (planning, "request_of")):
+    for where, name in ((choose, "candidates"), (compress_file, "request_of"), (plan_file, "request_of")):
         monkeypatch.setattr(where, name, lambda *given: asked.append(given))
     report = tersely.compress(source, tmp_path / "b.safetensors", objective="size")
-    assert {(one.formulation, one.reason) for one in report.tensors} == {("dense", f"too small: {plan.TOO_SMALL}")}
-    planned = planning.make_plan(source, objective="size")["tensors"].values()
-    assert {one["reason"] for one in planned} == {f"too small: {plan.TOO_SMALL}"}
+    assert {(one.formulation, one.reason) for one in report.tensors} == {("dense", f"too small: {choose.TOO_SMALL}")}
+    planned = plan_file.make_plan(source, objective="size")["tensors"].values()
+    assert {one["reason"] for one in planned} == {f"too small: {choose.TOO_SMALL}"}
     name = next(iter(tersely.open(source)))
-    (verdict,) = planning.explain(source, name)
-    assert (verdict.candidate.node.formulation, verdict.note) == ("dense", f"too small: {plan.TOO_SMALL}")
+    (verdict,) = plan_file.explain(source, name)
+    assert (verdict.candidate.node.formulation, verdict.note) == ("dense", f"too small: {choose.TOO_SMALL}")
     assert not asked
     tersely.decompress(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == source.read_bytes()
@@ -124,11 +125,11 @@ def test_nothing_coded_takes_less_than_what_counts_as_too_small(rng: np.random.G
     forms: dict[str, int] = {}
     for dtype in (np.float32, np.int8, np.uint8, np.float16):
         for array in (np.zeros((16, 16), dtype), np.ones(400, dtype), np.eye(32, dtype=dtype), np.ones((64, 4), dtype)):
-            words = plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
-            for objective in plan.OBJECTIVES:
+            words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+            for objective in choose.OBJECTIVES:
                 request = Request(words, array.dtype.name, objective=objective)
-                for one in plan.candidates(request):
-                    encoded = plan.encoded(one, array.shape, array.dtype.name, "portable", 1)
+                for one in choose.candidates(request):
+                    encoded = choose.encoded(one, array.shape, array.dtype.name, "portable", 1)
                     if one.node.formulation != "dense":
                         forms[one.node.formulation] = cost_bytes("w", encoded) - least_cost_bytes("w")
     assert len(forms) >= 5
@@ -140,7 +141,7 @@ def test_a_plan_still_codes_what_is_only_small(tmp_path: Path) -> None:
     array = np.full((4, 16), 0.5, np.float32)
     assert dense_cost_bytes("w", "F32", (4, 16)) < least_cost_bytes("w")
     safetensors.numpy.save_file({"w": array}, tmp_path / "a.safetensors")
-    made = planning.make_plan(tmp_path / "a.safetensors")
+    made = plan_file.make_plan(tmp_path / "a.safetensors")
     made["tensors"]["w"] |= {"formulation": "palette", "parameters": {}}
     report = tersely.compress(tmp_path / "a.safetensors", tmp_path / "b.safetensors", plan=made)
     assert report.tensors[0].formulation == "palette"

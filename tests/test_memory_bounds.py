@@ -13,9 +13,9 @@ from conftest import CODES, DTYPES, normal
 from test_split import encode_or_none
 
 import tersely
-from tersely import native
-from tersely.product import linear, linear_transposed
-from tersely.tensor import Tensor
+from tersely.backends.cpu import native
+from tersely.tensors.linear import linear, linear_transposed
+from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs the native module")
 

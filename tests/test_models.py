@@ -11,9 +11,9 @@ import pytest
 from conftest import MODELS, same_bits
 
 import tersely
-from tersely import plan
-from tersely.formulations.split import reference
-from tersely.geometry import folded
+from tersely.codes.split import reference
+from tersely.core.geometry import folded
+from tersely.planner import choose
 
 FILES = sorted(path.name for path in MODELS.glob("*.safetensors"))
 PRUNED = ("squeezenet1.0-deep-compression-fp32.safetensors",)
@@ -33,7 +33,7 @@ def test_checkpoints_come_back_with_the_same_sha256(models: Path, name: str, obj
 
 def order_0_bytes(array: np.ndarray, dtype: str) -> float:
     """Exponent entropy plus raw bits, the shorter tail where a panel's low bits are zero."""
-    words = plan.raw_bytes(array).view(f"<u{array.itemsize}")
+    words = choose.raw_bytes(array).view(f"<u{array.itemsize}")
     symbols, _, _, tails = reference.cut_words(words, dtype)
     share = np.bincount(symbols.reshape(-1), minlength=256) / symbols.size
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
@@ -49,7 +49,7 @@ def test_sizes_are_near_the_order_0_bound(models: Path, name: str) -> None:
         array = tensor.decode()
         for dtype, allowed in ((np.dtype(np.float32), 1.010), (np.dtype(ml_dtypes.bfloat16), 1.016)):
             cast = array.astype(dtype)
-            encoded = plan.encode(cast, objective="size")
+            encoded = choose.encode(cast, objective="size")
             assert encoded.nbytes_stored <= allowed * order_0_bytes(cast, encoded.dtype)
 
 
@@ -69,7 +69,7 @@ def test_ratios_of_large_tensors(models: Path, name: str, dtype: type, ratio: fl
         if tensor.size >= 100_000:
             array = tensor.decode().astype(dtype)
             before += array.nbytes
-            after += plan.encode(array, objective="size").nbytes_stored
+            after += choose.encode(array, objective="size").nbytes_stored
     assert before / after >= ratio
 
 
@@ -180,7 +180,7 @@ def test_deep_compression_is_near_its_bound(models: Path) -> None:
         array = tensor.decode()
         coded = tersely.encode(array, objective="size", profile="portable")
         assert same_bits(coded.decode(), array)
-        share = np.unique(plan.raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
+        share = np.unique(choose.raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
         bound -= array.size * float(share @ np.log2(share))
         stored += coded.nbytes_stored * 8
         tables += sum(data.nbytes for name, data in coded.encoded.components.items() if name.endswith("table")) * 8

@@ -18,8 +18,8 @@ import typer.main
 from conftest import installed
 
 import tersely
-from tersely import choices
 from tersely.cli.__main__ import app
+from tersely.core import choices
 
 PACKAGE = Path(tersely.__file__).parent
 OTHERS = {
@@ -175,7 +175,7 @@ def test_every_name_of_ours_exists_wherever_it_is_said() -> None:
 def test_modules_that_docstrings_name_need_no_import_of_their_own() -> None:
     code = (
         "import sys, tersely\n"
-        "tersely.planning.make_plan, tersely.profiles.resolve, tersely.isa.use, tersely.threads\n"
+        "tersely.make_plan, tersely.isa.use, tersely.planner\n"
         "assert not any(hasattr(tersely, name) for name in ('compresss', '_native_', 'torch', 'transformers'))\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -201,7 +201,7 @@ def test_every_command_that_is_named_exists_with_its_options() -> None:
 
 def functions() -> Iterator[tuple[str, Any]]:
     """Every public function and class, by its full name."""
-    for package in ("tersely", "tersely.torch", "tersely.transformers", "tersely.planning"):
+    for package in ("tersely", "tersely.torch", "tersely.transformers", "tersely.files.plan_file"):
         if package in ("tersely.torch", "tersely.transformers") and not installed(package.partition(".")[2]):
             continue
         module = importlib.import_module(package)
@@ -235,7 +235,7 @@ def test_arguments_with_few_values_say_which() -> None:
 
 
 def test_their_values_are_those_that_are_checked() -> None:
-    from tersely.int4_product import PACKED
+    from tersely.tensors.int4 import PACKED
 
     assert set(get_args(choices.Packed)) == set(PACKED)
     assert set(choices.OBJECTIVES) == set(get_args(choices.Objective))

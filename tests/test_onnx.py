@@ -11,11 +11,11 @@ import pytest
 from conftest import same_bits
 
 import tersely
-from tersely import planning
-from tersely.container.pieces import Pieces
-from tersely.container.reader import Reader
-from tersely.errors import CorruptError, DestinationError
-from tersely.onnx import open_model
+from tersely.core.errors import CorruptError, DestinationError
+from tersely.files import plan_file
+from tersely.files.container.pieces import Pieces
+from tersely.files.container.reader import Reader
+from tersely.files.foreign.onnx import open_model
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -103,9 +103,9 @@ def test_matrices_of_products_are_coded_for_the_product_that_the_model_makes(tmp
 
 
 def test_plans_know_models(source: Path) -> None:
-    plan = planning.make_plan(source)
+    plan = plan_file.make_plan(source)
     assert plan["tensors"]["half"]["shape"] == [64, 48]
-    assert planning.explain(source, "half")[0].lost == ""
+    assert plan_file.explain(source, "half")[0].lost == ""
     report = tersely.compress(source, plan=plan, dry_run=True)
     assert {tensor.name for tensor in report.tensors} == set(plan["tensors"])
 

@@ -10,8 +10,8 @@ import onnx_files as files
 import pytest
 
 import tersely
-from tersely.errors import TerselyError
-from tersely.onnx import open_model
+from tersely.core.errors import TerselyError
+from tersely.files.foreign.onnx import open_model
 
 
 def write(path: Path, data: bytes) -> Path:

@@ -15,13 +15,14 @@ from test_linear import assert_close, check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.palette import codec, formulation, reference
-from tersely.formulations.palette.layout import entries_of
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry
+from tersely.codes.palette import codec, formulation, reference
+from tersely.codes.palette.layout import entries_of
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 PALETTE = DTYPES[:3]
 FORMS: tuple[dict, ...] = (
@@ -49,12 +50,12 @@ def few_bits(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, 
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def check(array: np.ndarray, form: dict, orientation: str = "out_in") -> None:
     """Native bytes equal reference bytes, every ISA and the reference decode them."""
-    encoded = plan.encode(array, formulation="palette", orientation=orientation, **form)
+    encoded = choose.encode(array, formulation="palette", orientation=orientation, **form)
     geometry, words = registry.geometry_of(encoded), words_of(array)
     code = formulation._code_of(encoded)
     expected = reference.encode(words, geometry, encoded.dtype, code)
@@ -95,8 +96,8 @@ def test_whatever_the_shape_and_bits(form: dict, dtype: np.dtype, shape: tuple[i
 def test_sizes_are_known_before_writing(dtype: np.dtype, rng: np.random.Generator) -> None:
     for shape, size in itertools.product(((48, 100), (17, 2300), (7,), (20, 6, 5, 5)), SIZES):
         words = words_of(few_bits(rng, shape, dtype, size))
-        for objective in plan.OBJECTIVES:
-            request = plan.Request(words, dtype.name, objective=objective)
+        for objective in choose.OBJECTIVES:
+            request = choose.Request(words, dtype.name, objective=objective)
             for candidate in formulation.candidates(request):
                 stored = sum(data.nbytes for data in candidate.components(1).values())
                 assert stored == candidate.nbytes
@@ -114,14 +115,14 @@ def test_the_table_is_in_order(rng: np.random.Generator) -> None:
 
 def test_more_than_256_words_are_refused_and_no_candidate(rng: np.random.Generator) -> None:
     array = np.arange(1, 258, dtype=np.float32).repeat(100)
-    assert formulation.candidates(plan.Request(words_of(array), "float32")) == []
+    assert formulation.candidates(choose.Request(words_of(array), "float32")) == []
     assert codec.table_of(words_of(array), "float32") is None
     with pytest.raises(ArgumentError, match="at most 256 distinct words"):
-        plan.encode(array, formulation="palette")
+        choose.encode(array, formulation="palette")
     endless = array.copy()
     endless[:] = rng.choice(np.arange(0x7F800000, 0x7F800100, dtype=np.uint32), endless.size).view(np.float32)
     with pytest.raises(ArgumentError, match="at most 256 distinct words"):  # one more for the padding
-        plan.encode(endless, formulation="palette")
+        choose.encode(endless, formulation="palette")
 
 
 @pytest.mark.parametrize("dtype", PALETTE, ids=str)
@@ -180,7 +181,7 @@ def test_bits_do_not_depend_on_threads(form: dict, batch: int, each_isa: str, rn
     for count in (1, 2, 7):
         tersely.set_num_threads(count)
         results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
-        again = plan.encode(weight, formulation="palette", threads=count, **form).components
+        again = choose.encode(weight, formulation="palette", threads=count, **form).components
         components.add(tuple(data.tobytes() for data in again.values()))
     tersely.set_num_threads(before)
     assert len(results) == 1
@@ -314,7 +315,7 @@ def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
 )
 def test_wrong_arguments_are_refused_with_a_sentence(dtype: type, options: dict, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
-        plan.encode(np.arange(256, dtype=dtype).reshape(16, 16) % 7, formulation="palette", **options)
+        choose.encode(np.arange(256, dtype=dtype).reshape(16, 16) % 7, formulation="palette", **options)
 
 
 @pytest.mark.parametrize("form", FORMS[::2], ids=str)
@@ -350,17 +351,17 @@ def test_the_planner_takes_it_for_shared_weights(
     size: int, dtype: np.dtype, objective: str, profile: str, expected: str, rng: np.random.Generator
 ) -> None:
     array = shared(rng, (512, 1024), normal(rng, (size,), dtype))
-    encoded = plan.encode(array, objective=objective, profile=profile)
+    encoded = choose.encode(array, objective=objective, profile=profile)
     assert encoded.node.formulation == expected
     assert same_bits(Tensor(encoded).decode(), array)
 
 
 def test_skewed_indices_are_coded_under_size_only(rng: np.random.Generator) -> None:
     array = shared(rng, (512, 1024), normal(rng, (32,), PALETTE[0]), 0.5)
-    assert "indices" in plan.encode(array, objective="size").node.children
-    assert not plan.encode(array, objective="speed").node.children
+    assert "indices" in choose.encode(array, objective="size").node.children
+    assert not choose.encode(array, objective="speed").node.children
     entropy = -(
         share := np.bincount(codec.Indexed(words_of(array), np.unique(words_of(array)), "float32").indices.ravel())
         / array.size
     ) @ np.log2(share)
-    assert plan.encode(array, objective="size").nbytes_stored * 8 / array.size < 1.12 * entropy
+    assert choose.encode(array, objective="size").nbytes_stored * 8 / array.size < 1.12 * entropy

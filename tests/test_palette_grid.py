@@ -1,5 +1,4 @@
-"""`palette` whose words are a grid: which words are one, the encoder against the references, every kernel against the
-original bits and float64, bad files.
+"""`palette` whose words are a grid: which words are one, every encoder and kernel against references, bad files.
 
 Bound of products by numbers, with k = number - zero and m = max |x| of a row: cutting x to integers and what words are off
 their points, |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| + 1)) + half a unit of y's last place.
@@ -20,15 +19,16 @@ from test_linear import HALF_ULP, assert_close
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import anatomy, isa, native, plan, threads
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.integer import layout as integer_layout
-from tersely.formulations.integer import reference as integer
-from tersely.formulations.palette import formulation, held
-from tersely.formulations.palette.grid import MOST_ZERO, Grid, find, values_of
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import anatomy, registry
+from tersely.codes.integer import layout as integer_layout
+from tersely.codes.integer import reference as integer
+from tersely.codes.palette import formulation, held
+from tersely.codes.palette.grid import MOST_ZERO, Grid, find, values_of
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 FLOAT32 = np.dtype(np.float32)
 DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
@@ -54,7 +54,7 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def coded(array: np.ndarray, **options: object) -> Tensor:
@@ -153,7 +153,7 @@ def test_other_words_are_refused_with_a_sentence(values: list[float], dtype: typ
     array = np.resize(np.array(values).astype(dtype), (32, 64))
     with pytest.raises(ArgumentError, match=sentence):
         coded(array)
-    request = plan.Request(words_of(array), array.dtype.name, objective="size")
+    request = choose.Request(words_of(array), array.dtype.name, objective="size")
     assert not any("grid" in candidate.kernel for candidate in formulation.candidates(request))
 
 
@@ -181,13 +181,15 @@ def test_wrong_arguments_are_refused(options: dict, sentence: str) -> None:
 def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
     for shape, size in itertools.product(((48, 100), (17, 2300), (7,), (20, 6, 5, 5)), (3, 17, 200)):
         array = quantised(rng, shape, dtype, size, size / 7)
-        for objective in plan.OBJECTIVES:
-            request = plan.Request(words_of(array), dtype.name, objective=objective)
+        for objective in choose.OBJECTIVES:
+            request = choose.Request(words_of(array), dtype.name, objective=objective)
             for candidate in formulation.candidates(request):
                 stored = candidate.components(1)
                 assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
                 if "grid" in candidate.kernel:
-                    again = plan.encode(array, formulation="palette", view=candidate.geometry.view, **candidate.options)
+                    again = choose.encode(
+                        array, formulation="palette", view=candidate.geometry.view, **candidate.options
+                    )
                     assert again.node == candidate.node
                     assert {name: data.tobytes() for name, data in again.components.items()} == {
                         name: data.tobytes() for name, data in stored.items()
@@ -242,7 +244,7 @@ def test_products_are_within_the_bound(shape: tuple[int, int], each_isa: str, rn
 
 def test_large_batches_stacks_and_folded_tensors_multiply_by_words(rng: np.random.Generator) -> None:
     weight = quantised(rng, (48, 100), FLOAT32, 100)
-    x = normal(rng, (tersely.product.TILE_BATCH + 1, 100), FLOAT32)
+    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), FLOAT32)
     assert_close(tersely.linear(x, coded(weight)), x, weight, None)
     for options in ({"view": "folded"}, {"orientation": "in_out"}):
         tensor = coded(weight, **options)
@@ -391,7 +393,7 @@ def test_the_planner_takes_what_is_fast(
     size: int, spread: float, objective: str, profile: str, batch: int, expected: str, rng: np.random.Generator
 ) -> None:
     array = quantised(rng, (512, 1024), FLOAT32, size, spread)
-    encoded = plan.encode(array, objective=objective, profile=profile, batch=batch)
+    encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
     child = encoded.node.children.get("indices", Node("packed", 1)).formulation
     assert (child if encoded.node.formulation == "palette" else encoded.node.formulation) == expected
     assert same_bits(Tensor(encoded).decode(), array)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tersely import native
+from tersely.backends.cpu import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the native module has the workers")
 TORCH = importlib.util.find_spec("torch") is not None
@@ -28,7 +28,7 @@ PREPARED = """
 import os, sys, threading
 import numpy as np
 import tersely
-from tersely import native
+from tersely.backends.cpu import native
 tersely.set_num_threads(2)
 region = native.module.bench_region
 """

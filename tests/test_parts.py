@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import tersely
-from tersely.container.description import crc32, joined_crc32
-from tersely.dtypes import by_name
-from tersely.encoded import Encoded
-from tersely.formulations import parts, registry
+from tersely.codes import parts, registry
+from tersely.core.dtypes import by_name
+from tersely.core.encoded import Encoded
+from tersely.files.container.description import crc32, joined_crc32
 
 SPLIT = {
     "packed": {"formulation": "split", "code": "packed"},

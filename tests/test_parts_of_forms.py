@@ -11,12 +11,12 @@ import sparse_forms
 from conftest import DTYPES, same_bits
 
 import tersely
-from tersely import plan
-from tersely.encoded import Encoded
-from tersely.formulations import parts
-from tersely.formulations.blocks import parts as blocks_parts
-from tersely.formulations.blocks.layout import SHAPES as BLOCKS
-from tersely.tensor import Tensor
+from tersely.codes import parts
+from tersely.codes.blocks import parts as blocks_parts
+from tersely.codes.blocks.layout import SHAPES as BLOCKS
+from tersely.core.encoded import Encoded
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 SHAPES = {
     "stack": (4, 80, 80),
@@ -143,7 +143,7 @@ def coded(form: str, shape: tuple[int, ...], orientation: str = "out_in") -> tup
     array = make(np.random.default_rng(7), shape, orientation)
     if form.startswith("integer nibbles"):
         options = options | {"int4_columns": 2 * shape[-1]}
-    return array, plan.encode(array, orientation=orientation, **options)
+    return array, choose.encode(array, orientation=orientation, **options)
 
 
 def check(found: Encoded | None, array: np.ndarray, form: str) -> Tensor:
@@ -152,7 +152,7 @@ def check(found: Encoded | None, array: np.ndarray, form: str) -> Tensor:
     array = np.ascontiguousarray(array)
     assert same_bits(tensor.decode(), array)
     if form in ALONE or form.split()[0] in ALONE:
-        again = plan.encode(array, orientation=found.orientation, **FORMS[form][0])
+        again = choose.encode(array, orientation=found.orientation, **FORMS[form][0])
         assert (again.node, again.view) == (found.node, found.view)
         assert {name: data.tobytes() for name, data in again.components.items()} == {
             name: data.tobytes() for name, data in found.components.items()
@@ -230,13 +230,13 @@ def test_products_of_parts_are_parts_of_products(form: str, each_isa: str) -> No
 @each_form
 def test_without_the_native_module(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     array, of = coded(form, SHAPES["stack"])
-    monkeypatch.setattr(tersely.native, "module", None)
+    monkeypatch.setattr(tersely.backends.cpu.native, "module", None)
     check(parts.take(of, 1, 3), array[1:3], form)
 
 
 def test_blocks_that_a_part_does_not_use_are_left_out() -> None:
     array = np.arange(4 * 64 * 64).reshape(4, 64, 64).astype(np.float32)
-    of = plan.encode(array, formulation="blocks", block="row")
+    of = choose.encode(array, formulation="blocks", block="row")
     one = parts.take(of, 2, 3, squeezed=True)
     assert one is not None
     assert (of.node.parameters["count"], one.node.parameters["count"]) == (256, 64)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tersely
-from tersely.container import varints
-from tersely.container.pieces import Cut, Part, Pieces
-from tersely.container.writer import Writer
-from tersely.dtypes import BY_NAME
-from tersely.errors import TerselyError
+from tersely.core.dtypes import BY_NAME
+from tersely.core.errors import TerselyError
+from tersely.files.container import varints
+from tersely.files.container.pieces import Cut, Part, Pieces
+from tersely.files.container.writer import Writer
 
 
 def forged(path: Path, pieces: Pieces | str) -> Path:

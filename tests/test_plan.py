@@ -13,13 +13,14 @@ from conftest import normal, same_bits
 from typer.testing import CliRunner
 
 import tersely
-from tersely import plan, planning
 from tersely.cli.__main__ import app
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, TerselyError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
-from tersely.formulations.split import formulation as split
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.codes.split import formulation as split
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files import plan_file
+from tersely.planner import choose
 
 SHAPE = (512, 1024)
 
@@ -31,7 +32,7 @@ def pruned(rng: np.random.Generator, zeros: float, dtype: type = np.float32) -> 
 
 
 def chosen(array: np.ndarray, objective: str, profile: str = "portable") -> str:
-    encoded = plan.encode(array, objective=objective, profile=profile)
+    encoded = choose.encode(array, objective=objective, profile=profile)
     child = encoded.node.children.get("values", Node("dense", 1)).formulation
     inside = "" if child == "dense" else f" {child}"
     return f"{encoded.node.formulation} {encoded.node.parameters.get('positions', '')}{inside}".strip()
@@ -102,7 +103,7 @@ def test_patterns(n: int, m: int, dtype: type, objective: str, expected: str, rn
 def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generator) -> None:
     """Positive powers of two: every byte of sign and mantissa is the same, and is taken weight by weight."""
     powers = np.ldexp(np.float32(1), rng.integers(-9, -1, SHAPE)).astype(np.float32)
-    encoded = plan.encode(powers, formulation="split")
+    encoded = choose.encode(powers, formulation="split")
     assert split.work(encoded, registry.geometry_of(encoded)).kernel == "split constant"
     assert {chosen(powers, "speed", "avx512"), chosen(powers, "balanced")} <= {"palette", "row_palette"}
 
@@ -110,9 +111,9 @@ def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generato
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:
     for zeros in (0.0, 0.3, 0.6, 0.9, 1.0):
         array = pruned(rng, zeros)
-        words = plan.raw_bytes(array).view("<u4").reshape(SHAPE)
-        for objective in plan.OBJECTIVES:
-            best, *others = plan.decide(Request(words, "float32", objective=objective))
+        words = choose.raw_bytes(array).view("<u4").reshape(SHAPE)
+        for objective in choose.OBJECTIVES:
+            best, *others = choose.decide(Request(words, "float32", objective=objective))
             assert best.lost == ""
             assert all(one.lost for one in others)
             for one in (best, *others):
@@ -129,7 +130,7 @@ def test_planned_tensors_come_back(rng: np.random.Generator) -> None:
     for zeros in (0.0, 0.5, 0.95, 1.0):
         for dtype in (np.float32, ml_dtypes.bfloat16, np.float16):
             array = pruned(rng, zeros, dtype)
-            for objective in plan.OBJECTIVES:
+            for objective in choose.OBJECTIVES:
                 assert same_bits(tersely.encode(array, objective=objective).decode(), array)
 
 
@@ -143,7 +144,7 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 def test_a_plan_compresses_to_what_the_planner_would(source: Path, tmp_path: Path) -> None:
     for objective in ("size", "balanced"):
-        document = planning.make_plan(source, objective=objective)
+        document = plan_file.make_plan(source, objective=objective)
         (tmp_path / "plan.json").write_text(json.dumps(document))
         options = {"objective": objective, "force": True}
         tersely.compress(source, tmp_path / "a", **options)
@@ -152,7 +153,7 @@ def test_a_plan_compresses_to_what_the_planner_would(source: Path, tmp_path: Pat
 
 
 def test_an_edited_plan_is_obeyed(source: Path, tmp_path: Path) -> None:
-    document = planning.make_plan(source)
+    document = plan_file.make_plan(source)
     document["tensors"]["pruned"] = {"formulation": "sparse", "parameters": {"positions": "bitmap"}}
     document["tensors"]["half"] = {"formulation": "dense"}
     del document["tensors"]["full"]
@@ -184,7 +185,7 @@ def test_an_edited_plan_is_obeyed(source: Path, tmp_path: Path) -> None:
 )
 def test_impossible_plans_are_refused(source: Path, tmp_path: Path, change: dict, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence.replace("'", ".")):
-        tersely.compress(source, tmp_path / "out", plan={**planning.make_plan(source), **change})
+        tersely.compress(source, tmp_path / "out", plan={**plan_file.make_plan(source), **change})
     assert not (tmp_path / "out").exists()
 
 
@@ -205,4 +206,4 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     rows = json.loads(run(app, ["plan", str(source), "--explain", "pruned", "--json"]).output)
     assert [row["lost"] for row in rows].count("") == 1
     with pytest.raises(TerselyError, match="no tensor 'nobody'"):
-        planning.explain(source, "nobody")
+        plan_file.explain(source, "nobody")

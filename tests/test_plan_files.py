@@ -13,9 +13,9 @@ from conftest import normal
 from typer.testing import CliRunner
 
 import tersely
-from tersely import planning
 from tersely.cli.__main__ import app
-from tersely.errors import ArgumentError
+from tersely.core.errors import ArgumentError
+from tersely.files import plan_file
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def same_with_and_without_a_plan(source: Path, folder: Path, **options: Any) -> dict[str, Any]:
-    document = planning.make_plan(source, **options)
+    document = plan_file.make_plan(source, **options)
     (folder / "plan.json").write_text(json.dumps(document))
     tersely.compress(source, folder / "a", force=True, **options)
     tersely.compress(source, folder / "b", force=True, plan=folder / "plan.json")
@@ -52,7 +52,7 @@ def test_small_tensors_are_planned_as_they_are_compressed(tmp_path: Path, rng: n
         reports = {one.name: one for one in tersely.inspect(tmp_path / "a").tensors}
         for name, entry in document["tensors"].items():
             assert reports[name].code.split()[0] == entry["formulation"], name
-            chosen = planning.explain(tmp_path / "model.safetensors", name, objective=objective)[0]
+            chosen = plan_file.explain(tmp_path / "model.safetensors", name, objective=objective)[0]
             assert chosen.candidate.node.formulation == entry["formulation"], name
         assert any("too small: its description" in entry["reason"] for entry in document["tensors"].values())
 
@@ -72,7 +72,7 @@ def test_real_models_are_planned_as_they_are_compressed(
 
 def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path, tmp_path: Path) -> None:
     options = {"objective": "size", "profile": "avx512", "batch": 4}
-    document = planning.make_plan(source, **options)
+    document = plan_file.make_plan(source, **options)
     del document["tensors"]["pruned"]
     tersely.compress(source, tmp_path / "a", **options)
     report = tersely.compress(source, tmp_path / "b", plan=document)
@@ -111,7 +111,7 @@ def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path,
 )
 def test_plans_for_something_else_are_refused(source: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
-        tersely.compress(source, plan={**planning.make_plan(source), **change}, dry_run=True)
+        tersely.compress(source, plan={**plan_file.make_plan(source), **change}, dry_run=True)
 
 
 SPARSE = {"values": "palette", "code": "layered"}
@@ -192,7 +192,7 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
 
 
 def test_tensors_that_stay_dense_are_explained_too(source: Path) -> None:
-    (only,) = planning.explain(source, "step")
+    (only,) = plan_file.explain(source, "step")
     assert (only.candidate.node.formulation, only.lost) == ("dense", "")
     result = CliRunner().invoke(app, ["plan", str(source), "--explain", "step"])
     assert "chosen: dtype int64 is stored as it is" in result.output
@@ -202,7 +202,7 @@ def test_labels_say_words_for_what_is_true(tmp_path: Path) -> None:
     tensors = {"w": (np.arange(4096) % 11).reshape(64, 64).astype(np.int8)}
     safetensors.numpy.save_file(tensors, tmp_path / "m.safetensors")
     labels = [
-        planning.label(one.candidate) for one in planning.explain(tmp_path / "m.safetensors", "w", objective="size")
+        plan_file.label(one.candidate) for one in plan_file.explain(tmp_path / "m.safetensors", "w", objective="size")
     ]
     assert "integer fields smallest" in labels
     assert not any("True" in label for label in labels)

@@ -22,11 +22,13 @@ from conftest import normal
 from typer.testing import CliRunner
 
 import tersely
-from tersely import checkpoint, environment, isa
+from tersely.backends.cpu import isa
 from tersely.cli.__main__ import app
-from tersely.container import temporary
-from tersely.container.writer import Writer
-from tersely.errors import ArgumentError, DestinationError
+from tersely.core import environment
+from tersely.core.errors import ArgumentError, DestinationError
+from tersely.files import folder as checkpoint
+from tersely.files.container import temporary
+from tersely.files.container.writer import Writer
 
 
 def mode(path: Path) -> int:
@@ -50,13 +52,13 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 SLOW = """
 import sys, time, tersely.cli.__main__ as cli
-from tersely import api
+from tersely.files import commands
 steps = iter(range(10))
-class Slow(api._Meter):
+class Slow(commands._Meter):
     def __call__(self, advance, name):
         print("step", flush=True)
         time.sleep(60)
-api._Meter = Slow
+commands._Meter = Slow
 sys.argv = ["tersely", *sys.argv[1:]]
 cli.main()
 """
@@ -327,8 +329,8 @@ def test_wrong_variables_stop_every_command_but_help_and_doctor(source: Path) ->
 
 def test_python_imports_and_says_so_where_kernels_are_needed() -> None:
     code = (
-        "import tersely, numpy as np, tersely.files, tersely.api\n"
-        "from tersely import native\n"
+        "import tersely, numpy as np, tersely.files.open, tersely.files.commands\n"
+        "from tersely.backends.cpu import native\n"
         "def refused(call):\n"
         "    try:\n"
         "        call()\n"

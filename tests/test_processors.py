@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tersely import busy, processors, threads
-from tersely.benchmark import Row, notes
+from tersely.backends.cpu import busy, processors, threads
+from tersely.report.bench import Row, notes
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_the_quota_of_a_real_group() -> None:
     code = f"""
 import pathlib, os
 pathlib.Path({str(group)!r}, "cgroup.procs").write_text(str(os.getpid()))
-from tersely import busy, processors, threads
+from tersely.backends.cpu import busy, processors, threads
 watch = busy.Watch()
 while watch.load().seconds < 0.4: pass
 print(processors.quota(), threads.get_num_threads(), "quota" in watch.troubles(1))

@@ -14,17 +14,20 @@ from conftest import normal
 from typer.testing import CliRunner
 
 import tersely
-from tersely import budget, calibration, costs, isa, native, plan, planning, profiles
+from tersely.backends.cpu import isa, native
 from tersely.cli.__main__ import app
-from tersely.errors import ArgumentError, TerselyError
-from tersely.formulations.protocol import Request
+from tersely.codes.protocol import Request
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files import plan_file
+from tersely.planner import choose, cost_model, knapsack, profiles
+from tersely.report import calibrate
 
 SHAPE = (256, 512)
 needs_native = pytest.mark.skipif(not native.available(), reason="needs the native module")
 
 
 def words(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:
@@ -36,7 +39,7 @@ def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:
 
 def profile_with(path: Path, **per_weight: float) -> Path:
     """A profile under which a kernel takes so many nanoseconds a weight that it visits."""
-    every = plan.candidates(Request(words(pruned(np.random.default_rng(0), 0.97)), "float32"))
+    every = choose.candidates(Request(words(pruned(np.random.default_rng(0), 0.97)), "float32"))
     times = {one.kernel: 1000.0 for one in every}
     for levels in (1, 2, 3, 4):
         times |= {f"split layered {levels}": 1000.0, f"sparse bitmap + split layered {levels}": 1000.0}
@@ -64,11 +67,11 @@ def test_measured_times_decide(tmp_path: Path, rng: np.random.Generator) -> None
     for fast, expected in (("sparse_bitmap", "bitmap"), ("sparse_deltas", "deltas")):
         slow = {"dense": 1.0, "sparse_bitmap": 0.5, "sparse_deltas": 9.0}
         path = profile_with(tmp_path / f"{fast}.json", **{**slow, fast: 0.01})
-        encoded = plan.encode(array, objective="speed", profile=path)
+        encoded = choose.encode(array, objective="speed", profile=path)
         assert encoded.node.parameters == {"positions": expected}
         assert encoded.profile == "calibrated"
     measured = profiles.resolve(profile_with(tmp_path / "slow", dense=0.001)).costs
-    found = plan.decide(Request(words(array), "float32", costs=measured))
+    found = choose.decide(Request(words(array), "float32", costs=measured))
     assert found[0].candidate.kernel == "dense"
     assert {one.lost for one in found[1:]} <= {"slower than dense", "not smaller than dense"}
 
@@ -79,52 +82,54 @@ def test_balanced_takes_the_smallest_within_a_tenth_and_nothing_slower_than_dens
     """Of bitmap (larger here) and gaps (smaller): gaps while they take at most 1.1 x the bitmap's time."""
     array = pruned(rng, 0.97)
     request = Request(words(array), "float32")
-    entries = next(one.entries for one in plan.candidates(request) if one.kernel == "sparse deltas")
+    entries = next(one.entries for one in choose.candidates(request) if one.kernel == "sparse deltas")
     for times, expected in ((1.09, "sparse deltas"), (1.11, "sparse bitmap")):
         path = profile_with(tmp_path / "p", dense=9, sparse_bitmap=1, sparse_deltas=times * array.size / entries)
-        best, *others = plan.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
+        best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
         assert best.candidate.kernel == expected
         sizes = {one.candidate.kernel: one.candidate.nbytes for one in (best, *others)}
         assert sizes["sparse deltas"] < sizes["sparse bitmap"]
     # Dense is only just the fastest but one: the smaller form within a tenth of the bitmap is slower than it.
     path = profile_with(tmp_path / "p", dense=1.05, sparse_bitmap=1, sparse_deltas=1.08 * array.size / entries)
-    best, *others = plan.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
+    best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
     assert best.candidate.kernel == "sparse bitmap"
     assert next(one.lost for one in others if one.candidate.kernel == "sparse deltas") == "slower than dense"
 
 
 def test_times_between_and_beyond_measured_batches(rng: np.random.Generator) -> None:
-    dense = plan.candidates(Request(words(pruned(rng, 0.0)), "float32"))[0]
+    dense = choose.candidates(Request(words(pruned(rng, 0.0)), "float32"))[0]
     table = {"dense": {"float32": {1: (100.0, 0.0, 0.0, 0.0), 4: (400.0, 0.0, 0.0, 0.0), 16: (1000.0, 0.0, 0.0, 0.0)}}}
     for batch, ns in ((1, 100), (2, 200), (10, 700), (16, 1000), (28, 1600)):
-        assert costs.predict_ns(dense, "float32", "portable", batch, table) == pytest.approx(ns)
-    shipped = [costs.predict_ns(dense, "float32", "portable", batch) for batch in (1, 16, 256)]
+        assert cost_model.predict_ns(dense, "float32", "portable", batch, table) == pytest.approx(ns)
+    shipped = [cost_model.predict_ns(dense, "float32", "portable", batch) for batch in (1, 16, 256)]
     assert shipped == sorted(shipped)
-    assert costs.predict_ns(dense, "bfloat16", "portable", 1, table) == costs.predict_ns(dense, "bfloat16", "portable")
+    assert cost_model.predict_ns(dense, "bfloat16", "portable", 1, table) == cost_model.predict_ns(
+        dense, "bfloat16", "portable"
+    )
 
 
 def test_the_batch_is_what_is_planned_for(rng: np.random.Generator) -> None:
     """Gaps win for one row of x; for many, where every entry is visited for each, they do not."""
     array = pruned(rng, 0.85)
     kernels = [
-        plan.decide(Request(words(array), "float32", objective="speed", batch=batch))[0].candidate.kernel
+        choose.decide(Request(words(array), "float32", objective="speed", batch=batch))[0].candidate.kernel
         for batch in (1, 4)
     ]
     times = [
-        {one.candidate.kernel: one.ns for one in plan.decide(Request(words(array), "float32", batch=batch))}
+        {one.candidate.kernel: one.ns for one in choose.decide(Request(words(array), "float32", batch=batch))}
         for batch in (1, 64)
     ]
     assert times[0]["sparse bitmap"] < times[1]["sparse bitmap"]
     assert kernels[0] in ("sparse deltas", "sparse bitmap")
     for wrong in (0, -1, 1.5, True, "4"):
         with pytest.raises(ArgumentError, match="batch must be a whole number"):
-            plan.encode(array, batch=wrong)  # type: ignore[arg-type]
+            choose.encode(array, batch=wrong)  # type: ignore[arg-type]
 
 
 @needs_native
 def test_calibrating_measures_every_kernel_that_the_planner_asks_about(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    document = calibration.calibrate(
+    document = calibrate.calibrate(
         threads=1,
         batches=(1, 4),
         dtypes=(np.dtype(np.float32),),
@@ -150,11 +155,11 @@ def test_the_fit_finds_the_sum_that_times_were_made_from(rng: np.random.Generato
     for rows, columns, zeros in itertools.product((64, 256, 1024), (64, 512), (0.5, 0.9)):
         array = normal(rng, (rows, columns), np.dtype(np.float32))
         array[rng.random(array.shape) < zeros] = 0
-        candidate = next(c for c in plan.candidates(Request(words(array), "float32")) if c.kernel == "sparse bitmap")
-        points.append((candidate, float(np.dot(true, costs.features(candidate)))))
-    assert calibration.fit(points) == pytest.approx(true, rel=1e-3)
+        candidate = next(c for c in choose.candidates(Request(words(array), "float32")) if c.kernel == "sparse bitmap")
+        points.append((candidate, float(np.dot(true, cost_model.features(candidate)))))
+    assert calibrate.fit(points) == pytest.approx(true, rel=1e-3)
     # Times that shrink with size fit no sum of times of at least 0 exactly: none of them is below 0 all the same.
-    assert (calibration.fit([(c, 1e6 / ns) for c, ns in points]) >= 0).all()
+    assert (calibrate.fit([(c, 1e6 / ns) for c, ns in points]) >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -205,13 +210,13 @@ def test_a_profile_in_files_and_commands(source: Path, tmp_path: Path) -> None:
 
 @needs_native
 def test_the_command_calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "SHAPES", ((64, 64),))
-    whole = calibration.calibrate
+    monkeypatch.setattr(calibrate, "SHAPES", ((64, 64),))
+    whole = calibrate.calibrate
 
     def small(**options: Any) -> dict[str, Any]:
         return whole(shapes=((64, 64),), working_set_bytes=100_000, dtypes=(np.dtype(np.float32),), **options)
 
-    monkeypatch.setattr(calibration, "calibrate", small)
+    monkeypatch.setattr(calibrate, "calibrate", small)
     path = tmp_path / "mine.json"
     arguments = ["calibrate", "-o", str(path), "--threads", "1", "--batch", "1", "--seconds", "0"]
     result = CliRunner().invoke(app, [*arguments, "--json"])
@@ -222,7 +227,7 @@ def test_the_command_calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "sparse bitmap" in result.output
 
 
-def best_by_trial(tensors: list[list[budget.Choice]], limit: float) -> float | None:
+def best_by_trial(tensors: list[list[knapsack.Choice]], limit: float) -> float | None:
     sums = [
         (sum(choice[0] for choice in picked), sum(choice[1] for choice in picked))
         for picked in itertools.product(*tensors)
@@ -235,10 +240,10 @@ def test_budgets_against_every_combination(rng: np.random.Generator) -> None:
         tensors = [
             [(int(rng.integers(100)), int(rng.integers(100))) for _ in range(rng.integers(1, 5))] for _ in range(5)
         ]
-        least = budget.lightest(tensors)
-        assert budget.choose(tensors, least - 1) is None
+        least = knapsack.lightest(tensors)
+        assert knapsack.choose(tensors, least - 1) is None
         for limit in (least, least + 30, least + 100, 1000):
-            picked = budget.choose(tensors, limit)
+            picked = knapsack.choose(tensors, limit)
             assert picked is not None
             assert sum(options[k][0] for options, k in zip(tensors, picked, strict=True)) <= limit
             value = sum(options[k][1] for options, k in zip(tensors, picked, strict=True))
@@ -253,7 +258,7 @@ def test_budgets_against_every_combination(rng: np.random.Generator) -> None:
 def fewest_bits(source: Path) -> float:
     """As the refusal of an impossible target names it."""
     with pytest.raises(TerselyError, match="cannot be reached: the smallest plan takes") as caught:
-        planning.make_plan(source, target_bits=0.5)
+        plan_file.make_plan(source, target_bits=0.5)
     return float(str(caught.value).rpartition(" ")[2])
 
 
@@ -265,7 +270,7 @@ def test_a_target_is_reached_by_the_whole_file(source: Path, tmp_path: Path) -> 
         out = tmp_path / "out"
         tersely.compress(source, out, target_bits=target, force=True)
         assert out.stat().st_size * 8 / weights <= target
-        document = planning.make_plan(source, target_bits=target)
+        document = plan_file.make_plan(source, target_bits=target)
         assert out.stat().st_size * 8 / weights <= document["bits_per_weight"] <= target
         times.append(sum(entry.get("predicted_us", 0) for entry in document["tensors"].values()))
         tersely.decompress(out, tmp_path / "back", force=True)
@@ -284,7 +289,7 @@ def test_targets_out_of_reach_name_the_fewest_bits(source: Path, tmp_path: Path)
         tersely.compress(source, tmp_path / "out", target_bits=fewest - 0.01, force=True)
     for wrong in (0, -1, float("nan"), float("inf"), "12"):
         with pytest.raises(ArgumentError, match="target_bits must be a number above 0"):
-            planning.make_plan(source, target_bits=wrong)  # type: ignore[arg-type]
+            plan_file.make_plan(source, target_bits=wrong)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="not both"):
         tersely.compress(source, tmp_path / "out", target_bits=20, plan={}, force=True)
     result = CliRunner().invoke(app, ["plan", str(source), "--target-bits", "20"])

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_split import encode_or_none
 
-from tersely import isa, plan
-from tersely.formulations.split import formulation
-from tersely.formulations.split.sizes import SizeModel
-from tersely.geometry import choose
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa
+from tersely.codes.split import formulation
+from tersely.codes.split.sizes import SizeModel
+from tersely.core.geometry import choose
+from tersely.planner import choose as plan
+from tersely.tensors.tensor import Tensor
 
 shapes = st.one_of(
     st.lists(st.integers(0, 40), max_size=4).map(tuple),

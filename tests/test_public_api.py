@@ -43,8 +43,8 @@ def test_a_native_module_that_cannot_be_loaded_is_not_passed_over_in_silence(tmp
     shutil.copytree(
         Path(tersely.__file__).parent, package, ignore=shutil.ignore_patterns("*.cpp", "*.hpp", "__pycache__")
     )
-    (package / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"not a library")
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import tersely.native; print(tersely.__file__)"
+    (package / f"backends/cpu/_native{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"not a library")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import tersely.backends.cpu.native; print(tersely.__file__)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import sys; sys.path += sys.argv[2:]\n" + script, str(tmp_path), *sys.path],
         capture_output=True,

@@ -20,11 +20,11 @@ import safetensors.numpy
 from conftest import normal
 
 import tersely
-from tersely import plan
-from tersely.anatomy import part
-from tersely.encoded import Encoded
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
+from tersely.codes import registry
+from tersely.codes.anatomy import part
+from tersely.codes.protocol import Request
+from tersely.core.encoded import Encoded
+from tersely.planner import choose as plan
 from tersely.report import gather, page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -67,9 +67,9 @@ def test_every_byte_is_somewhere(packed: Path) -> None:
 
 
 def test_times_are_the_planners(packed: Path) -> None:
-    from tersely import planning
+    from tersely.files import plan_file
 
-    plan = planning.make_plan(packed.with_name("model.safetensors"), objective="size", profile="portable")
+    plan = plan_file.make_plan(packed.with_name("model.safetensors"), objective="size", profile="portable")
     known = 0
     for tensor in gather(packed).file.tensors:
         entry = plan["tensors"][tensor.name]
@@ -114,7 +114,7 @@ def test_what_is_stored_tells_the_work_that_was_planned(
 
 
 def test_a_formulation_that_tells_no_work_has_no_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tersely.formulations.split import formulation
+    from tersely.codes.split import formulation
 
     monkeypatch.delattr(formulation, "work")
     summary = gather(packed)

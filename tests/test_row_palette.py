@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from test_linear import assert_close
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.errors import ArgumentError
-from tersely.formulations.affine.reference import lines_of, numbers_in
-from tersely.formulations.row_palette import codec, formulation, reference
-from tersely.formulations.row_palette.layout import INDICES, TABLES, Tables
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes.affine.reference import lines_of, numbers_in
+from tersely.codes.row_palette import codec, formulation, reference
+from tersely.codes.row_palette.layout import INDICES, TABLES, Tables
+from tersely.core.errors import ArgumentError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 FLOAT32, BFLOAT16, FLOAT16 = DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
 SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
@@ -49,11 +50,11 @@ def shared(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def geometry_of(array: np.ndarray) -> Any:
-    return plan.Request(words_of(array), array.dtype.name).geometry()
+    return choose.Request(words_of(array), array.dtype.name).geometry()
 
 
 def coded(array: np.ndarray, **options: Any) -> Tensor:
@@ -150,7 +151,7 @@ def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Gen
     array = values(rng)
     with pytest.raises(ArgumentError, match=r"few distinct words|seen as matrices"):
         coded(array)
-    assert not formulation.candidates(plan.Request(words_of(array), "float32", objective="size"))
+    assert not formulation.candidates(choose.Request(words_of(array), "float32", objective="size"))
 
 
 def test_one_word_too_many_in_the_last_group(rng: np.random.Generator) -> None:
@@ -190,13 +191,13 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str, rng
 def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
     for shape, entries in itertools.product(((48, 100), (32, 2304), (32, 32, 3, 3)), (3, 25)):
         array = shared(rng, shape, dtype, entries)
-        for objective in plan.OBJECTIVES:
-            found = formulation.candidates(plan.Request(words_of(array), dtype.name, objective=objective))
+        for objective in choose.OBJECTIVES:
+            found = formulation.candidates(choose.Request(words_of(array), dtype.name, objective=objective))
             assert found
             for candidate in found:
                 stored = candidate.components(1)
                 assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                again = plan.encode(array, formulation="row_palette", **candidate.options)
+                again = choose.encode(array, formulation="row_palette", **candidate.options)
                 assert again.node == candidate.node
                 assert {name: data.tobytes() for name, data in again.components.items()} == {
                     name: data.tobytes() for name, data in stored.items()

@@ -12,13 +12,13 @@ from test_memory_bounds import GuardedBytes, run_everything
 from test_row_palette import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, needs_native, shared
 
 import tersely
-from tersely import anatomy, plan
-from tersely.encoded import Node
-from tersely.errors import CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.row_palette import formulation
-from tersely.formulations.row_palette.layout import INDICES, TABLES
-from tersely.tensor import Tensor
+from tersely.codes import anatomy, registry
+from tersely.codes.row_palette import formulation
+from tersely.codes.row_palette.layout import INDICES, TABLES
+from tersely.core.encoded import Node
+from tersely.core.errors import CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 
 
 @needs_native
@@ -109,7 +109,7 @@ def test_the_planner_takes_it(
     dtype: np.dtype, entries: int, columns: int, objective: str, profile: str, batch: int, expected: str
 ) -> None:
     array = shared(np.random.default_rng(3), (512, 1024), dtype, entries, columns)
-    encoded = plan.encode(array, objective=objective, profile=profile, batch=batch)
+    encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
     work = registry.work(encoded)
     assert work is not None
     assert work.kernel == expected
@@ -121,7 +121,7 @@ def test_what_is_slow_is_not_taken_for_speed(rng: np.random.Generator) -> None:
     """More words than registers hold are looked up one by one."""
     array = shared(rng, (512, 1024), FLOAT32, 100)
     for objective in ("balanced", "speed"):
-        assert plan.encode(array, objective=objective).node.formulation != "row_palette"
+        assert choose.encode(array, objective=objective).node.formulation != "row_palette"
 
 
 def test_what_it_is_called(rng: np.random.Generator) -> None:

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tersely
-from tersely.container import limits, same
-from tersely.container.reader import Reader
-from tersely.container.writer import Writer
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
-from tersely.files import check_tensor
-from tersely.plan import raw_bytes
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
+from tersely.files.container import limits, same
+from tersely.files.container.reader import Reader
+from tersely.files.container.writer import Writer
+from tersely.files.open import check_tensor
+from tersely.planner.choose import raw_bytes
 
 FLOAT = np.dtype(np.float32)
 
@@ -38,7 +38,7 @@ def split(array: np.ndarray, **options: Any) -> tersely.Tensor:
 
 
 def crc32(array: np.ndarray) -> str:
-    return tersely.container.description.crc32(raw_bytes(array))
+    return tersely.files.container.description.crc32(raw_bytes(array))
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tersely
-from tersely import planning, report, twins
+from tersely import report
 from tersely.cli.__main__ import app
-from tersely.container.reader import Reader
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files import duplicates, plan_file
+from tersely.files.container.reader import Reader
 
 FLOAT = np.dtype(np.float32)
 
@@ -88,7 +89,7 @@ def test_equal_tensors_are_compressed_once_and_come_back(source: Path, objective
 
 def test_a_plan_that_is_made_and_used_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
     for options in ({}, {"objective": "size", "profile": "avx512", "batch": 4}, {"exclude": "embed*"}):
-        document = planning.make_plan(source, **options)
+        document = plan_file.make_plan(source, **options)
         (tmp_path / "plan.json").write_text(json.dumps(document))
         tersely.compress(source, tmp_path / "a", force=True, **options)
         named = {name: options[name] for name in options if name == "exclude"}
@@ -117,7 +118,7 @@ def test_excluded_tensors_stay_as_they_are_and_are_no_copies(source: Path, exclu
 
 
 def test_a_plan_is_obeyed_about_copies_too(source: Path, tmp_path: Path) -> None:
-    document = planning.make_plan(source)
+    document = plan_file.make_plan(source)
     ((copy, first),) = pair(source, *HEADS).items()
     packed = {"formulation": "split", "parameters": {"code": "packed"}}
     document["tensors"][copy] = packed
@@ -188,7 +189,7 @@ def test_copies_that_a_plan_cannot_have_are_refused(
 
 @pytest.mark.parametrize("bits", [19.0, 28.0, 33.0])
 def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bits: float, tmp_path: Path) -> None:
-    document = planning.make_plan(source, target_bits=bits)
+    document = plan_file.make_plan(source, target_bits=bits)
     tersely.compress(source, tmp_path / "a", target_bits=bits)
     tersely.compress(source, tmp_path / "b", plan=document)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -206,9 +207,9 @@ def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bi
 
 def test_too_few_bits_name_what_can_be_had_with_copies(source: Path) -> None:
     with pytest.raises(TerselyError, match="the smallest plan takes") as caught:
-        planning.make_plan(source, target_bits=1)
+        plan_file.make_plan(source, target_bits=1)
     fewest = float(str(caught.value).rsplit(" ", 1)[1])
-    document = planning.make_plan(source, target_bits=fewest)
+    document = plan_file.make_plan(source, target_bits=fewest)
     assert {entry["formulation"] for entry in document["tensors"].values()} >= {"same", "dense"}
 
 
@@ -276,7 +277,7 @@ def test_any_mixture_comes_back_planned_or_not(
     source = folder / "m.safetensors"
     safetensors.numpy.save_file(tensors, source)
     options = {"exclude": "b.*"} if any(name.startswith("b.") for name in tensors) else {}
-    document = planning.make_plan(source, **options)
+    document = plan_file.make_plan(source, **options)
     tersely.compress(source, folder / "a", **options)
     tersely.compress(source, folder / "b", plan=document, **options)
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
@@ -300,7 +301,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         tensors[f"t{number}"] = array
     safetensors.numpy.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
-    found = twins.Twins(reader, dict.fromkeys(tensors, ""), "portable")
+    found = duplicates.Twins(reader, dict.fromkeys(tensors, ""), "portable")
     assert [found.equal_to(f"t{k}") for k in (0, 2, 4)] == [["t0", "t1"], ["t2", "t3"], ["t4", "t5"]]
     assert (found.first("t3"), found.first("t2"), found.first("none"), found.before("t3")) == (
         "t2",
@@ -308,7 +309,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         "none",
         ["t2"],
     )
-    other = twins.Twins(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
+    other = duplicates.Twins(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
     assert [other.first(f"t{k}") for k in (1, 3, 5)] == ["t1", "t3", "t4"]
 
 
@@ -320,7 +321,7 @@ def test_equal_initialisers_of_an_onnx_model(tmp_path: Path, rng: np.random.Gene
     packed = tmp_path / "m.tersely.safetensors"
     tersely.compress(source)
     assert Reader(packed).same == {"b": "a", "c": "a"}
-    document = planning.make_plan(source)
+    document = plan_file.make_plan(source)
     tersely.compress(source, tmp_path / "p", plan=document)
     assert (tmp_path / "p").read_bytes() == packed.read_bytes()
     tersely.decompress(packed, tmp_path / "back.onnx")

@@ -15,15 +15,16 @@ from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import isa, native, plan, threads
-from tersely.dtypes import by_name
-from tersely.encoded import Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
-from tersely.formulations.sparse import candidates, codec, reference
-from tersely.geometry import choose
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.codes.sparse import candidates, codec, reference
+from tersely.core.dtypes import by_name
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.core.geometry import choose
+from tersely.planner import choose as plan
+from tersely.tensors.tensor import Tensor
 
 SHORT_TAIL = {"tail": "word", "short_tail": "none"}
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (300, 40), (16, 4))

@@ -10,13 +10,14 @@ from conftest import ISAS, same_bits
 from sparse_forms import FORMS, SPARSE, WORDS, code, fit, pruned, words_of
 
 import tersely
-from tersely import costs, isa, native, plan
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
-from tersely.formulations.sparse import candidates, formulation
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.codes.sparse import candidates, formulation
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose, cost_model
+from tersely.tensors.tensor import Tensor
 
 LOW = "bitmap_low"
 FLOAT = np.dtype(np.float32)
@@ -67,10 +68,10 @@ def test_sizes_and_options_are_those_of_what_is_made(rng: np.random.Generator) -
                     assert sum(data.nbytes for data in components.values()) == one.nbytes
                     again = candidates.forced(request, dict(one.options))
                     assert (again.node, again.nbytes, again.kernel) == (one.node, one.nbytes, one.kernel)
-                    encoded = plan.encode(array, formulation="sparse", **one.options)
+                    encoded = choose.encode(array, formulation="sparse", **one.options)
                     work = formulation.work(encoded, one.geometry)
                     assert (work.kernel, work.places, work.entries) == (one.kernel, one.places, one.entries)
-                    assert costs.predict_ns(work, dtype.name, profile) > 0
+                    assert cost_model.predict_ns(work, dtype.name, profile) > 0
                     made.add(one.kernel)
     # Gaps have fillers, whose word is one more.
     assert {"sparse deltas + palette 5", "sparse elias_fano + palette 8 layered", "sparse bitmap + palette 4"} <= made
@@ -86,7 +87,7 @@ def test_coded_high_bits_are_smaller_where_words_are_many(rng: np.random.Generat
         for low in (0, 4)
     }
     packed = tersely.encode(array, formulation="sparse", values="palette").nbytes_stored
-    chosen = plan.encode(array, objective="size")
+    chosen = choose.encode(array, objective="size")
     assert sizes[4] < 0.97 * packed < sizes[0]
     assert chosen.nbytes_stored <= sizes[4]
     assert chosen.node.children["values"].parameters["packed_bits"] in (3, 4, 5)
@@ -110,7 +111,7 @@ def test_without_the_native_module_the_bytes_are_the_same(
 def test_more_words_than_a_palette_holds_are_refused_and_no_candidate(rng: np.random.Generator) -> None:
     array = pruned(rng, (64, 64), FLOAT, 0.5)
     with pytest.raises(ArgumentError, match="at most 256 distinct words"):
-        plan.encode(array, formulation="sparse", values="palette")
+        choose.encode(array, formulation="sparse", values="palette")
     found = candidates.candidates(Request(words_of(array), "float32", objective="size"))
     assert all(one.node.children["values"].formulation != "palette" for one in found)
 
@@ -118,8 +119,8 @@ def test_more_words_than_a_palette_holds_are_refused_and_no_candidate(rng: np.ra
 def test_rows_with_more_entries_than_a_segment_are_refused(rng: np.random.Generator) -> None:
     array = np.where(rng.random((16, 4096)) < 0.9, np.float32(0.5), np.float32(0))
     with pytest.raises(ArgumentError, match="more values than gaps can code"):
-        plan.encode(array, formulation="sparse", positions="deltas", values="palette")
-    plain = plan.encode(array, formulation="sparse", positions="deltas")
+        choose.encode(array, formulation="sparse", positions="deltas", values="palette")
+    plain = choose.encode(array, formulation="sparse", positions="deltas")
     nested = Node("sparse", 2, plain.node.parameters, {"values": Node("palette", 1, {"entries": 1})})
     components = {name: data for name, data in plain.components.items() if name != "values.bytes"}
     blocks = int(plain.components["directory"].view("<u8")[1])
@@ -192,8 +193,8 @@ def test_many_coded_indices_are_called_slow_without_avx512(rng: np.random.Genera
     options = {"formulation": "sparse", "values": "palette", "code": "layered", "widths": (2, 2), "packed_bits": 3}
     for zeros, slow in ((0.4, True), (0.95, False)):
         for positions in ("bitmap", "elias_fano", "deltas"):
-            coded = plan.encode(shared(rng, 100, zeros), positions=positions, **options)
+            coded = choose.encode(shared(rng, 100, zeros), positions=positions, **options)
             assert formulation.slow_under(coded, "portable") is slow, positions
-    bitmap = plan.encode(shared(rng, 100, 0.4), positions="bitmap", **options)
+    bitmap = choose.encode(shared(rng, 100, 0.4), positions="bitmap", **options)
     assert not formulation.slow_under(bitmap, "avx512")
     assert FORMS[LOW]["values"] == "palette"

@@ -14,12 +14,12 @@ from test_memory_bounds import GuardedBytes
 from test_sparse import SHAPES, check, needs_native, shapes
 
 import tersely
-from tersely import native, threads
-from tersely.formulations import registry
-from tersely.formulations.integer import reference as integer
-from tersely.formulations.sparse import reference
-from tersely.integer_product import KERNEL_ROWS
-from tersely.tensor import Tensor
+from tersely.backends.cpu import native, threads
+from tersely.codes import registry
+from tersely.codes.integer import reference as integer
+from tersely.codes.sparse import reference
+from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.tensor import Tensor
 
 CODED = tuple(form for form in WHOLE_FORMS if "values" in ALL[form])
 BATCHES = (1, 2, 3, 4, 5, 17, KERNEL_ROWS + 2)

@@ -13,13 +13,13 @@ from sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, fit
 from test_sparse_whole import quantised
 
 import tersely
-from tersely import costs, plan
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
-from tersely.formulations.sparse import candidates, formulation
-from tersely.tensor import Tensor
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.codes.sparse import candidates, formulation
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
+from tersely.planner import choose, cost_model
+from tersely.tensors.tensor import Tensor
 
 
 @pytest.mark.parametrize("form", WHOLE_FORMS)
@@ -54,7 +54,7 @@ def test_components_of_another_length_are_refused(form: str, rng: np.random.Gene
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     array = quantised(rng, (32, 64), WHOLE[0], 0.5)
     dense, folded = code(array, "whole_bitmap"), code(array, "bitmap_index")
-    floats = plan.encode(array.astype(np.float32), formulation="sparse")
+    floats = choose.encode(array.astype(np.float32), formulation="sparse")
 
     def refused(encoded: Encoded, version: int, child: Node | None = None, **changes: object) -> None:
         children = dict(encoded.node.children) if child is None else {"values": child}
@@ -104,17 +104,17 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
 )
 def test_wrong_arguments_are_refused_with_a_sentence(dtype: type, options: dict, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
-        plan.encode(np.zeros((16, 16), dtype), formulation="sparse", **options)
+        choose.encode(np.zeros((16, 16), dtype), formulation="sparse", **options)
 
 
 def test_one_symbol_needs_no_bits(rng: np.random.Generator) -> None:
     array = np.where(rng.random((64, 300)) < 0.9, 0, 7).astype(np.int8)
     options = {"formulation": "sparse", "values": "integer", "like": "index", "code": "constant"}
-    encoded = plan.encode(array, **options)
+    encoded = choose.encode(array, **options)
     assert same_bits(Tensor(encoded).decode(), array)
     array[5, 5] = 8
     with pytest.raises(ArgumentError, match="all the same"):
-        plan.encode(array, **options)
+        choose.encode(array, **options)
 
 
 @pytest.mark.parametrize("form", ["whole_deltas", "bitmap_index"])
@@ -142,10 +142,10 @@ def test_sizes_and_options_are_those_of_what_is_made(rng: np.random.Generator) -
                     continue
                 again = candidates.forced(request, dict(one.options))
                 assert (again.node, again.nbytes, again.kernel) == (one.node, one.nbytes, one.kernel)
-                encoded = plan.encode(array, formulation="sparse", **one.options)
+                encoded = choose.encode(array, formulation="sparse", **one.options)
                 work = formulation.work(encoded, one.geometry)
                 assert (work.kernel, work.places, work.entries) == (one.kernel, one.places, one.entries)
-                assert costs.predict_ns(work, dtype.name, "portable") > 0
+                assert cost_model.predict_ns(work, dtype.name, "portable") > 0
                 made.add(one.kernel)
     assert {"sparse bitmap", "sparse deltas", "sparse elias_fano + integer distances"} <= made
 
@@ -191,7 +191,7 @@ def test_predicted_times_are_in_the_order_of_what_is_done(rng: np.random.Generat
         candidates.forced(request, dict(ALL[form])) for form in ("whole_deltas", "whole_bitmap", "elias_fano_packed")
     )
     for machine in ("avx2", "avx512"):
-        times = [costs.predict_ns(one, "int8", machine) for one in (gaps, dense, bitmap, places)]
+        times = [cost_model.predict_ns(one, "int8", machine) for one in (gaps, dense, bitmap, places)]
         assert times == sorted(times)
-        growing = [costs.predict_ns(gaps, "int8", machine, batch) for batch in (1, 2, 8, 9, 16, 40)]
+        growing = [cost_model.predict_ns(gaps, "int8", machine, batch) for batch in (1, 2, 8, 9, 16, 40)]
         assert growing == sorted(growing)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from conftest import CODES, DTYPES, ISAS, normal, random_bits, same_bits
 
-from tersely import isa, native, plan
-from tersely.dtypes import by_name
-from tersely.errors import ArgumentError
-from tersely.formulations import registry
-from tersely.formulations.split import formulation, reference
-from tersely.geometry import choose, folded
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native
+from tersely.codes import registry
+from tersely.codes.split import formulation, reference
+from tersely.core.dtypes import by_name
+from tersely.core.errors import ArgumentError
+from tersely.core.geometry import choose, folded
+from tersely.planner import choose as plan
+from tersely.tensors.tensor import Tensor
 
 SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (33, 7), (16, 4))
 

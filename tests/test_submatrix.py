@@ -14,15 +14,16 @@ from test_linear import check_batches
 from test_memory_bounds import GuardedBytes, run_everything
 
 import tersely
-from tersely import isa, native, plan
-from tersely.costs import predict_ns
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Request
-from tersely.formulations.submatrix import inner, reference
-from tersely.geometry import Geometry
-from tersely.tensor import Tensor
+from tersely.backends.cpu import isa, native
+from tersely.codes import registry
+from tersely.codes.protocol import Request
+from tersely.codes.submatrix import inner, reference
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.core.geometry import Geometry
+from tersely.planner import choose
+from tersely.planner.cost_model import predict_ns
+from tersely.tensors.tensor import Tensor
 
 FLOATS = DTYPES[:3]
 SHAPES = ((48, 96), (288, 192), (96, 2352), (48, 32, 3, 3), (48, 16, 5), (96, 32, 1, 1))
@@ -92,12 +93,12 @@ def test_every_isa_and_the_oracle_decode_it(
 def test_the_promised_size_is_the_one_that_it_gets(rng: np.random.Generator) -> None:
     for kept in KEPT:
         array = weights(rng, kept, (96, 200), np.dtype(np.float32))
-        words = plan.raw_bytes(array).view("<u4").reshape(array.shape)
-        for objective in plan.OBJECTIVES:
+        words = choose.raw_bytes(array).view("<u4").reshape(array.shape)
+        for objective in choose.OBJECTIVES:
             request = Request(words, "float32", objective=objective)
             for one in registry.BY_NAME["submatrix"].candidates(request):
                 again = registry.BY_NAME["submatrix"].forced(request, dict(one.options))
-                found = plan.encoded(again, array.shape, "float32", "portable", 1)
+                found = choose.encoded(again, array.shape, "float32", "portable", 1)
                 assert (again.node, again.nbytes) == (one.node, one.nbytes)
                 assert one.nbytes == found.nbytes_stored
                 assert same_bits(Tensor(found).decode(), array)
@@ -120,7 +121,7 @@ def test_whatever_the_bits(
     try:
         tensor = tersely.encode(array, formulation="submatrix", orientation=orientation)
     except ArgumentError:
-        geometry = plan.choose(shape, orientation)
+        geometry = choose.choose(shape, orientation)
         assert geometry.view == "folded" or not array.view(f"<u{dtype.itemsize}").any()
         return
     assert same_bits(tensor.decode(), array)
@@ -232,7 +233,7 @@ def test_structured_pruning_is_what_it_is_planned_for(rng: np.random.Generator) 
     dense = normal(rng, (512, 768), FLOATS[1])
     channels = dense.copy()
     channels[::2] = channels[:, ::4] = 0
-    for objective in plan.OBJECTIVES:
+    for objective in choose.OBJECTIVES:
         assert chosen(channels, objective) == "submatrix split"
     both = np.where(rng.random(dense.shape) < 0.8, np.zeros((), dense.dtype), channels)
     assert chosen(both, "size") == "submatrix sparse"
@@ -262,7 +263,7 @@ def test_its_time_is_that_of_what_is_kept(rng: np.random.Generator) -> None:
         for profile in ("portable", "avx512"):
             own, kept = (predict_ns(form, "bfloat16", profile) for form in (one, one.inner))
             assert kept < own < kept + 2000
-        tensor = Tensor(plan.encoded(one, array.shape, "bfloat16", "portable", 1))
+        tensor = Tensor(choose.encoded(one, array.shape, "bfloat16", "portable", 1))
         work = registry.work(tensor.encoded)
         assert work is not None
         assert predict_ns(work, "bfloat16", "portable") == pytest.approx(

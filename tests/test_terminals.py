@@ -21,11 +21,11 @@ from conftest import normal
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from tersely import reports
 from tersely.cli import adapters, failures, output, tables, tensor_table, text
 from tersely.cli.__main__ import app
 from tersely.cli.tables import Column
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
+from tersely.files import results
 
 LAYERS = "model.layers.{}.self_attn.a_projection_with_a_long_name.weight"
 ODD = (
@@ -195,7 +195,7 @@ def test_what_cannot_be_seen_is_shown_as_an_escape() -> None:
 
 
 def test_rows_that_had_no_room_are_added_up(capsys: pytest.CaptureFixture[str]) -> None:
-    made = [reports.TensorReport(f"t{n}x", (n + 1,), "float32", "dense", {}, 4 * n + 4, 4 * n + 4) for n in range(30)]
+    made = [results.TensorReport(f"t{n}x", (n + 1,), "float32", "dense", {}, 4 * n + 4, 4 * n + 4) for n in range(30)]
     tensor_table.show(tuple(made), 20)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22

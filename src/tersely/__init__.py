@@ -17,30 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "ArgumentError": "errors",
-    "CorruptError": "errors",
-    "DestinationError": "errors",
-    "FormatError": "errors",
-    "TerselyError": "errors",
-    "TooLargeError": "errors",
-    "UnsupportedError": "errors",
-    "VerificationError": "errors",
-    "Tensor": "tensor",
-    "encode": "arrays",
-    "linear": "product",
-    "linear_transposed": "product",
-    "File": "files",
-    "open": "files:open_file",
-    "load_file": "files",
-    "save_file": "files",
-    "compress": "api",
-    "decompress": "api",
-    "inspect": "api",
-    "verify": "api",
-    "set_num_threads": "threads",
-    "get_num_threads": "threads",
-    "isa": "",
+_WHERE = {  # "module", "module:another name in it", or "module:" for the module itself
+    "ArgumentError": "core.errors",
+    "CorruptError": "core.errors",
+    "DestinationError": "core.errors",
+    "FormatError": "core.errors",
+    "TerselyError": "core.errors",
+    "TooLargeError": "core.errors",
+    "UnsupportedError": "core.errors",
+    "VerificationError": "core.errors",
+    "Tensor": "tensors.tensor",
+    "encode": "tensors.encode",
+    "linear": "tensors.linear",
+    "linear_transposed": "tensors.linear",
+    "File": "files.open",
+    "open": "files.open:open_file",
+    "load_file": "files.open",
+    "save_file": "files.open",
+    "compress": "files.commands",
+    "decompress": "files.commands",
+    "inspect": "files.commands",
+    "make_plan": "files.plan_file",
+    "verify": "files.commands",
+    "set_num_threads": "backends.cpu.threads",
+    "get_num_threads": "backends.cpu.threads",
+    "isa": "backends.cpu.isa:",
 }
 __all__ = [*sorted(_WHERE), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 _ADAPTERS = ("torch", "transformers")
@@ -48,13 +49,15 @@ _ADAPTERS = ("torch", "transformers")
 
 
 def __getattr__(name: str) -> Any:
-    module, _, attribute = _WHERE.get(name, "").partition(":")
-    if not module:
-        if name not in _WHERE and (name.startswith("_") or name in _ADAPTERS or not _is_module(name)):
+    where = _WHERE.get(name)
+    if where is None:
+        if name.startswith("_") or name in _ADAPTERS or not _is_module(name):
             raise AttributeError(f"module 'tersely' has no attribute {name!r}")
-        value: Any = importlib.import_module(f"tersely.{name}")
-    else:
-        value = getattr(importlib.import_module(f"tersely.{module}"), attribute or name)
+        where = f"{name}:"
+    module, colon, attribute = where.partition(":")
+    value: Any = importlib.import_module(f"tersely.{module}")
+    if attribute or not colon:
+        value = getattr(value, attribute or name)
     globals()[name] = value
     return value
 
@@ -69,26 +72,27 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from tersely import isa as isa
-    from tersely.api import compress as compress
-    from tersely.api import decompress as decompress
-    from tersely.api import inspect as inspect
-    from tersely.api import verify as verify
-    from tersely.arrays import encode as encode
-    from tersely.errors import ArgumentError as ArgumentError
-    from tersely.errors import CorruptError as CorruptError
-    from tersely.errors import DestinationError as DestinationError
-    from tersely.errors import FormatError as FormatError
-    from tersely.errors import TerselyError as TerselyError
-    from tersely.errors import TooLargeError as TooLargeError
-    from tersely.errors import UnsupportedError as UnsupportedError
-    from tersely.errors import VerificationError as VerificationError
-    from tersely.files import File as File
-    from tersely.files import load_file as load_file
-    from tersely.files import open_file as open  # noqa: F401
-    from tersely.files import save_file as save_file
-    from tersely.product import linear as linear
-    from tersely.product import linear_transposed as linear_transposed
-    from tersely.tensor import Tensor as Tensor
-    from tersely.threads import get_num_threads as get_num_threads
-    from tersely.threads import set_num_threads as set_num_threads
+    from tersely.backends.cpu import isa as isa
+    from tersely.backends.cpu.threads import get_num_threads as get_num_threads
+    from tersely.backends.cpu.threads import set_num_threads as set_num_threads
+    from tersely.core.errors import ArgumentError as ArgumentError
+    from tersely.core.errors import CorruptError as CorruptError
+    from tersely.core.errors import DestinationError as DestinationError
+    from tersely.core.errors import FormatError as FormatError
+    from tersely.core.errors import TerselyError as TerselyError
+    from tersely.core.errors import TooLargeError as TooLargeError
+    from tersely.core.errors import UnsupportedError as UnsupportedError
+    from tersely.core.errors import VerificationError as VerificationError
+    from tersely.files.commands import compress as compress
+    from tersely.files.commands import decompress as decompress
+    from tersely.files.commands import inspect as inspect
+    from tersely.files.commands import verify as verify
+    from tersely.files.open import File as File
+    from tersely.files.open import load_file as load_file
+    from tersely.files.open import open_file as open  # noqa: F401
+    from tersely.files.open import save_file as save_file
+    from tersely.files.plan_file import make_plan as make_plan
+    from tersely.tensors.encode import encode as encode
+    from tersely.tensors.linear import linear as linear
+    from tersely.tensors.linear import linear_transposed as linear_transposed
+    from tersely.tensors.tensor import Tensor as Tensor

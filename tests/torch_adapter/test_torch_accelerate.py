@@ -20,7 +20,7 @@ from torch import nn
 from torch_fixtures import EVERYTHING, Tied, two_threads
 
 import tersely.torch
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor, offloading
 
 pytestmark = pytest.mark.filterwarnings(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
 from torch_fixtures import coded, compressed, mode, same, two_threads, weight
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
 
 

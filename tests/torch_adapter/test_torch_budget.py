@@ -10,7 +10,7 @@ from torch import nn
 from torch_fixtures import EVERYTHING
 
 import tersely.torch
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import Int8Linear, Summary
 
 

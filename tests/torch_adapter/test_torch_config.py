@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 from torch_fixtures import two_threads
 
 import tersely.torch
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import TerselyTensor
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch_fixtures import EVERYTHING, Tied, dtype, two_threads
 
 import tersely.torch
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor, memory_footprint
 
 REASON = "memory only: decoding comes on top of the convolution; objective='size' codes it"

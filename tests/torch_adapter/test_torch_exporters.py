@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch_fixtures import EVERYTHING, mode, two_threads
 
 import tersely.torch
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import TerselyTensor, exporters, imports
 from tersely.torch.tensor import _said
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import tersely.torch
-from tersely.errors import ArgumentError
+from tersely.core.errors import ArgumentError
 from tersely.torch import Int8Linear, TerselyTensor
 from tersely.torch.content import Leaf
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import tersely
 import tersely.torch
-from tersely.dtypes import BY_TAG
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.dtypes import BY_TAG
+from tersely.core.errors import ArgumentError, TerselyError
 
 SIZES = {dtype: torch.empty(1, dtype=dtype).element_size() for dtype in set(safetensors.torch._SIZE)}
 DTYPES = sorted(SIZES, key=str)

@@ -16,7 +16,7 @@ from torch_fixtures import coded, mode, same, two_threads, weight
 
 import tersely
 import tersely.torch
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 
 
 def test_memory_is_refused_by_name(mode: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tersely.torch
-from tersely.errors import ArgumentError
+from tersely.core.errors import ArgumentError
 
 
 def test_compress_by_a_measured_profile(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
 import tersely.torch  # noqa: E402
-from tersely.errors import ArgumentError  # noqa: E402
+from tersely.core.errors import ArgumentError  # noqa: E402
 
 
 def pruned(seed: int = 0) -> nn.Module:

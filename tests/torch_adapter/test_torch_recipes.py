@@ -18,8 +18,8 @@ from torch_fixtures import mode, two_threads
 
 import tersely
 import tersely.torch
-from tersely.container.reader import Reader
-from tersely.errors import ArgumentError, CorruptError
+from tersely.core.errors import ArgumentError, CorruptError
+from tersely.files.container.reader import Reader
 from tersely.torch import TerselyTensor, recipes
 from tersely.torch.content import Leaf
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch_fixtures import EVERYTHING, two_threads
 
 import tersely.torch
-from tersely.errors import CorruptError
+from tersely.core.errors import CorruptError
 from tersely.torch.content import Leaf
 from tersely.torch.form import Form
 

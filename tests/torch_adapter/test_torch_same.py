@@ -14,8 +14,8 @@ from torch_fixtures import Tied, compressed, mode, two_threads
 
 import tersely
 import tersely.torch
-from tersely.container.reader import Reader
-from tersely.errors import CorruptError
+from tersely.core.errors import CorruptError
+from tersely.files.container.reader import Reader
 from tersely.torch import storage
 from tersely.torch.content import Plain
 
@@ -97,8 +97,8 @@ def test_copies_of_dense_tensors_are_parted(tmp_path: Path, mode: str) -> None:
     """Files by others may have them."""
     from dataclasses import replace
 
-    from tersely.container import description, same
-    from tersely.container.writer import Writer
+    from tersely.files.container import description, same
+    from tersely.files.container.writer import Writer
 
     array = torch.randn(32, 32).numpy()
     crc = description.crc32(array.tobytes())

@@ -13,7 +13,7 @@ from torch import nn
 
 import tersely
 import tersely.torch
-from tersely.errors import ArgumentError, CorruptError, TerselyError
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError
 from tersely.torch import TerselyTensor
 
 SHAPE = (64, 64)

@@ -18,8 +18,8 @@ from torch_fixtures import compressed, mode, two_threads
 
 import tersely
 import tersely.torch
-from tersely import isa
-from tersely.errors import CorruptError, TerselyError
+from tersely.backends.cpu import isa
+from tersely.core.errors import CorruptError, TerselyError
 from tersely.torch import TerselyTensor
 
 

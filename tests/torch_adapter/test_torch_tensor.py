@@ -16,7 +16,7 @@ from torch import nn
 from torch_fixtures import coded, compressed, mode, same, two_threads, under, weight
 
 import tersely.torch
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import FusedTensor, TerselyTensor
 from tersely.torch import tensor as tensor_module
 

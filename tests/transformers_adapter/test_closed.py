@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM
 
 import tersely
 import tersely.torch
-from tersely.cli import exec as launcher
-from tersely.errors import TerselyError
+from tersely.cli import exec
+from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
 from tersely.transformers import TerselyConfig
 
@@ -247,13 +247,13 @@ def test_how_programs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (f"#!{me} -X dev\nprint()\n", ["-X", "dev"]),
         (f"#!/bin/sh\n'''exec' \"{me}\" \"$0\" \"$@\"\n' '''\nprint()\n", []),
     ):
-        assert launcher.program(_script(here, text)) == [me, *options, str(here)]
-        assert launcher.program("tool") == [me, *options, str(here)]
+        assert exec.program(_script(here, text)) == [me, *options, str(here)]
+        assert exec.program("tool") == [me, *options, str(here)]
     file = _script(tmp_path / "file.py", "print()\n")
-    assert launcher.program(file) == [me, file]
+    assert exec.program(file) == [me, file]
     os.chmod(file, 0o644)
-    assert launcher.program(file) == [me, file]
-    assert launcher.program("python") == launcher.program("python3") == [me]
+    assert exec.program(file) == [me, file]
+    assert exec.program("python") == exec.program("python3") == [me]
 
 
 @pytest.mark.parametrize(
@@ -280,5 +280,5 @@ def test_what_cannot_be_run_is_said_in_a_line(
     if text is not None:
         _script(tmp_path / name, text.format(other=other))
     with pytest.raises(TerselyError, match=message) as caught:
-        launcher.program(name)
+        exec.program(name)
     assert "\n" not in str(caught.value)

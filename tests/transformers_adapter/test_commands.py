@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import tersely
 from tersely.cli.__main__ import app
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 
 BENCH = ("--tokens", "3", "--prefill", "8", "--prefill", "16", "--json")
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 import tersely
-from tersely.errors import CorruptError, TerselyError
+from tersely.core.errors import CorruptError, TerselyError
 from tersely.torch import TerselyTensor, recipes
 from tersely.torch.content import Leaf
 from tersely.transformers import TerselyConfig, TerselyHfQuantizer
@@ -182,7 +182,7 @@ def test_a_dense_folder_is_compressed_on_request(llama: Any, tmp_path: Path) -> 
 
 @overrides
 def test_weights_packed_for_a_faster_machine(llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tersely import isa
+    from tersely.backends.cpu import isa
 
     tersely.compress(llama.dense, tmp_path / "slow", objective="size")
     with isa.using("scalar"):

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import tersely
 import tersely.transformers
-from tersely.container.reader import Reader
+from tersely.files.container.reader import Reader
 from tersely.torch import TerselyTensor
 from tersely.transformers.models import weight_bytes
 

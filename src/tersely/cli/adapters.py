@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 
 
 def of_transformers(module: str) -> Any:

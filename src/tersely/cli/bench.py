@@ -40,18 +40,18 @@ def run(
     if file is not None and file.is_dir():
         _model(file, tokens, prefill or [128], threads, trust_remote_code, json)
         return
-    from tersely import benchmark  # imports torch where it is installed, so that both share one thread pool
+    from tersely.report import bench  # imports torch where it is installed, so that both share one thread pool
 
-    settings = benchmark.Settings(threads=threads, working_set_bytes=working_set * 1_000_000, seconds=seconds)
+    settings = bench.Settings(threads=threads, working_set_bytes=working_set * 1_000_000, seconds=seconds)
     covered = []
     if file is not None:
-        rows, coverage = benchmark.bench_file(file, batch or [1], settings)
+        rows, coverage = bench.bench_file(file, batch or [1], settings)
         covered = [coverage.note]
     else:
         match = re.fullmatch(r"(\d+)x(\d+)", shape)
         if match is None or 0 in (int(match[1]), int(match[2])):
             raise typer.BadParameter(f"{shape!r} is not like 4096x4096", param_hint="--shape")
-        rows = benchmark.bench_shape(int(match[1]), int(match[2]), dtype, batch or [1], settings)
+        rows = bench.bench_shape(int(match[1]), int(match[2]), dtype, batch or [1], settings)
     if json:
         output.print_json([row.to_json() for row in rows])
         for note in covered:
@@ -59,7 +59,7 @@ def run(
         return
     if rows:
         output.print_table(FORMS, rows)
-    output.notes([*benchmark.notes(rows), *covered])
+    output.notes([*bench.notes(rows), *covered])
 
 
 def _cell(place: int) -> Callable[[Any], str]:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tersely import checkpoint
 from tersely.cli import output
 from tersely.cli.tables import Column
+from tersely.files import folder
 
 COLUMNS = (
     Column("kernel", lambda row: row[0], least=12),
@@ -36,14 +36,14 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="The profile on standard output, too.")] = False,
 ) -> None:
     """Time every kernel by dtype and batch, about a quarter of an hour on two cores; `--profile FILE` then plans by these times."""
-    from tersely import calibration  # imports torch where it is installed, so that both share one thread pool
+    from tersely.report import calibrate  # imports torch where it is installed, so that both share one thread pool
 
-    checkpoint.check_document(None, destination, force)
+    folder.check_document(None, destination, force)
     with output.progress_bar("calibrating", json, steps=True) as progress:
-        document = calibration.calibrate(
-            threads=threads, batches=sorted(set(batch or calibration.BATCHES)), seconds=seconds, progress=progress
+        document = calibrate.calibrate(
+            threads=threads, batches=sorted(set(batch or calibrate.BATCHES)), seconds=seconds, progress=progress
         )
-    checkpoint.write_document(destination, json_module.dumps(document, indent=1) + "\n", (), force)
+    folder.write_document(destination, json_module.dumps(document, indent=1) + "\n", (), force)
     if json:
         output.print_json(document)
         return

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 import tersely
-from tersely.choices import Objective
 from tersely.cli import output, tensor_table
+from tersely.core.choices import Objective
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `tersely calibrate`."
 OBJECTIVE = "What to optimise. Default: balanced."

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tersely import __version__, busy, environment, isa, native, processors, threads
+from tersely import __version__
+from tersely.backends.cpu import busy, isa, native, processors, threads
 from tersely.cli import output
-from tersely.errors import TerselyError
+from tersely.core import environment
+from tersely.core.errors import TerselyError
 
 _WATCHED_SECONDS = 0.3
 _PACKAGES = ("numpy", "ml_dtypes", "safetensors", "typer", "rich", "torch", "transformers")

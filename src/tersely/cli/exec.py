@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 
 CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 """What stands after the program's name is the program's own."""

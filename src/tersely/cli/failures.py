@@ -21,9 +21,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from tersely import environment
 from tersely.cli import text
-from tersely.errors import TerselyError
+from tersely.core import environment
+from tersely.core.errors import TerselyError
 
 _MOST_CHARACTERS = 1000
 _FLAGS = (

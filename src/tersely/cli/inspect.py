@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 import tersely
-from tersely.anatomy import Part
 from tersely.cli import output, tensor_table, text
-from tersely.reports import FileReport, TensorReport
+from tersely.codes.anatomy import Part
+from tersely.files.results import FileReport, TensorReport
 
 
 def run(

@@ -29,8 +29,8 @@ from rich.tree import Tree
 
 from tersely.cli import failures, tables, text
 from tersely.cli.tables import Column
-from tersely.reports import FileReport
-from tersely.reports import Progress as ProgressCallback
+from tersely.files.results import FileReport
+from tersely.files.results import Progress as ProgressCallback
 
 _ENDLESS = 1_000_000
 """Columns of a pipe."""

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tersely import checkpoint, planning
-from tersely.choices import Objective
 from tersely.cli import failures, output, tables, text
 from tersely.cli.compress import OBJECTIVE, PROFILE, TARGET
 from tersely.cli.tables import Column
-from tersely.dtypes import BY_NAME
+from tersely.core.choices import Objective
+from tersely.core.dtypes import BY_NAME
+from tersely.files import folder, plan_file
 
 
 def run(
@@ -41,11 +41,11 @@ def run(
         ignored = {"-o": destination, "--target-bits": target_bits, "--include": include, "--exclude": exclude}
         if given := [option for option, value in ignored.items() if value is not None]:
             raise typer.BadParameter(f"{given[0]} does not go with --explain, which is about one tensor")
-        wanted = objective or planning.BALANCED
-        verdicts = planning.explain(src, explain, objective=wanted, profile=profile, batch=batch, threads=threads)
+        wanted = objective or plan_file.BALANCED
+        verdicts = plan_file.explain(src, explain, objective=wanted, profile=profile, batch=batch, threads=threads)
         rows: list[dict[str, Any]] = [
             {
-                "candidate": planning.label(one.candidate),
+                "candidate": plan_file.label(one.candidate),
                 "stored_bytes": one.candidate.nbytes,
                 "predicted_us": round(one.ns / 1000, 1),
                 "lost": one.lost,
@@ -58,10 +58,10 @@ def run(
             return
         output.print_table(CANDIDATES, rows)
         return
-    source = checkpoint.find_source(src, False)
+    source = folder.find_source(src, False)
     if destination is not None:
-        checkpoint.check_document(source.root if source.folder else source.path, destination, force)
-    document = planning.make_plan(
+        folder.check_document(source.root if source.folder else source.path, destination, force)
+    document = plan_file.make_plan(
         src,
         objective=objective,
         profile=profile,
@@ -72,13 +72,13 @@ def run(
         threads=threads,
     )
     if destination is not None:
-        checkpoint.write_document(
+        folder.write_document(
             destination,
             json_module.dumps(document, indent=1) + "\n",
             [source.root / shard for shard in source.weights],
             force,
         )
-    for note in planning.unmatched(source, include or (), exclude or ()):
+    for note in plan_file.unmatched(source, include or (), exclude or ()):
         output.complain(failures.with_flags(note), kind="note")
     if json:
         output.print_json(document)
@@ -98,7 +98,7 @@ class Row:
     @property
     def how(self) -> str:
         first = self.entries[0]
-        return planning.described(first["formulation"], first["parameters"], first.get("view", ""))
+        return plan_file.described(first["formulation"], first["parameters"], first.get("view", ""))
 
     @property
     def time(self) -> str:

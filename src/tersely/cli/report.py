@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tersely import checkpoint
 from tersely.cli import output
+from tersely.files import folder
 from tersely.report import gather, page
 
 
@@ -30,12 +30,10 @@ def run(
     destination = dst or Path(path.resolve().name.removesuffix(".safetensors") + ".report.html")
     wanted = dst is not None or not json
     if wanted:
-        checkpoint.check_document(path, destination, force)
+        folder.check_document(path, destination, force)
     found = gather(path, profile)
     if wanted:
-        checkpoint.write_document(
-            destination, page(found), path.rglob("*.safetensors") if path.is_dir() else [path], force
-        )
+        folder.write_document(destination, page(found), path.rglob("*.safetensors") if path.is_dir() else [path], force)
     if json:
         output.print_json(found.to_json())
         return

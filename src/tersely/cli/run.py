@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tersely.choices import Mode
 from tersely.cli import adapters, output
+from tersely.core.choices import Mode
 
 
 def run(

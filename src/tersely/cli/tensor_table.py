@@ -8,7 +8,7 @@ from functools import cached_property
 
 from tersely.cli import output, tables, text
 from tersely.cli.tables import Column
-from tersely.reports import TensorReport
+from tersely.files.results import TensorReport
 
 
 @dataclass(frozen=True)

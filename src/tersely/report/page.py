@@ -12,9 +12,9 @@ import zlib
 from html import escape
 from importlib.resources import files
 
-from tersely.anatomy import INFO, Part
+from tersely.codes.anatomy import INFO, Part
+from tersely.files.results import TensorReport
 from tersely.report.summary import HEADER, Group, Summary
-from tersely.reports import TensorReport
 
 HUES = {
     "dense": None,

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tersely import budget, plan
-from tersely.costs import predict_ns
-from tersely.errors import ArgumentError, TerselyError
-from tersely.formulations.protocol import Candidate
-from tersely.planning import every_candidate
+from tersely.codes.protocol import Candidate
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files.plan_file import every_candidate
+from tersely.planner import choose, knapsack
+from tersely.planner.cost_model import predict_ns
 from tersely.torch.dtypes import NAMES
 from tersely.torch.settings import Settings, Use, forced, request_of
 
@@ -45,9 +45,9 @@ def within(
         # Without what would keep words, which may be copies, until all are planned.
         offers.append([(replace(one, components=lambda threads: {}), ns) for one, ns in offered])
     choices = [[(float(one.nbytes), ns) for one, ns in offered] for offered in offers]
-    picked = budget.choose(choices, target_bits * weights / 8 - fixed)
+    picked = knapsack.choose(choices, target_bits * weights / 8 - fixed)
     if picked is None:
-        fewest = (fixed + budget.lightest(choices)) * 8 / max(1, weights)
+        fewest = (fixed + knapsack.lightest(choices)) * 8 / max(1, weights)
         raise TerselyError(
             f"{target_bits:g} bits per weight cannot be reached: the smallest codes take {math.ceil(fewest * 1e3) / 1e3:.3f}, "
             "parameters that stay dense among them"
@@ -72,4 +72,4 @@ def _offers(use: Use, own: Settings, shares: bool) -> list[tuple[Candidate, floa
     if shares and use.is_convolution:  # codes are decoded at every call, and dense weights used as they are
         (dense, dense_ns), *coded = every_candidate(request)
         return [(dense, dense_ns), *((one, ns + dense_ns) for one, ns in coded)]
-    return every_candidate(request) if shares else [(one.candidate, one.ns) for one in plan.decide(request)[:1]]
+    return every_candidate(request) if shares else [(one.candidate, one.ns) for one in choose.decide(request)[:1]]

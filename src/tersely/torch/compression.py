@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tersely import plan
-from tersely.choices import Mode, Objective
-from tersely.dtypes import BY_NAME
-from tersely.errors import ArgumentError
-from tersely.plan import OBJECTIVES, check_batch
-from tersely.profiles import Profile, resolve
+from tersely.core.choices import Mode, Objective
+from tersely.core.dtypes import BY_NAME
+from tersely.core.errors import ArgumentError
+from tersely.planner import choose
+from tersely.planner.choose import OBJECTIVES, check_batch
+from tersely.planner.profiles import Profile, resolve
 from tersely.torch import budget, torchao, views
 from tersely.torch.config import Config
 from tersely.torch.content import Plain
@@ -178,7 +178,7 @@ def _why_plain(use: Use, settings: Settings) -> str:
     if settings.options:
         return "left dense by config"
     request = request_of(use, settings)
-    return plan.why_dense(plan.decide(request), request, lambda candidate: candidate.nbytes)
+    return choose.why_dense(choose.decide(request), request, lambda candidate: candidate.nbytes)
 
 
 def decompress_(module: nn.Module) -> Summary:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tersely.errors import ArgumentError
-from tersely.formulations import registry
-from tersely.plan import OBJECTIVES
+from tersely.codes import registry
+from tersely.core.errors import ArgumentError
+from tersely.planner.choose import OBJECTIVES
 from tersely.torch.settings import Settings
 from tersely.torch.tensor import CLASSES
 

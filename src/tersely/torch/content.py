@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from tersely.tensor import Tensor as Coded
-from tersely.threads import get_num_threads
+from tersely.backends.cpu.threads import get_num_threads
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch.dtypes import PRODUCT_CODES, TORCH, as_array, as_tensor
 from tersely.torch.form import Form, coded_of, form_of, unframed
 from tersely.torch.placement import LINE, laid_at, placed_like, residue_of

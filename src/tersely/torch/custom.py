@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tersely.threads import get_num_threads
+from tersely.backends.cpu.threads import get_num_threads
 from tersely.torch.content import Content, Leaf, Window
 from tersely.torch.dtypes import TORCH
 from tersely.torch.form import Form, unframed

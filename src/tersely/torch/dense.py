@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tersely.dtypes import BY_NAME
-from tersely.encoded import Encoded, Node
-from tersely.errors import ArgumentError, TerselyError
-from tersely.files import File
-from tersely.tensor import Tensor as Coded
+from tersely.core.dtypes import BY_NAME
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files.open import File
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import plain
 from tersely.torch.dtypes import as_array, of_bytes, packed_bytes, why_torch_lacks
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersely.dtypes import BY_NAME, DType
-from tersely.errors import ArgumentError
+from tersely.core.dtypes import BY_NAME, DType
+from tersely.core.errors import ArgumentError
 from tersely.torch import plain
 
 _SPECIAL: dict[torch.dtype, np.dtype] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch.tensor import ADVICE, TerselyTensor
 
 _DLPACK = (

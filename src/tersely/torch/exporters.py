@@ -21,7 +21,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch.imports import when_imported
 from tersely.torch.int8 import Int8Linear
 from tersely.torch.lending import dense_weights, needs_dense

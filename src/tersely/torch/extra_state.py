@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
-from tersely.errors import ArgumentError, CorruptError
+from tersely.core.errors import ArgumentError, CorruptError
 
 NOTE = "tersely_extra_state"
 

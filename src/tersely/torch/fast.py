@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from tersely.threads import get_num_threads
+from tersely.backends.cpu.threads import get_num_threads
 from tersely.torch.dtypes import PRODUCT_CODES
 from tersely.torch.products import kernel_of, pick
 

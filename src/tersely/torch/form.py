@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tersely.anatomy import label
-from tersely.dtypes import by_name
-from tersely.encoded import Encoded, Node
-from tersely.errors import CorruptError
-from tersely.tensor import Tensor as Coded
+from tersely.codes.anatomy import label
+from tersely.core.dtypes import by_name
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import CorruptError
+from tersely.tensors.tensor import Tensor
 
 _WORDS = ("dtype", "view", "orientation", "column_order", "profile")
 
@@ -163,11 +163,11 @@ def unframed(form: Form, parts: Sequence[Any], real: bool) -> tuple[Form, Sequen
     return form.filled(parts[-1].detach().numpy()), parts[:-1]
 
 
-def coded_of(form: Form, components: Sequence[np.ndarray]) -> Coded:
+def coded_of(form: Form, components: Sequence[np.ndarray]) -> Tensor:
     """The `tersely.Tensor` of a form and its components. Raises CorruptError or UnsupportedError."""
     document = form.document
     words = {word: document[word] for word in _WORDS}
     node = _node(document["tree"])
-    return Coded(
+    return Tensor(
         Encoded(shape=form.shape, node=node, components=dict(zip(form.names, components, strict=True)), **words)
     )

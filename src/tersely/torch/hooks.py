@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch.tensor import PART, TerselyTensor
 
 _OF_FSDP = ("_fsdp_flattened", "_fsdp_orig_uid")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tersely.arrays import encode
-from tersely.errors import ArgumentError
-from tersely.tensor import Tensor as Coded
+from tersely.core.errors import ArgumentError
+from tersely.tensors.encode import encode
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import fast
 from tersely.torch.content import Leaf
 from tersely.torch.dtypes import PRODUCT_CODES, as_array

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.arrays import encode
-from tersely.product import linear, linear_transposed
-from tersely.tensor import Tensor as Coded
+from tersely.tensors.encode import encode
+from tersely.tensors.linear import linear, linear_transposed
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch.content import Leaf, traced
 from tersely.torch.custom import leaf_of, operator
 from tersely.torch.dtypes import as_array, as_tensor

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch.imports import when_imported
 from tersely.torch.tensor import TerselyTensor, warn_once
 

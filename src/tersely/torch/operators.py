@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch import int8_operators, pointwise, views
 from tersely.torch.content import Content, Plain
 from tersely.torch.layouts import laid_out

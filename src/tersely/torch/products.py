@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely import isa
-from tersely.threads import get_num_threads
+from tersely.backends.cpu import isa
+from tersely.backends.cpu.threads import get_num_threads
 from tersely.torch.content import Content, Leaf, Pieces, Window, traced
 from tersely.torch.dtypes import PRODUCT_CODES
 from tersely.torch.placement import LINE, at_residue

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from torch.fx import GraphModule, Node
 
-from tersely.errors import ArgumentError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch.custom import leaf_of
 from tersely.torch.tensor import TerselyTensor
 

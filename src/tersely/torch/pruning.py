@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from tersely.errors import ArgumentError
+from tersely.core.errors import ArgumentError
 
 
 @dataclass(frozen=True)

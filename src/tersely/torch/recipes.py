@@ -1,6 +1,6 @@
 """Parts and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
 
-Where one tensor of a file can have their bytes (`tersely.formulations.parts`), it has them. Else their pieces become
+Where one tensor of a file can have their bytes (`tersely.codes.parts`), it has them. Else their pieces become
 tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of (where a
 writer may not set metadata, a tensor of the entry's name holds its text)
 
@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.container import limits
-from tersely.container.description import joined_crc32
-from tersely.errors import ArgumentError, CorruptError
-from tersely.formulations import parts
-from tersely.tensor import Tensor as Coded
+from tersely.codes import parts
+from tersely.core.errors import ArgumentError, CorruptError
+from tersely.files.container import limits
+from tersely.files.container.description import joined_crc32
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import dense, views
 from tersely.torch.content import Content, Leaf, Pieces, Plain, Window
 from tersely.torch.dtypes import as_array

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from tersely import plan
-from tersely.errors import ArgumentError
-from tersely.formulations import registry
-from tersely.formulations.protocol import Candidate, Request
-from tersely.geometry import choose
-from tersely.profiles import Profile
-from tersely.threads import get_num_threads
+from tersely.backends.cpu.threads import get_num_threads
+from tersely.codes import registry
+from tersely.codes.protocol import Candidate, Request
+from tersely.core.errors import ArgumentError
+from tersely.core.geometry import choose
+from tersely.planner import choose as plan
+from tersely.planner.profiles import Profile
 from tersely.torch.dtypes import as_array
 from tersely.torch.int8 import Int8Linear
 from tersely.torch.layouts import LAYOUTS, strides_of

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tersely import checkpoint, files
-from tersely.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from tersely.container import closing, description, same
-from tersely.dtypes import BY_NAME
-from tersely.errors import ArgumentError, CorruptError, TerselyError
-from tersely.plan import raw_bytes, slow_here
-from tersely.tensor import Tensor as Coded
+from tersely.core.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
+from tersely.core.dtypes import BY_NAME
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError
+from tersely.files import folder
+from tersely.files import open as files
+from tersely.files.container import closing, description, same
+from tersely.planner.choose import raw_bytes, slow_here
+from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import dense, extra_state, recipes, torchao, views
 from tersely.torch.compression import all_names, parameters_of, put
 from tersely.torch.content import Content, Leaf, Plain
@@ -225,7 +226,7 @@ def _state_of(
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     origin: dict[str, Path] = {}
-    for file, wanted in checkpoint.loaded_from(place).items():
+    for file, wanted in folder.loaded_from(place).items():
         found, own = _loaded(file, mode, mmap, check, on_slow)
         for name, tensor in found.items():
             if wanted is not None and name not in wanted:

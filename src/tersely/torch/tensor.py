@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch import fast
 from tersely.torch.aliases import Absent, Holder, Part, chained
 from tersely.torch.content import Content, Plain, next_number, rebuild

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tersely.errors import TerselyError
+from tersely.core.errors import TerselyError
 from tersely.torch.int8 import Int8Linear
 from tersely.torch.tensor import TerselyTensor
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import Buffer, Parameter
 
-from tersely.arrays import encode as encode_array
-from tersely.errors import TerselyError
-from tersely.profiles import Profile
+from tersely.core.errors import TerselyError
+from tersely.planner.profiles import Profile
+from tersely.tensors.encode import encode as encode_array
 from tersely.torch.aliases import Holder
 from tersely.torch.content import Content, Leaf, Pieces, Plain, narrow_along, traced
 from tersely.torch.dtypes import as_array

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import tersely.torch
-from tersely.choices import Objective
-from tersely.errors import TerselyError
+from tersely.core.choices import Objective
+from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
 from tersely.torch.compression import parameters_of
 from tersely.transformers.config import TerselyConfig

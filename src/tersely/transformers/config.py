@@ -7,11 +7,11 @@ from typing import Any
 from transformers.quantizers.auto import register_quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from tersely.choices import ON_SLOW, Check, Mode, Objective, OnSlow
-from tersely.errors import ArgumentError
-from tersely.model_folder import METHOD
-from tersely.plan import OBJECTIVES, PROFILES
-from tersely.profiles import CALIBRATED
+from tersely.core.choices import ON_SLOW, Check, Mode, Objective, OnSlow
+from tersely.core.errors import ArgumentError
+from tersely.files.model_folder import METHOD
+from tersely.planner.choose import OBJECTIVES, PROFILES
+from tersely.planner.profiles import CALIBRATED
 from tersely.torch.tensor import CLASSES
 
 _OF_THE_SESSION = ("mode", "on_slow", "check")

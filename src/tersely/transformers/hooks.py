@@ -17,9 +17,9 @@ from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel, modeling_utils
 
 import tersely.torch
-from tersely.container.description import MARK
-from tersely.errors import TerselyError
-from tersely.model_folder import CLOSED, ENTRY, METHOD, WEIGHTS, opened
+from tersely.core.errors import TerselyError
+from tersely.files.container.description import MARK
+from tersely.files.model_folder import CLOSED, ENTRY, METHOD, WEIGHTS, opened
 from tersely.transformers import attaching, saving, versions
 from tersely.transformers.config import TerselyConfig
 from tersely.transformers.quantizer import TerselyHfQuantizer

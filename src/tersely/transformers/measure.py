@@ -14,9 +14,9 @@ import torch
 import transformers
 from torch import Tensor
 
-from tersely.busy import Watch
-from tersely.choices import Objective
-from tersely.errors import TerselyError, VerificationError
+from tersely.backends.cpu.busy import Watch
+from tersely.core.choices import Objective
+from tersely.core.errors import TerselyError, VerificationError
 from tersely.transformers import models
 
 BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -45,7 +45,7 @@ class Report:
     """Memory and times of one model.
 
     error: largest difference of answers / largest answer. same_tokens: of `tokens`. coded_weights: those of the `weights`
-    that are compressed, the others are dense in both. busy: what made threads wait meanwhile (`tersely.busy`), '' for
+    that are compressed, the others are dense in both. busy: what made threads wait meanwhile (`tersely.backends.cpu.busy`), '' for
     nothing: if not, the times are void.
     """
 

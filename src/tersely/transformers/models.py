@@ -12,10 +12,10 @@ import transformers
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 import tersely.torch
-from tersely import processors
-from tersely.errors import ArgumentError, TerselyError
-from tersely.foreign import CONFIG
-from tersely.model_folder import ENTRY, METHOD
+from tersely.backends.cpu import processors
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files.foreign_readers import CONFIG
+from tersely.files.model_folder import ENTRY, METHOD
 from tersely.torch import TerselyTensor
 from tersely.torch.compression import parameters_of
 from tersely.transformers.config import TerselyConfig

@@ -12,9 +12,9 @@ from transformers.quantizers.auto import register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
 import tersely.torch
-from tersely.checkpoint import tensor_of
-from tersely.errors import TerselyError
-from tersely.model_folder import METHOD
+from tersely.core.errors import TerselyError
+from tersely.files.folder import tensor_of
+from tersely.files.model_folder import METHOD
 from tersely.torch import TerselyTensor
 from tersely.torch.compression import parameters_of, put
 from tersely.torch.content import Plain

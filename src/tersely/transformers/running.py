@@ -12,9 +12,9 @@ import torch
 import transformers
 from transformers.generation.streamers import BaseStreamer
 
-from tersely.busy import Watch
-from tersely.choices import Mode
-from tersely.errors import ArgumentError, TerselyError
+from tersely.backends.cpu.busy import Watch
+from tersely.core.choices import Mode
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.transformers import models
 
 
@@ -22,7 +22,7 @@ from tersely.transformers import models
 class Run:
     """What a generation gave. seconds_to_first: load excluded, prompt included. tokens_per_second: of those after it.
 
-    busy: what made threads wait meanwhile (`tersely.busy`), '' for nothing: if not, the times are void.
+    busy: what made threads wait meanwhile (`tersely.backends.cpu.busy`), '' for nothing: if not, the times are void.
     """
 
     model: str

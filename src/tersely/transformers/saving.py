@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import tersely.torch
-from tersely.choices import Objective
+from tersely.core.choices import Objective
 from tersely.torch import TerselyTensor
 from tersely.torch.content import Leaf, Plain
 from tersely.torch.storage import coded_of

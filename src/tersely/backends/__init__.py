@@ -1,0 +1,1 @@
+"""Where products are computed. One folder for each kind of processor."""

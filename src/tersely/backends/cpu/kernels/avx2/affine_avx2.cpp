@@ -1,0 +1,181 @@
+// Numbers to weights under AVX2: bytes to floats, minus the zero, times the scale; eight rows of a column a register.
+//
+// A product of float32 needs the scale once a group: numbers minus zero are exact floats, and their sums are scaled at
+// the end.
+#include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+#include "tersely/codes/affine/groups.hpp"
+
+namespace tersely {
+namespace {
+
+// Of eight rows.
+struct Rows8 {
+  __m256 scales, zeros;
+};
+
+// Number minus zero of eight rows, times the scale if that is wanted.
+template <bool Scaled, bool NegativeZeros>
+TERSELY_INLINE __m256 weights(const uint8_t* numbers, const Rows8& rows) {
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(numbers)));
+  __m256 found = _mm256_sub_ps(_mm256_cvtepi32_ps(wide), rows.zeros);
+  if constexpr (Scaled) found = _mm256_mul_ps(found, rows.scales);
+  if constexpr (!NegativeZeros) return found;
+  const __m256i is_zero = _mm256_cmpeq_epi32(wide, _mm256_set1_epi32(kNegativeZero));
+  return _mm256_blendv_ps(found, _mm256_set1_ps(-0.0F), _mm256_castsi256_ps(is_zero));
+}
+
+// Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise they are numbers minus
+// zero, and end(scales) is called behind each group's chunks.
+template <bool Scaled, bool NegativeZeros, class Take, class End>
+TERSELY_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
+  for (int64_t first = 0; first < chunks;) {
+    if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
+    const int64_t last = cursor.group_left < chunks - first ? first + cursor.group_left : chunks;
+    cursor.group_left -= last - first;
+    const AffineGroup& group = *cursor.group;
+    const Rows8 low{_mm256_loadu_ps(group.scales), _mm256_loadu_ps(group.zeros)};
+    const Rows8 high{_mm256_loadu_ps(group.scales + 8), _mm256_loadu_ps(group.zeros + 8)};
+    for (; first < last; ++first, cursor.tile += kChunkWeights)
+#pragma GCC unroll 4
+      for (int column = 0; column < 4; ++column)
+        take(first, column, weights<Scaled, NegativeZeros>(cursor.tile + column * 16, low),
+             weights<Scaled, NegativeZeros>(cursor.tile + column * 16 + 8, high));
+    end(group.scales);
+  }
+}
+
+template <bool Scaled, class Take, class End>
+TERSELY_INLINE void for_all_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
+  cursor.negative_zeros ? for_columns<Scaled, true>(cursor, chunks, take, end)
+                        : for_columns<Scaled, false>(cursor, chunks, take, end);
+}
+
+// The upper halves of floats, rounded to nearest even: bfloat16, zeros below.
+TERSELY_INLINE __m256i rounded(__m256 floats) {
+  const __m256i bits = _mm256_castps_si256(floats);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
+  return _mm256_and_si256(up, _mm256_set1_epi32(static_cast<int>(0xFFFF0000)));
+}
+
+constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+template <DType D>
+void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
+  const auto end = [](const float*) {};
+  if constexpr (D == DType::kFloat32) {
+    auto* to = static_cast<float*>(out);
+    for_all_columns<true>(
+        cursor, chunks,
+        [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
+          _mm256_storeu_ps(to + j * 64 + column * 16, low);
+          _mm256_storeu_ps(to + j * 64 + column * 16 + 8, high);
+        },
+        end);
+  } else if constexpr (D == DType::kFloat16) {
+    auto* to = static_cast<uint16_t*>(out);
+    for_all_columns<true>(
+        cursor, chunks,
+        [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
+          auto* at = reinterpret_cast<__m128i*>(to + j * 64 + column * 16);
+          _mm_storeu_si128(at, _mm256_cvtps_ph(low, kNearest));
+          _mm_storeu_si128(at + 1, _mm256_cvtps_ph(high, kNearest));
+        },
+        end);
+  } else {
+    auto* to = static_cast<uint16_t*>(out);
+    __m256i first[2] = {};
+    for_all_columns<true>(
+        cursor, chunks,
+        [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
+          if (column % 2 == 0) {
+            first[0] = _mm256_srli_epi32(rounded(low), 16);
+            first[1] = _mm256_srli_epi32(rounded(high), 16);
+            return;
+          }
+          uint16_t* at = to + j * 64 + column / 2 * 32;
+          store256(at, _mm256_or_si256(first[0], rounded(low)));
+          store256(at + 16, _mm256_or_si256(first[1], rounded(high)));
+        },
+        end);
+  }
+}
+
+// What a word of the dtype reads as.
+template <DType D>
+TERSELY_INLINE __m256 as_read(__m256 weight) {
+  if constexpr (D == DType::kBfloat16) return _mm256_castsi256_ps(rounded(weight));
+  if constexpr (D == DType::kFloat16) return _mm256_cvtph_ps(_mm256_cvtps_ph(weight, kNearest));
+  return weight;
+}
+
+template <DType D>
+void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
+  for_all_columns<true>(
+      cursor, chunks,
+      [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
+        _mm256_storeu_ps(out + j * 64 + column * 16, as_read<D>(low));
+        _mm256_storeu_ps(out + j * 64 + column * 16 + 8, as_read<D>(high));
+      },
+      [](const float*) {});
+}
+
+// Numbers of float32 are multiplied before they are scaled: both are rounded once. What is rounded to 16 bits must be,
+// weight by weight.
+template <DType D, int Batch>
+void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride, float* sums) {
+  constexpr bool kWords = D != DType::kFloat32;
+  __m256 acc[Batch * 2];
+#pragma GCC unroll 8
+  for (int i = 0; i < Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
+  for_all_columns<kWords>(
+      cursor, chunks,
+      [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
+        low = as_read<D>(low);
+        high = as_read<D>(high);
+#pragma GCC unroll 4
+        for (int b = 0; b < Batch; ++b) {
+          const __m256 value = _mm256_broadcast_ss(x + b * x_stride + j * 4 + column);
+          acc[b * 2] = _mm256_fmadd_ps(low, value, acc[b * 2]);
+          acc[b * 2 + 1] = _mm256_fmadd_ps(high, value, acc[b * 2 + 1]);
+        }
+      },
+      [&](const float* scales) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+        for (int i = 0; i < Batch * 2; ++i) {
+          float* to = sums + i * 8;
+          const __m256 scale = kWords ? _mm256_set1_ps(1.0F) : _mm256_loadu_ps(scales + i % 2 * 8);
+          _mm256_storeu_ps(to, _mm256_fmadd_ps(acc[i], scale, _mm256_loadu_ps(to)));
+          acc[i] = _mm256_setzero_ps();
+        }
+      });
+}
+
+uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
+  const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros)));
+  const auto low = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(load256(bytes), all)));
+  const auto high = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(load256(bytes + 32), all)));
+  return low | static_cast<uint64_t>(high) << 32;
+}
+
+template <DType D>
+void fill(KernelTable& table) {
+  CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
+  kernels.decode_words = decode_words<D>;
+  kernels.decode_floats = decode_floats<D>;
+  kernels.product[0] = product<D, 1>;
+  kernels.product[1] = product<D, 2>;
+  kernels.product[2] = product<D, 4>;
+}
+
+}  // namespace
+
+void fill_avx2_affine(KernelTable& table) {
+  fill<DType::kFloat32>(table);
+  fill<DType::kBfloat16>(table);
+  fill<DType::kFloat16>(table);
+  table.equal_bytes = equal_bytes;
+}
+
+}  // namespace tersely

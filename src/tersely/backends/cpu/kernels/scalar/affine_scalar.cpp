@@ -1,0 +1,102 @@
+// Numbers to weights in plain C++: the readable form.
+#include "tersely/backends/cpu/kernels/scalar/floats.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+#include "tersely/codes/affine/groups.hpp"
+
+namespace tersely {
+namespace {
+
+// A float as a word of the dtype reads.
+template <DType D>
+float as_read(float weight) {
+  if constexpr (D == DType::kBfloat16) return std::bit_cast<float>(uint32_t{float_to_bfloat16(weight)} << 16);
+  if constexpr (D == DType::kFloat16) return float16_to_float(float_to_float16(weight));
+  return weight;
+}
+
+// Calls take(chunk, row, column, weight) for each place of a panel's next chunks.
+template <class Take>
+void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
+  for (int64_t j = 0; j < chunks; ++j, cursor.tile += kChunkWeights) {
+    if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
+    --cursor.group_left;
+    for (int place = 0; place < 64; ++place) {
+      const int row = place % 16;
+      const uint8_t number = cursor.tile[place];
+      float weight = cursor.group->scales[row] * (static_cast<float>(number) - cursor.group->zeros[row]);
+      if (cursor.negative_zeros && number == kNegativeZero) weight = -0.0F;
+      take(j, row, place / 16, weight);
+    }
+  }
+}
+
+template <DType D>
+void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
+  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+    const int64_t at = j * 64 + vector_position(D, row, column);
+    if constexpr (D == DType::kFloat32) {
+      static_cast<float*>(out)[at] = weight;
+    } else {
+      static_cast<uint16_t*>(out)[at] = D == DType::kBfloat16 ? float_to_bfloat16(weight) : float_to_float16(weight);
+    }
+  });
+}
+
+template <DType D>
+void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
+  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+    out[j * 64 + column * 16 + row] = as_read<D>(weight);
+  });
+}
+
+uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
+  uint64_t found = 0;
+  for (int i = 0; i < 64; ++i) found |= static_cast<uint64_t>(bytes[i] == zeros[i % 16]) << i;
+  return found;
+}
+
+void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits, uint8_t* out) {
+  for (int64_t row = 0; row < 16; ++row, lines += lines_per_row * kLineBytes)
+    for (int64_t column = first * line_columns(bits); column < last * line_columns(bits); ++column)
+      out[(column - first * line_columns(bits)) * 16 + row] = line_field(lines, bits, column);
+}
+
+// Calls take(row, column, group, field) for every place of lines.
+template <class Take>
+void for_fields(const LinesPart& part, Take&& take) {
+  for (int64_t row = 0; row < 16; ++row)
+    for (int64_t column = 0; column < part.lines_per_row * line_columns(part.bits); ++column)
+      take(row, column, column / kStepColumns / part.group_steps,
+           line_field(part.lines + row * part.row_bytes, part.bits, column));
+}
+
+template <DType D>
+void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+  for_fields(part, [&](int64_t row, int64_t column, int64_t group, uint8_t field) {
+    const int64_t at = group * 16 + row;
+    const float weight = part.tables != nullptr
+                             ? part.tables[at * 16 + field]
+                             : as_read<D>(part.scales[at] * (static_cast<float>(field) - part.zeros[at]));
+    for (int b = 0; b < batch; ++b) sums[b * 16 + row] += weight * x[b * x_stride + column];
+  });
+}
+
+template <DType D>
+void fill(KernelTable& table) {
+  CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
+  kernels.decode_words = decode_words<D>;
+  kernels.decode_floats = decode_floats<D>;
+  table.multiply_lines[static_cast<int>(D)] = multiply_lines<D>;
+}
+
+}  // namespace
+
+void fill_scalar_affine(KernelTable& table) {
+  fill<DType::kFloat32>(table);
+  fill<DType::kBfloat16>(table);
+  fill<DType::kFloat16>(table);
+  table.equal_bytes = equal_bytes;
+  table.expand_lines = expand_lines;
+}
+
+}  // namespace tersely

@@ -1,0 +1,30 @@
+// Folded distances of 8-bit weights in plain C++: the readable form.
+#include "tersely/backends/cpu/kernels/table.hpp"
+#include "tersely/backends/cpu/kernels/unfold.hpp"
+
+namespace tersely {
+namespace {
+
+constexpr int kChunkBytes = 64;
+
+void multiply_folded(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x,
+                     int32_t* sums) {
+  uint8_t levels[kChunkBytes];
+  for (int64_t j = 0; j < chunks; ++j, folded += kChunkBytes) {
+    unfold_bytes(folded, kChunkBytes, centre, levels);
+    for (int b = 0; b < x.rows; ++b)
+      for (int s = 0; s < x.slices; ++s) {
+        const int16_t* columns = x.x + b * x.row_stride + s * x.stride + j * 4;
+        for (int i = 0; i < kChunkBytes; ++i) sums[(b * x.slices + s) * 16 + i % 16] += levels[i] * columns[i / 16];
+      }
+  }
+}
+
+}  // namespace
+
+void fill_scalar_folded(KernelTable& table) {
+  table.unfold = kUnfold;
+  table.multiply_folded_words = multiply_folded;
+}
+
+}  // namespace tersely

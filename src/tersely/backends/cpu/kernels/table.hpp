@@ -1,0 +1,264 @@
+// The table of kernels of one instruction set: the only thing the rest of the core knows of it.
+//
+// Kernel rules: no allocation, no I/O, nothing reported; inputs are checked; what payload could push out of bounds is
+// clamped; a call may read kSlackBytes past the last used byte of a stream. Entries that an instruction set does not
+// speed up are taken over from the one it falls back to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tersely/codes/affine/lines.hpp"
+#include "tersely/codes/split/view.hpp"
+
+namespace tersely {
+
+// Decodes the levels below the tiles of one segment into `scratch` (2 x kLevelScratchBytes) and points the cursor at
+// the symbols that the tiles' survivors take.
+constexpr int64_t kLevelScratchBytes = kSegmentWeights + 128;
+using ExpandLevels = void (*)(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor);
+
+// Decodes `chunks` chunks of one panel and segment to words in vector order; advances the cursor.
+using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
+// The same as float32, column by column: out[chunk * 64 + column * 16 + row].
+using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out);
+// sums[b * 16 + row] += chunks of the panel x columns of x[b * x_stride ...], B batch rows in registers.
+using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
+                         float* sums);
+
+// The same for 8 batch rows with x packed, column by column: x[column * 8 + b].
+using ProductPacked = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x,
+                               float* sums);
+// The same for 4, 8 or 16 batch rows of bfloat16, two columns a dword: x[pair * rows + b].
+using ProductPairs = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const uint32_t* x,
+                              float* sums);
+// The same in the tiles of a matrix unit: up to 16 batch rows of bfloat16, x[tile of 32 columns][batch rows][32], zeros
+// beyond its columns.
+using ProductTiles = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const uint16_t* x, int rows,
+                              float* sums);
+
+// Products that are null: decode, then multiply.
+struct CodeKernels {
+  DecodeWords decode_words;
+  DecodeFloats decode_floats;
+  Product product[3];  // 1, 2 and 4 batch rows
+  ProductPacked product_packed;
+  ProductPairs product_pairs[3];  // 4, 8 and 16 batch rows; bfloat16 weights only
+  ProductTiles product_tiles;     // bfloat16 weights only
+};
+
+// Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
+// the last one; a word of zero bits is a filler and takes no part.
+struct DeltaEntries {
+  const uint8_t* gaps;
+  const uint8_t* values;
+  int64_t blocks, last_column;
+};
+// sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
+using DeltaProduct = void (*)(const DeltaEntries& entries, const float* x, int64_t x_stride, float* sums);
+// sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
+using DeltaProductPacked = void (*)(const DeltaEntries& entries, const float* x, float* sums);
+struct DeltaKernels {
+  DeltaProduct product[3];  // 1, 2 and 4 batch rows
+  DeltaProductPacked product_packed;
+};
+
+// Entries that are whole numbers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
+// one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
+// totals[(b * 2 + slice) * 16 + lane] = entries of a lane x their columns, exact; batch 1, 2 or 8. Fillers are zeros as
+// any other.
+using MultiplyGaps = void (*)(const DeltaEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride,
+                              int batch, int64_t* totals);
+// Blocks of four steps whose sums fit 32 bits.
+inline constexpr int64_t kExactGapBlocks = 512;
+
+// Indices of `bits` bits (0 to 16), eight in as many bytes, none over `last`; count is a multiple of 8.
+using ExpandIndices = void (*)(const uint8_t* packed, int bits, int64_t count, uint16_t last, uint16_t* out);
+// sums[b * 16 + row] += blocks of 16 rows, words column by column, x their columns of x[b * x_stride ...]. ids: which
+// blocks; columns: the first ones of x.
+using BlockProduct = void (*)(const uint8_t* words, const uint32_t* ids, const uint32_t* columns, int64_t count,
+                              const float* x, int64_t x_stride, float* sums);
+struct BlockKernels {
+  BlockProduct product[2][3];  // of 1 and 4 columns; 1, 2 and 4 batch rows
+};
+// sums[row] += blocks of one row of 4 or 8 floats x x; ids [across][16 rows].
+using RowBlockProduct = void (*)(const float* blocks, const uint16_t* ids, int64_t across, const float* x, float* sums);
+
+// Words in vector order of one panel to rows: out + row * row_stride (in bytes), rows < `rows`, columns < `columns`.
+using StoreRows = void (*)(DType dtype, const void* words, int64_t rows, int64_t columns, uint8_t* out,
+                           int64_t row_stride_bytes);
+
+// y[panel][batch b][16 rows] += w[panel][column][16] * x[column][batch_block]; panels 1 or 2, batch_block 4, 8 or 12.
+using MultiplyFloats = void (*)(const float* w, int64_t panel_stride, int panels, const float* x, int64_t columns,
+                                int batch_block, float* y, int64_t y_panel_stride);
+// The same for column pairs: w in bfloat16 vector order, x[pair][batch_block] two bfloat16 a dword.
+using MultiplyPairs = void (*)(const uint16_t* w, int64_t panel_stride, int panels, const uint32_t* x, int64_t pairs,
+                               int batch_block, float* y, int64_t y_panel_stride);
+// The same for tiles of 8 chunks: w in bfloat16 vector order, whole tiles; x as in ProductTiles, one or two blocks of
+// `rows` batch rows.
+using MultiplyTiles = void (*)(const uint16_t* w, int64_t panel_stride, int panels, const uint16_t* x,
+                               int64_t x_block_stride, int blocks, int rows, int64_t tiles, float* y,
+                               int64_t y_panel_stride);
+// Each worker calls the first on entry to a parallel region that multiplies tiles of `rows` batch rows, and the second
+// before it leaves: threads are borrowed, and other libraries configure tiles on them too.
+using EnterTiles = void (*)(int rows);
+using LeaveTiles = void (*)();
+// y[b * y_stride + column] += sum over 16 rows of x[b * 16 + row] * w[row * w_stride + column]; b < batch.
+using MultiplyRows = void (*)(const float* w, int64_t w_stride, const float* x, int64_t batch, int64_t columns,
+                              float* y, int64_t y_stride);
+// Words of a dtype, in any order, to float32.
+using WidenWords = void (*)(DType dtype, const void* words, int64_t count, float* out);
+// Dense weights in vector order times one batch row: the benchmark's own dense kernel, same layout, no code.
+using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, const float* x, float* sums);
+
+// Set bits of `count` 64-bit words.
+using CountBits = int64_t (*)(const uint8_t* words, int64_t count);
+
+// A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
+struct CutTile {
+  alignas(64) uint8_t symbols[kTileChunks][64];
+  alignas(64) uint8_t odd[kTileChunks][64];
+  alignas(64) uint8_t bytes[kTileChunks][64];
+  alignas(64) uint16_t tails[kTileChunks][64];
+};
+// Cuts a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
+using CutWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, CutTile& cut);
+
+// One level of a code as encoders see it: `own` symbols at the head of `table`, which begins at rank `start`.
+struct CodeLevel {
+  const uint8_t* ranks;  // [256], place of each symbol in the whole table, or its length
+  const uint8_t* table;
+  int start, own;
+};
+// Fields of 64 symbols, all of rank `start` or more, in one level: min(rank - start, own), `own` being the survivor.
+// Writes the surviving symbols, in order, to `survivors` (64 bytes of room) and returns how many there are.
+using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, uint8_t* fields, uint8_t* survivors);
+
+// Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
+using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
+
+// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (codes/integer). Writes 256
+// bytes a block, (field + base) ^ flip, in the order of the block's chunks.
+using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
+                              uint8_t* out);
+// Chunks of bytes from row x 4 + column to column x 16 + row.
+using TurnChunks = void (*)(const uint8_t* chunks, int64_t count, uint8_t* out);
+// sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 3 slices, exact for at most 128 blocks.
+using MultiplyFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, const int8_t* x, int64_t x_stride,
+                                int slices, int32_t* sums);
+// sums[slice * 4 + k] = bytes of rows[k] x x, 1 or 2 slices of at most 12 bits, exact for at most 2,048 columns;
+// nothing beyond them is read.
+using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x,
+                               int64_t x_stride, int slices, int32_t* sums);
+
+// out[2 i], out[2 i + 1] = the low and the high half of pairs[i], as int8 where they are signed, else as uint8; nothing
+// beyond `count` pairs is read or written.
+using UnpackPairs = void (*)(const uint8_t* pairs, int64_t count, bool is_signed, uint8_t* out);
+
+// Words folded to sign and size (codes/integer/distances.py) to words at that distance from `centre`; nothing is
+// read or written beyond `count`, and out is no part of folded.
+struct UnfoldKernels {
+  void (*bytes)(const uint8_t* folded, int64_t count, uint8_t centre, uint8_t* out);
+  void (*words)(const uint16_t* folded, int64_t count, uint16_t centre, uint16_t* out);
+  void (*widen)(const uint8_t* folded, int64_t count, uint16_t centre, uint16_t* out);
+};
+// Batch rows of x in slices: x + b * row_stride + slice * stride, as many columns as the weights have.
+template <class Slice>
+struct SlicedRows {
+  const Slice* x;
+  int64_t row_stride, stride;
+  int slices, rows;
+};
+// sums[(b * slices + slice) * 16 + row] += chunks of folded bytes in vector order, unfolded about `centre` and taken as
+// 0 to 255, x columns of x; exact for at most 2,048 columns in all.
+template <class Slice>
+using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<Slice>& x,
+                                int32_t* sums);
+
+// The largest size of floats, NaN above infinity.
+using LargestFloat = float (*)(const float* x, int64_t count);
+// integers[i] = x[i] x factors[0] x factors[1] to the nearest even whole number, below 2^23 in size, and their sum;
+// each cut into three slices of 8 bits or two of 12, the lowest first, at out[slice * stride + i]. Integers and slices
+// are written up to the next multiple of 8, zeros beyond count.
+template <class Slice>
+using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
+                                int64_t stride);
+
+// Bit i: whether byte i of 64 is zeros[i % 16].
+using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
+
+// Lines [first, last) of 16 rows (codes/affine/lines.hpp) to bytes, column by column: out[column * 16 + row],
+// from the first one's first column on.
+using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
+                             uint8_t* out);
+// sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
+using MultiplyLines = void (*)(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums);
+// x in the order in which a dtype's kernel of ordered lines takes it; whole lines of 4 bits.
+using OrderLines = void (*)(DType dtype, const float* x, int64_t columns, float* out);
+
+struct KernelTable {
+  const char* isa;
+  ExpandLevels expand_levels;
+  // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
+  // affine][tail]
+  CodeKernels codes[6][10][3];
+  DeltaKernels deltas[3];  // float32, bfloat16, float16
+  MultiplyGaps multiply_gaps;
+  UnpackFields unpack_fields;
+  TurnChunks turn_chunks;
+  MultiplyFields multiply_fields;
+  MultiplyBytes multiply_bytes;
+  UnpackPairs unpack_pairs;
+  LargestFloat largest_float;
+  SliceFloats<int8_t> slice_bytes;
+  SliceFloats<int16_t> slice_words;
+  EqualBytes equal_bytes;
+  ExpandLines expand_lines;
+  MultiplyLines multiply_lines[3];  // float32, bfloat16, float16
+  // Lines of 4 bits whose groups have whole lines, by x that order_lines has put in order; null: multiply_lines.
+  MultiplyLines multiply_ordered[3];
+  OrderLines order_lines;
+  UnfoldKernels unfold;
+  MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
+  MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
+  BlockKernels blocks[3];                         // likewise
+  ExpandIndices expand_indices;
+  RowBlockProduct row_blocks[2];  // of 4 and 8 columns
+  StoreRows store_rows;
+  MultiplyFloats multiply_floats;
+  MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
+  MultiplyTiles multiply_tiles;  // null: there is no matrix unit
+  EnterTiles enter_tiles;
+  LeaveTiles leave_tiles;
+  MultiplyRows multiply_rows;
+  WidenWords widen_words;
+  DenseProduct dense_product;
+  CutWords cut_words;
+  CountBits count_bits;
+  CodeGroup code_group;
+  ReadStream read_stream;
+};
+
+inline constexpr int kBitmapIndex = 6;
+inline constexpr int kPaletteIndex = 7;
+inline constexpr int kSelectIndex = 8;
+inline constexpr int kAffineIndex = 9;
+
+// 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
+inline int code_index(const Parameters& parameters) {
+  if (parameters.code == Code::kBitmap) return kBitmapIndex;
+  if (parameters.code == Code::kPalette) return kPaletteIndex;
+  if (parameters.code == Code::kSelect) return kSelectIndex;
+  if (parameters.code == Code::kAffine) return kAffineIndex;
+  if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
+  return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
+}
+
+// Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.
+void fill_scalar(KernelTable& table);
+void fill_avx2(KernelTable& table);
+void fill_avx512(KernelTable& table);
+void fill_avx512_bf16(KernelTable& table);
+void fill_amx(KernelTable& table);
+
+}  // namespace tersely

@@ -1,0 +1,112 @@
+// The formulation `affine`: a weight is scale x (number - zero), with a scale for each row or for each group of a row's
+// columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The formulation affine".
+#pragma once
+
+#include "tersely/codes/affine/groups.hpp"
+#include "tersely/codes/affine/lines.hpp"
+#include "tersely/codes/split/operators.hpp"
+#include "tersely/codes/split/values.hpp"
+
+namespace tersely {
+
+// Streams that have passed validation. A *place* of a panel's group is panel x groups + group.
+struct AffineScales {
+  DType dtype;            // of scales: float32, bfloat16 or float16
+  const uint8_t* scales;  // [places][16]
+  const uint8_t* zeros;   // little-endian i16 likewise, or null: all are `zero`
+  int32_t zero;
+  int64_t group_chunks;       // chunks of a group; the last of a panel may have fewer
+  int64_t groups;             // of a panel
+  const uint8_t* signs;       // a bit for each weight whose number is its zero: whether it is -0.0; null: none is
+  const uint64_t* directory;  // [segments + 1], bytes of signs
+};
+
+// Scales and zeros of neighbouring places as floats, [count][16] each.
+void widen_scales(const AffineScales& scales, const KernelTable& table, int64_t place, int64_t count, float* out);
+void widen_zeros(const AffineScales& scales, int64_t place, int64_t count, float* out);
+int32_t zero_at(const AffineScales& scales, int64_t place, int64_t row);
+
+// What the operators of split walk: numbers as bytes, and what the rows of each group have in common.
+class AffineNumbers : public GroupSource {
+ public:
+  AffineNumbers(const Geometry& geometry, DType dtype, const AffineScales& scales, const IndexSource& numbers)
+      : geometry_(geometry), dtype_(dtype), scales_(scales), numbers_(numbers) {}
+  void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
+  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const;
+
+ private:
+  AffineGroup* expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const;
+  void mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
+                           uint8_t* numbers) const;
+
+  const Geometry& geometry_;
+  const DType dtype_;
+  const AffineScales& scales_;
+  const IndexSource& numbers_;
+};
+
+// Numbers in lines.
+class LineNumbers : public IndexSource {
+ public:
+  LineNumbers(const Geometry& geometry, const uint8_t* lines, int bits)
+      : geometry_(geometry), lines_(lines), bits_(bits) {}
+  void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const override;
+  uint8_t access(int64_t matrix, int64_t row, int64_t column) const override;
+  // The lines of a panel's segment, counted in the panel; and how many each row has.
+  const uint8_t* part(int64_t panel, int64_t segment) const;
+  int64_t lines_per_row(int64_t segment) const;
+  int bits() const { return bits_; }
+
+ private:
+  const Geometry& geometry_;
+  const uint8_t* lines_;
+  const int bits_;
+};
+
+// Numbers under a code of split.
+class CodedNumbers : public IndexSource {
+ public:
+  explicit CodedNumbers(const SplitView& view) : view_(view) {}
+  void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const override;
+  uint8_t access(int64_t matrix, int64_t row, int64_t column) const override {
+    return static_cast<uint8_t>(tersely::access(view_, matrix, row, column));
+  }
+
+ private:
+  const SplitView& view_;
+};
+
+struct AffineView {
+  SplitView words;           // Code::kAffine, over the numbers
+  const LineNumbers* lines;  // null: numbers are coded
+  AffineScales scales;
+};
+
+// y = x w^T. Few rows of x are multiplied by lines as they are.
+void affine_linear(const AffineView& view, const KernelTable& table, const Rows& rows, int threads);
+
+// What scales and numbers a tensor's words are made of; FORMAT does not depend on it. Arrays as in AffineScales.
+// scales: for float32, bfloat16 and float16, NaN where no scale of that dtype gives the words back.
+// low, high: i16, the least and largest number minus zero of each row of each group; zeros for padding.
+struct AffineFit {
+  float* scales[3];
+  int16_t* low;
+  int16_t* high;
+  bool negative_zeros;
+};
+// False: the words are none, at this many columns a group.
+bool affine_fit(const uint8_t* words, DType dtype, const Geometry& geometry, int64_t group_chunks, AffineFit& fit,
+                int threads);
+// Numbers up to `most`, a byte each in the tensor's shape, and for each whether it is -0.0, if `negative` is not null.
+// Scales are float32. Returns whether every word has a number.
+bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& geometry, const AffineScales& scales, int most,
+                    uint8_t* numbers, uint8_t* negative, int threads);
+// Packs numbers, bytes of the tensor's shape, into lines.
+void affine_lines(const uint8_t* numbers, const Geometry& geometry, int bits, uint8_t* out, int threads);
+// Bytes of lines of a panel.
+int64_t panel_line_bytes(const Geometry& geometry, int bits);
+// Bytes of signs of each segment, or the signs, zeroed before, where `scales` has a directory.
+void affine_signs(const uint8_t* numbers, const uint8_t* negative, const Geometry& geometry, const AffineScales& scales,
+                  uint64_t* bytes, uint8_t* signs, int threads);
+
+}  // namespace tersely

@@ -1,0 +1,205 @@
+"""Which forms of `integer` are worth considering, and the form that a caller asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tersely.codes.checks import is_whole
+from tersely.codes.integer import codec, distances, nibbles
+from tersely.codes.integer.layout import BLOCK_WEIGHTS, BYTES, MOST_BITS, NAME, NIBBLE_BITS, VERSION, blocks_per_panel
+from tersely.codes.protocol import Candidate, Request
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError
+from tersely.core.geometry import Geometry, choose, folded
+
+# MEASURED with AVX2 on Zen 3, one thread: an escape takes 4.5 ns of a float product; a chunk of 64 weights with 7 bits
+# takes 1.1 ns and 8 bytes more than with 6. So an escape is worth as much as four chunks' eight bytes.
+FAST_ESCAPE_BYTES = 32.0
+# MEASURED with AVX2 on Zen 3, two threads, float x and int8 x against dense int8: 6.04 bits 1.04 and 1.08, 7.03 bits 0.83
+# and 0.93; with AVX-512 by the sketches that the kernels follow.
+MOST_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
+"""Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
+MOST_BITS_ELSEWHERE = 6.5
+ALLOWED_SHARE = 256
+"""Of the bytes of dense pairs, what groups, directory and slack of 4-bit fields may cost more under speed and balanced."""
+CODES = ("fields", "distances", "nibbles", "nibble_fields")
+
+
+def fast(nbytes: int, weights: int, profile: str) -> bool:
+    """Whether so many bytes for 8-bit weights are few enough to pay for taking fields apart."""
+    return nbytes * 8 <= MOST_BITS_PER_WEIGHT.get(profile, MOST_BITS_ELSEWHERE) * max(1, weights)
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    if dtype in BYTES or objective == "size":
+        return ""
+    return f"{dtype} has no product of its own; objective 'size' codes it"
+
+
+def candidates(request: Request) -> list[Candidate]:
+    words = request.words
+    if words.size == 0:
+        return []
+    natural, small = request.geometry(), request.objective == "size"
+    views = [natural]
+    if natural.view != "folded" and (small or natural.view == "convolution"):
+        views.append(folded(words.shape))
+    found = []
+    if request.dtype in BYTES:
+        found = [_fields(request, geometry) for geometry in views]
+        found = [one for one in found if small or fast(one.nbytes, words.size, request.profile)]
+    if small:
+        found += [one for geometry in views for one in _distances(request, geometry)]
+        found += _nibbles(request)
+    return found + _nibble_fields(request)
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """`integer` with the caller's code: fields with bits for all groups or the cheapest for each, distances, nibbles."""
+    pairs = request.int4_columns is not None
+    code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
+    if not code and request.objective != "size" and _pairs_seen(request)[0].view == "matrix":
+        code = "nibble_fields"  # what products of the values multiply as it is
+    fields = code in ("fields", "nibble_fields")
+    bits = parameters.pop("bits", None) if fields else None
+    smallest = parameters.pop("smallest", False) if fields else False
+    signed = parameters.pop("signed", None) if code == "nibble_fields" else None
+    like = parameters.pop("like", None) if code == "distances" else None
+    if parameters:
+        which = f" with code {code!r}" if code else ""
+        raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
+    if not isinstance(smallest, bool):
+        raise ArgumentError(f"smallest is True or False, not {smallest!r}")
+    most = NIBBLE_BITS if code == "nibble_fields" else MOST_BITS
+    if bits is not None and (not is_whole(bits) or not 0 <= bits <= most):
+        raise ArgumentError(f"bits of 'integer' are 0 to {most}, not {bits!r}")
+    if signed is not None and not isinstance(signed, bool):
+        raise ArgumentError(f"signed is True or False, not {signed!r}")
+    if code not in ("", *CODES):
+        raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
+    if code == "fields" and request.dtype not in BYTES:
+        raise ArgumentError(f"fields are of {' and '.join(BYTES)}, not of {request.dtype}: use code='distances'")
+    if code in ("nibbles", "nibble_fields") and not pairs:
+        raise ArgumentError(f"code {code!r} needs int4_columns: how many 4-bit values a row of the tensor holds")
+    if like is not None and like not in distances.likes_of(request.dtype):
+        raise ArgumentError(f"like is one of {', '.join(distances.likes_of(request.dtype))}, not {like!r}")
+    found: list[Candidate] = []
+    geometry = request.geometry()
+    if code in ("", "fields"):
+        found.append(_fields(request, geometry, bits, smallest))
+    if code in ("", "distances"):
+        found += _distances(request, geometry, like)
+    if code in ("", "nibbles"):
+        found += _nibbles(request)
+    if code in ("", "nibble_fields"):
+        found += _nibble_fields(request, bits, smallest, signed)
+    if not found:
+        raise ArgumentError(f"like {like!r} needs weights of at most 256 neighbouring values")
+    return min(found, key=lambda one: one.nbytes)
+
+
+def kernel_of(geometry: Geometry, dtype: str, child: str = "") -> str:
+    """The row of the cost model: only matrices of 8 bits are multiplied as they are, as fields or distances."""
+    if child == nibbles.CHILD:
+        return "integer nibbles"
+    if child:
+        return "integer distances" if geometry.view == "matrix" and dtype in BYTES else "integer distances decoded"
+    return "integer" if geometry.view == "matrix" else "integer decoded"
+
+
+def places_of(geometry: Geometry) -> int:
+    """Weights that a product goes through, padding included."""
+    return geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS
+
+
+def _fields(request: Request, geometry: Geometry, bits: int | None = None, smallest: bool = False) -> Candidate:
+    """smallest: as under objective `size`, whatever the request's: an escape costs its bytes and not its time."""
+    words = request.words
+    smallest = smallest or request.objective == "size"
+    cost = codec.SMALLEST if smallest else FAST_ESCAPE_BYTES
+    counts = codec.statistics(words, geometry, request.dtype, request.threads)
+    groups = codec.choose(counts, geometry, request.dtype, cost, bits)
+    return Candidate(
+        Node(NAME, VERSION),
+        geometry,
+        groups.total(),
+        lambda threads: codec.encode(words, groups, threads),
+        kernel_of(geometry, request.dtype),
+        {"code": "fields"} | ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits}),
+        places_of(geometry),
+    )
+
+
+def _distances(request: Request, geometry: Geometry, like: str | None = None) -> list[Candidate]:
+    words = request.words
+    choice = distances.choose(words, geometry, request.dtype, request.threads, like)
+    if choice is None:
+        return []
+    options = {"code": "distances", "like": choice.like}
+    return [
+        Candidate(
+            choice.node(request.dtype),
+            geometry,
+            choice.nbytes,
+            lambda threads: choice.encode(words, threads),
+            kernel_of(geometry, request.dtype, distances.CHILD),
+            options,
+            places_of(geometry),
+        )
+    ]
+
+
+def _pairs_seen(request: Request) -> tuple[Geometry, Geometry]:
+    """Bytes and their values: by rows whatever the orientation, or as a flat sequence."""
+    shape = request.words.shape
+    geometry = folded(shape) if request.view == "folded" else choose(shape, "out_in")
+    own = nibbles.seen_as(geometry)
+    if own is None:
+        geometry, own = folded(shape), nibbles.seen_as(folded(shape))
+    assert own is not None
+    return geometry, own
+
+
+def _nibbles(request: Request) -> list[Candidate]:
+    """Where the caller says that bytes are pairs."""
+    if request.int4_columns is None:
+        return []
+    geometry, own = _pairs_seen(request)
+    found = nibbles.Nibbles(request.words, own, request.threads)
+    return [
+        Candidate(
+            found.node(),
+            geometry,
+            found.model.total(found.parameters),
+            found.encode,
+            kernel_of(geometry, request.dtype, nibbles.CHILD),
+            {"code": "nibbles", "int4_columns": request.int4_columns},
+            places_of(geometry),
+        )
+    ]
+
+
+def _nibble_fields(
+    request: Request, bits: int | None = None, smallest: bool = False, signed: bool | None = None
+) -> list[Candidate]:
+    """As `_nibbles`; smallest: as in `_fields`. Planned as the product of values that it is for."""
+    if request.int4_columns is None:
+        return []
+    smallest = smallest or request.objective == "size"
+    geometry, own = _pairs_seen(request)
+    cost = codec.SMALLEST if smallest else FAST_ESCAPE_BYTES
+    found = nibbles.choose_fields(request.words, own, request.threads, cost, bits, signed)
+    options: dict[str, Any] = {"code": "nibble_fields", "int4_columns": request.int4_columns, "signed": found.signed}
+    options |= ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits})
+    return [
+        Candidate(
+            found.node(),
+            geometry,
+            found.groups.total(),
+            found.encode,
+            kernel_of(own, request.dtype),
+            options,
+            places_of(own),
+            allowance=0 if request.objective == "size" else request.words.nbytes // ALLOWED_SHARE,
+        )
+    ]

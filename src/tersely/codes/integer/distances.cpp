@@ -1,0 +1,94 @@
+// Products of folded distances: a block of chunks to folded words in vector order, in cache, where every batch row
+// multiplies it; kernels unfold in registers. Nothing of the weights goes through memory but their code.
+#include <algorithm>
+#include <cstring>
+
+#include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/codes/integer/slices.hpp"
+
+namespace tersely {
+namespace {
+
+constexpr int64_t kBlockChunks = 128;
+constexpr int64_t kBatchBlock = 64;  // batch rows whose sums are held at once; above, weights are decoded again
+
+template <class Slice>
+class FoldedProduct {
+ public:
+  FoldedProduct(const SplitView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
+                MultiplyFolded<Slice> kernel, const Slices<Slice>& slices)
+      : view_(view), table_(table), rows_(rows), is_signed_(is_signed), kernel_(kernel), slices_(slices) {}
+
+  // Batch rows from `first` on with one unit's rows of the weights.
+  void run(int64_t unit, int64_t first, int64_t batch) const {
+    static thread_local Scratch scratch, sums_scratch;
+    const Geometry& g = view_.geometry;
+    const int64_t places = batch * slices_.count * kPanelRows;
+    auto* memory = scratch.get<uint8_t>(kExpand + kBlockChunks * kChunkWeights);
+    auto* totals = sums_scratch.get<int64_t>(places * (8 + 4));
+    auto* sums = reinterpret_cast<int32_t*>(totals + places);
+    walk_unit(view_, table_, unit, memory,
+              [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
+                if (first_chunk == 0) std::memset(totals, 0, static_cast<size_t>(places) * 8);
+                std::memset(sums, 0, static_cast<size_t>(places) * 4);
+                for (int64_t done = 0; done < chunks; done += kBlockChunks) {
+                  const int64_t block = std::min(kBlockChunks, chunks - done);
+                  kernels.decode_words(view_.parameters, cursor, block, memory + kExpand);
+                  multiply(memory + kExpand, first_chunk + done, block, first, batch, sums);
+                }
+                for (int64_t i = 0; i < places; ++i) totals[i] += sums[i];
+                if (first_chunk + chunks == g.chunks_per_panel) finish_panel(panel, first, batch, totals);
+              });
+  }
+
+ private:
+  static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
+
+  void multiply(const uint8_t* folded, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
+                int32_t* sums) const {
+    // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
+    const auto centre = static_cast<uint8_t>(view_.folding->centre + (is_signed_ ? 128 : 0));
+    const SlicedRows<Slice> x{slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width,
+                              slices_.width, slices_.count, static_cast<int>(batch)};
+    kernel_(folded, chunks, centre, x, sums);
+  }
+
+  void finish_panel(int64_t panel, int64_t first, int64_t batch, const int64_t* totals) const {
+    const int64_t row = panel * kPanelRows, count = std::min(kPanelRows, view_.geometry.rows - row);
+    for (int64_t b = 0; b < batch; ++b)
+      finish(rows_, slices_, view_.geometry.rows, first + b, row, count, is_signed_ ? -128 : 0,
+             totals + b * slices_.count * kPanelRows);
+  }
+
+  const SplitView& view_;
+  const KernelTable& table_;
+  const IntegerRows& rows_;
+  const bool is_signed_;
+  const MultiplyFolded<Slice> kernel_;
+  const Slices<Slice>& slices_;
+};
+
+template <class Slice>
+bool multiply(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows, int threads,
+              MultiplyFolded<Slice> kernel) {
+  const Geometry& g = view.geometry;
+  Slices<Slice> slices{};
+  if (!cut(rows, table, g.columns, slices)) return false;
+  const FoldedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
+  threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
+  parallel_for(threads, g.units, [&](int64_t unit) {
+    for (int64_t b = 0; b < rows.batch; b += kBatchBlock) product.run(unit, b, std::min(kBatchBlock, rows.batch - b));
+  });
+  return true;
+}
+
+}  // namespace
+
+bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads) {
+  return table.multiply_folded_bytes != nullptr
+             ? multiply(view, is_signed, table, rows, threads, table.multiply_folded_bytes)
+             : multiply(view, is_signed, table, rows, threads, table.multiply_folded_words);
+}
+
+}  // namespace tersely

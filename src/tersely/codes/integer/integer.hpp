@@ -1,0 +1,90 @@
+// The formulation `integer`: fields of a few bits above a base, one pair of bits and base for each unit, and a list of
+// the weights that these cannot hold. FORMAT: docs/FORMAT.md, "The formulation integer"; layout.py draws a block.
+#pragma once
+
+#include <vector>
+
+#include "tersely/backends/cpu/kernels/table.hpp"
+#include "tersely/codes/split/view.hpp"
+
+namespace tersely {
+
+constexpr int64_t kFieldBlockColumns = 16;
+constexpr int64_t kFieldBlockWeights = 256;
+constexpr int64_t kFieldBlockChunks = 4;
+constexpr int64_t kFieldRunBytes = 32;
+
+struct IntegerView {
+  Geometry geometry;
+  uint8_t flip;  // word ^ flip is the level: 0x80 for int8, 0 for uint8
+  const uint8_t* fields;
+  const uint8_t* groups;      // [units][2]: bits, base
+  const int64_t* starts;      // [units]: where a unit's fields begin
+  const uint8_t* places;      // little-endian u16 each, inside the segment
+  const uint8_t* escapes;     // words
+  const uint64_t* directory;  // [segments + 1], in escapes
+};
+
+// A segment with what its fields need.
+struct FieldPart {
+  int64_t unit, first_panel, panels, first_chunk, chunks, blocks;
+  int bits, base;
+  const uint8_t* fields;  // of the first panel's first block
+  int64_t panel_bytes;    // from a panel's first block to the next panel's
+};
+FieldPart part_of(const IntegerView& view, int64_t segment);
+
+// IntegerView::starts, from the groups' bits.
+std::vector<int64_t> field_starts(const Geometry& geometry, const uint8_t* groups);
+
+// levels: uint32 [segments][256], zeroed before: how often each level occurs.
+void integer_statistics(const uint8_t* words, const Geometry& geometry, uint8_t flip, uint32_t* levels, int threads);
+// Writes fields, places and escapes, zeroed before; groups and directory are filled in. Returns whether the words are
+// those that these were made from.
+bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fields, uint8_t* places, uint8_t* escapes,
+                    int threads);
+
+// The operators of split (operators.hpp).
+void integer_decode_window(const IntegerView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+                           int64_t first_element, int64_t elements, uint8_t* out, int threads);
+// The words of a segment chunk by chunk, column * 16 + row in a chunk; `scratch` has kSegmentWeights bytes.
+void integer_segment(const IntegerView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
+                     uint8_t* out);
+uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, int64_t column);
+int64_t integer_pick_rows(const IntegerView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
+                          uint8_t* out, int threads);
+
+// Rows in and out of a product of 8-bit weights w: out = scale (w - zero) x + bias.
+struct IntegerRows {
+  bool whole;   // x is int8 and out int32; else both are `dtype`
+  DType dtype;  // float32, bfloat16 or float16
+  int64_t batch;
+  const void* x;        // [batch][columns]
+  const void* bias;     // int32 or float [rows], or null
+  const double* scale;  // [rows] or, with scale_step 0, one
+  const int32_t* zero;  // likewise
+  int64_t scale_step, zero_step;
+  void* out;  // [batch][rows]
+  // Also false where the largest |x| of a row is over this many times the mean of the others, 0: whatever it is.
+  // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
+  // would lose bits.
+  int64_t most_peak = 0;
+  // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
+  // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
+  int64_t groups = 1, scale_group = 0, zero_group = 0;
+};
+// False, with nothing written, where x holds an infinity or a NaN. Groups have whole blocks of columns.
+bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads);
+// The same for weights as they are, [rows][columns] words without slack.
+bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_rows, int64_t columns,
+                          const KernelTable& table, const IntegerRows& rows, int threads);
+
+// The same for 4-bit weights, two a byte, the low half first: [rows][columns / 2]; signed ones are two's complement.
+bool pair_integer_linear(const uint8_t* pairs, bool is_signed, int64_t matrix_rows, int64_t columns,
+                         const KernelTable& table, const IntegerRows& rows, int threads);
+
+// The same for folded distances of 8-bit weights, whose centre is view.folding's.
+bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads);
+
+}  // namespace tersely

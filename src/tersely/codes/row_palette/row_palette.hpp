@@ -1,0 +1,49 @@
+// The formulation `row_palette`: each row, or each group of a row's columns, has a table of words, and each weight is
+// an index into its own. Indices lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The
+// formulation row_palette".
+#pragma once
+
+#include "tersely/codes/affine/affine.hpp"
+
+namespace tersely {
+
+// Streams that have passed validation. A *place* of a panel's group is panel x groups + group.
+struct RowTables {
+  DType dtype;
+  const uint8_t* words;  // [places][16 rows][entries]
+  int entries;           // 1 to 256
+  int64_t group_chunks;  // chunks of a group; the last of a panel may have fewer
+  int64_t groups;        // of a panel
+};
+
+// What the operators of split walk: the words of a segment, as a bitmap without zeros has them.
+class TableWords : public GroupSource {
+ public:
+  TableWords(const Geometry& geometry, const RowTables& tables, const IndexSource& indices)
+      : geometry_(geometry), tables_(tables), indices_(indices) {}
+  void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
+  uint32_t access(int64_t matrix, int64_t row, int64_t column) const;
+
+ private:
+  const Geometry& geometry_;
+  const RowTables& tables_;
+  const IndexSource& indices_;
+};
+
+struct RowPaletteView {
+  SplitView words;           // over TableWords
+  const LineNumbers* lines;  // null: indices are coded
+  RowTables tables;
+};
+
+// y = x w^T. Few rows of x are multiplied by lines of up to 4 bits as they are.
+void row_palette_linear(const RowPaletteView& view, const KernelTable& table, const Rows& rows, int threads);
+
+// The most words that a table needs, at this many columns a group; 0 where one needs more than `most`.
+int row_palette_entries(const uint8_t* words, DType dtype, const Geometry& geometry, int64_t group_chunks, int most,
+                        int threads);
+// Tables, zeroed before, and indices, a byte each in the tensor's shape.
+void row_palette_encode(const uint8_t* words, const Geometry& geometry, const RowTables& shape, uint8_t* tables,
+                        uint8_t* indices, int threads);
+
+}  // namespace tersely

@@ -1,0 +1,49 @@
+// Column gaps: rows sorted by count inside windows of 256, 16 of them side by side as lanes, 4 entries a block.
+#pragma once
+
+#include "tersely/codes/integer/integer.hpp"
+#include "tersely/codes/sparse/sparse.hpp"
+#include "tersely/codes/split/operators.hpp"
+#include "tersely/codes/split/values.hpp"
+
+namespace tersely {
+
+// Groups of 16 lanes are counted like panels, and a group's window is the 16 panels around its panel.
+struct DeltaView {
+  Geometry geometry;
+  DType dtype;
+  const uint8_t* gaps;        // [blocks][4][16]
+  const uint8_t* values;      // words [blocks][4][16]; a word of zero bits is a filler. Null where they are coded
+  const uint8_t* rows;        // [groups][16]: the row of each lane inside the window
+  const uint64_t* directory;  // [groups + 1], in blocks
+  const ValueSource* coded;   // or null: a group of lanes is a segment, of at most kSegmentChunks blocks, each 64 words
+};
+
+// The words of a group of lanes as they lie there, or decoded to memory of the calling thread, good until its next
+// call.
+const uint8_t* lane_words(const DeltaView& view, const KernelTable& table, int64_t group);
+
+// What products walk: the row of the matrix that a lane holds, beyond its rows for padding; the entries of a group.
+int64_t matrix_row(const Geometry& geometry, const uint8_t* rows, int64_t group, int lane);
+DeltaEntries entries_of(const DeltaView& view, const KernelTable& table, int64_t group);
+// Entries cost about as much as the dense weights around them: a guess that is only for waking workers.
+int64_t entries_ns(const DeltaView& view, int64_t batch);
+
+// Writes gaps and values, zeroed before, for rows and directory that are filled in. Returns whether the words are those
+// that these were made from.
+bool deltas_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
+                   const uint8_t* rows, uint8_t* gaps, uint8_t* values, int threads);
+
+// The operators of split (operators.hpp).
+void deltas_decode_window(const DeltaView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+                          int64_t first_element, int64_t elements, uint8_t* out, int threads);
+uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64_t column);
+int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
+                         uint8_t* out, int threads);
+void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
+// Of whole numbers of 8 bits; as integer_linear.
+bool deltas_integer_linear(const DeltaView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads);
+void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
+
+}  // namespace tersely

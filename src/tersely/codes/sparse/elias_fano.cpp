@@ -1,0 +1,78 @@
+// See elias_fano.hpp.
+#include "tersely/codes/sparse/elias_fano.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "tersely/codes/sparse/sparse.hpp"
+#include "tersely/codes/split/walk.hpp"
+
+namespace tersely {
+
+// SAFE BECAUSE: values are fewer than the directory says, and 64 bytes follow the last one's bits.
+uint64_t EliasFano::low(uint64_t value) const {
+  const uint64_t at = value * static_cast<uint64_t>(s_.low_bits);
+  uint64_t bits;
+  std::memcpy(&bits, s_.lower + at / 8, 8);
+  return bits >> (at % 8) & ((uint64_t{1} << s_.low_bits) - 1);
+}
+
+uint64_t EliasFano::word(uint64_t index) const {
+  uint64_t bits;
+  std::memcpy(&bits, s_.upper + index * 8, 8);
+  return bits;
+}
+
+void EliasFano::expand(int64_t segment, int64_t chunks, uint64_t* masks) const {
+  std::memset(masks, 0, static_cast<size_t>(chunks) * 8);
+  const auto places = static_cast<uint64_t>(chunks * kChunkWeights);
+  const uint64_t first = s_.directory[segment], count = s_.directory[segment + 1] - first;
+  const uint64_t begin = s_.starts[segment], end = s_.starts[segment + 1];
+  uint64_t value = 0;
+  for (uint64_t index = begin; index < end; ++index)
+    for (uint64_t ones = word(index); ones != 0 && value < count; ones &= ones - 1, ++value) {
+      const uint64_t high = (index - begin) * 64 + static_cast<uint64_t>(std::countr_zero(ones)) - value;
+      const uint64_t place = high << s_.low_bits | low(first + value);
+      if (place < places) masks[place / 64] |= uint64_t{1} << (place % 64);
+    }
+}
+
+int64_t EliasFano::find(int64_t segment, int64_t place) const {
+  const uint64_t first = s_.directory[segment], count = s_.directory[segment + 1] - first;
+  const uint64_t begin = s_.starts[segment], end = s_.starts[segment + 1];
+  const uint64_t high = static_cast<uint64_t>(place) >> s_.low_bits;
+  const uint64_t wanted = static_cast<uint64_t>(place) & ((uint64_t{1} << s_.low_bits) - 1);
+  // Ones that follow the high-th zero belong to this high part; before it are as many zeros, and the values before.
+  uint64_t index = begin, zeros = 0;
+  for (; index < end; ++index) {
+    const auto here = static_cast<uint64_t>(std::popcount(~word(index)));
+    if (zeros + here >= high) break;
+    zeros += here;
+  }
+  uint64_t bit = 0;
+  for (; index < end && zeros < high; ++bit) zeros += (word(index) >> bit & 1) == 0;
+  for (uint64_t at = (index - begin) * 64 + bit; at / 64 < end - begin; ++at) {
+    if ((word(begin + at / 64) >> (at % 64) & 1) == 0) return -1;
+    const uint64_t value = at - high;
+    if (value >= count) return -1;
+    if (low(first + value) == wanted) return static_cast<int64_t>(value);
+  }
+  return -1;
+}
+
+uint32_t elias_fano_access(const SplitView& view, const EliasFano& positions, int64_t matrix, int64_t row,
+                           int64_t column) {
+  const Geometry& g = view.geometry;
+  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
+  const int64_t unit = unit_of_panel(g, panel);
+  constexpr int64_t kPartChunks = kSegmentColumns / kChunkColumns;
+  const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / kPartChunks;
+  const int64_t before = g.segments_per_panel == 1 ? (panel - unit_panels(g, unit).first) * g.chunks_per_panel + chunk
+                                                   : chunk - part * kPartChunks;
+  const int place = vector_position(view.parameters.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
+  const int64_t segment = unit * g.segments_per_panel + part;
+  const int64_t value = positions.find(segment, before * kChunkWeights + place);
+  return value < 0 ? 0 : value_at(view, segment, static_cast<uint64_t>(value));
+}
+
+}  // namespace tersely

@@ -1,0 +1,89 @@
+// n of m: codes of n columns among each m of a row, and their words, block after block of m columns and 16 rows. A
+// product chooses among the m values of x; weights are never spread out. See sparse.hpp.
+#include <atomic>
+#include <bit>
+#include <cstring>
+
+#include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/codes/sparse/sparse.hpp"
+#include "tersely/codes/split/gather.hpp"
+#include "tersely/codes/split/walk.hpp"
+
+namespace tersely {
+namespace {
+
+template <class Word>
+bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const uint64_t* starts, int64_t granule,
+            uint8_t* codes, uint8_t* values, int threads) {
+  const int n = p.n, m = p.m, block_chunks = m / static_cast<int>(kChunkColumns);
+  uint8_t number[256] = {};
+  for (int code = (1 << p.select_bits) - 1; code >= 0; --code) number[p.selections[code]] = static_cast<uint8_t>(code);
+  std::atomic<bool> fits{true};
+  parallel_for(threads, g.units, [&](int64_t unit) {
+    if (!fits.load(std::memory_order_relaxed)) return;
+    Word tile[8][16];
+    const UnitPanels panels = unit_panels(g, unit);
+    for (int64_t s = 0; s < g.segments_per_panel; ++s) {
+      const int64_t segment = unit * g.segments_per_panel + s, begin = s * (kSegmentColumns / kChunkColumns);
+      const int64_t end = s + 1 < g.segments_per_panel ? begin + kSegmentColumns / kChunkColumns : g.chunks_per_panel;
+      auto* out = reinterpret_cast<Word*>(values) + starts[segment];
+      Word* const first = out;
+      for (int64_t panel = panels.first; panel < panels.last; ++panel)
+        for (int64_t chunk = begin; chunk < end; chunk += block_chunks, out += 16 * n) {
+          gather_tile(words, g, panel, chunk * 4, m, tile);
+          const int64_t block = chunk / block_chunks;
+          uint8_t* lanes = codes + panel * p.panel_bytes + block / 8 * 16 * p.select_bits;
+          for (int row = 0; row < 16; ++row) {
+            unsigned chosen = 0;
+            for (int column = 0; column < m; ++column)
+              chosen |= static_cast<unsigned>(tile[column][row] != 0) << column;
+            if (std::popcount(chosen) > n) {
+              fits = false;
+              return;
+            }
+            for (int column = 0; std::popcount(chosen) < n; ++column) chosen |= 1u << column;
+            const uint64_t code = uint64_t{number[chosen]} << (block % 8 * p.select_bits);
+            for (int byte = 0; byte < p.select_bits; ++byte)
+              lanes[row * p.select_bits + byte] |= static_cast<uint8_t>(code >> (8 * byte));
+            for (int slot = 0; slot < n; ++slot, chosen &= chosen - 1)
+              out[slot_position(p.dtype, n, row, slot)] = tile[std::countr_zero(chosen)][row];
+          }
+        }
+      const int64_t missing = (granule - (out - first) % granule) % granule;
+      for (int64_t i = 0; i < missing; ++i, ++out) *out = out[-1];
+    }
+  });
+  return fits;
+}
+
+}  // namespace
+
+bool select_encode(const uint8_t* words, const Geometry& g, const Parameters& p, const uint64_t* starts,
+                   int64_t granule, uint8_t* codes, uint8_t* values, int threads) {
+  if (kFields[static_cast<int>(p.dtype)].word_bytes == 4)
+    return encode<uint32_t>(words, g, p, starts, granule, codes, values, threads);
+  return encode<uint16_t>(words, g, p, starts, granule, codes, values, threads);
+}
+
+uint32_t select_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
+  const Geometry& g = view.geometry;
+  const Parameters& p = view.parameters;
+  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, block = column / p.m;
+  const int lane = static_cast<int>(row % kPanelRows);
+  const uint8_t* at =
+      view.streams.tiles + panel * p.panel_bytes + (block / 8 * 16 + lane) * static_cast<int64_t>(p.select_bits);
+  uint64_t codes = 0;
+  std::memcpy(&codes, at, static_cast<size_t>(p.select_bits));
+  const unsigned chosen = p.selections[codes >> (block % 8 * p.select_bits) & ((1u << p.select_bits) - 1)];
+  const unsigned bit = 1u << (column % p.m);
+  if ((chosen & bit) == 0) return 0;
+  const int64_t unit = unit_of_panel(g, panel);
+  const int64_t part = g.segments_per_panel == 1 ? 0 : column / kSegmentColumns;
+  const int64_t panel_blocks = ceil_div(g.columns, p.m);
+  const int64_t before = g.segments_per_panel == 1 ? (panel - unit_panels(g, unit).first) * panel_blocks + block
+                                                   : block - part * (kSegmentColumns / p.m);
+  const int64_t index = before * 16 * p.n + slot_position(p.dtype, p.n, lane, std::popcount(chosen & (bit - 1)));
+  return value_at(view, unit * g.segments_per_panel + part, static_cast<uint64_t>(index));
+}
+
+}  // namespace tersely

@@ -1,0 +1,42 @@
+// Words that follow each other, coded by split: the values of a sparse matrix. Group k of 64 words is a chunk whose
+// vector order is the order of the words; a segment's groups make tiles of eight, the last tile of a segment fewer.
+#pragma once
+
+#include "tersely/codes/split/encode.hpp"
+#include "tersely/codes/split/values.hpp"
+
+namespace tersely {
+
+struct SequenceStatistics {
+  int byte;  // constant value of the byte plane, or -1
+  int tail;  // the shortest kind of tail that holds every word
+};
+
+// starts: groups before each segment, [segments + 1]. histograms: uint32 [segments][256].
+SequenceStatistics sequence_statistics(const uint8_t* words, const uint64_t* starts, int64_t segments, DType dtype,
+                                       uint32_t* histograms, const KernelTable& table, int threads);
+
+// As split_encode, for `words` of starts[segments] groups.
+const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_t segments,
+                            const Parameters& parameters, const MutableStreams& streams, const KernelTable& table,
+                            int threads);
+
+// Word `index` of a segment.
+uint32_t sequence_access(const SplitView& view, const ValueGroups& groups, int64_t index);
+
+// Parameters without a short tail, and streams that have passed validation; the view's geometry is not used.
+class SplitValues : public ValueSource {
+ public:
+  explicit SplitValues(const SplitView& view) : view_(view) {}
+  void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const override;
+  void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const override;
+  uint32_t access(const ValueGroups& groups, int64_t index) const override {
+    return sequence_access(view_, groups, index);
+  }
+  const Parameters& parameters() const { return view_.parameters; }
+
+ private:
+  const SplitView view_;
+};
+
+}  // namespace tersely

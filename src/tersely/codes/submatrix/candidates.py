@@ -1,0 +1,124 @@
+"""What can be left out, and how the rest is coded: every form that the other formulations offer for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tersely.codes.protocol import Candidate, Request
+from tersely.codes.submatrix import inner, reference
+from tersely.codes.submatrix.layout import COLUMNS, KEPT, ROWS, component_bytes, node, prefixed
+from tersely.core.errors import ArgumentError
+from tersely.core.geometry import CHUNK_COLUMNS, PANEL_ROWS, Geometry, choose
+
+LEAST_LEFT_OUT = 0.02
+"""Share of the weights below which leaving them out wins nothing worth a second look at all the others."""
+_FIRST_LINES = 64
+
+
+@dataclass(frozen=True)
+class Found:
+    """rows, columns: bool, which are kept. request: for what they hold."""
+
+    geometry: Geometry
+    rows: np.ndarray
+    columns: np.ndarray
+    request: Request
+
+    def components(self) -> dict[str, np.ndarray]:
+        return {ROWS: reference.bitmap(self.rows), COLUMNS: reference.bitmap(self.columns)}
+
+
+def why_not(dtype: str, objective: str, profile: str) -> str:
+    return ""
+
+
+def geometry_of(request: Request) -> Geometry | None:
+    """The tensor as one matrix whose columns are in the tensor's own order; None where it is none."""
+    geometry = request.geometry()
+    if geometry.view == "convolution":
+        return Geometry(geometry.shape, "convolution")
+    return geometry if geometry.view == "matrix" else None
+
+
+def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `reference.alive`, without a look at every word where the first lines have all that is needed."""
+    return _alive(matrix), _alive(matrix.T)
+
+
+def _alive(matrix: np.ndarray) -> np.ndarray:
+    found = np.asarray(matrix[:, :_FIRST_LINES].any(axis=1))
+    left = np.flatnonzero(~found)
+    if left.size * 2 > found.size:
+        return np.asarray(matrix.any(axis=1))
+    found[left] = matrix[left].any(axis=1)
+    return found
+
+
+def candidates(request: Request) -> list[Candidate]:
+    found = find(request)
+    if found is None or found.request.words.size > (1 - LEAST_LEFT_OUT) * request.words.size:
+        return []
+    return [
+        _candidate(found, one)
+        for row in inner.ROWS
+        for one in row.candidates(found.request)
+        if one.geometry.view == "matrix"
+    ]
+
+
+def find(request: Request) -> Found | None:
+    """What is worth keeping of a matrix that holds anything at all; None for everything else."""
+    geometry = geometry_of(request)
+    if geometry is None:
+        return None
+    matrix = reference.matrix_of(request.words, geometry)
+    rows, columns = alive(matrix)
+    if not rows.any():
+        return None
+    shape = (int(rows.sum()), int(columns.sum()))
+    if choose(shape).view != "matrix":  # padding would cost more than some empty rows and columns
+        rows, columns = _filled(rows, PANEL_ROWS), _filled(columns, CHUNK_COLUMNS)
+        if choose((int(rows.sum()), int(columns.sum()))).view != "matrix":
+            return None
+    words = reference.take(matrix, rows, columns)
+    return Found(geometry, rows, columns, replace(request, words=words, orientation="out_in", view=""))
+
+
+def _filled(kept: np.ndarray, multiple: int) -> np.ndarray:
+    """The same with the first others, as many as make a multiple."""
+    kept = kept.copy()
+    kept[np.flatnonzero(~kept)[: -int(kept.sum()) % multiple]] = True
+    return kept
+
+
+def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+    """kept: the formulation of what is kept; the other parameters are its own."""
+    row = inner.row_named(parameters.pop(KEPT, "split"))
+    found = find(request)
+    if found is None:
+        raise ArgumentError(
+            "submatrix needs a matrix, or the kernels of a convolution, with at least 16 rows, one of which is not empty"
+        )
+    one = row.forced(found.request, parameters)
+    if one.geometry.view != "matrix":
+        raise ArgumentError(f"submatrix cannot keep a tensor under {row.NAME!r} that is seen as {one.geometry.view!r}")
+    return _candidate(found, one)
+
+
+def _candidate(found: Found, one: Candidate) -> Candidate:
+    geometry = found.geometry
+    rows, columns = found.request.words.shape
+    return Candidate(
+        node(rows, columns, one.node),
+        geometry,
+        sum(component_bytes(geometry).values()) + one.nbytes,
+        lambda threads: found.components() | prefixed(one.components(threads)),
+        f"submatrix {one.kernel}",
+        {KEPT: one.node.formulation, **one.options},
+        one.places,
+        one.entries,
+        inner=one,
+    )

@@ -1,0 +1,1 @@
+"""What everything else speaks in: shapes as matrices, element types, `Encoded`, errors, the environment. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Files and folders: open, save, compress, decompress, verify, inspect."""

@@ -1,0 +1,373 @@
+"""The operations on files and folders: compress, decompress, verify, inspect. Joins planner, formulations, container."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.backends.cpu.threads import workers_of
+from tersely.codes import registry
+from tersely.codes.protocol import Work
+from tersely.core.choices import Objective
+from tersely.core.dtypes import BY_TAG
+from tersely.core.encoded import Encoded
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files import compress_file, folder, listing, model_folder, plan_file
+from tersely.files.container.pieces import Pieces
+from tersely.files.container.reader import Reader
+from tersely.files.foreign import onnx
+from tersely.files.foreign.source import SlicedSource
+from tersely.files.open import check_tensor, claimed_bytes, decoded
+from tersely.files.results import FileReport, Progress, TensorReport, VerifyReport
+from tersely.planner import choose
+from tersely.planner.cost_model import predict_ns
+from tersely.planner.profiles import Profile, resolve
+
+PathLike = str | os.PathLike[str]
+
+
+class _Meter:
+    """Adds up bytes over all files of a job and passes them on."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._done, self._progress = total, 0, progress
+
+    def __call__(self, advance: int, name: str) -> None:
+        self._done += advance
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total, name)
+
+
+def default_destination(source: Path) -> Path:
+    """Where `compress` writes when nobody says: NAME.tersely.safetensors, or FOLDER-tersely."""
+    if source.is_dir():
+        return source.with_name(source.resolve().name + "-tersely")
+    if source.name.endswith(folder.INDEX_SUFFIX):
+        return source.parent.with_name(source.parent.resolve().name + "-tersely")
+    name = source.name.removesuffix(".safetensors").removesuffix(onnx.SUFFIX)
+    return source.with_name(name + ".tersely.safetensors")
+
+
+def compress(
+    src: PathLike,
+    dst: PathLike | None = None,
+    *,
+    objective: Objective | None = None,
+    profile: PathLike | choose.Profile | None = None,
+    batch: int | None = None,
+    target_bits: float | None = None,
+    plan: PathLike | Mapping[str, Any] | None = None,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    all_files: bool = False,
+    progress: Progress | None = None,
+) -> FileReport:
+    """Compress a .safetensors file, an .onnx model, a sharded checkpoint (*.safetensors.index.json) or a model folder.
+
+    Args:
+        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced', which None means. profile: see
+            `tersely.planner.profiles`, or the file of one that was measured; None for 'portable'. batch: rows of x to plan for,
+            None for 1. target_bits: instead of an objective, see `tersely.make_plan`.
+        plan: what `tersely.make_plan` returned, or the file it was written to; tensors that it does not name
+            are planned as usual, by the objective, profile and batch that the plan was made for.
+        include, exclude: glob patterns of tensor names; one that matches none is noted. threads: workers. dry_run: plan and report, write nothing.
+        force: replace an existing destination. all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
+        progress: called with (bytes done, bytes in all, tensor name).
+
+    Every tensor is decoded from what was written and compared before the destination gets its name; the source is only
+    read. Lossless: `decompress` gives the source back. Memory stays bounded by the largest tensor. Raises TerselyError with the place and the remedy.
+    """
+    workers_of(threads)
+    if plan is not None and target_bits is not None:
+        raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
+    if objective is not None and target_bits is not None:
+        raise ArgumentError(plan_file.BITS_OR_OBJECTIVE)
+    document = {} if plan is None else plan_file.read_plan(plan)
+    objective, target, batch = plan_file.settings_of(document, objective, profile, batch)
+    included, excluded = plan_file.patterns(include), plan_file.patterns(exclude)
+    source = folder.find_source(Path(src), all_files)
+    destination = Path(dst) if dst is not None else default_destination(Path(src))
+    if not dry_run:
+        folder.check_destination(source.root if source.folder else source.path, destination, force)
+    if target_bits is not None:
+        document = plan_file.make_plan(
+            src,
+            profile=target,
+            batch=batch,
+            target_bits=target_bits,
+            include=included,
+            exclude=excluded,
+            threads=threads,
+        )
+    for shard in source.weights if source.folder else ():
+        compress_file.open_source(source.root / shard)  # a damaged file is found before the work
+    tensors = document.get("tensors", {})
+    plan_file.check_source(tensors, source)
+    orientation = source.orientation
+    options = compress_file.Options(objective, target, included, excluded, threads, orientation, tensors, batch)
+    meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
+    reports: list[TensorReport] = []
+    notes = [*plan_file.unmatched(source, included, excluded), *source.notes()]
+    before = after = 0
+
+    def run(shard: Path, to: Path | None) -> None:
+        nonlocal before, after
+        one_before, one_after, tensors, one_notes = compress_file.compress_file(
+            source.root / shard, to, options, meter, force
+        )
+        before, after = before + one_before, after + one_after
+        reports.extend(tensors)
+        notes.extend(one_notes)
+
+    if dry_run or not source.folder:
+        for shard in source.weights:
+            run(shard, None if dry_run else destination)
+    else:
+        with folder.atomic_folder(destination, force, source.root) as out:
+            for shard in source.weights:
+                (out / shard).parent.mkdir(parents=True, exist_ok=True)
+                run(shard, out / shard)
+            for other in source.others:
+                listing.copy_file(source.root / other, out / other)
+            listing.recreate(source.listing, out)
+            verbatim = folder.rewrite_indexes(source, out)
+            facts = {"objective": objective, "profile": target.name}
+            rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)
+            folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
+    if after >= before:
+        notes.append(f"nothing is gained: {after - before} bytes more than the source has; keep the source as it is")
+    return FileReport(
+        str(src),
+        None if dry_run else str(destination),
+        before,
+        after,
+        tuple(reports),
+        objective,
+        target.name,
+        dry_run,
+        tuple(notes),
+    )
+
+
+def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: Progress | None = None) -> FileReport:
+    """The byte-identical originals of a compressed file or folder; SHA-256 is compared before they get their names.
+
+    Data that an ONNX model keeps in other files goes beside `dst`, under the names that the model has for it.
+
+    Raises VerificationError, keeping nothing, where the result is not the original; other TerselyErrors as `compress`.
+    """
+    source, destination = Path(src), Path(dst)
+    if not source.exists():
+        raise TerselyError(f"{source} does not exist")
+    folder.check_destination(source, destination, force)
+    before = after = 0
+    notes: list[str] = []
+
+    def run(path: Path, to: Path, meter: _Meter) -> None:
+        nonlocal before, after
+        one_before, one_after, one_notes = compress_file.decompress_file(path, to, meter, force)
+        before, after = before + one_before, after + one_after
+        notes.extend(one_notes)
+
+    if not source.is_dir():
+        run(source, destination, _Meter(_decoded_bytes(source), progress))
+        return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
+    recovered = None if (source / folder.LEDGER).exists() else model_folder.recover(source)
+    if recovered is None:
+        replaced, added = folder.read_ledger(source)
+    else:
+        replaced, added = {**recovered, **folder.plain_indexes(source)}, ()
+        notes.append(
+            f"{source} has no {folder.LEDGER} (written by save_pretrained?): weights come back bit for bit, "
+            "config.json without our entry, shard indexes anew"
+        )
+    skipped = {*replaced, *added, folder.LEDGER}
+    with folder.atomic_folder(destination, force, source) as out:
+        found = listing.listing(source)
+        paths = found.files
+        coded = [path for path in paths if path.name.endswith(".safetensors") and Reader(source / path).compressed]
+        meter = _Meter(sum(_decoded_bytes(source / path) for path in coded), progress)
+        for path in paths:
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            if path in coded:
+                run(source / path, out / path, meter)
+            elif path.as_posix() not in skipped:
+                listing.copy_file(source / path, out / path)
+        listing.recreate(found, out)
+        for name, raw in replaced.items():
+            listing.write_in_place_of(out / name, raw)
+    return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
+
+
+def _decoded_bytes(path: Path) -> int:
+    return claimed_bytes(Reader(path))
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.exists():
+        raise TerselyError(f"{path} does not exist")
+    if path.suffix == onnx.SUFFIX:
+        raise TerselyError(f"{path} is not compressed: 'tersely plan' or 'tersely compress --dry-run' look at a model")
+    if not path.is_dir():
+        return [path]
+    return [path / file for file in listing.weight_files(path)]
+
+
+def verify(path: PathLike, against: PathLike | None = None, progress: Progress | None = None) -> VerifyReport:
+    """Check structure, checksums and full decode of a file or folder; with `against`, every bit of the original too.
+
+    Damage raises CorruptError or VerificationError. A difference from `against` is reported, not raised, and so are
+    tensors that have no checksum: those of files that tersely did not write, and dense ones of files that were saved again.
+    """
+    root = Path(path)
+    files = _files_of(root)
+    meter = _Meter(sum(_decoded_bytes(file) for file in files), progress)
+    count = unchecked = 0
+    foreign: list[Path] = []
+
+    def report(first_difference: str | None, message: str) -> VerifyReport:
+        other = None if against is None else str(against)
+        return VerifyReport(str(path), other, count, first_difference, message, unchecked)
+
+    for file in files:
+        reader = Reader(file)
+        if not reader.compressed:
+            foreign.append(file)
+        other = None
+        if against is not None:
+            other = compress_file.open_original(
+                Path(against) / file.relative_to(root) if root.is_dir() else Path(against)
+            )
+            difference = _first_name_difference(reader, other)
+            if difference is not None:
+                return report(difference, f"{difference!r}: name, dtype or shape differs")
+        reader.check_original()
+        for name in reader.names():
+            check_tensor(reader, name, "full")
+            encoded = reader.encoded(name)
+            if other is not None:
+                ours = choose.raw_bytes(decoded(reader, name))
+                theirs = choose.raw_bytes(decoded(other, name))
+                if not np.array_equal(ours, theirs):
+                    byte = int(np.flatnonzero(ours != theirs)[0])
+                    return report(name, f"{name!r} differs from byte {byte} of its data on")
+                other.forget(name)
+            count += 1
+            unchecked += not reader.has_sum(name)
+            reader.forget(name)
+            meter(math.prod(encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
+        if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
+            different = other.differs_from(reader.original)
+            if different:
+                return report(different, f"every tensor is the same, but other bytes of {different} differ")
+    return report(None, _verified(count, unchecked, foreign, root, against))
+
+
+def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, against: PathLike | None) -> str:
+    """What `verify` found where nothing differs."""
+    if not unchecked:
+        found = "every tensor decodes to its stored checksum"
+        return found if against is None else found + " and equals the original bit for bit"
+    whose = "another program saved them again"
+    if foreign and not root.is_dir():
+        whose = "the file is not compressed by tersely"
+    elif foreign:
+        whose = f"{len(foreign)} of the files, {foreign[0].relative_to(root)} first, not compressed by tersely"
+    some = f"{unchecked} of {count} tensors" if unchecked < count else "all" if count > 1 else "the tensor"
+    rest = f"{count - unchecked} of {count} decode to their stored checksums; " if unchecked < count else ""
+    if against is not None:
+        return f"every tensor equals the original bit for bit; {rest}no checksum: {some} ({whose})"
+    return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
+
+
+def _tag(reader: compress_file.Source, name: str) -> str:
+    return reader.dense[name].tag if name in reader.dense else reader.descriptions[name].dtype.tag
+
+
+def _shape(reader: compress_file.Source, name: str) -> tuple[int, ...]:
+    return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
+
+
+def _first_name_difference(ours: compress_file.Source, theirs: compress_file.Source) -> str | None:
+    a = {name: (_tag(ours, name), _shape(ours, name)) for name in ours.names()}
+    b = {name: (_tag(theirs, name), _shape(theirs, name)) for name in theirs.names()}
+    return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
+
+
+def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> FileReport:
+    """Per tensor: shape, dtype, formulation, parameters, bytes per component, predicted time; totals. Reads no payload.
+
+    profile: for predicted times, as `compress` takes it; None for the one that the file was planned for.
+    """
+    machine = None if profile is None else resolve(profile)
+    root = Path(path)
+    reports: list[TensorReport] = []
+    before = after = 0
+    profiles, objectives = set(), set()
+    for file in _files_of(root):
+        reader = Reader(file)
+        planned_for = machine or resolve(_known(reader.facts.get("profile")))
+        for name in reader.names():
+            check_tensor(reader, name, "structure")
+            encoded = reader.encoded(name)
+            bits = BY_TAG[_tag(reader, name)].bits
+            plain = -(-math.prod(encoded.shape) * bits // 8)
+            coded = name in reader.descriptions
+            node = reader.descriptions[name].node if coded else encoded.node
+            own = coded and name not in reader.same  # a copy has a description alone: nothing is counted twice
+            components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
+            if coded:
+                components = {"info": _info_bytes(reader, name), **components}
+            reports.append(
+                TensorReport(
+                    name,
+                    BY_TAG[_tag(reader, name)].array_shape(encoded.shape),
+                    encoded.dtype,
+                    node.formulation,
+                    dict(node.parameters),
+                    plain,
+                    sum(components.values()) if coded else plain,
+                    components,
+                    "" if coded else "kept as it is",
+                    file.name,
+                    node.to_json(),
+                    *_predicted(encoded, plain, planned_for),
+                )
+            )
+        original = reader.original
+        after += file.stat().st_size
+        before += original.file_bytes if original else reader.header.data_start + claimed_bytes(reader)
+        profiles.add(str(reader.facts.get("profile", "")))
+        objectives.add(str(reader.facts.get("objective", "")))
+    return FileReport(
+        str(path), None, before, after, tuple(reports), ", ".join(objectives - {""}), ", ".join(profiles - {""})
+    )
+
+
+def _known(profile: object) -> str:
+    """The shipped profile that a file was planned for; 'portable' where it was a measured one, or none."""
+    return profile if isinstance(profile, str) and profile in choose.PROFILES else "portable"
+
+
+def _predicted(encoded: Encoded, plain: int, profile: Profile) -> tuple[float | None, float | None]:
+    """Microseconds of a product with one batch row, of this tensor and of the plain one; None for what is no matrix."""
+    if len(encoded.shape) < 2 or not plain:
+        return None, None
+    work = registry.work(encoded)
+    if work is None:
+        return None, None
+    dense = Work("dense", registry.geometry_of(encoded), plain)
+    times = [predict_ns(one, encoded.dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
+    return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
+
+
+def _info_bytes(reader: Reader, name: str) -> int:
+    return next(entry.nbytes for entry in reader.entries_of(name) if entry.name.endswith(".info"))

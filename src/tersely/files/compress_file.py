@@ -1,0 +1,397 @@
+"""One file to its compressed form and back, tensor by tensor, verified before it gets its name."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.backends.cpu.threads import workers_of
+from tersely.codes import registry
+from tersely.codes.protocol import Candidate, Request
+from tersely.core.dtypes import BY_NAME, BY_TAG, DType
+from tersely.core.encoded import Encoded
+from tersely.core.errors import ArgumentError, TerselyError, VerificationError
+from tersely.files.container import description, same
+from tersely.files.container.header import fresh_header
+from tersely.files.container.packing import pack_verbatim
+from tersely.files.container.pieces import SINCE, Pieces
+from tersely.files.container.reader import Reader
+from tersely.files.container.temporary import atomic_file
+from tersely.files.container.writer import Writer, copy_cost_bytes, cost_bytes, dense_cost_bytes, least_cost_bytes
+from tersely.files.duplicates import Twins, why_copy
+from tersely.files.foreign import onnx, restore
+from tersely.files.foreign.source import SlicedSource
+from tersely.files.open import check_tensor, decoded
+from tersely.files.results import TensorReport, tensor_report
+from tersely.planner import choose as plan
+from tersely.planner.cost_model import predict_ns
+from tersely.planner.profiles import Profile, resolve
+
+_BLOCK_BYTES = 1 << 22
+_MOST_COMPONENTS = 6
+"""More than this no node of a form has that is worth having."""
+
+Source = Reader | SlicedSource
+"""Plain tensors by name: a safetensors file, or ranges of files of another format."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says.
+
+    plan: formulation, parameters and view of the tensors it names.
+    """
+
+    objective: str = "balanced"
+    profile: Profile = field(default_factory=lambda: resolve("portable"))
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    threads: int | None = None
+    orientation: Callable[[str], str] = lambda name: "out_in"
+    plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: int = 1
+
+    def wants(self, name: str) -> bool:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
+            return False
+        return not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
+
+
+def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    """Bytes of a file as an array, aligned: a view where the bytes already are, else a copy."""
+    if raw.ctypes.data % dtype.numpy.itemsize:
+        raw = raw.copy()
+    return raw.view(dtype.numpy).reshape(shape)
+
+
+def why_dense_already(reader: Source, name: str, options: Options) -> str:
+    """Why a tensor stays dense whatever its weights, or ''."""
+    entry = reader.dense[name]
+    dtype = BY_TAG[entry.tag]
+    if not options.wants(name):
+        return "excluded"
+    if not registry.codes(dtype.name):
+        return f"dtype {dtype.name} is stored as it is in this version"
+    return "" if entry.nbytes else "empty"
+
+
+def cannot_win(reader: Source, name: str) -> bool:
+    """Whether a tensor is too small for any code to pay for its description, whatever its weights: nothing is planned."""
+    entry = reader.dense[name]
+    return dense_cost_bytes(name, entry.tag, entry.shape) <= least_cost_bytes(name)
+
+
+def why_unplanned(reader: Source, name: str, options: Options) -> str:
+    """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
+    reason = why_dense_already(reader, name, options)
+    return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
+
+
+def plain_bytes(reader: Source) -> int:
+    """What a compressed file would have if every tensor stayed dense, but for a few words about itself."""
+    if isinstance(reader, SlicedSource):
+        entries = reader.dense.items()
+        return sum(dense_cost_bytes(name, one.tag, one.shape) for name, one in entries) + len(reader.pieces().pack())
+    return reader.file_bytes + len(pack_verbatim(reader.header.raw))
+
+
+def orientation_of(reader: Source, name: str, options: Options) -> str:
+    """How a matrix lies in its file: as the source knows it, or as the options say."""
+    if len(reader.dense[name].shape) not in (2, 3):
+        return "out_in"
+    return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
+
+
+def order_of(reader: Source) -> list[str]:
+    """The names of a source's tensors in the order in which they are coded and written."""
+    return [entry.name for entry in reader.header.by_offset()]
+
+
+def twins_of(reader: Source, options: Options) -> Twins:
+    """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
+    reasons = {name: why_dense_already if name in options.plan else why_unplanned for name in order_of(reader)}
+    names = [name for name, why in reasons.items() if not why(reader, name, options)]
+    groups = {name: orientation_of(reader, name, options) for name in names}
+    return Twins(reader, groups, options.profile.name)
+
+
+def request_of(reader: Source, name: str, options: Options) -> Request:
+    """What the formulations are asked about a tensor of a file."""
+    entry = reader.dense[name]
+    dtype = BY_TAG[entry.tag]
+    array = array_of(reader.raw(entry), dtype, entry.shape)
+    words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
+    orientation = orientation_of(reader, name, options)
+    return Request(
+        words,
+        dtype.name,
+        orientation,
+        options.objective,
+        options.profile.machine,
+        workers_of(options.threads),
+        batch=options.batch,
+        costs=options.profile.costs,
+    )
+
+
+def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
+    """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
+    geometry = candidate.geometry
+    if same.is_copy(candidate.node):
+        return copy_cost_bytes(name, candidate.nbytes)
+    if candidate.node.formulation == "dense":
+        return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
+    prefixes = [prefix for prefix, _ in candidate.node.walk()]
+    blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MOST_COMPONENTS)}
+    encoded = Encoded(
+        request.words.shape,
+        request.dtype,
+        geometry.view,
+        geometry.orientation,
+        geometry.column_order,
+        candidate.node,
+        blank,
+    )
+    return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
+
+
+def decide(reader: Source, name: str, options: Options, twins: Twins | None = None) -> list[plan.Verdict]:
+    """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
+
+    Dense where `why_dense_already` says so, or where a description in the file costs more than the chosen code saves.
+    twins: what became of the tensors before; one that is equal and coded leaves a copy of it as the only candidate.
+    """
+    if twins is None:
+        return _decide(reader, name, options)
+    found = twins.copy(name)
+    if found is None:
+        verdicts = _decide(reader, name, options)
+    else:
+        candidate, ns, other = found
+        verdicts = [plan.Verdict(candidate, ns, "", why_copy(other))]
+    twins.note(name, verdicts[0].candidate, verdicts[0].ns)
+    return verdicts
+
+
+def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
+    entry = reader.dense[name]
+    if reason := why_unplanned(reader, name, options):
+        raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
+        dense = registry.BY_NAME["dense"].candidates(raw)[0]
+        ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
+        return [plan.Verdict(dense, ns, "", reason)]
+    request = request_of(reader, name, options)
+    verdicts = plan.decide(request)
+    chosen = verdicts[0]
+    if chosen.candidate.node.formulation == "dense":
+        why = plan.why_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
+        return [replace(chosen, note=why), *verdicts[1:]]
+    most = dense_cost_bytes(name, entry.tag, entry.shape)
+    # What it costs is known when it is coded: only near the limit is that worth while here.
+    if most_cost_bytes(name, chosen.candidate, request) < most:
+        return verdicts
+    if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
+        return verdicts
+    first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
+    others = [replace(chosen, lost=plan.TOO_SMALL)]
+    for one in verdicts[1:]:
+        if one is not first:  # larger than the chosen one was: not worth its description either
+            others.append(replace(one, lost=plan.TOO_SMALL) if one.lost.endswith(plan.LARGER) else one)
+    return [replace(first, lost="", note=f"too small: {plan.TOO_SMALL}"), *others]
+
+
+def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
+    """The coded form of a dense tensor of a file, or None and the reason why it stays dense. twins: as of `decide`."""
+    planned = options.plan.get(name)
+    if planned is None:
+        if reason := why_unplanned(reader, name, options):
+            return None, reason
+        chosen = decide(reader, name, options, twins)[0]
+        if chosen.candidate.node.formulation == "dense":
+            return None, chosen.note
+        return _encoded(reader, name, chosen.candidate, options), ""
+    if reason := why_dense_already(reader, name, options):
+        if planned["formulation"] != "dense":
+            raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
+        return None, reason
+    formulation, parameters = planned["formulation"], planned.get("parameters", {})
+    try:
+        if formulation == same.FORMULATION:
+            candidate = twins.forced(name, parameters, planned.get("view", ""))
+        else:
+            request = replace(request_of(reader, name, options), view=planned.get("view", ""))
+            candidate = plan.forced(request, formulation, parameters)
+    except ArgumentError as error:
+        raise ArgumentError(f"the plan for {name!r}: {error}") from None
+    twins.note(name, candidate)
+    if candidate.node.formulation == "dense":
+        return None, "dense by plan"
+    return _encoded(reader, name, candidate, options), ""
+
+
+def _encoded(reader: Source, name: str, candidate: Candidate, options: Options) -> Encoded:
+    entry, profile = reader.dense[name], options.profile.name
+    return plan.encoded(candidate, entry.shape, BY_TAG[entry.tag].name, profile, workers_of(options.threads))
+
+
+def open_original(path: Path) -> Source:
+    """A file that holds plain tensors or coded ones: safetensors, or an ONNX model."""
+    return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
+
+
+def open_source(path: Path) -> Source:
+    """A file of plain tensors to compress. Refuses one that is already compressed."""
+    reader = open_original(path)
+    if reader.compressed:
+        raise TerselyError(f"{path} is already compressed; use 'tersely inspect' to look at it")
+    for name in reader.names():
+        if description.MARK in name:
+            raise TerselyError(f"{path}: the tensor name {name!r} holds {description.MARK!r}, which marks components")
+    return reader
+
+
+def compress_file(
+    source: Path,
+    destination: Path | None,
+    options: Options,
+    progress: Callable[[int, str], None],
+    force: bool = False,
+) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
+    """Compress one file; returns bytes before and after, tensors, notes. destination None: only plan (a dry run).
+
+    force: replace what is there when the file is whole.
+
+    progress(bytes, name) is called after each tensor, and again for each while the result is verified.
+    """
+    reader = open_source(source)
+    reports = []
+    twins = twins_of(reader, options)
+    notes = reader.notes if isinstance(reader, SlicedSource) else ()
+    before = reader.file_bytes
+    if destination is None:
+        saved = 0
+        for name in order_of(reader):
+            encoded, reason = encode_tensor(reader, name, options, twins)
+            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            if encoded is not None:
+                entry = reader.dense[name]
+                saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
+            reader.forget(name)
+            progress(reader.dense[name].nbytes, name)
+        return before, plain_bytes(reader) - saved, reports, notes
+
+    sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
+    with Writer(destination, reader.paths, replace=force) as writer:
+        for entry in reader.header.by_offset():
+            name, raw = entry.name, reader.raw(entry)
+            sha256.update(raw)
+            encoded, reason = encode_tensor(reader, name, options, twins)
+            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            if encoded is not None and same.is_copy(encoded.node):
+                writer.add_same(name, encoded.node.parameters[same.TENSOR], encoded, raw)
+            elif encoded is not None:
+                writer.add_encoded(name, encoded, raw)
+            else:
+                writer.add_dense(name, entry.tag, entry.shape, raw)
+            del encoded
+            reader.forget(name)
+            progress(entry.nbytes, name)
+        facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
+        since = description.FIRST
+        if isinstance(reader, SlicedSource):
+            facts["pieces"], since = reader.pieces().pack(), SINCE
+        else:
+            facts["original"] = {
+                "header": pack_verbatim(reader.header.raw),
+                "sha256": sha256.hexdigest(),
+                "bytes": before,
+            }
+
+        def check(temporary: Path) -> None:
+            verify_copy(temporary, reader, progress)
+
+        after = writer.write(reader.header.metadata, facts, check, since)
+    return before, after, reports, notes
+
+
+def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]) -> None:
+    """Decode everything that was written and compare it with the source, bit for bit."""
+    written = Reader(path)
+    written.check_original()
+    for name in written.names():
+        check_tensor(written, name, "checksums")
+        if not np.array_equal(plan.raw_bytes(decoded(written, name)), source.raw(source.dense[name])):
+            raise VerificationError(
+                "what was written does not decode to the source; nothing was kept, please report this",
+                file=str(path),
+                tensor=name,
+            )
+        written.forget(name)
+        source.forget(name)
+        progress(0, name)
+
+
+def decompress_file(
+    source: Path, destination: Path, progress: Callable[[int, str], None], force: bool = False
+) -> tuple[int, int, list[str]]:
+    """The original file, byte for byte; returns bytes before, bytes after, notes.
+
+    An original of several files (`container.pieces`) goes to `destination` and beside it; force: replace what is there.
+
+    A file that a foreign writer re-saved has lost its original header: its tensors come back bit for bit in a new one,
+    and a note says so. Raises VerificationError, keeping nothing, where the result is not the original.
+    """
+    reader = Reader(source)
+    if not reader.compressed:
+        raise TerselyError(f"{source} is not compressed by tersely")
+    original = reader.original
+    if isinstance(original, Pieces):
+        paths = restore.check_destinations(original, destination, force)
+    for name in reader.names():
+        check_tensor(reader, name, "checksums")
+        reader.forget(name)
+    if isinstance(original, Pieces):
+        reader.check_original()
+        after, notes = restore.rebuild(reader, original, paths, progress, force)
+        return source.stat().st_size, after, notes
+    if original is not None:
+        reader.check_original()
+        raw_header = original.header.raw
+        order = [entry.name for entry in original.header.by_offset()]
+        notes = []
+    else:
+        tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
+        tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
+        raw_header, order = fresh_header(tensors, reader.metadata)
+        notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
+    sha256 = hashlib.sha256()
+
+    with atomic_file(destination, (source,), replace=force) as (file, _):
+
+        def put(data: Any) -> None:
+            view = memoryview(data)
+            for start in range(0, len(view), _BLOCK_BYTES):
+                file.write(view[start : start + _BLOCK_BYTES])
+            sha256.update(view)
+
+        put(len(raw_header).to_bytes(8, "little") + raw_header)
+        for name in order:
+            data = plan.raw_bytes(decoded(reader, name))
+            if name in reader.descriptions and description.crc32(data) != reader.descriptions[name].crc32:
+                raise VerificationError("decoded weights are not those that were stored", file=str(source), tensor=name)
+            put(data)
+            reader.forget(name)
+            progress(data.nbytes, name)
+        if original is not None and sha256.hexdigest() != original.sha256:
+            raise VerificationError(
+                f"the result has SHA-256 {sha256.hexdigest()}, the original had {original.sha256}; nothing was kept",
+                file=str(source),
+            )
+        after = file.tell()
+    return source.stat().st_size, after, notes

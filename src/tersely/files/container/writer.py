@@ -1,0 +1,224 @@
+"""Writing a file that is whole or not there: under a temporary name, synced, renamed at the end.
+
+Order of bytes: header padded so that data begins at a multiple of 64; coded components, each a multiple of 64; dense
+tensors by falling item size, so that each is aligned to its items. Sizes are known only when all tensors are coded,
+so components are spooled beside the destination first: memory stays bounded by one tensor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.core.dtypes import BY_NAME, BY_TAG
+from tersely.core.encoded import Encoded, Node
+from tersely.core.errors import ArgumentError, DestinationError
+from tersely.files.container import closing, description, limits, same, temporary
+from tersely.files.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
+
+METADATA = "tersely"
+HEADER_SEAL = "tersely_header_crc32"
+_SEAL_MARK = f'"{HEADER_SEAL}":"'.encode()
+TRAILING_SPACES = 64
+"""FORMAT: at least this many spaces end a header we wrote. Foreign writers pad with fewer than 64, so the number
+tells a re-saved file (whose header seal is void) from a damaged one (whose seal must hold)."""
+_COPY_BYTES = 1 << 22
+
+
+LEAST_INFO_BYTES = len(description.to_bytes(Encoded((), "uint8", "", "", "", Node("", 1), {}, ""), {}, "0" * 8))
+"""No description is shorter than one in which every word is empty."""
+
+
+def cost_bytes(name: str, encoded: Encoded) -> int:
+    """Bytes that a coded tensor takes in a file: components, description and header entries."""
+    blank = dict.fromkeys(encoded.components, "0" * 8)
+    info = len(description.to_bytes(encoded, blank, "0" * 8))
+    entries = sum(
+        entry_bytes(f"{name}{description.MARK}{component}", "U8", (size,))
+        for component, size in [(n, c.nbytes) for n, c in encoded.components.items()] + [(description.INFO, info)]
+    )
+    return encoded.nbytes_stored + info + entries
+
+
+def least_cost_bytes(name: str) -> int:
+    """Less than any coded tensor of this name takes in a file, but for copies: a description, a component, two entries."""
+    mark = f"{name}{description.MARK}"
+    return LEAST_INFO_BYTES + entry_bytes(f"{mark}{description.INFO}", "U8", (1,)) + entry_bytes(mark, "U8", (1,))
+
+
+def copy_cost_bytes(name: str, info: int) -> int:
+    """Bytes that a tensor takes whose description of `info` bytes is all that a file has of it."""
+    return info + entry_bytes(f"{name}{description.MARK}{description.INFO}", "U8", (info,))
+
+
+def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
+    """Bytes that the same tensor takes as it is."""
+    return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
+
+
+@dataclass
+class _Dense:
+    name: str
+    tag: str
+    shape: tuple[int, ...]
+    bytes: Any  # uint8 array, read when written
+
+
+class Writer:
+    """Collects tensors, then writes one file. Use as a context manager: the spool is removed in any case."""
+
+    def __init__(self, path: Path, like: Iterable[Path] = (), *, replace: bool = True) -> None:
+        """like, replace: as of `temporary.atomic_file`. Raises DestinationError."""
+        self._path, self._like, self._replace = path, tuple(like), replace
+        self._format = description.FIRST
+        try:
+            if replace:
+                temporary.sweep(path)
+            else:
+                temporary.refuse_second(path)
+            self._spool, self._spool_path = temporary.make(path, temporary.SPOOL)
+            self._spool.write(temporary.SPOOL_MARK)
+            self._spool.flush()
+        except OSError as error:
+            raise DestinationError(
+                f"{path}: its folder cannot be written: {error.strerror or error}; choose another destination"
+            ) from error
+        self._components: list[tuple[str, int]] = []
+        self._dense: list[_Dense] = []
+        self._names: set[str] = set()
+        self._stored: dict[str, tuple[str, tuple[int, ...], str | None]] = {}
+        self._closing: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+        with contextlib.suppress(OSError):
+            self._spool_path.unlink(missing_ok=True)
+
+    def _claim(self, name: str) -> None:
+        if not is_text(name):
+            raise ArgumentError(f"the name {name!r} holds half a character, which no file can: give it another one")
+        if description.MARK in name or name == "__metadata__":
+            raise ArgumentError(f"the name {name!r} cannot be used: {description.MARK!r} marks components of tersely")
+        if name in self._names:
+            raise ArgumentError(f"the name {name!r} is given twice")
+        self._names.add(name)
+
+    def add_encoded(self, name: str, encoded: Encoded, original: Any) -> None:
+        """Spool a coded tensor. original: the tensor's bytes, or their CRC-32 as eight digits."""
+        self._claim(name)
+        crc = original if isinstance(original, str) else description.crc32(original)
+        self._stored[name] = (BY_NAME[encoded.dtype].tag, encoded.shape, crc)
+        self._spool_encoded(name, encoded, crc)
+
+    def add_same(self, name: str, other: str, encoded: Encoded, original: Any) -> None:
+        """Spool the description of a tensor that is bit for bit `other`, which this file has already.
+
+        encoded: the other tensor, whose view and profile are taken over; components do not matter. original: as of
+        `add_encoded`. Raises ArgumentError where the file has no such tensor with bytes of its own.
+        """
+        crc = original if isinstance(original, str) else description.crc32(original)
+        tag, shape, there = self._stored.get(other, ("", (), None))
+        if (tag, shape) != (BY_NAME[encoded.dtype].tag, encoded.shape) or there not in (None, crc):
+            raise ArgumentError(f"{name!r} cannot be a copy of {other!r}: the file has no such tensor before it")
+        if len(other) > limits.NAME_CHARACTERS:
+            raise ArgumentError(f"{name!r} cannot be a copy of a tensor of so long a name: {other[:80]!r}...")
+        self._claim(name)
+        self._spool_encoded(name, same.described(encoded, other), crc)
+
+    def _spool_encoded(self, name: str, encoded: Encoded, crc: str) -> None:
+        self._format = description.newer(self._format, description.version_of(encoded.node))
+        self._closing.append((name, BY_NAME[encoded.dtype].tag))
+        sums = {component: description.crc32(data) for component, data in encoded.components.items()}
+        info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
+        try:
+            for component, data in {description.INFO: info, **encoded.components}.items():
+                self._spool.write(memoryview(np.ascontiguousarray(data)))
+                self._components.append((f"{name}{description.MARK}{component}", data.nbytes))
+        except OSError as error:
+            raise DestinationError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+    def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray) -> None:
+        """Remember a dense tensor; its bytes (uint8) are read when the file is written."""
+        self._claim(name)
+        self._stored[name] = (tag, shape, None)
+        self._dense.append(_Dense(name, tag, shape, data))
+
+    def write(
+        self,
+        metadata: Mapping[str, str],
+        facts: Mapping[str, Any],
+        check: Any = None,
+        since: str = description.FIRST,
+        closed: bool = False,
+    ) -> int:
+        """Write the file; returns its bytes. facts: file-level entries of our own metadata; since: their format version.
+        closed: with closing entries, as files whose metadata says that they are PyTorch's have them in any case.
+
+        check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
+        """
+        dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
+        if not (closed or closing.wanted(metadata)):
+            self._closing = []
+        if self._closing:
+            since = description.newer(since, closing.SINCE)
+        facts = {
+            "format": description.newer(self._format, since),
+            **facts,
+            "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
+        }
+        header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
+        with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
+            file.write(header)
+            self._spool.seek(len(temporary.SPOOL_MARK))
+            shutil.copyfileobj(self._spool, file, _COPY_BYTES)
+            for item in dense:
+                for start in range(0, item.bytes.nbytes, _COPY_BYTES):
+                    file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))
+            file.flush()
+            size = file.tell()
+            if check is not None:
+                check(unnamed)
+        return size
+
+    def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
+        texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
+        parts, position = [f'"__metadata__":{texts}'], 0
+        stored: list[tuple[str, str, tuple[int, ...], int]]
+        stored = [(name, tag, closing.SHAPE, 0) for name, tag in self._closing]
+        stored += [(name, "U8", (size,), size) for name, size in self._components]
+        stored += [(item.name, item.tag, item.shape, tensor_bytes(item.tag, item.shape)) for item in dense]
+        for name, tag, shape, size in stored:
+            parts.append(entry_json(name, tag, shape, position, position + size))
+            position += size
+        text = ("{" + ",".join(parts) + "}").encode() + b" " * TRAILING_SPACES
+        text += b" " * (-(8 + len(text)) % 64)
+        return description.seal(struct.pack("<Q", len(text)) + text, _SEAL_MARK)
+
+
+def _item_bytes(tag: str) -> float:
+    return BY_TAG[tag].bits / 8
+
+
+def is_sealed(header: Header) -> bool:
+    """Whether the header was written by us and not re-saved since: then its seal must hold.
+
+    One damaged byte can hide one sign of ours, never all of them.
+    """
+    ours = HEADER_SEAL in header.metadata or METADATA in header.metadata
+    ours = ours or any(description.MARK in name for name in header.entries)
+    return ours and len(header.raw) - len(header.raw.rstrip(b" ")) >= TRAILING_SPACES
+
+
+def seal_holds(header: Header) -> bool:
+    return description.seal_holds(struct.pack("<Q", len(header.raw)) + header.raw, _SEAL_MARK)

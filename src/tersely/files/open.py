@@ -1,0 +1,181 @@
+"""Single files from Python: open lazily, load, save; and how deep they are checked.
+
+structure   header, descriptions, directories: milliseconds, afterwards no payload can crash anything
+checksums   every byte of the file against its CRC-32
+full        every tensor decoded and compared with the CRC-32 of the original bytes
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tersely.codes import registry
+from tersely.core import collector
+from tersely.core.choices import CHECKS, Check
+from tersely.core.dtypes import by_name, of_array
+from tersely.core.errors import ArgumentError, CorruptError, FormatError, VerificationError
+from tersely.files.container import description
+from tersely.files.container.header import is_text
+from tersely.files.container.reader import Reader
+from tersely.files.container.writer import Writer
+from tersely.files.duplicates import Saved
+from tersely.planner.choose import raw_bytes
+from tersely.tensors.tensor import Tensor
+
+
+class File(Mapping[str, Tensor]):
+    """A file opened by `tersely.open`: a mapping of names to tensors, each made when it is asked for."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mmap: bool = True,
+        check: Check = "structure",
+        max_bytes: int | None = None,
+    ) -> None:
+        """Checks the structure of all tensors, or more; max_bytes: as of `load_file`, before anything else.
+
+        Raises TerselyError with the place.
+        """
+        if check not in CHECKS:
+            raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
+        self.reader = Reader(path, mapped=mmap)
+        if max_bytes is not None and (total := claimed_bytes(self.reader)) > max_bytes:
+            raise CorruptError(
+                f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
+                file=str(path),
+            )
+        for name in self.reader.descriptions if check == "structure" else self.reader.names():
+            if self.reader.same.get(name) in self.reader.descriptions:
+                continue  # a copy of a coded tensor, which is checked, and has the same checksum
+            check_tensor(self.reader, name, check)
+        if check != "structure":
+            self.reader.check_original()
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.reader:
+            raise KeyError(name)
+        found = self.reader.descriptions.get(name)
+        crc32 = None if found is None else found.crc32
+        return Tensor(self.reader.encoded(name), crc32, origin=(self.reader.file, name), validated=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.reader.names())
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's own metadata entries, without tersely's."""
+        return self.reader.metadata
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to do: the mapping lives as long as tensors that use it."""
+
+
+def check_tensor(reader: Reader, name: str, check: str) -> None:
+    """Check one tensor of an open file at one of the three levels; errors name file and tensor."""
+    try:
+        coded = reader.descriptions.get(name)
+        if coded is not None:  # the header has held dense tensors to their shapes
+            encoded = reader.encoded(name)
+            registry.validate(encoded)
+        if check != "structure":
+            reader.check_sums(name)
+        if check == "full" and coded and description.crc32(raw_bytes(registry.decode(encoded))) != coded.crc32:
+            raise VerificationError("decoded weights are not those that were stored")
+    except FormatError as error:
+        raise error.located(file=reader.file, tensor=name) from None
+
+
+def decoded(reader: Any, name: str) -> np.ndarray:
+    """One tensor of an open file, any that has `file` and `encoded`; errors name file and tensor."""
+    try:
+        return registry.decode(reader.encoded(name))
+    except FormatError as error:
+        raise error.located(file=reader.file, tensor=name) from None
+
+
+def claimed_bytes(reader: Reader) -> int:
+    """Bytes of all decoded tensors, by their descriptions."""
+    coded = sum(-(-math.prod(one.shape) * one.dtype.bits // 8) for one in reader.descriptions.values())
+    return coded + sum(entry.nbytes for entry in reader.dense.values())
+
+
+def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check = "structure") -> File:
+    """Open a safetensors file, compressed or not, lazily.
+
+    mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
+    Raises TerselyError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
+    """
+    return File(path, mmap=mmap, check=check)
+
+
+def load_file(
+    path: str | os.PathLike[str], check: Check = "structure", mmap: bool = True, max_bytes: int | None = None
+) -> dict[str, Tensor]:
+    """All tensors of a file by name, coded ones and dense ones.
+
+    max_bytes: refuse a file whose decoded tensors would have more bytes in all, by what it says of them and before any
+        of them is looked at. Raises as `open_file`.
+    """
+    file = File(path, mmap=mmap, check=check, max_bytes=max_bytes)
+    with collector.paused():
+        return {name: file[name] for name in file}
+
+
+def save_file(
+    tensors: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    closed: bool = False,
+) -> None:
+    """Write tensors to one file that `load_file` and any safetensors reader open.
+
+    tensors: tersely tensors (stored as they are coded, those with equal codes once) or arrays (stored dense). metadata:
+        strings. closed: have other loaders of PyTorch's files stop at coded tensors; {"format": "pt"} among the metadata
+        means it too.
+    The file appears whole or not at all. Raises ArgumentError or DestinationError.
+    """
+    if not isinstance(tensors, Mapping):
+        raise ArgumentError(f"tensors must map names to tensors, such as {{'w': t}}, not a {type(tensors).__name__}")
+    metadata = dict(metadata or {})
+    if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise ArgumentError("metadata must map strings to strings")
+    if odd := [text for pair in metadata.items() for text in pair if not is_text(text)]:
+        raise ArgumentError(f"the metadata hold half a character, which no file can, in {odd[0][:80]!r}: leave it out")
+    saved = Saved()
+    with Writer(Path(path)) as writer:
+        for name, value in tensors.items():
+            if not isinstance(name, str):
+                raise ArgumentError(f"tensor names are strings, not {name!r}")
+            tensor = value if isinstance(value, Tensor) else None
+            if tensor is not None and tensor.formulation != "dense":
+                crc32 = tensor.crc32 or description.crc32(raw_bytes(tensor.decode()))
+                other = saved.find(name, tensor.encoded, crc32)
+                if other is None:
+                    writer.add_encoded(name, tensor.encoded, crc32)
+                else:
+                    writer.add_same(name, other, tensor.encoded, crc32)
+            elif tensor is not None:
+                data = np.asarray(tensor.encoded.components["bytes"])
+                writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.encoded.shape, data)
+            else:
+                array = np.asarray(value)
+                writer.add_dense(name, of_array(array).tag, array.shape, raw_bytes(array))
+        writer.write(metadata, {}, closed=closed)

@@ -1,0 +1,169 @@
+"""What the long operations tell: plain data for people and for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersely.codes import anatomy
+from tersely.core.dtypes import BY_TAG
+from tersely.core.encoded import Encoded
+from tersely.files.container import description, same
+from tersely.files.container.header import Entry
+
+Progress = Callable[[int, int, str], None]
+"""Called with (bytes done, bytes in all, name of the tensor at work)."""
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor of a file.
+
+    bytes_before: as a plain tensor; bytes_after: components and description, or the plain bytes.
+    reason: why a tensor stayed dense, empty for coded ones. tree: its nodes, as `info` has them.
+    predicted_us, dense_us: a product with one batch row by the cost model, and of the plain tensor; None where unknown.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    formulation: str
+    parameters: dict[str, Any]
+    bytes_before: int
+    bytes_after: int
+    components: dict[str, int] = field(default_factory=dict)
+    reason: str = ""
+    file: str = ""
+    tree: dict[str, Any] = field(default_factory=dict)
+    predicted_us: float | None = None
+    dense_us: float | None = None
+
+    @property
+    def weights(self) -> int:
+        total = 1
+        for length in self.shape:
+            total *= length
+        return total
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Stored bits per weight; None for a tensor without weights."""
+        return self.bytes_after * 8 / self.weights if self.weights else None
+
+    @property
+    def code(self) -> str:
+        """The formulation in a few characters: 'split layered(3)', 'split packed(4)', 'dense'."""
+        return anatomy.label(self.formulation, self.parameters)
+
+    @property
+    def anatomy(self) -> anatomy.Part:
+        """Its nodes with the bytes of each."""
+        components = self.components or {"bytes": self.bytes_after}
+        return anatomy.part(self.tree or {"formulation": self.formulation}, components)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "file": self.file,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "formulation": self.formulation,
+            "parameters": self.parameters,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "bits_per_weight": self.bits_per_weight,
+            "components": self.components,
+            "tree": self.tree,
+            "predicted_us": self.predicted_us,
+            "dense_us": self.dense_us,
+            "reason": self.reason,
+        }
+
+
+def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
+    """A plain tensor and what it becomes. encoded: None for one that stays dense, for that reason."""
+    dtype, shape, plain = BY_TAG[entry.tag].name, entry.array_shape, entry.nbytes
+    if encoded is None:
+        return TensorReport(entry.name, shape, dtype, "dense", {}, plain, plain, {}, reason, file)
+    components = {component: data.nbytes for component, data in encoded.components.items()}
+    if same.is_copy(encoded.node):  # all that the file has of it
+        components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
+    return TensorReport(
+        entry.name,
+        shape,
+        dtype,
+        encoded.node.formulation,
+        dict(encoded.node.parameters),
+        plain,
+        sum(components.values()),
+        components,
+        "",
+        file,
+    )
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What compress, decompress or inspect did or found. Bytes count whole files, headers included."""
+
+    source: str
+    destination: str | None
+    bytes_before: int
+    bytes_after: int
+    tensors: tuple[TensorReport, ...]
+    objective: str = ""
+    profile: str = ""
+    dry_run: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Bytes before / bytes after."""
+        return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "destination": self.destination,
+            "objective": self.objective,
+            "profile": self.profile,
+            "dry_run": self.dry_run,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "ratio": self.ratio,
+            "notes": list(self.notes),
+            "tensors": [tensor.to_json() for tensor in self.tensors],
+        }
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """Result of `verify`.
+
+    first_difference: name of the first tensor that differs, None where all agree. unchecked: how many of the tensors have
+    no checksum in their file; only an original to compare with can vouch for them.
+    """
+
+    path: str
+    against: str | None
+    tensors: int
+    first_difference: str | None
+    message: str
+    unchecked: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor is known to be what it was."""
+        return self.first_difference is None and (self.against is not None or not self.unchecked)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "against": self.against,
+            "tensors": self.tensors,
+            "unchecked": self.unchecked,
+            "ok": self.ok,
+            "first_difference": self.first_difference,
+            "message": self.message,
+        }

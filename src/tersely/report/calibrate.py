@@ -1,0 +1,248 @@
+"""`tersely calibrate`: this machine's times of every kernel, by dtype and batch, as a profile to plan with.
+
+Small and middling matrices of several kinds - dense, pruned, quantised, with repeated and with empty blocks - are coded
+in every form that a formulation offers for them, and multiplied from copies that rotate through memory. To the
+times of one kernel, dtype and batch a sum is fitted: a call, the weights that the kernel visits, stored bytes, rows.
+A formulation that is added is measured without a word here, if it offers a candidate for one of these matrices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tersely import __version__
+from tersely.backends.cpu import isa, native
+from tersely.backends.cpu.threads import get_num_threads
+from tersely.codes.protocol import Candidate, Request
+from tersely.core.encoded import Encoded
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files.results import Progress
+from tersely.planner import choose, profiles
+from tersely.planner.cost_model import features
+from tersely.report import bench
+from tersely.tensors.linear import linear
+from tersely.tensors.tensor import Tensor
+
+DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
+BATCHES = (1, 4, 16)
+SHAPES = ((64, 256), (256, 384), (384, 1536), (1024, 2048))
+WORKING_SET_BYTES = 96_000_000
+"""Stored bytes that copies rotate through: more than most last-level caches of two cores."""
+MOST_COPIES = 2000
+SECONDS = 0.06
+"""For each form, shape and batch."""
+
+Point = tuple[Candidate, float]
+
+
+def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.ndarray]]:
+    """Matrices on which every kernel can be seen at work; the first is the one that dense and split are measured on."""
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+    yield "normal", normal.astype(dtype)
+    for zeros in (0.5, 0.8, 0.95):
+        yield f"{zeros:.0%} zeros", np.where(rng.random(shape) < zeros, 0, normal).astype(dtype)
+    order = np.argsort(np.abs(normal.reshape(shape[0], -1, 4)), axis=2)
+    two_of_four = normal.reshape(shape[0], -1, 4).copy()
+    np.put_along_axis(two_of_four, order[:, :, :2], 0, axis=2)
+    yield "2 of 4", two_of_four.reshape(shape).astype(dtype)
+    for values in (3, 16, 200):
+        yield f"{values} values", (rng.integers(values, size=shape) * 0.01 - 0.02).astype(dtype)
+    yield "80% zeros of 15 values", np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1).astype(dtype)
+    for share in (0.3, 0.8):
+        kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4), bool))
+        yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)
+    for bits, columns in ((4, shape[1]), (8, shape[1]), (4, 128), (4, 32)):
+        yield f"{bits} bits by {columns}", quantised(normal, bits, columns).astype(dtype)
+    for columns, words in ((shape[1], 15), (128, 14)):
+        yield f"{words} words by {columns}", shared(rng, shape, words, columns).astype(dtype)
+    yield "few blocks", normal[:16, :4][np.ix_(np.arange(shape[0]) % 16, np.arange(shape[1]) % 4)].astype(dtype)
+    yield "few rows", normal[rng.integers(max(2, shape[0] // 4), size=shape[0])].astype(dtype)
+
+
+def shared(rng: np.random.Generator, shape: tuple[int, int], words: int, columns: int) -> np.ndarray:
+    """So many distinct words, at no regular distances, for each row or so many of its columns, as k-means leaves them."""
+    columns = min(columns, shape[1])
+    tables = np.sort(rng.standard_normal((shape[0], shape[1] // columns, words), dtype=np.float32)) * np.float32(0.02)
+    chosen = rng.integers(words, size=(shape[0], shape[1] // columns, columns))
+    return np.take_along_axis(tables, chosen, axis=2).reshape(shape)
+
+
+def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:
+    """Rounded to whole numbers times a scale, one for so many columns of a row or all, and back."""
+    columns = min(columns, weights.shape[1])
+    grouped, most = weights.reshape(len(weights), -1, columns), 2 ** (bits - 1) - 1
+    scales = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(most)
+    # Adding zero makes -0.0 of what was rounded to it 0.0.
+    return (np.rint(grouped / scales) * scales + np.float32(0)).reshape(weights.shape)
+
+
+def calibrate(
+    *,
+    threads: int | None = None,
+    batches: Sequence[int] = BATCHES,
+    dtypes: Sequence[np.dtype] = DTYPES,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    seconds: float = SECONDS,
+    working_set_bytes: int = WORKING_SET_BYTES,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure this machine under the instruction set in use; returns the profile, ready to be written as JSON.
+
+    Args:
+        threads: workers; None for `get_num_threads()`. batches: rows of x. seconds: for each form, shape and batch.
+        progress: called with (steps done, steps in all, what is measured).
+
+    Raises ArgumentError for batches below 1, TerselyError without the native module.
+    """
+    if not native.available():
+        raise TerselyError("calibrating needs the native module, which is not installed")
+    if not batches or any(batch < 1 for batch in batches):
+        raise ArgumentError(f"batches must be whole numbers of rows, at least 1, not {list(batches)}")
+    workers = threads or get_num_threads()
+    points: dict[tuple[str, str, int], list[Point]] = {}
+    jobs = list(itertools.product(dtypes, shapes))
+    kinds = len(list(samples((16, 16), DTYPES[0])))
+    for number, (dtype, shape) in enumerate(jobs):
+        for step, (kind, array) in enumerate(samples(shape, dtype)):
+            if progress is not None:
+                progress(number * kinds + step, len(jobs) * kinds, f"{dtype} {shape[0]} x {shape[1]}, {kind}")
+            for batch, candidate, ns in _measure(kind, array, workers, batches, seconds, working_set_bytes):
+                points.setdefault((candidate.kernel, dtype.name, batch), []).append((candidate, ns))
+    if progress is not None:
+        progress(len(jobs) * kinds, len(jobs) * kinds, "")
+    costs: dict[str, dict[str, dict[str, list[float]]]] = {}
+    errors: dict[str, dict[str, float]] = {}
+    for (kernel, name, batch), found in sorted(points.items()):
+        times = fit(found)
+        costs.setdefault(kernel, {}).setdefault(name, {})[str(batch)] = [float(f"{t:.6g}") for t in times]
+        off = statistics.median(abs(_sum(times, candidate) / ns - 1) for candidate, ns in found)
+        errors.setdefault(kernel, {})[f"{name} {batch}"] = round(off, 4)
+    return {
+        "tersely_profile": profiles.VERSION,
+        "machine": profiles.native_machine(),
+        "processor": native.module.cpu_name().strip(),
+        "isa": isa.active(),
+        "threads": workers,
+        "thread_pool": native.module.parallel_pool_name(),
+        "tersely": __version__,
+        "costs": costs,
+        "fit_errors": errors,
+    }
+
+
+def fit(points: Sequence[Point]) -> np.ndarray:
+    """Times, at least 0, of a call, a visited weight, a byte, a row: least squares of relative errors."""
+    rows = np.array([features(candidate) for candidate, _ in points])
+    relative = rows / np.array([ns for _, ns in points])[:, None]
+    best, least = np.zeros(rows.shape[1]), float("inf")
+    for count in range(1, rows.shape[1] + 1):
+        for used in itertools.combinations(range(rows.shape[1]), min(count, len(points))):
+            part = relative[:, used]
+            scale = np.abs(part).max(axis=0)
+            if not scale.all():
+                continue
+            times = np.linalg.lstsq(part / scale, np.ones(len(points)), rcond=None)[0] / scale
+            error = float(((part @ times - 1) ** 2).sum())
+            if (times >= 0).all() and error < least * (1 - 1e-9):
+                best, least = np.zeros(rows.shape[1]), error
+                best[list(used)] = times
+    return best
+
+
+def _sum(times: np.ndarray, candidate: Candidate) -> float:
+    return float(np.dot(times, features(candidate)))
+
+
+def _measure(
+    kind: str, array: np.ndarray, threads: int, batches: Sequence[int], seconds: float, working_set: int
+) -> Iterator[tuple[int, Candidate, float]]:
+    for candidate in _forms(kind, array, threads):
+        if candidate.kernel == "dense":
+            runs = {batch: dense_run(array, batch, threads, working_set) for batch in batches}
+        else:
+            tensor = coded(array, candidate, threads)
+            if tensor.matrix is None or tensor.geometry.view == "folded":
+                continue
+            tensors = copies(tensor, working_set)
+            runs = {batch: coded_run(tensors, array, batch, threads) for batch in batches}
+        for batch, run in runs.items():
+            yield batch, candidate, nanoseconds(run, seconds)
+
+
+def _forms(kind: str, array: np.ndarray, threads: int) -> list[Candidate]:
+    """Every distinct form of every formulation: dense and split where weights are normal, the others elsewhere."""
+    words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    machine = profiles.native_machine()
+    found = {}
+    for objective in choose.OBJECTIVES:
+        # Costs that are not empty: formulations then offer what shipped figures would call too slow, too.
+        request = Request(words, array.dtype.name, "out_in", objective, machine, threads, costs={"any": {}})
+        for candidate in choose.candidates(request):
+            plain = candidate.node.formulation in ("dense", "split")
+            if plain == (kind == "normal"):
+                found[candidate.kernel, repr(candidate.options), candidate.geometry.view] = candidate
+    return list(found.values())
+
+
+def coded(array: np.ndarray, candidate: Candidate, threads: int) -> Tensor:
+    """The tensor that a candidate makes."""
+    geometry = candidate.geometry
+    return Tensor(
+        Encoded(
+            array.shape,
+            array.dtype.name,
+            geometry.view,
+            geometry.orientation,
+            geometry.column_order,
+            candidate.node,
+            candidate.components(threads),
+        )
+    )
+
+
+def copies(tensor: Tensor, working_set: int) -> list[Tensor]:
+    """The tensor as often as it fills the working set, in memory of its own."""
+    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MOST_COPIES))
+    return bench.copies_of(tensor, count)
+
+
+def coded_run(tensors: list[Tensor], array: np.ndarray, batch: int, threads: int) -> Callable[[int], object]:
+    x = np.ones((batch, tensors[0].geometry.columns), array.dtype)
+    out = np.empty((batch, tensors[0].geometry.rows), array.dtype)
+    return bench.coded_run(x, out, tensors, threads)
+
+
+def dense_run(array: np.ndarray, batch: int, threads: int, working_set: int) -> Callable[[int], object]:
+    """The fastest dense product: of our own kernel (one row), torch's, or NumPy's where there is no torch."""
+    count = int(np.clip(-(-working_set // array.nbytes), 2, MOST_COPIES))
+    raw = choose.raw_bytes(array)
+    x = np.ones((batch, array.shape[1]), array.dtype)
+    runs = bench.torch_runs(array, x, [raw.copy() for _ in range(count)], threads)
+    if batch == 1:
+        runs["own"] = bench.own_dense_run(array, x, count, threads)[1]
+    elif not runs:
+        tensors = [Tensor(choose.encode(array.copy(), formulation="dense")) for _ in range(count)]
+        runs["numpy"] = lambda k: linear(x, tensors[k % count])
+    return min(runs.values(), key=lambda run: nanoseconds(run, 0.01))
+
+
+def nanoseconds(run: Callable[[int], object], seconds: float) -> float:
+    """The lower quartile of single calls: what disturbs a run only ever makes it longer."""
+    times: list[int] = []
+    for number in range(2):
+        run(number)
+    start, number = time.perf_counter(), 2
+    while time.perf_counter() - start < seconds or len(times) < 7:
+        begin = time.perf_counter_ns()
+        run(number)
+        times.append(time.perf_counter_ns() - begin)
+        number += 1
+    return float(np.percentile(times, 25))

@@ -1,0 +1,1 @@
+"""A coded tensor in Python: made from an array, decoded, multiplied."""

@@ -1,0 +1,67 @@
+"""`tersely.encode`: one array from Python to a coded tensor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tersely.core.choices import Objective, Orientation
+from tersely.core.dtypes import by_name
+from tersely.core.errors import ArgumentError
+from tersely.planner import choose
+from tersely.planner.profiles import Profile
+from tersely.tensors.tensor import Tensor
+
+
+def encode(
+    array: Any,
+    formulation: str | None = None,
+    objective: Objective = "balanced",
+    profile: str | os.PathLike[str] | Profile = "native",
+    *,
+    batch: int = 1,
+    orientation: Orientation = "out_in",
+    threads: int | None = None,
+    int4_columns: int | None = None,
+    **parameters: Any,
+) -> Tensor:
+    """Code an array, every bit of it.
+
+    Args:
+        array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
+            protocol. formulation: None lets the planner choose; 'dense'; or one of these, which take parameters as plans
+            name them: 'split' with code='packed', bits=4 or code='layered', widths=(3,), 'sparse' with positions='bitmap',
+            'deltas', 'n_of_m' or 'elias_fano', 'palette', 'row_palette', 'affine', 'integer' with bits=0 to 8 or
+            code='distances', 'blocks', 'block_sparse', 'submatrix' with kept='split' or another that codes floats.
+            objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
+            machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
+            for. orientation: 'in_out' for [inputs, outputs]. int4_columns: says that each byte of a uint8 array holds two
+            4-bit values, so many a row (twice the last dimension): they are coded one by one, for objectives 'speed' and
+            'balanced' as fields that `linear` multiplies as they are (packed=), where that takes no more.
+
+    Raises ArgumentError for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
+    """
+    if isinstance(array, Tensor):
+        if by_name(array.encoded.dtype).packed:
+            raise ArgumentError(f"dtype {array.encoded.dtype} is never coded: the tensor can be saved as it is")
+        array = array.decode()
+    elif not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
+        try:
+            array = np.from_dlpack(array)
+        except (RuntimeError, BufferError, TypeError) as error:
+            raise ArgumentError(f"the array cannot be taken over by DLPack: {error}") from None
+    return Tensor(
+        choose.encode(
+            np.asarray(array),
+            formulation=formulation,
+            objective=objective,
+            profile=profile,
+            batch=batch,
+            orientation=orientation,
+            threads=threads,
+            int4_columns=int4_columns,
+            **parameters,
+        )
+    )
