@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from conftest import DTYPES, random_bits
 
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.geometry import choose
 from tersely.planner import choose as plan
@@ -90,7 +91,7 @@ def pruned(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, ze
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray:

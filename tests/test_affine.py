@@ -18,6 +18,7 @@ import tersely
 from tersely.backends.cpu import isa, native, threads
 from tersely.codes.affine import codec, formulation, reference
 from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
@@ -64,7 +65,7 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def coded(array: np.ndarray, **options: Any) -> Tensor:

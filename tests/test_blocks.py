@@ -22,7 +22,7 @@ from tersely.codes.block_sparse.layout import mask_words
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import SHAPES as BLOCK_SHAPES
 from tersely.codes.protocol import Request
-from tersely.core.dtypes import by_name
+from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -49,7 +49,7 @@ def blocky(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, ke
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def reference_of(encoded: Encoded, words: np.ndarray) -> dict[str, np.ndarray]:

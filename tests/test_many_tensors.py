@@ -17,7 +17,7 @@ import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.core.collector import paused
-from tersely.core.dtypes import BY_TAG
+from tersely.core.dtypes import BY_TAG, raw_bytes
 from tersely.files import compress_file, plan_file
 from tersely.files.container import writer
 from tersely.files.container.reader import Reader
@@ -125,7 +125,7 @@ def test_nothing_coded_takes_less_than_what_counts_as_too_small(rng: np.random.G
     forms: dict[str, int] = {}
     for dtype in (np.float32, np.int8, np.uint8, np.float16):
         for array in (np.zeros((16, 16), dtype), np.ones(400, dtype), np.eye(32, dtype=dtype), np.ones((64, 4), dtype)):
-            words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+            words = raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
             for objective in choose.OBJECTIVES:
                 request = Request(words, array.dtype.name, objective=objective)
                 for one in choose.candidates(request):

@@ -19,6 +19,7 @@ from tersely.backends.cpu import isa, native, threads
 from tersely.codes import registry
 from tersely.codes.palette import codec, formulation, reference
 from tersely.codes.palette.layout import entries_of
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -50,7 +51,7 @@ def few_bits(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, 
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def check(array: np.ndarray, form: dict, orientation: str = "out_in") -> None:

@@ -25,6 +25,7 @@ from tersely.codes.integer import layout as integer_layout
 from tersely.codes.integer import reference as integer
 from tersely.codes.palette import formulation, held
 from tersely.codes.palette.grid import MOST_ZERO, Grid, find, values_of
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -54,7 +55,7 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def coded(array: np.ndarray, **options: object) -> Tensor:

@@ -17,6 +17,7 @@ from tersely.cli.__main__ import app
 from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.codes.split import formulation as split
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import plan_file
@@ -111,7 +112,7 @@ def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generato
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:
     for zeros in (0.0, 0.3, 0.6, 0.9, 1.0):
         array = pruned(rng, zeros)
-        words = choose.raw_bytes(array).view("<u4").reshape(SHAPE)
+        words = raw_bytes(array).view("<u4").reshape(SHAPE)
         for objective in choose.OBJECTIVES:
             best, *others = choose.decide(Request(words, "float32", objective=objective))
             assert best.lost == ""

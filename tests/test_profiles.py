@@ -17,6 +17,7 @@ import tersely
 from tersely.backends.cpu import isa, native
 from tersely.cli.__main__ import app
 from tersely.codes.protocol import Request
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import plan_file
 from tersely.planner import choose, cost_model, knapsack, profiles
@@ -27,7 +28,7 @@ needs_native = pytest.mark.skipif(not native.available(), reason="needs the nati
 
 
 def words(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:

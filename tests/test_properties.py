@@ -11,6 +11,7 @@ from test_split import encode_or_none
 from tersely.backends.cpu import isa
 from tersely.codes.split import formulation
 from tersely.codes.split.sizes import SizeModel
+from tersely.core.dtypes import raw_bytes
 from tersely.core.geometry import choose
 from tersely.planner import choose as plan
 from tersely.tensors.tensor import Tensor
@@ -54,7 +55,7 @@ def test_forced_codes_come_back_bit_for_bit_at_the_promised_size(
     encoded = encode_or_none(array, orientation, code)
     if encoded is None:
         return
-    words = plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    words = raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
     geometry = choose(array.shape, orientation)
     model = SizeModel(formulation.statistics(words, geometry, encoded.dtype), geometry, encoded.dtype)
     promised = model.component_bytes(formulation.parameters_of(encoded))

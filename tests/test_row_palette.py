@@ -18,6 +18,7 @@ from tersely.backends.cpu import isa, native, threads
 from tersely.codes.affine.reference import lines_of, numbers_in
 from tersely.codes.row_palette import codec, formulation, reference
 from tersely.codes.row_palette.layout import INDICES, TABLES, Tables
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
@@ -50,7 +51,7 @@ def shared(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def geometry_of(array: np.ndarray) -> Any:

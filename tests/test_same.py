@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tersely
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
 from tersely.files.container import limits, same
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
 from tersely.files.open import check_tensor
-from tersely.planner.choose import raw_bytes
 
 FLOAT = np.dtype(np.float32)
 

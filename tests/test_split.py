@@ -9,7 +9,7 @@ from conftest import CODES, DTYPES, ISAS, normal, random_bits, same_bits
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
 from tersely.codes.split import formulation, reference
-from tersely.core.dtypes import by_name
+from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose, folded
 from tersely.planner import choose as plan
@@ -53,7 +53,7 @@ def test_every_isa_decodes_what_reference_and_native_encode_alike(
                     continue
                 geometry = registry.geometry_of(encoded)
                 parameters = formulation.parameters_of(encoded)
-                words = plan.raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {
                     name: data.tobytes() for name, data in encoded.components.items()
@@ -93,7 +93,7 @@ def test_every_isa_encodes_the_same_bytes(
                 encoded = encode_or_none(array, orientation, code)
                 if encoded is None:
                     continue
-                words = plan.raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
                 geometry, parameters = registry.geometry_of(encoded), formulation.parameters_of(encoded)
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {

@@ -18,6 +18,7 @@ from tersely.backends.cpu import isa, native
 from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.codes.submatrix import inner, reference
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
@@ -93,7 +94,7 @@ def test_every_isa_and_the_oracle_decode_it(
 def test_the_promised_size_is_the_one_that_it_gets(rng: np.random.Generator) -> None:
     for kept in KEPT:
         array = weights(rng, kept, (96, 200), np.dtype(np.float32))
-        words = choose.raw_bytes(array).view("<u4").reshape(array.shape)
+        words = raw_bytes(array).view("<u4").reshape(array.shape)
         for objective in choose.OBJECTIVES:
             request = Request(words, "float32", objective=objective)
             for one in registry.BY_NAME["submatrix"].candidates(request):

@@ -98,6 +98,18 @@ def of_array(array: np.ndarray) -> DType:
     return row
 
 
+def raw_bytes(array: np.ndarray) -> np.ndarray:
+    """The array's bytes, row-major and little-endian, uint8: a view where it is contiguous, else a copy.
+
+    Raises ArgumentError for a big-endian array.
+    """
+    if array.dtype.byteorder == ">":
+        raise ArgumentError(
+            f"big-endian array of dtype {array.dtype}: convert it with array.astype(array.dtype.newbyteorder('<'))"
+        )
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
 def by_name(name: str) -> DType:
     """The row called `name` ('float32', 'bfloat16', ...). Raises ArgumentError for unknown names."""
     try:

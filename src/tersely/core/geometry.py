@@ -115,6 +115,11 @@ class Geometry:
         """More than 1 only where a panel has over 2,048 columns; then every panel is a unit of its own."""
         return max(1, _ceil_div(self.columns, SEGMENT_COLUMNS))
 
+    @property
+    def padded_weights(self) -> int:
+        """Weights in all chunks, padding among them."""
+        return self.panels * self.chunks_per_panel * CHUNK_WEIGHTS
+
     @cached_property
     def panels_per_unit(self) -> int:
         return max(1, SEGMENT_WEIGHTS // (CHUNK_WEIGHTS * max(1, self.chunks_per_panel)))
@@ -173,7 +178,7 @@ class Geometry:
         return np.ascontiguousarray(blocked).reshape(-1)
 
     def matrices(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor as [count, rows, columns], and which of its places are real (False: fold padding)."""
+        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding)."""
         if self.view == "folded":
             flat = np.zeros(PANEL_ROWS * self.columns, dtype=words.dtype)
             flat[: self.elements] = words.reshape(-1)
@@ -225,6 +230,5 @@ def choose(shape: tuple[int, ...], orientation: str = "out_in") -> Geometry:
         geometry = Geometry(shape, "convolution", column_order=order)
     if geometry.rows < PANEL_ROWS or geometry.columns == 0:
         return folded(shape)
-    padded = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
     # A tensor that padding grows by over 1/16 has lost most of what coding its exponents can win.
-    return folded(shape) if padded * 16 > geometry.elements * 17 else geometry
+    return folded(shape) if geometry.padded_weights * 16 > geometry.elements * 17 else geometry

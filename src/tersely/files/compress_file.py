@@ -14,7 +14,7 @@ import numpy as np
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
-from tersely.core.dtypes import BY_NAME, BY_TAG, DType
+from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError, VerificationError
 from tersely.files.container import description, same
@@ -27,7 +27,7 @@ from tersely.files.container.writer import Writer, copy_cost_bytes, cost_bytes, 
 from tersely.files.duplicates import Twins, why_copy
 from tersely.files.foreign import onnx, restore
 from tersely.files.foreign.source import SlicedSource
-from tersely.files.open import check_tensor, decoded
+from tersely.files.open import check_decoded, check_tensor, decoded
 from tersely.files.results import TensorReport, tensor_report
 from tersely.planner import choose as plan
 from tersely.planner.cost_model import predict_ns
@@ -126,7 +126,7 @@ def request_of(reader: Source, name: str, options: Options) -> Request:
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
     array = array_of(reader.raw(entry), dtype, entry.shape)
-    words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
+    words = raw_bytes(array).view(dtype.word).reshape(entry.shape)
     orientation = orientation_of(reader, name, options)
     return Request(
         words,
@@ -183,14 +183,14 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     entry = reader.dense[name]
     if reason := why_unplanned(reader, name, options):
         raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
-        dense = registry.BY_NAME["dense"].candidates(raw)[0]
+        dense = registry.DENSE.candidates(raw)[0]
         ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
         return [plan.Verdict(dense, ns, "", reason)]
     request = request_of(reader, name, options)
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
-        why = plan.why_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
+        why = plan.reason_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
     most = dense_cost_bytes(name, entry.tag, entry.shape)
     # What it costs is known when it is coded: only near the limit is that worth while here.
@@ -199,11 +199,13 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
         return verdicts
     first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
-    others = [replace(chosen, lost=plan.TOO_SMALL)]
+    others = [replace(chosen, reason_rejected=plan.TOO_SMALL)]
     for one in verdicts[1:]:
         if one is not first:  # larger than the chosen one was: not worth its description either
-            others.append(replace(one, lost=plan.TOO_SMALL) if one.lost.endswith(plan.LARGER) else one)
-    return [replace(first, lost="", note=f"too small: {plan.TOO_SMALL}"), *others]
+            others.append(
+                replace(one, reason_rejected=plan.TOO_SMALL) if one.reason_rejected.endswith(plan.LARGER) else one
+            )
+    return [replace(first, reason_rejected="", note=f"too small: {plan.TOO_SMALL}"), *others]
 
 
 def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
@@ -225,8 +227,10 @@ def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> 
         if formulation == same.FORMULATION:
             candidate = twins.forced(name, parameters, planned.get("view", ""))
         else:
-            request = replace(request_of(reader, name, options), view=planned.get("view", ""))
-            candidate = plan.forced(request, formulation, parameters)
+            request = request_of(reader, name, options)
+            candidate = plan.candidate_for(
+                replace(request, view=planned.get("view", ""), formulation=formulation, parameters=parameters)
+            )
     except ArgumentError as error:
         raise ArgumentError(f"the plan for {name!r}: {error}") from None
     twins.note(name, candidate)
@@ -325,8 +329,8 @@ def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]
     written = Reader(path)
     written.check_original()
     for name in written.names():
-        check_tensor(written, name, "checksums")
-        if not np.array_equal(plan.raw_bytes(decoded(written, name)), source.raw(source.dense[name])):
+        found = check_tensor(written, name, "checksums")
+        if not np.array_equal(decoded(written, name, found), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),
@@ -353,12 +357,13 @@ def decompress_file(
     original = reader.original
     if isinstance(original, Pieces):
         paths = restore.check_destinations(original, destination, force)
+    checked = {}
     for name in reader.names():
-        check_tensor(reader, name, "checksums")
+        checked[name] = check_tensor(reader, name, "checksums")
         reader.forget(name)
     if isinstance(original, Pieces):
         reader.check_original()
-        after, notes = restore.rebuild(reader, original, paths, progress, force)
+        after, notes = restore.rebuild(reader, original, paths, checked, progress, force)
         return source.stat().st_size, after, notes
     if original is not None:
         reader.check_original()
@@ -382,9 +387,8 @@ def decompress_file(
 
         put(len(raw_header).to_bytes(8, "little") + raw_header)
         for name in order:
-            data = plan.raw_bytes(decoded(reader, name))
-            if name in reader.descriptions and description.crc32(data) != reader.descriptions[name].crc32:
-                raise VerificationError("decoded weights are not those that were stored", file=str(source), tensor=name)
+            data = decoded(reader, name, checked.get(name))
+            check_decoded(reader, name, data)
             put(data)
             reader.forget(name)
             progress(data.nbytes, name)

@@ -166,7 +166,7 @@ def explain(
                 verdicts = decide(reader, one, options, twins)
             if same.is_copy(verdicts[0].candidate.node):
                 others = decide(reader, name, options)
-                verdicts += [replace(one, lost=one.lost or _HELD, note="") for one in others]
+                verdicts += [replace(one, reason_rejected=one.reason_rejected or _HELD, note="") for one in others]
             return verdicts
     raise TerselyError(f"{src} has no tensor {name!r}")
 
@@ -177,8 +177,8 @@ def _entry(reader: Source, name: str, options: Options, twins: Twins) -> dict[st
     if reason := why_unplanned(reader, name, options):
         return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
     chosen, *others = decide(reader, name, options, twins)
-    lost = "; ".join(f"{label(one.candidate)}: {one.lost}" for one in others)
-    return _chosen(chosen.candidate, chosen.ns, chosen.note or lost or "no other candidate") | found
+    rejected = "; ".join(f"{label(one.candidate)}: {one.reason_rejected}" for one in others)
+    return _chosen(chosen.candidate, chosen.ns, chosen.note or rejected or "no other candidate") | found
 
 
 def _chosen(candidate: Candidate, ns: float, reason: str) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tersely.codes import anatomy
+from tersely.codes import anatomy, registry
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded
 from tersely.files.container import description, same
@@ -54,13 +54,14 @@ class TensorReport:
     @property
     def code(self) -> str:
         """The formulation in a few characters: 'split layered(3)', 'split packed(4)', 'dense'."""
-        return anatomy.label(self.formulation, self.parameters)
+        return described(self.formulation, self.parameters)
 
     @property
-    def anatomy(self) -> anatomy.Part:
+    def anatomy(self) -> anatomy.SizeNode:
         """Its nodes with the bytes of each."""
         components = self.components or {"bytes": self.bytes_after}
-        return anatomy.part(self.tree or {"formulation": self.formulation}, components)
+        found = anatomy.sizes(self.tree or {"formulation": self.formulation}, components)
+        return replace(found, label=self.code) if self.formulation == same.FORMULATION else found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +80,13 @@ class TensorReport:
             "dense_us": self.dense_us,
             "reason": self.reason,
         }
+
+
+def described(formulation: str, parameters: Mapping[str, Any]) -> str:
+    """A node in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
+    if formulation == same.FORMULATION:
+        return f"same as {parameters.get(same.TENSOR)}"
+    return registry.label(formulation, parameters)
 
 
 def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:

@@ -178,7 +178,7 @@ def _why_plain(use: Use, settings: Settings) -> str:
     if settings.options:
         return "left dense by config"
     request = request_of(use, settings)
-    return choose.why_dense(choose.decide(request), request, lambda candidate: candidate.nbytes)
+    return choose.reason_dense(choose.decide(request), request, lambda candidate: candidate.nbytes)
 
 
 def decompress_(module: nn.Module) -> Summary:

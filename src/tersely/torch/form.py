@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.codes.anatomy import label
+from tersely.codes.registry import label
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError

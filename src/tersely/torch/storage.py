@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tersely.core.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from tersely.core.dtypes import BY_NAME
+from tersely.core.dtypes import BY_NAME, raw_bytes
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError
 from tersely.files import folder
 from tersely.files import open as files
 from tersely.files.container import closing, description, same
-from tersely.planner.choose import raw_bytes, slow_here
+from tersely.planner.choose import slow_here
 from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import dense, extra_state, recipes, torchao, views
 from tersely.torch.compression import all_names, parameters_of, put
@@ -125,7 +125,7 @@ def _loaded(
             continue
         known = stored in contents
         residue = _residue(file, name, residues)
-        if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
+        if len(coded.shape) > 1 and slow_here(coded.checked):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
                 tensors[name] = Leaf.of(coded).decode()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tersely.codes.integer.layout import BLOCK_WEIGHTS, RUN_BYTES, blocks_per_panel, flip, parts, unit_panels
+from tersely.codes.integer.layout import BLOCK_WEIGHTS, RUN_BYTES, bit_fields, blocks_per_panel, flip, unit_panels
 from tersely.codes.split.reference import from_chunks, to_chunks
 from tersely.core.encoded import index_bytes, stored, stream_bytes
 from tersely.core.geometry import Geometry
@@ -18,7 +18,7 @@ from tersely.core.geometry import Geometry
 def pack(fields: np.ndarray, bits: int) -> np.ndarray:
     """Fields [blocks, 256] to bytes [blocks, 32 * bits]."""
     found, shift = [], 0
-    for width in parts(bits):
+    for width in bit_fields(bits):
         per_run = 8 // width
         halves = (fields >> shift & ((1 << width) - 1)).reshape(-1, width, per_run, RUN_BYTES).astype(np.uint8)
         places = (np.arange(per_run, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
@@ -30,7 +30,7 @@ def pack(fields: np.ndarray, bits: int) -> np.ndarray:
 def unpack(runs: np.ndarray, bits: int) -> np.ndarray:
     """Inverse of `pack`."""
     fields, shift, at = np.zeros((len(runs), BLOCK_WEIGHTS), np.uint8), 0, 0
-    for width in parts(bits):
+    for width in bit_fields(bits):
         part = runs[:, at : at + width * RUN_BYTES].reshape(-1, width, 1, RUN_BYTES)
         places = (np.arange(8 // width, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
         fields |= ((part >> places & ((1 << width) - 1)) << shift).reshape(fields.shape).astype(np.uint8)
@@ -76,7 +76,7 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, groups: np.ndarray
 
 
 def decode(components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str) -> np.ndarray:
-    """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
+    """Inverse of `encode`: the tensor's words. Components must be valid."""
     units, blocks = unit_panels(geometry).size, blocks_per_panel(geometry)
     groups = components["groups"][: units * 2].reshape(units, 2)
     bits, base = bases_of(groups, geometry)
@@ -99,7 +99,7 @@ def decode(components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str)
 
 
 def linear(x: np.ndarray, weight: np.ndarray, zero_point: np.ndarray | int = 0) -> np.ndarray:
-    """x [batch, columns] @ (weight - zero_point).T: exact int64 for whole numbers, else float64."""
+    """x [batch, columns] @ (weight - zero_point).T: exact int64 for integers, else float64."""
     kind = np.int64 if x.dtype.kind in "iu" else np.float64
     values = weight.astype(np.int64) - np.reshape(np.asarray(zero_point, np.int64), (-1, 1))
     return x.astype(kind) @ values.astype(kind).T

@@ -1,4 +1,4 @@
-"""How `split` cuts a weight, where its pieces lie in a chunk, and how large its tiles are.
+"""How `split` splits a weight, where its pieces lie in a chunk, and how large its tiles are.
 
 Each weight becomes a *symbol* (its exponent), *odd* bits, one *byte*, and for float32 a *tail* (low 16 bits):
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tersely.codes.checks import is_whole
+from tersely.codes.checks import is_integer
 from tersely.core.errors import ArgumentError
 
 MAXIMUM_LEVELS = 6
@@ -82,14 +82,14 @@ FIELDS = {
 
 
 def widths_of(given: object) -> tuple[int, ...]:
-    """The widths that a caller asks `layered` for: whole numbers in a list, nothing that merely looks like them.
+    """The widths that a caller asks `layered` for: integers in a list, nothing that merely looks like them.
 
     Raises ArgumentError.
     """
     if (
         not isinstance(given, (list, tuple))
         or not 1 <= len(given) <= MAXIMUM_LEVELS
-        or not all(is_whole(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
+        or not all(is_integer(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
     ):
         raise ArgumentError(
             f"widths must be a few whole numbers such as (3,) or (2, 2), up to {MAXIMUM_LEVELS} from 1 to "
