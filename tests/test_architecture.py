@@ -32,6 +32,7 @@ LAYERS = (
         "codes.block_sparse",
         "codes.submatrix",
     },
+    {"codes.signed_zeros"},
     {"codes.registry", "codes.parts"},
     {"codes.anatomy"},
     {"planner"},

@@ -21,6 +21,7 @@ from tersely.codes.node import Checked, Formulation
 from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Work
 from tersely.codes.row_palette.formulation import row_palette
+from tersely.codes.signed_zeros.formulation import signed_zeros
 from tersely.codes.sparse.formulation import sparse
 from tersely.codes.split.formulation import split
 from tersely.codes.submatrix.formulation import submatrix
@@ -40,6 +41,7 @@ ROWS: tuple[Formulation, ...] = (
     blocks,
     block_sparse,
     submatrix,
+    signed_zeros,
 )
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
