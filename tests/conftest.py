@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import settings
 
-from tersely.backends.cpu import isa, threads
+from tersely.backends.cpu import isa, native, threads
+from tersely.codes import registry, slicing
+from tersely.core.encoded import Encoded
+from tersely.planner import choose
 
 
 def installed(package: str) -> bool:
@@ -86,3 +90,32 @@ def models() -> Path:
     if not MODELS.is_dir():
         pytest.skip("real checkpoints (../shared/models) are not at hand")
     return MODELS
+
+
+def reference_words(encoded: Encoded) -> np.ndarray:
+    """What the NumPy reference decodes."""
+    checked = registry.check(encoded)
+    return checked.row.words(checked.root)
+
+
+def slower_than_dense(encoded: Encoded, profile: str) -> bool:
+    """What the formulation says of a tensor's products."""
+    checked = registry.check(encoded)
+    return checked.row.slower_than_dense(checked.root, profile)
+
+
+def take(encoded: Encoded, first: int, last: int, **how: bool) -> Encoded | None:
+    """`slicing.take` of a tensor that is checked first."""
+    return slicing.take(registry.check(encoded), first, last, **how)
+
+
+def join(kind: str, dim: int, tensors: Sequence[Encoded]) -> Encoded | None:
+    """`slicing.join` of tensors that are checked first."""
+    return slicing.join(kind, dim, [registry.check(one) for one in tensors])
+
+
+def reference_components(array: np.ndarray, **options: Any) -> Mapping[str, np.ndarray]:
+    """What the NumPy reference encodes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "module", None)
+        return choose.encode(array, **options).components

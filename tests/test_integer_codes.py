@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> 
     word = f"u{array.itemsize}"
     given = {key: value for key, value in options.items() if key != "int4_columns"}
     request = Request(array.view(word), array.dtype.name, orientation, int4_columns=options.get("int4_columns"))
-    assert registry.BY_NAME["integer"].forced(request, given).nbytes == encoded.nbytes_stored
+    assert registry.BY_NAME["integer"].candidate_for(replace(request, parameters=given)).nbytes == encoded.nbytes_stored
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
@@ -73,7 +74,7 @@ def check_reading(tensor: Tensor, array: np.ndarray, rng: np.random.Generator) -
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_distances_of_every_cut(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> None:
-    for spread, like in itertools.product((0.0, 12.0, 0.15 * np.iinfo(dtype).max), distances.likes_of(dtype.name)):
+    for spread, like in itertools.product((0.0, 12.0, 0.15 * np.iinfo(dtype).max), distances.layouts_of(dtype.name)):
         if dtype.itemsize == 2 and like in distances.NARROW and spread > 20:
             continue
         array = whole(rng, shape, dtype, spread)

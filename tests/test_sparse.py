@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ISAS, normal, same_bits
+from conftest import ISAS, normal, reference_words, same_bits, slower_than_dense
 from hypothesis import given
 from hypothesis import strategies as st
 from sparse_forms import ALL, FORMS, SPARSE, code, fit, pruned, words_of
@@ -35,18 +36,18 @@ def check(array: np.ndarray, form: str, orientation: str = "out_in") -> None:
     """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
     array = fit(array, form, orientation)
     encoded = code(array, form, orientation)
-    geometry, words = registry.geometry_of(encoded), words_of(array)
+    geometry, words = registry.check(encoded).geometry, words_of(array)
     expected = reference.encode(words, geometry, encoded.dtype, encoded.node)
     assert {name: data.tobytes() for name, data in expected.items()} == {
         name: data.tobytes() for name, data in encoded.components.items()
     }
     request = Request(words, encoded.dtype, orientation)
-    assert candidates.forced(request, dict(ALL[form])).nbytes == encoded.nbytes_stored
+    assert candidates.candidate_for(replace(request, parameters=dict(ALL[form]))).nbytes == encoded.nbytes_stored
     positions = form.removeprefix("whole_")
     if positions in ("bitmap", "deltas"):
         promised = codec.statistics(words, geometry, encoded.dtype).component_bytes(positions)
         assert promised == {name: data.nbytes for name, data in encoded.components.items()}
-    assert same_bits(reference.decode(expected, geometry, encoded.dtype, encoded.node, words.dtype), words)
+    assert same_bits(reference_words(encoded), words)
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
@@ -229,10 +230,7 @@ def test_values_that_are_missing_read_as_the_reference_says(form: str, each_isa:
         component = encoded.components[name].copy()
         component[:-128] = rng.integers(256, size=component.size - 128)
         damaged = dataclasses.replace(encoded, components={**encoded.components, name: component})
-        expected = reference.decode(
-            damaged.components, registry.geometry_of(encoded), "float32", encoded.node, np.dtype("<u4")
-        )
-        assert same_bits(Tensor(damaged).decode().view("<u4"), expected)
+        assert same_bits(Tensor(damaged).decode().view("<u4"), reference_words(damaged))
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
@@ -344,6 +342,6 @@ def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
 def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
     for zeros, slow in ((0.1, True), (0.9, False)):
         coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
-        assert registry.row_of(coded.encoded).slow_under(coded.encoded, "portable") is slow
+        assert slower_than_dense(coded.encoded, "portable") is slow
     coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
-    assert not registry.row_of(coded.encoded).slow_under(coded.encoded, "portable")
+    assert not slower_than_dense(coded.encoded, "portable")

@@ -8,7 +8,7 @@ from conftest import CODES, DTYPES, ISAS, normal, random_bits, same_bits
 
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
-from tersely.codes.split import formulation, reference
+from tersely.codes.split import reference
 from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose, folded
@@ -51,8 +51,8 @@ def test_every_isa_decodes_what_reference_and_native_encode_alike(
                 encoded = encode_or_none(array, orientation, code)
                 if encoded is None:
                     continue
-                geometry = registry.geometry_of(encoded)
-                parameters = formulation.parameters_of(encoded)
+                geometry = registry.check(encoded).geometry
+                parameters = registry.check(encoded).root.parameters
                 words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {
@@ -94,7 +94,7 @@ def test_every_isa_encodes_the_same_bytes(
                 if encoded is None:
                     continue
                 words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
-                geometry, parameters = registry.geometry_of(encoded), formulation.parameters_of(encoded)
+                geometry, parameters = registry.check(encoded).geometry, registry.check(encoded).root.parameters
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {
                     name: data.tobytes() for name, data in encoded.components.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import tersely
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.submatrix import inner, reference
+from tersely.codes.submatrix import reference
+from tersely.codes.submatrix.formulation import KEPT_ROWS
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -98,7 +100,7 @@ def test_the_promised_size_is_the_one_that_it_gets(rng: np.random.Generator) -> 
         for objective in choose.OBJECTIVES:
             request = Request(words, "float32", objective=objective)
             for one in registry.BY_NAME["submatrix"].candidates(request):
-                again = registry.BY_NAME["submatrix"].forced(request, dict(one.options))
+                again = registry.BY_NAME["submatrix"].candidate_for(replace(request, parameters=dict(one.options)))
                 found = choose.encoded(again, array.shape, "float32", "portable", 1)
                 assert (again.node, again.nbytes) == (one.node, one.nbytes)
                 assert one.nbytes == found.nbytes_stored
@@ -329,7 +331,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad, component, message in corrupt:
         with pytest.raises(CorruptError, match=message) as caught:
-            registry.validate(bad)
+            registry.check(bad)
         assert caught.value.component == component
     unknown = (
         with_node(version=2),
@@ -345,7 +347,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad in unknown:
         with pytest.raises((UnsupportedError, CorruptError)):
-            registry.validate(bad)
+            registry.check(bad)
 
 
 def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> None:
@@ -362,4 +364,4 @@ def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> Non
 
 def test_everything_with_products_of_its_own_may_be_inside() -> None:
     floats = {row.NAME for row in registry.ROWS if "float32" in row.DTYPES}
-    assert set(inner.BY_NAME) == floats - {"dense", "submatrix"}
+    assert {row.NAME for row in KEPT_ROWS} == floats - {"dense", "submatrix"}

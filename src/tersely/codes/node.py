@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,76 +22,12 @@ from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate
 from tersely.core.dtypes import BY_NAME
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError
-from tersely.core.geometry import CHUNK_WEIGHTS, TILE_CHUNKS, Geometry
+from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
 
 INFO = "info"
 """The component that holds the description: what is wrong with it is wrong with the tensor, whatever the node."""
 INDEX = "index"
 """The dtype of bytes that are all symbol, such as indices of a table: of no tensor, only of children."""
-
-
-class Layout(Protocol):
-    """What a node codes, as panels of chunks in segments: a tensor as matrices (`Geometry`), or a sequence."""
-
-    @property
-    def panels(self) -> int: ...
-    @property
-    def chunks_per_panel(self) -> int: ...
-    @property
-    def segments(self) -> int: ...
-    def segment_lengths(self) -> np.ndarray: ...
-    def segment_chunks(self) -> list[tuple[int, int]]: ...
-
-
-@dataclass(frozen=True)
-class Groups:
-    """A sequence of values in segments of whole groups of 64: each group is a panel of one chunk.
-
-    groups: int64 [segments].
-    """
-
-    groups: np.ndarray
-    chunks_per_panel: int = 1
-
-    @property
-    def panels(self) -> int:
-        return int(self.groups.sum())
-
-    @property
-    def segments(self) -> int:
-        return int(self.groups.size)
-
-    def segment_lengths(self) -> np.ndarray:
-        """uint64 [segments]: groups of each segment."""
-        return self.groups.astype(np.uint64)
-
-    def segment_chunks(self) -> list[tuple[int, int]]:
-        ends = np.cumsum(self.groups).tolist()
-        return list(zip([0, *ends[:-1]], ends, strict=True)) if ends else []
-
-    def tiles(self) -> list[tuple[int, int, int]]:
-        """(first group, last group, 0) of every tile."""
-        return [
-            (first, min(first + TILE_CHUNKS, stop), 0)
-            for start, stop in self.segment_chunks()
-            for first in range(start, stop, TILE_CHUNKS)
-        ]
-
-
-@dataclass(frozen=True)
-class Words:
-    """A plain run of words under `dense`, without segments. Its component has slack, as streams have."""
-
-    count: int
-    panels: int = 0
-    chunks_per_panel: int = 0
-    segments: int = 0
-
-    def segment_lengths(self) -> np.ndarray:
-        return np.zeros(0, np.uint64)
-
-    def segment_chunks(self) -> list[tuple[int, int]]:
-        return []
 
 
 @dataclass(frozen=True)
@@ -196,6 +132,8 @@ class Formulation:
     """The colour of its bytes in reports, in degrees; None for grey."""
     PATTERNED: ClassVar[bool] = True
     """Whether it wants a pattern among the weights: `tersely calibrate` measures it on matrices that have one."""
+    EITHER_ORIENTATION: ClassVar[bool] = False
+    """Whether components are also those of the transposed tensor under the other orientation."""
     TAKES_INT4: ClassVar[bool] = False
     """Whether it knows of bytes that hold two 4-bit values each."""
     INDEXES: ClassVar[frozenset[str]] = frozenset({"directory"})

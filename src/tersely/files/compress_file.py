@@ -142,22 +142,13 @@ def request_of(reader: Source, name: str, options: Options) -> Request:
 
 def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
-    geometry = candidate.geometry
     if same.is_copy(candidate.node):
         return copy_cost_bytes(name, candidate.nbytes)
     if candidate.node.formulation == "dense":
         return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
     prefixes = [prefix for prefix, _ in candidate.node.walk()]
     blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MOST_COMPONENTS)}
-    encoded = Encoded(
-        request.words.shape,
-        request.dtype,
-        geometry.view,
-        geometry.orientation,
-        geometry.column_order,
-        candidate.node,
-        blank,
-    )
+    encoded = replace(candidate.blank(request.words.shape, request.dtype), components=blank)
     return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
 
 

@@ -19,7 +19,6 @@ from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.files.container import description, limits, same
 from tersely.files.container.writer import cost_bytes
-from tersely.planner import choose
 
 _SAMPLE_BYTES = 1024
 """Read of the beginning, the middle and the end of tensors of one shape, to tell nearly all that differ."""
@@ -161,8 +160,7 @@ class Twins:
 
     def _blank(self, name: str, candidate: Candidate) -> Encoded:
         entry = self._source.dense[name]
-        nothing = replace(candidate, components=_none)
-        return choose.encoded(nothing, entry.shape, BY_TAG[entry.tag].name, self._profile, 1)
+        return candidate.blank(entry.shape, BY_TAG[entry.tag].name, self._profile)
 
 
 def _none(threads: int) -> dict[str, np.ndarray]:

@@ -140,17 +140,7 @@ def candidate_for(request: Request) -> Candidate:
 @under_default
 def encoded(candidate: Candidate, shape: tuple[int, ...], dtype: str, profile: str, threads: int) -> Encoded:
     """A candidate of a tensor of that shape and dtype, coded now. profile: the name to record."""
-    geometry = candidate.geometry
-    return Encoded(
-        shape,
-        dtype,
-        geometry.view,
-        geometry.orientation,
-        geometry.column_order,
-        candidate.node,
-        candidate.components(threads),
-        profile,
-    )
+    return candidate.encoded(shape, dtype, profile, threads)
 
 
 def _check_int4(request: Request) -> None:

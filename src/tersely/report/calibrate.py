@@ -24,7 +24,6 @@ from tersely.codes import registry
 from tersely.codes.node import Formulation
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import raw_bytes
-from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.results import Progress
 from tersely.planner import choose, profiles
@@ -163,18 +162,7 @@ def _forms(row: Formulation, array: np.ndarray, threads: int) -> list[Candidate]
 
 def coded(array: np.ndarray, candidate: Candidate, threads: int) -> Tensor:
     """The tensor that a candidate makes."""
-    geometry = candidate.geometry
-    return Tensor(
-        Encoded(
-            array.shape,
-            array.dtype.name,
-            geometry.view,
-            geometry.orientation,
-            geometry.column_order,
-            candidate.node,
-            candidate.components(threads),
-        )
-    )
+    return Tensor(candidate.encoded(array.shape, array.dtype.name, threads=threads))
 
 
 def copies(tensor: Tensor, working_set: int) -> list[Tensor]:

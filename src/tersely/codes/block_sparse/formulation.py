@@ -15,7 +15,8 @@ from tersely.codes.blocks.formulation import Blocky
 from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.blocks.layout import panel_blocks, picked, shelve, stored_words
 from tersely.codes.dense.formulation import BYTES
-from tersely.codes.node import Part, Run, Span, Words, prefixed
+from tersely.codes.layouts import Words
+from tersely.codes.node import Part, Run, Span, prefixed
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node

@@ -24,7 +24,8 @@ from tersely.codes.blocks.layout import (
     stored_words,
 )
 from tersely.codes.dense.formulation import BYTES, dense
-from tersely.codes.node import INFO, Formulation, Part, Run, Span, Words, only_child, prefixed
+from tersely.codes.layouts import Words
+from tersely.codes.node import INFO, Formulation, Part, Run, Span, only_child, prefixed
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node, stream_bytes

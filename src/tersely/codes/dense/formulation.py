@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tersely.codes.layouts import Words
 from tersely.codes.machine import MULTIPLY_NS, call_ns
-from tersely.codes.node import Formulation, Part, Run, Span, Words
+from tersely.codes.node import Formulation, Part, Run, Span
 from tersely.codes.protocol import Candidate, KernelKey, Request, Work
 from tersely.core.dtypes import BY_NAME, by_name
 from tersely.core.encoded import Node, stream_bytes

@@ -8,7 +8,8 @@ from tersely.codes.checks import is_integer
 from tersely.codes.integer import codec, distances, nibbles
 from tersely.codes.integer.costs import Kernel, kernel_of, padded_weights_of
 from tersely.codes.integer.layout import BYTES, DISTANCES, MAX_BITS, NAME, NIBBLE_BITS, NIBBLES, VERSION
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values
 from tersely.codes.split import codec as split
 from tersely.codes.split.candidates import check_code, check_constant

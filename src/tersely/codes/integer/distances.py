@@ -21,7 +21,8 @@ import numpy as np
 
 from tersely.codes.integer import codec
 from tersely.codes.integer.layout import BYTES, DISTANCES, NAME, VERSION, flip
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.split import codec as split
 from tersely.codes.split.layout import FIELDS
 from tersely.codes.split.sizes import SizeModel, Statistics

@@ -25,7 +25,8 @@ from tersely.codes.integer.layout import (
 )
 from tersely.codes.integer.nibbles import DTYPE as NIBBLE_DTYPE
 from tersely.codes.integer.nibbles import SIGN, SIGNED, NibbleMatrix, put_together, seen_as
-from tersely.codes.node import INDEX, Formulation, Groups, Part, Run, Span, ValueCoding, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
 from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work
 from tersely.codes.split.formulation import split
 from tersely.core.dtypes import by_name

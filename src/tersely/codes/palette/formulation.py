@@ -9,7 +9,8 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.integer.formulation import fields
-from tersely.codes.node import INDEX, Formulation, Groups, Part, Run, Span, ValueCoding, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
 from tersely.codes.palette import candidates, costs, reference
 from tersely.codes.palette.layout import DTYPES, INDICES, NAME, NUMBER_DTYPE, TABLE, Indices
 from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work, is_wide

@@ -12,7 +12,8 @@ from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.dense.formulation import dense
-from tersely.codes.node import Formulation, Groups, Part, Run, Span, Words, only_child
+from tersely.codes.layouts import Groups, Words
+from tersely.codes.node import Formulation, Part, Run, Span, only_child
 from tersely.codes.protocol import Candidate, Request, Work, is_wide
 from tersely.codes.sparse import candidates, codec, costs, reference
 from tersely.codes.sparse.layout import (

@@ -9,7 +9,8 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.checks import expect_bytes
-from tersely.codes.node import Groups, Part, Run, Span, ValueCoding
+from tersely.codes.layouts import Groups
+from tersely.codes.node import Part, Run, Span, ValueCoding
 from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work
 from tersely.codes.split import candidates, codec, costs, reference
 from tersely.codes.split.layout import FIELDS, Parameters
@@ -23,6 +24,7 @@ class Split(ValueCoding):
     VALUE_DTYPES = ("float32", "bfloat16", "float16")
     HUE = 252
     PATTERNED = False
+    EITHER_ORIENTATION = True
     INDEXES = frozenset({"directory", "short_panels"})
 
     def candidates(self, request: Request) -> list[Candidate]:

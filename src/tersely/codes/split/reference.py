@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters
 from tersely.codes.symbols import reference as codes
 from tersely.core.encoded import index_bytes, stream_bytes

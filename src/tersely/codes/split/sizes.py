@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tersely.codes.node import Layout
+from tersely.codes.layouts import Layout
 from tersely.codes.split.layout import FIELDS, MAXIMUM_WIDTH, TAIL_BYTES, TAIL_KINDS, Parameters
 from tersely.codes.symbols.reference import level_symbols
 from tersely.core.encoded import SLACK_BYTES, index_bytes, stream_bytes
