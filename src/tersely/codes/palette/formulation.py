@@ -68,7 +68,7 @@ class Palette(ValueCoding):
     def words(self, part: Part) -> np.ndarray:
         """Of an index the bits that the table needs count; where they lead beyond it (a damaged file), to zero bits."""
         parameters, layout, child = part.parameters, part.layout, part.only
-        indices = np.zeros(1, np.uint8)
+        indices: Any = np.uint8(0)
         if child is not None:
             indices = child.row.words(child)
             if isinstance(layout, Groups):
