@@ -119,7 +119,9 @@ def chosen(request: Request) -> Candidate:
     if request.formulation is not None:
         return candidate_for(request)
     if request.parameters:
-        raise ArgumentError(f"parameter {next(iter(request.parameters))!r} needs formulation='split' or another that takes it")
+        raise ArgumentError(
+            f"parameter {next(iter(request.parameters))!r} needs formulation='split' or another that takes it"
+        )
     _check_int4(request)
     return decide(request)[0].candidate
 
