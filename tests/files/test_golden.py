@@ -15,7 +15,7 @@ import tersely
 from tersely.backends.cpu import native
 from tersely.codes import registry
 from tersely.core.dtypes import raw_bytes
-from tersely.files.container import same
+from tersely.files.container import alias
 from tersely.files.container.description import SINCE
 
 pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
@@ -26,7 +26,7 @@ FOLDER = HERE / "v1.0"
 
 def test_every_formulation_says_which_format_it_came_with() -> None:
     """Without a word of it, files would claim the first format, which older releases believe that they can read."""
-    assert set(SINCE) == {*registry.NAMES, same.FORMULATION}
+    assert set(SINCE) == {*registry.NAMES, alias.FORMULATION}
 
 
 @pytest.mark.parametrize("name", sorted(builders.FILES))

@@ -20,7 +20,7 @@ import tersely
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
-from tersely.files.container import limits, same
+from tersely.files.container import alias, limits
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
 from tersely.files.open import check_tensor
@@ -60,7 +60,11 @@ def test_equal_tensors_are_stored_once(twice: Path, array: np.ndarray) -> None:
     x = np.ones((3, 64), np.float32)
     assert same_bits(tersely.linear(x, loaded["embed"]), tersely.linear(x, loaded["head"]))
     reader = Reader(twice)
-    assert (reader.same, reader.stored_as("head"), reader.stored_as("embed")) == ({"head": "embed"}, "embed", "embed")
+    assert (reader.aliases, reader.stored_as("head"), reader.stored_as("embed")) == (
+        {"head": "embed"},
+        "embed",
+        "embed",
+    )
     assert [entry.name for entry in reader.entries_of("head")] == ["head.tersely.info"]
     assert reader.facts["format"] == "1.2"
     assert b'{"tersely":"1.2"' in reader.raw(entries["head.tersely.info"]).tobytes()
@@ -98,7 +102,7 @@ def test_only_codes_that_are_equal_in_everything_are_stored_once(tmp_path: Path,
     }
     tersely.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
-    assert reader.same == {}
+    assert reader.aliases == {}
     assert set(reader.dense) == {"dense", "dense.too", "dense.tensor"}
     assert reader.facts["format"] == "1.0"
     found = tersely.load_file(tmp_path / "m.safetensors")
@@ -149,7 +153,7 @@ def write(path: Path, *tensors: tuple[str, Encoded | np.ndarray, str]) -> Path:
 
 
 def copy_of(array: np.ndarray, other: Any, **changes: Any) -> Encoded:
-    described = same.described(split(array).encoded, "w")
+    described = alias.described(split(array).encoded, "w")
     return replace(described, **{"node": Node("same", 1, {"tensor": other}), **changes})
 
 
@@ -229,7 +233,7 @@ def test_copies_of_dense_tensors_are_read(array: np.ndarray, tmp_path: Path) -> 
 
 def test_a_tensor_under_a_copy_is_not_known_as_a_child(array: np.ndarray, tmp_path: Path) -> None:
     encoded = split(array).encoded
-    nested = replace(encoded, node=replace(encoded.node, children={"values": same.node_of("w")}))
+    nested = replace(encoded, node=replace(encoded.node, children={"values": alias.node_of("w")}))
     path = write(tmp_path / "m.safetensors", ("w", encoded, crc32(array)), ("c", nested, crc32(array)))
     with pytest.raises(UnsupportedError, match="no children"):
         tersely.load_file(path)
@@ -287,7 +291,7 @@ def test_the_writer_refuses_copies_of_what_it_does_not_have(array: np.ndarray, t
     encoded, crc = split(array).encoded, crc32(array)
     with Writer(tmp_path / "m.safetensors") as writer:
         writer.add_encoded("w", encoded, crc)
-        writer.add_same("c", "w", encoded, raw_bytes(array))
+        writer.add_alias("c", "w", encoded, raw_bytes(array))
         for name, other, what, sum_ in (
             ("a", "gone", encoded, crc),
             ("a", "c", encoded, crc),
@@ -296,7 +300,7 @@ def test_the_writer_refuses_copies_of_what_it_does_not_have(array: np.ndarray, t
             ("w", "w", encoded, crc),
         ):
             with pytest.raises(ArgumentError):
-                writer.add_same(name, other, what, sum_)
+                writer.add_alias(name, other, what, sum_)
         writer.write({}, {})
     assert Reader(tmp_path / "m.safetensors").same == {"c": "w"}
 

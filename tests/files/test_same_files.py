@@ -113,7 +113,7 @@ def test_excluded_tensors_stay_as_they_are_and_are_no_copies(source: Path, exclu
         tersely.compress(source, tmp_path / "o", force=True, **options)
         reader = Reader(tmp_path / "o")
         assert excluded in reader.dense
-        assert reader.same == pair(source, *FLATS)
+        assert reader.aliases == pair(source, *FLATS)
         assert tersely.verify(tmp_path / "o", source).ok
 
 
@@ -200,7 +200,7 @@ def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bi
     for one in tensors:
         assert one.formulation == document["tensors"][one.name]["formulation"]
     allowed = pair(source, *HEADS) | pair(source, *FLATS) | pair(source, "noise.a", "noise.b")
-    assert Reader(tmp_path / "a").same.items() <= allowed.items()
+    assert Reader(tmp_path / "a").aliases.items() <= allowed.items()
     if bits < 20:  # cannot be had where equal tensors are stored twice
         assert Reader(tmp_path / "a").same
 
@@ -285,10 +285,10 @@ def test_any_mixture_comes_back_planned_or_not(
     assert (folder / "back").read_bytes() == source.read_bytes()
     reader = Reader(folder / "a")
     assert not any(name.startswith("b.") for name in reader.descriptions)
-    coded = [tensors[name] for name in reader.descriptions if name not in reader.same]
+    coded = [tensors[name] for name in reader.descriptions if name not in reader.aliases]
     kinds = {(array.tobytes(), array.shape, array.dtype.name) for array in coded}
     assert len(kinds) == len(coded)  # none is coded twice
-    for name, first in reader.same.items():
+    for name, first in reader.aliases.items():
         assert same_bits(tensors[name], tensors[first])
 
 
@@ -301,7 +301,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         tensors[f"t{number}"] = array
     safetensors.numpy.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
-    found = duplicates.Twins(reader, dict.fromkeys(tensors, ""), "portable")
+    found = duplicates.Duplicates(reader, dict.fromkeys(tensors, ""), "portable")
     assert [found.equal_to(f"t{k}") for k in (0, 2, 4)] == [["t0", "t1"], ["t2", "t3"], ["t4", "t5"]]
     assert (found.first("t3"), found.first("t2"), found.first("none"), found.before("t3")) == (
         "t2",
@@ -309,7 +309,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         "none",
         ["t2"],
     )
-    other = duplicates.Twins(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
+    other = duplicates.Duplicates(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
     assert [other.first(f"t{k}") for k in (1, 3, 5)] == ["t1", "t3", "t4"]
 
 

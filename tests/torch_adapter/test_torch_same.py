@@ -97,15 +97,15 @@ def test_copies_of_dense_tensors_are_parted(tmp_path: Path, mode: str) -> None:
     """Files by others may have them."""
     from dataclasses import replace
 
-    from tersely.files.container import description, same
+    from tersely.files.container import alias, description
     from tersely.files.container.writer import Writer
 
     array = torch.randn(32, 32).numpy()
     crc = description.crc32(array.tobytes())
-    encoded = replace(tersely.encode(array, formulation="dense").encoded, node=same.node_of("d"), components={})
+    encoded = replace(tersely.encode(array, formulation="dense").encoded, node=alias.node_of("d"), components={})
     with Writer(tmp_path / "m.safetensors") as writer:
         writer.add_dense("d", "F32", array.shape, array.reshape(-1).view("uint8"))
-        writer.add_same("c", "d", encoded, crc)
+        writer.add_alias("c", "d", encoded, crc)
         writer.write({}, {})
     for found in (
         tersely.torch.load_file(tmp_path / "m.safetensors", mode=mode),

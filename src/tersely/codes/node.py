@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -122,6 +122,19 @@ class Run:
     children: dict[str, Run] = field(default_factory=dict)
 
 
+class Offers(Protocol):
+    """The module `candidates` of a formulation."""
+
+    def candidates(self, request: Request) -> list[Candidate]: ...
+    def candidate_for(self, request: Request) -> Candidate: ...
+
+
+class Costs(Protocol):
+    """The module `costs` of a formulation."""
+
+    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float: ...
+
+
 class Formulation:
     """One way to code a tensor, or the child of one. What most share is here; each says what is its own."""
 
@@ -144,15 +157,17 @@ class Formulation:
         """What each child that a node may have can be under."""
         return {}
 
-    # -- coding
+    # -- coding: what the module `candidates` has
+
+    OFFERS: Offers
 
     def candidates(self, request: Request) -> list[Candidate]:
         """What is worth considering under the request's objective; may be empty. No candidate codes anything yet."""
-        raise NotImplementedError
+        return self.OFFERS.candidates(request)
 
     def candidate_for(self, request: Request) -> Candidate:
         """The form that the request's parameters name. Raises ArgumentError where they do not fit the tensor."""
-        raise NotImplementedError
+        return self.OFFERS.candidate_for(request)
 
     def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
         """Why `candidates` has none for any tensor of this dtype under objective and (resolved) profile, or ''."""
@@ -194,7 +209,9 @@ class Formulation:
         """
         raise NotImplementedError
 
-    # -- costs
+    # -- costs: by the figures of the module `costs`
+
+    COSTS: Costs
 
     def work(self, part: Part) -> Work | None:
         """What the cost model must know of a coded tensor; None where the formulation does not say."""
@@ -202,7 +219,7 @@ class Formulation:
 
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
         """Nanoseconds of a product by shipped figures. machine: 'avx2' or 'avx512'."""
-        raise NotImplementedError
+        return self.COSTS.predict_ns(work, dtype, machine, batch)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Whether products are slower than dense ones on machines of a (resolved) profile."""

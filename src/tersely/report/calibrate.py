@@ -37,7 +37,7 @@ BATCHES = (1, 4, 16)
 SHAPES = ((64, 256), (256, 384), (384, 1536), (1024, 2048))
 WORKING_SET_BYTES = 96_000_000
 """Stored bytes that copies rotate through: more than most last-level caches of two cores."""
-MOST_COPIES = 2000
+MAX_COPIES = 2000
 SECONDS = 0.06
 """For each form, shape and batch."""
 
@@ -167,7 +167,7 @@ def coded(array: np.ndarray, candidate: Candidate, threads: int) -> Tensor:
 
 def copies(tensor: Tensor, working_set: int) -> list[Tensor]:
     """The tensor as often as it fills the working set, in memory of its own."""
-    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MOST_COPIES))
+    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MAX_COPIES))
     return bench.copies_of(tensor, count)
 
 
@@ -179,7 +179,7 @@ def coded_run(tensors: list[Tensor], array: np.ndarray, batch: int, threads: int
 
 def dense_run(array: np.ndarray, batch: int, threads: int, working_set: int) -> Callable[[int], object]:
     """The fastest dense product: of our own kernel (one row), torch's, or NumPy's where there is no torch."""
-    count = int(np.clip(-(-working_set // array.nbytes), 2, MOST_COPIES))
+    count = int(np.clip(-(-working_set // array.nbytes), 2, MAX_COPIES))
     raw = raw_bytes(array)
     x = np.ones((batch, array.shape[1]), array.dtype)
     runs = bench.torch_runs(array, x, [raw.copy() for _ in range(count)], threads)

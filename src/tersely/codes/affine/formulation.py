@@ -25,7 +25,7 @@ from tersely.codes.affine.layout import (
 )
 from tersely.codes.affine.row_fields import RowFields
 from tersely.codes.node import INFO, Part, Run, Span
-from tersely.codes.protocol import Candidate, Request, Work, is_wide
+from tersely.codes.protocol import Work, is_wide
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, stream_bytes
 from tersely.core.errors import CorruptError
@@ -38,14 +38,10 @@ MAX_FLOAT16 = 65504.0
 class Affine(RowFields):
     NAME = NAME
     HUE = 20
+    OFFERS = candidates
+    COSTS = costs
     CHILD = NUMBERS
     INDEXES = frozenset({SCALES, ZEROS, DIRECTORY})
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
@@ -91,9 +87,6 @@ class Affine(RowFields):
         scaling, geometry = part.parameters, part.layout
         kernel = costs.Kernel(scaling.bits, scaling.columns)
         return Work(kernel, geometry, part.nbytes, scaling.padded_weights(geometry))
-
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""

@@ -133,7 +133,7 @@ def _scale(kind: str, lowest: float, highest: float, sizes: np.ndarray, times: n
 def fit(
     words: np.ndarray, geometry: Geometry, dtype: str, columns: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, bool] | None:
-    """Of every group, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
+    """What every group has, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
 
     None where one group has none.
     """

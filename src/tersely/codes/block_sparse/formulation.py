@@ -17,7 +17,7 @@ from tersely.codes.blocks.layout import panel_blocks, picked, shelve, stored_wor
 from tersely.codes.dense.formulation import BYTES
 from tersely.codes.layouts import Words
 from tersely.codes.node import Part, Run, Span, prefixed
-from tersely.codes.protocol import Candidate, Request, Work
+from tersely.codes.protocol import Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node
 from tersely.core.errors import CorruptError
@@ -28,13 +28,8 @@ class BlockSparse(Blocky):
 
     NAME = NAME
     HUE = 92
+    OFFERS = candidates
     CHILD, SHAPES = VALUES, SHAPES
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> str:
         return self.shape_of(node, {"block"})

@@ -27,7 +27,7 @@ from tersely.codes.integer.nibbles import DTYPE as NIBBLE_DTYPE
 from tersely.codes.integer.nibbles import SIGN, SIGNED, NibbleMatrix, put_together, seen_as
 from tersely.codes.layouts import Groups
 from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
-from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work
+from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work
 from tersely.codes.split.formulation import split
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, index_bytes, stream_bytes
@@ -43,6 +43,7 @@ class Fields(Formulation):
 
     NAME = NAME
     DTYPES = DTYPES
+    COSTS = costs
     INDEXES = frozenset({"directory", "groups"})
 
     def __init__(self, max_bits: int = MAX_BITS) -> None:
@@ -95,9 +96,6 @@ class Fields(Formulation):
             costs.kernel_of(geometry, part.dtype, child), geometry, part.nbytes, costs.padded_weights_of(geometry)
         )
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def cut(self, part: Part, span: Span) -> Run:
         """Groups of fields with their escapes."""
         components, geometry = part.components, part.layout
@@ -123,17 +121,12 @@ class Integer(Fields):
     has for it differ by, as an exclusive or."""
 
     HUE = 305
+    OFFERS = candidates
     TAKES_INT4 = True
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {DISTANCES: (split,), NIBBLES: (split, nibble_fields)}
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
         return candidates.reason_not_offered(dtype, objective, profile)

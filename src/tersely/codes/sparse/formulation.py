@@ -14,7 +14,7 @@ from tersely.codes.checks import expect_bytes
 from tersely.codes.dense.formulation import dense
 from tersely.codes.layouts import Groups, Words
 from tersely.codes.node import Formulation, Part, Run, Span, only_child
-from tersely.codes.protocol import Candidate, Request, Work, is_wide
+from tersely.codes.protocol import Work, is_wide
 from tersely.codes.sparse import candidates, codec, costs, reference
 from tersely.codes.sparse.layout import (
     BYTES,
@@ -47,17 +47,13 @@ class Sparse(Formulation):
     VERSIONS = (VERSION, NESTED, INTEGERS)
     DTYPES = DTYPES
     HUE = 48
+    OFFERS = candidates
+    COSTS = costs
     INDEXES = frozenset({"directory", "rows"})
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {CHILD: (dense, *ROWS)}
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
         only_child(node, CHILD)
@@ -139,9 +135,6 @@ class Sparse(Formulation):
             part.padded_weights,
             0 if plain else int(_starts(part)[-1]),
         )
-
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many

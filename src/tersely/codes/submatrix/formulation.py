@@ -67,7 +67,7 @@ class Submatrix(Formulation):
         return component_bytes(layout)
 
     def check(self, part: Part) -> None:
-        """As many bits are set as are kept, none beyond the last row or column."""
+        """Checks that as many bits are set as are kept, none beyond the last row or column."""
         lengths = (part.layout.rows, part.layout.columns)
         for name, length, expected in zip((ROWS, COLUMNS), lengths, part.parameters, strict=True):
             bits = np.unpackbits(part.components[name], bitorder="little")

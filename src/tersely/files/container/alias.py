@@ -1,4 +1,4 @@
-"""Copies: a tensor that is bit for bit another tensor of its file is there as its description alone.
+"""Aliases: a tensor that is bit for bit another tensor of its file is there as its description alone.
 
 The root node of its `info` is `same` with the other tensor's name; what the file has of the other is read for it.
 FORMAT: docs/FORMAT.md, "Copies".
@@ -22,17 +22,17 @@ TENSOR = "tensor"
 
 
 def node_of(other: str) -> Node:
-    """The root node of a copy of the tensor `other`."""
+    """The root node of an alias of the tensor `other`."""
     return Node(FORMULATION, VERSION, {TENSOR: other})
 
 
 def described(encoded: Encoded, other: str) -> Encoded:
-    """What the file has of a copy of `other`. encoded: the other tensor, with its components or without."""
+    """What the file has of an alias of `other`. encoded: the other tensor, with its components or without."""
     return replace(encoded, node=node_of(other), components={})
 
 
-def is_copy(node: Node) -> bool:
-    """Whether a root node is that of a copy."""
+def is_alias(node: Node) -> bool:
+    """Whether a root node is that of an alias."""
     return node.formulation == FORMULATION
 
 
@@ -42,15 +42,15 @@ def resolve(
     dense_sums: Mapping[str, str],
     file: str,
 ) -> dict[str, str]:
-    """The tensor that each copy of a file is a copy of, by the copy's name.
+    """The tensor that each alias of a file stands for, by the alias's name.
 
     dense: safetensors dtype and shape of dense tensors. dense_sums: CRC-32 of those that have one. Raises CorruptError or UnsupportedError naming file,
-    tensor and component where a copy is none of a tensor that is there with bytes of its own.
+    tensor and component where an alias is none of a tensor that is there with bytes of its own.
     """
     return {
         name: _other(name, found, descriptions, dense, dense_sums, file)
         for name, found in descriptions.items()
-        if is_copy(found.node)
+        if is_alias(found.node)
     }
 
 
@@ -83,7 +83,7 @@ def _other(
         )
     if other in descriptions:
         there = descriptions[other]
-        if is_copy(there.node):
+        if is_alias(there.node):
             raise corrupt(f"this tensor is a copy of {other!r}, which is a copy itself; get the file again")
         tag, shape, crc32 = there.dtype.tag, there.shape, there.crc32
     elif other in dense:
