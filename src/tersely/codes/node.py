@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,6 +22,7 @@ from tersely.core.dtypes import BY_NAME
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError
 from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
+from tersely.core.once import once
 
 INFO = "info"
 """The component that holds the description: what is wrong with it is wrong with the tensor, whatever the node."""
@@ -46,7 +46,7 @@ class Part:
     parameters: Any
     children: dict[str, Part] = field(default_factory=dict)
 
-    @cached_property
+    @once
     def word(self) -> np.dtype:
         """The unsigned integer that holds what the node codes."""
         return np.dtype(np.uint8) if self.dtype == INDEX else BY_NAME[self.dtype].word
