@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_left_alone() -> None:
     assert join("cat", 0, [a, tersely.encode(weights(64, 96), **SPLIT["packed"]).encoded]) is None
     assert join("stack", 0, [a, tersely.encode(weights(64, 64), **SPLIT["layered"]).encoded]) is None
     assert take(tersely.encode(weights(64, 64), formulation="dense").encoded, 0, 64) is None
-    assert all(type(row).cut is not Formulation.cut for row in registry.ROWS)
+    assert all(type(row).slice_panels is not Formulation.slice_panels for row in registry.ROWS)
 
 
 def test_checksums_of_joined_bytes() -> None:

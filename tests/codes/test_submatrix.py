@@ -358,7 +358,7 @@ def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> Non
         matrix = reference.matrix_of(words, geometry)
         rows, columns = reference.alive(matrix)
         kept = reference.take(matrix, rows, columns)
-        places = [reference.places(reference.bitmap(one), one.size) for one in (rows, columns)]
+        places = [reference.kept_numbers(reference.bitmap(one), one.size) for one in (rows, columns)]
         assert kept.all(axis=1).size == rows.sum()
         assert np.array_equal(reference.put(kept, *places, geometry), words)
 

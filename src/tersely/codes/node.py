@@ -239,7 +239,7 @@ class Formulation:
         """Rows of a matrix can be taken from multiples of so many panels on."""
         return int(part.layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run | None:
+    def slice_panels(self, part: Part, span: Span) -> Run | None:
         """What its own components have of a run of panels; children's are added where they have the same. None: nothing."""
         return None
 

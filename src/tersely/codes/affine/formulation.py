@@ -96,7 +96,7 @@ class Affine(RowFields):
         for bits, columns in ((4, normal.shape[1]), (8, normal.shape[1]), (4, 128), (4, 32)):
             yield f"{bits} bits by {columns}", quantised(normal, bits, columns)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         scaling, components, geometry = part.parameters, part.components, part.layout
         first, last = (panel * scaling.groups(geometry) * PANEL_ROWS for panel in span.panels)
         size = by_name(scaling.dtype).bits // 8
@@ -108,7 +108,7 @@ class Affine(RowFields):
             starts = part.directory(geometry.segments, DIRECTORY)[span.segments[0] : span.segments[1] + 1]
             streams[SIGNS] = components[SIGNS][int(starts[0]) : int(starts[-1])]
             counts[DIRECTORY] = np.diff(starts)
-        return Run(streams | dict(super().cut(part, span).streams), counts=counts)
+        return Run(streams | dict(super().slice_panels(part, span).streams), counts=counts)
 
 
 def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:

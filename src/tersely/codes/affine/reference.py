@@ -192,12 +192,12 @@ def signs_of(
     marked = _is_zero(numbers, geometry, columns, zeros)
     chunks, _ = to_chunks(negative, geometry)
     negative = chunks.swapaxes(1, 2).reshape(-1, 64)
-    parts = [
+    signs = [
         np.packbits(negative[first:last][marked[first:last]], bitorder="little")
         for first, last in geometry.segment_chunks()
     ]
-    starts = np.cumsum([0, *(part.size for part in parts)], dtype="<u8")
-    return starts, np.concatenate([np.zeros(0, np.uint8), *parts])
+    starts = np.cumsum([0, *(own.size for own in signs)], dtype="<u8")
+    return starts, np.concatenate([np.zeros(0, np.uint8), *signs])
 
 
 def decode(

@@ -74,7 +74,7 @@ class BlockSparse(Blocky):
             kept = np.kron(rng.random((rows // 16, columns // 4)) < share, np.ones((16, 4), bool))
             yield f"{share:.0%} of chunks", np.where(kept, normal, 0)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         shape, geometry, components = part.parameters, part.layout, part.components
         first, last = span.panels
         size, starts = mask_words(shape, geometry) * 8, part.directory(geometry.panels)[first : last + 1]

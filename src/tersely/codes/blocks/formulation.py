@@ -120,7 +120,7 @@ class Blocks(Blocky):
         yield "few blocks", normal[:16, :4][np.ix_(np.arange(rows) % 16, np.arange(columns) % 4)]
         yield "few rows", normal[rng.integers(max(2, rows // 4), size=rows)]
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Indices counted anew among the blocks that they use, in the order of their first occurrence: the dictionary that
         encoding the slice would give."""
         geometry, (shape, count) = part.layout, part.parameters

@@ -86,7 +86,7 @@ class Dense(Formulation):
             return call_ns(work, work.nbytes * 2 * (PAIRS_NS + multiply))
         return call_ns(work, work.nbytes * 8 / by_name(dtype).bits * multiply)
 
-    def cut(self, part: Part, span: Span) -> Run | None:
+    def slice_panels(self, part: Part, span: Span) -> Run | None:
         """Words [first, last) of a run of values; a tensor is taken apart by its rows as an array."""
         if not isinstance(part.layout, Words):
             return None

@@ -96,7 +96,7 @@ class Fields(Formulation):
             costs.kernel_of(geometry, part.dtype, child), geometry, part.nbytes, costs.padded_weights_of(geometry)
         )
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Groups of fields with their escapes."""
         components, geometry = part.components, part.layout
         first, last = (segment // geometry.segments_per_panel for segment in span.segments)
@@ -210,8 +210,8 @@ class Integer(Fields):
     def step(self, part: Part) -> int:
         return int((part.only or part).layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run:
-        return Run() if part.children else super().cut(part, span)
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        return Run() if part.children else super().slice_panels(part, span)
 
     def child_span(self, part: Part, name: str, span: Span) -> Span:
         return part.children[name].span(*span.panels) if name == NIBBLES else span

@@ -139,7 +139,7 @@ class Palette(ValueCoding):
         words = [self.NAME] + ["grid"] * ("scale" in parameters)
         return " ".join([*words, *(str(parameters[key]) for key in ("entries",) if type(parameters.get(key)) is int)])
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """One table for all; packed bits are taken by chunks."""
         parameters, streams = part.parameters, {}
         if parameters.packed_bits:

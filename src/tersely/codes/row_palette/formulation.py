@@ -67,11 +67,11 @@ class RowPalette(RowFields):
             chosen = rng.integers(words, size=(rows, groups, columns))
             yield f"{words} words by {columns}", np.take_along_axis(tables, chosen, axis=2).reshape(normal.shape)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         tables = part.parameters
         table = tables.groups(part.layout) * PANEL_ROWS * tables.entries * part.word.itemsize
         own = {TABLES: part.components[TABLES][span.panels[0] * table : span.panels[1] * table]}
-        return Run(own | dict(super().cut(part, span).streams))
+        return Run(own | dict(super().slice_panels(part, span).streams))
 
 
 row_palette = RowPalette()

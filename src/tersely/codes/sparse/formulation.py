@@ -173,7 +173,7 @@ class Sparse(Formulation):
         lanes = part.parameters.kind == "deltas"
         return WINDOW_ROWS // PANEL_ROWS if lanes else int(part.layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Masks, codes and lanes stand alone; only directories count from the first one, and low bits of Elias-Fano
         positions begin between bytes."""
         positions, geometry, components = part.parameters, part.layout, part.components

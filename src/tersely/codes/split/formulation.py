@@ -113,7 +113,7 @@ class Split(ValueCoding):
             return f"{self.NAME} {code}({','.join(map(str, widths))})"
         return f"{self.NAME} {code}" + (f"({parameters.get('bits', 4)})" if code == "packed" else "")
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Segments are coded alone and under one table; only the directory counts from the first one."""
         parameters, layout, components = part.parameters, part.layout, part.components
         short = np.zeros(layout.panels, np.uint8)

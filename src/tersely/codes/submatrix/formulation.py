@@ -84,8 +84,8 @@ class Submatrix(Formulation):
 
     def words(self, part: Part) -> np.ndarray:
         kept, geometry = part.children[KEPT], part.layout
-        rows = reference.places(part.components[ROWS], geometry.rows)
-        columns = reference.places(part.components[COLUMNS], geometry.columns)
+        rows = reference.kept_numbers(part.components[ROWS], geometry.rows)
+        columns = reference.kept_numbers(part.components[COLUMNS], geometry.columns)
         return reference.put(kept.row.words(kept), rows, columns, geometry)
 
     def matrix(self, part: Part) -> Any:
@@ -113,7 +113,7 @@ class Submatrix(Formulation):
     def step(self, part: Part) -> int:
         return int(part.layout.panels)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """What is kept of a slice begins anywhere in what is kept of the whole, so only the whole is a slice of itself."""
         return Run(dict(part.components))
 
