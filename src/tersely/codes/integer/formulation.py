@@ -141,11 +141,8 @@ class Integer(Fields):
             return Centre.parse(node.parameters, dtype)
         if NIBBLES not in node.children:
             return super().parse(node, dtype, layout)
-        parameters = dict(node.parameters)
-        flip = 0
-        if _is_fields(node) and type(parameters.get(SIGNED)) is int and parameters.pop(SIGNED) == 1:
-            flip = SIGN
-        if parameters:
+        signed = _is_fields(node) and dict(node.parameters) == {SIGNED: 1} and type(node.parameters[SIGNED]) is int
+        if node.parameters and not signed:
             raise UnsupportedError(
                 "formulation 'integer' with nibbles has no parameters but 'signed' of fields; the file is damaged or needs "
                 "a newer tersely"
@@ -155,7 +152,7 @@ class Integer(Fields):
                 f"nibbles are of {NIBBLE_DTYPE} tensors seen as rows of bytes, not of {dtype} as {layout.view}",
                 component="info",
             )
-        return flip
+        return SIGN if signed else 0
 
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         return super().sizes(parameters, dtype, layout) if parameters is None else {}
