@@ -149,8 +149,8 @@ def test_a_plan_still_codes_what_is_only_small(tmp_path: Path) -> None:
 
 
 def test_the_shortest_description_is_as_short_as_its_words() -> None:
-    assert writer.LEAST_INFO_BYTES % 64 == 0
-    assert 0 < writer.LEAST_INFO_BYTES < 512
+    assert writer.MIN_INFO_BYTES % 64 == 0
+    assert 0 < writer.MIN_INFO_BYTES < 512
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -130,12 +130,12 @@ def chosen(request: Request) -> Candidate:
 def candidate_for(request: Request) -> Candidate:
     """The form that a request names. Raises ArgumentError."""
     row = registry.named(request.formulation)
-    if request.dtype not in row.DTYPES:
-        raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'")
     if "int4_columns" in request.parameters:  # as candidates say it of themselves
         own = dict(request.parameters)
         request = replace(request, int4_columns=own.pop("int4_columns"), parameters=own)
     _check_int4(request)
+    if request.dtype not in row.DTYPES:
+        raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'")
     return row.candidate_for(request)
 
 
