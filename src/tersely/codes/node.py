@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -22,76 +21,13 @@ from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate
 from tersely.core.dtypes import BY_NAME
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError
-from tersely.core.geometry import CHUNK_WEIGHTS, TILE_CHUNKS, Geometry
+from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
+from tersely.core.once import once
 
 INFO = "info"
 """The component that holds the description: what is wrong with it is wrong with the tensor, whatever the node."""
 INDEX = "index"
 """The dtype of bytes that are all symbol, such as indices of a table: of no tensor, only of children."""
-
-
-class Layout(Protocol):
-    """What a node codes, as panels of chunks in segments: a tensor as matrices (`Geometry`), or a sequence."""
-
-    @property
-    def panels(self) -> int: ...
-    @property
-    def chunks_per_panel(self) -> int: ...
-    @property
-    def segments(self) -> int: ...
-    def segment_lengths(self) -> np.ndarray: ...
-    def segment_chunks(self) -> list[tuple[int, int]]: ...
-
-
-@dataclass(frozen=True)
-class Groups:
-    """A sequence of values in segments of whole groups of 64: each group is a panel of one chunk.
-
-    groups: int64 [segments].
-    """
-
-    groups: np.ndarray
-    chunks_per_panel: int = 1
-
-    @property
-    def panels(self) -> int:
-        return int(self.groups.sum())
-
-    @property
-    def segments(self) -> int:
-        return int(self.groups.size)
-
-    def segment_lengths(self) -> np.ndarray:
-        """uint64 [segments]: groups of each segment."""
-        return self.groups.astype(np.uint64)
-
-    def segment_chunks(self) -> list[tuple[int, int]]:
-        ends = np.cumsum(self.groups).tolist()
-        return list(zip([0, *ends[:-1]], ends, strict=True)) if ends else []
-
-    def tiles(self) -> list[tuple[int, int, int]]:
-        """(first group, last group, 0) of every tile."""
-        return [
-            (first, min(first + TILE_CHUNKS, stop), 0)
-            for start, stop in self.segment_chunks()
-            for first in range(start, stop, TILE_CHUNKS)
-        ]
-
-
-@dataclass(frozen=True)
-class Words:
-    """A plain run of words under `dense`, without segments. Its component has slack, as streams have."""
-
-    count: int
-    panels: int = 0
-    chunks_per_panel: int = 0
-    segments: int = 0
-
-    def segment_lengths(self) -> np.ndarray:
-        return np.zeros(0, np.uint64)
-
-    def segment_chunks(self) -> list[tuple[int, int]]:
-        return []
 
 
 @dataclass(frozen=True)
@@ -110,7 +46,7 @@ class Part:
     parameters: Any
     children: dict[str, Part] = field(default_factory=dict)
 
-    @cached_property
+    @once
     def word(self) -> np.dtype:
         """The unsigned integer that holds what the node codes."""
         return np.dtype(np.uint8) if self.dtype == INDEX else BY_NAME[self.dtype].word
@@ -186,6 +122,19 @@ class Run:
     children: dict[str, Run] = field(default_factory=dict)
 
 
+class Offers(Protocol):
+    """The module `candidates` of a formulation."""
+
+    def candidates(self, request: Request) -> list[Candidate]: ...
+    def candidate_for(self, request: Request) -> Candidate: ...
+
+
+class Costs(Protocol):
+    """The module `costs` of a formulation."""
+
+    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float: ...
+
+
 class Formulation:
     """One way to code a tensor, or the child of one. What most share is here; each says what is its own."""
 
@@ -196,6 +145,8 @@ class Formulation:
     """The colour of its bytes in reports, in degrees; None for grey."""
     PATTERNED: ClassVar[bool] = True
     """Whether it wants a pattern among the weights: `tersely calibrate` measures it on matrices that have one."""
+    EITHER_ORIENTATION: ClassVar[bool] = False
+    """Whether components are also those of the transposed tensor under the other orientation."""
     TAKES_INT4: ClassVar[bool] = False
     """Whether it knows of bytes that hold two 4-bit values each."""
     INDEXES: ClassVar[frozenset[str]] = frozenset({"directory"})
@@ -206,15 +157,17 @@ class Formulation:
         """What each child that a node may have can be under."""
         return {}
 
-    # -- coding
+    # -- coding: what the module `candidates` has
+
+    OFFERS: Offers
 
     def candidates(self, request: Request) -> list[Candidate]:
         """What is worth considering under the request's objective; may be empty. No candidate codes anything yet."""
-        raise NotImplementedError
+        return self.OFFERS.candidates(request)
 
     def candidate_for(self, request: Request) -> Candidate:
         """The form that the request's parameters name. Raises ArgumentError where they do not fit the tensor."""
-        raise NotImplementedError
+        return self.OFFERS.candidate_for(request)
 
     def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
         """Why `candidates` has none for any tensor of this dtype under objective and (resolved) profile, or ''."""
@@ -256,7 +209,9 @@ class Formulation:
         """
         raise NotImplementedError
 
-    # -- costs
+    # -- costs: by the figures of the module `costs`
+
+    COSTS: Costs
 
     def work(self, part: Part) -> Work | None:
         """What the cost model must know of a coded tensor; None where the formulation does not say."""
@@ -264,7 +219,7 @@ class Formulation:
 
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
         """Nanoseconds of a product by shipped figures. machine: 'avx2' or 'avx512'."""
-        raise NotImplementedError
+        return self.COSTS.predict_ns(work, dtype, machine, batch)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Whether products are slower than dense ones on machines of a (resolved) profile."""
@@ -284,7 +239,7 @@ class Formulation:
         """Rows of a matrix can be taken from multiples of so many panels on."""
         return int(part.layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run | None:
+    def slice_panels(self, part: Part, span: Span) -> Run | None:
         """What its own components have of a run of panels; children's are added where they have the same. None: nothing."""
         return None
 

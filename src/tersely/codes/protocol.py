@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tersely.core.encoded import Node
+from tersely.core.encoded import Encoded, Node
 from tersely.core.geometry import Geometry, choose, folded
 
 
@@ -98,6 +98,15 @@ class Candidate(Work):
     components: Callable[[int], dict[str, np.ndarray]] = field(repr=False, kw_only=True)
     options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     allowance: int = field(default=0, kw_only=True)
+
+    def encoded(self, shape: tuple[int, ...], dtype: str, profile: str = "portable", threads: int = 1) -> Encoded:
+        """A tensor of that shape and dtype, coded now. profile: the name to record."""
+        return replace(self.blank(shape, dtype, profile), components=self.components(threads))
+
+    def blank(self, shape: tuple[int, ...], dtype: str, profile: str = "portable") -> Encoded:
+        """The same without its components: nothing is coded."""
+        seen = self.geometry
+        return Encoded(shape, dtype, seen.view, seen.orientation, seen.column_order, self.node, {}, profile)
 
 
 @dataclass(frozen=True)

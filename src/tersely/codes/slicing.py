@@ -33,7 +33,7 @@ def take(checked: Checked, first: int, last: int, *, squeezed: bool = False) -> 
     rows = root.row.step(root) * PANEL_ROWS
     if first % rows or (last % rows and last != geometry.rows):
         return None
-    run = cut(root, root.span(first // PANEL_ROWS, -(-last // PANEL_ROWS)))
+    run = slice_panels(root, root.span(first // PANEL_ROWS, -(-last // PANEL_ROWS)))
     return _packed(checked, [run], (last - first, *encoded.shape[1:]), encoded.view)
 
 
@@ -58,16 +58,16 @@ def join(kind: str, dim: int, tensors: Sequence[Checked]) -> Encoded | None:
     return _packed(first, runs, (*like.shape[:dim], sum(lengths), *like.shape[dim + 1 :]), like.view)
 
 
-def cut(part: Part, span: Span) -> Run | None:
+def slice_panels(part: Part, span: Span) -> Run | None:
     """What a node and its children have of a run of whole segments; None where they cannot be taken apart."""
-    run = part.row.cut(part, span)
+    run = part.row.slice_panels(part, span)
     if run is None:
         return None
     for name, child in part.children.items():
         own = part.row.child_span(part, name, span)
         if own is None:
             continue
-        inner = cut(child, own)
+        inner = slice_panels(child, own)
         if inner is None:
             return None
         run.children[name] = inner
@@ -134,7 +134,7 @@ def _alike(tensors: Sequence[Encoded], kind: str, dim: int) -> bool:
 
 def _matrices(root: Part, first: int, last: int) -> Run | None:
     panels = root.layout.panels_per_matrix
-    return cut(root, root.span(first * panels, last * panels))
+    return slice_panels(root, root.span(first * panels, last * panels))
 
 
 def _packed(like: Checked, runs: Sequence[Run | None], shape: tuple[int, ...], view: str) -> Encoded | None:

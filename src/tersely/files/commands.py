@@ -321,7 +321,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             plain = -(-math.prod(encoded.shape) * bits // 8)
             coded = name in reader.descriptions
             node = reader.descriptions[name].node if coded else encoded.node
-            own = coded and name not in reader.same  # a copy has a description alone: nothing is counted twice
+            own = coded and name not in reader.aliases  # an alias has a description alone: nothing is counted twice
             components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
             if coded:
                 components = {"info": _info_bytes(reader, name), **components}

@@ -26,7 +26,7 @@ from tersely.files.container import description
 from tersely.files.container.header import is_text
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
-from tersely.files.duplicates import Saved
+from tersely.files.duplicates import SavedTensors
 from tersely.tensors.tensor import Tensor
 
 
@@ -54,10 +54,10 @@ class File(Mapping[str, Tensor]):
                 file=str(path),
             )
         self._checked: dict[str, Checked] = {}
-        """By the name that their bytes are stored under. Dense tensors have been held to their shapes by the header."""
+        """Checked tensors by the name that their bytes are stored under. Dense tensors have been held to their shapes by the header."""
         for name in self.reader.descriptions if check == "structure" else self.reader.names():
-            if self.reader.same.get(name) in self.reader.descriptions:
-                continue  # a copy of a coded tensor, which is checked, and has the same checksum
+            if self.reader.aliases.get(name) in self.reader.descriptions:
+                continue  # an alias of a coded tensor, which is checked, and has the same checksum
             self._checked[self.reader.stored_as(name)] = check_tensor(self.reader, name, check)
         if check != "structure":
             self.reader.check_original()
@@ -177,7 +177,7 @@ def save_file(
         raise ArgumentError("metadata must map strings to strings")
     if odd := [text for pair in metadata.items() for text in pair if not is_text(text)]:
         raise ArgumentError(f"the metadata hold half a character, which no file can, in {odd[0][:80]!r}: leave it out")
-    saved = Saved()
+    saved = SavedTensors()
     with Writer(Path(path)) as writer:
         for name, value in tensors.items():
             if not isinstance(name, str):
@@ -189,7 +189,7 @@ def save_file(
                 if other is None:
                     writer.add_encoded(name, tensor.encoded, crc32)
                 else:
-                    writer.add_same(name, other, tensor.encoded, crc32)
+                    writer.add_alias(name, other, tensor.encoded, crc32)
             elif tensor is not None:
                 data = np.asarray(tensor.encoded.components["bytes"])
                 writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.encoded.shape, data)

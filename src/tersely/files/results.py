@@ -9,7 +9,7 @@ from typing import Any
 from tersely.codes import anatomy, registry
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded
-from tersely.files.container import description, same
+from tersely.files.container import alias, description
 from tersely.files.container.header import Entry
 
 Progress = Callable[[int, int, str], None]
@@ -61,7 +61,7 @@ class TensorReport:
         """Its nodes with the bytes of each."""
         components = self.components or {"bytes": self.bytes_after}
         found = anatomy.sizes(self.tree or {"formulation": self.formulation}, components)
-        return replace(found, label=self.code) if self.formulation == same.FORMULATION else found
+        return replace(found, label=self.code) if self.formulation == alias.FORMULATION else found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -84,8 +84,8 @@ class TensorReport:
 
 def described(formulation: str, parameters: Mapping[str, Any]) -> str:
     """A node in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
-    if formulation == same.FORMULATION:
-        return f"same as {parameters.get(same.TENSOR)}"
+    if formulation == alias.FORMULATION:
+        return f"same as {parameters.get(alias.TENSOR)}"
     return registry.label(formulation, parameters)
 
 
@@ -95,7 +95,7 @@ def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str)
     if encoded is None:
         return TensorReport(entry.name, shape, dtype, "dense", {}, plain, plain, {}, reason, file)
     components = {component: data.nbytes for component, data in encoded.components.items()}
-    if same.is_copy(encoded.node):  # all that the file has of it
+    if alias.is_alias(encoded.node):  # all that the file has of it
         components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
     return TensorReport(
         entry.name,

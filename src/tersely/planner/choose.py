@@ -119,7 +119,9 @@ def chosen(request: Request) -> Candidate:
     if request.formulation is not None:
         return candidate_for(request)
     if request.parameters:
-        raise ArgumentError(f"parameter {next(iter(request.parameters))!r} needs a formulation that takes it")
+        raise ArgumentError(
+            f"parameter {next(iter(request.parameters))!r} needs formulation='split' or another that takes it"
+        )
     _check_int4(request)
     return decide(request)[0].candidate
 
@@ -128,29 +130,19 @@ def chosen(request: Request) -> Candidate:
 def candidate_for(request: Request) -> Candidate:
     """The form that a request names. Raises ArgumentError."""
     row = registry.named(request.formulation)
-    if request.dtype not in row.DTYPES:
-        raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'")
     if "int4_columns" in request.parameters:  # as candidates say it of themselves
         own = dict(request.parameters)
         request = replace(request, int4_columns=own.pop("int4_columns"), parameters=own)
     _check_int4(request)
+    if request.dtype not in row.DTYPES:
+        raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'")
     return row.candidate_for(request)
 
 
 @under_default
 def encoded(candidate: Candidate, shape: tuple[int, ...], dtype: str, profile: str, threads: int) -> Encoded:
     """A candidate of a tensor of that shape and dtype, coded now. profile: the name to record."""
-    geometry = candidate.geometry
-    return Encoded(
-        shape,
-        dtype,
-        geometry.view,
-        geometry.orientation,
-        geometry.column_order,
-        candidate.node,
-        candidate.components(threads),
-        profile,
-    )
+    return candidate.encoded(shape, dtype, profile, threads)
 
 
 def _check_int4(request: Request) -> None:

@@ -16,7 +16,7 @@ from tersely.codes import registry
 from tersely.codes.protocol import Work, is_wide
 
 Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
-"""By name of the kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
+"""Times by name of the kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
 
 
 def predict_ns(work: Work, dtype: str, profile: str, batch: int = 1, measured: Costs | None = None) -> float:

@@ -298,13 +298,7 @@ def bench_shape(
 
 
 def _name(tensor: Tensor) -> str:
-    parameters = tensor.parameters
-    if parameters.get("code") == "layered":
-        return f"split layered({','.join(map(str, parameters['widths']))})"
-    for key in ("positions", "entries"):
-        if key in parameters:
-            return f"{tensor.formulation} {parameters[key]}"
-    return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
+    return registry.label(tensor.formulation, tensor.parameters)
 
 
 @dataclass(frozen=True)
@@ -368,7 +362,7 @@ def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: S
 
 def _why_not_measured(tensor: Tensor) -> str:
     """Why there is nothing to compare for a tensor, or ''."""
-    if by_name(tensor.encoded.dtype).split is False:
+    if not by_name(tensor.encoded.dtype).floating:
         return "other dtypes"
     if tensor.ndim > 2:
         return "convolutions and stacks"

@@ -24,7 +24,6 @@ from tersely.codes import registry
 from tersely.codes.node import Formulation
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import raw_bytes
-from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.results import Progress
 from tersely.planner import choose, profiles
@@ -38,7 +37,7 @@ BATCHES = (1, 4, 16)
 SHAPES = ((64, 256), (256, 384), (384, 1536), (1024, 2048))
 WORKING_SET_BYTES = 96_000_000
 """Stored bytes that copies rotate through: more than most last-level caches of two cores."""
-MOST_COPIES = 2000
+MAX_COPIES = 2000
 SECONDS = 0.06
 """For each form, shape and batch."""
 
@@ -163,23 +162,12 @@ def _forms(row: Formulation, array: np.ndarray, threads: int) -> list[Candidate]
 
 def coded(array: np.ndarray, candidate: Candidate, threads: int) -> Tensor:
     """The tensor that a candidate makes."""
-    geometry = candidate.geometry
-    return Tensor(
-        Encoded(
-            array.shape,
-            array.dtype.name,
-            geometry.view,
-            geometry.orientation,
-            geometry.column_order,
-            candidate.node,
-            candidate.components(threads),
-        )
-    )
+    return Tensor(candidate.encoded(array.shape, array.dtype.name, threads=threads))
 
 
 def copies(tensor: Tensor, working_set: int) -> list[Tensor]:
     """The tensor as often as it fills the working set, in memory of its own."""
-    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MOST_COPIES))
+    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MAX_COPIES))
     return bench.copies_of(tensor, count)
 
 
@@ -191,7 +179,7 @@ def coded_run(tensors: list[Tensor], array: np.ndarray, batch: int, threads: int
 
 def dense_run(array: np.ndarray, batch: int, threads: int, working_set: int) -> Callable[[int], object]:
     """The fastest dense product: of our own kernel (one row), torch's, or NumPy's where there is no torch."""
-    count = int(np.clip(-(-working_set // array.nbytes), 2, MOST_COPIES))
+    count = int(np.clip(-(-working_set // array.nbytes), 2, MAX_COPIES))
     raw = raw_bytes(array)
     x = np.ones((batch, array.shape[1]), array.dtype)
     runs = bench.torch_runs(array, x, [raw.copy() for _ in range(count)], threads)

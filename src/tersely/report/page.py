@@ -15,11 +15,11 @@ from importlib.resources import files
 from tersely.codes import registry
 from tersely.codes.anatomy import SizeNode
 from tersely.codes.node import INFO
-from tersely.files.container import same
+from tersely.files.container import alias
 from tersely.files.results import TensorReport
 from tersely.report.summary import HEADER, Group, Summary
 
-HUES = {**{row.NAME: row.HUE for row in registry.ROWS}, same.FORMULATION: 225}
+HUES = {**{row.NAME: row.HUE for row in registry.ROWS}, alias.FORMULATION: 225}
 """Hue of each formulation (OKLCH degrees); None is grey. Others get one from their name."""
 _SHADES = 6
 _COLUMNS = (

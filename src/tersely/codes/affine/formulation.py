@@ -25,7 +25,7 @@ from tersely.codes.affine.layout import (
 )
 from tersely.codes.affine.row_fields import RowFields
 from tersely.codes.node import INFO, Part, Run, Span
-from tersely.codes.protocol import Candidate, Request, Work, is_wide
+from tersely.codes.protocol import Work, is_wide
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, stream_bytes
 from tersely.core.errors import CorruptError
@@ -38,14 +38,10 @@ MAX_FLOAT16 = 65504.0
 class Affine(RowFields):
     NAME = NAME
     HUE = 20
+    OFFERS = candidates
+    COSTS = costs
     CHILD = NUMBERS
     INDEXES = frozenset({SCALES, ZEROS, DIRECTORY})
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
@@ -92,9 +88,6 @@ class Affine(RowFields):
         kernel = costs.Kernel(scaling.bits, scaling.columns)
         return Work(kernel, geometry, part.nbytes, scaling.padded_weights(geometry))
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""
         return part.only is not None and not (is_wide(profile) and part.dtype == "float32")
@@ -103,7 +96,7 @@ class Affine(RowFields):
         for bits, columns in ((4, normal.shape[1]), (8, normal.shape[1]), (4, 128), (4, 32)):
             yield f"{bits} bits by {columns}", quantised(normal, bits, columns)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         scaling, components, geometry = part.parameters, part.components, part.layout
         first, last = (panel * scaling.groups(geometry) * PANEL_ROWS for panel in span.panels)
         size = by_name(scaling.dtype).bits // 8
@@ -115,7 +108,7 @@ class Affine(RowFields):
             starts = part.directory(geometry.segments, DIRECTORY)[span.segments[0] : span.segments[1] + 1]
             streams[SIGNS] = components[SIGNS][int(starts[0]) : int(starts[-1])]
             counts[DIRECTORY] = np.diff(starts)
-        return Run(streams | dict(super().cut(part, span).streams), counts=counts)
+        return Run(streams | dict(super().slice_panels(part, span).streams), counts=counts)
 
 
 def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def _scale(kind: str, lowest: float, highest: float, sizes: np.ndarray, times: n
 def fit(
     words: np.ndarray, geometry: Geometry, dtype: str, columns: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, bool] | None:
-    """Of every group, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
+    """What every group has, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
 
     None where one group has none.
     """
@@ -192,12 +192,12 @@ def signs_of(
     marked = _is_zero(numbers, geometry, columns, zeros)
     chunks, _ = to_chunks(negative, geometry)
     negative = chunks.swapaxes(1, 2).reshape(-1, 64)
-    parts = [
+    signs = [
         np.packbits(negative[first:last][marked[first:last]], bitorder="little")
         for first, last in geometry.segment_chunks()
     ]
-    starts = np.cumsum([0, *(part.size for part in parts)], dtype="<u8")
-    return starts, np.concatenate([np.zeros(0, np.uint8), *parts])
+    starts = np.cumsum([0, *(own.size for own in signs)], dtype="<u8")
+    return starts, np.concatenate([np.zeros(0, np.uint8), *signs])
 
 
 def decode(

@@ -173,7 +173,7 @@ class RowFields(Formulation):
         words = [self.NAME, *[f"{bits}-bit"] * isinstance(bits, int), f"by {columns}" if columns else "by rows"]
         return " ".join(words)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Fields of neighbouring panels."""
         bits = part.parameters.bits
         if bits is None:

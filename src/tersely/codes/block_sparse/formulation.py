@@ -15,8 +15,9 @@ from tersely.codes.blocks.formulation import Blocky
 from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.blocks.layout import panel_blocks, picked, shelve, stored_words
 from tersely.codes.dense.formulation import BYTES
-from tersely.codes.node import Part, Run, Span, Words, prefixed
-from tersely.codes.protocol import Candidate, Request, Work
+from tersely.codes.layouts import Words
+from tersely.codes.node import Part, Run, Span, prefixed
+from tersely.codes.protocol import Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node
 from tersely.core.errors import CorruptError
@@ -27,13 +28,8 @@ class BlockSparse(Blocky):
 
     NAME = NAME
     HUE = 92
+    OFFERS = candidates
     CHILD, SHAPES = VALUES, SHAPES
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> str:
         return self.shape_of(node, {"block"})
@@ -78,7 +74,7 @@ class BlockSparse(Blocky):
             kept = np.kron(rng.random((rows // 16, columns // 4)) < share, np.ones((16, 4), bool))
             yield f"{share:.0%} of chunks", np.where(kept, normal, 0)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         shape, geometry, components = part.parameters, part.layout, part.components
         first, last = span.panels
         size, starts = mask_words(shape, geometry) * 8, part.directory(geometry.panels)[first : last + 1]

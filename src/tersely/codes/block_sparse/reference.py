@@ -38,7 +38,7 @@ def encode(words: np.ndarray, geometry: Geometry, shape: str) -> dict[str, np.nd
 
 
 def bits_of(masks: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
-    """uint8 [panels, 64 x words of a mask]: every bit of the component, those beyond the places too."""
+    """uint8 [panels, 64 x words of a mask]: every bit of the component, those beyond the blocks too."""
     size = mask_words(shape, geometry) * 8
     return np.unpackbits(masks[: geometry.panels * size].reshape(geometry.panels, size), axis=1, bitorder="little")
 
@@ -47,7 +47,7 @@ def decode(components: Mapping[str, np.ndarray], geometry: Geometry, shape: str,
     """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
     kept = bits_of(components["masks"], geometry, shape)[:, : panel_blocks(shape, geometry)].astype(bool)
     count = int(kept.sum())
-    held = stored_words(shape, count, geometry)
+    words = stored_words(shape, count, geometry)
     blocks = np.zeros((*kept.shape, block_words(shape, geometry)), word)
-    blocks[kept] = unshelve(components[VALUE_BYTES][: held * word.itemsize].view(word), count, shape, geometry)
+    blocks[kept] = unshelve(components[VALUE_BYTES][: words * word.itemsize].view(word), count, shape, geometry)
     return from_blocks(blocks, geometry, shape)

@@ -21,7 +21,7 @@ from tersely.core.errors import ArgumentError
 from tersely.core.geometry import PANEL_ROWS, Geometry
 
 LARGEST_SHARE = 0.9
-"""Of the dense bytes: a dictionary that takes more cannot win anything worth its indices."""
+"""The share of the dense bytes above which a dictionary cannot win anything worth its indices."""
 NEAR_BYTES = 1 << 16
 """A dictionary up to here is mostly in a first cache."""
 

@@ -17,7 +17,7 @@ FAR_NS = {"1x4": 0.13, "1x8": 0.062}
 IN_ORDER_NS = {"row": 0.05, "16x1": 0.17, "chunk": 0.08}
 """A weight of a block that lies in order."""
 SHARE = {"avx2": 1.0, "avx512": 1.15}
-"""That time on other machines; AVX-512 by blocks of 1 x 8, which are AVX2's."""
+"""The same as a share of AVX2's time; AVX-512 by blocks of 1 x 8, which are AVX2's."""
 
 
 @dataclass(frozen=True)

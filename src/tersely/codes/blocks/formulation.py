@@ -24,8 +24,9 @@ from tersely.codes.blocks.layout import (
     stored_words,
 )
 from tersely.codes.dense.formulation import BYTES, dense
-from tersely.codes.node import INFO, Formulation, Part, Run, Span, Words, only_child, prefixed
-from tersely.codes.protocol import Candidate, Request, Work
+from tersely.codes.layouts import Words
+from tersely.codes.node import INFO, Formulation, Part, Run, Span, only_child, prefixed
+from tersely.codes.protocol import Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node, stream_bytes
 from tersely.core.errors import CorruptError, UnsupportedError
@@ -38,6 +39,7 @@ _STEP = 1 << 16
 class Blocky(Formulation):
     """What both formulations of blocks have alike: the parameter `block`, and one child under `dense`."""
 
+    COSTS = costs
     CHILD: str
     SHAPES: tuple[str, ...]
 
@@ -60,9 +62,6 @@ class Blocky(Formulation):
             )
         return shape
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def label(self, parameters: Mapping[str, Any]) -> str:
         block = parameters.get("block")
         return f"{self.NAME} {block}" if isinstance(block, str) else self.NAME
@@ -79,13 +78,8 @@ class Blocks(Blocky):
 
     NAME = NAME
     HUE = 195
+    OFFERS = candidates
     CHILD, SHAPES = TABLE, SHAPES
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> tuple[str, int]:
         shape, count = self.shape_of(node, {"block", "count"}), node.parameters["count"]
@@ -126,7 +120,7 @@ class Blocks(Blocky):
         yield "few blocks", normal[:16, :4][np.ix_(np.arange(rows) % 16, np.arange(columns) % 4)]
         yield "few rows", normal[rng.integers(max(2, rows // 4), size=rows)]
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Indices counted anew among the blocks that they use, in the order of their first occurrence: the dictionary that
         encoding the slice would give."""
         geometry, (shape, count) = part.layout, part.parameters

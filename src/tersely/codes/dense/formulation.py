@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tersely.codes.layouts import Words
 from tersely.codes.machine import MULTIPLY_NS, call_ns
-from tersely.codes.node import Formulation, Part, Run, Span, Words
+from tersely.codes.node import Formulation, Part, Run, Span
 from tersely.codes.protocol import Candidate, KernelKey, Request, Work
 from tersely.core.dtypes import BY_NAME, by_name
 from tersely.core.encoded import Node, stream_bytes
@@ -85,7 +86,7 @@ class Dense(Formulation):
             return call_ns(work, work.nbytes * 2 * (PAIRS_NS + multiply))
         return call_ns(work, work.nbytes * 8 / by_name(dtype).bits * multiply)
 
-    def cut(self, part: Part, span: Span) -> Run | None:
+    def slice_panels(self, part: Part, span: Span) -> Run | None:
         """Words [first, last) of a run of values; a tensor is taken apart by its rows as an array."""
         if not isinstance(part.layout, Words):
             return None

@@ -8,7 +8,8 @@ from tersely.codes.checks import is_integer
 from tersely.codes.integer import codec, distances, nibbles
 from tersely.codes.integer.costs import Kernel, kernel_of, padded_weights_of
 from tersely.codes.integer.layout import BYTES, DISTANCES, MAX_BITS, NAME, NIBBLE_BITS, NIBBLES, VERSION
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values
 from tersely.codes.split import codec as split
 from tersely.codes.split.candidates import check_code, check_constant
@@ -25,7 +26,7 @@ MAX_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
 MAX_BITS_ELSEWHERE = 6.5
 ALLOWED_SHARE = 256
-"""Of the bytes of dense pairs, what groups, directory and slack of 4-bit fields may cost more under speed and balanced."""
+"""The share of the bytes of dense pairs that groups, directory and slack of 4-bit fields may cost under speed and balanced."""
 VALUE_KERNEL = Kernel(DISTANCES)
 """Decoding values is part of decoding a sparse tensor of integers: `sparse` has the figure."""
 CODES = ("fields", "distances", "nibbles", "nibble_fields")
@@ -178,7 +179,7 @@ def _nibbles(request: Request) -> list[Candidate]:
 def _nibble_fields(
     request: Request, bits: int | None = None, smallest: bool = False, signed: bool | None = None
 ) -> list[Candidate]:
-    """As `_nibbles`; smallest: as in `_fields`. Planned as the product of values that it is for."""
+    """The same with values as fields; smallest: as in `_fields`. They are planned as the product of values that it is for."""
     if request.int4_columns is None:
         return []
     smallest = smallest or request.objective == "size"

@@ -2,7 +2,7 @@
 
 A *folded* word has the sign of the distance in its highest bit and below it the distance, or its complement where it is
 negative: 0, 1, 2 ... for 0, 1, 2 and as many again, from the highest bit on, for -1, -2, -3. That is how floats are made,
-so `split` can cut the word as one of a float's dtype (the parameter `like`): high bits of the size become symbols, the others stay as
+so `split` can split the word as one of a float's dtype (the parameter `like`): high bits of the size become symbols, the others stay as
 they are. So the code takes what the histogram needs, whatever the number of values, where fields take whole bits.
 
     8 bits     'index': the whole word is the symbol; 'float8_e5m2' and 'float8_e4m3fn': five or four bits of the size are
@@ -21,7 +21,8 @@ import numpy as np
 
 from tersely.codes.integer import codec
 from tersely.codes.integer.layout import BYTES, DISTANCES, NAME, VERSION, flip
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.split import codec as split
 from tersely.codes.split.layout import FIELDS
 from tersely.codes.split.sizes import SizeModel, Statistics

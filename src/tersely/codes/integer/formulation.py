@@ -25,8 +25,9 @@ from tersely.codes.integer.layout import (
 )
 from tersely.codes.integer.nibbles import DTYPE as NIBBLE_DTYPE
 from tersely.codes.integer.nibbles import SIGN, SIGNED, NibbleMatrix, put_together, seen_as
-from tersely.codes.node import INDEX, Formulation, Groups, Part, Run, Span, ValueCoding, prefixed
-from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
+from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work
 from tersely.codes.split.formulation import split
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, index_bytes, stream_bytes
@@ -42,6 +43,7 @@ class Fields(Formulation):
 
     NAME = NAME
     DTYPES = DTYPES
+    COSTS = costs
     INDEXES = frozenset({"directory", "groups"})
 
     def __init__(self, max_bits: int = MAX_BITS) -> None:
@@ -94,10 +96,7 @@ class Fields(Formulation):
             costs.kernel_of(geometry, part.dtype, child), geometry, part.nbytes, costs.padded_weights_of(geometry)
         )
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Groups of fields with their escapes."""
         components, geometry = part.components, part.layout
         first, last = (segment // geometry.segments_per_panel for segment in span.segments)
@@ -122,17 +121,12 @@ class Integer(Fields):
     has for it differ by, as an exclusive or."""
 
     HUE = 305
+    OFFERS = candidates
     TAKES_INT4 = True
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {DISTANCES: (split,), NIBBLES: (split, nibble_fields)}
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
         return candidates.reason_not_offered(dtype, objective, profile)
@@ -147,11 +141,8 @@ class Integer(Fields):
             return Centre.parse(node.parameters, dtype)
         if NIBBLES not in node.children:
             return super().parse(node, dtype, layout)
-        parameters = dict(node.parameters)
-        flip = 0
-        if _is_fields(node) and type(parameters.get(SIGNED)) is int and parameters.pop(SIGNED) == 1:
-            flip = SIGN
-        if parameters:
+        signed = _is_fields(node) and dict(node.parameters) == {SIGNED: 1} and type(node.parameters[SIGNED]) is int
+        if node.parameters and not signed:
             raise UnsupportedError(
                 "formulation 'integer' with nibbles has no parameters but 'signed' of fields; the file is damaged or needs "
                 "a newer tersely"
@@ -161,7 +152,7 @@ class Integer(Fields):
                 f"nibbles are of {NIBBLE_DTYPE} tensors seen as rows of bytes, not of {dtype} as {layout.view}",
                 component="info",
             )
-        return flip
+        return SIGN if signed else 0
 
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         return super().sizes(parameters, dtype, layout) if parameters is None else {}
@@ -216,8 +207,8 @@ class Integer(Fields):
     def step(self, part: Part) -> int:
         return int((part.only or part).layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run:
-        return Run() if part.children else super().cut(part, span)
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        return Run() if part.children else super().slice_panels(part, span)
 
     def child_span(self, part: Part, name: str, span: Span) -> Span:
         return part.children[name].span(*span.panels) if name == NIBBLES else span

@@ -113,11 +113,11 @@ class NibbleMatrix:
 
     def access(self, matrix: int, row: int, column: int) -> int:
         if self._bytes.view == "folded":
-            place = 2 * (row * self._bytes.columns + column)
-            places = [divmod(place + half, self._values.columns) for half in (0, 1)]
+            first = 2 * (row * self._bytes.columns + column)
+            both = [divmod(first + half, self._values.columns) for half in (0, 1)]
         else:
-            places = [(row, 2 * column), (row, 2 * column + 1)]
-        low, high = ((self._matrix.access(matrix, *place) ^ self._flip) & 15 for place in places)
+            both = [(row, 2 * column), (row, 2 * column + 1)]
+        low, high = ((self._matrix.access(matrix, *one) ^ self._flip) & 15 for one in both)
         return int(low | high << 4)
 
     def values_linear(
@@ -132,7 +132,7 @@ class NibbleMatrix:
         threads: int,
         groups: int,
     ) -> bool | None:
-        """As `integer_linear` of the native matrices, by the values; None where they are not what kernels multiply."""
+        """Multiplies as `integer_linear` of the native matrices does, by the values; None where they are not what kernels multiply."""
         if self._bytes.view != "matrix" or not hasattr(self._matrix, "integer_linear"):
             return None
         # Fields that were counted in the other order are no whole numbers apart from a zero.

@@ -21,8 +21,8 @@ def pack(fields: np.ndarray, bits: int) -> np.ndarray:
     for width in bit_fields(bits):
         per_run = 8 // width
         halves = (fields >> shift & ((1 << width) - 1)).reshape(-1, width, per_run, RUN_BYTES).astype(np.uint8)
-        places = (np.arange(per_run, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
-        found.append(np.bitwise_or.reduce(halves << places, axis=2).reshape(len(fields), -1))
+        shifts = (np.arange(per_run, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
+        found.append(np.bitwise_or.reduce(halves << shifts, axis=2).reshape(len(fields), -1))
         shift += width
     return np.concatenate([np.zeros((len(fields), 0), np.uint8), *found], axis=1)
 
@@ -32,8 +32,8 @@ def unpack(runs: np.ndarray, bits: int) -> np.ndarray:
     fields, shift, at = np.zeros((len(runs), BLOCK_WEIGHTS), np.uint8), 0, 0
     for width in bit_fields(bits):
         part = runs[:, at : at + width * RUN_BYTES].reshape(-1, width, 1, RUN_BYTES)
-        places = (np.arange(8 // width, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
-        fields |= ((part >> places & ((1 << width) - 1)) << shift).reshape(fields.shape).astype(np.uint8)
+        shifts = (np.arange(8 // width, dtype=np.uint8) * np.uint8(width)).reshape(1, 1, -1, 1)
+        fields |= ((part >> shifts & ((1 << width) - 1)) << shift).reshape(fields.shape).astype(np.uint8)
         shift, at = shift + width, at + width * RUN_BYTES
     return fields
 
@@ -61,16 +61,16 @@ def encode(words: np.ndarray, geometry: Geometry, dtype: str, groups: np.ndarray
         for panel, own in zip(fields, bits, strict=True)
     ]
     outside, flat = outside.reshape(-1, 64), chunks.reshape(-1, 64)
-    places, escapes = [], []
+    escape_positions, escapes = [], []
     for first, last in geometry.segment_chunks():
         where = np.flatnonzero(outside[first:last])
-        places.append(where.astype("<u2"))
+        escape_positions.append(where.astype("<u2"))
         escapes.append(flat[first:last].reshape(-1)[where])
     return {
         "fields": stored(np.concatenate([np.zeros(0, np.uint8), *runs]), stream_bytes),
         "groups": stored(groups, index_bytes),
-        "directory": stored(np.cumsum([0, *map(len, places)], dtype="<u8"), index_bytes),
-        "places": stored(np.concatenate([np.zeros(0, "<u2"), *places]), stream_bytes),
+        "directory": stored(np.cumsum([0, *map(len, escape_positions)], dtype="<u8"), index_bytes),
+        "places": stored(np.concatenate([np.zeros(0, "<u2"), *escape_positions]), stream_bytes),
         "escapes": stored(np.concatenate([np.zeros(0, np.uint8), *escapes]).astype(np.uint8), stream_bytes),
     }
 
@@ -89,12 +89,12 @@ def decode(components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str)
         at += length
     flat = words.reshape(-1, 64)
     starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
-    places, escapes = components["places"].view("<u2"), components["escapes"]
+    escape_positions, escapes = components["places"].view("<u2"), components["escapes"]
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
         own = flat[first:last].reshape(-1)
         for k in range(starts[segment], starts[segment + 1]):
-            if places[k] < own.size:  # else only in a damaged file
-                own[places[k]] = escapes[k]
+            if escape_positions[k] < own.size:  # else only in a damaged file
+                own[escape_positions[k]] = escapes[k]
     return from_chunks(flat.reshape(-1, 16, 4), geometry)
 
 

@@ -17,7 +17,8 @@ from tersely.codes.integer import codec as integer
 from tersely.codes.integer.candidates import FAST_ESCAPE_BYTES
 from tersely.codes.integer.costs import padded_weights_of
 from tersely.codes.integer.layout import unit_panels
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.palette import codec
 from tersely.codes.palette.costs import Kernel
 from tersely.codes.palette.grid import Grid, find

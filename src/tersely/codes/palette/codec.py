@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tersely.backends.cpu import native
-from tersely.codes.node import INDEX, Groups, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.palette import reference
 from tersely.codes.palette.costs import Kernel
 from tersely.codes.palette.layout import INDICES, PACKED_BITS, TABLE, Indices, table_order

@@ -11,7 +11,7 @@ from tersely.codes.machine import INDEX_CODE_NS, MULTIPLY_NS, call_ns
 from tersely.codes.protocol import KernelKey, Work
 
 Costs = Mapping[str, Mapping[str, tuple[float, ...]]]
-"""By the class of a machine, dtype and bits of an index from 1 on."""
+"""Nanoseconds by the class of a machine, dtype and bits of an index from 1 on."""
 # MEASURED with two threads, each time as a share of dense time in the same run: AVX2 on Zen 3, 2048 x 4096; AVX-512 on
 # Zen 4, 4096 x 4096. AVX2 for 2, 4, 6 and 8 bits, the others by their instructions.
 CHUNK_NS: Costs = {

@@ -9,10 +9,11 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.integer.formulation import fields
-from tersely.codes.node import INDEX, Formulation, Groups, Part, Run, Span, ValueCoding, prefixed
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
 from tersely.codes.palette import candidates, costs, reference
 from tersely.codes.palette.layout import DTYPES, INDICES, NAME, NUMBER_DTYPE, TABLE, Indices
-from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work, is_wide
+from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work, is_wide
 from tersely.codes.split.codec import native_parameters
 from tersely.codes.split.formulation import split
 from tersely.core.dtypes import by_name
@@ -25,16 +26,12 @@ class Palette(ValueCoding):
     DTYPES = DTYPES
     VALUE_DTYPES = DTYPES
     HUE = 152
+    OFFERS = candidates
+    COSTS = costs
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {INDICES: (split, fields)}
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def value_candidates(self, values: Values, request: Request) -> list[ValueCandidate]:
         return candidates.value_candidates(values, request)
@@ -65,9 +62,9 @@ class Palette(ValueCoding):
         return INDEX if part.parameters.grid is None else NUMBER_DTYPE, part.layout
 
     def words(self, part: Part) -> np.ndarray:
-        """Of an index the bits that the table needs count; where they lead beyond it (a damaged file), to zero bits."""
+        """The bits of an index that the table needs count; where they lead beyond it (a damaged file), to zero bits."""
         parameters, layout, child = part.parameters, part.layout, part.only
-        indices = np.zeros(1, np.uint8)
+        indices: Any = np.uint8(0)
         if child is not None:
             indices = child.row.words(child)
             if isinstance(layout, Groups):
@@ -123,9 +120,6 @@ class Palette(ValueCoding):
         child = part.only
         return costs.Kernel(part.parameters.bits, "" if child is None else child.parameters.code)
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
         return costs.value_ns(kernel, dtype, machine, lanes)
 
@@ -145,7 +139,7 @@ class Palette(ValueCoding):
         words = [self.NAME] + ["grid"] * ("scale" in parameters)
         return " ".join([*words, *(str(parameters[key]) for key in ("entries",) if type(parameters.get(key)) is int)])
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """One table for all; packed bits are taken by chunks."""
         parameters, streams = part.parameters, {}
         if parameters.packed_bits:

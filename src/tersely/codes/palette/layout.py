@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.palette.grid import Grid
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, index_bytes, stream_bytes

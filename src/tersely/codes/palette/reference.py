@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.palette.layout import bit_fields, table_order
 from tersely.codes.split import reference as split
 from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry

@@ -10,7 +10,7 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.affine.row_fields import RowFields
 from tersely.codes.node import Part, Run, Span
-from tersely.codes.protocol import Candidate, Request, Work
+from tersely.codes.protocol import Work
 from tersely.codes.row_palette import candidates, costs, reference
 from tersely.codes.row_palette.layout import INDICES, NAME, TABLES, Tables
 from tersely.core.encoded import Node
@@ -20,14 +20,10 @@ from tersely.core.geometry import PANEL_ROWS
 class RowPalette(RowFields):
     NAME = NAME
     HUE = 172
+    OFFERS = candidates
+    COSTS = costs
     CHILD = INDICES
     INDEXES = frozenset({TABLES})
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Tables:
         tables = Tables.parse(node)
@@ -57,9 +53,6 @@ class RowPalette(RowFields):
         kernel = costs.Kernel(tables.bits, tables.columns)
         return Work(kernel, geometry, part.nbytes, tables.padded_weights(geometry))
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """All but fields whose words kernels look up in registers: others are looked up weight by weight."""
         bits = part.parameters.bits
@@ -74,11 +67,11 @@ class RowPalette(RowFields):
             chosen = rng.integers(words, size=(rows, groups, columns))
             yield f"{words} words by {columns}", np.take_along_axis(tables, chosen, axis=2).reshape(normal.shape)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         tables = part.parameters
         table = tables.groups(part.layout) * PANEL_ROWS * tables.entries * part.word.itemsize
         own = {TABLES: part.components[TABLES][span.panels[0] * table : span.panels[1] * table]}
-        return Run(own | dict(super().cut(part, span).streams))
+        return Run(own | dict(super().slice_panels(part, span).streams))
 
 
 row_palette = RowPalette()

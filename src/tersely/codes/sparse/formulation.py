@@ -12,8 +12,9 @@ from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.dense.formulation import dense
-from tersely.codes.node import Formulation, Groups, Part, Run, Span, Words, only_child
-from tersely.codes.protocol import Candidate, Request, Work, is_wide
+from tersely.codes.layouts import Groups, Words
+from tersely.codes.node import Formulation, Part, Run, Span, only_child
+from tersely.codes.protocol import Work, is_wide
 from tersely.codes.sparse import candidates, codec, costs, reference
 from tersely.codes.sparse.layout import (
     BYTES,
@@ -46,17 +47,13 @@ class Sparse(Formulation):
     VERSIONS = (VERSION, NESTED, INTEGERS)
     DTYPES = DTYPES
     HUE = 48
+    OFFERS = candidates
+    COSTS = costs
     INDEXES = frozenset({"directory", "rows"})
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {CHILD: (dense, *ROWS)}
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
         only_child(node, CHILD)
@@ -139,9 +136,6 @@ class Sparse(Formulation):
             0 if plain else int(_starts(part)[-1]),
         )
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
         values whose indices are coded. Integers but gaps with dense values: they are decoded for every product. Others
@@ -179,7 +173,7 @@ class Sparse(Formulation):
         lanes = part.parameters.kind == "deltas"
         return WINDOW_ROWS // PANEL_ROWS if lanes else int(part.layout.panels_per_unit)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Masks, codes and lanes stand alone; only directories count from the first one, and low bits of Elias-Fano
         positions begin between bytes."""
         positions, geometry, components = part.parameters, part.layout, part.components

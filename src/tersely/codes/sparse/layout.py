@@ -2,13 +2,13 @@
 
 A word is zero where all its bits are: -0.0 is a value. Positions are one of
 
-    bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of the
-              places, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
+    bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of
+              the bits, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
     elias_fano  the set bits of a segment's masks as Elias and Fano code a rising sequence: low bits as they are, high
-              parts as runs of zeros. The values are those of the bitmap.
+              bits as runs of zeros. The values are those of the bitmap.
     n_of_m    of each m neighbouring columns of a row at most n have words; a code tells which n. Each block of m columns
               and 16 rows has 16 n words, some of them of zero bits where a row has fewer.
-    deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is cut by fillers,
+    deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is split by fillers,
               words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
               them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
 

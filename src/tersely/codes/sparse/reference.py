@@ -93,8 +93,8 @@ def encode_masks(words: np.ndarray, geometry: Geometry, dtype: str) -> tuple[np.
     chunks, _ = to_chunks(words, geometry)
     ordered = chunks.reshape(-1, CHUNK_WEIGHTS)[:, np.argsort(bit_order(dtype).reshape(-1))]
     bits = ordered != 0
-    parts = [ordered[first:last][bits[first:last]] for first, last in geometry.segment_chunks()]
-    return np.packbits(bits, axis=1, bitorder="little"), parts
+    values = [ordered[first:last][bits[first:last]] for first, last in geometry.segment_chunks()]
+    return np.packbits(bits, axis=1, bitorder="little"), values
 
 
 def decode_masks(
@@ -123,17 +123,17 @@ def encode_elias_fano(
     ones = np.zeros(int(words[-1]) * 64, bool)
     low = np.zeros((int(starts[-1]), bits), np.uint8)
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
-        places = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
-        ones[words[segment] * 64 + (places >> bits) + np.arange(places.size)] = True
-        own = low[int(starts[segment]) : int(starts[segment]) + places.size]
-        own[...] = places[:, None] >> np.arange(bits) & 1
+        at = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
+        ones[words[segment] * 64 + (at >> bits) + np.arange(at.size)] = True
+        own = low[int(starts[segment]) : int(starts[segment]) + at.size]
+        own[...] = at[:, None] >> np.arange(bits) & 1
     return np.packbits(ones, bitorder="little"), np.packbits(low.reshape(-1), bitorder="little")
 
 
 def decode_elias_fano(
     components: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions, starts: np.ndarray
 ) -> np.ndarray:
-    """Masks, bytes [chunks, 8]. Places beyond a segment and values that it has not (a damaged file) are left out."""
+    """Masks, bytes [chunks, 8]. Positions beyond a segment and values that it has not (a damaged file) are left out."""
     bits = positions.low_bits
     words = positions.upper_starts(geometry, starts).astype(np.int64)
     low = np.unpackbits(components["lower"], count=int(starts[-1]) * bits, bitorder="little").reshape(
@@ -144,9 +144,9 @@ def decode_elias_fano(
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
         own = components["upper"][words[segment] * 8 : words[segment + 1] * 8]
         ones = np.flatnonzero(np.unpackbits(own, bitorder="little"))[: int(starts[segment + 1] - starts[segment])]
-        places = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
+        at = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
         set_bits = np.zeros((last - first) * CHUNK_WEIGHTS, bool)
-        set_bits[places[places < set_bits.size]] = True
+        set_bits[at[at < set_bits.size]] = True
         masks[first:last] = np.packbits(set_bits, bitorder="little").reshape(-1, 8)
     return masks
 
@@ -269,9 +269,9 @@ def encode_deltas(words: np.ndarray, geometry: Geometry) -> tuple[dict[str, np.n
     gaps = np.zeros((int(starts[-1]) * BLOCK_STEPS, PANEL_ROWS), np.uint8)
     values = np.zeros(gaps.shape, words.dtype)
     for window in windows(geometry):
-        for place in range(window.start, window.stop):
-            row_gaps, row_words = entries[window.start + int(lanes[place])]
-            group, lane = divmod(place, PANEL_ROWS)
+        for lane_row in range(window.start, window.stop):
+            row_gaps, row_words = entries[window.start + int(lanes[lane_row])]
+            group, lane = divmod(lane_row, PANEL_ROWS)
             first = int(starts[group]) * BLOCK_STEPS
             gaps[first : first + row_gaps.size, lane] = row_gaps
             values[first : first + row_gaps.size, lane] = row_words
@@ -285,12 +285,12 @@ def encode_deltas(words: np.ndarray, geometry: Geometry) -> tuple[dict[str, np.n
 
 def decode_deltas(components: Mapping[str, np.ndarray], geometry: Geometry, words: np.ndarray) -> np.ndarray:
     """Columns beyond the last one (a damaged file) are the last one."""
-    places = geometry.panels * PANEL_ROWS
-    lanes = components["rows"][:places]
+    padded_rows = geometry.panels * PANEL_ROWS
+    lanes = components["rows"][:padded_rows]
     starts = components["directory"][: (geometry.panels + 1) * 8].view("<u8").astype(np.int64) * BLOCK_STEPS
     gaps = components["gaps"][: starts[-1] * PANEL_ROWS].reshape(-1, PANEL_ROWS)
     values = words[: gaps.size].reshape(-1, PANEL_ROWS)
-    rows = np.zeros((places, geometry.columns), words.dtype)
+    rows = np.zeros((padded_rows, geometry.columns), words.dtype)
     for window in windows(geometry):
         for group in range(window.start // PANEL_ROWS, window.stop // PANEL_ROWS):
             own = window.start + lanes[group * PANEL_ROWS : (group + 1) * PANEL_ROWS].astype(np.int64)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tersely.codes.checks import is_integer
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values, is_wide
 from tersely.codes.split import codec
 from tersely.codes.split.costs import kernel_of

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from tersely.backends.cpu import native
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.protocol import Values
 from tersely.codes.split import reference
 from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters

@@ -9,8 +9,9 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.checks import expect_bytes
-from tersely.codes.node import Groups, Part, Run, Span, ValueCoding
-from tersely.codes.protocol import Candidate, KernelKey, Request, ValueCandidate, Values, Work
+from tersely.codes.layouts import Groups
+from tersely.codes.node import Part, Run, Span, ValueCoding
+from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work
 from tersely.codes.split import candidates, codec, costs, reference
 from tersely.codes.split.layout import FIELDS, Parameters
 from tersely.core.encoded import Node, index_bytes, stream_bytes
@@ -22,14 +23,11 @@ class Split(ValueCoding):
     DTYPES = tuple(name for name in FIELDS if name != "index")
     VALUE_DTYPES = ("float32", "bfloat16", "float16")
     HUE = 252
+    OFFERS = candidates
+    COSTS = costs
     PATTERNED = False
+    EITHER_ORIENTATION = True
     INDEXES = frozenset({"directory", "short_panels"})
-
-    def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request)
-
-    def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request)
 
     def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
         return candidates.reason_not_offered(dtype, objective, profile)
@@ -97,9 +95,6 @@ class Split(ValueCoding):
     def value_kernel(self, part: Part) -> KernelKey:
         return costs.kernel_of(part.parameters)
 
-    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        return costs.predict_ns(work, dtype, machine, batch)
-
     def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
         return costs.value_ns(kernel, dtype, machine)
 
@@ -118,7 +113,7 @@ class Split(ValueCoding):
             return f"{self.NAME} {code}({','.join(map(str, widths))})"
         return f"{self.NAME} {code}" + (f"({parameters.get('bits', 4)})" if code == "packed" else "")
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """Segments are coded alone and under one table; only the directory counts from the first one."""
         parameters, layout, components = part.parameters, part.layout, part.components
         short = np.zeros(layout.panels, np.uint8)

@@ -24,6 +24,7 @@ import numpy as np
 
 from tersely.codes.checks import is_integer
 from tersely.core.errors import ArgumentError
+from tersely.core.once import once
 
 MAXIMUM_LEVELS = 6
 MAXIMUM_WIDTH = 4
@@ -78,7 +79,7 @@ FIELDS = {
     "float8_e5m2": Fields(2, 5, (1, 2, 0x80), False, False, _positions("float8_e5m2")),
     "index": Fields(0, 8, (), False, False, _positions("index")),
 }
-"""By dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
+"""The bits of each dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
 
 
 def widths_of(given: object) -> tuple[int, ...]:
@@ -148,7 +149,7 @@ class Parameters:
         """Bytes of code words per chunk inside the tiles."""
         return {"constant": 0, "packed": 32, "layered": 8 * (self.widths or (0,))[0]}[self.code]
 
-    @property
+    @once
     def streams(self) -> tuple[str, ...]:
         """Names of the components beside the tiles, in the order of the directory's columns."""
         deeper = tuple(f"level{level}" for level in range(2, len(self.widths) + 1))

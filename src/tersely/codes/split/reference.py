@@ -1,6 +1,6 @@
 """`split` in plain NumPy: encode, decode, product. Slow, short, and the oracle of every kernel.
 
-A tensor becomes chunks of 64 words in the order of `layout.positions`; each word is cut into symbol, odd bits, byte
+A tensor becomes chunks of 64 words in the order of `layout.positions`; each word is split into symbol, odd bits, byte
 and tail; symbols are coded segment by segment, the rest lies beside the code words in the tiles.
 FORMAT: docs/FORMAT.md, "The formulation split".
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tersely.codes.node import Groups
+from tersely.codes.layouts import Groups
 from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters
 from tersely.codes.symbols import reference as codes
 from tersely.core.encoded import index_bytes, stream_bytes
@@ -19,7 +19,7 @@ from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geomet
 
 
 def to_chunks(words: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Tensor words to [chunks, 16, 4], padded with zeros, and the mask of real places."""
+    """Tensor words to [chunks, 16, 4], padded with zeros, and the mask of real weights."""
 
     def to_panels(cube: np.ndarray) -> np.ndarray:
         count, rows, columns = cube.shape
@@ -168,8 +168,8 @@ def encode_chunks(
         starts = np.zeros((len(segments) + 1, len(parameters.streams)), dtype="<u8")
         starts[1:] = np.cumsum(np.array(lengths, dtype="<u8").reshape(starts[1:].shape), axis=0)
         components["directory"] = _stored([starts.view(np.uint8).reshape(-1)], index_bytes)
-    for name, parts in streams.items():
-        components[name] = _stored([part.view(np.uint8) for part in parts], stream_bytes)
+    for name, pieces in streams.items():
+        components[name] = _stored([piece.view(np.uint8) for piece in pieces], stream_bytes)
     return components
 
 
@@ -180,8 +180,8 @@ def _planes(bits: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(codes.pack_planes(bits.reshape(-1), width).T.astype("<u8")).view(np.uint8).reshape(-1)
 
 
-def _stored(parts: list[np.ndarray], stored_bytes: object) -> np.ndarray:
-    used = np.concatenate([np.empty(0, np.uint8), *parts])
+def _stored(pieces: list[np.ndarray], stored_bytes: object) -> np.ndarray:
+    used = np.concatenate([np.empty(0, np.uint8), *pieces])
     component = np.zeros(stored_bytes(used.size), dtype=np.uint8)  # type: ignore[operator]
     component[: used.size] = used
     return component
@@ -264,9 +264,9 @@ def decode_chunks(
             decoded = codes.decode_layered(levels, escapes, parameters.widths, parameters.table)
         symbols[first:last] = decoded.reshape(-1, 64)
 
-    place = fields.positions.reshape(-1)
+    order = fields.positions.reshape(-1)
     tails = tails if fields.tail_positions is None else tails[:, fields.tail_positions.reshape(-1)]
-    words = join_words(symbols[:, place], odd[:, place], octets[:, place], tails, dtype, word)
+    words = join_words(symbols[:, order], odd[:, order], octets[:, order], tails, dtype, word)
     return words.reshape(-1, PANEL_ROWS, 4)
 
 

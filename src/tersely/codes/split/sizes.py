@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tersely.codes.node import Layout
+from tersely.codes.layouts import Layout
 from tersely.codes.split.layout import FIELDS, MAXIMUM_WIDTH, TAIL_BYTES, TAIL_KINDS, Parameters
 from tersely.codes.symbols.reference import level_symbols
 from tersely.core.encoded import SLACK_BYTES, index_bytes, stream_bytes
@@ -146,8 +146,8 @@ def _stream_bytes(used: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Layers:
     """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the first
-    width and the length of the table of each. deeper: places of the further levels among the streams of every beginning
-    and width, the last place where there is none."""
+    width and the length of the table of each. deeper: indices of the further levels among the streams of every beginning
+    and width, the last one where there is none."""
 
     widths: list[tuple[int, ...]]
     depth: np.ndarray
@@ -165,12 +165,12 @@ def _layers(alphabet: int, levels: int) -> _Layers:
     begun: list[tuple[tuple[int, ...], int, list[int]]] = [((), 0, [])]
     for _ in range(levels):
         grown = []
-        for before, start, places in begun:
+        for before, start, streams in begun:
             for width in range(1, MAXIMUM_WIDTH + 1):
                 end = start + level_symbols(width)
                 if end <= alphabet:
                     own = [start * (MAXIMUM_WIDTH + 1) + width] if before else []
-                    grown.append(((*before, width), end, [*places, *own]))
+                    grown.append(((*before, width), end, [*streams, *own]))
         begun = grown
         widths += [one[0] for one in grown]
         ends += [one[1] for one in grown]

@@ -41,7 +41,7 @@ def geometry_of(request: Request) -> Geometry | None:
 
 
 def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `reference.alive`, without a look at every word where the first lines have all that is needed."""
+    """Does what `reference.alive` does, without a look at every word where the first lines have all that is needed."""
     return _alive(matrix), _alive(matrix.T)
 
 

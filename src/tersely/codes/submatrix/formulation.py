@@ -67,7 +67,7 @@ class Submatrix(Formulation):
         return component_bytes(layout)
 
     def check(self, part: Part) -> None:
-        """As many bits are set as are kept, none beyond the last row or column."""
+        """Checks that as many bits are set as are kept, none beyond the last row or column."""
         lengths = (part.layout.rows, part.layout.columns)
         for name, length, expected in zip((ROWS, COLUMNS), lengths, part.parameters, strict=True):
             bits = np.unpackbits(part.components[name], bitorder="little")
@@ -84,8 +84,8 @@ class Submatrix(Formulation):
 
     def words(self, part: Part) -> np.ndarray:
         kept, geometry = part.children[KEPT], part.layout
-        rows = reference.places(part.components[ROWS], geometry.rows)
-        columns = reference.places(part.components[COLUMNS], geometry.columns)
+        rows = reference.kept_numbers(part.components[ROWS], geometry.rows)
+        columns = reference.kept_numbers(part.components[COLUMNS], geometry.columns)
         return reference.put(kept.row.words(kept), rows, columns, geometry)
 
     def matrix(self, part: Part) -> Any:
@@ -113,7 +113,7 @@ class Submatrix(Formulation):
     def step(self, part: Part) -> int:
         return int(part.layout.panels)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         """What is kept of a slice begins anywhere in what is kept of the whole, so only the whole is a slice of itself."""
         return Run(dict(part.components))
 
