@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 import numpy as np
 
+from tersely.backends.cpu import native
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded, index_bytes
 from tersely.core.errors import CorruptError, TooLargeError
@@ -79,9 +79,9 @@ def too_large(encoded: Encoded, doing: str = "decoding it") -> TooLargeError:
     )
 
 
-def decode(matrix: Any, encoded: Encoded, threads: int, oracle: Callable[[np.dtype], np.ndarray]) -> np.ndarray:
+def decode(encoded: Encoded, threads: int, oracle: Callable[[np.dtype], np.ndarray]) -> np.ndarray:
     """The tensor in its own shape and dtype, by the native matrix, or by `oracle(word)` where there is none."""
-    dtype = by_name(encoded.dtype)
+    dtype, matrix = by_name(encoded.dtype), native.open_matrix(encoded)
     if matrix is None:
         return oracle(dtype.word).view(dtype.numpy)
     out = np.empty(encoded.shape, dtype=dtype.word)

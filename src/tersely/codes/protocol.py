@@ -138,9 +138,6 @@ class ValueCoding(Protocol):
     def decode(self, node: Node, dtype: str, components: Mapping[str, np.ndarray], groups: np.ndarray) -> np.ndarray:
         """The NumPy reference: words [64 * groups] of valid components."""
 
-    def source(self, node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
-        """The native values (a `ValueSource` of C++) over valid components."""
-
     def cut(
         self,
         node: Node,
@@ -185,6 +182,3 @@ class Formulation(Protocol):
 
     def decode(self, encoded: Encoded, geometry: Geometry, threads: int) -> np.ndarray:
         """The tensor in its own shape and dtype, from components that have passed `validate`."""
-
-    def matrix(self, encoded: Encoded, geometry: Geometry) -> Any:
-        """The native matrix: decode, decode_window, access, linear, linear_transposed. None where there is none."""

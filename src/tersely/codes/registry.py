@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tersely.backends.cpu import native
 from tersely.backends.cpu.float_environment import under_default
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes.affine import formulation as affine
@@ -94,12 +93,12 @@ def work(encoded: Encoded) -> Work | None:
 
 
 @under_default
-def matrix(encoded: Encoded) -> Any:
+def matrix(encoded: Encoded) -> native.module.Matrix | None:
     """The native matrix over the components of a validated tensor; None (dense, or no native module).
 
     Raises TooLargeError where memory does not hold what it needs: an offset for each column of a convolution.
     """
     try:
-        return row_of(encoded).matrix(encoded, geometry_of(encoded))
+        return None if row_of(encoded) is dense else native.open_matrix(encoded)
     except MemoryError:
         raise too_large(encoded, "an index of its columns") from None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.affine import reference
 from tersely.codes.affine.candidates import candidates, forced, kernel_of, places_of, why_not
@@ -41,7 +38,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -130,7 +126,7 @@ def _check_scales(encoded: Encoded, geometry: Geometry, scaling: Scaling) -> Non
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(matrix(encoded, geometry), encoded, threads, lambda word: decode_reference(encoded, geometry))
+    return checks.decode(encoded, threads, lambda word: decode_reference(encoded, geometry))
 
 
 def decode_reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
@@ -143,21 +139,3 @@ def decode_reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
         code = split.parameters_of(inner)
         numbers = split_reference.decode(inner.components, geometry, NUMBER_DTYPE, code, np.dtype(np.uint8))
     return reference.decode(encoded.components, geometry, encoded.dtype, scaling, numbers)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    scaling = Scaling.of(encoded.node)
-    return native.module.AffineMatrix(
-        native.shape_of(geometry),
-        encoded.dtype,
-        scaling.columns,
-        scaling.dtype,
-        scaling.zero,
-        scaling.signed_zeros,
-        scaling.bits or 0,
-        native.aligned(encoded.components),
-        split.matrix(numbers_of(encoded), geometry) if scaling.bits is None else None,
-    )

@@ -10,7 +10,6 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.block_sparse import reference
 from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUES, VERSION, component_bytes, mask_words
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.blocks.layout import cut, stored_words
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.encoded import Node
@@ -48,8 +47,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, threads:
     masks = np.zeros(geometry.panels * mask_words(shape, geometry) * 8, np.uint8)
     counts = np.zeros(geometry.panels, np.uint64)
     if native.module is not None:
-        number = ALL_SHAPES.index(shape)
-        native.module.block_masks(words, native.shape_of(geometry), dtype, number, masks, counts, threads)
+        native.module.block_masks(words, native.shape_of(geometry), dtype, shape, masks, counts, threads)
         return Found(geometry, shape, masks, counts)
     kept = cut(words, geometry, shape).any(axis=2)
     bits = np.zeros((geometry.panels, mask_words(shape, geometry) * 64), np.uint8)
@@ -68,8 +66,7 @@ def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dic
     components = {name: np.zeros(size, np.uint8) for name, size in sizes.items()}
     components["masks"][: found.masks.size] = found.masks
     components["directory"].view("<u8")[1 : geometry.panels + 1] = np.cumsum(found.counts, dtype="<u8")
-    number = ALL_SHAPES.index(shape)
-    native.module.block_values(words, native.shape_of(geometry), dtype, number, components, threads)
+    native.module.block_values(words, native.shape_of(geometry), dtype, shape, components, threads)
     return components
 
 

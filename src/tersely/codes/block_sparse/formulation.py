@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.block_sparse import reference
 from tersely.codes.block_sparse.candidates import candidates, forced, why_not
 from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUE_BYTES, VALUES, VERSION, component_bytes, mask_words
 from tersely.codes.blocks.checks import check_components, check_node, shape_of
 from tersely.codes.blocks.layout import DTYPES, places, stored_words
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.protocol import Work
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
@@ -27,7 +23,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -75,18 +70,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     shape = shape_of(encoded.node, SHAPES)
     return checks.decode(
-        matrix(encoded, geometry),
         encoded,
         threads,
         lambda word: reference.decode(encoded.components, geometry, shape, word),
     )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    components = native.aligned(encoded.components)
-    kept = int(components["directory"][geometry.panels * 8 : (geometry.panels + 1) * 8].view("<u8")[0])
-    number = ALL_SHAPES.index(shape_of(encoded.node, SHAPES))
-    return native.module.BlockMatrix(native.shape_of(geometry), encoded.dtype, number, kept, 0, components)

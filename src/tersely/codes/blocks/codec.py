@@ -10,7 +10,6 @@ from tersely.backends.cpu import native
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import (
     MOST_BLOCKS,
-    SHAPES,
     TABLE_BYTES,
     block_words,
     index_bits,
@@ -57,8 +56,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, most: in
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
     most = min(most, ids.size)
     table = np.empty((most, block_words(shape, geometry)), words.dtype)
-    number = SHAPES.index(shape)
-    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, number, most, ids, table)
+    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, shape, most, ids, table)
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 

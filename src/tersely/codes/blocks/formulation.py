@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.blocks import codec, reference
 from tersely.codes.blocks.candidates import candidates, forced, kernel, visited_words, why_not
 from tersely.codes.blocks.checks import check_components, check_node, shape_of
-from tersely.codes.blocks.layout import DTYPES, MOST_BLOCKS, NAME, SHAPES, TABLE, TABLE_BYTES, VERSION, index_bits
+from tersely.codes.blocks.layout import DTYPES, MOST_BLOCKS, NAME, SHAPES, TABLE, VERSION
 from tersely.codes.protocol import Work
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
@@ -25,7 +22,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -68,20 +64,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     shape, count = parameters_of(encoded)
     return checks.decode(
-        matrix(encoded, geometry),
         encoded,
         threads,
         lambda word: reference.decode(encoded.components, geometry, shape, count, word),
-    )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    shape, count = parameters_of(encoded)
-    components = native.aligned({name: encoded.components[name] for name in ("indices", TABLE_BYTES)})
-    number = SHAPES.index(shape)
-    return native.module.BlockMatrix(
-        native.shape_of(geometry), encoded.dtype, number, count, index_bits(count), components
     )

@@ -20,7 +20,6 @@ NAME = "blocks"
 VERSION = 1
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 SHAPES = ("row", "1x4", "1x8", "16x1", "chunk")
-"""In the order in which the native module numbers them."""
 MOST_BLOCKS = 1 << 16
 """FORMAT: indices have at most 16 bits."""
 

@@ -51,11 +51,6 @@ def work(encoded: Encoded, geometry: Geometry) -> Work:
     return Work("dense", geometry, encoded.nbytes_stored)
 
 
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """None: dense tensors are multiplied by NumPy's BLAS."""
-    return None
-
-
 def validate(encoded: Encoded, geometry: Geometry) -> None:
     """Raises CorruptError where the bytes are not those of the shape."""
     if encoded.node.version != VERSION:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.integer import codec
 from tersely.codes.integer.layout import BYTES, NAME, VERSION, flip
 from tersely.codes.split import codec as split
@@ -205,13 +204,6 @@ def reference_words(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     parameters = split_formulation.parameters_of(encoded)
     word = np.dtype("<u2") if encoded.dtype in WIDE else np.dtype(np.uint8)
     return reference.decode(encoded.components, geometry, encoded.dtype, parameters, word)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """The native matrix, which unfolds what it decodes; None without the native module."""
-    folded, centre = inner(encoded)
-    found = split_formulation.matrix(folded, geometry)
-    return None if found is None else native.module.DistanceMatrix(found, encoded.dtype, centre)
 
 
 def validate(encoded: Encoded, geometry: Geometry) -> None:

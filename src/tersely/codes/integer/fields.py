@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.integer import reference
@@ -43,10 +40,3 @@ def validate(encoded: Encoded, geometry: Geometry, most_bits: int = MOST_BITS) -
 def decode(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     """The NumPy reference: the tensor's words, from valid components."""
     return reference.decode(encoded.components, geometry, encoded.dtype)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """The native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    return native.module.IntegerMatrix(native.shape_of(geometry), encoded.dtype, native.aligned(encoded.components))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.integer import distances, fields, nibbles
 from tersely.codes.integer.candidates import candidates, fast, forced, kernel_of, places_of, why_not
@@ -24,7 +21,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -74,7 +70,6 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     return checks.decode(
-        matrix(encoded, geometry),
         encoded,
         threads,
         lambda word: _reference(encoded, geometry),
@@ -85,12 +80,3 @@ def _reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     for child in encoded.node.children:
         return _CODED[child].decode(encoded, geometry)
     return fields.decode(encoded, geometry)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    for child in encoded.node.children:
-        return _CODED[child].matrix(encoded, geometry)
-    return fields.matrix(encoded, geometry)

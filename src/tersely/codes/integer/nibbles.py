@@ -14,13 +14,12 @@ FORMAT: docs/FORMAT.md, "Nibbles".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tersely.codes.integer import codec, fields
 from tersely.codes.integer.distances import child_of, reference_words
-from tersely.codes.integer.layout import BLOCK_COLUMNS, NAME, NIBBLE_BITS, VERSION
+from tersely.codes.integer.layout import NAME, NIBBLE_BITS, VERSION
 from tersely.codes.split import codec as split
 from tersely.codes.split import formulation as split_formulation
 from tersely.codes.split.layout import Parameters
@@ -165,61 +164,3 @@ def decode(encoded: Encoded, geometry: Geometry) -> np.ndarray:
     found = fields.decode(values, own) if as_fields(encoded.node) else reference_words(values, own)
     put_together(found, out, _flip(encoded))
     return out
-
-
-class NibbleMatrix:
-    """What reads bytes through the native matrix of their values."""
-
-    def __init__(self, matrix: Any, bytes_seen: Geometry, values_seen: Geometry, flip: int) -> None:
-        self._matrix, self._bytes, self._values, self._flip = matrix, bytes_seen, values_seen, flip
-
-    def decode(self, out: np.ndarray, threads: int) -> None:
-        values = np.empty(2 * out.size, np.uint8)
-        self._matrix.decode(values, threads)
-        put_together(values, out, self._flip)
-
-    def decode_window(
-        self, out: np.ndarray, first_panel: int, last_panel: int, first_element: int, threads: int
-    ) -> None:
-        values = np.empty(2 * out.size, np.uint8)
-        if self._bytes.view == "folded":  # whose rows are no rows of the tensor
-            first_panel, last_panel = 0, self._values.panels
-        self._matrix.decode_window(values, first_panel, last_panel, 2 * first_element, threads)
-        put_together(values, out, self._flip)
-
-    def access(self, matrix: int, row: int, column: int) -> int:
-        if self._bytes.view == "folded":
-            place = 2 * (row * self._bytes.columns + column)
-            places = [divmod(place + half, self._values.columns) for half in (0, 1)]
-        else:
-            places = [(row, 2 * column), (row, 2 * column + 1)]
-        low, high = ((self._matrix.access(matrix, *place) ^ self._flip) & 15 for place in places)
-        return int(low | high << 4)
-
-    def values_linear(
-        self,
-        x: np.ndarray,
-        dtype: str,
-        signed: bool,
-        scale: np.ndarray,
-        zero: np.ndarray,
-        bias: np.ndarray | None,
-        out: np.ndarray,
-        threads: int,
-        groups: int,
-    ) -> bool | None:
-        """As `integer_linear` of the native matrices, by the values; None where they are not what kernels multiply."""
-        if self._bytes.view != "matrix" or not hasattr(self._matrix, "integer_linear"):
-            return None
-        # Fields that were counted in the other order are no whole numbers apart from a zero.
-        if signed != (self._flip != 0) or (groups > 1 and self._values.columns // groups % BLOCK_COLUMNS):
-            return None
-        zero = zero + np.int32(self._flip)
-        return bool(self._matrix.integer_linear(x, dtype, scale, zero, bias, out, threads, groups))
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """See `NibbleMatrix`; None without the native module."""
-    values, own = inner(encoded, geometry)
-    found = (fields if as_fields(encoded.node) else split_formulation).matrix(values, own)
-    return None if found is None else NibbleMatrix(found, geometry, own, _flip(encoded))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.integer import distances, layout
 from tersely.codes.integer.distances import CHILD, NARROW, Choice
@@ -126,12 +125,6 @@ def decode(node: Node, dtype: str, components: Mapping[str, np.ndarray], groups:
     words = np.empty(folded.size, np.uint8)
     distances.unfold(folded, centre, words)
     return words
-
-
-def source(node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
-    """The native values over components that have passed `validate`, which it keeps alive."""
-    child, centre = _inner(node, dtype, components)
-    return native.module.DistanceValues(split.source(child.node, child.dtype, child.components), centre)
 
 
 def cut(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.palette import held, reference
@@ -24,7 +21,6 @@ from tersely.codes.palette.layout import (
 )
 from tersely.codes.protocol import Work
 from tersely.codes.split import formulation as split
-from tersely.codes.split.codec import native_parameters
 from tersely.codes.split.layout import Parameters
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded, index_bytes, stream_bytes
@@ -38,7 +34,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -122,20 +117,4 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
             return held.decode(encoded, geometry, word)
         return reference.decode(encoded.components, geometry, entries, code, word)
 
-    return checks.decode(matrix(encoded, geometry), encoded, threads, oracle)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    if grid_of(encoded.node) is not None:
-        return held.matrix(encoded, geometry)
-    code = _code_of(encoded)
-    return native.module.PaletteMatrix(
-        native.shape_of(geometry),
-        encoded.dtype,
-        entries_of(encoded.node),
-        None if code is None else native_parameters(INDEX_DTYPE, code),
-        native.aligned(encoded.components),
-    )
+    return checks.decode(encoded, threads, oracle)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.integer import candidates as integer_candidates
 from tersely.codes.integer import codec as integer
 from tersely.codes.integer import formulation as integer_formulation
@@ -50,18 +47,6 @@ def decode(encoded: Encoded, geometry: Geometry, word: np.dtype) -> np.ndarray:
     """The NumPy reference: the tensor's words, from valid components."""
     numbers = integer_reference.decode(numbers_of(encoded).components, geometry, NUMBER_DTYPE)
     return reference.look_up(encoded.components, entries_of(encoded.node), numbers, word)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    grid = _grid(encoded)
-    return native.module.GridMatrix(
-        native.shape_of(geometry),
-        encoded.dtype,
-        entries_of(encoded.node),
-        grid.scale,
-        grid.zero,
-        native.aligned(encoded.components),
-    )
 
 
 def work(encoded: Encoded, geometry: Geometry) -> Work:

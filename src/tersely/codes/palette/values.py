@@ -241,15 +241,6 @@ def decode(found: Node, dtype: str, components: Mapping[str, np.ndarray], groups
     return table[indices & ((1 << bits) - 1)][:, _places(dtype)].reshape(-1)
 
 
-def source(found: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
-    """The native values over components that have passed `validate`, which it keeps alive."""
-    form = _Form.of(found)
-    high = None if form.coded is None else split.source(form.coded, INDEX_DTYPE, _of_child(components))
-    own = {name: data for name, data in components.items() if not name.startswith(f"{INDICES}.")}
-    packed = form.packed if form.low_bits else ""
-    return native.module.PaletteValues(dtype, form.entries, packed, form.low_bits, native.aligned(own), high)
-
-
 @dataclasses.dataclass(frozen=True)
 class Run:
     """Neighbouring segments: the table, packed bits of each index, coded ones; None for what the node has not."""

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.affine.reference import numbers_in
 from tersely.codes.protocol import Work
@@ -28,7 +25,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -81,7 +77,7 @@ def validate(encoded: Encoded, geometry: Geometry) -> None:
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(matrix(encoded, geometry), encoded, threads, lambda word: decode_reference(encoded, geometry))
+    return checks.decode(encoded, threads, lambda word: decode_reference(encoded, geometry))
 
 
 def decode_reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
@@ -94,19 +90,3 @@ def decode_reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
         code = split.parameters_of(inner)
         indices = split_reference.decode(inner.components, geometry, INDEX_DTYPE, code, np.dtype(np.uint8))
     return reference.decode(encoded.components, geometry, by_name(encoded.dtype).word, tables, indices)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    tables = Tables.of(encoded.node)
-    return native.module.RowPaletteMatrix(
-        native.shape_of(geometry),
-        encoded.dtype,
-        tables.columns,
-        tables.entries,
-        tables.bits or 0,
-        native.aligned(encoded.components),
-        split.matrix(indices_of(encoded), geometry) if tables.bits is None else None,
-    )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.protocol import Work
-from tersely.codes.sparse import codec, reference
+from tersely.codes.sparse import reference
 from tersely.codes.sparse.candidates import candidates, forced, why_not
 from tersely.codes.sparse.layout import (
     BYTES,
@@ -23,7 +21,7 @@ from tersely.codes.sparse.layout import (
     check_dtype,
     positions_of,
 )
-from tersely.codes.sparse.values import CHILD, VALUE_BYTES, coding_of, own
+from tersely.codes.sparse.values import CHILD, VALUE_BYTES, coding_of
 from tersely.codes.sparse.values import validate as validate_values
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded, index_bytes, stream_bytes
@@ -37,7 +35,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -174,31 +171,7 @@ def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     return checks.decode(
-        matrix(encoded, geometry),
         encoded,
         threads,
         lambda word: reference.decode(encoded.components, geometry, encoded.dtype, encoded.node, word),
     )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
-    components, shape = native.aligned(encoded.components), native.shape_of(geometry)
-    coding = coding_of(child)
-    values = None if coding is None else coding.source(child, encoded.dtype, own(components))
-    if positions.kind == "deltas":
-        return native.module.DeltaMatrix(shape, encoded.dtype, components, values)
-    if positions.kind == "bitmap":
-        return native.module.BitmapMatrix(shape, encoded.dtype, components, values)
-    if positions.kind == "elias_fano":
-        directory = components["directory"][: (geometry.segments + 1) * 8].view("<u8")
-        words = positions.upper_starts(geometry, directory)
-        return native.module.EliasFanoMatrix(shape, encoded.dtype, positions.low_bits, words, components, values)
-    granule = 1 if coding is None else CHUNK_WEIGHTS
-    counts = -(-positions.segment_values(geometry) // granule) * granule
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
-    select = codec.native_select(encoded.dtype, positions, geometry)
-    return native.module.SelectMatrix(shape, select, starts, components, values)

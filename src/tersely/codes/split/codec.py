@@ -5,13 +5,14 @@ Needs: arrays of unsigned words (`tersely.core.dtypes`), never floats.
 
 from __future__ import annotations
 
+import json
 from typing import cast
 
 import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.split import reference
-from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters
+from tersely.codes.split.layout import FIELDS, Parameters
 from tersely.codes.split.sizes import SizeModel, Statistics
 from tersely.core.encoded import Node
 from tersely.core.geometry import Geometry
@@ -19,24 +20,9 @@ from tersely.core.geometry import Geometry
 NAME = "split"
 VERSION = 1
 
-_CODES = {"constant": 0, "packed": 1, "layered": 2}
-
 
 def node(parameters: Parameters) -> Node:
     return Node(NAME, VERSION, parameters.to_json())
-
-
-def native_parameters(dtype: str, parameters: Parameters) -> native.module.SplitParameters:
-    """The parameters of `split` as the native module takes them."""
-    return native.module.SplitParameters(
-        dtype,
-        _CODES[parameters.code],
-        list(parameters.widths),
-        parameters.table,
-        -1 if parameters.byte is None else parameters.byte,
-        TAIL_KINDS.index(parameters.tail),
-        -1 if parameters.short_tail is None else TAIL_KINDS.index(parameters.short_tail),
-    )
 
 
 def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Statistics:
@@ -44,7 +30,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
     if native.available():
         histograms, kinds = np.empty((geometry.segments, 256), np.uint32), np.zeros(geometry.panels, np.uint8)
         shape = native.shape_of(geometry)
-        _, _, byte = native.module.split_statistics(words, shape, dtype, histograms, kinds, threads)
+        byte = native.module.split_statistics(words, shape, dtype, histograms, kinds, threads)
         return Statistics(histograms, kinds, cast("int | None", byte))
     chunks, real = reference.to_chunks(words, geometry)
     symbols, _, octets, tails = reference.cut_words(chunks, dtype)
@@ -69,6 +55,11 @@ def encode(words: np.ndarray, model: SizeModel, parameters: Parameters, threads:
         starts = model.directory(parameters).reshape(-1)
         components["directory"].view("<u8")[: starts.size] = starts
     native.module.split_encode(
-        words, native.shape_of(model.geometry), native_parameters(model.dtype, parameters), components, threads
+        words,
+        native.shape_of(model.geometry),
+        model.dtype,
+        json.dumps(parameters.to_json()),
+        components,
+        threads,
     )
     return components

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.protocol import Work
 from tersely.codes.split import reference
 from tersely.codes.split.candidates import candidates, forced, kernel_of, why_not
 from tersely.codes.split.candidates import slow_under as code_is_slow_under
-from tersely.codes.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
+from tersely.codes.split.codec import NAME, VERSION, encode, node, statistics
 from tersely.codes.split.layout import FIELDS, Parameters
 from tersely.core.encoded import Encoded, index_bytes, stream_bytes
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -28,7 +27,6 @@ __all__ = [
     "decode",
     "encode",
     "forced",
-    "matrix",
     "node",
     "parameters_of",
     "slow_under",
@@ -134,16 +132,7 @@ def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
     parameters = parameters_of(encoded)
     return checks.decode(
-        matrix(encoded, geometry),
         encoded,
         threads,
         lambda word: reference.decode(encoded.components, geometry, encoded.dtype, parameters, word),
     )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    parameters = native_parameters(encoded.dtype, parameters_of(encoded))
-    return native.module.SplitMatrix(native.shape_of(geometry), parameters, native.aligned(encoded.components))

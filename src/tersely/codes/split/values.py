@@ -7,6 +7,7 @@ FORMAT: docs/FORMAT.md, "Values".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -132,7 +133,7 @@ def write(values: Values, model: SizeModel, parameters: Parameters, threads: int
         starts = model.directory(parameters).reshape(-1)
         components["directory"].view("<u8")[: starts.size] = starts
     native.module.split_values_encode(
-        values.words, values.starts, codec.native_parameters(values.dtype, parameters), components, threads
+        values.words, values.starts, values.dtype, json.dumps(parameters.to_json()), components, threads
     )
     return components
 
@@ -154,12 +155,6 @@ def validate(node: Node, dtype: str, components: Mapping[str, np.ndarray], group
     """Structure check, as of matrices. Raises CorruptError or UnsupportedError with the component's own name."""
     parameters = _parameters(node, dtype)
     validate_streams(components, dtype, Sequence(groups), parameters)
-
-
-def source(node: Node, dtype: str, components: Mapping[str, np.ndarray]) -> Any:
-    """The native values over components that have passed `validate`, which it keeps alive."""
-    parameters = codec.native_parameters(dtype, _parameters(node, dtype))
-    return native.module.SplitValues(parameters, native.aligned(components))
 
 
 def vector_order(dtype: str) -> np.ndarray:

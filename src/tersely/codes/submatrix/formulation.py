@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.protocol import Work
 from tersely.codes.submatrix import inner, reference
@@ -24,7 +21,6 @@ __all__ = [
     "candidates",
     "decode",
     "forced",
-    "matrix",
     "slow_under",
     "validate",
     "why_not",
@@ -100,7 +96,7 @@ def _check_bitmap(encoded: Encoded, name: str, places: int) -> None:
 
 def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
     """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(matrix(encoded, geometry), encoded, threads, lambda word: _decoded(encoded, geometry, word))
+    return checks.decode(encoded, threads, lambda word: _decoded(encoded, geometry, word))
 
 
 def _decoded(encoded: Encoded, geometry: Geometry, word: np.dtype) -> np.ndarray:
@@ -109,16 +105,6 @@ def _decoded(encoded: Encoded, geometry: Geometry, word: np.dtype) -> np.ndarray
     rows = reference.places(encoded.components[ROWS], geometry.rows)
     columns = reference.places(encoded.components[COLUMNS], geometry.columns)
     return reference.put(words, rows, columns, geometry)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    kept = kept_of(encoded)
-    own = inner.row_of(kept.node).matrix(kept, _geometry(kept))
-    bitmaps = {name: encoded.components[name] for name in (ROWS, COLUMNS)}
-    return native.module.SubMatrix(native.shape_of(geometry), bitmaps, own)
 
 
 def _geometry(kept: Encoded) -> Geometry:
