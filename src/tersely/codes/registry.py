@@ -115,10 +115,10 @@ def matrix(tensor: Encoded | Checked) -> Any:
     Raises TooLargeError where memory does not hold what it needs: an offset for each column of a convolution.
     """
     checked = check(tensor)
-    if not native.available():
+    if checked.row is dense:
         return None
     try:
-        return checked.row.matrix(checked.root)
+        return native.open_matrix(checked.encoded)
     except MemoryError:
         raise too_large(checked.encoded, "an index of its columns") from None
 

@@ -6,13 +6,12 @@ other; coded as a value it would cost as much as one, and no formulation for zer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.affine.formulation import affine
 from tersely.codes.block_sparse.formulation import block_sparse
 from tersely.codes.blocks.formulation import blocks
@@ -63,15 +62,13 @@ class SignedZeros(Formulation):
         if signs.sum() < MIN_SHARE * signs.size:
             return []
         clean = replace(request, words=reference.cleaned(request.words, signs))
-        return [
-            _candidate(one, signs, clean.words) for row in OFFERED for one in row.candidates(clean)
-        ]
+        return [_candidate(one, signs, clean.words) for row in OFFERED for one in row.candidates(clean)]
 
     def candidate_for(self, request: Request) -> Candidate:
         """clean: the formulation of the tensor with clean zeros; the other parameters are its own. Raises ArgumentError."""
         options = dict(request.parameters)
         name = options.pop(CLEAN, "sparse")
-        row = next((row for row in HELD if row.NAME == name), None)
+        row = next((row for row in HELD if name == row.NAME), None)
         if row is None:
             raise ArgumentError(
                 f"signed_zeros holds no {name!r}: use one of {', '.join(repr(row.NAME) for row in HELD)}"
@@ -102,11 +99,6 @@ class SignedZeros(Formulation):
         signs = np.ones(words.size, bool) if part.parameters else _bits(part, words.size)
         return reference.with_signs(words, signs)
 
-    def matrix(self, part: Part) -> Any:
-        clean = part.children[CLEAN]
-        signs = part.components.get(SIGNS)
-        return native.module.SignedZeros(native.shape_of(part.layout), signs, clean.row.matrix(clean))
-
     # -- costs
 
     def work(self, part: Part) -> Work | None:
@@ -128,7 +120,7 @@ class SignedZeros(Formulation):
         clean = part.children[CLEAN]
         return clean.row.step(clean)
 
-    def cut(self, part: Part, span: Span) -> Run:
+    def slice_panels(self, part: Part, span: Span) -> Run:
         if part.parameters:
             return Run()
         seen, (first, last) = part.layout, span.panels

@@ -50,9 +50,7 @@ class SignedZeros final : public CodedMatrix {
   }
 
  private:
-  bool is_negative(int64_t element) const {
-    return signs_ == nullptr || (signs_[element / 8] >> element % 8 & 1) != 0;
-  }
+  bool is_negative(int64_t element) const { return signs_ == nullptr || (signs_[element / 8] >> element % 8 & 1) != 0; }
   // Sets the signs of elements [first, first + count), whose words are at `out`.
   void sign(int64_t first, int64_t count, uint8_t* out) const {
     word_bytes() == 4 ? sign_words<uint32_t>(first, count, out) : sign_words<uint16_t>(first, count, out);
@@ -90,10 +88,9 @@ std::unique_ptr<CodedMatrix> open_signed_zeros(const Opening& opening) {
   const Node& child = opening.node.child("clean");
   require(child.formulation != "signed_zeros", "signed_zeros holds no signed_zeros");
   const bool every = opening.parameters().at("every").boolean();
-  const uint8_t* signs =
-      every ? nullptr : opening.components.stream("signs", ceil_div(opening.geometry().elements, 8));
-  auto clean = open_node({child, opening.dtype, opening.shape, opening.view, opening.seen,
-                          opening.components.under("clean")});
+  const uint8_t* signs = every ? nullptr : opening.components.stream("signs", ceil_div(opening.geometry().elements, 8));
+  auto clean =
+      open_node({child, opening.dtype, opening.shape, opening.view, opening.seen, opening.components.under("clean")});
   require(clean->products() == Products::kFloats, "signed_zeros holds floats");
   return std::make_unique<SignedZeros>(opening.geometry(), signs, std::move(clean));
 }
