@@ -32,11 +32,13 @@ def may_repeat(words: np.ndarray, geometry: Geometry, shape: str, max_blocks: in
     if count * down * across < 2 * DRAWN or max_blocks < DRAWN:
         return True
     rng = np.random.default_rng(0)
-    rows = rng.integers(down, size=DRAWN)[:, None, None] * tall + np.arange(tall)[None, :, None]
-    columns = rng.integers(across, size=DRAWN)[:, None, None] * wide + np.arange(wide)[None, None, :]
-    blocks = cube[rng.integers(count, size=DRAWN)[:, None, None], rows, columns].reshape(DRAWN, -1)
+    drawn = np.unique(rng.integers(count * down * across, size=DRAWN))  # each place once: it would repeat itself
+    matrix, row, column = np.unravel_index(drawn, (count, down, across))
+    rows = row[:, None, None] * tall + np.arange(tall)[None, :, None]
+    columns = column[:, None, None] * wide + np.arange(wide)[None, None, :]
+    blocks = cube[matrix[:, None, None], rows, columns].reshape(drawn.size, -1)
     # Blocks that are equal have equal sums; sums that are equal by chance only make the search go on.
     odd = rng.integers(1 << 63, size=blocks.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     sums = (blocks.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
-    repeated = DRAWN - np.unique(sums).size
-    return bool(repeated >= DRAWN * DRAWN / (2 * max_blocks) * _SHARE)
+    repeated = drawn.size - np.unique(sums).size
+    return bool(repeated >= drawn.size**2 / (2 * max_blocks) * _SHARE)
