@@ -35,6 +35,7 @@ LAYERS = (
         "codes.block_sparse",
         "codes.submatrix",
     },
+    {"codes.signed_zeros"},
     {"codes.registry"},
     {"codes.anatomy"},
     {"planner"},

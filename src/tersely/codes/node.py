@@ -196,13 +196,6 @@ class Formulation:
         """The NumPy reference: what the node codes, in its own shape."""
         raise NotImplementedError
 
-    def matrix(self, part: Part) -> Any:
-        """The native matrix: decode, decode_window, access, linear, linear_transposed. None where there is none.
-
-        Called where the native module is there.
-        """
-        raise NotImplementedError
-
     # -- costs: by the figures of the module `costs`
 
     COSTS: Costs
@@ -270,10 +263,6 @@ class ValueCoding(Formulation):
 
     def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:
         """The NumPy reference: components under a node's parameters."""
-        raise NotImplementedError
-
-    def source(self, part: Part) -> Any:
-        """The native values (a `ValueSource` of C++) over valid components, which it keeps alive."""
         raise NotImplementedError
 
 

@@ -21,6 +21,7 @@ from tersely.codes.node import Checked, Formulation
 from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Work
 from tersely.codes.row_palette.formulation import row_palette
+from tersely.codes.signed_zeros.formulation import signed_zeros
 from tersely.codes.sparse.formulation import sparse
 from tersely.codes.split.formulation import split
 from tersely.codes.submatrix.formulation import submatrix
@@ -40,6 +41,7 @@ ROWS: tuple[Formulation, ...] = (
     blocks,
     block_sparse,
     submatrix,
+    signed_zeros,
 )
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
@@ -113,10 +115,10 @@ def matrix(tensor: Encoded | Checked) -> Any:
     Raises TooLargeError where memory does not hold what it needs: an offset for each column of a convolution.
     """
     checked = check(tensor)
-    if not native.available():
+    if checked.row is dense:
         return None
     try:
-        return checked.row.matrix(checked.root)
+        return native.open_matrix(checked.encoded)
     except MemoryError:
         raise too_large(checked.encoded, "an index of its columns") from None
 

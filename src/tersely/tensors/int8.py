@@ -184,7 +184,7 @@ def _by_kernel(
         rows, columns = weight.shape
         return bool(dense(raw, weight.dtype.name, rows, columns, words, name, scales, zeros, bias, into, workers))
     by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
-    if by_rows and hasattr(weight.matrix, "integer_linear"):
+    if by_rows and weight.matrix.products == "integers":
         return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
     for part in parts_of(weight):
         count = part.stop - part.start

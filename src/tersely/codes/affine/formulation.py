@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.affine import candidates, costs, reference
 from tersely.codes.affine.layout import (
@@ -68,20 +67,6 @@ class Affine(RowFields):
     def words(self, part: Part) -> np.ndarray:
         numbers = self.numbers(part)
         return reference.decode(part.components, part.layout, part.dtype, part.parameters, numbers)
-
-    def matrix(self, part: Part) -> Any:
-        scaling = part.parameters
-        return native.module.AffineMatrix(
-            native.shape_of(part.layout),
-            part.dtype,
-            scaling.columns,
-            scaling.dtype,
-            scaling.zero,
-            scaling.signed_zeros,
-            scaling.bits or 0,
-            native.aligned(part.components),
-            self.inner_matrix(part),
-        )
 
     def work(self, part: Part) -> Work:
         scaling, geometry = part.parameters, part.layout

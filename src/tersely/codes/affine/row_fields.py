@@ -163,10 +163,6 @@ class RowFields(Formulation):
             return part.only.row.words(part.only)
         return reference_unpack(part.components[self.CHILD], part.layout, part.parameters.bits)
 
-    def inner_matrix(self, part: Part) -> Any:
-        """The native matrix of coded numbers; None for fields."""
-        return None if part.only is None else split.matrix(part.only)
-
     def label(self, parameters: Mapping[str, Any]) -> str:
         """'affine 4-bit by rows'."""
         bits, columns = parameters.get("bits"), parameters.get("columns")

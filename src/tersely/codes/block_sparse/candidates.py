@@ -11,7 +11,6 @@ from tersely.codes.block_sparse import reference
 from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUES, VERSION, component_bytes, mask_words
 from tersely.codes.blocks.candidates import shape_asked
 from tersely.codes.blocks.costs import InOrder
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.blocks.layout import stored_words, to_blocks
 from tersely.codes.dense.formulation import NODE as DENSE
 from tersely.codes.protocol import Candidate, Request
@@ -45,8 +44,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, threads:
     masks = np.zeros(geometry.panels * mask_words(shape, geometry) * 8, np.uint8)
     counts = np.zeros(geometry.panels, np.uint64)
     if native.module is not None:
-        number = ALL_SHAPES.index(shape)
-        native.module.block_masks(words, native.shape_of(geometry), dtype, number, masks, counts, threads)
+        native.module.block_masks(words, native.shape_of(geometry), dtype, shape, masks, counts, threads)
         return Found(geometry, shape, masks, counts)
     kept = to_blocks(words, geometry, shape).any(axis=2)
     bits = np.zeros((geometry.panels, mask_words(shape, geometry) * 64), np.uint8)
@@ -65,8 +63,7 @@ def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dic
     components = {name: np.zeros(size, np.uint8) for name, size in sizes.items()}
     components["masks"][: found.masks.size] = found.masks
     components["directory"].view("<u8")[1 : geometry.panels + 1] = np.cumsum(found.counts, dtype="<u8")
-    number = ALL_SHAPES.index(shape)
-    native.module.block_values(words, native.shape_of(geometry), dtype, number, components, threads)
+    native.module.block_values(words, native.shape_of(geometry), dtype, shape, components, threads)
     return components
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.block_sparse import candidates, reference
 from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUE_BYTES, VALUES, component_bytes, mask_words
 from tersely.codes.blocks.costs import InOrder
 from tersely.codes.blocks.formulation import Blocky
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
 from tersely.codes.blocks.layout import panel_blocks, picked, shelve, stored_words
 from tersely.codes.dense.formulation import BYTES
 from tersely.codes.layouts import Words
@@ -59,10 +57,6 @@ class BlockSparse(Blocky):
 
     def words(self, part: Part) -> np.ndarray:
         return reference.decode(part.components, part.layout, part.parameters, part.word)
-
-    def matrix(self, part: Part) -> Any:
-        number, components = ALL_SHAPES.index(part.parameters), native.aligned(part.components)
-        return native.module.BlockMatrix(native.shape_of(part.layout), part.dtype, number, _kept(part), 0, components)
 
     def work(self, part: Part) -> Work:
         entries = max(1, stored_words(part.parameters, _kept(part), part.layout))

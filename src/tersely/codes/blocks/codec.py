@@ -10,7 +10,6 @@ from tersely.backends.cpu import native
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import (
     MAX_BLOCKS,
-    SHAPES,
     TABLE_BYTES,
     block_words,
     index_bits,
@@ -57,8 +56,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: i
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
     limit = min(limit, ids.size)
     table = np.empty((limit, block_words(shape, geometry)), words.dtype)
-    number = SHAPES.index(shape)
-    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, number, limit, ids, table)
+    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, shape, limit, ids, table)
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 

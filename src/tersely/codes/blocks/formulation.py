@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.blocks import candidates, costs, reference
 from tersely.codes.blocks.layout import (
     MAX_BLOCKS,
@@ -101,13 +100,6 @@ class Blocks(Blocky):
     def words(self, part: Part) -> np.ndarray:
         shape, count = part.parameters
         return reference.decode(part.components, part.layout, shape, count, part.word)
-
-    def matrix(self, part: Part) -> Any:
-        shape, count = part.parameters
-        components = native.aligned({name: part.components[name] for name in (INDICES, TABLE_BYTES)})
-        return native.module.BlockMatrix(
-            native.shape_of(part.layout), part.dtype, SHAPES.index(shape), count, index_bits(count), components
-        )
 
     def work(self, part: Part) -> Work:
         geometry, (shape, count) = part.layout, part.parameters

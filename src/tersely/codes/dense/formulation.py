@@ -74,9 +74,6 @@ class Dense(Formulation):
         dtype = BY_NAME[part.dtype]
         return raw.view(dtype.numpy).reshape(dtype.array_shape(part.layout.shape))
 
-    def matrix(self, part: Part) -> None:
-        """None: dense tensors are multiplied by NumPy's BLAS."""
-
     def work(self, part: Part) -> Work:
         return Work(Kernel(), part.layout, part.nbytes)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.integer import candidates, costs, reference
@@ -24,7 +23,7 @@ from tersely.codes.integer.layout import (
     field_bytes,
 )
 from tersely.codes.integer.nibbles import DTYPE as NIBBLE_DTYPE
-from tersely.codes.integer.nibbles import SIGN, SIGNED, NibbleMatrix, put_together, seen_as
+from tersely.codes.integer.nibbles import SIGN, SIGNED, put_together, seen_as
 from tersely.codes.layouts import Groups
 from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
 from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work
@@ -85,10 +84,6 @@ class Fields(Formulation):
 
     def words(self, part: Part) -> np.ndarray:
         return reference.decode(part.components, part.layout, part.dtype)
-
-    def matrix(self, part: Part) -> Any:
-        components = native.aligned(part.components)
-        return native.module.IntegerMatrix(native.shape_of(part.layout), part.dtype, components)
 
     def work(self, part: Part) -> Work:
         geometry, child = part.layout, next(iter(part.children), "")
@@ -179,16 +174,6 @@ class Integer(Fields):
             put_together(own, out, part.parameters)
         return out
 
-    def matrix(self, part: Part) -> Any:
-        """The native matrix; of a child's, what unfolds or puts together what it decodes."""
-        child = part.only
-        if child is None:
-            return super().matrix(part)
-        own = child.row.matrix(child)
-        if DISTANCES in part.children:
-            return native.module.DistanceMatrix(own, part.dtype, part.parameters.value)
-        return NibbleMatrix(own, part.layout, child.layout, part.parameters)
-
     def work(self, part: Part) -> Work:
         """Fields of 4-bit values are planned as the product of values that they are for."""
         if not _is_fields(part.node):
@@ -244,9 +229,6 @@ class Distances(Integer, ValueCoding):
         centre = self.parse(node, values.dtype, Groups(values.groups))
         folded = Values(fold(values.words, centre.value), values.groups, centre.like)
         return prefixed(DISTANCES, split.encode_values(node.children[DISTANCES], folded))
-
-    def source(self, part: Part) -> Any:
-        return native.module.DistanceValues(split.source(part.children[DISTANCES]), part.parameters.value)
 
 
 distances = Distances()

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.integer.formulation import fields
 from tersely.codes.layouts import Groups
 from tersely.codes.node import INDEX, Formulation, Part, Run, Span, ValueCoding, prefixed
 from tersely.codes.palette import candidates, costs, reference
 from tersely.codes.palette.layout import DTYPES, INDICES, NAME, NUMBER_DTYPE, TABLE, Indices
 from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work, is_wide
-from tersely.codes.split.codec import native_parameters
 from tersely.codes.split.formulation import split
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, index_bytes, stored, stream_bytes
@@ -73,23 +71,6 @@ class Palette(ValueCoding):
             packed = part.components[parameters.packed]
             indices = indices | reference.unpack(packed, layout, parameters.packed_bits, part.dtype)
         return reference.look_up(parameters.table(part.components, part.word), parameters.bits, indices)
-
-    def matrix(self, part: Part) -> Any:
-        parameters, child, grid = part.parameters, part.only, part.parameters.grid
-        shape, components = native.shape_of(part.layout), native.aligned(part.components)
-        if grid is not None:
-            return native.module.GridMatrix(shape, part.dtype, parameters.entries, grid.scale, grid.zero, components)
-        code = None if child is None else native_parameters(INDEX, child.parameters)
-        return native.module.PaletteMatrix(shape, part.dtype, parameters.entries, code, components)
-
-    def source(self, part: Part) -> Any:
-        parameters, child = part.parameters, part.only
-        high = None if child is None else split.source(child)
-        own = {name: data for name, data in part.components.items() if not name.startswith(f"{INDICES}.")}
-        packed = parameters.packed if parameters.packed_bits else ""
-        return native.module.PaletteValues(
-            part.dtype, parameters.entries, packed, parameters.packed_bits, native.aligned(own), high
-        )
 
     def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:
         layout, words = Groups(values.groups), values.words

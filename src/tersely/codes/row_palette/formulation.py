@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.affine.row_fields import RowFields
 from tersely.codes.node import Part, Run, Span
 from tersely.codes.protocol import Work
@@ -35,18 +34,6 @@ class RowPalette(RowFields):
 
     def words(self, part: Part) -> np.ndarray:
         return reference.decode(part.components, part.layout, part.word, part.parameters, self.numbers(part))
-
-    def matrix(self, part: Part) -> Any:
-        tables = part.parameters
-        return native.module.RowPaletteMatrix(
-            native.shape_of(part.layout),
-            part.dtype,
-            tables.columns,
-            tables.entries,
-            tables.bits or 0,
-            native.aligned(part.components),
-            self.inner_matrix(part),
-        )
 
     def work(self, part: Part) -> Work:
         tables, geometry = part.parameters, part.layout

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -176,10 +176,11 @@ def selection_of(
     codes = np.zeros(stream_bytes(geometry.panels * positions.panel_bytes(geometry)), np.uint8)
     values = np.zeros(int(counts.sum()), words.dtype)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
-    fits = native.module.select_encode(
+    fits = native.module.n_of_m_encode(
         words,
         native.shape_of(geometry),
-        native_selection(dtype, positions, geometry),
+        dtype,
+        json.dumps(positions.to_json()),
         starts,
         granule,
         codes,
@@ -187,11 +188,3 @@ def selection_of(
         threads,
     )
     return ({"codes": codes}, values) if fits else None
-
-
-def native_selection(dtype: str, positions: Positions, geometry: Geometry) -> Any:
-    """n_of_m as the native module takes it."""
-    masks = bytes(sum(1 << column for column in selection) for selection in positions.selections())
-    return native.module.SelectParameters(
-        dtype, positions.n, positions.m, positions.code_bits, positions.panel_bytes(geometry), masks
-    )

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.dense.formulation import dense
 from tersely.codes.layouts import Groups, Words
 from tersely.codes.node import Formulation, Part, Run, Span, expect_child
 from tersely.codes.protocol import Work, is_wide
-from tersely.codes.sparse import candidates, codec, costs, reference
+from tersely.codes.sparse import candidates, costs, reference
 from tersely.codes.sparse.layout import (
     BYTES,
     CHILD,
@@ -108,21 +107,6 @@ class Sparse(Formulation):
         values = part.children[CHILD]
         own, positions = values.row.words(values), part.parameters
         return reference.decode(part.components, part.layout, part.dtype, positions, _starts(part), own)
-
-    def matrix(self, part: Part) -> Any:
-        positions, child, geometry = part.parameters, part.children[CHILD], part.layout
-        components, shape = native.aligned(part.components), native.shape_of(geometry)
-        coding = BY_NAME.get(child.row.NAME)
-        values = None if coding is None else coding.source(child)
-        if positions.kind == "deltas":
-            return native.module.DeltaMatrix(shape, part.dtype, components, values)
-        if positions.kind == "bitmap":
-            return native.module.BitmapMatrix(shape, part.dtype, components, values)
-        if positions.kind == "elias_fano":
-            words = positions.upper_starts(geometry, _starts(part).astype(np.uint64))
-            return native.module.EliasFanoMatrix(shape, part.dtype, positions.low_bits, words, components, values)
-        select = codec.native_selection(part.dtype, positions, geometry)
-        return native.module.SelectMatrix(shape, select, _starts(part).astype(np.uint64), components, values)
 
     def work(self, part: Part) -> Work:
         positions, child = part.parameters, part.children[CHILD]

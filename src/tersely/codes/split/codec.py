@@ -6,6 +6,7 @@ of a sequence of values.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +17,7 @@ from tersely.backends.cpu import native
 from tersely.codes.layouts import Groups
 from tersely.codes.protocol import Values
 from tersely.codes.split import reference
-from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters
+from tersely.codes.split.layout import FIELDS, Parameters
 from tersely.codes.split.sizes import PLANNED_LEVELS, SizeModel, Statistics
 from tersely.core.encoded import Node
 from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
@@ -25,24 +26,9 @@ NAME = "split"
 Code = tuple[str, tuple[int, ...]]
 """A code of symbols and its widths."""
 
-_CODES = {"constant": 0, "packed": 1, "layered": 2}
-
 
 def node(parameters: Parameters) -> Node:
     return Node(NAME, 1, parameters.to_json())
-
-
-def native_parameters(dtype: str, parameters: Parameters) -> native.module.SplitParameters:
-    """The parameters of `split` as the native module takes them."""
-    return native.module.SplitParameters(
-        dtype,
-        _CODES[parameters.code],
-        list(parameters.widths),
-        parameters.table,
-        -1 if parameters.byte is None else parameters.byte,
-        TAIL_KINDS.index(parameters.tail),
-        -1 if parameters.short_tail is None else TAIL_KINDS.index(parameters.short_tail),
-    )
 
 
 def statistics(words: np.ndarray, layout: Geometry | Groups, dtype: str, threads: int = 1) -> Statistics:
@@ -52,7 +38,7 @@ def statistics(words: np.ndarray, layout: Geometry | Groups, dtype: str, threads
     if native.available():
         histograms, kinds = np.empty((layout.segments, 256), np.uint32), np.zeros(layout.panels, np.uint8)
         shape = native.shape_of(layout)
-        _, _, byte = native.module.split_statistics(words, shape, dtype, histograms, kinds, threads)
+        byte = native.module.split_statistics(words, shape, dtype, histograms, kinds, threads)
         return Statistics(histograms, kinds, cast("int | None", byte))
     chunks, real = reference.to_chunks(words, layout)
     symbols, _, octets, tails = reference.split_words(chunks, dtype)
@@ -95,12 +81,12 @@ def encode(words: np.ndarray, model: SizeModel, parameters: Parameters, threads:
     if parameters.streams:
         starts = model.directory(parameters).reshape(-1)
         components["directory"].view("<u8")[: starts.size] = starts
-    own = native_parameters(model.dtype, parameters)
+    own = json.dumps(parameters.to_json())
     if isinstance(layout, Groups):
         starts = Values(words, layout.groups, model.dtype).starts
-        native.module.split_values_encode(words, starts, own, components, threads)
+        native.module.split_values_encode(words, starts, model.dtype, own, components, threads)
     else:
-        native.module.split_encode(words, native.shape_of(layout), own, components, threads)
+        native.module.split_encode(words, native.shape_of(layout), model.dtype, own, components, threads)
     return components
 
 

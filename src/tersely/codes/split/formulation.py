@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.checks import expect_bytes
 from tersely.codes.layouts import Groups
 from tersely.codes.node import Part, Run, Span, ValueCoding
@@ -76,14 +75,6 @@ class Split(ValueCoding):
 
     def words(self, part: Part) -> np.ndarray:
         return reference.decode(part.components, part.layout, part.dtype, part.parameters, part.word)
-
-    def matrix(self, part: Part) -> Any:
-        parameters = codec.native_parameters(part.dtype, part.parameters)
-        return native.module.SplitMatrix(native.shape_of(part.layout), parameters, native.aligned(part.components))
-
-    def source(self, part: Part) -> Any:
-        parameters = codec.native_parameters(part.dtype, part.parameters)
-        return native.module.SplitValues(parameters, native.aligned(part.components))
 
     def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:
         layout = Groups(values.groups)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes.affine.formulation import affine
 from tersely.codes.block_sparse.formulation import block_sparse
 from tersely.codes.blocks.formulation import blocks
@@ -87,11 +86,6 @@ class Submatrix(Formulation):
         rows = reference.kept_numbers(part.components[ROWS], geometry.rows)
         columns = reference.kept_numbers(part.components[COLUMNS], geometry.columns)
         return reference.put(kept.row.words(kept), rows, columns, geometry)
-
-    def matrix(self, part: Part) -> Any:
-        kept = part.children[KEPT]
-        bitmaps = {name: part.components[name] for name in (ROWS, COLUMNS)}
-        return native.module.SubMatrix(native.shape_of(part.layout), bitmaps, kept.row.matrix(kept))
 
     def work(self, part: Part) -> Work | None:
         kept = part.children[KEPT]

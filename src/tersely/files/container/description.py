@@ -32,6 +32,7 @@ SINCE = {
     "blocks": "1.2",
     "block_sparse": "1.2",
     "submatrix": "1.2",
+    "signed_zeros": "1.2",
     "same": "1.2",  # no formulation of the registry: `container.alias`
 }
 """The format version that each formulation came with."""

@@ -1,25 +1,24 @@
-// What products of 8-bit weights take beside the weights, borrowed and checked.
+// What products of whole numbers take beside the weights, borrowed and checked.
 #pragma once
 
-#include <string>
-
-#include "tersely/backends/cpu/bindings/matrix.hpp"
-#include "tersely/codes/integer/integer.hpp"
+#include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/backends/cpu/matrix/integer_rows.hpp"
 
 using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Whole = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // Everything of a product but the weights, checked against their shape.
-struct Operands {
+struct IntegerOperands {
   tersely::IntegerRows rows{};
   Whole whole_bias;
   nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu> float_bias;
 
-  Operands(int64_t outer, int64_t inner, const Words& x, const std::string& dtype, const Doubles& scale,
-           const Whole& zero, const nb::object& bias, MutableWords& out, int64_t groups = 1) {
+  IntegerOperands(int64_t outer, int64_t inner, const Words& x, const std::string& dtype, const Doubles& scale,
+                  const Whole& zero, const nb::object& bias, MutableWords& out, int64_t groups = 1) {
+    using tersely::require;
     rows.whole = dtype == "int8";
-    if (!rows.whole) rows.dtype = dtype_of(dtype);
-    const int64_t bytes = rows.whole ? 1 : tersely::kFields[static_cast<int>(rows.dtype)].word_bytes;
+    if (!rows.whole) rows.dtype = tersely::dtype_of(dtype);
+    const int64_t bytes = rows.whole ? 1 : tersely::word_bytes_of(rows.dtype);
     require(x.ndim() == 2 && out.ndim() == 2 && (rows.whole || bytes > 1),
             "a product needs x and out of two dimensions");
     rows.batch = static_cast<int64_t>(x.shape(0));

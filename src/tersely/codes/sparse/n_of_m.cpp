@@ -1,12 +1,11 @@
-// n of m: codes of n columns among each m of a row, and their words, block after block of m columns and 16 rows. A
-// product chooses among the m values of x; weights are never spread out. See sparse.hpp.
+// Encoding n of m: codes of n columns among each m of a row, and their words, block after block of m columns and 16
+// rows. A product chooses among the m values of x; weights are never spread out. See sparse.hpp.
 #include <atomic>
 #include <bit>
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/sparse/sparse.hpp"
 
 namespace tersely {
@@ -58,32 +57,11 @@ bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const 
 
 }  // namespace
 
-bool select_encode(const uint8_t* words, const Geometry& g, const Parameters& p, const uint64_t* starts,
+bool n_of_m_encode(const uint8_t* words, const Geometry& g, const Parameters& p, const uint64_t* starts,
                    int64_t granule, uint8_t* codes, uint8_t* values, int threads) {
   if (kFields[static_cast<int>(p.dtype)].word_bytes == 4)
     return encode<uint32_t>(words, g, p, starts, granule, codes, values, threads);
   return encode<uint16_t>(words, g, p, starts, granule, codes, values, threads);
-}
-
-uint32_t select_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
-  const Geometry& g = view.geometry;
-  const Parameters& p = view.parameters;
-  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, block = column / p.m;
-  const int lane = static_cast<int>(row % kPanelRows);
-  const uint8_t* at =
-      view.streams.tiles + panel * p.panel_bytes + (block / 8 * 16 + lane) * static_cast<int64_t>(p.select_bits);
-  uint64_t codes = 0;
-  std::memcpy(&codes, at, static_cast<size_t>(p.select_bits));
-  const unsigned chosen = p.selections[codes >> (block % 8 * p.select_bits) & ((1u << p.select_bits) - 1)];
-  const unsigned bit = 1u << (column % p.m);
-  if ((chosen & bit) == 0) return 0;
-  const int64_t unit = unit_of_panel(g, panel);
-  const int64_t part = g.segments_per_panel == 1 ? 0 : column / kSegmentColumns;
-  const int64_t panel_blocks = ceil_div(g.columns, p.m);
-  const int64_t before = g.segments_per_panel == 1 ? (panel - unit_panels(g, unit).first) * panel_blocks + block
-                                                   : block - part * (kSegmentColumns / p.m);
-  const int64_t index = before * 16 * p.n + slot_position(p.dtype, p.n, lane, std::popcount(chosen & (bit - 1)));
-  return value_at(view, unit * g.segments_per_panel + part, static_cast<uint64_t>(index));
 }
 
 }  // namespace tersely

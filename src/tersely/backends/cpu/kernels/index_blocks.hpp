@@ -2,7 +2,7 @@
 // Included by kernel files only; everything is internal to them.
 #pragma once
 
-#include "tersely/codes/palette/palette.hpp"
+#include "tersely/backends/cpu/kernels/lookup.hpp"
 
 namespace tersely {
 namespace {
