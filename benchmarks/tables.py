@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import statistics
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,10 +168,13 @@ def overview() -> list[str]:
         ),
     )
     elsewhere = {rows[key]["commit"]: key for key in rows if rows[key].get("commit", one["commit"]) != one["commit"]}
-    commits = "; ".join([f"commit {one['commit']}", *(f"{key}: {commit}" for commit, key in elsewhere.items())])
+    names = {"convolutional file": "files"}
+    others = (f"{names.get(key, key)}: {commit}" for commit, key in elsewhere.items())
+    commits = "; ".join([f"commit {one['commit']}", *others])
     told = f"{machine['model']}, {one['protocol']['threads']} threads, kernels {machine['isa']}"
     versions = f"torch {one['versions']['torch']}"
-    return [*lines, "", f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()}))."]
+    line = f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()}))."
+    return [*lines, "", *textwrap.wrap(line, 119, break_long_words=False, break_on_hyphens=False)]
 
 
 def _short(ms: float) -> str:
