@@ -77,7 +77,7 @@ emulate: $(VENV)/made
 	tests/emulated/run $(BIN)/python
 
 bench: $(VENV)/built $(VENV)/torch
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.products
 
 # Against zstd, zlib, ZipNN and pcodec on real weights. ZipNN imports torch.
 $(VENV)/peers: $(VENV)/torch
@@ -86,7 +86,7 @@ $(VENV)/peers: $(VENV)/torch
 	touch $@
 
 bench-peers: $(VENV)/built $(VENV)/peers
-	$(BIN)/python -m benchmarks.peers $(PEER_MODELS)
+	$(BIN)/python -m benchmarks.files $(PEER_MODELS)
 
 # The types of the native module, as its binding has them; a test compares.
 stub: $(VENV)/built

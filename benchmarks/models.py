@@ -5,10 +5,10 @@
     python -m benchmarks.models --hidden 256 --layers 2 -o a.json  # to try the program itself
 
 load      processes of their own: memory, seconds to load and to the first answer, page cache warm and dropped
-token     a token after a prompt of 32 words at batch 1; llama.cpp from the same weights beside, where it is installed
-prompt    a prompt of 128, 512 and 2048 words
+token     a token after a prompt of 32 at batch 1; llama.cpp from the same weights beside, where it is installed
+prompt    a prompt of 128, 512 and 2048 tokens
 compile   a token at batch 1, both models compiled, the dense one with frozen weights
-encoder   an encoder of MiniLM's shape in float32, one sentence of 20 words; --minilm FILE: with its real weights
+encoder   an encoder of MiniLM's shape in float32, one sentence of 20 tokens; --minilm FILE: with its real weights
 
 Answers are compared first. Weights are normal with sigma 0.02, which gives exponents the entropy that trained layers have. The record is
 written anew after every row: a run that is cut short loses nothing.
@@ -110,7 +110,7 @@ def drop_from_page_cache(folder: Path) -> None:
 
 def process(folder: Path, threads: int, cold: bool, loads: int, **wanted: Any) -> dict[str, Any]:
     """In processes of their own: proportional, anonymous and peak resident bytes after loading and one pass over 32
-    words, and the seconds that both took; medians of `loads` processes.
+    tokens, and the seconds that both took; medians of `loads` processes.
 
     cold: the files are dropped from the page cache before each.
     """
@@ -143,7 +143,7 @@ def load_rows(work: Path, choices: list[str], threads: int, loads: int) -> Itera
 
 
 def token_step(model: Any) -> Run:
-    """A token after the ones before, over a cache that grows; the words are the same for every model."""
+    """A token after the ones before, over a cache that grows; the ids are the same for every model."""
     cache = measure.empty_cache(model)
     ids = measure.words(model, 512)
     model(input_ids=ids[:, :PROMPT], use_cache=True, **cache)
@@ -193,11 +193,11 @@ def prompt_rows(work: Path, choices: list[str], plan: Protocol, lengths: list[in
     for length in lengths:
         ids = measure.words(every["dense"], length)
         runs = {key: lambda k, model=model, ids=ids: measure.answer(model, ids) for key, model in every.items()}  # type: ignore[misc]
-        yield row_of(f"prompt of {length} words", protocol.measure(runs, replace(plan, seconds=0, minimum_rounds=7)))
+        yield row_of(f"prompt of {length} tokens", protocol.measure(runs, replace(plan, seconds=0, minimum_rounds=7)))
 
 
 def compiled_step(model: Any, freezing: bool) -> Callable[[], Any]:
-    """The forward pass of the word after a prompt of 32, compiled, over a cache of fixed size; compiled when it returns."""
+    """The forward pass of the token after a prompt of 32, compiled, over a cache of fixed size; compiled when it returns."""
     cache = StaticCache(config=model.config, max_cache_len=64)
     words = measure.words(model, 33)
     model(input_ids=words[:, :32], past_key_values=cache, use_cache=True)

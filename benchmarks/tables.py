@@ -163,8 +163,8 @@ def overview() -> list[str]:
             ("a sentence through an encoder (MiniLM), float32", *timed("encoder")),
             ("a layer with 90 % of its weights pruned, float32", *timed("pruned")),
             ("a layer of int8 weights", *timed("int8")),
-            ("the file of a convolutional network (ResNet-50), float32", *stored("convolutional file")),
-            ("the file of that encoder, float32", *stored("encoder file")),
+            ("a file of a convolutional network (part of ResNet-50), float32", *stored("convolutional file")),
+            ("that encoder's file without word embeddings, float32", *stored("encoder file")),
         ),
     )
     elsewhere = {rows[key]["commit"]: key for key in rows if rows[key].get("commit", one["commit"]) != one["commit"]}
@@ -178,7 +178,7 @@ def overview() -> list[str]:
 
 
 def _short(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
+    return f"{ms:.{0 if ms >= 10 else 1 if ms >= 1 else 2}f} ms"
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

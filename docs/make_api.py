@@ -55,6 +55,15 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "tersely.transformers": {"Models": ("TerselyConfig", "TerselyHfQuantizer")},
 }
 """Every public name, by the module that users import it from."""
+MADE = ("File", "Tensor", "Summary", "ParameterReport", "TerselyTensor", "FusedTensor", "TerselyHfQuantizer")
+"""Classes that functions make: their signatures are nobody's business."""
+MEMBERS = {
+    "TerselyTensor": ("formulation", "nbytes_stored", "ratio", "decode", "share_memory_"),
+    "FusedTensor": (),
+    "Tensor": ("size", "nbytes", "nbytes_stored", "bits_per_weight", "parameters", "components", "decode", "rows"),
+    "TerselyHfQuantizer": (),
+}
+"""What users call, of classes that have more."""
 _ARGUMENT = re.compile(r"(?:(?<=^)|(?<=\. ))((?:\*{0,2}[a-z_]\w*)(?:, \*{0,2}[a-z_]\w*)*): ", re.M)
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
 
@@ -88,7 +97,7 @@ def entry(name: str, value: Any) -> Iterator[str]:
                 yield f"* `{one}{signature(member)}`: {first_line(member)}"
         yield ""
         return
-    if not (inspect.isclass(value) and issubclass(value, Exception)):
+    if name.rpartition(".")[2] not in MADE and not (inspect.isclass(value) and issubclass(value, Exception)):
         shown = textwrap.wrap(name + signature(value), 110, subsequent_indent="    ", break_long_words=False)
         yield "```\n" + "\n".join(shown) + "\n```\n"
     yield from text_of(vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__)
@@ -103,7 +112,12 @@ def members_of(value: type) -> Iterator[str]:
     """A line for each public method and property that the class itself documents."""
     for name, member in vars(value).items():
         found = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
-        if name.startswith("_") or not inspect.isfunction(found) or not found.__doc__:
+        if (
+            name.startswith("_")
+            or name not in MEMBERS.get(value.__name__, (name,))
+            or not inspect.isfunction(found)
+            or not found.__doc__
+        ):
             continue
         shown = name if isinstance(member, property) else f"{name}{signature(found)}"
         yield f"* `{shown}`: {first_line(found)}"

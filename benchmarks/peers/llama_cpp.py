@@ -2,7 +2,7 @@
 
 The "array" is a folder of a Llama-shaped model, as transformers saves it; it is stored as a GGUF file with q and k in llama.cpp's
 order of rotated pairs, and without a vocabulary. The "x" of a product is the number of threads, and what comes back is a
-function from ids of words to (ms, logits of the last one). `pip install llama-cpp-python gguf` builds it for the machine.
+function from ids of tokens to (ms, logits of the last one). `pip install llama-cpp-python gguf` builds it for the machine.
 """
 
 from __future__ import annotations
