@@ -124,6 +124,22 @@ def file_cells(one: Record) -> Iterator[Cell]:
         yield (row["model"], row["dtype"], row["codec"]), f"{row['ratio']:.3f} x, {speeds}"
 
 
+def size_table() -> list[str]:
+    """Files of real networks by objective; the same on every machine."""
+    ((path, one),) = record.of_kind("sizes")
+    objectives = list(one["rows"][0]["bytes_after"])
+    rows = (
+        [
+            row["model"],
+            f"{row['bytes'] / 1e6:.2f} MB",
+            *(f"{row['bytes'] / size:.3f} x" for size in row["bytes_after"].values()),
+        ]
+        for row in one["rows"]
+    )
+    link = f"../{path.relative_to(ROOT).as_posix()}"
+    return [*grid(("network", "before", *objectives), rows), "", f"* [Record]({link}), commit {one['commit']}"]
+
+
 def kernel_cells(one: Record) -> Iterator[Cell]:
     for row in one["rows"]:
         yield (row["what"], row["isa"], str(row["rows"])), f"{row['cycles']:.1f}"
@@ -188,6 +204,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "pruned": lambda: by_machine("pruned", ("weights", "rows of x"), best_cells),
     "quantised": lambda: by_machine("quantised", ("weights", "rows of x"), best_cells),
     "integers": lambda: by_machine("integers", ("weights", "rows of x", "stored as", "bits"), product_cells),
+    "sizes": size_table,
     "codec": lambda: by_machine("codec", ("weights", "code"), codec_cells),
     "files": lambda: by_machine("files", ("model", "weights", "codec"), file_cells),
     "kernels": lambda: by_machine("kernels", ("form", "kernels", "rows of x"), kernel_cells),
