@@ -57,7 +57,7 @@ start = time.perf_counter()
 model = models.open_model(Path(sys.argv[1]), **json.loads(sys.argv[3]))
 loaded = time.perf_counter() - start
 with torch.inference_mode():
-    measure.answer(model, measure.words(model, 32))
+    measure.answer(model, torch.randint(0, 256, (1, 32), generator=torch.Generator().manual_seed(3)))
 first = time.perf_counter() - start
 rollup = dict(line.split(":", 1) for line in open("/proc/self/smaps_rollup").read().splitlines()[1:])
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -78,6 +78,12 @@ def shape_of(hidden: int, layers: int) -> dict[str, int]:
         "num_key_value_heads": max(1, heads // 8),
         "vocab_size": 32000 if hidden >= 1024 else 512,
     }
+
+
+def ids_of(model: Any, length: int) -> torch.Tensor:
+    """Random tokens, the same for every model of this vocabulary: [1, length], int64."""
+    count = int(model.get_input_embeddings().weight.shape[0])
+    return torch.randint(0, count, (1, length), generator=torch.Generator().manual_seed(3))
 
 
 @contextmanager
@@ -145,7 +151,7 @@ def load_rows(work: Path, choices: list[str], threads: int, loads: int) -> Itera
 def token_step(model: Any) -> Run:
     """A token after the ones before, over a cache that grows; the ids are the same for every model."""
     cache = measure.empty_cache(model)
-    ids = measure.words(model, 512)
+    ids = ids_of(model, 512)
     model(input_ids=ids[:, :PROMPT], use_cache=True, **cache)
     at = iter(range(PROMPT, ids.shape[1]))
 
@@ -159,7 +165,7 @@ def token_step(model: Any) -> Run:
 def peer_step(peer: Any, stored: Any, model: Any, threads: int) -> Run:
     """As `token_step`, in the peer's process. Raises SystemExit where its logits are not torch's."""
     step = peer.product(stored, threads)
-    ids = measure.words(model, 512)[0].tolist()
+    ids = ids_of(model, 512)[0].tolist()
     logits = torch.from_numpy(step(ids[:PROMPT])[1])
     difference = measure.difference(measure.answer(model, torch.tensor([ids[:PROMPT]])).float()[0, -1], logits)
     if not difference <= BOUND:
@@ -173,7 +179,7 @@ def token_row(work: Path, choices: list[str], plan: Protocol, tokens: int) -> di
     """A token of every choice, of torch's dense model and of llama.cpp, taking turns."""
     plan = replace(plan, minimum_rounds=tokens, maximum_rounds=tokens, tries=1)
     every = {"dense": models.open_model(work / "dense"), **{choice: open_choice(work, choice) for choice in choices}}
-    prompt = measure.words(every["dense"], PROMPT)
+    prompt = ids_of(every["dense"], PROMPT)
     expected = measure.answer(every["dense"], prompt)
     error = {key: measure.difference(expected, measure.answer(model, prompt)) for key, model in every.items()}
     check(error)
@@ -191,7 +197,7 @@ def prompt_rows(work: Path, choices: list[str], plan: Protocol, lengths: list[in
     """Prompts of each length, all models taking turns."""
     every = {"dense": models.open_model(work / "dense"), **{choice: open_choice(work, choice) for choice in choices}}
     for length in lengths:
-        ids = measure.words(every["dense"], length)
+        ids = ids_of(every["dense"], length)
         runs = {key: lambda k, model=model, ids=ids: measure.answer(model, ids) for key, model in every.items()}  # type: ignore[misc]
         yield row_of(f"prompt of {length} tokens", protocol.measure(runs, replace(plan, seconds=0, minimum_rounds=7)))
 
@@ -199,14 +205,14 @@ def prompt_rows(work: Path, choices: list[str], plan: Protocol, lengths: list[in
 def compiled_step(model: Any, freezing: bool) -> Callable[[], Any]:
     """The forward pass of the token after a prompt of 32, compiled, over a cache of fixed size; compiled when it returns."""
     cache = StaticCache(config=model.config, max_cache_len=64)
-    words = measure.words(model, 33)
-    model(input_ids=words[:, :32], past_key_values=cache, use_cache=True)
+    ids = ids_of(model, 33)
+    model(input_ids=ids[:, :32], past_key_values=cache, use_cache=True)
     forward = torch.compile(model.forward)
 
     def step() -> Any:
         for layer in cache.layers:  # the same place again
             layer.cumulative_length.fill_(32)
-        return forward(input_ids=words[:, 32:], past_key_values=cache, use_cache=True).logits
+        return forward(input_ids=ids[:, 32:], past_key_values=cache, use_cache=True).logits
 
     with inductor.patch(freezing=freezing):
         step()
@@ -234,7 +240,7 @@ def encoder_row(weights: Path | None, plan: Protocol) -> dict[str, Any]:
     dense = BertModel(config, add_pooling_layer=False).eval()
     if weights is not None:
         dense.load_state_dict(load_file(weights), strict=False)
-    ids = measure.words(dense, SENTENCE)
+    ids = ids_of(dense, SENTENCE)
     every, memory = {"dense": dense}, {}
     for objective in ("balanced", "size"):
         every[objective] = BertModel(config, add_pooling_layer=False).eval()

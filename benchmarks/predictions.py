@@ -52,7 +52,7 @@ def measured(request: Request, candidate: Candidate, plan: Protocol) -> float | 
     dtype = by_name(request.dtype).numpy
     array = request.words.view(dtype)
     set_bytes, threads = plan.working_set_bytes, plan.threads
-    if candidate.kernel == "dense":
+    if str(candidate.kernel) == "dense":
         if array.ndim != 2 or min(array.shape) < 16:
             return None
         run = calibrate.dense_run(array, request.batch, threads, set_bytes)
@@ -70,7 +70,12 @@ def predictions(path: Path, options: Options, plan: Protocol) -> list[dict[str, 
         chosen = choose.decide(request)[0]
         ns = measured(request, chosen.candidate, plan)
         if ns is not None:
-            row = {"tensor": name, "kernel": chosen.candidate.kernel, "predicted_us": chosen.ns / 1e3, "us": ns / 1e3}
+            row = {
+                "tensor": name,
+                "kernel": str(chosen.candidate.kernel),
+                "predicted_us": chosen.ns / 1e3,
+                "us": ns / 1e3,
+            }
             rows.append({**row, "error": abs(chosen.ns / ns - 1)})
     return rows
 
@@ -83,7 +88,7 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
     for single in SINGLE:
         picked = []
         for offers in found:
-            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or one.kernel.startswith(single)]
+            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or str(one.kernel).startswith(single)]
             picked.append(min(fit, key=lambda k: offers[k][0].nbytes))
         ns = sum(offers[k][1] for offers, k in zip(found, picked, strict=True))
         own = sum(offers[k][0].nbytes for offers, k in zip(found, picked, strict=True))
