@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 WORDS = tomllib.loads((Path(__file__).parent / "words.toml").read_text())
 PROSE = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PROSE += sorted(ROOT.glob("benchmarks/*.md"))
+SOURCES = sorted(path for path in ROOT.glob("src/**/*") if path.suffix in (".py", ".cpp", ".hpp"))
 
 
 def module(path: str) -> ModuleType:
@@ -125,7 +126,7 @@ def test_spelling_is_british(rule: dict[str, Any]) -> None:
 def tree() -> Iterator[Path]:
     """Every text of the repository."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode or not done.stdout:
         pytest.skip("needs the repository: not a git checkout")
     for name in done.stdout.splitlines():
         path = ROOT / name
@@ -159,4 +160,4 @@ def test_nothing_says_how_or_where_the_work_was_done(rule: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("rule", WORDS["terms"], ids=lambda rule: rule["pattern"])
 def test_one_word_for_one_thing(rule: dict[str, Any]) -> None:
-    check(rule, PROSE)
+    check(rule, PROSE + (SOURCES if rule.get("src") else []))
