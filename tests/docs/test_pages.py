@@ -161,3 +161,15 @@ def test_nothing_says_how_or_where_the_work_was_done(rule: dict[str, Any]) -> No
 @pytest.mark.parametrize("rule", WORDS["terms"], ids=lambda rule: rule["pattern"])
 def test_one_word_for_one_thing(rule: dict[str, Any]) -> None:
     check(rule, PROSE + (SOURCES if rule.get("src") else []))
+
+
+def test_the_citation_file_has_what_its_format_asks_for() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which comes with transformers")
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert found["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "license", "version"} <= set(found)
+    assert found["version"] == tersely.__version__
+    for paper in found["references"]:
+        assert {"type", "title", "authors", "year"} <= set(paper), paper
+        assert re.fullmatch(r"10\.\d{4,}/\S+", paper.get("doi", "10.0000/none")), paper
+    assert len({paper["title"] for paper in found["references"]}) == len(found["references"])
