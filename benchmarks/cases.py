@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from tersely.core.dtypes import by_name
-from tersely.report import calibrate
 
 _FILE = tomllib.loads((Path(__file__).parent / "cases.toml").read_text())
 SHAPE: tuple[int, int] = tuple(_FILE["shape"])
@@ -116,12 +115,18 @@ def grid(shape: tuple[int, int], bits: int) -> np.ndarray:
 
 def scaled(shape: tuple[int, int], bits: int, columns: int) -> np.ndarray:
     """Numbers of so many bits with a scale for each row, or each group of so many of its columns."""
-    return calibrate.quantised(normal(shape), bits, min(columns, shape[1]))
+    groups = normal(shape).reshape(shape[0], -1, min(columns, shape[1]))
+    scales = np.abs(groups).max(axis=2, keepdims=True) / np.float32((1 << (bits - 1)) - 1)
+    return (np.rint(groups / scales) * scales + np.float32(0)).reshape(shape)  # + 0: no -0.0
 
 
 def tables(shape: tuple[int, int], words: int, columns: int) -> np.ndarray:
     """A few words for each row, or each group of its columns, at no regular distances."""
-    return calibrate.shared(np.random.default_rng(0), shape, words, min(columns, shape[1]))
+    columns = min(columns, shape[1])
+    rng, groups = np.random.default_rng(0), (shape[0], shape[1] // columns)
+    every = np.sort(rng.standard_normal((*groups, words), dtype=np.float32)) * np.float32(0.02)
+    chosen = rng.integers(words, size=(*groups, columns))
+    return np.take_along_axis(every, chosen, axis=2).reshape(shape)
 
 
 def int8(shape: tuple[int, int], spread: int) -> np.ndarray:

@@ -64,7 +64,8 @@ MEMBERS = {
     "TerselyHfQuantizer": (),
 }
 """What users call, of classes that have more."""
-_ARGUMENT = re.compile(r"(?:(?<=^)|(?<=\. ))((?:\*{0,2}[a-z_]\w*)(?:, \*{0,2}[a-z_]\w*)*): ", re.M)
+_ARGUMENT = re.compile(r"(?:^|\0|(?<=\. ))((?:\*{0,2}[a-z_]\w*)(?:, \*{0,2}[a-z_]\w*)*): ")
+"""Where an argument begins: a text, a line of its own, or a sentence."""
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
 
 
@@ -156,11 +157,11 @@ def text_of(doc: str | None) -> Iterator[str]:
     for block in re.split(r"\n\s*\n", inspect.cleandoc(doc or "")):
         title, _, rest = block.partition("\n")
         if title in _SECTIONS:
-            text = " ".join(rest.split())
             if title == "Args:":
-                yield from arguments(text)
+                lines = inspect.cleandoc(rest).splitlines()
+                yield from arguments("".join((" " if line[:1] == " " else "\0") + line.strip() for line in lines))
             else:
-                yield f"{title.removesuffix(':')}: {text}"
+                yield f"{title.removesuffix(':')}: {' '.join(rest.split())}"
         elif _ARGUMENT.match(block):
             yield from arguments(" ".join(block.split()))
         elif block.startswith("    "):
@@ -175,7 +176,7 @@ def arguments(text: str) -> Iterator[str]:
     entries = list(_ARGUMENT.finditer(text))
     ends = [one.start() for one in entries[1:]] + [len(text)]
     for one, end in zip(entries, ends, strict=True):
-        yield f"* *{one[1]}*: {text[one.end() : end].strip()}"
+        yield f"* *{one[1]}*: {text[one.end() : end].replace(chr(0), ' ').strip()}"
 
 
 def main() -> None:
