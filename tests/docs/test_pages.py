@@ -150,7 +150,8 @@ def check(rule: dict[str, Any], paths: list[Path]) -> None:
             found[relative(path)] = hit[0]
     wrong = {name: word for name, word in found.items() if name not in allowed}
     assert not wrong, f"{wrong}: say {rule.get('say', 'nothing of how or where the work was done')}"
-    assert not allowed - set(found), f"{allowed - set(found)}: take it off the list in words.toml"
+    clean = {name for name in allowed - set(found) if (ROOT / name).exists()}
+    assert not clean, f"{clean}: take it off the list in words.toml"
 
 
 @pytest.mark.parametrize("rule", WORDS["work"], ids=lambda rule: rule["pattern"])

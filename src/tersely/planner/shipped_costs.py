@@ -98,7 +98,7 @@ PLANES_ROW_NS = 1.05
 INDEX_CODE_NS = {"avx2": 40.0, "avx512": 1.5}
 """What decoding a chunk of coded indices adds: planes where AVX-512 takes them apart, symbol by symbol elsewhere."""
 # MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
-# of the fast quartiles of two runs.
+# of two runs, fast quartiles, for others were at work on the machine.
 GRID_CHUNK_NS = {
     "avx2": (1.6, 1.6, 2.2, 1.9, 2.15, 2.35, 3.1, 3.6),
     "avx512": (1.5, 1.5, 1.55, 1.65, 1.75, 1.85, 2.05, 2.7),
@@ -158,7 +158,7 @@ CODED_INTEGER_NS = {
 }
 """A whole number under a code of `split`, and one row of x by it."""
 # MEASURED with AVX2 on Zen, two threads, 2048 x 4096 of int8 with 80, 90 and 95 % zeros, each time as a share of dense
-# int8 in turn with them: a bitmap takes 5 to 6 times as long, Elias-Fano 8 to 11 times.
+# int8 in turn with them, others at work on the machine: a bitmap takes 5 to 6 times as long, Elias-Fano 8 to 11 times.
 SPARSE_INTEGER_NS = {"avx2": 0.16, "avx512": 0.11}
 """A place of sparse whole numbers, which are decoded anew for each product."""
 # MEASURED likewise, one thread, halved; AVX-512 has the same kernels. One row of x with 90 % zeros takes 0.35 to 0.9 of the
