@@ -189,7 +189,9 @@ def overview() -> list[str]:
     commits = "; ".join([f"commit {one['commit']}", *others])
     told = f"{machine['model']}, {one['protocol']['threads']} threads, kernels {machine['isa']}"
     versions = f"torch {one['versions']['torch']}"
-    line = f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()}))."
+    llama = rows["token"].get("others_ms", {}).get("llama_cpp")
+    beside = f" llama.cpp takes {_short(llama)} for the token, from all 16 bits." if llama else ""
+    line = f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()})).{beside}"
     return [*lines, "", *textwrap.wrap(line, 119, break_long_words=False, break_on_hyphens=False)]
 
 
