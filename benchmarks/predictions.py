@@ -22,7 +22,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import by_name
 from tersely.files import commands, plan_file
 from tersely.files import folder as checkpoint
-from tersely.files.compress_file import Options, open_source, request_of, why_dense_already
+from tersely.files.compress_file import Options, open_source, reason_dense_already, request_of
 from tersely.files.container.reader import Reader
 from tersely.planner import choose, knapsack, profiles
 from tersely.report import calibrate
@@ -42,7 +42,7 @@ def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
     reader: Reader = open_source(path)
     found = []
     for name in reader.names():
-        if not why_dense_already(reader, name, options):
+        if not reason_dense_already(reader, name, options):
             found.append((name, request_of(reader, name, options)))
     return found
 
