@@ -48,7 +48,9 @@ class SignedZeros(Formulation):
 
     NAME = NAME
     HUE = 12
-    ADVICE = "zeros of either sign (+0.0 and -0.0), whose signs are kept; without them (weight + 0.0 in PyTorch and NumPy)"
+    ADVICE = (
+        "zeros of either sign (+0.0 and -0.0), whose signs are kept; without them (weight + 0.0 in PyTorch and NumPy)"
+    )
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
