@@ -124,7 +124,10 @@ def test_a_program_opens_and_multiplies_every_formulation(program: Path, tmp_pat
         (small(rng), {"formulation": "integer", "code": "distances"}),
         (small(rng).astype(np.int16) * np.int16(50), {"formulation": "integer"}),
         (nibbles, {"formulation": "integer", "code": "nibbles", "int4_columns": 4200}),
-        (np.where(rng.random((63, 2100)) < 0.9, np.int8(0), small(rng)), {"formulation": "sparse", "positions": "deltas"}),
+        (
+            np.where(rng.random((63, 2100)) < 0.9, np.int8(0), small(rng)),
+            {"formulation": "sparse", "positions": "deltas"},
+        ),
     ]
     folders = []
     for number, (array, options) in enumerate(cases):
