@@ -22,7 +22,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import by_name
 from tersely.files import commands, plan_file
 from tersely.files import folder as checkpoint
-from tersely.files.compress_file import Options, open_source, request_of, why_dense_already
+from tersely.files.compress_file import Options, open_source, reason_dense_already, request_of
 from tersely.files.container.reader import Reader
 from tersely.planner import choose, knapsack, profiles
 from tersely.report import calibrate
@@ -42,7 +42,7 @@ def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
     reader: Reader = open_source(path)
     found = []
     for name in reader.names():
-        if not why_dense_already(reader, name, options):
+        if not reason_dense_already(reader, name, options):
             found.append((name, request_of(reader, name, options)))
     return found
 
@@ -52,7 +52,7 @@ def measured(request: Request, candidate: Candidate, plan: Protocol) -> float | 
     dtype = by_name(request.dtype).numpy
     array = request.words.view(dtype)
     set_bytes, threads = plan.working_set_bytes, plan.threads
-    if str(candidate.kernel) == "dense":
+    if candidate.kernel.formulation == "dense":
         if array.ndim != 2 or min(array.shape) < 16:
             return None
         run = calibrate.dense_run(array, request.batch, threads, set_bytes)
@@ -88,7 +88,7 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
     for single in SINGLE:
         picked = []
         for offers in found:
-            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or str(one.kernel).startswith(single)]
+            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or one.kernel.formulation == single]
             picked.append(min(fit, key=lambda k: offers[k][0].nbytes))
         ns = sum(offers[k][1] for offers, k in zip(found, picked, strict=True))
         own = sum(offers[k][0].nbytes for offers, k in zip(found, picked, strict=True))

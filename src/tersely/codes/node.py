@@ -75,12 +75,6 @@ class Part:
         before = self.layout.segments_before
         return Span((first, last), (before(first), before(last)))
 
-    def as_encoded(self) -> Encoded:
-        """The node as a tensor of its own, which only one that codes a tensor can be."""
-        seen = self.layout
-        shape = seen.shape
-        return Encoded(shape, self.dtype, seen.view, seen.orientation, seen.column_order, self.node, self.components)
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -352,16 +346,9 @@ def _check_version(node: Node, row: Formulation) -> dict[str, Formulation]:
     return rows
 
 
-def parse_node(row: Formulation, node: Node, dtype: str, layout: Any) -> Part:
-    """A node's own parameters without any components: what the references need to encode under a node."""
-    _check_version(node, row)
-    return Part(row, node, dtype, layout, {}, row.parse(node, dtype, layout))
-
-
-def only_child(node: Node, name: str, required: bool = True) -> Node | None:
-    """The child of a node that has no others. Raises UnsupportedError where it is missing."""
-    if required and name not in node.children:
+def expect_child(node: Node, name: str) -> None:
+    """Raises UnsupportedError where a node lacks its child."""
+    if name not in node.children:
         raise UnsupportedError(
             f"{node.formulation} has one child, {name}; the file is damaged or needs a newer tersely"
         )
-    return node.children.get(name)

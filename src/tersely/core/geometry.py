@@ -178,7 +178,7 @@ class Geometry:
         return np.ascontiguousarray(blocked).reshape(-1)
 
     def matrices(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding)."""
+        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding), read-only."""
         if self.view == "folded":
             flat = np.zeros(PANEL_ROWS * self.columns, dtype=words.dtype)
             flat[: self.elements] = words.reshape(-1)
@@ -191,7 +191,7 @@ class Geometry:
         else:
             cube = words.reshape(self.count, *self.shape[-2:])
             cube = cube if self.orientation == "out_in" else cube.swapaxes(1, 2)
-        return cube, np.ones(cube.shape, dtype=bool)
+        return cube, np.broadcast_to(np.True_, cube.shape)
 
     def tensor(self, cube: np.ndarray) -> np.ndarray:
         """Inverse of `matrices`: the tensor in its own shape and order."""

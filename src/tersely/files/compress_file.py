@@ -14,6 +14,7 @@ import numpy as np
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
+from tersely.core.bits import same_bytes
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError, VerificationError
@@ -321,7 +322,7 @@ def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]
     written.check_original()
     for name in written.names():
         found = check_tensor(written, name, "checksums")
-        if not np.array_equal(decoded(written, name, found), source.raw(source.dense[name])):
+        if not same_bytes(decoded(written, name, found), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),

@@ -31,7 +31,7 @@ def node(shape: str, count: int) -> Node:
 
 
 def candidates(request: Request) -> list[Candidate]:
-    """Every shape whose dictionary is small enough; trained weights are given up after at most 65,536 blocks."""
+    """Every shape whose dictionary is small enough; a sample rules trained weights out."""
     if not request.words.size:
         return []
     geometry = request.geometry()

@@ -15,7 +15,7 @@ import numpy as np
 from tersely.codes.affine.formulation import affine
 from tersely.codes.block_sparse.formulation import block_sparse
 from tersely.codes.blocks.formulation import blocks
-from tersely.codes.node import Formulation, Part, Run, Span, only_child, prefixed
+from tersely.codes.node import Formulation, Part, Run, Span, expect_child, prefixed
 from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.row_palette.formulation import row_palette
@@ -80,7 +80,7 @@ class SignedZeros(Formulation):
     # -- checking
 
     def parse(self, node: Node, dtype: str, layout: Any) -> bool:
-        only_child(node, CLEAN)
+        expect_child(node, CLEAN)
         every = node.parameters.get(EVERY)
         if set(node.parameters) != {EVERY} or not isinstance(every, bool):
             raise UnsupportedError(

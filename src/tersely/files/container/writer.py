@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -180,8 +179,7 @@ class Writer:
         header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            self._spool.seek(len(temporary.SPOOL_MARK))
-            shutil.copyfileobj(self._spool, file, _COPY_BYTES)
+            temporary.copy_rest(self._spool, len(temporary.SPOOL_MARK), file)
             for item in dense:
                 for start in range(0, item.bytes.nbytes, _COPY_BYTES):
                     file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))
