@@ -22,7 +22,7 @@ from tersely.codes.integer import codec, layout, reference
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 DTYPES = (np.dtype(np.int8), np.dtype(np.uint8))
@@ -198,7 +198,7 @@ def test_what_kernels_do_not_know_is_decoded(
     tensor = tersely.encode(weight, formulation="integer", orientation=orientation)
     scale, zero = rng.random(shape[0]).astype(np.float32), rng.integers(-9, 9, shape[0])
     real = scale[:, None].astype(np.float64) * (weight.astype(np.float64) - zero[:, None])
-    for batch in (1, KERNEL_ROWS + 1):
+    for batch in (1, INTEGER_ROWS + 1):
         x = rng.standard_normal((batch, shape[1])).astype(np.float32)
         y = tersely.linear(x, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)

@@ -74,7 +74,8 @@ def test_models_load_on_the_meta_device(compressed: Callable[..., Any], mode: st
     assert torch.equal(empty(tokens), model(tokens))
     assert empty.head.weight is empty.embed.weight
     assert (
-        empty.q.weight.content.coded.encoded.components.keys() == model.q.weight.content.coded.encoded.components.keys()
+        empty.q.weight.storage_.coded_tensor.encoded.components.keys()
+        == model.q.weight.storage_.coded_tensor.encoded.components.keys()
     )
     with torch.no_grad():
         empty.norm1.weight.mul_(2)  # dense tensors of a mapped file may be written to
@@ -179,7 +180,7 @@ def test_transposed_weights_are_saved_by_reference(
         raise AssertionError("coded anew")
 
     with monkeypatch.context() as context:
-        context.setattr(tersely.torch.views, "encode", refuse)
+        context.setattr(tersely.torch.operators.views, "encode", refuse)
         tersely.torch.save_file({"w": weight.mT}, tmp_path / "a.safetensors")
     back = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")["w"]
     assert isinstance(back, TerselyTensor)

@@ -18,7 +18,7 @@ from torch_fixtures import coded, compressed, mode, same, two_threads, under, we
 import tersely.torch
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import FusedTensor, TerselyTensor
-from tersely.torch import tensor as tensor_module
+from tersely.torch.weight import tersely_tensor as tensor_module
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -90,13 +90,13 @@ def test_products_in_either_orientation(dtype: Any, options: dict[str, Any], und
 
 
 def test_products_of_many_rows_use_panels_and_the_tile_loop_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tersely.torch import products
+    from tersely.tensors import handoff
 
     dense, bias = weight(1040, 320), weight(1040)
     x = torch.randn(40, 320)
     tiles = F.linear(x, coded(dense), bias)
-    monkeypatch.setattr(products, "most_rows", lambda dtype: 8)
-    monkeypatch.setattr(products, "PANEL_BYTES", 1 << 16)
+    monkeypatch.setattr(handoff, "torch_max_rows", lambda dtype: 8)
+    monkeypatch.setattr(handoff, "TORCH_BLOCK_BYTES", 1 << 16)
     for options in ({"orientation": "out_in"}, {"orientation": "in_out"}):
         panels = F.linear(x, coded(dense, **options), bias)
         assert torch.allclose(tiles, panels, atol=1e-5)
@@ -263,9 +263,9 @@ def test_moves_are_dense_and_say_so_once(mode: str, fresh_warnings: None) -> Non
 
 def test_moves_to_where_it_is_do_nothing(compressed: Callable[..., Any]) -> None:
     model = compressed(nn.Linear(64, 64))
-    content = model.weight.content
+    storage = model.weight.storage_
     model.cpu().float().to(torch.float32)
-    assert model.weight.content is content
+    assert model.weight.storage_ is storage
 
 
 def test_copies_and_pickles(mode: str, compressed: Callable[..., Any]) -> None:

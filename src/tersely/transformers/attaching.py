@@ -15,7 +15,7 @@ import tersely.torch
 from tersely.core.choices import Objective
 from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of
+from tersely.torch.modules.compression import parameters_of
 from tersely.transformers.config import TerselyConfig
 from tersely.transformers.quantizer import TerselyHfQuantizer
 

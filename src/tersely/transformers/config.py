@@ -12,7 +12,7 @@ from tersely.core.errors import ArgumentError
 from tersely.files.model_folder import METHOD
 from tersely.planner.choose import OBJECTIVES, PROFILES
 from tersely.planner.profiles import CALIBRATED
-from tersely.torch.tensor import CLASSES
+from tersely.torch.weight.tersely_tensor import CLASSES
 
 _OF_THE_SESSION = ("mode", "on_slow", "check")
 

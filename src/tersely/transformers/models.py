@@ -17,7 +17,7 @@ from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.foreign_readers import CONFIG
 from tersely.files.model_folder import ENTRY, METHOD
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of
+from tersely.torch.modules.compression import parameters_of
 from tersely.transformers.config import TerselyConfig
 
 

@@ -16,8 +16,8 @@ from tersely.core.errors import TerselyError
 from tersely.files.folder import tensor_of
 from tersely.files.model_folder import METHOD
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of, put
-from tersely.torch.content import Plain
+from tersely.torch.modules.compression import parameters_of, put
+from tersely.torch.weight.weight_storage import Dense
 from tersely.transformers import saving, versions
 from tersely.transformers.config import TerselyConfig
 
@@ -92,7 +92,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
                 continue
             weight.was_trainable = True
             # Cast while loading, to a dtype that was asked for; or written to by its owner at each call, as under max_norm.
-            if isinstance(weight.content, Plain) or use.reason:
+            if isinstance(weight.storage_, Dense) or use.reason:
                 put(use, nn.Parameter(weight.decode().detach()))
         # Saving undoes them before tensors become bytes; transformers would do it afterwards.
         self.conversions = getattr(model, "_weight_conversions", None)
