@@ -134,7 +134,7 @@ def compare(work: Path, objectives: list[str], tokens: int, threads: int) -> dic
     caches = {key: measure.empty_cache(model) for key, model in every.items()}
     times: dict[str, list[float]] = {key: [] for key in (*every, "llama.cpp")}
     errors: dict[str, float] = dict.fromkeys(times, 0.0)
-    ids = measure.words(every["torch"], PROMPT)
+    ids = measure.random_tokens(every["torch"], PROMPT)
     with torch.inference_mode():
         for number in range(tokens + 1):
             taken, found = {}, {}

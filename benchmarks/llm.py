@@ -53,7 +53,7 @@ start = time.perf_counter()
 model = models.open_model(Path(sys.argv[1]), **json.loads(sys.argv[3]))
 loaded = time.perf_counter() - start
 with torch.inference_mode():
-    measure.answer(model, measure.words(model, 32))
+    measure.answer(model, measure.random_tokens(model, 32))
 first = time.perf_counter() - start
 rollup = dict(line.split(":", 1) for line in open("/proc/self/smaps_rollup").read().splitlines()[1:])
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -187,7 +187,7 @@ def against(what: str, dense: Callable[[], Any], coded: Callable[[], Any], round
 def compiled_step(model: Any, freezing: bool) -> Callable[[], Any]:
     """The forward pass of the word after a prompt of 32, compiled, over a cache of fixed size; compiled when it returns."""
     cache = StaticCache(config=model.config, max_cache_len=64)
-    words = measure.words(model, 33)
+    words = measure.random_tokens(model, 33)
     model(input_ids=words[:, :32], past_key_values=cache, use_cache=True)
     forward = torch.compile(model.forward)
 
@@ -219,7 +219,7 @@ def encoder_rows(weights: Path | None) -> Iterator[dict[str, Any]]:
     dense = BertModel(config, add_pooling_layer=False).eval()
     if weights is not None:
         dense.load_state_dict(load_file(weights), strict=False)
-    ids = measure.words(dense, SENTENCE)
+    ids = measure.random_tokens(dense, SENTENCE)
     for objective in ("balanced", "size"):
         coded = BertModel(config, add_pooling_layer=False).eval()
         coded.load_state_dict(dense.state_dict())

@@ -339,3 +339,38 @@ def test_settings_by_name() -> None:
     assert set(summary.frozen) == set(summary.compressed)
     tersely.torch.decompress_(model)
     assert all(type(parameter) is nn.Parameter and parameter.requires_grad for parameter in model.parameters())
+
+
+def test_tensors_that_only_look_plain_are_multiplied_as_what_they_show() -> None:
+    """torch marks negatives without computing them, and hands out their memory as it lies; nested ones have no shape."""
+    dense, x, bias = weight(48, 32), torch.randn(3, 32), torch.randn(48)
+    w = coded(dense)
+    negated = torch._neg_view(x)
+    assert negated.is_neg()
+    assert negated.is_contiguous()
+    for given, own_bias in (
+        (negated, None),
+        (x, torch._neg_view(bias)),
+        (torch.complex(x, x).conj().imag, bias),
+        (x.to_sparse(), None),
+        (x[:, ::2].repeat(1, 2), bias[::2].repeat_interleave(2)),
+    ):
+        assert torch.allclose(F.linear(given, w, own_bias), F.linear(given, dense, own_bias), atol=1e-5)
+    found = F.linear(torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged), w)
+    assert torch.allclose(found.values(), F.linear(torch.cat([x, x[:1]]), dense), atol=1e-5)
+
+
+def test_errors_inside_of_products_are_not_taken_for_a_reason_to_go_another_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tersely.torch.weight import multiply
+
+    w = coded(weight(48, 32))
+
+    def fail() -> int:
+        raise RuntimeError("no workers today")
+
+    monkeypatch.setattr(multiply, "get_num_threads", fail)
+    for call in (lambda: F.linear(torch.randn(3, 32), w), lambda: F.embedding(torch.tensor([3]), w)):
+        with pytest.raises(RuntimeError, match="no workers today"):
+            call()

@@ -95,7 +95,7 @@ def test_what_cannot_be_run_is_known_before_anything_is_loaded(llama: Any, folde
 
     for name, runs, benches in (
         ("bert", "tersely bench", None),
-        ("vit", "only models of words", "only models of words"),
+        ("vit", "only models that take tokens", "only models that take tokens"),
     ):
         folder = tmp_path / name
         folder.mkdir()

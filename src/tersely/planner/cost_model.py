@@ -28,6 +28,7 @@ import numpy as np
 from tersely.codes.protocol import Candidate, Work
 from tersely.core.dtypes import by_name
 from tersely.planner import shipped_costs
+from tersely.tensors import handoff
 
 Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
 """By kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
@@ -136,7 +137,7 @@ def _words_ns(bits: int, dtype: str, machine: str, batch: int) -> float:
 def _grid_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """A chunk of a palette's numbers, all rows of x."""
     bits = max(1, int(kernel.split()[2]))
-    if batch <= shipped_costs.GRID_ROWS:
+    if batch <= handoff.GRID_ROWS:
         return shipped_costs.GRID_CHUNK_NS[machine][bits - 1] + shipped_costs.GRID_ROW_NS[machine][bits - 1] * (
             batch - 1
         )
@@ -148,7 +149,7 @@ def _affine_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     _, bits, _, *columns = kernel.split()
     if bits == "coded" and batch <= 4:
         return shipped_costs.AFFINE_CODED_NS[machine][dtype] + shipped_costs.AFFINE_ROW_NS[machine][0] * (batch - 1)
-    if batch > shipped_costs.AFFINE_ROWS[bits]:
+    if batch > handoff.ROW_FIELD_ROWS[bits]:
         code = shipped_costs.INDEX_CODE_NS[machine] if bits == "coded" else 0.0
         return shipped_costs.AFFINE_WORDS_NS[machine] + code + 64 * shipped_costs.MULTIPLY_NS[machine] * (batch - 1)
     # Four rows of x share what is looked up.
@@ -172,7 +173,7 @@ def _lines_ns(bits: str, columns: list[str], dtype: str, machine: str, batch: in
 def _row_palette_ns(kernel: str, dtype: str, machine: str, batch: int) -> float:
     """64 places of indices into tables of rows, all rows of x."""
     _, bits, _, *columns = kernel.split()
-    if bits in ("8", "coded") or batch > shipped_costs.AFFINE_ROWS[bits]:
+    if bits in ("8", "coded") or batch > handoff.ROW_FIELD_ROWS[bits]:
         code = shipped_costs.INDEX_CODE_NS[machine] if bits == "coded" else 0.0
         return (
             shipped_costs.ROW_PALETTE_WORDS_NS[machine] + code + 64 * shipped_costs.MULTIPLY_NS[machine] * (batch - 1)

@@ -78,8 +78,6 @@ AFFINE_SHORT_NS = {"float32": 3.5, "bfloat16": 3.1, "float16": 3.5}
 """The same up to 4 bits under AVX2, where groups are shorter than a line of 128 columns."""
 AFFINE_ROW_NS = {"avx2": (0.45, 0.7), "avx512": (0.25, 0.65)}
 """The same, for each further row of x."""
-AFFINE_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
-"""Rows up to which lines are multiplied, by bits: product.cpp of affine says why."""
 AFFINE_CODED_NS = {
     "avx2": {"float32": 45.0, "bfloat16": 46.0, "float16": 46.0},
     "avx512": {"float32": 4.6, "bfloat16": 5.9, "float16": 5.4},
@@ -109,8 +107,6 @@ GRID_ROW_NS = {
     "avx512": (1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2),
 }
 """The same, for each further row of x."""
-GRID_ROWS = 8
-"""Rows up to which they are: grid.cpp of palette says why."""
 GRID_WORDS_NS = 3.5
 """What making a chunk of numbers indices adds to looking them up, for more rows."""
 # MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they

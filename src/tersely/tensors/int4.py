@@ -104,7 +104,7 @@ def _grouped(operand: Any, rows: int) -> int | None:
 
 
 def _by_kernel(own: Operands, weight: Tensor, scaling: _Scaling, signed: bool) -> bool:
-    """Whether a kernel could do it, and has done it."""
+    """Returns whether a kernel could do it, and has done it."""
     if not is_for_kernels(own):
         return False
     columns = 2 * weight.shape[1]

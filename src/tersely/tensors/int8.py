@@ -60,7 +60,7 @@ def is_for_kernels(own: Operands) -> bool:
 
 
 def _by_kernel(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndarray) -> bool:
-    """Whether a kernel could do it, and has done it."""
+    """Returns whether a kernel could do it, and has done it."""
     if weight.dtype not in BYTES or not is_for_kernels(own):
         return False
     words, name = own.words()

@@ -57,9 +57,9 @@ class TerselyConfig(QuantizationConfigMixin):  # type: ignore[misc]
         self.format, self.original = format, original
 
     def to_dict(self) -> dict[str, Any]:
-        """What config.json holds: not what was only asked for at this loading."""
+        """Returns what config.json holds: not what was only asked for at this loading."""
         return {key: value for key, value in self.__dict__.items() if key not in _OF_THE_SESSION and value is not None}
 
     def get_loading_attributes(self) -> dict[str, Any]:
-        """What `from_pretrained(..., quantization_config=TerselyConfig(...))` overrides for a compressed folder."""
+        """Returns what `from_pretrained(..., quantization_config=...)` overrides for a compressed folder."""
         return {name: getattr(self, name) for name in _OF_THE_SESSION}

@@ -94,7 +94,7 @@ def _model_saver(original: Any) -> Any:
 
 
 def _model_opener(original: Any) -> Any:
-    """As `_config_reader`, for a config that was read before this adapter was imported."""
+    """Does what `_config_reader` does, for a config that was read before this adapter was imported."""
 
     @functools.wraps(original)
     def from_pretrained(cls: Any, *given: Any, **options: Any) -> Any:

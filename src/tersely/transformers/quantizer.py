@@ -49,7 +49,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
             raise TerselyError("compressed weights are mapped from their file already: drop 'disk' from device_map")
 
     def read(self, files: Sequence[str], index: Mapping[str, str]) -> dict[str, Tensor]:
-        """All weights of a compressed folder's files, mapped; one that several files have from where the index has it.
+        """Returns all weights of a compressed folder's files, mapped. One that several files have comes from where the index has it.
 
         Raises TerselyError naming file, tensor and byte.
         """
@@ -63,7 +63,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
-        """A folder without a dtype in its config.json has it from its weights, where transformers only sees bytes.
+        """Reads the dtype of a folder whose config.json has none from its weights, where transformers only sees bytes.
 
         transformers 4 asks earlier, with what the caller gave: nothing means the stored dtype, not float32 as there.
         """

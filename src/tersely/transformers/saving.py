@@ -26,9 +26,13 @@ _MARK = "_tersely_weight"
 
 
 def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) -> dict[str, Tensor]:
-    """The state dict of a model in the names and shapes of its checkpoint, a stand-in for each compressed weight.
+    """Returns a model's state dict in the names and shapes of its checkpoint, with a stand-in for each compressed weight.
 
-    given: what to save instead of the model's own state. conversions: what transformers did to names and shapes while loading; undone here. Tied weights occur once.
+    Args:
+        given: what to save instead of the model's own state.
+        conversions: what transformers did to names and shapes while loading; undone here.
+
+    Tied weights occur once.
     """
     state = _without_ties(model, dict(model.state_dict() if given is None else given))
     for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
@@ -39,7 +43,7 @@ def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) 
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors with every stand-in replaced by its weight; None where there is no stand-in."""
+    """Returns the tensors with every stand-in replaced by its weight; None where there is no stand-in."""
     found = {name: getattr(tensor, _MARK, tensor) for name, tensor in tensors.items()}
     return found if any(isinstance(tensor, TerselyTensor) for tensor in found.values()) else None
 
@@ -62,7 +66,7 @@ def _stand_in(tensor: Tensor, taken: set[int]) -> Tensor:
     if not isinstance(tensor, TerselyTensor):
         return tensor
     weight = tensor
-    if isinstance(weight.storage_, Dense):  # a part that codes could not follow: coded anew
+    if isinstance(weight.storage_, Dense):  # a slice that codes could not follow: coded anew
         objective, profile = weight.encoding
         dense = weight.decode().contiguous()
         weight = tersely.torch.encode(dense, objective=cast(Objective, objective), profile=profile)

@@ -32,7 +32,7 @@ def checked(name: str, tensor: Tensor) -> None:
 
 
 def stored(name: str, tensor: Tensor) -> Any:
-    """A dense tensor as a file takes it: an array, or a tensor of tersely where arrays lack its dtype.
+    """Returns a dense tensor as a file takes it: an array, or a tensor of tersely where arrays lack its dtype.
 
     Raises ArgumentError naming the tensor.
     """
@@ -48,7 +48,7 @@ def stored(name: str, tensor: Tensor) -> Any:
 
 
 def for_others(state: Mapping[str, Any], name: str) -> Any:
-    """An entry of a state dict as other writers of safetensors need it: they look at memory, not at marks or strides.
+    """Returns an entry of a state dict as other writers of safetensors need it, who look at memory, not at marks or strides.
 
     Raises ArgumentError for tensors that are no plain memory.
     """
@@ -95,11 +95,11 @@ class DenseTensors:
         self._private = None if mapped is None else mapped.view(np.ndarray)
 
     def why_not(self, coded: CodedTensor) -> str:
-        """Why torch cannot have a tensor; '' where it can."""
+        """Returns why torch cannot have a tensor; '' where it can."""
         return why_torch_lacks(BY_NAME[coded.encoded.dtype], coded.encoded.shape)
 
     def get(self, name: str, coded: CodedTensor) -> Tensor:
-        """The tensor of that name. A copy of another tensor gets memory of its own, as what is not aligned does."""
+        """Returns the tensor of that name. Copies of others, and what is not aligned, get memory of their own."""
         dtype = BY_NAME[coded.encoded.dtype]
         entry = self._reader.dense.get(name)
         if entry is None:

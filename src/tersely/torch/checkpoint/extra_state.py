@@ -17,12 +17,12 @@ NOTE = "tersely_extra_state"
 
 
 def is_name(name: str) -> bool:
-    """Whether a name of a state dict is that of a module's extra state."""
+    """Returns whether a name of a state dict is that of a module's extra state."""
     return name.rpartition(".")[2] == _EXTRA_STATE_KEY_SUFFIX
 
 
 def note(state: Mapping[str, Any]) -> dict[str, str]:
-    """The entry of metadata that keeps values by name. Raises ArgumentError for one that JSON changes."""
+    """Returns the entry of metadata that keeps values by name. Raises ArgumentError for one that JSON changes."""
     for name, value in state.items():
         if not _is_plain(value):
             raise ArgumentError(why_not(name, value))
@@ -30,7 +30,7 @@ def note(state: Mapping[str, Any]) -> dict[str, str]:
 
 
 def taken(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
-    """What `note` has kept. Raises CorruptError."""
+    """Returns what `note` has kept. Raises CorruptError."""
     text = metadata.get(NOTE)
     if text is None:
         return {}
@@ -44,7 +44,7 @@ def taken(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
 
 
 def why_not(name: str, value: Any) -> str:
-    """What to say of a value that no file keeps."""
+    """Returns what to say of a value that no file keeps."""
     remedy = (
         "give it as a tensor, or as numbers, strings, lists and dictionaries, from get_extra_state; torch.save keeps it"
         if is_name(name)
@@ -54,7 +54,7 @@ def why_not(name: str, value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON gives a value back with its types."""
+    """Returns whether JSON gives a value back with its types."""
     if isinstance(value, list) and type(value) is list:
         return all(map(_is_plain, value))
     if isinstance(value, dict) and type(value) is dict:

@@ -1,4 +1,4 @@
-"""Parts and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
+"""Slices and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
 
 Where one tensor of a file can have their bytes (`tersely.codes.parts`), it has them. Else their pieces become
 tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of (where a
@@ -48,7 +48,7 @@ Tree = Any
 
 
 def by_reference(tensor: TerselyTensor) -> CodedTensor | None:
-    """The tensor as one coded tensor by its stored bytes; None where they cannot be taken as they are."""
+    """Returns the tensor as one coded tensor by its stored bytes; None where they cannot be taken as they are."""
     coded = _as_one(tensor.storage_)
     if coded is None or tensor.layout_ != "transposed":
         return coded
@@ -57,7 +57,7 @@ def by_reference(tensor: TerselyTensor) -> CodedTensor | None:
 
 
 def anew(tensor: TerselyTensor) -> CodedTensor | None:
-    """The tensor decoded and coded again; None where no code makes it smaller."""
+    """Returns the tensor decoded and coded again; None where no code makes it smaller."""
     storage = views.encode(tensor.decode(), tensor.encoding)
     return storage.coded_tensor if isinstance(storage, Coded) else None
 
@@ -81,7 +81,7 @@ def _as_one(storage: WeightStorage) -> CodedTensor | None:
 
 
 def _crc32(pieces: list[CodedTensor]) -> str | None:
-    """Of decoded bytes one after another, where files said those of all pieces."""
+    """The CRC of decoded bytes one after another, where files gave those of all pieces."""
     known = [(piece.crc32, piece.nbytes) for piece in pieces if piece.crc32 is not None]
     if len(known) < len(pieces):
         return None
@@ -121,14 +121,14 @@ class Shelf:
             self._add(name, tensor)
 
     def note(self) -> dict[str, str]:
-        """The metadata entries, of those that are needed."""
+        """Returns the metadata entries, of those that are needed."""
         notes = {NOTE: self._text()} if self.recipes else {}
         if self.residues:
             notes[RESIDUES] = json.dumps(self.residues, separators=(",", ":"))
         return notes
 
     def note_tensor(self) -> dict[str, Tensor]:
-        """The same as a tensor."""
+        """Returns the same as a tensor."""
         return {NOTE: torch.frombuffer(bytearray(self._text().encode()), dtype=torch.uint8)} if self.recipes else {}
 
     def _text(self) -> str:
@@ -163,12 +163,12 @@ class Shelf:
 
     def _elsewhere(self, name: str, tensor: TerselyTensor) -> Tree | None:
         """The recipe of a weight that the file holds anyway, or None."""
-        turned = tensor.layout_ == "transposed"
+        transposed = tensor.layout_ == "transposed"
         tree = self._known(tensor.storage_)
         if tree is None or tree == name:
-            copy = self._copies.setdefault((*_key(tensor.storage_), turned), name)
+            copy = self._copies.setdefault((*_key(tensor.storage_), transposed), name)
             return copy if copy in self.stored else None
-        return ["transposed", tree] if turned else tree
+        return ["transposed", tree] if transposed else tree
 
     def _known(self, storage: WeightStorage) -> Tree | None:
         """The recipe of a storage by tensors that have names, or None."""
@@ -183,7 +183,7 @@ class Shelf:
         return None if None in pieces else [storage.kind, storage.dim, pieces]
 
     def _held(self, whole: Coded) -> bool:
-        """Whether the file has the whole whole under a name, or parts of it that are as much."""
+        """Returns whether the file has all of a coded tensor under a name, or slices of it that are as much."""
         row_slices = self._seen.get(id(whole), set())
         return _key(whole) in self._names or sum(last - first for first, last in row_slices) >= whole.shape[0]
 
@@ -197,16 +197,16 @@ class Shelf:
             return [storage.kind, storage.dim, [self._tree(owner, tensor, piece) for piece in storage.pieces]]
         if coded is None and isinstance(storage, RowSlice) and self._held(storage.whole):
             return _rows(storage, self._tree(owner, tensor, storage.whole))
-        part = tensor.like(storage, "contiguous")
+        piece = tensor.like(storage, "contiguous")
         if coded is None and not isinstance(storage, Dense):
-            coded = anew(part)
+            coded = anew(piece)
         name = next(
             name for name in (f"{owner}#{k}" for k in range(len(self._claimed) + 1)) if name not in self._claimed
         )
         self._claimed.add(name)
         self.pieces.append(name)
         self._names[key] = name
-        self.stored[name] = as_array(part.decode()) if coded is None else coded
+        self.stored[name] = as_array(piece.decode()) if coded is None else coded
         return name
 
 
@@ -229,7 +229,7 @@ def _row_slices(storage: WeightStorage) -> Iterator[RowSlice]:
 
 
 def taken_note(tensors: dict[str, Any], metadata: Mapping[str, str], file: str) -> str | None:
-    """The text of the recipes, its tensor taken out of `tensors`. Raises CorruptError."""
+    """Returns the text of the recipes, its tensor taken out of `tensors`. Raises CorruptError."""
     if NOTE not in tensors:
         return metadata.get(NOTE)
     if NOTE in metadata:
@@ -244,7 +244,7 @@ def taken_note(tensors: dict[str, Any], metadata: Mapping[str, str], file: str) 
 
 
 def followed(tensors: dict[str, Any], note: str | None, mode: str, file: str) -> dict[str, Any]:
-    """The tensors of a file with its recipes followed and their pieces left out. Raises CorruptError."""
+    """Returns the tensors of a file with its recipes followed and their pieces left out. Raises CorruptError."""
     if note is None:
         return tensors
     try:
@@ -279,7 +279,7 @@ def followed(tensors: dict[str, Any], note: str | None, mode: str, file: str) ->
 
 
 def residues_of(metadata: Mapping[str, str], file: str) -> dict[str, int]:
-    """Where dense weights lay, by name, in bytes modulo a cache line. Raises CorruptError."""
+    """Returns where dense weights lay, by name, in bytes modulo a cache line. Raises CorruptError."""
     try:
         found = json.loads(metadata.get(RESIDUES, "{}"))
         fits = isinstance(found, dict) and all(type(value) is int and 0 <= value < LINE for value in found.values())
@@ -326,7 +326,7 @@ def _made(tree: Tree, tensors: Mapping[str, Any], depth: int = 0) -> WeightStora
     if word not in ("stack", "cat"):
         raise ValueError(f"unknown word {word!r}")
     dim, inner = rest
-    pieces = [_made(part, tensors, depth + 1) for part in inner]
+    pieces = [_made(piece, tensors, depth + 1) for piece in inner]
     shapes = {(piece.dtype, *_others(piece, word, dim)) for piece in pieces}
     known = dim == 0 if word == "stack" else pieces and (len(pieces[0].shape), dim) in ((2, 0), (3, 0), (3, 1))
     if type(dim) is not int or not known or len(shapes) != 1:

@@ -62,8 +62,8 @@ def to_coded_tensor(tensor: TerselyTensor) -> CodedTensor | None:
 def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
 
-    Parts and joins of compressed tensors are stored by the bytes that they have, as one tensor or as pieces
-    (`tersely.torch.checkpoint.recipes`); a part that codes cannot follow is coded anew. The file appears whole or not at all.
+    Slices and joins of compressed tensors are stored by the bytes that they have, as one tensor or as pieces
+    (`tersely.torch.checkpoint.recipes`); a slice that codes cannot follow is coded anew. The file appears whole or not at all.
     Raises ArgumentError or DestinationError.
     """
     for name, tensor in tensors.items():
@@ -87,7 +87,7 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
 def load_file(
     path: PathLike, *, mode: Mode = "fused", mmap: bool = True, check: Check = "structure", on_slow: OnSlow = "keep"
 ) -> dict[str, Tensor]:
-    """All tensors of a file: compressed ones as TerselyTensor, dense ones as they are.
+    """Returns all tensors of a file: compressed ones as TerselyTensor, dense ones as they are.
 
     Tensors that the file has once under several names share their codes, and are not tied: equal weights need not be one.
     Those whose dtype torch lacks (float6) are left out with a warning, and say why when they are asked for.
@@ -106,7 +106,7 @@ def load_file(
 def _loaded(
     path: PathLike, mode: Mode, mmap: bool, check: Check, on_slow: OnSlow
 ) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """As `load_file`, with the file's metadata."""
+    """What `load_file` returns, and the file's metadata."""
     if on_slow not in ON_SLOW:
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
     _check_mode(mode)
@@ -153,7 +153,7 @@ def _loaded(
 
 
 def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
-    """Where the dense weight lay: as the file notes it, or where safetensors maps it from the original file."""
+    """The residue at which the dense weight lay: as the file notes it, or where safetensors maps it from the original file."""
     return noted.get(name, (file.reader.offset_in_original(name) or 0) % LINE)
 
 
@@ -187,10 +187,17 @@ def load_model(
     check: Check = "structure",
     on_slow: OnSlow = "keep",
 ) -> None:
-    """Give a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
+    """Gives a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
 
-    path: a file, a shard index, or a folder: what its index says, or all its .safetensors files where it has none. Other
-        arguments as `load_file`.
+    Nothing is cast, because that would lose bits: tensors keep the dtype of the file, as with
+    `load_state_dict(assign=True)`. Where it is not the module's, a warning says of how many, and what to do.
+
+    Args:
+        module: any module with the names and shapes of the file.
+        path: a file, a shard index, or a folder: what its index says, or all its .safetensors files where it has none.
+        strict: whether names that are missing in the file or unknown to the module are errors.
+        mode, mmap, check, on_slow: as in `load_file`.
+
     Raises TerselyError, changing nothing, that lists every missing, unexpected and misshapen name (strict=False: misshapen
     ones only), and for a tensor that two files have.
     """
@@ -206,6 +213,7 @@ def load_model(
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
     _compare(module, tensors, extra, str(place), strict)
+    _warn_of_dtypes(own, tensors, str(place))
     trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
     given_state = {name: value for name, value in (extra | tensors).items() if name in own}
     module.load_state_dict(given_state, strict=False, assign=True)
@@ -267,6 +275,20 @@ def _compare(
         )
 
 
+def _warn_of_dtypes(own: Mapping[str, Any], tensors: Mapping[str, Tensor], path: str) -> None:
+    """Says which tensors have another dtype in the file than in the module. own: the module's state before loading."""
+    both = [name for name, value in own.items() if isinstance(value, Tensor) and name in tensors]
+    other = [name for name in both if tensors[name].dtype is not own[name].dtype]
+    if other:
+        stored, asked = tensors[other[0]].dtype, own[other[0]].dtype
+        warnings.warn(
+            f"{path}: {len(other)} of {len(both)} tensors are not cast to the module's dtype, as that would lose bits "
+            f"({other[0]} stays {stored}, the module had {asked}): make the module {stored} before loading "
+            f"(module.to({stored})), or cast it afterwards (module.to({asked}); compressed weights become dense)",
+            stacklevel=3,
+        )
+
+
 def _other_kind(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """What to do about linear layers that are int8 in the file and floats in the module, or the other way round."""
     ours: list[str] = []
@@ -290,12 +312,13 @@ def _other_kind(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
 
 def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict of plain tensors only, for any safetensors writer: each compressed tensor as its uint8 components.
+    """Returns a state dict of plain tensors only, for any safetensors writer: compressed tensors as their uint8 components.
 
-    Each weight once: a second name of a tied one, and parts and joins that are stored as pieces, become recipes, which
-    lie in one more tensor, `tersely_recipes`. Lazy conjugates and negatives are computed, strides undone. What such a writer saves, `tersely.torch.load_file` reads; `tersely.load_file`
-    and `tersely decompress` read the tensors and pieces. Raises ArgumentError for a tensor of that name, and for
-    those that are no plain memory.
+    Each weight once: a second name of a tied one, and slices and joins that are stored as pieces, become recipes, which
+    lie in one more tensor, `tersely_recipes`. Lazy conjugates and negatives are computed, strides undone. What such a
+    writer saves, `tersely.torch.load_file` reads; `tersely.load_file` and `tersely decompress` read the tensors and pieces.
+
+    Raises ArgumentError for a tensor of that name, and for those that are no plain memory.
     """
     weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, TerselyTensor)}
     shelf = recipes.Shelf(weights, state_dict, once=True)
@@ -336,19 +359,19 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
             state[key] = value
     descriptions: dict[str, description.Description] = {}
     storages: dict[str, Coded] = {}
-    for name, parts in groups.items():
-        if description.INFO not in parts:
+    for name, components in groups.items():
+        if description.INFO not in components:
             raise CorruptError("components without their description", tensor=name)
         if isinstance(state.get(name), Tensor) and tuple(state[name].shape) == closing.SHAPE:
             del state[name]
-        raw = parts.pop(description.INFO).numpy().tobytes()
+        raw = components.pop(description.INFO).numpy().tobytes()
         found = description.Description(raw, "state dict", name)
-        if set(found.components) != set(parts):
-            odd = sorted(set(found.components) ^ set(parts))[0]
+        if set(found.components) != set(components):
+            odd = sorted(set(found.components) ^ set(components))[0]
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
         descriptions[name] = found
         if not same.is_copy(found.node):
-            encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
+            encoded = found.encoded({key: components[key].contiguous().numpy() for key in found.components})
             storages[name] = Coded.of(CodedTensor(encoded))
     dense = {
         name: (BY_NAME[NAMES[value.dtype]].tag, tuple(value.shape))

@@ -1,4 +1,4 @@
-"""Where exporters are entered: each gets dense weights, because what it writes has no codes.
+"""The functions by which exporters are entered: each gets dense weights, because what it writes has no codes.
 
 One table says which functions these are. A wrapper looks for compressed modules and programs in what it is given; where
 there are none it calls the function as it was, and where there are it does so inside `dense_weights`. Functions of
@@ -57,7 +57,7 @@ ENTRANCES = (
 """module:name of everything that reads weights out of modules or programs to write them down elsewhere."""
 
 _LATER = ("openvino.frontend.pytorch.ts_decoder:TorchScriptPythonDecoder.__init__",)
-"""Those that read weights after they have returned."""
+"""Entrances that read weights after they have returned."""
 
 WARNING = (
     "compressed weights are exported as dense weights, exactly: the result is an ordinary dense model. "
@@ -141,7 +141,7 @@ def _dense(value: Any) -> Any:
 
 
 def _lasting(value: Any) -> Any:
-    """As `_dense`, where the weights of a script must still be there after the call."""
+    """What `_dense` returns, where the weights of a script must still be there after the call."""
     if not isinstance(value, torch.jit.ScriptModule):
         return _dense(value)
     return torch.jit.load(io.BytesIO(value.save_to_buffer()))  # type: ignore[no-untyped-call]

@@ -35,7 +35,7 @@ def _prepare(modeling: ModuleType) -> None:
 
 
 def memory_footprint(module: nn.Module, *, buffers: bool = True) -> int:
-    """Bytes of a module's weights as they are in memory, compressed ones by their codes.
+    """Returns the bytes of a module's weights as they are in memory, compressed ones by their codes.
 
     What counts elements, such as `nbytes` of a weight, tells the size of the dense tensor; `nbytes_stored` of a weight is
     this number for that one. `get_memory_footprint` of transformers' models tells it, too.
@@ -48,23 +48,23 @@ def memory_footprint(module: nn.Module, *, buffers: bool = True) -> int:
 
 
 def stored_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of tensors as they are in memory. What they share, codes or dense memory, is counted once."""
+    """Returns the bytes of tensors as they are in memory. What they share, codes or dense memory, is counted once."""
     seen: set[tuple[int, int]] = set()
     total = 0
     for tensor in tensors:
-        for part in tensor.storage_.tensors() if isinstance(tensor, TerselyTensor) else [tensor]:
-            size = part.numel() * part.element_size()
-            key = _place(part, size)
+        for each in tensor.storage_.tensors() if isinstance(tensor, TerselyTensor) else [tensor]:
+            size = each.numel() * each.element_size()
+            key = _place(each, size)
             if key not in seen:
                 seen.add(key)
                 total += size
     return total
 
 
-def _place(part: Tensor, size: int) -> tuple[int, int]:
-    """Where the bytes lie; tensors without addresses, as those of the meta device, are taken for different ones."""
+def _place(tensor: Tensor, size: int) -> tuple[int, int]:
+    """The place where the bytes lie; tensors without addresses, as those of the meta device, are taken for different ones."""
     try:
-        address = part.data_ptr() if part.device.type != "meta" else 0
-    except RuntimeError:
+        address = tensor.data_ptr() if tensor.device.type != "meta" else 0
+    except RuntimeError:  # of a subclass or a transform: it has no address
         address = 0
-    return (address, size) if address else (-id(part), size)
+    return (address, size) if address else (-id(tensor), size)

@@ -55,7 +55,7 @@ def dense_weights(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def needs_dense(module: nn.Module) -> bool:
-    """Whether a reader of memory would not find the weights of a module, or not the operators of its layers."""
+    """Returns whether a reader of memory would not find the weights of a module, or not the operators of its layers."""
     return any(True for _ in _coded(module)) or any(isinstance(owner, Int8Linear) for owner in module.modules())
 
 

@@ -88,7 +88,7 @@ def _prepare_entrances(modeling: ModuleType) -> None:
 
     def untied(original: Any) -> Any:
         def find_tied_parameters(model: nn.Module, **kwargs: Any) -> list[list[str]]:
-            """Those that are moved and tied again afterwards; codes are not moved."""
+            """Finds those that are moved and tied again afterwards; codes are not moved."""
             found = original(model, **kwargs)
             state = dict(model.named_parameters(remove_duplicate=False))
             return [group for group in found if not any(isinstance(state.get(name), TerselyTensor) for name in group)]
@@ -117,8 +117,10 @@ def _prepare_setting(modeling: ModuleType) -> None:
 
 
 def _make_room(given: Mapping[str, Any]) -> None:
-    """Where a compressed parameter is set to a dense value or moved away, what it is becomes a dense parameter first:
-    the library makes the new one of the class of the old."""
+    """Makes a compressed parameter that is set to a dense value or moved away a dense parameter first.
+
+    The library makes the new one of the class of the old.
+    """
     owner, _, name = str(given["tensor_name"]).rpartition(".")
     module = given["module"].get_submodule(owner)
     old = module._parameters.get(name)
@@ -133,7 +135,7 @@ def _make_room(given: Mapping[str, Any]) -> None:
 
 
 def _devices(given: Mapping[str, Any]) -> list[Any]:
-    """Where the weights of a model would be multiplied, by the arguments of accelerate's functions."""
+    """The devices on which the weights of a model would be multiplied, by the arguments of accelerate's functions."""
     main, places = given.get("main_device", given.get("execution_device")), given.get("device_map")
     devices = [] if main is None else [main]
     if places is None:
@@ -156,5 +158,5 @@ def _check_devices(module: nn.Module, devices: list[Any], recurse: bool) -> None
 
 
 def _kind(device: Any) -> str:
-    """Of a device as accelerate takes it; numbers are those of accelerators."""
+    """The kind of a device as accelerate takes it; numbers are those of accelerators."""
     return "disk" if device == "disk" else "accelerator" if isinstance(device, int) else torch.device(device).type

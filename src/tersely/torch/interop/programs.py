@@ -25,7 +25,7 @@ aten, tersely_ = torch.ops.aten, torch.ops.tersely
 
 
 def dense_program(program: ExportedProgram) -> ExportedProgram:
-    """An exported program with the exact dense weights in the place of codes, and torch's operators alone.
+    """Returns an exported program with the exact dense weights in the place of codes, and torch's operators alone.
 
     `torch.onnx.export` and OpenVINO are given programs so by themselves; other converters need it called.
 
@@ -43,7 +43,7 @@ def dense_program(program: ExportedProgram) -> ExportedProgram:
 
 
 def is_coded(program: ExportedProgram) -> bool:
-    """Whether a program has compressed weights or operators of tersely."""
+    """Returns whether a program has compressed weights or operators of tersely."""
     values = [*program.state_dict.values(), *program.constants.values()]
     if any(isinstance(value, TerselyTensor) for value in values):
         return True
@@ -113,7 +113,7 @@ class _Rewriting:
         inner.graph.erase_node(node)
 
     def weight(self, components: Any, spec: str, inner: GraphModule) -> Node:
-        """The node of a whole dense weight, of which the program gets one for each set of components."""
+        """Returns the node of a whole dense weight, of which the program gets one for each set of components."""
         key = (tuple(components), spec)
         if key not in self.weights:
             self.weights[key] = self._new_weight(key[0], spec, inner)
@@ -151,7 +151,7 @@ class _Rewriting:
         return held if isinstance(held, Tensor) else None
 
     def _free_name(self, target: str) -> str:
-        """As the module called the weight that torch took apart."""
+        """The name by which the module called the weight that torch took apart."""
         name = re.sub(r"parametrizations\.([^.]+)\.original\d*$", r"\1", target)
         while name in self.state:
             name += "_dense"

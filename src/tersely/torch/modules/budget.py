@@ -1,4 +1,4 @@
-"""`compress_(target_bits=)`: the fastest choice of codes for a whole module that fits a number of bits per weight."""
+"""`compress_(target_bits=)`: the fastest choice of codes for a module that fits a number of bits per weight."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check(target_bits: object) -> float:
 def within(
     uses: Sequence[Use], settings: Mapping[str, Settings | None], default: Settings, target_bits: float
 ) -> dict[str, Settings | None]:
-    """Settings under which what stays in memory of all parameters takes at most so many bits per weight.
+    """Returns settings under which what stays in memory of all parameters takes at most so many bits per weight.
 
     A parameter with a formulation or an objective of its own keeps them. Raises TerselyError, naming the fewest bits that
     can be had, where that is impossible.

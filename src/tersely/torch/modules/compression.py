@@ -209,7 +209,7 @@ def decompress_(module: nn.Module) -> Summary:
 
 
 def parameters_of(module: nn.Module) -> Iterator[Use]:
-    """Every distinct parameter with all its places; parameters that share memory (or codes) and shape are one."""
+    """Yields every distinct parameter with all its places; those that share memory (or codes) and shape are one."""
     uses: dict[Any, Use] = {}
     for path, owner in module.named_modules(remove_duplicate=True):
         tensors: dict[str, Tensor | None] = dict(owner._parameters)
@@ -227,7 +227,7 @@ def parameters_of(module: nn.Module) -> Iterator[Use]:
 
 
 def all_names(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
-    """The names of each parameter in the module's state, all those of modules that are in several places too."""
+    """Returns the names of each parameter in the module's state, all of them where modules are in several places."""
     paths: dict[int, list[str]] = {}
     for path, owner in module.named_modules(remove_duplicate=False):
         paths.setdefault(id(owner), []).append(f"{path}." if path else "")
@@ -235,7 +235,7 @@ def all_names(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
 
 
 def _config_names(module: nn.Module, uses: Iterable[Use]) -> Iterator[list[str]]:
-    """As `all_names`, and a parameter behind a mask by the name that folding gives it."""
+    """The names of `all_names`, and of a parameter behind a mask by the name that folding gives it."""
     for names in all_names(module, uses):
         yield names
         yield [name.removesuffix("_orig") for name in names]
@@ -254,7 +254,7 @@ def _identity(parameter: Tensor) -> Any:
         return id(parameter)
     try:
         place = parameter.data_ptr()
-    except RuntimeError:
+    except RuntimeError:  # of a subclass: it has no address
         return id(parameter)
     return (
         (place, tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
@@ -303,7 +303,7 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
 
 
 def _only_loses(use: Use, settings: Settings | None) -> bool:
-    """Whether codes would cost time at every call that nothing gives back, and nobody has asked for the memory."""
+    """Returns whether codes would cost time at every call for nothing: nobody has asked for the memory."""
     return settings is not None and settings.objective != "size" and not settings.options and use.is_convolution
 
 

@@ -40,7 +40,7 @@ class Config:
                 self._entries[key] = settings
 
     def of(self, name: str) -> Settings | None:
-        """The settings of one parameter; None: leave it dense."""
+        """Returns the settings of one parameter; None: leave it dense."""
         for key in (name, name.rpartition(".")[0]):
             if key in self._entries:
                 return self._entries[key]
@@ -88,9 +88,9 @@ def _settings(key: str, value: Any, default: Settings) -> Settings | None:
     for word, choices in (("objective", OBJECTIVES), ("mode", tuple(CLASSES))):
         if own[word] not in choices:
             raise ArgumentError(f"config for {key!r}: unknown {word} {own[word]!r}: use one of {', '.join(choices)}")
-    least = own["minimum_bytes"]
-    if isinstance(least, bool) or not isinstance(least, (int, float)) or not least >= 0:
-        raise ArgumentError(f"config for {key!r}: minimum_bytes must be a number of at least 0, not {least!r}")
+    minimum = own["minimum_bytes"]
+    if isinstance(minimum, bool) or not isinstance(minimum, (int, float)) or not minimum >= 0:
+        raise ArgumentError(f"config for {key!r}: minimum_bytes must be a number of at least 0, not {minimum!r}")
     formulation = given.get("formulation")
     if "formulation" in given and (not isinstance(formulation, str) or formulation not in registry.NAMES):
         raise ArgumentError(

@@ -59,7 +59,7 @@ class Int8Linear(nn.Module):
         return made
 
     def coded(self) -> CodedTensor:
-        """The weight as `tersely` multiplies it: its codes, or its own bytes."""
+        """Returns the weight as `tersely` multiplies it: its codes, or its own bytes."""
         weight = self.weight
         storage = weight.storage_ if isinstance(weight, TerselyTensor) else weight
         place = None if isinstance(weight, TerselyTensor) else weight.data_ptr()
@@ -118,7 +118,7 @@ def _in_torch(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> 
 
 
 def _undisturbed(x: Tensor, weight: Tensor) -> bool:
-    """Whether x and the weight have bytes to work on, with no tracer or mode in the way."""
+    """Returns whether x and the weight have bytes to work on, with no tracer or mode in the way."""
     if type(x) is not Tensor and type(x) is not nn.Parameter:
         return False
     if isinstance(weight, TerselyTensor):

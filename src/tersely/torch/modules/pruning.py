@@ -1,4 +1,4 @@
-"""Weights pruned by `torch.nn.utils.prune`: the mask becomes a part of the weight.
+"""Weights pruned by `torch.nn.utils.prune`: the mask becomes zeros of the weight.
 
 Torch keeps `weight_orig` and `weight_mask` and multiplies them before every call. Folded, the module has its plain
 `weight` again, with zeros where the mask has them, and `sparse` codes it by position.
@@ -30,7 +30,7 @@ class Folded:
     values: tuple[tuple[Tensor, Tensor], ...]
 
     def undo(self) -> None:
-        """The modules as they were, to the order of their parameters."""
+        """Gives back the modules as they were, to the order of their parameters."""
         for owner, kept, masked in self.before:
             for now, then in zip(_state(owner), kept, strict=True):
                 now.clear()
@@ -77,7 +77,7 @@ def fold_masks(module: nn.Module, wanted: Callable[[str], bool]) -> Folded:
     folded = Folded(
         tuple(name for name, _, _ in chosen),
         tuple(
-            (owner, tuple(dict(part) for part in _state(owner)), {tensor: owner.__dict__[tensor] for tensor in tensors})
+            (owner, tuple(dict(each) for each in _state(owner)), {tensor: owner.__dict__[tensor] for tensor in tensors})
             for owner, tensors in owned.items()
         ),
         tuple((parameter, parameter.data) for parameter in (o._parameters[f"{t}_orig"] for _, o, t in chosen)),

@@ -54,7 +54,7 @@ class Use:
 
     @property
     def only_decoded(self) -> bool:
-        """Whether every operator that takes it decodes the whole of it first, so that codes save memory and no time."""
+        """Whether every operator that takes it decodes all of it first, so that codes save memory and no time."""
         return all(_is_only_decoded(owner, self.parameter) for owner, _ in self.places)
 
     @property
@@ -63,7 +63,7 @@ class Use:
         return self.only_decoded and not any(isinstance(owner, _LOOKUPS) for owner, _ in self.places)
 
     def wrap(self, tensor: Tensor, requires_grad: bool) -> Tensor:
-        """The tensor as its places take it."""
+        """Returns the tensor as its places take it."""
         return tensor if self.is_buffer else nn.Parameter(tensor, requires_grad=requires_grad)
 
 
@@ -109,7 +109,7 @@ def prepared(use: Use) -> tuple[str, Tensor, str]:
 
 
 def request_of(use: Use, own: Settings, view: str = "") -> Request:
-    """What the formulations are asked about a parameter."""
+    """Returns what the formulations are asked about a parameter."""
     _, base, orientation = prepared(use)
     array = as_array(base)
     return Request(
@@ -126,8 +126,10 @@ def request_of(use: Use, own: Settings, view: str = "") -> Request:
 
 
 def forced(use: Use, own: Settings) -> Candidate:
-    """The form that a parameter's own formulation and options name, not coded yet. Raises ArgumentError naming the
-    parameter where there is none."""
+    """Returns the candidate that a parameter's own formulation and options name, not coded yet.
+
+    Raises ArgumentError naming the parameter where there is none.
+    """
     options = dict(own.options or {})
     row = registry.BY_NAME[options.pop("formulation")]
     request = request_of(use, own, options.pop("view", ""))

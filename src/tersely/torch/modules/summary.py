@@ -32,7 +32,7 @@ class Summary:
     """What became of a module. Tied parameters are counted once, under their first name.
 
     frozen: names of parameters that were trainable and are frozen now. folded: names of weights whose pruning masks are
-    parts of them now.
+    folded into them now.
     """
 
     parameters: tuple[ParameterReport, ...]

@@ -40,11 +40,11 @@ class QuantizedLinear(Int8Linear):
         layer._parameters["weight"] = None  # or what is compressed would stay in memory
 
     def original(self) -> nn.Linear:
-        """The layer, its weight made of this one's values."""
+        """Returns the layer, its weight made of this one's values."""
         layer = self._layer[0]
         values = self.weight.decode() if isinstance(self.weight, TerselyTensor) else self.weight
-        parts = {PAYLOAD: values, **self._others, "scale": self._scale()}
-        weight = self._kind.__tensor_unflatten__(parts, self._context, None, None)
+        tensors = {PAYLOAD: values, **self._others, "scale": self._scale()}
+        weight = self._kind.__tensor_unflatten__(tensors, self._context, None, None)
         layer._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
         layer.bias = self.bias
         return layer.train(self.training)
@@ -66,7 +66,7 @@ class QuantizedLinear(Int8Linear):
 
 
 def why_not(layer: nn.Linear) -> str:
-    """Why a layer whose weight is a payload of torchao cannot be adopted, or ''."""
+    """Returns why a layer whose weight is a payload of torchao cannot be adopted, or ''."""
     weight: Any = layer.weight
     if type(layer) is not nn.Linear or layer._forward_hooks or layer._forward_pre_hooks:
         return "torchao: not a plain nn.Linear without hooks"
@@ -82,7 +82,7 @@ def why_not(layer: nn.Linear) -> str:
 
 
 def is_payload(weight: Any) -> bool:
-    """Whether a weight is an int8 tensor of torchao, quantised in whole rows or groups."""
+    """Returns whether a weight is an int8 tensor of torchao, quantised by rows or by groups."""
     return type(weight).__name__ == "Int8Tensor" and all(
         hasattr(weight, name) for name in (PAYLOAD, "scale", "block_size", "__tensor_flatten__")
     )
@@ -111,7 +111,7 @@ def give_back(module: nn.Module) -> None:
 
 
 def _replace(module: nn.Module, by: dict[nn.Module, nn.Module]) -> None:
-    """In every place: a module may have several."""
+    """Puts modules in the places of others, in all of them: a module may have several."""
     for owner in list(module.modules()):
         for name, child in owner._modules.items():
             if child is not None and child in by:

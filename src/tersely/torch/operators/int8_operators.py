@@ -70,7 +70,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def to_bias(ctx: Any, gradient: Tensor) -> Tensor:
-    """The gradient of the bias, whose dtype is `ctx.bias_dtype`."""
+    """Returns the gradient of the bias, whose dtype is `ctx.bias_dtype`."""
     return gradient.reshape(-1, gradient.shape[-1]).sum(dim=0).to(ctx.bias_dtype)
 
 
@@ -121,4 +121,4 @@ TABLE = dict.fromkeys(
     [torch.ops.tersely.int8_linear.default, torch.ops.tersely.int8_transposed.default],
     _by_codes,
 )
-"""For the table of all operators."""
+"""Rows for the table of all operators."""

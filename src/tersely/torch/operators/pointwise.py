@@ -22,7 +22,7 @@ _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _is_few(rows: Tensor) -> bool:
-    """Whether kernels multiply so many places. rows: [..., channels]."""
+    """Returns whether kernels multiply so many places. rows: [..., channels]."""
     places = rows.numel() // max(1, rows.shape[-1])
     return 0 < places <= handoff.pointwise_max_places(str(rows.dtype).removeprefix("torch."))
 
@@ -48,7 +48,7 @@ def _steps(places: int, stride: Any, padding: Any, groups: Any) -> tuple[int, ..
 
 
 def _last(x: Tensor) -> bool:
-    """Whether the channels of x lie side by side in memory, and not only because there is one place."""
+    """Returns whether the channels of x lie side by side in memory, and not only because there is one place."""
     layout = _LAST.get(x.ndim)
     return layout is not None and not x.is_contiguous() and x.is_contiguous(memory_format=layout)
 
@@ -68,7 +68,7 @@ def _planes(rows: Tensor, last: bool) -> Tensor:
 def convolution(
     x: Any, weight: Any, bias: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
 ) -> Any:
-    """The convolution by products, or NotImplemented where torch had better do it with the decoded weight."""
+    """Returns the convolution by products, or NotImplemented where torch had better do it with the decoded weight."""
     matrix = _matrix(weight)
     if matrix is None or isinstance(x, TerselyTensor) or isinstance(bias, TerselyTensor):
         return NotImplemented

@@ -31,7 +31,7 @@ Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of `func` where at least one argument is a TerselyTensor."""
+    """Returns the result of `func` where at least one argument is a TerselyTensor."""
     handler = TABLE.get(func)
     if handler is not None:
         result = handler(func, args, kwargs)
@@ -113,7 +113,7 @@ def _in_scratch(tensor: TerselyTensor) -> Tensor:
 
 
 def _scratched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """For operators that keep nothing of the weight and take one weight."""
+    """Decodes into scratch, for operators that keep nothing of the weight and take one weight."""
     count = sum(isinstance(value, TerselyTensor) for value in pytree.tree_leaves((args, kwargs)))
     return decoded(func, args, kwargs, _in_scratch if count == 1 else None)
 
@@ -234,7 +234,7 @@ def _copy_(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _set(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Into a dense tensor: the memory that it would share is not there."""
+    """Refuses to set a dense tensor to a compressed one: the memory that it would share is not there."""
     if isinstance(args[0], TerselyTensor):
         return NotImplemented  # a write, refused as such
     raise TerselyError(
@@ -243,7 +243,7 @@ def _set(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _is_set_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Whether both show one weight in the same way, as dense ones that have one memory."""
+    """Returns whether both show one weight in the same way, as dense ones that have one memory."""
     return all(isinstance(tensor, TerselyTensor) for tensor in args) and args[0].identity == args[1].identity
 
 

@@ -39,7 +39,7 @@ def copied(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def in_format(tensor: TerselyTensor, memory_format: Any) -> TerselyTensor:
-    """A copy with the strides of a memory format: dense where codes cannot be seen so."""
+    """Returns a copy with the strides of a memory format: dense where codes cannot be seen so."""
     if memory_format in (None, torch.preserve_format):
         return tensor.like(tensor.storage_.copy())
     layout = next((name for name, known in FORMATS.items() if known is memory_format), "contiguous")
@@ -49,7 +49,7 @@ def in_format(tensor: TerselyTensor, memory_format: Any) -> TerselyTensor:
 
 
 def swapped(tensor: TerselyTensor) -> Any:
-    """The last two dimensions exchanged."""
+    """Returns the last two dimensions exchanged."""
     if tensor.layout_ == "transposed":
         return tensor.alias(layout="contiguous")
     if tensor.layout_ != "contiguous" or isinstance(tensor.storage_, Dense):
@@ -109,9 +109,9 @@ def _select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def unbound(tensor: TerselyTensor, dim: int = 0) -> Any:
-    """The matrices of a stack as a list, or NotImplemented."""
-    parts = [select(tensor, dim, index) for index in range(tensor.shape[dim])]
-    return NotImplemented if any(part is NotImplemented for part in parts) else parts
+    """Returns the matrices of a stack as a list, or NotImplemented."""
+    rows = [select(tensor, dim, index) for index in range(tensor.shape[dim])]
+    return NotImplemented if any(row is NotImplemented for row in rows) else rows
 
 
 def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -119,7 +119,7 @@ def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def narrow(tensor: TerselyTensor, dim: int, first: int, last: int) -> Any:
-    """Places [first, last) of one dimension, still compressed, or NotImplemented."""
+    """Returns places [first, last) of one dimension, still compressed, or NotImplemented."""
     dim %= tensor.ndim
     if isinstance(tensor.storage_, Dense) or tensor.layout_ not in ("contiguous", "transposed") or tensor.ndim < 2:
         return NotImplemented
@@ -153,11 +153,11 @@ def _split(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if sizes <= 0:
             return NotImplemented
         sizes = [min(sizes, length - first) for first in range(0, length, sizes)]
-    parts, first = [], 0
+    slices, first = [], 0
     for size in sizes:
-        parts.append(narrow(tensor, dim, first, first + size))
+        slices.append(narrow(tensor, dim, first, first + size))
         first += size
-    return NotImplemented if first != length or any(part is NotImplemented for part in parts) else parts
+    return NotImplemented if first != length or any(each is NotImplemented for each in slices) else slices
 
 
 def _chunk(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -201,7 +201,7 @@ def _cat(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def encode(
     tensor: Tensor, encoding: tuple[Any, str | Profile], orientation: Any = "out_in", **options: Any
 ) -> WeightStorage:
-    """A dense contiguous tensor as a storage: coded where that makes it smaller."""
+    """Returns a dense contiguous tensor as a storage: coded where that makes it smaller."""
     objective, profile = encoding
     coded = encode_array(as_array(tensor), objective=objective, profile=profile, orientation=orientation, **options)
     if coded.formulation == "dense":

@@ -44,7 +44,7 @@ def _check(tensor: Tensor) -> None:
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """A dense tensor as an array of the same bytes; copied only where it is not contiguous, or lazily conjugated.
+    """Returns a dense tensor as an array of the same bytes; a copy only where it is not contiguous, or lazily conjugated.
 
     Raises ArgumentError for tensors that are no plain memory of the CPU or have a dtype that arrays cannot have.
     """
@@ -61,7 +61,7 @@ def as_array(tensor: Tensor) -> np.ndarray:
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor of the same memory. Who must not write to it is the caller's affair."""
+    """Returns an array as a tensor of the same memory. Who must not write to it is the caller's affair."""
     name = array.dtype.name
     if name not in TORCH:
         raise ArgumentError(f"torch has no dtype for {array.dtype}")
@@ -74,7 +74,7 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def why_torch_lacks(dtype: DType, shape: tuple[int, ...]) -> str:
-    """Why a tensor of a file cannot be given as a torch tensor; '' where it can. shape: as headers say it."""
+    """Returns why a tensor of a file cannot be given as a torch tensor; '' where it can. shape: as headers say it."""
     if dtype.name not in TORCH:
         return f"torch {torch.__version__} has no dtype for {dtype.tag}"
     if dtype.packed and dtype.array_shape(shape)[:-1] != shape[:-1]:
@@ -91,7 +91,7 @@ def of_bytes(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> Tensor:
 
 
 def packed_bytes(tensor: Tensor) -> tuple[DType, tuple[int, ...], np.ndarray] | None:
-    """The row, the shape that headers say and the bytes of a tensor of packed elements; None for other tensors."""
+    """Returns (row, shape as in headers, bytes) of a tensor of packed elements; None for other tensors."""
     dtype = BY_NAME.get(NAMES.get(tensor.dtype, ""))
     if dtype is None or not dtype.packed:
         return None

@@ -15,7 +15,7 @@ FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.chann
 
 
 def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
-    """As torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
+    """Returns strides as torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
     order = list(range(len(shape)))
     if len(shape) == {"channels_last": 4, "channels_last_3d": 5}.get(layout):
         order.append(order.pop(1))
@@ -27,7 +27,7 @@ def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
 
 
 def laid_out(dense: Tensor, layout: str, residue: int = 0) -> Tensor:
-    """A decoded tensor with the strides of `layout`, its memory at that residue where it is copied for them."""
+    """Returns a decoded tensor with the strides of `layout`, its memory at that residue where it is copied for them."""
     if layout == "transposed":
         return dense.transpose(-2, -1)
     if layout in FORMATS and set(dense.shape[2:]) == {1}:  # `contiguous` would leave the strides as they are

@@ -81,7 +81,7 @@ def product(storage: WeightStorage, x: Tensor, bias: Tensor | None, transposed: 
 
 
 def _fits(storage: WeightStorage, x: Tensor, bias: Tensor | None, transposed: bool) -> bool:
-    """Whether x and bias are what products of this weight take; of tracers, too, whose tensors have no memory."""
+    """Returns whether x and bias, with memory or a tracer's, are what products of this weight take."""
     if len(storage.shape) != 2 or x.dtype is not storage.dtype or x.dtype not in PRODUCT_CODES:
         return False
     inner, outer = storage.shape if transposed else (storage.shape[1], storage.shape[0])
@@ -131,12 +131,12 @@ def _by_panels(storage: Coded | RowSlice, x: Tensor, bias: Tensor | None, transp
     out = x.new_empty((x.shape[0], rows))
     for first in range(0, rows, block):
         last = min(first + block, rows)
-        part = matrix.part(0, first, last)
-        if part is None:
+        rows_of_panel = matrix.part(0, first, last)
+        if rows_of_panel is None:
             dense = decode_to_scratch(storage)
             return torch.nn.functional.linear(x, dense, bias)
         panel = scratch((last - first, columns), storage.dtype)
-        part.decode_at(panel.data_ptr(), get_num_threads())
+        rows_of_panel.decode_at(panel.data_ptr(), get_num_threads())
         if bias is None:
             torch.mm(x, panel.t(), out=out[:, first:last])
         else:

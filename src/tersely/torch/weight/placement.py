@@ -1,4 +1,4 @@
-"""Where in memory decoded weights lie: at the address, modulo a cache line, at which the dense weight lay.
+"""The place in memory where decoded weights lie: at the address, modulo a cache line, at which the dense weight lay.
 
 torch's product with one row of x gives other bits for other addresses of the same weight modulo 16 (torch 2.13, MKL), and
 safetensors maps weights at any multiple of 8. What is decoded in mode "identical" lies as the dense weight did.
@@ -17,7 +17,7 @@ LINE = 64
 
 
 def residue_of(tensor: Tensor) -> int:
-    """The address of a dense tensor modulo `LINE`; 0 where it has none."""
+    """Returns the address of a dense tensor modulo `LINE`; 0 where it has none."""
     if tensor.device.type != "cpu":
         return 0
     try:
@@ -35,7 +35,7 @@ def placed_like(residue: int, shape: Sequence[int], dtype: torch.dtype) -> Tenso
 
 
 def laid_at(dense: Tensor, residue: int) -> Tensor:
-    """The tensor, with its strides, in memory `residue` bytes behind a multiple of `LINE`: itself where it lies there."""
+    """Returns the tensor, strides and all, `residue` bytes behind a multiple of `LINE`: itself where it lies there."""
     if (
         dense.device.type != "cpu"
         or residue_of(dense) == residue
@@ -50,6 +50,10 @@ def laid_at(dense: Tensor, residue: int) -> Tensor:
 
 
 def at_residue(raw: Tensor, residue: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """The first place in `raw`, bytes with 2 x `LINE` to spare, that lies `residue` bytes behind a multiple of `LINE`."""
+    """Returns the first place in `raw` that lies `residue` bytes behind a multiple of `LINE`.
+
+    Args:
+        raw: uint8, 2 x `LINE` longer than what is to lie there.
+    """
     first = 0 if residue % dtype.itemsize else (residue - raw.data_ptr()) % LINE
     return raw[first : first + math.prod(shape) * dtype.itemsize].view(dtype).view(tuple(shape))

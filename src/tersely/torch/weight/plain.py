@@ -25,7 +25,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def why_not(tensor: Tensor) -> str:
-    """What a tensor is if not plain memory, and the remedy, as the end of a sentence; '' where it is.
+    """Returns what a tensor is if not plain memory, and the remedy, as the end of a sentence; '' where it is.
 
     Which device it is on does not matter.
     """
@@ -48,7 +48,7 @@ def why_not(tensor: Tensor) -> str:
 
 
 def _last_byte(tensor: Tensor) -> int:
-    """Of the storage that the tensor lies in."""
+    """The end of the tensor in the storage that it lies in, in bytes."""
     if tensor.is_contiguous():
         places = tensor.numel()
     else:
@@ -57,7 +57,7 @@ def _last_byte(tensor: Tensor) -> int:
 
 
 def _why_not_kind(tensor: Tensor) -> str:
-    """Of subclasses: those that dispatch by themselves have no memory that C++ could read."""
+    """What `why_not` says of subclasses: those that dispatch by themselves have no memory that C++ could read."""
     if is_lazy(tensor):
         return "has no shape yet: run the module once, then save it"
     kind: Any = type(tensor)

@@ -37,7 +37,7 @@ class TensorSpec:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the components, in order."""
+        """The names of the components, in order."""
         return tuple(self.document["names"])
 
     @cached_property
@@ -66,7 +66,7 @@ class TensorSpec:
         return np.frombuffer(bytearray(raw.ljust(length)), np.uint8)
 
     def filled(self, filling: np.ndarray) -> TensorSpec:
-        """The spec of this frame and a filling. Raises CorruptError where they do not belong together."""
+        """Returns the spec of this frame and a filling. Raises CorruptError where they do not belong together."""
         whole = TensorSpec(filling.tobytes().decode("utf-8", "replace").rstrip())
         if self != TensorSpec(_text({**whole.document, **_shape_part(self.document)})).frame:
             raise CorruptError("the description of a compressed tensor does not fit its components; compile it again")
@@ -74,11 +74,11 @@ class TensorSpec:
 
     @cached_property
     def code(self) -> str:
-        """For people: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows', 'sparse bitmap, split layered(3)'."""
+        """The code as people read it: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows', 'sparse bitmap, split layered(3)'."""
         return self.document["tree"]["formulation"] if self.is_frame else _code(self.document["tree"])
 
     def transposed(self) -> TensorSpec | None:
-        """The spec whose tensor is this one's with the last two dimensions exchanged, by the same components.
+        """Returns the spec whose tensor is this one's with the last two dimensions exchanged, by the same components.
 
         None for specs other than matrices and stacks of them in `split`, which alone is coded in either orientation.
         """
@@ -90,7 +90,7 @@ class TensorSpec:
         return TensorSpec(_text({**document, "shape": [*stack, columns, rows], "orientation": orientation}))
 
     def pointwise(self) -> TensorSpec | None:
-        """The spec of [outputs, inputs] whose components are those of this kernel [outputs, inputs, 1, ...].
+        """Returns the spec of [outputs, inputs] whose components are those of this kernel [outputs, inputs, 1, ...].
 
         None for kernels of more taps, and for folded ones, which products do not know.
         """
@@ -110,7 +110,7 @@ def _bare(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shape_part(document: dict[str, Any]) -> dict[str, Any]:
-    """What `turned` and `pointwise` change, which frames may have undergone since they were made."""
+    """What `transposed` and `pointwise` change, which frames may have undergone since they were made."""
     return {word: document[word] for word in ("shape", "view", "orientation")}
 
 
@@ -164,7 +164,7 @@ def unframed(spec: TensorSpec, components: Sequence[Any], real: bool) -> tuple[T
 
 
 def tensor_of(spec: TensorSpec, components: Sequence[np.ndarray]) -> Tensor:
-    """The `tersely.Tensor` of a spec and its components. Raises CorruptError or UnsupportedError."""
+    """Returns the `tersely.Tensor` of a spec and its components. Raises CorruptError or UnsupportedError."""
     document = spec.document
     words = {word: document[word] for word in _WORDS}
     node = _node(document["tree"])

@@ -133,15 +133,15 @@ class TerselyTensor(torch.Tensor):
         return self.numel() * self.dtype.itemsize / stored if stored else 1.0
 
     def decode(self) -> Tensor:
-        """The exact dense tensor, with these strides. Not to be written to where the formulation is 'dense'."""
+        """Returns the exact dense tensor, with these strides. Not to be written to where the formulation is 'dense'."""
         return laid_out(self.storage_.decode(), self.layout_, self.storage_.residue)
 
     def like(self, storage: WeightStorage, layout: str | None = None) -> TerselyTensor:
-        """Another storage in this class, with this tensor's settings."""
+        """Returns another storage in this class, with this tensor's settings."""
         return type(self)(storage, self.layout_ if layout is None else layout, self.encoding)
 
     def alias(self, slicing: Slicing | None = None, layout: str | None = None) -> TerselyTensor:
-        """This weight, or a part of it, in another tensor: it shows what `copy_` writes into either."""
+        """Returns this weight, or a slice of it, in another tensor: it shows what `copy_` writes into either."""
         layout = self.layout_ if layout is None else layout
         return type(self)(self.holder, layout, self.encoding, slicing=chained(self.slicing, slicing))
 
@@ -155,7 +155,7 @@ class TerselyTensor(torch.Tensor):
             self.__tensor_flatten__()
 
     def rebind(self, holder: Holder, slicing: Slicing | None = None) -> None:
-        """Show another weight, or part of one, of this shape and dtype."""
+        """Shows another weight, or a slice of one, of this shape and dtype."""
         self.holder, self.slicing = holder, slicing
         holder.show(self)
         self.forget()
@@ -191,7 +191,7 @@ class TerselyTensor(torch.Tensor):
         return memo[id(self)]  # type: ignore[no-any-return]
 
     def __copy__(self) -> TerselyTensor:
-        """As of dense tensors: another one that shows the same weight."""
+        """Returns another tensor that shows the same weight, as copies of dense ones do."""
         other = self.alias()
         other.was_trainable = self.was_trainable
         other._mark(getattr(self, "_is_param", False))
@@ -339,7 +339,7 @@ CLASSES: dict[str, type[TerselyTensor]] = {"fused": FusedTensor, "identical": Te
 
 
 def again(tensor: Tensor, requires_grad: bool) -> Any:
-    """A parameter of a tensor: compressed where that is."""
+    """Returns a parameter of a tensor: compressed where that is."""
     if not isinstance(tensor, TerselyTensor):
         return torch.nn.Parameter(tensor, requires_grad=requires_grad)
     made = tensor.alias()
@@ -372,14 +372,14 @@ _said: set[str] = set()
 
 
 def warn_once(message: str) -> None:
-    """A warning that comes once in a process."""
+    """Warns, once in a process."""
     if message not in _said:
         _said.add(message)
         warnings.warn(message, stacklevel=3)
 
 
 _rebuilt: WeakValueDictionary[Any, Holder] = WeakValueDictionary()
-"""By the number that a holder had when it was saved, and its tensors, which only one pickle made."""
+"""Holders by the number that each had when it was saved, and its tensors, which only one pickle made."""
 
 
 def _rebuild(mode: str, spec: Any, tensors: Sequence[Tensor], settings: Any) -> TerselyTensor:
