@@ -91,6 +91,7 @@ IN_TORCH = {
         "multiply",
         "short_way",
         "holder",
+        "dispatch",
         "tersely_tensor",
     ),
     "operators": ("compiled", "int8_operators", "views", "pointwise", "table"),
@@ -104,7 +105,7 @@ IN_TORCH = {
         "budget",
         "compression",
     ),
-    "checkpoint": ("extra_state", "dense_tensors", "recipes", "save_load"),
+    "checkpoint": ("extra_state", "dense_tensors", "recipes", "state_dicts", "save_load"),
     "interop": (
         "imports",
         "entrances",

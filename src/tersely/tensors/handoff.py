@@ -5,7 +5,8 @@ needs the weights decoded first. So few rows go to kernels and many to the libra
 is asking: NumPy's BLAS, torch's, or a kernel of another code. Nothing here imports anything above `tersely.core` and
 `tersely.backends`, so that the planner, which predicts times on both sides, reads the same numbers.
 
-A threshold that MEASURED names no record for was measured by hand on the machine that it names.
+MEASURED names a file of benchmarks/records, or the machine alone where only these lines keep the figures. A threshold
+without it is a guess that no record contradicts.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from tersely.backends.cpu import isa
 ALWAYS_KERNELS = 1 << 62
 """More rows than any x has."""
 
-# MEASURED: none beside the torch figures below; float32 only, since NumPy has no matrix product of 16-bit floats.
 NUMPY_FLOAT_ROWS = 512
-"""`tersely.linear` of float weights: rows of float32 x up to which kernels multiply; above, NumPy's BLAS does."""
+"""`tersely.linear` of float weights: rows of float32 x up to which kernels multiply; above, NumPy's BLAS does.
+
+x of 16 bits has no such number: NumPy has no matrix product of it. Half of torch's, because NumPy's panels are smaller.
+"""
 
 INTEGER_ROWS = 48
 """`tersely.linear` of 8-bit and 4-bit weights: rows of float x up to which kernels multiply; above, NumPy's BLAS does.
 
-int8 x has no such number: BLAS has no products of integers, so kernels take every row.
+int8 x has no such number: BLAS has no products of integers, so kernels take every row. For float x a kernel does three
+products of integers for each one of BLAS, which is worth it while the weights come from memory.
 """
 
 # MEASURED on Zen 3 (AVX2), 2 threads, 2048 x 2048, ms: float32, 1024 rows: tiles 278, decoded 292, dense 262; 2048 rows:
@@ -30,6 +34,8 @@ int8 x has no such number: BLAS has no products of integers, so kernels take eve
 TORCH_FLOAT_ROWS = 1024
 """`F.linear` and its kin: rows of float32 x up to which kernels multiply; above, torch's product does."""
 
+# MEASURED in amd-epyc-family-26-model-2_avx512_bf16_products_2026-11-29.json, bfloat16 4096 x 4096, times torch's speed: 128
+# rows 1.02 to 1.05, 256 rows 0.97 to 0.99; and in amd-epyc_avx2_products_2026-11-25.json, 64 to 256 rows 7.3 to 7.5.
 TORCH_NARROW_ROWS = {"avx512_bf16": 512, "amx": 512}
 """The same for 16-bit floats, by instruction set: elsewhere torch's products of them are so slow that kernels always win."""
 

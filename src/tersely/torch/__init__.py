@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from tersely.torch.checkpoint.save_load import (
     encode,
-    flatten_state_dict,
     load_file,
     load_model,
     save_file,
     save_model,
-    unflatten_state_dict,
 )
+from tersely.torch.checkpoint.state_dicts import flatten_state_dict, unflatten_state_dict
 from tersely.torch.interop import entrances, exporters, footprint, hooks, offloading
 from tersely.torch.interop.footprint import memory_footprint
 from tersely.torch.interop.lending import dense_weights

@@ -8,16 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tersely.core.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from tersely.core.dtypes import BY_NAME
-from tersely.core.errors import ArgumentError, CorruptError, TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder
 from tersely.files import open as files
-from tersely.files.container import closing, description, same
-from tersely.planner.choose import raw_bytes, slow_here
+from tersely.planner.choose import slow_here
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.checkpoint import dense_tensors as dense
 from tersely.torch.checkpoint import extra_state, recipes
@@ -26,9 +23,8 @@ from tersely.torch.modules.compression import all_names, parameters_of, put
 from tersely.torch.modules.int8_linear import Int8Linear
 from tersely.torch.operators import views
 from tersely.torch.weight.coded import Coded
-from tersely.torch.weight.dtypes import NAMES, as_tensor
 from tersely.torch.weight.placement import LINE, laid_at
-from tersely.torch.weight.tersely_tensor import CLASSES, TerselyTensor
+from tersely.torch.weight.tersely_tensor import TerselyTensor, class_of
 from tersely.torch.weight.weight_storage import Dense, WeightStorage
 
 PathLike = str | os.PathLike[str]
@@ -44,27 +40,43 @@ def encode(
     threads: int | None = None,
     **options: Any,
 ) -> TerselyTensor:
-    """One dense tensor as a TerselyTensor, coded even where that does not make it smaller if `formulation` says so.
+    """Returns one dense tensor as a TerselyTensor.
 
-    options: formulation and its parameters, as `tersely.encode` takes them. A tensor that no code makes smaller
-    becomes a TerselyTensor of formulation 'dense'.
+    Args:
+        tensor: a dense tensor on the CPU, of any shape and a dtype that is coded.
+        objective: 'size', 'speed' or 'balanced'.
+        profile: as in `compress_`, but for files.
+        mode: 'fused' or 'identical', as in `compress_`.
+        orientation: 'in_out' for [inputs, outputs].
+        threads: workers of the encoder.
+        options: formulation and its parameters, as `tersely.encode` takes them; it is then coded even where that does not
+            make it smaller.
+
+    A tensor that no code makes smaller becomes a TerselyTensor of formulation 'dense'. Raises ArgumentError for tensors and
+    options that do not fit.
     """
     storage = views.encode(tensor, (objective, profile), orientation, threads=threads, **options)
-    return CLASSES[mode](storage, encoding=(objective, profile))
+    return class_of(mode)(storage, encoding=(objective, profile))
 
 
 def to_coded_tensor(tensor: TerselyTensor) -> CodedTensor | None:
-    """One tensor's codes as `tersely` stores them: by reference, coded anew where that cannot be; None: dense."""
+    """Returns one tensor's codes as `tersely` stores them: by reference, coded anew where that cannot be; None: dense."""
     coded = recipes.by_reference(tensor)
     return recipes.anew(tensor) if coded is None and not isinstance(tensor.storage_, Dense) else coded
 
 
 def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
+    """Writes tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
 
     Slices and joins of compressed tensors are stored by the bytes that they have, as one tensor or as pieces
     (`tersely.torch.checkpoint.recipes`); a slice that codes cannot follow is coded anew. The file appears whole or not at all.
-    Raises ArgumentError or DestinationError.
+
+    Args:
+        tensors: by name.
+        path: the file to write.
+        metadata: text by key, for the file's header.
+
+    Raises ArgumentError for tensors that no file holds, DestinationError where the file cannot be written.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -93,8 +105,10 @@ def load_file(
     Those whose dtype torch lacks (float6) are left out with a warning, and say why when they are asked for.
 
     Args:
-        mode: as in `compress_`. mmap: codes stay in the mapped file and dense tensors copy its pages when written to;
-            False reads the file. check: 'structure', 'checksums' or 'full'.
+        path: the file.
+        mode: as in `compress_`.
+        mmap: codes stay in the mapped file and dense tensors copy its pages when written to; False reads the file.
+        check: 'structure', 'checksums' or 'full'.
         on_slow: what to do with a tensor packed for a faster class of machine, which would run slower than dense here:
             'keep' and warn, 'transcode' it for this machine, or 'decode' it.
 
@@ -109,7 +123,7 @@ def _loaded(
     """What `load_file` returns, and the file's metadata."""
     if on_slow not in ON_SLOW:
         raise ArgumentError(f"unknown on_slow {on_slow!r}: use one of {', '.join(ON_SLOW)}")
-    _check_mode(mode)
+    kind = class_of(mode)
     file = files.open_file(path, mmap=mmap, check=check)
     plain = dense.DenseTensors(file, path, mmap)
     tensors = dense.Loaded(str(path))
@@ -140,7 +154,7 @@ def _loaded(
         if stored not in storages:
             storages[stored] = Coded.of(coded, residue)
         storage = storages[stored]
-        tensors[name] = CLASSES[mode](storage.placed(residue) if known else storage, encoding=encoding)
+        tensors[name] = kind(storage.placed(residue) if known else storage, encoding=encoding)
     tensors.warn(stacklevel=3)
     if slow and on_slow == "keep":
         warnings.warn(
@@ -157,16 +171,18 @@ def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
     return noted.get(name, (file.reader.offset_in_original(name) or 0) % LINE)
 
 
-def _check_mode(mode: Mode) -> None:
-    if mode not in CLASSES:
-        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
-
-
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's state to one file; tied parameters once, their other names into the metadata.
+    """Writes a module's state to one file; tied parameters once, their other names into the metadata.
 
     What modules give as extra state (`get_extra_state`) is kept where it is a tensor or made of None, booleans, numbers,
-    strings, lists and dictionaries with strings for keys. Raises ArgumentError naming what cannot be kept.
+    strings, lists and dictionaries with strings for keys.
+
+    Args:
+        module: any module, compressed or not.
+        path: the file to write.
+        metadata: text by key, for the file's header.
+
+    Raises ArgumentError naming what cannot be kept, DestinationError where the file cannot be written.
     """
     aliases: dict[str, str] = {}
     for names in all_names(module, parameters_of(module)):
@@ -309,81 +325,3 @@ def _other_kind(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
             "quantise after that (Int8Linear.from_linear)"
         )
     return remedy
-
-
-def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a state dict of plain tensors only, for any safetensors writer: compressed tensors as their uint8 components.
-
-    Each weight once: a second name of a tied one, and slices and joins that are stored as pieces, become recipes, which
-    lie in one more tensor, `tersely_recipes`. Lazy conjugates and negatives are computed, strides undone. What such a
-    writer saves, `tersely.torch.load_file` reads; `tersely.load_file` and `tersely decompress` read the tensors and pieces.
-
-    Raises ArgumentError for a tensor of that name, and for those that are no plain memory.
-    """
-    weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, TerselyTensor)}
-    shelf = recipes.Shelf(weights, state_dict, once=True)
-    flat: dict[str, Any] = {}
-    seen: set[int] = set()
-    for name in [*state_dict, *shelf.pieces]:
-        if name in shelf.stored:
-            stored = shelf.stored[name]
-            given = _components(name, stored) if isinstance(stored, CodedTensor) else {name: as_tensor(stored)}
-            for key, tensor in given.items():  # copies of a weight share components, which other writers refuse
-                flat[key] = tensor.clone() if tensor.data_ptr() in seen and tensor.nbytes else tensor
-                seen.add(tensor.data_ptr())
-        elif name not in weights:
-            flat[name] = dense.for_others(state_dict, name)
-    return flat | shelf.note_tensor()
-
-
-def _components(name: str, coded: CodedTensor) -> dict[str, Tensor]:
-    components = coded.encoded.components
-    sums = {key: description.crc32(data) for key, data in components.items()}
-    original = coded.crc32 or description.crc32(raw_bytes(coded.decode()))
-    info = bytearray(description.to_bytes(coded.encoded, sums, original))
-    mark = f"{name}{description.MARK}"
-    tensors = {f"{mark}{key}": as_tensor(data) for key, data in components.items()}
-    return {f"{mark}{description.INFO}": torch.frombuffer(info, dtype=torch.uint8), **tensors}
-
-
-def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> dict[str, Any]:
-    """Inverse of `flatten_state_dict`. Raises CorruptError, UnsupportedError naming the tensor."""
-    _check_mode(mode)
-    groups: dict[str, dict[str, Tensor]] = {}
-    state: dict[str, Any] = {}
-    for key, value in flat.items():
-        name, mark, component = key.rpartition(description.MARK)
-        if mark:
-            groups.setdefault(name, {})[component] = value
-        else:
-            state[key] = value
-    descriptions: dict[str, description.Description] = {}
-    storages: dict[str, Coded] = {}
-    for name, components in groups.items():
-        if description.INFO not in components:
-            raise CorruptError("components without their description", tensor=name)
-        if isinstance(state.get(name), Tensor) and tuple(state[name].shape) == closing.SHAPE:
-            del state[name]
-        raw = components.pop(description.INFO).numpy().tobytes()
-        found = description.Description(raw, "state dict", name)
-        if set(found.components) != set(components):
-            odd = sorted(set(found.components) ^ set(components))[0]
-            raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
-        descriptions[name] = found
-        if not same.is_copy(found.node):
-            encoded = found.encoded({key: components[key].contiguous().numpy() for key in found.components})
-            storages[name] = Coded.of(CodedTensor(encoded))
-    dense = {
-        name: (BY_NAME[NAMES[value.dtype]].tag, tuple(value.shape))
-        for name, value in state.items()
-        if isinstance(value, Tensor) and value.dtype in NAMES
-    }
-    copies = same.resolve(descriptions, dense, {}, "state dict")
-    for name in groups:  # in the order of the dictionary
-        other = copies.get(name, name)
-        storage = storages.get(other)
-        if storage is None:
-            state[name] = state[other].clone()
-        else:
-            state[name] = CLASSES[mode](storage if other == name else storage.copy())
-    return recipes.followed(state, recipes.taken_note(state, {}, "state dict"), mode, "state dict")

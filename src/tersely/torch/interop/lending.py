@@ -22,7 +22,7 @@ from tersely.torch.weight.tersely_tensor import TerselyTensor
 
 @contextmanager
 def dense_weights(module: nn.Module) -> Iterator[nn.Module]:
-    """Give a module its exact dense weights inside a with-statement, and its codes back afterwards.
+    """Gives a module its exact dense weights inside a with-statement, and its codes back afterwards.
 
     For exporters and other libraries that read memory: `with tersely.torch.dense_weights(model): export(model, ...)`.
     `torch.onnx.export`, `torch.jit` and OpenVINO are entered so by themselves. The whole dense model is in memory

@@ -27,7 +27,7 @@ from tersely.torch.modules.summary import ParameterReport, Summary
 from tersely.torch.operators import views
 from tersely.torch.weight.dtypes import NAMES
 from tersely.torch.weight.placement import residue_of
-from tersely.torch.weight.tersely_tensor import CLASSES, TerselyTensor
+from tersely.torch.weight.tersely_tensor import TerselyTensor, class_of
 from tersely.torch.weight.weight_storage import Dense
 
 Progress = Callable[[int, int, str], None]
@@ -55,31 +55,38 @@ def compress_(
     threads: int | None = None,
     progress: bool | Progress = True,
 ) -> Summary:
-    """Compress the weights of a module in place, losslessly; vectors stay as they are, and buffers but those of Int8Linear.
+    """Compresses the weights of a module in place, losslessly; vectors stay as they are, as do buffers but Int8Linear's.
 
     Args:
-        include, exclude: glob patterns of parameter names.
+        module: any module on the CPU. Its compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded
+            into their weights.
+        include: glob patterns of the names of parameters to compress; None for all.
+        exclude: glob patterns of names to leave dense, which go before `include`.
         config: settings by name: the exact name of a parameter or module first, then patterns 're:...' (full match),
             then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
             minimum_bytes, and formulation with its parameters, as `tersely.encode` and plans have them (view too). Exact
             names must belong to something.
         objective: 'size', 'speed' or 'balanced'; the last two leave convolutions dense that would be decoded at every
-            call. profile: 'native' plans for this machine's class, a file of
-            `tersely calibrate` by its times; copy_ into a compressed weight plans by the class. batch: rows of x to plan for.
+            call.
+        profile: 'native' plans for this machine's class, a file of `tersely calibrate` by its times; copy_ into a
+            compressed weight plans by the class.
+        batch: rows of x to plan for.
         target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together, dense
             ones too, take at most so many bits per weight; what `config` gives a formulation or another objective keeps it.
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
-            of the dense module. threads: workers of the encoder. progress: a bar on a terminal, or a function.
+            of the dense module.
+        threads: workers of the encoder; None for as many as products use.
+        progress: a bar on a terminal, or a function of (bytes done, bytes in all, name).
 
-    Returns a Summary. Compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded into their weights.
+    Returns a Summary.
+
     Raises, changing nothing, ArgumentError for settings that mean nothing or do not fit their weight, and for a module that
     is already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed;
     TerselyError for target_bits that cannot be reached, naming the fewest that can.
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
-    if mode not in CLASSES:
-        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    class_of(mode)
     target, batch = resolve(profile), check_batch(batch)
     limit = None if target_bits is None else budget.check(target_bits)
     uses = list(parameters_of(module))
@@ -156,7 +163,7 @@ def _compress_one(use: Use, settings: Settings, report: ParameterReport) -> Para
     )
     if isinstance(storage, Dense):
         return _with_reason(report, _why_plain(use, settings))
-    weight = CLASSES[settings.mode](
+    weight = class_of(settings.mode)(
         storage.placed(residue_of(parameter)),
         layout,
         (settings.objective, settings.profile.machine),
@@ -183,7 +190,7 @@ def _why_plain(use: Use, settings: Settings) -> str:
 
 
 def decompress_(module: nn.Module) -> Summary:
-    """Undo `compress_` exactly: dense parameters, bit for bit, as trainable as they were, ties kept."""
+    """Undoes `compress_` exactly: dense parameters, bit for bit, as trainable as they were, ties kept. Returns a Summary."""
     reports = []
     for use in parameters_of(module):
         weight = use.parameter

@@ -11,16 +11,22 @@ from tersely.core.errors import ArgumentError
 from tersely.tensors.encode import encode
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.operators.int8_operators import multiplied, to_bias, vectorised
-from tersely.torch.weight import short_way as fast
+from tersely.torch.weight import short_way
 from tersely.torch.weight.coded import Coded
 from tersely.torch.weight.dtypes import PRODUCT_CODES, as_array
 from tersely.torch.weight.tersely_tensor import TerselyTensor
 
 
 class Int8Linear(nn.Module):
-    """y = x @ (scale[:, None] * weight).T + bias with int8 weight [outputs, inputs].
+    """Computes y = x @ (scale[:, None] * weight).T + bias with an int8 weight.
 
-    weight and scale (float32 [outputs]) are buffers, bias is a parameter. `compress_` codes the weight; products are the
+    Attributes:
+        weight: int8 [outputs, inputs], a buffer, compressed or not.
+        scale: float32 [outputs], a buffer.
+        bias: float [outputs], a parameter, or None.
+        written_out: whether products are written down in operators of torch alone, for exporters, which know no others.
+
+    `compress_` codes the weight; products are the
     same to the bit before and after, and no dense copy is made. Gradients flow to x and bias. `.half()` and the like
     leave the scale in float32.
     """
@@ -28,10 +34,9 @@ class Int8Linear(nn.Module):
     weight: Tensor
     scale: Tensor
     written_out: bool = False
-    """Whether products are written down in operators of torch alone, for exporters, which know no others."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        """All weights are zero until they are loaded or assigned; `from_linear` quantises a layer."""
+        """Makes a layer of weights that are zero until they are loaded or assigned; `from_linear` quantises a layer."""
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8))
@@ -41,8 +46,10 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def from_linear(cls, layer: nn.Linear) -> Int8Linear:
-        """Quantise a layer: symmetric, to the nearest of 255 steps, one scale for each output. Raises ArgumentError for
-        weights that are not finite."""
+        """Quantises a layer: symmetric, to the nearest of 255 steps, one scale for each output.
+
+        Raises ArgumentError for weights that are not finite.
+        """
         weight = layer.weight.detach().float()
         if not bool(torch.isfinite(weight).all()):
             raise ArgumentError(
@@ -79,7 +86,7 @@ class Int8Linear(nn.Module):
         return self._coded[2]
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float32, bfloat16 or float16; the result has its dtype. Raises ArgumentError."""
+        """Returns y [..., outputs] in the dtype of x [..., inputs]: float32, bfloat16 or float16. Raises ArgumentError."""
         if x.dtype not in PRODUCT_CODES or x.device.type != "cpu":
             raise ArgumentError(
                 f"x is {x.dtype} on {x.device}; Int8Linear takes float32, bfloat16 or float16 on the CPU "
@@ -125,7 +132,7 @@ def _undisturbed(x: Tensor, weight: Tensor) -> bool:
         real = weight.storage_.real
     else:
         real = type(weight) is Tensor or type(weight) is nn.Parameter
-    return real and fast.undisturbed()
+    return real and short_way.undisturbed()
 
 
 class _Product(torch.autograd.Function):

@@ -20,10 +20,11 @@ from torch.utils import _pytree as pytree
 
 from tersely.core.errors import TerselyError
 from tersely.torch.operators import int8_operators, pointwise, views
+from tersely.torch.weight.dispatch import OPERATORS
 from tersely.torch.weight.layouts import laid_out
 from tersely.torch.weight.multiply import pick, product
 from tersely.torch.weight.scratch import decode_to_scratch
-from tersely.torch.weight.tersely_tensor import ADVICE, OPERATORS, FusedTensor, TerselyTensor, warn_once
+from tersely.torch.weight.tersely_tensor import ADVICE, FusedTensor, TerselyTensor, warn_once
 from tersely.torch.weight.weight_storage import Dense, WeightStorage
 
 aten = torch.ops.aten

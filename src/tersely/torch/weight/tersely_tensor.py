@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersely.core.errors import TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch.weight import short_way
 from tersely.torch.weight.concatenated import in_shared_memory, rebuild
+from tersely.torch.weight.dispatch import OPERATORS
 from tersely.torch.weight.holder import Absent, Holder, Slicing, chained
 from tersely.torch.weight.layouts import laid_out, strides_of
 from tersely.torch.weight.weight_storage import Dense, WeightStorage, next_number
@@ -30,21 +31,6 @@ from tersely.torch.weight.weight_storage import Dense, WeightStorage, next_numbe
 COMPONENT = "tersely_component"
 """And a number: attributes that compilers find components by."""
 ADVICE = "tersely.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
-
-
-class Operators:
-    """What operators do with compressed weights, which is decided above this file: `operators.table` says it here.
-
-    Attributes:
-        run: what gives the result of an operator with at least one compressed argument: (operator, args, kwargs).
-        assign: what `.data =` does: (weight, new).
-    """
-
-    run: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
-    assign: Callable[[Any, Any], None]
-
-
-OPERATORS = Operators()
 
 
 class TerselyTensor(torch.Tensor):
@@ -336,6 +322,13 @@ class FusedTensor(TerselyTensor):
 
 CLASSES: dict[str, type[TerselyTensor]] = {"fused": FusedTensor, "identical": TerselyTensor}
 """The tensor class of each numeric mode."""
+
+
+def class_of(mode: str) -> type[TerselyTensor]:
+    """Returns the tensor class of a numeric mode. Raises ArgumentError for any but 'fused' and 'identical'."""
+    if mode not in CLASSES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(CLASSES)}")
+    return CLASSES[mode]
 
 
 def again(tensor: Tensor, requires_grad: bool) -> Any:
