@@ -341,6 +341,7 @@ def test_settings_by_name() -> None:
     assert all(type(parameter) is nn.Parameter and parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 def test_tensors_that_only_look_plain_are_multiplied_as_what_they_show() -> None:
     """torch marks negatives without computing them, and hands out their memory as it lies; nested ones have no shape."""
     dense, x, bias = weight(48, 32), torch.randn(3, 32), torch.randn(48)
@@ -353,9 +354,13 @@ def test_tensors_that_only_look_plain_are_multiplied_as_what_they_show() -> None
         (x, torch._neg_view(bias)),
         (torch.complex(x, x).conj().imag, bias),
         (x.to_sparse(), None),
+        (x.to_sparse_csr(), None),
+        (x.to_mkldnn(), bias.to_mkldnn()),
         (x[:, ::2].repeat(1, 2), bias[::2].repeat_interleave(2)),
     ):
-        assert torch.allclose(F.linear(given, w, own_bias), F.linear(given, dense, own_bias), atol=1e-5)
+        found, expected = F.linear(given, w, own_bias), F.linear(given, dense, own_bias)
+        assert found.layout is expected.layout
+        assert torch.allclose(found.to_dense(), expected.to_dense(), atol=1e-5)
     found = F.linear(torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged), w)
     assert torch.allclose(found.values(), F.linear(torch.cat([x, x[:1]]), dense), atol=1e-5)
 

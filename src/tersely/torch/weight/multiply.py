@@ -25,7 +25,7 @@ def multiply(kernel: Kernel | None, x: Tensor, bias: Tensor | None) -> Tensor | 
     """Multiplies x by the weight of a kernel.
 
     Args:
-        x: [..., inner], strided, no tracer's. bias: [outer] or None.
+        x: [..., inner], and no tracer's. bias: [outer] or None.
 
     Returns [..., outer] in the kernel's dtype; None where dtypes, shapes or devices are not the kernel's, x has more than
     `max_rows` rows, or a tensor turns out to have no memory.
@@ -33,26 +33,28 @@ def multiply(kernel: Kernel | None, x: Tensor, bias: Tensor | None) -> Tensor | 
     if kernel is None:
         return None
     run, dtype, code, inner, outer, transposed, max_rows = kernel
-    shape = x.shape
+    try:  # what has no memory of its own shape (sparse, nested, held by a transform of torch.func) says so by raising here
+        shape, address, contiguous = x.shape, x.data_ptr(), x.is_contiguous()
+        bias_address = 0 if bias is None else bias.data_ptr()
+    except RuntimeError:
+        return None
     if x.dtype is not dtype or not x.is_cpu or not shape or shape[-1] != inner:
         return None
     rows = x.numel() // inner
-    if rows > max_rows:
+    if rows > max_rows or (rows and not address):  # no address: the storage was freed
         return None
-    if not x.is_contiguous():
+    if not contiguous:
         x = x.contiguous()
-    bias_address = 0
-    try:  # asking for the address is the only way to learn that a transform of torch.func holds the values elsewhere
         address = x.data_ptr()
-        if bias is not None:
-            if bias.dtype is not dtype or bias.shape != (outer,) or not bias.is_cpu:
-                return None
-            if not bias.is_contiguous():
-                bias = bias.contiguous()
+    if bias is not None:
+        if bias.dtype is not dtype or bias.shape != (outer,) or not bias.is_cpu:
+            return None
+        if not bias.is_contiguous():
+            bias = bias.contiguous()
             bias_address = bias.data_ptr()
-    except RuntimeError:
-        return None
-    out = x.new_empty((*shape[:-1], outer))
+    size = list(shape)
+    size[-1] = outer
+    out = x.new_empty(size)
     run(address, code, rows, bias_address, code, out.data_ptr(), get_num_threads(), transposed)
     return out
 

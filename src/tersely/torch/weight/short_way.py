@@ -69,7 +69,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
         kernel = weight.__dict__["_kernel"]
     except (KeyError, AttributeError):
         kernel = _kernel(weight)
-    if x.layout is not _strided or x.is_nested or x.is_neg():
+    if x.is_neg():  # marked and not computed
         return None
     if bias is None:
         if x.requires_grad and _records():
