@@ -322,7 +322,7 @@ def test_other_refusals(rng: np.random.Generator) -> None:
             tersely.encode(array, formulation="integer", **options)
     with pytest.raises(ArgumentError, match="codes int8, uint8, int16, uint16, not float32"):
         tersely.encode(array.astype(np.float32), formulation="integer")
-    with pytest.raises(ArgumentError, match="belong to weights that are whole"):
+    with pytest.raises(ArgumentError, match="belong to weights that are integers"):
         tersely.linear(np.zeros((1, 32), np.float32), tersely.encode(array.astype(np.float32)), scale=0.5)
     wide = tersely.encode(np.ones((1, 65537), np.int8))
     with pytest.raises(ArgumentError, match="might not fit int32"):

@@ -1,4 +1,4 @@
-"""Products of whole numbers of 8 and 16 bits: scale x (weight - zero point), by integers inside.
+"""Products of integers of 8 and 16 bits: scale x (weight - zero point), by integers inside.
 
     x float        rounded once to 24-bit integers, exact sums, one rounding at the end: with
                    m = max |x| of its row, |y - exact| <= 1.01 x 2^-23 m scale sum |weight - zero| + half a unit of y's

@@ -102,10 +102,10 @@ def _multiply_floats(
 ) -> np.ndarray:
     if by_name(weight.encoded.dtype).split is False:
         raise ArgumentError(
-            f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and whole numbers of 8 and 16"
+            f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and integers of 8 and 16"
         )
     if scale is not None or zero_point is not None:
-        raise ArgumentError(f"scale and zero_point belong to weights that are whole numbers, not to {weight.dtype}")
+        raise ArgumentError(f"scale and zero_point belong to weights that are integers, not to {weight.dtype}")
     if x.dtype not in FLOAT_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")
     rows, columns = weight.shape

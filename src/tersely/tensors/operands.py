@@ -137,7 +137,7 @@ def zero_point_of(zero_point: Any, rows: int, dtype: str, limits: tuple[int, int
         return _ZERO
     found = numbers(zero_point, "zero_point")
     if found.dtype.kind not in "iu":
-        raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be a whole number or an array of them")
+        raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be an integer or an array of integers")
     if found.size not in (1, rows) or found.size != max((1, *found.shape)):
         raise ArgumentError(f"zero_point has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
     smallest, largest = limits

@@ -317,7 +317,7 @@ def _made(tree: Tree, tensors: Mapping[str, Any], depth: int = 0) -> WeightStora
     if word in ("rows", "row"):
         *numbers, whole = rest
         if len(numbers) != (2 if word == "rows" else 1) or any(type(number) is not int for number in numbers):
-            raise ValueError(f"{word} of no whole numbers")
+            raise ValueError(f"{word} without integers")
         storage = _made(whole, tensors, depth + 1)
         first, last = numbers[0], numbers[-1] + (word == "row")
         if not storage.shape or not 0 <= first < last <= storage.shape[0]:

@@ -219,7 +219,7 @@ def _pick(self: _Rewriting, node: Node, inner: GraphModule) -> Node:
     return _call(inner.graph, aten.embedding.default, self.weight(components, str(spec), inner), indices)
 
 
-def _whole_numbers(inner: GraphModule, x: Any, weight: Node, scale: Any, bias: Any, transposed: bool) -> Node:
+def _integer_product(inner: GraphModule, x: Any, weight: Node, scale: Any, bias: Any, transposed: bool) -> Node:
     graph = inner.graph
     dtype = x.meta["val"].dtype
     x = _call(graph, aten.to.dtype, x, torch.float32)
@@ -236,18 +236,18 @@ def _whole_numbers(inner: GraphModule, x: Any, weight: Node, scale: Any, bias: A
 def _int8_linear(self: _Rewriting, node: Node, inner: GraphModule) -> Node:
     x, weight, scale, bias = node.args
     _as_dense_node(weight)
-    return _whole_numbers(inner, x, weight, scale, bias, False)  # type: ignore[arg-type]
+    return _integer_product(inner, x, weight, scale, bias, False)  # type: ignore[arg-type]
 
 
 def _int8_transposed(self: _Rewriting, node: Node, inner: GraphModule) -> Node:
     x, weight, scale = node.args
     _as_dense_node(weight)
-    return _whole_numbers(inner, x, weight, scale, None, True)  # type: ignore[arg-type]
+    return _integer_product(inner, x, weight, scale, None, True)  # type: ignore[arg-type]
 
 
 def _int8_coded(self: _Rewriting, node: Node, inner: GraphModule) -> Node:
     x, components, spec, scale, bias, transposed = node.args
-    return _whole_numbers(inner, x, self.weight(components, str(spec), inner), scale, bias, bool(transposed))
+    return _integer_product(inner, x, self.weight(components, str(spec), inner), scale, bias, bool(transposed))
 
 
 _RULES: dict[str, Callable[[_Rewriting, Node, GraphModule], Node]] = {

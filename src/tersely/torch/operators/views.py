@@ -214,7 +214,7 @@ def copy_into(target: TerselyTensor, source: Any) -> None:
     storage = target.storage_
     if target.slicing is not None or (isinstance(storage, Dense) and not storage.owner):
         raise TerselyError(
-            "copy_ into a part of a compressed weight would change the rest of it: copy the whole weight, or "
+            "copy_ into a slice of a compressed weight would change the rest of it: copy the whole weight, or "
             "tersely.torch.decompress_(model) first"
         )
     if not isinstance(source, Tensor):
