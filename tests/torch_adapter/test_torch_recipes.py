@@ -180,7 +180,7 @@ def test_modules_of_joins(same_table: bool, mode: str, tmp_path: Path, frozen: A
 
     model = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"})
     with torch.device("meta"):
-        empty = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"})
+        empty = nn.ModuleDict({name: Experts(width=WIDTH) for name in "ab"}).bfloat16()
     joined = torch.cat([torch.stack([coded(t) for t in part]) for part in (gates, ups)], 1)
     shared = nn.Parameter(coded(down), requires_grad=False)
     for experts in model.values():

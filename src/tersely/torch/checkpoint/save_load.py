@@ -205,8 +205,7 @@ def load_model(
 ) -> None:
     """Gives a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
 
-    Nothing is cast, because that would lose bits: tensors keep the dtype of the file, as with
-    `load_state_dict(assign=True)`. Where it is not the module's, a warning says of how many, and what to do.
+    Nothing is cast: tensors keep the dtype of the file, as with `load_state_dict(assign=True)`, so that no bits are lost. Where it is not the module's, a warning says of how many, and what to do.
 
     Args:
         module: any module with the names and shapes of the file.
@@ -298,7 +297,7 @@ def _warn_of_dtypes(own: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
     if other:
         stored, asked = tensors[other[0]].dtype, own[other[0]].dtype
         warnings.warn(
-            f"{path}: {len(other)} of {len(both)} tensors are not cast to the module's dtype, as that would lose bits "
+            f"{path}: {len(other)} of {len(both)} tensors keep the dtype of the file, which is not the module's "
             f"({other[0]} stays {stored}, the module had {asked}): make the module {stored} before loading "
             f"(module.to({stored})), or cast it afterwards (module.to({asked}); compressed weights become dense)",
             stacklevel=3,
