@@ -80,7 +80,7 @@ def _config_of(coded: list[TerselyTensor]) -> TerselyConfig:
 
 
 def _for_now(undo: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
-    """Set an attribute, or take it away, until the stack closes."""
+    """Sets an attribute, or takes it away, until the stack closes."""
     before = vars(owner).get(name, _ABSENT)
     undo.callback(_put, owner, name, before)
     _put(owner, name, value)

@@ -74,7 +74,7 @@ def bench_folder(
     threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> Report:
-    """Measure the model of a folder, dense or compressed, against itself in the other form.
+    """Measures the model of a folder, dense or compressed, against itself in the other form.
 
     Args:
         tokens: decoded one by one after a prompt of 32. prefill: lengths of prompts. objective: for dense folders.

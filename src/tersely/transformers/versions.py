@@ -26,7 +26,7 @@ def known() -> bool:
 
 
 def install() -> None:
-    """Have transformers take `mode`, `on_slow` and `check` of a config that is passed for a compressed folder."""
+    """Has transformers take `mode`, `on_slow` and `check` of a config that is passed for a compressed folder."""
     if not FOUR:
         auto.LOADING_ATTRIBUTES_CONFIG_TYPES = (*auto.LOADING_ATTRIBUTES_CONFIG_TYPES, TerselyConfig)
         return

@@ -74,7 +74,7 @@ class Loaded(dict[str, Tensor]):
         raise TerselyError(f"{self._file}: tensor {name!r} cannot be given: {self.refused[name]}; {_REMEDY}")
 
     def warn(self, stacklevel: int) -> None:
-        """Say which tensors are left out."""
+        """Says which tensors are left out."""
         if self.refused:
             first = [f"{name!r} ({reason})" for name, reason in list(self.refused.items())[:_SHOWN]]
             more = f" and {len(self.refused) - _SHOWN} more" if len(self.refused) > _SHOWN else ""

@@ -32,7 +32,7 @@ _DONE = "of_tersely"
 
 
 def install() -> None:
-    """Wrap the entrances once."""
+    """Wraps the entrances once."""
     for place, name in _DLPACK:
         original = getattr(place, name, None)
         if original is not None and not hasattr(original, _DONE):

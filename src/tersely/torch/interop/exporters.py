@@ -71,7 +71,7 @@ _made: dict[Any, Any] = {}
 
 
 def install() -> None:
-    """Wrap every entrance once, those of other libraries when they are imported."""
+    """Wraps every entrance once, those of other libraries when they are imported."""
     for entrance in ENTRANCES:
         module, _, path = entrance.partition(":")
         if module.startswith("torch."):

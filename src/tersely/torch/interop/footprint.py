@@ -14,7 +14,7 @@ from tersely.torch.weight.tersely_tensor import TerselyTensor
 
 
 def install() -> None:
-    """Have `get_memory_footprint` of transformers' models tell the bytes of codes, when transformers is imported."""
+    """Has `get_memory_footprint` of transformers' models tell the bytes of codes, when transformers is imported."""
     when_imported("transformers.modeling_utils", _prepare)
 
 

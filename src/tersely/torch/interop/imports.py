@@ -14,7 +14,7 @@ _waiting: dict[str, list[Action]] = {}
 
 
 def when_imported(name: str, action: Action) -> None:
-    """Call `action` with the module of that name: now where it is imported already, else as soon as it is."""
+    """Calls `action` with the module of that name: now where it is imported already, else as soon as it is."""
     module = sys.modules.get(name)
     if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
         action(module)

@@ -69,7 +69,7 @@ class _Lent:
     address: int
 
     def give_back(self) -> bool:
-        """Put the codes back, unless somebody has written to the dense weight or replaced it."""
+        """Puts the codes back, unless somebody has written to the dense weight or replaced it."""
         dense, coded = self.dense, self.use.parameter
         same_kind = (dense.shape, dense.dtype, dense.device) == (coded.shape, coded.dtype, coded.device)
         kept = same_kind and dense._version == self.version and dense.data_ptr() == self.address

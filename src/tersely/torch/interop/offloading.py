@@ -27,14 +27,14 @@ _REMEDY = "tersely.torch.decompress_(model) first, and compress_ after moving it
 
 
 def install() -> None:
-    """Prepare accelerate once, now or when it is imported."""
+    """Prepares accelerate once, now or when it is imported."""
     when_imported("accelerate.hooks", _prepare_hooks)
     when_imported("accelerate.utils.modeling", _prepare_setting)
     when_imported("accelerate.big_modeling", _prepare_entrances)
 
 
 def _replace(module: ModuleType, name: str, make: Callable[[Any], Any], *also: str) -> None:
-    """Put a wrapper in the place of a function, in a module and those that have it by name."""
+    """Puts a wrapper in the place of a function, in a module and those that have it by name."""
     original = getattr(module, name, None)
     if original is None or getattr(original, "of_tersely", False):
         return

@@ -158,7 +158,7 @@ class _Rewriting:
         return name
 
     def _drop_components(self) -> None:
-        """Remove inputs that only operators of tersely took, under all their names where weights are tied."""
+        """Removes inputs that only operators of tersely took, under all their names where weights are tied."""
         names = {entry.arg.name: entry for entry in self.signature.input_specs if isinstance(entry.arg, TensorArgument)}
         components = {component for components, _ in self.weights for component in components}
         gone = {self._address(names[component.name]) for component in components} - {0}

@@ -249,7 +249,7 @@ def _config_names(module: nn.Module, uses: Iterable[Use]) -> Iterator[list[str]]
 
 
 def put(use: Use, parameter: Tensor) -> None:
-    """Set a parameter in all places at once. RNNs keep a list of their own, which setattr brings up to date."""
+    """Sets a parameter in all places at once. RNNs keep a list of their own, which setattr brings up to date."""
     for owner, name in use.places:
         setattr(owner, name, parameter)
 

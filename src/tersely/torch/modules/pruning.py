@@ -45,7 +45,7 @@ def _state(owner: nn.Module) -> tuple[dict[Any, Any], ...]:
 
 
 def fold_masks(module: nn.Module, wanted: Callable[[str], bool]) -> Folded:
-    """Fold the masks of all parameters whose name is `wanted`. Parameters that are shared keep their masks, which may
+    """Folds the masks of all parameters whose name is `wanted`. Parameters that are shared keep their masks, which may
     differ from place to place.
 
     Multiplying by a mask makes -0.0 of what was negative. Folding makes 0.0 of it, as the pruned weight is meant:

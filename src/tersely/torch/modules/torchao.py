@@ -89,7 +89,7 @@ def is_payload(weight: Any) -> bool:
 
 
 def adopt(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, ...]:
-    """Put an `Int8Linear` in the place of every layer inside `module` whose weight's name is wanted; returns the names.
+    """Puts an `Int8Linear` in the place of every layer in `module` whose weight's name is wanted; returns the names.
 
     The module itself cannot be replaced, and a weight that several layers share is left alone.
     """
@@ -106,7 +106,7 @@ def adopt(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, ...]:
 
 
 def give_back(module: nn.Module) -> None:
-    """Put the layers of torchao back in their places."""
+    """Puts the layers of torchao back in their places."""
     _replace(module, {layer: layer.original() for layer in module.modules() if isinstance(layer, QuantizedLinear)})
 
 

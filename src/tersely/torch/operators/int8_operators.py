@@ -24,7 +24,7 @@ from tersely.torch.weight.weight_storage import traced
 
 
 def multiplied(x: Tensor, weight: CodedTensor, scale: Tensor, bias: Tensor | None, transposed: bool) -> Tensor:
-    """x @ (scale[:, None] * weight).T + bias, or x @ (scale[:, None] * weight) where `transposed`."""
+    """Returns x @ (scale[:, None] * weight).T + bias, or without .T where `transposed`."""
     call = linear_transposed if transposed else linear
     return as_tensor(call(as_array(x), weight, None if bias is None else as_array(bias), scale=as_array(scale)))
 

@@ -46,7 +46,7 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def decoded(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], memory: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Decode every compressed argument, then let torch work. Refuses to write into one."""
+    """Decodes every compressed argument, then lets torch work. Refuses to write into one."""
     kind = _kind(func)
     if kind == "write":
         _refuse_writes(func, args, kwargs)

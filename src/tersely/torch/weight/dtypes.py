@@ -83,7 +83,7 @@ def why_torch_lacks(dtype: DType, shape: tuple[int, ...]) -> str:
 
 
 def of_bytes(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> Tensor:
-    """Writeable bytes, aligned to the dtype, as a tensor of the same memory. shape: as headers say it."""
+    """Returns writeable bytes, aligned to the dtype, as a tensor of the same memory. shape: as headers say it."""
     words = raw.view(f"i{dtype.numpy.itemsize}") if dtype.name in _SPECIAL_TORCH else raw.view(dtype.numpy)
     tensor = torch.from_numpy(words.reshape(dtype.array_shape(shape)))
     wanted = TORCH[dtype.name]

@@ -27,7 +27,7 @@ def residue_of(tensor: Tensor) -> int:
 
 
 def placed_like(residue: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Uninitialised contiguous memory on the CPU, `residue` bytes behind a multiple of `LINE`."""
+    """Returns uninitialised contiguous memory on the CPU, `residue` bytes behind a multiple of `LINE`."""
     if residue % dtype.itemsize or not residue:  # no dense weight that torch multiplied lay so
         return torch.empty(shape, dtype=dtype, device="cpu")
     raw = torch.empty(math.prod(shape) * dtype.itemsize + 2 * LINE, dtype=torch.uint8, device="cpu")

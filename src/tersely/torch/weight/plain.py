@@ -69,7 +69,7 @@ def _why_not_kind(tensor: Tensor) -> str:
 
 
 def resolved(tensor: Tensor) -> Tensor:
-    """Dense memory, contiguous, with the values that the tensor shows: of lazy conjugates and negatives a copy.
+    """Plain memory, contiguous, with the values that the tensor shows: of lazy conjugates and negatives a copy.
 
     As it is where it is that already. Raises whatever torch raises for what `why_not` speaks of.
     """

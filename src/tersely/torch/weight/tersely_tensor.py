@@ -132,7 +132,7 @@ class TerselyTensor(torch.Tensor):
         return type(self)(self.holder, layout, self.encoding, slicing=chained(self.slicing, slicing))
 
     def forget(self) -> None:
-        """Drop what was kept of the holder's earlier storage."""
+        """Drops what was kept of the holder's earlier storage."""
         flattened = "_flat" in self.__dict__
         for name in [name for name in self.__dict__ if name in ("_kernel", "_flat") or name.startswith(COMPONENT)]:
             del self.__dict__[name]
@@ -147,7 +147,7 @@ class TerselyTensor(torch.Tensor):
         self.forget()
 
     def exchange(self, other: TerselyTensor) -> None:
-        """Become what another tensor of this shape, dtype and layout is, and it what this one is: `swap_tensors`."""
+        """Becomes what another tensor of this shape, dtype and layout is, and it what this one is: `swap_tensors`."""
         for name in ("holder", "slicing", "encoding", "was_trainable"):
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, theirs)
@@ -195,7 +195,7 @@ class TerselyTensor(torch.Tensor):
             self._is_param = True
 
     def share_memory_(self) -> TerselyTensor:
-        """Move the components to shared memory."""
+        """Moves the components to shared memory."""
         if not self.is_shared():
             self.holder.replace(in_shared_memory(self.holder.storage))
         return self
@@ -224,7 +224,7 @@ class TerselyTensor(torch.Tensor):
 
     @data.setter
     def data(self, new: Tensor) -> None:
-        """Take new weights of this shape and dtype in the place of these; aliases keep the old ones, as dense ones do.
+        """Takes new weights of this shape and dtype in the place of these; aliases keep the old ones, as dense ones do.
 
         Raises TerselyError for weights that the codes could not follow.
         """
