@@ -24,7 +24,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import by_name
 from tersely.files import commands, plan_file
 from tersely.files import folder as checkpoint
-from tersely.files.compress_file import Options, open_source, request_of, why_dense_already
+from tersely.files.compress_file import Options, open_source, reason_dense_already, request_of
 from tersely.files.container.reader import Reader
 from tersely.planner import choose, knapsack, profiles
 from tersely.report import calibrate
@@ -45,7 +45,7 @@ def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
     reader: Reader = open_source(path)
     found = []
     for name in reader.names():
-        if not why_dense_already(reader, name, options):
+        if not reason_dense_already(reader, name, options):
             found.append((name, request_of(reader, name, options)))
     return found
 
@@ -55,7 +55,7 @@ def measured(request: Request, candidate: Candidate, threads: int, seconds: floa
     dtype = by_name(request.dtype).numpy
     array = request.words.view(dtype)
     set_bytes = calibrate.WORKING_SET_BYTES
-    if candidate.kernel == "dense":
+    if candidate.kernel.formulation == "dense":
         if array.ndim != 2 or min(array.shape) < 16:
             return None
         return calibrate.nanoseconds(calibrate.dense_run(array, request.batch, threads, set_bytes), seconds)
@@ -72,7 +72,12 @@ def predictions(path: Path, options: Options, seconds: float) -> list[dict[str, 
         chosen = choose.decide(request)[0]
         ns = measured(request, chosen.candidate, request.threads, seconds)
         if ns is not None:
-            row = {"tensor": name, "kernel": chosen.candidate.kernel, "predicted_us": chosen.ns / 1e3, "us": ns / 1e3}
+            row = {
+                "tensor": name,
+                "kernel": str(chosen.candidate.kernel),
+                "predicted_us": chosen.ns / 1e3,
+                "us": ns / 1e3,
+            }
             rows.append({**row, "error": abs(chosen.ns / ns - 1)})
     return rows
 
@@ -85,7 +90,7 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
     for single in SINGLE:
         picked = []
         for offers in found:
-            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or one.kernel.startswith(single)]
+            fit = [k for k, (one, _) in enumerate(offers) if k == 0 or one.kernel.formulation == single]
             picked.append(min(fit, key=lambda k: offers[k][0].nbytes))
         ns = sum(offers[k][1] for offers, k in zip(found, picked, strict=True))
         own = sum(offers[k][0].nbytes for offers, k in zip(found, picked, strict=True))

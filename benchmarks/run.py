@@ -17,6 +17,7 @@ import tersely
 from benchmarks.common import SHAPE, begin, parser_of, save
 from benchmarks.table import print_record
 from tersely.backends.cpu import isa
+from tersely.core.dtypes import raw_bytes
 from tersely.planner import choose
 from tersely.report import bench
 from tersely.report.bench import Settings, huge_copy
@@ -77,9 +78,7 @@ def transposed(settings: Settings) -> list[dict[str, Any]]:
     """x [batch, rows] @ w: against torch's own."""
     array = (np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32) * 0.02).astype(ml_dtypes.bfloat16)
     copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-    dense = [
-        torch.from_numpy(huge_copy(choose.raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)
-    ]
+    dense = [torch.from_numpy(huge_copy(raw_bytes(array))).view(torch.bfloat16).reshape(SHAPE) for _ in range(copies)]
     coded = bench.copies_of(tersely.encode(array, formulation="split", code="packed"), copies)
     rows = []
     for batch in (1, 16):

@@ -41,7 +41,7 @@ def quantised(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype,
 def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> None:
     """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
     encoded = choose.encode(array, formulation="integer", orientation=orientation, **options)
-    geometry, words = registry.geometry_of(encoded), array.view(np.uint8)
+    geometry, words = registry.check(encoded).geometry, array.view(np.uint8)
     units = layout.unit_panels(geometry).size
     groups = encoded.components["groups"][: units * 2].reshape(units, 2)
     expected = reference.encode(words, geometry, encoded.dtype, groups)

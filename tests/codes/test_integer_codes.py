@@ -42,7 +42,7 @@ def whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spr
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_distances_of_every_cut(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> None:
-    for spread, like in itertools.product((0.0, 12.0, 0.15 * np.iinfo(dtype).max), distances.likes_of(dtype.name)):
+    for spread, like in itertools.product((0.0, 12.0, 0.15 * np.iinfo(dtype).max), distances.layouts_of(dtype.name)):
         if dtype.itemsize == 2 and like in distances.NARROW and spread > 20:
             continue
         array = whole(rng, shape, dtype, spread)

@@ -18,14 +18,16 @@ from support.arrays import ISAS, needs_native, normal, same_bits
 from support.grids import coded
 from support.guarded import GuardedBytes, run_everything
 from support.products import HALF_ULP, assert_close
+from support.references import reference_words, slower_than_dense
 
 import tersely
 from tersely.backends.cpu import isa, threads
 from tersely.codes import anatomy, registry
 from tersely.codes.integer import layout as integer_layout
 from tersely.codes.integer import reference as integer
-from tersely.codes.palette import formulation, held
-from tersely.codes.palette.grid import MOST_ZERO, Grid, find, values_of
+from tersely.codes.palette.formulation import palette
+from tersely.codes.palette.grid import MAX_ZERO, Grid, find, values_of
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -56,11 +58,11 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def grid_of(tensor: Tensor) -> Grid:
-    found = Grid.of(tensor.parameters)
+    found = Grid.parse(tensor.parameters)
     assert found is not None
     return found
 
@@ -68,7 +70,7 @@ def grid_of(tensor: Tensor) -> Grid:
 def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> None:
     """Native bytes are those of the references, the size is the promised one, every ISA and the references decode them."""
     encoded = coded(array, orientation=orientation, **options).encoded
-    geometry, words, grid = registry.geometry_of(encoded), words_of(array), grid_of(Tensor(encoded))
+    geometry, words, grid = registry.check(encoded).geometry, words_of(array), grid_of(Tensor(encoded))
     entries = encoded.node.parameters["entries"]
     table = encoded.components["table"][: entries * array.itemsize].view(words.dtype)
     numbers = np.rint(values_of(words, encoded.dtype) / grid.scale + grid.zero).astype(np.uint8)
@@ -77,7 +79,7 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> 
     groups = encoded.components["indices.groups"][: units * 2].reshape(units, 2)
     for name, data in integer.encode(numbers, geometry, "uint8", groups).items():
         assert data.tobytes() == encoded.components[f"indices.{name}"].tobytes(), name
-    assert same_bits(held.decode(encoded, geometry, words.dtype), words)
+    assert same_bits(reference_words(encoded), words)
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
@@ -152,7 +154,7 @@ def test_other_words_are_refused_with_a_sentence(values: list[float], dtype: typ
     with pytest.raises(ArgumentError, match=sentence):
         coded(array)
     request = choose.Request(words_of(array), array.dtype.name, objective="size")
-    assert not any("grid" in candidate.kernel for candidate in formulation.candidates(request))
+    assert not any("grid" in str(candidate.kernel) for candidate in palette.candidates(request))
 
 
 def test_one_word_off_by_a_little_is_off() -> None:
@@ -181,10 +183,10 @@ def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtyp
         array = quantised(rng, shape, dtype, size, size / 7)
         for objective in choose.OBJECTIVES:
             request = choose.Request(words_of(array), dtype.name, objective=objective)
-            for candidate in formulation.candidates(request):
+            for candidate in palette.candidates(request):
                 stored = candidate.components(1)
                 assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                if "grid" in candidate.kernel:
+                if "grid" in str(candidate.kernel):
                     again = choose.encode(
                         array, formulation="palette", view=candidate.geometry.view, **candidate.options
                     )
@@ -301,7 +303,7 @@ def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.
                     guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
             components = {name: guard.array for name, guard in guards.items()}
             tensor = Tensor(dataclasses.replace(encoded, components=components))
-            expected = held.decode(tensor.encoded, tensor.geometry, np.dtype("<u4"))
+            expected = reference_words(tensor.encoded)
             assert same_bits(tensor.decode().view("<u4"), expected)  # numbers beyond the table too
             place = tuple(length // 2 for length in shape)
             assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
@@ -334,7 +336,7 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
         ),
         *(
             Node("palette", 1, parameters | {"zero": zero}, {"indices": child})
-            for zero in (0.0, "0", True, MOST_ZERO + 1, -(10**30))
+            for zero in (0.0, "0", True, MAX_ZERO + 1, -(10**30))
         ),
         Node("palette", 1, parameters, {"indices": Node("integer", 2)}),
         Node("palette", 1, parameters, {"indices": Node("integer", 1, {"bits": 4})}),
@@ -369,11 +371,11 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
 
 def test_what_it_is_called(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (2, 64, 80), FLOAT32, 40)).encoded
-    found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
+    found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
     assert (found.label, found.children[0].label) == ("palette grid 40", "integer")
     work = registry.work(encoded)
     assert work is not None
-    assert work.kernel == "palette grid 6"
+    assert str(work.kernel) == "palette grid 6"
 
 
 @pytest.mark.parametrize(
@@ -395,4 +397,4 @@ def test_the_planner_takes_what_is_fast(
     child = encoded.node.children.get("indices", Node("packed", 1)).formulation
     assert (child if encoded.node.formulation == "palette" else encoded.node.formulation) == expected
     assert same_bits(Tensor(encoded).decode(), array)
-    assert expected != "integer" or not formulation.slow_under(encoded, profile)
+    assert expected != "integer" or not slower_than_dense(encoded, profile)

@@ -10,8 +10,10 @@ from support.arrays import CODES, DTYPES, ISAS, random_bits, same_bits
 from support.split_codes import encode_or_none
 
 from tersely.backends.cpu import isa
-from tersely.codes.split import formulation
+from tersely.codes import registry
+from tersely.codes.split import codec
 from tersely.codes.split.sizes import SizeModel
+from tersely.core.dtypes import raw_bytes
 from tersely.core.geometry import choose
 from tersely.planner import choose as plan
 from tersely.tensors.tensor import Tensor
@@ -57,10 +59,10 @@ def test_forced_codes_come_back_bit_for_bit_at_the_promised_size(
     encoded = encode_or_none(array, orientation, code)
     if encoded is None:
         return
-    words = plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    words = raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
     geometry = choose(array.shape, orientation)
-    model = SizeModel(formulation.statistics(words, geometry, encoded.dtype), geometry, encoded.dtype)
-    promised = model.component_bytes(formulation.parameters_of(encoded))
+    model = SizeModel(codec.statistics(words, geometry, encoded.dtype), geometry, encoded.dtype)
+    promised = model.component_bytes(registry.check(encoded).root.parameters)
     assert promised == {name: data.nbytes for name, data in encoded.components.items()}
     for name in ISAS:
         with isa.using(name):

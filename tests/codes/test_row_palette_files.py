@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support.arrays import needs_native, same_bits
 from support.guarded import GuardedBytes, run_everything
+from support.references import reference_words, slower_than_dense
 from support.row_palette_weights import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, shared
 
 import tersely
 from tersely.codes import anatomy, registry
-from tersely.codes.row_palette import formulation
 from tersely.codes.row_palette.layout import INDICES, TABLES
 from tersely.core.encoded import Node
 from tersely.core.errors import CorruptError, UnsupportedError
@@ -44,7 +44,7 @@ def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.
             components = {name: guard.array for name, guard in guards.items()}
             tensor = Tensor(dataclasses.replace(encoded, components=components))
             if not code or fill is None:  # what escapes that there are not stand for is anybody's choice
-                expected = formulation.decode_reference(tensor.encoded, tensor.geometry)
+                expected = reference_words(tensor.encoded)
                 assert same_bits(tensor.decode().view("<u4"), expected)
                 place = tuple(length // 2 for length in shape)
                 assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
@@ -114,8 +114,8 @@ def test_the_planner_takes_it(
     encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
     work = registry.work(encoded)
     assert work is not None
-    assert work.kernel == expected
-    assert formulation.slow_under(encoded, profile) == ("coded" in expected)
+    assert str(work.kernel) == expected
+    assert slower_than_dense(encoded, profile) == ("coded" in expected)
     assert same_bits(Tensor(encoded).decode(), array)
 
 
@@ -133,7 +133,7 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
         ({"code": "packed"}, "row_palette by rows", ["split packed(4)"]),
     ):
         encoded = coded(shared(rng, (3, 64, 80)), **options).encoded
-        found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
+        found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
         assert (found.label, [child.label for child in found.children]) == (label, children)
 
 

@@ -9,8 +9,8 @@ from support.split_codes import encode_or_none
 
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
-from tersely.codes.split import formulation, reference
-from tersely.core.dtypes import by_name
+from tersely.codes.split import reference
+from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose, folded
 from tersely.planner import choose as plan
@@ -46,9 +46,9 @@ def test_every_isa_decodes_what_reference_and_native_encode_alike(
                 encoded = encode_or_none(array, orientation, code)
                 if encoded is None:
                     continue
-                geometry = registry.geometry_of(encoded)
-                parameters = formulation.parameters_of(encoded)
-                words = plan.raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                geometry = registry.check(encoded).geometry
+                parameters = registry.check(encoded).root.parameters
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {
                     name: data.tobytes() for name, data in encoded.components.items()
@@ -88,8 +88,8 @@ def test_every_isa_encodes_the_same_bytes(
                 encoded = encode_or_none(array, orientation, code)
                 if encoded is None:
                     continue
-                words = plan.raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
-                geometry, parameters = registry.geometry_of(encoded), formulation.parameters_of(encoded)
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                geometry, parameters = registry.check(encoded).geometry, registry.check(encoded).root.parameters
                 expected = reference.encode(words, geometry, encoded.dtype, parameters)
                 assert {name: data.tobytes() for name, data in expected.items()} == {
                     name: data.tobytes() for name, data in encoded.components.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import tersely
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.submatrix import inner, reference
+from tersely.codes.submatrix import reference
+from tersely.codes.submatrix.formulation import KEPT_ROWS
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
@@ -94,11 +97,11 @@ def test_every_isa_and_the_oracle_decode_it(
 def test_the_promised_size_is_the_one_that_it_gets(rng: np.random.Generator) -> None:
     for kept in KEPT:
         array = weights(rng, kept, (96, 200), np.dtype(np.float32))
-        words = choose.raw_bytes(array).view("<u4").reshape(array.shape)
+        words = raw_bytes(array).view("<u4").reshape(array.shape)
         for objective in choose.OBJECTIVES:
             request = Request(words, "float32", objective=objective)
             for one in registry.BY_NAME["submatrix"].candidates(request):
-                again = registry.BY_NAME["submatrix"].forced(request, dict(one.options))
+                again = registry.BY_NAME["submatrix"].candidate_for(replace(request, parameters=dict(one.options)))
                 found = choose.encoded(again, array.shape, "float32", "portable", 1)
                 assert (again.node, again.nbytes) == (one.node, one.nbytes)
                 assert one.nbytes == found.nbytes_stored
@@ -329,7 +332,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad, component, message in corrupt:
         with pytest.raises(CorruptError, match=message) as caught:
-            registry.validate(bad)
+            registry.check(bad)
         assert caught.value.component == component
     unknown = (
         with_node(version=2),
@@ -345,7 +348,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad in unknown:
         with pytest.raises((UnsupportedError, CorruptError)):
-            registry.validate(bad)
+            registry.check(bad)
 
 
 def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> None:
@@ -355,11 +358,11 @@ def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> Non
         matrix = reference.matrix_of(words, geometry)
         rows, columns = reference.alive(matrix)
         kept = reference.take(matrix, rows, columns)
-        places = [reference.places(reference.bitmap(one), one.size) for one in (rows, columns)]
+        places = [reference.kept_numbers(reference.bitmap(one), one.size) for one in (rows, columns)]
         assert kept.all(axis=1).size == rows.sum()
         assert np.array_equal(reference.put(kept, *places, geometry), words)
 
 
 def test_everything_with_products_of_its_own_may_be_inside() -> None:
     floats = {row.NAME for row in registry.ROWS if "float32" in row.DTYPES}
-    assert set(inner.BY_NAME) == floats - {"dense", "submatrix"}
+    assert {row.NAME for row in KEPT_ROWS} == floats - {"dense", "submatrix"}

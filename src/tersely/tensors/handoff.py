@@ -2,8 +2,9 @@
 
 Kernels decode each weight once for all rows of x and multiply on the way; a library's matrix product is faster per row and
 needs the weights decoded first. So few rows go to kernels and many to the library, and where they meet depends on who
-is asking: NumPy's BLAS, torch's, or a kernel of another code. Nothing here imports anything above `tersely.core` and
-`tersely.backends`, so that the planner, which predicts times on both sides, reads the same numbers.
+is asking: NumPy's BLAS or torch's. Nothing here imports anything above `tersely.core` and `tersely.backends`, so that a
+planner that predicts times on both sides can read the same numbers. Where one code's kernels hand over to others of the
+same code, as grids of `palette` do to tables, that code's own folder says it, to its kernels and to its costs.
 
 MEASURED names a file of benchmarks/records, or the machine alone where only these lines keep the figures. A threshold
 without it is a guess that no record contradicts.
@@ -44,12 +45,6 @@ TORCH_NARROW_ROWS = {"avx512_bf16": 512, "amx": 512}
 # are worth products for longer.
 POINTWISE_FLOAT_PLACES = 256
 """Convolutions of one tap in torch: places of float32 x, of all images, up to which kernels multiply."""
-
-GRID_ROWS = 8
-"""Rows of x up to which palettes whose words are a grid multiply as integers: kGridRows of codes/palette/grid.cpp."""
-
-ROW_FIELD_ROWS = {"1": 16, "2": 16, "4": 16, "8": 8, "coded": 0}
-"""Rows of x up to which the row fields of `affine` are multiplied, by bits: kLineRows and kByteRows of codes/affine."""
 
 NUMPY_BLOCK_WEIGHTS = 1 << 22
 """Weights that are decoded at a time for NumPy's BLAS and for kernels of dense integers: 16 MB as float32."""

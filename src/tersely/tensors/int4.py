@@ -112,10 +112,13 @@ def _by_kernel(own: Operands, weight: Tensor, scaling: _Scaling, signed: bool) -
     bias, into = own.bias, own.out.view(f"u{own.out.dtype.itemsize}")
     workers = get_num_threads()
     scales, zeros = scaling.scales.reshape(-1), scaling.zeros.reshape(-1)
-    if hasattr(weight.matrix, "values_linear"):
-        done = weight.matrix.values_linear(words, name, signed, scales, zeros, bias, into, workers, scaling.groups)
-        if done is not None:
-            return bool(done)
+    matrix = weight.matrix
+    if (
+        matrix is not None
+        and matrix.products == "nibbles"
+        and matrix.nibbles_linear(words, name, signed, scales, zeros, bias, into, workers, scaling.groups)
+    ):
+        return True
     pairs = native.module.pair_integer_linear
     if weight.formulation == "dense":
         raw = weight.encoded.components["bytes"].reshape(-1)

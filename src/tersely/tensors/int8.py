@@ -72,7 +72,7 @@ def _by_kernel(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndar
         count, columns = weight.shape
         return bool(dense(raw, weight.dtype.name, count, columns, words, name, scales, zeros, bias, into, workers))
     by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
-    if by_rows and hasattr(weight.matrix, "integer_linear"):
+    if by_rows and weight.matrix.products == "integers":
         return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
     for rows in row_blocks(weight):
         count = rows.stop - rows.start

@@ -100,7 +100,7 @@ def _multiply(
 def _multiply_floats(
     x: np.ndarray, weight: Tensor, bias: Any, out: Any, scale: Any, zero_point: Any, *, transposed: bool
 ) -> np.ndarray:
-    if by_name(weight.encoded.dtype).split is False:
+    if not by_name(weight.encoded.dtype).floating:
         raise ArgumentError(
             f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and integers of 8 and 16"
         )

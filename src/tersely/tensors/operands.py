@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tersely.codes.checks import MOST_BYTES
+from tersely.codes.checks import MAX_BYTES
 from tersely.core.dtypes import BY_NAME, by_name
 from tersely.core.errors import ArgumentError
 
@@ -166,7 +166,7 @@ def _result(
     """The array to return and the one to compute into, a different one where `out` shares memory with an operand:
     kernels read operands after they have begun to write."""
     if out is None:
-        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+        if math.prod(shape) * dtype.itemsize >= MAX_BYTES:
             raise MemoryError
         made = np.empty(shape, dtype)
         return made, made

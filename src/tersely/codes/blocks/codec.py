@@ -9,8 +9,7 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import (
-    MOST_BLOCKS,
-    SHAPES,
+    MAX_BLOCKS,
     TABLE_BYTES,
     block_words,
     index_bits,
@@ -27,7 +26,7 @@ _PREFIX = 64
 
 @dataclass(frozen=True)
 class Found:
-    """Distinct blocks [count, words] by first occurrence, and the index of every place, uint32 [panels, indices]."""
+    """The distinct blocks [count, words] by first occurrence, and the index of every block, uint32 [panels, indices]."""
 
     geometry: Geometry
     shape: str
@@ -47,18 +46,17 @@ def component_bytes(shape: str, count: int, geometry: Geometry, word_bytes: int)
     }
 
 
-def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, most: int = MOST_BLOCKS) -> Found | None:
-    """The distinct blocks of C-contiguous words; None where there are more than `most`."""
-    if shape == "row" and len(_by_prefix(words, geometry)) > most:
+def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: int = MAX_BLOCKS) -> Found | None:
+    """The distinct blocks of C-contiguous words; None where there are more than `limit`."""
+    if shape == "row" and len(_by_prefix(words, geometry)) > limit:
         return None
     if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)
-        return Found(geometry, shape, table, ids) if len(table) <= most else None
+        return Found(geometry, shape, table, ids) if len(table) <= limit else None
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
-    most = min(most, ids.size)
-    table = np.empty((most, block_words(shape, geometry)), words.dtype)
-    number = SHAPES.index(shape)
-    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, number, most, ids, table)
+    limit = min(limit, ids.size)
+    table = np.empty((limit, block_words(shape, geometry)), words.dtype)
+    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, shape, limit, ids, table)
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 

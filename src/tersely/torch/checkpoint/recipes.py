@@ -1,6 +1,6 @@
 """Slices and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
 
-Where one tensor of a file can have their bytes (`tersely.codes.parts`), it has them. Else their pieces become
+Where one tensor of a file can have their bytes (`tersely.codes.slicing`), it has them. Else their pieces become
 tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of (where a
 writer may not set metadata, a tensor of the entry's name holds its text)
 
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.codes import parts
+from tersely.codes import slicing
 from tersely.core.errors import ArgumentError, CorruptError
 from tersely.files.container import limits
 from tersely.files.container.description import joined_crc32
@@ -66,7 +66,7 @@ def _as_one(storage: WeightStorage) -> CodedTensor | None:
     if isinstance(storage, Coded):
         return storage.coded_tensor
     if isinstance(storage, RowSlice):
-        found = parts.take(storage.whole.coded_tensor.encoded, storage.first, storage.last, squeezed=storage.squeezed)
+        found = slicing.take(storage.whole.coded_tensor.checked, storage.first, storage.last, squeezed=storage.squeezed)
         return None if found is None else CodedTensor(found)
     if not isinstance(storage, Concatenated):
         return None
@@ -76,7 +76,7 @@ def _as_one(storage: WeightStorage) -> CodedTensor | None:
         if coded is None:
             return None
         pieces.append(coded)
-    found = parts.join(storage.kind, storage.dim, [piece.encoded for piece in pieces])
+    found = slicing.join(storage.kind, storage.dim, [piece.checked for piece in pieces])
     return None if found is None else CodedTensor(found, _crc32(pieces) if storage.dim == 0 else None)
 
 

@@ -143,7 +143,7 @@ def _loaded(
             continue
         known = stored in storages
         residue = _residue(file, name, residues)
-        if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
+        if len(coded.shape) > 1 and slow_here(coded.checked):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
                 tensors[name] = Coded.of(coded).decode()

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from tersely.core.choices import Mode
-from tersely.core.dtypes import BY_NAME
+from tersely.core.dtypes import BY_NAME, raw_bytes
 from tersely.core.errors import CorruptError
-from tersely.files.container import closing, description, same
-from tersely.planner.choose import raw_bytes
+from tersely.files.container import alias, closing, description
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.checkpoint import dense_tensors, recipes
 from tersely.torch.weight.coded import Coded
@@ -79,7 +78,7 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
             odd = sorted(set(found.components) ^ set(components))[0]
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
         descriptions[name] = found
-        if not same.is_copy(found.node):
+        if not alias.is_alias(found.node):
             encoded = found.encoded({key: components[key].contiguous().numpy() for key in found.components})
             storages[name] = Coded.of(CodedTensor(encoded))
     dense = {
@@ -87,7 +86,7 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
         for name, value in state.items()
         if isinstance(value, Tensor) and value.dtype in NAMES
     }
-    copies = same.resolve(descriptions, dense, {}, "state dict")
+    copies = alias.resolve(descriptions, dense, {}, "state dict")
     for name in groups:  # in the order of the dictionary
         other = copies.get(name, name)
         storage = storages.get(other)

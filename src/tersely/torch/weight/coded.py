@@ -110,7 +110,7 @@ class Coded(_Multiplied):
     def _find_matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         whole, geometry = self.coded_tensor.matrix, self.coded_tensor.geometry
         transposed = geometry.orientation == "in_out"
-        if whole is None or not hasattr(whole, "multiply_at") or self.dtype not in PRODUCT_CODES:
+        if whole is None or self.dtype not in PRODUCT_CODES:
             return None, False
         if squeezed:
             return (whole.part(first, 0, geometry.rows), transposed) if geometry.view == "stack" else (None, False)
@@ -133,7 +133,7 @@ class Coded(_Multiplied):
 
     def decode_into(self, out: Tensor) -> None:
         matrix = self.coded_tensor.matrix
-        if matrix is not None and hasattr(matrix, "decode_at") and out.numel():
+        if matrix is not None and out.numel():
             matrix.decode_at(out.data_ptr(), get_num_threads())
         elif out.numel():
             self.coded_tensor.decode(as_array(out))

@@ -172,7 +172,7 @@ def pick(storage: WeightStorage, indices: Tensor) -> Tensor | None:
             indices, list(storage.components), storage.spec.text
         )
     coded = storage.coded_tensor
-    if coded.matrix is None or not hasattr(coded.matrix, "pick_at"):
+    if coded.matrix is None:
         return None
     if coded.geometry.view != "matrix" or coded.geometry.orientation == "in_out":
         return None
