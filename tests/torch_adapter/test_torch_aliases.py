@@ -302,6 +302,15 @@ def test_modules_are_moved_while_views_of_their_weights_are_alive(mode: str, com
             assert torch.equal(view + 0, dense)
         more = layer.weight.t()
         assert torch.equal(more + 0, old.half().to(dtype).t())
+    torch.__future__.set_swap_module_params_on_conversion(True)  # as dense ones then
+    try:
+        with pytest.raises(RuntimeError, match="Couldn't swap") as refused:
+            layer.half()
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    assert isinstance(refused.value.__cause__, TerselyError)
+    assert layer.weight.dtype is torch.float32
+    del refused
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert torch.allclose(gradient, old.sum(0).expand(2, 64), atol=1e-5)
     del views, view, more, y, expected

@@ -7,7 +7,9 @@ to the old ones keeps them. That is what happens here to compressed weights:
 
     same class, shape, dtype, layout    the two exchange what they hold; nobody who watches is disturbed
     both compressed, but different      the tensors behind the two Python objects change places
-    one dense                           torch does it, or refuses it while somebody refers to either
+    one dense, or swapping asked for    torch does it, or refuses it while somebody refers to either
+
+(Asked for by `torch.__future__.set_swap_module_params_on_conversion`, under which dense weights have that condition too.)
 
 For all other tensors `swap_tensors` does what it did.
 """
@@ -37,10 +39,10 @@ def install() -> None:
 
     def swap_tensors(t1: Any, t2: Any) -> None:
         compressed = [tensor for tensor in (t1, t2) if isinstance(tensor, TerselyTensor)]
-        if len(compressed) < 2:
-            _with_dense(original, compressed, t1, t2)
-        elif _alike(t1, t2):
+        if len(compressed) == 2 and _alike(t1, t2):
             t1.exchange(t2)
+        elif len(compressed) < 2 or torch.__future__.get_swap_module_params_on_conversion():
+            _by_torch(original, compressed, t1, t2)
         else:
             _change_places(t1, t2)
 
@@ -66,7 +68,7 @@ def _change_places(t1: TerselyTensor, t2: TerselyTensor) -> None:
         tensor.holder.show(tensor)
 
 
-def _with_dense(swap: Callable[[Any, Any], None], compressed: Sequence[TerselyTensor], t1: Any, t2: Any) -> None:
+def _by_torch(swap: Callable[[Any, Any], None], compressed: Sequence[TerselyTensor], t1: Any, t2: Any) -> None:
     """Swaps by torch's own function, without the holder of a compressed weight, which watches it, as a reason to refuse."""
     for tensor in compressed:
         tensor.holder.hide(tensor)
@@ -76,7 +78,7 @@ def _with_dense(swap: Callable[[Any, Any], None], compressed: Sequence[TerselyTe
         if not compressed:
             raise
         raise TerselyError(
-            f"a compressed weight cannot be exchanged for a dense tensor while views of it are in use ({error}): drop "
+            f"a compressed weight cannot be exchanged for another tensor while views of it are in use ({error}): drop "
             "them first, or use tersely.torch.decompress_(model) before"
         ) from error
     finally:
