@@ -379,3 +379,11 @@ def test_errors_inside_of_products_are_not_taken_for_a_reason_to_go_another_way(
     for call in (lambda: F.linear(torch.randn(3, 32), w), lambda: F.embedding(torch.tensor([3]), w)):
         with pytest.raises(RuntimeError, match="no workers today"):
             call()
+
+
+def test_embeddings_of_indices_without_memory_read_none() -> None:
+    dense = weight(500, 48)
+    w, indices = coded(dense), torch.tensor([3, 7])
+    assert F.embedding(indices.to("meta"), w).device == F.embedding(indices.to("meta"), dense).device
+    found = torch.func.functionalize(lambda given: F.embedding(given, w))(indices)
+    assert same(found, F.embedding(indices, dense))

@@ -6,7 +6,7 @@ the holder, and every tensor that shows it forgets what it had kept of the old o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NoReturn, Protocol
 from weakref import WeakValueDictionary
@@ -37,6 +37,7 @@ class Holder:
 
     def __init__(self, storage: WeightStorage) -> None:
         self.storage = storage
+        self.made_of: Sequence[Callable[[], Tensor | None]] = ()  # by a pickle: weak references
         self._shown_by: WeakValueDictionary[int, Shows] = WeakValueDictionary()
 
     def show(self, tensor: Shows) -> None:

@@ -181,6 +181,8 @@ def pick(storage: WeightStorage, indices: Tensor) -> Tensor | None:
         address = wanted.data_ptr()
     except RuntimeError:  # as in `multiply`
         return None
+    if not address and wanted.numel():  # on meta, or held by a transform of torch.func
+        return None
     out = torch.empty((*indices.shape, storage.shape[1]), dtype=storage.dtype, device="cpu")
     wrong = coded.matrix.pick_at(address, wanted.numel(), out.data_ptr(), get_num_threads())
     if wrong >= 0:

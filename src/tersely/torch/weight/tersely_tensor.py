@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakValueDictionary
@@ -379,9 +380,11 @@ def _rebuild(mode: str, spec: Any, tensors: Sequence[Tensor], settings: Any) -> 
     layout, encoding, was_trainable, is_parameter, *number = settings  # earlier releases saved none
     key = (repr((number, spec)), tuple(map(id, tensors)))
     holder = _rebuilt.get(key) if number else None
-    if holder is None:
+    # A write frees the tensors that a holder was made of, and another pickle's may get their ids.
+    if holder is None or any(made() is not tensor for made, tensor in zip(holder.made_of, tensors, strict=True)):
         # Checked when first used: pickles of torch's old format have no bytes until all of them are made.
         holder = _rebuilt[key] = Holder(rebuild(spec, tensors))
+        holder.made_of = [weakref.ref(tensor) for tensor in tensors]
     result = CLASSES[mode](holder, layout, tuple(encoding), was_trainable)
     result._mark(is_parameter)
     return result
