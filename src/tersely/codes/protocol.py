@@ -1,4 +1,8 @@
-"""What planner and formulations say to each other: what is to be coded, the ways to code it, and what they would cost."""
+"""What planner and formulations say to each other: what is to be coded, the ways to code it, and what they would cost.
+
+The word *formulation* and the idea of multiplying from succinct codes are those of Y. Duan and X. Peng, "Succinct
+Compression: Near-Optimal and Lossless Compression of Deep Neural Networks during Inference Runtime", 2021.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@
 Times are those of a product with `batch` rows of x. Profiles (`tersely.planner.profiles`) name a class of machine, not this
 machine's clock, so the same tensor gets the same bytes everywhere; `native` is resolved to the class of this machine,
 and only a profile that was measured depends on one.
+
+To choose formulations layer by layer is the idea of "Succinct Compression: Lossless Compression for Fast and
+Memory-Efficient Deep Neural Network Inference", 2023 (https://openreview.net/forum?id=VNzq9PBFta).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
 // Column gaps: rows sorted by count inside windows of 256, 16 of them side by side as lanes, 4 entries a block.
+// The order of rows is that of SELL-C-sigma, with C = 16 and sigma = 256: M. Kreutzer, G. Hager, G. Wellein, H. Fehske,
+// A. R. Bishop, "A Unified Sparse Matrix Data Format for Efficient General Sparse Matrix-Vector Multiplication on
+// Modern Processors with Wide SIMD Units", 2014, doi:10.1137/130930352.
 #pragma once
 
 #include "tersely/backends/cpu/matrix/operators.hpp"

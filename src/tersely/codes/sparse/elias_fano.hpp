@@ -1,5 +1,7 @@
 // Positions as Elias and Fano code a rising sequence: the places of a segment's values, each cut into low bits, stored
-// as they are, and a high part, stored as the number of zeros before the value's one.
+// as they are, and a high part, stored as the number of zeros before the value's one. P. Elias, "Efficient Storage and
+// Retrieval by Content and Address of Static Files", 1974, doi:10.1145/321812.321820; R. M. Fano, "On the number of
+// bits required to implement an associative memory", MIT Project MAC, Memorandum 61, 1971.
 #pragma once
 
 #include "tersely/backends/cpu/matrix/geometry.hpp"

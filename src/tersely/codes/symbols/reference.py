@@ -10,8 +10,9 @@ A code turns a sequence of symbols (bytes, here exponents) into 64-bit words. Th
                      just those survivors, coded the same way with w2 planes and the next part of the table;
                      survivors of the last level are escapes
 
-An escape is the symbol itself, one byte, in order. Layered codes are directly addressable codes (Brisaboa, Ladra,
-Navarro, "DACs: Bringing direct access to variable-length codes", 2013), transposed into planes.
+An escape is the symbol itself, one byte, in order. Layered codes are directly addressable codes (N. R. Brisaboa,
+S. Ladra, G. Navarro, "DACs: Bringing direct access to variable-length codes", 2013, doi:10.1016/j.ipm.2012.08.003),
+transposed into planes.
 FORMAT: docs/FORMAT.md, "Symbol codes".
 """
 

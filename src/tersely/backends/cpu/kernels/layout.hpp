@@ -105,7 +105,9 @@ struct Streams {
   const uint32_t* short_rank;   // marked panels before each 64-panel word, or null
 };
 
-// What `expand_levels` reads: streams of split and their parameters.
+// What `expand_levels` reads: streams of split and their parameters. Levels are those of directly addressable codes
+// (N. R. Brisaboa, S. Ladra, G. Navarro, "DACs: Bringing direct access to variable-length codes", 2013,
+// doi:10.1016/j.ipm.2012.08.003), with the fields of a level transposed into planes.
 struct SplitStreams {
   Parameters parameters;
   Streams streams;

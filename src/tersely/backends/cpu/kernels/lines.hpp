@@ -11,7 +11,9 @@
 namespace tersely {
 namespace {
 
-// Veltkamp's: w x this, minus that minus w, is w rounded to the 8 bits of bfloat16, to nearest, and ties to even here.
+// Veltkamp's splitting: w x this, minus that minus w, is w rounded to the 8 bits of bfloat16, to nearest, and ties to
+// even here. T. J. Dekker, "A floating-point technique for extending the available precision", 1971,
+// doi:10.1007/BF01397083.
 constexpr float kSplitter = 0x1p16F + 1;
 constexpr int kWhole = 0x4B000000;  // the bits of 2^23, whose lowest are those of whole numbers added to it
 
