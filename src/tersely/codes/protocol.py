@@ -108,7 +108,7 @@ class Candidate(Work):
         return replace(self.blank(shape, dtype, profile), components=self.components(threads))
 
     def blank(self, shape: tuple[int, ...], dtype: str, profile: str = "portable") -> Encoded:
-        """The same without its components: nothing is coded."""
+        """Returns what `encoded` does without its components: nothing is coded."""
         seen = self.geometry
         return Encoded(shape, dtype, seen.view, seen.orientation, seen.column_order, self.node, {}, profile)
 

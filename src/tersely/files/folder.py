@@ -193,7 +193,7 @@ def check_destination(source: Path | None, destination: Path, force: bool) -> No
 
 
 def check_document(source: Path | None, destination: Path, force: bool) -> None:
-    """As `check_destination`, for a single file that is about a source: a folder cannot be replaced by it."""
+    """Check, as `check_destination` does, where a single file about a source is to go: it cannot replace a folder."""
     check_destination(source, destination, force)
     if destination.is_dir():
         raise DestinationError(f"{destination} is a folder; choose a file")

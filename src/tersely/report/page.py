@@ -77,7 +77,7 @@ def _colours(used: set[str]) -> str:
 
 
 Shades = dict[tuple[str, str], int]
-"""By formulation and component: which shade of the formulation's colour, the same everywhere on a page."""
+"""Which shade of its formulation's colour each (formulation, component) has, the same everywhere on a page."""
 
 
 def _shades(summary: Summary) -> Shades:

@@ -38,7 +38,7 @@ TORCH_FLOAT_ROWS = 1024
 # MEASURED in zen-5_avx512_bf16_products.json, bfloat16 4096 x 4096, times torch's speed: 128
 # rows 1.02 to 1.05, 256 rows 0.97 to 0.99; and in zen-3_avx2_products.json, 64 to 256 rows 7.3 to 7.5.
 TORCH_NARROW_ROWS = {"avx512_bf16": 512, "amx": 512}
-"""The same for 16-bit floats, by instruction set: elsewhere torch's products of them are so slow that kernels always win."""
+"""Rows of 16-bit floats, by instruction set: elsewhere torch's products of them are so slow that kernels always win."""
 
 # MEASURED with AVX2 on Zen, one thread, 1024 x 1024 and 256 x 256, ms: split, 196 places: product 10.1, decoded 11.6; 400
 # places: 19.5, 17.1. 90 % zeros: 49 places: 1.9, 4.2; 196: 14.4, 12.9; 784: 52, 26. Rows that lie side by side in memory

@@ -67,7 +67,7 @@ class Watch:
         return Load(seconds, processors.allowed(), others, max(0.0, stolen) / span, stopped / span)
 
     def troubles(self, threads: int) -> str:
-        """As `Load.troubles`, of the time until now."""
+        """Returns what `Load.troubles` says of the time until now."""
         return self.load().troubles(threads)
 
     def _look(self) -> tuple[float, float, float, float, float]:

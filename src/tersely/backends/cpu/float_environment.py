@@ -22,7 +22,7 @@ _R = TypeVar("_R")
 
 
 class _ByLibm:
-    """The same through the C library, for the NumPy reference alone."""
+    """Sets and restores the float environment through the C library, for the NumPy reference alone."""
 
     _MOST_BYTES = 256  # of any processor's fenv_t
     _DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV

@@ -207,9 +207,9 @@ FIELD_NS = {
 }
 """64 numbers in fields, up to 4 bits and 8."""
 SHORT_NS = {"float32": 3.5, "bfloat16": 3.1, "float16": 3.5}
-"""The same up to 4 bits under AVX2, where groups are shorter than 64 bytes, 128 columns."""
+"""64 numbers in fields up to 4 bits under AVX2, where groups are shorter than 64 bytes, 128 columns."""
 FIELD_ROW_NS = {"avx2": (0.45, 0.7), "avx512": (0.25, 0.65)}
-"""The same, for each further row of x."""
+"""64 numbers in fields, up to 4 bits and 8, for each further row of x."""
 
 
 def fields_ns(kernel: Kernel, dtype: str, machine: str, batch: int) -> float:

@@ -13,11 +13,11 @@ from tersely.codes.protocol import KernelKey, Work
 FROM_TABLE_NS = {"row": 0.05, "1x4": 0.065, "1x8": 0.034, "16x1": 0.05, "chunk": 0.026}
 """A weight of a block of a dictionary."""
 FAR_NS = {"1x4": 0.13, "1x8": 0.062}
-"""The same where the dictionary is large: one-row blocks wait for it."""
+"""A weight of a block of a large dictionary: one-row blocks wait for it."""
 IN_ORDER_NS = {"row": 0.05, "16x1": 0.17, "chunk": 0.08}
 """A weight of a block that lies in order."""
 SHARE = {"avx2": 1.0, "avx512": 1.15}
-"""The same as a share of AVX2's time; AVX-512 by blocks of 1 x 8, which are AVX2's."""
+"""Time of blocks as a share of AVX2's; AVX-512 by blocks of 1 x 8, which are AVX2's."""
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def _nibbles(request: Request) -> list[Candidate]:
 def _nibble_fields(
     request: Request, bits: int | None = None, smallest: bool = False, signed: bool | None = None
 ) -> list[Candidate]:
-    """The same with values as fields; smallest: as in `_fields`. They are planned as the product of values that it is for."""
+    """Returns candidates of 4-bit values as fields, planned as the product of values. smallest: as in `_fields`."""
     if request.int4_columns is None:
         return []
     smallest = smallest or request.objective == "size"

@@ -28,7 +28,7 @@ CHUNK_NS: Costs = {
 }
 """A chunk of 64 weights."""
 PLANES_ROW_NS = 1.05
-"""The same, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
+"""A chunk, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
 # MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
 # of two runs, fast quartiles.
 GRID_CHUNK_NS = {
@@ -40,7 +40,7 @@ GRID_ROW_NS = {
     "avx2": (1.3, 1.3, 1.7, 1.3, 1.7, 1.7, 2.4, 2.9),
     "avx512": (1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2),
 }
-"""The same, for each further row of x."""
+"""A chunk of such numbers, for each further row of x."""
 GRID_ROWS = 8
 """Rows up to which they are: grid.cpp says why."""
 GRID_WORDS_NS = 3.5

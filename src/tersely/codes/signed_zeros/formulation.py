@@ -35,7 +35,7 @@ EVERY = "every"
 CLEAN = "clean"
 """The child."""
 MIN_SHARE = 0.02
-"""Of the weights that must be -0.0 for a bit each to be worth a look at all other formulations."""
+"""Share of the weights that must be -0.0 for a bit each to be worth a look at all other formulations."""
 _DRAWN = 4096
 
 HELD: tuple[Formulation, ...] = (split, sparse, palette, row_palette, affine, blocks, block_sparse, submatrix)

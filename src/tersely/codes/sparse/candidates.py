@@ -22,7 +22,7 @@ FEWEST_ZEROS = 0.1
 """Share of zeros below which nothing here can win: a bitmap costs a bit for every weight, and `split` already saves
 more than a tenth of them."""
 FEWEST_ZERO_BYTES = 0.5
-"""The same of integers: `integer` takes no more for a zero than a bitmap does, so only what takes less than a bit for
+"""Share of zeros for integers: `integer` takes no more for a zero than a bitmap does, so only what takes less than a bit for
 a weight can win.
 """
 

@@ -89,7 +89,7 @@ def find(request: Request, max_weights: float = math.inf) -> Found | None:
 
 
 def _filled(kept: np.ndarray, multiple: int) -> np.ndarray:
-    """The same with the first others, as many as make a multiple."""
+    """Returns what is kept with the first others, as many as make a multiple."""
     kept = kept.copy()
     kept[np.flatnonzero(~kept)[: -int(kept.sum()) % multiple]] = True
     return kept

@@ -85,7 +85,7 @@ class Pieces:
         return sum(part.file_bytes for part in self.parts)
 
     def pack(self) -> str:
-        """As it stands in the metadata. Raises TerselyError where there is too much that is no tensor."""
+        """Returns the text that the metadata have. Raises TerselyError where there is too much that is no tensor."""
         files = [
             {
                 "name": part.name,

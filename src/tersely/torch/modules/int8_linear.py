@@ -152,7 +152,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Transformed(torch.autograd.Function):
-    """The same under `torch.func`. Every call of such a function costs tens of us more, in torch."""
+    """Multiplies as `_Product` does, under `torch.func`. Every call of such a function costs tens of us more, in torch."""
 
     @staticmethod
     def forward(x: Tensor, bias: Tensor | None, weight: CodedTensor, scale: Tensor) -> Tensor:

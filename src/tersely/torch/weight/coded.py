@@ -81,7 +81,7 @@ class Coded(_Multiplied):
 
     @cached_property
     def pointwise(self) -> Coded | None:
-        """The same codes as a matrix [outputs, inputs], where they are a kernel of one tap; None for all others."""
+        """These codes as a matrix [outputs, inputs], where they are a kernel of one tap; None for all others."""
         spec = self.spec.pointwise()
         return None if spec is None else Coded(spec, self.components, residue=self.residue)
 

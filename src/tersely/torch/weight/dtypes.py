@@ -103,7 +103,7 @@ def packed_bytes(tensor: Tensor) -> tuple[DType, tuple[int, ...], np.ndarray] | 
 
 
 def _writeable(array: np.ndarray) -> np.ndarray:
-    """The same memory without the read-only mark, about which torch would warn; codes are never written to."""
+    """Returns the same memory without the read-only mark, about which torch would warn; codes are never written to."""
     array = np.ascontiguousarray(array)
     if array.size == 0:
         return np.empty(array.shape, array.dtype)

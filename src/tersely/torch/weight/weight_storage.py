@@ -88,7 +88,7 @@ class WeightStorage(ABC):
 
     @property
     def framed(self) -> WeightStorage:
-        """The same as compilers see it: what layers of one shape do not have in common is a component (`tensor_spec`)."""
+        """This storage as compilers see it: what layers of one shape do not have in common is a component (`tensor_spec`)."""
         return self
 
     @abstractmethod
