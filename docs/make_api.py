@@ -64,9 +64,10 @@ MEMBERS = {
     "TerselyHfQuantizer": (),
 }
 """What users call, of classes that have more."""
-_ARGUMENT = re.compile(r"(?:^|\0|(?<=\. ))((?:\*{0,2}[a-z_]\w*)(?:, \*{0,2}[a-z_]\w*)*): ")
-"""Where an argument begins: a text, a line of its own, or a sentence."""
-_SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
+_ENTRY = re.compile(r"(?:^|\0)(\*{0,2}[A-Za-z_]\w*): ")
+"""Where an argument, an attribute or an error begins: on a line of its own."""
+_LISTS = ("Args:", "Attributes:", "Raises:")
+_SECTIONS = (*_LISTS, "Returns:", "Yields:")
 
 
 def listed(module: str) -> set[str]:
@@ -153,17 +154,17 @@ def first_line(value: Any) -> str:
 
 
 def text_of(doc: str | None) -> Iterator[str]:
-    """A docstring as Markdown: paragraphs, code, and lists of arguments."""
+    """A docstring as Markdown: paragraphs, code, and lists of arguments and errors."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(doc or "")):
         title, _, rest = block.partition("\n")
         if title in _SECTIONS:
-            if title == "Args:":
+            if title in _LISTS:
+                if title != "Args:":
+                    yield f"{title}\n"
                 lines = inspect.cleandoc(rest).splitlines()
-                yield from arguments("".join((" " if line[:1] == " " else "\0") + line.strip() for line in lines))
+                yield from entries("".join((" " if line[:1] == " " else "\0") + line.strip() for line in lines))
             else:
                 yield f"{title.removesuffix(':')}: {' '.join(rest.split())}"
-        elif _ARGUMENT.match(block):
-            yield from arguments(" ".join(block.split()))
         elif block.startswith("    "):
             yield f"```\n{inspect.cleandoc(block)}\n```"
         else:
@@ -171,11 +172,11 @@ def text_of(doc: str | None) -> Iterator[str]:
         yield ""
 
 
-def arguments(text: str) -> Iterator[str]:
-    """A line for each argument of a text that begins with one."""
-    entries = list(_ARGUMENT.finditer(text))
-    ends = [one.start() for one in entries[1:]] + [len(text)]
-    for one, end in zip(entries, ends, strict=True):
+def entries(text: str) -> Iterator[str]:
+    """A line for each entry of a section, whose lines begin with NUL."""
+    found = list(_ENTRY.finditer(text))
+    ends = [one.start() for one in found[1:]] + [len(text)]
+    for one, end in zip(found, ends, strict=True):
         yield f"* *{one[1]}*: {text[one.end() : end].replace(chr(0), ' ').strip()}"
 
 

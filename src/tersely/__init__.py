@@ -36,7 +36,7 @@ _WHERE = {  # "module", "module:another name in it", or "module:" for the module
     "save_file": "files.open",
     "compress": "files.commands",
     "decompress": "files.commands",
-    "inspect": "files.commands",
+    "inspect": "files.inspect_file",
     "make_plan": "files.plan_file",
     "verify": "files.commands",
     "set_num_threads": "backends.cpu.threads",
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
     from tersely.core.errors import VerificationError as VerificationError
     from tersely.files.commands import compress as compress
     from tersely.files.commands import decompress as decompress
-    from tersely.files.commands import inspect as inspect
     from tersely.files.commands import verify as verify
+    from tersely.files.inspect_file import inspect as inspect
     from tersely.files.open import File as File
     from tersely.files.open import load_file as load_file
     from tersely.files.open import open_file as open  # noqa: F401

@@ -1,4 +1,4 @@
-"""The operations on files and folders: compress, decompress, verify, inspect. Joins planner, formulations, container."""
+"""The operations on files and folders: compress, decompress, verify. Joins planner, formulations, container."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from tersely.backends.cpu.threads import workers_of
-from tersely.codes import registry
-from tersely.codes.node import Checked
 from tersely.core.bits import same_bytes
 from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_TAG
@@ -22,11 +20,10 @@ from tersely.files.container.pieces import Pieces
 from tersely.files.container.reader import Reader
 from tersely.files.foreign import onnx
 from tersely.files.foreign.source import SlicedSource
+from tersely.files.inspect_file import tag_of, weight_paths
 from tersely.files.open import check_decoded, check_tensor, claimed_bytes, decoded
 from tersely.files.results import FileReport, Progress, TensorReport, VerifyReport
 from tersely.planner import choose
-from tersely.planner.cost_model import predict_ns
-from tersely.planner.profiles import Profile, resolve
 
 PathLike = str | os.PathLike[str]
 
@@ -70,20 +67,36 @@ def compress(
     all_files: bool = False,
     progress: Progress | None = None,
 ) -> FileReport:
-    """Compress a .safetensors file, an .onnx model, a sharded checkpoint (*.safetensors.index.json) or a model folder.
-
-    Args:
-        dst: None for `default_destination`. objective: 'size', 'speed' or 'balanced', which None means. profile: see
-            `tersely.planner.profiles`, or the file of one that was measured; None for 'portable'. batch: rows of x to plan for,
-            None for 1. target_bits: instead of an objective, see `tersely.make_plan`.
-        plan: what `tersely.make_plan` returned, or the file it was written to; tensors that it does not name
-            are planned as usual, by the objective, profile and batch that the plan was made for.
-        include, exclude: glob patterns of tensor names; one that matches none is noted. threads: workers. dry_run: plan and report, write nothing.
-        force: replace an existing destination. all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
-        progress: called with (bytes done, bytes in all, tensor name).
+    """Compresses a .safetensors file, .onnx model, sharded checkpoint (*.safetensors.index.json) or model folder.
 
     Every tensor is decoded from what was written and compared before the destination gets its name; the source is only
-    read. Lossless: `decompress` gives the source back. Memory stays bounded by the largest tensor. Raises TerselyError with the place and the remedy.
+    read. Lossless: `decompress` gives the source back. Memory stays bounded by the largest tensor.
+
+    Args:
+        src: the file or folder.
+        dst: where to write; None for NAME.tersely.safetensors, or FOLDER-tersely, beside the source.
+        objective: 'size', 'speed' or 'balanced', which None means.
+        profile: the machine to plan for: 'portable', which None means, 'native', or the file of a measured one.
+        batch: rows of x to plan for; None for 1.
+        target_bits: bits per weight to keep to instead of an objective, as in `make_plan`.
+        plan: what `make_plan` returned, or the file it was written to; tensors that it does not name are planned as
+            usual, by the objective, profile and batch that the plan was made for.
+        include: glob patterns of the names of tensors to compress; None for all. One that matches none is noted.
+        exclude: glob patterns of names to leave dense, which go before `include`.
+        threads: workers; None for as many as products use.
+        dry_run: plan and report, write nothing.
+        force: replace an existing destination.
+        all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
+        progress: called with (bytes done, bytes in all, tensor name).
+
+    Returns:
+        What became of every tensor, and bytes before and after.
+
+    Raises:
+        ArgumentError: for arguments that mean nothing or do not go together.
+        FormatError: for a damaged or unknown source, naming file, tensor and byte.
+        DestinationError: where the destination exists, is the source, or cannot be written.
+        TerselyError: where the source does not exist or `target_bits` cannot be reached.
     """
     workers_of(threads)
     if plan is not None and target_bits is not None:
@@ -158,11 +171,25 @@ def compress(
 
 
 def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: Progress | None = None) -> FileReport:
-    """The byte-identical originals of a compressed file or folder; SHA-256 is compared before they get their names.
+    """Writes the byte-identical originals of a compressed file or folder.
 
-    Data that an ONNX model keeps in other files goes beside `dst`, under the names that the model has for it.
+    SHA-256 is compared before they get their names. Data that an ONNX model keeps in other files goes beside `dst`,
+    under the names that the model has for it.
 
-    Raises VerificationError, keeping nothing, where the result is not the original; other TerselyErrors as `compress`.
+    Args:
+        src: the compressed file or folder.
+        dst: the file or folder to write.
+        force: replace an existing destination.
+        progress: called with (bytes done, bytes in all, tensor name).
+
+    Returns:
+        Bytes before and after, and notes.
+
+    Raises:
+        VerificationError: keeping nothing, where the result is not the original.
+        FormatError: for a damaged source, naming file, tensor, component and byte.
+        DestinationError: where the destination exists or cannot be written.
+        TerselyError: where the source does not exist or is not compressed.
     """
     source, destination = Path(src), Path(dst)
     if not source.exists():
@@ -211,24 +238,28 @@ def _decoded_bytes(path: Path) -> int:
     return claimed_bytes(Reader(path))
 
 
-def _files_of(path: Path) -> list[Path]:
-    if not path.exists():
-        raise TerselyError(f"{path} does not exist")
-    if path.suffix == onnx.SUFFIX:
-        raise TerselyError(f"{path} is not compressed: 'tersely plan' or 'tersely compress --dry-run' look at a model")
-    if not path.is_dir():
-        return [path]
-    return [path / file for file in listing.weight_files(path)]
-
-
 def verify(path: PathLike, against: PathLike | None = None, progress: Progress | None = None) -> VerifyReport:
-    """Check structure, checksums and full decode of a file or folder; with `against`, every bit of the original too.
+    """Checks structure, checksums and full decode of a file or folder; with `against`, every bit of the original too.
 
-    Damage raises CorruptError or VerificationError. A difference from `against` is reported, not raised, and so are
-    tensors that have no checksum: those of files that tersely did not write, and dense ones of files that were saved again.
+    A difference from `against` is reported, not raised, and so are tensors that have no checksum: those of files that
+    tersely did not write, and dense ones of files that were saved again.
+
+    Args:
+        path: the file or folder.
+        against: the original to compare with; None for none.
+        progress: called with (bytes done, bytes in all, tensor name).
+
+    Returns:
+        The first difference, if there is one, and how many tensors were checked.
+
+    Raises:
+        CorruptError: for damage, naming file, tensor, component and byte.
+        UnsupportedError: for a file that needs another release of tersely.
+        VerificationError: for a tensor that does not decode to its checksum.
+        TerselyError: where the file does not exist.
     """
     root = Path(path)
-    files = _files_of(root)
+    files = weight_paths(root)
     meter = _Meter(sum(_decoded_bytes(file) for file in files), progress)
     count = unchecked = 0
     foreign: list[Path] = []
@@ -263,7 +294,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             count += 1
             unchecked += not reader.has_sum(name)
             reader.forget(name)
-            meter(math.prod(found.encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
+            meter(math.prod(found.encoded.shape) * BY_TAG[tag_of(reader, name)].bits // 8, name)
         if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
             different = other.differs_from(reader.original)
             if different:
@@ -288,87 +319,11 @@ def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, a
     return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
 
 
-def _tag(reader: compress_file.Source, name: str) -> str:
-    return reader.dense[name].tag if name in reader.dense else reader.descriptions[name].dtype.tag
-
-
 def _shape(reader: compress_file.Source, name: str) -> tuple[int, ...]:
     return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
 
 
 def _first_name_difference(ours: compress_file.Source, theirs: compress_file.Source) -> str | None:
-    a = {name: (_tag(ours, name), _shape(ours, name)) for name in ours.names()}
-    b = {name: (_tag(theirs, name), _shape(theirs, name)) for name in theirs.names()}
+    a = {name: (tag_of(ours, name), _shape(ours, name)) for name in ours.names()}
+    b = {name: (tag_of(theirs, name), _shape(theirs, name)) for name in theirs.names()}
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
-
-
-def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> FileReport:
-    """Per tensor: shape, dtype, formulation, parameters, bytes per component, predicted time; totals. Reads no payload.
-
-    profile: for predicted times, as `compress` takes it; None for the one that the file was planned for.
-    """
-    machine = None if profile is None else resolve(profile)
-    root = Path(path)
-    reports: list[TensorReport] = []
-    before = after = 0
-    profiles, objectives = set(), set()
-    for file in _files_of(root):
-        reader = Reader(file)
-        planned_for = machine or resolve(_known(reader.facts.get("profile")))
-        for name in reader.names():
-            found = check_tensor(reader, name, "structure")
-            encoded = found.encoded
-            bits = BY_TAG[_tag(reader, name)].bits
-            plain = -(-math.prod(encoded.shape) * bits // 8)
-            coded = name in reader.descriptions
-            node = reader.descriptions[name].node if coded else encoded.node
-            own = coded and name not in reader.aliases  # an alias has a description alone: nothing is counted twice
-            components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
-            if coded:
-                components = {"info": _info_bytes(reader, name), **components}
-            reports.append(
-                TensorReport(
-                    name,
-                    BY_TAG[_tag(reader, name)].array_shape(encoded.shape),
-                    encoded.dtype,
-                    node.formulation,
-                    dict(node.parameters),
-                    plain,
-                    sum(components.values()) if coded else plain,
-                    components,
-                    "" if coded else "kept as it is",
-                    file.name,
-                    node.to_json(),
-                    *_predicted(found, plain, planned_for),
-                )
-            )
-        original = reader.original
-        after += file.stat().st_size
-        before += original.file_bytes if original else reader.header.data_start + claimed_bytes(reader)
-        profiles.add(str(reader.facts.get("profile", "")))
-        objectives.add(str(reader.facts.get("objective", "")))
-    return FileReport(
-        str(path), None, before, after, tuple(reports), ", ".join(objectives - {""}), ", ".join(profiles - {""})
-    )
-
-
-def _known(profile: object) -> str:
-    """The shipped profile that a file was planned for; 'portable' where it was a measured one, or none."""
-    return profile if isinstance(profile, str) and profile in choose.PROFILES else "portable"
-
-
-def _predicted(found: Checked, plain: int, profile: Profile) -> tuple[float | None, float | None]:
-    """Microseconds of a product with one batch row, of this tensor and of the plain one; None for what is no matrix."""
-    dtype = found.encoded.dtype
-    if len(found.encoded.shape) < 2 or not plain:
-        return None, None
-    work = registry.work(found)
-    if work is None:
-        return None, None
-    dense = registry.dense_work(found.geometry, plain)
-    times = [predict_ns(one, dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
-    return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
-
-
-def _info_bytes(reader: Reader, name: str) -> int:
-    return next(entry.nbytes for entry in reader.entries_of(name) if entry.name.endswith(".info"))

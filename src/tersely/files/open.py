@@ -41,10 +41,7 @@ class File(Mapping[str, Tensor]):
         check: Check = "structure",
         max_bytes: int | None = None,
     ) -> None:
-        """Checks the structure of all tensors, or more; max_bytes: as of `load_file`, before anything else.
-
-        Raises TerselyError with the place.
-        """
+        """Checks the structure of all tensors, or more. Arguments and errors are those of `load_file`."""
         if check not in CHECKS:
             raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
         self.reader = Reader(path, mapped=mmap)
@@ -135,10 +132,20 @@ def claimed_bytes(reader: Reader) -> int:
 
 
 def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check = "structure") -> File:
-    """Open a safetensors file, compressed or not, lazily.
+    """Opens a safetensors file, compressed or not, lazily.
 
-    mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
-    Raises TerselyError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
+    Args:
+        path: the file.
+        mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
+        check: how deep to check: 'structure', 'checksums' or 'full'.
+
+    Returns:
+        A mapping of names to tensors, which is also a context manager.
+
+    Raises:
+        CorruptError: for damage, naming file, tensor, component and byte.
+        UnsupportedError: for a file that needs another release of tersely.
+        TerselyError: where the file does not exist or cannot be read.
     """
     return File(path, mmap=mmap, check=check)
 
@@ -146,10 +153,22 @@ def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check =
 def load_file(
     path: str | os.PathLike[str], check: Check = "structure", mmap: bool = True, max_bytes: int | None = None
 ) -> dict[str, Tensor]:
-    """All tensors of a file by name, coded ones and dense ones.
+    """Returns all tensors of a file by name, coded ones and dense ones.
 
-    max_bytes: refuse a file whose decoded tensors would have more bytes in all, by what it says of them and before any
-        of them is looked at. Raises as `open_file`.
+    Args:
+        path: a safetensors file, compressed or not.
+        check: how deep to check: 'structure', 'checksums' or 'full'.
+        mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
+        max_bytes: refuse a file whose decoded tensors would have more bytes in all, by what it says of them and before
+            any of them is looked at; None for no limit.
+
+    Returns:
+        Tensors in the order of the file.
+
+    Raises:
+        CorruptError: for damage, and for more than `max_bytes`, naming file, tensor, component and byte.
+        UnsupportedError: for a file that needs another release of tersely.
+        TerselyError: where the file does not exist or cannot be read.
     """
     file = File(path, mmap=mmap, check=check, max_bytes=max_bytes)
     with collector.paused():
@@ -163,12 +182,19 @@ def save_file(
     *,
     closed: bool = False,
 ) -> None:
-    """Write tensors to one file that `load_file` and any safetensors reader open.
+    """Writes tensors to one file that `load_file` and any safetensors reader open; it appears whole or not at all.
 
-    tensors: tersely tensors (stored as they are coded, those with equal codes once) or arrays (stored dense). metadata:
-        strings. closed: have other loaders of PyTorch's files stop at coded tensors; {"format": "pt"} among the metadata
-        means it too.
-    The file appears whole or not at all. Raises ArgumentError or DestinationError.
+    Args:
+        tensors: by name: tersely tensors (stored as they are coded, those with equal codes once) or arrays (stored
+            dense).
+        path: the file to write; an existing one is replaced.
+        metadata: strings by strings, for the file's header.
+        closed: have other loaders of PyTorch's files stop at coded tensors; {"format": "pt"} among the metadata means
+            it too.
+
+    Raises:
+        ArgumentError: for names, metadata and arrays that no file holds.
+        DestinationError: where the file cannot be written.
     """
     if not isinstance(tensors, Mapping):
         raise ArgumentError(f"tensors must map names to tensors, such as {{'w': t}}, not a {type(tensors).__name__}")

@@ -108,11 +108,26 @@ def make_plan(
     exclude: str | Sequence[str] | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """The plan of `compress` with the same arguments. Raises as `compress` does; writes nothing.
+    """Makes the plan that `compress` with the same arguments would follow; writes nothing.
 
-    objective: None for 'balanced'. target_bits: instead of an objective, the fastest plan by predicted times under which everything that is written,
-        headers and descriptions too, takes at most so many bits per weight. Raises TerselyError, naming the fewest
-        that can be had, where that is impossible.
+    Args:
+        src: the file or folder, as in `compress`.
+        objective: 'size', 'speed' or 'balanced', which None means.
+        profile: the machine to plan for: 'portable', 'native', or the file of a measured one.
+        batch: rows of x to plan for.
+        target_bits: instead of an objective, the fastest plan by predicted times under which everything that is
+            written, headers and descriptions too, takes at most so many bits per weight.
+        include: glob patterns of the names of tensors to compress; None for all.
+        exclude: glob patterns of names to leave dense, which go before `include`.
+        threads: workers; None for as many as products use.
+
+    Returns:
+        The plan, which `json.dump` writes and `compress(plan=...)` takes.
+
+    Raises:
+        ArgumentError: for arguments that mean nothing or do not go together.
+        FormatError: for a damaged or unknown source, naming file, tensor and byte.
+        TerselyError: where `target_bits` cannot be reached, naming the fewest that can be had.
     """
     if objective is not None and target_bits is not None:
         raise ArgumentError(BITS_OR_OBJECTIVE)

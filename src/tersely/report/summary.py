@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.files import commands
+from tersely.files.inspect_file import inspect
 from tersely.files.results import FileReport, TensorReport
 
 HEADER = "header"
@@ -70,7 +70,7 @@ class Summary:
 
 def gather(path: str | os.PathLike[str], profile: str | os.PathLike[str] | None = None) -> Summary:
     """What a compressed (or plain) file or folder holds. profile, errors: as `tersely.inspect`."""
-    file = commands.inspect(path, profile=profile)
+    file = inspect(path, profile=profile)
     components: dict[tuple[str, str, str], int] = {}
     for tensor in file.tensors:
         for path_of_node, formulation, component, count in tensor.anatomy.walk():

@@ -36,18 +36,23 @@ def linear(
 
     Args:
         x: float32, bfloat16 or float16; for int8 and uint8 weights also int8, which gives exact int32 sums.
-        weight: a coded matrix (two dimensions).
-        bias: any float dtype, shape [rows]; int32 where x is int8.
-        out: C-contiguous, of the result's dtype, shape [..., rows]; it may share memory with x and bias, which costs a copy.
-        scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one
-            number, or [rows], one for each row. Not rounded to float32 before the sum is scaled; `tersely.tensors.int8`
-            has the error bound.
-        packed: 'int4' or 'uint4' for a uint8 weight of shape [rows, columns / 2] that holds two 4-bit values a byte, the
-            low half first, in two's complement or unsigned. They are the weights: x is [..., columns], zero_point in their
-            range (-8 to 7, 0 to 15), and scale and zero_point may also be [rows, groups], one for each columns / groups
-            neighbouring columns. int8 x takes no scale and no groups. `tersely.tensors.int4` has the error bound.
+        weight: [rows, columns], of floats of 8 to 32 bits or integers of 8 and 16.
+        bias: any float dtype, shape [rows]; int32 where x is int8; None for none.
+        out: C-contiguous, of the result's dtype, shape [..., rows], filled and returned; it may share memory with x and
+            bias, which costs a copy. None for a new array.
+        scale: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one number,
+            or [rows], one for each row. Not rounded to float32 before the sum is scaled; `tersely.tensors.int8` has the
+            error bound.
+        zero_point: of the same weights: one number, or [rows]; None for 0.
+        packed: 'int4' or 'uint4' for a uint8 weight of shape [rows, columns / 2] that holds two 4-bit values a byte,
+            the low half first, in two's complement or unsigned. They are the weights: x is [..., columns], zero_point
+            in their range (-8 to 7, 0 to 15), and scale and zero_point may also be [rows, groups], one for each columns
+            / groups neighbouring columns. int8 x takes no scale and no groups. `tersely.tensors.int4` has the error
+            bound.
 
-    Raises ArgumentError where shapes or dtypes do not fit, TooLargeError where memory does not hold the result.
+    Raises:
+        ArgumentError: where shapes or dtypes do not fit.
+        TooLargeError: where memory does not hold the result.
     """
     return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=False)
 
@@ -65,11 +70,18 @@ def linear_transposed(
     """Returns x [..., rows] @ weight [rows, columns] + bias [columns]: gradients, and weights stored [inputs, outputs].
 
     Args:
-        x, weight, bias, out: as in `linear`; x has as many columns as the weight has rows, whatever is packed.
-        scale, zero_point, packed: as in `linear`: one number, or one for each row of the weight, or for each group of its
-            columns where they are packed.
+        x: as in `linear`, with as many columns as the weight has rows, whatever is packed.
+        weight: [rows, columns], of floats of 8 to 32 bits or integers of 8 and 16.
+        bias: as in `linear`, shape [columns].
+        out: as in `linear`, shape [..., columns].
+        scale: as in `linear`: one number, or one for each row of the weight, or for each group of its columns where
+            they are packed.
+        zero_point: like `scale`; None for 0.
+        packed: as in `linear`.
 
-    Raises ArgumentError and TooLargeError as `linear` does.
+    Raises:
+        ArgumentError: where shapes or dtypes do not fit.
+        TooLargeError: where memory does not hold the result.
     """
     return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=True)
 

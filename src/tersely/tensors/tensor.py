@@ -33,10 +33,17 @@ class Tensor:
         *,
         origin: tuple[str, str] | None = None,
     ) -> None:
-        """Checks the structure of `encoded` unless that is done; raises CorruptError or UnsupportedError.
+        """Checks the structure of `encoded` unless that is done.
 
-        crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it on, so
-        that damage in between is still found. origin: file and name, for errors.
+        Args:
+            encoded: the description and the components.
+            crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it
+                on, so that damage in between is still found.
+            origin: file and name, for errors.
+
+        Raises:
+            CorruptError: for damage, naming component and byte.
+            UnsupportedError: for what needs another release of tersely.
         """
         self.checked = registry.check(encoded)
         self.crc32 = crc32
@@ -49,7 +56,7 @@ class Tensor:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the decoded array: of elements of less than a byte the last dimension counts bytes."""
+        """The shape of the decoded array; for elements of less than a byte the last dimension counts bytes."""
         return by_name(self.encoded.dtype).array_shape(self.encoded.shape)
 
     @property
@@ -58,27 +65,27 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Number of weights: of elements of the decoded array."""
+        """The number of weights: of elements of the decoded array."""
         return math.prod(self.shape)
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """NumPy or ml_dtypes dtype of the decoded array: uint8 for elements of less than a byte, which `repr` names."""
+        """The NumPy or ml_dtypes dtype of the decoded array; uint8 for elements of less than a byte; `repr` names them."""
         return by_name(self.encoded.dtype).numpy
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the decoded tensor."""
+        """The bytes of the decoded tensor."""
         return self.size * self.dtype.itemsize
 
     @property
     def nbytes_stored(self) -> int:
-        """Bytes of the components: what stays in memory."""
+        """The bytes of the components: what stays in memory."""
         return self.encoded.nbytes_stored
 
     @property
     def bits_per_weight(self) -> float:
-        """Stored bits per weight; NaN for a tensor without weights."""
+        """The stored bits per weight; NaN for a tensor without weights."""
         return self.nbytes_stored * 8 / self.size if self.size else float("nan")
 
     @property
@@ -87,7 +94,7 @@ class Tensor:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Parameters of the formulation: code, widths, table ..."""
+        """The parameters of the formulation: code, widths, table ..."""
         return dict(self.encoded.node.parameters)
 
     @property
@@ -115,8 +122,13 @@ class Tensor:
     def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
         """Returns the exact tensor.
 
-        out: C-contiguous writeable array of the same shape and dtype, filled and returned; None for a new array.
-        Raises ArgumentError where `out` does not fit, TooLargeError where memory does not hold what a file claims.
+        Args:
+            out: C-contiguous writeable array of the same shape and dtype, filled and returned; None for a new array.
+            threads: workers; None for `get_num_threads()`.
+
+        Raises:
+            ArgumentError: where `out` does not fit.
+            TooLargeError: where memory does not hold what a file claims.
         """
         if out is not None:
             if not isinstance(out, np.ndarray):
@@ -143,9 +155,15 @@ class Tensor:
             raise self.too_large() from None
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        """Exactly `decode()[first:last]` along the first dimension, decoding only what holds it.
+        """Returns exactly `decode()[first:last]` along the first dimension, decoding only what holds it.
 
-        Raises ArgumentError for a tensor without dimensions, TooLargeError as `decode`.
+        Args:
+            first: the first row, as in a slice: negative numbers count from the end.
+            last: the row behind the last one.
+
+        Raises:
+            ArgumentError: for a tensor without dimensions.
+            TooLargeError: where memory does not hold what a file claims.
         """
         if not self.shape:
             raise ArgumentError("a tensor without dimensions has no rows: use decode()")
@@ -192,7 +210,14 @@ class Tensor:
         return error
 
     def __getitem__(self, index: Any) -> Any:
-        """One weight by full integer index (found by rank, its neighbours are not decoded), a row, or a slice of rows."""
+        """Returns one weight, a row, or a slice of rows.
+
+        A weight, by full integer index, is found by rank: its neighbours are not decoded.
+
+        Raises:
+            PlaceError: for an index that the tensor does not have.
+            TooLargeError: where memory does not hold what a file claims.
+        """
         key = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, bool) for part in key):
             raise PlaceError("True and False are no places of a coded tensor: use decode()[...]")

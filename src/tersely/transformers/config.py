@@ -19,16 +19,22 @@ _OF_THE_SESSION = ("mode", "on_slow", "check")
 
 @register_quantization_config(METHOD)
 class TerselyConfig(QuantizationConfigMixin):  # type: ignore[misc]
-    """How weights are compressed and how they are used.
+    """Says how weights are compressed and how they are used.
+
+    Keys of later versions are ignored.
 
     Args:
-        objective, profile: for `from_pretrained` of a dense folder, which is compressed after loading; in a compressed
-            folder they say how it was made. mode: 'fused' multiplies codes; 'identical' decodes and calls torch's
-            operator. on_slow: what to do with weights packed for a faster class of machine: 'keep', 'transcode', 'decode'.
+        objective: 'size', 'speed' or 'balanced', for `from_pretrained` of a dense folder, which is compressed after
+            loading; in a compressed folder it says how it was made.
+        profile: the machine to plan for, likewise.
+        mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator.
+        on_slow: what to do with weights packed for a faster class of machine: 'keep', 'transcode' or 'decode'.
         check: how deep files are checked: 'structure', 'checksums' or 'full'.
+        format: the version of the format that a compressed folder is in; None for a dense one.
         original: the entry of a model that was quantised before it was compressed; such models are not loaded.
 
-    Raises ArgumentError for a value it does not know. Keys of later versions are ignored.
+    Raises:
+        ArgumentError: for a value that it does not know.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from tersely.transformers.config import TerselyConfig
 
 @register_quantizer(METHOD)
 class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
-    """What transformers asks of a quantisation method. Weights are TerselyTensors; nothing is rounded."""
+    """Does what transformers asks of a quantisation method. Weights are TerselyTensors; nothing is rounded."""
 
     quantization_config: TerselyConfig
     requires_calibration = False
@@ -49,9 +49,14 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
             raise TerselyError("compressed weights are mapped from their file already: drop 'disk' from device_map")
 
     def read(self, files: Sequence[str], index: Mapping[str, str]) -> dict[str, Tensor]:
-        """Returns all weights of a compressed folder's files, mapped. One that several files have comes from where the index has it.
+        """Returns all weights of a compressed folder's files, mapped.
 
-        Raises TerselyError naming file, tensor and byte.
+        Args:
+            files: paths of the files.
+            index: the file of each tensor by its name: one that several files have comes from there.
+
+        Raises:
+            TerselyError: naming file, tensor and byte.
         """
         wanted = self.quantization_config
         assigned = {tensor_of(key): name for key, name in index.items()}

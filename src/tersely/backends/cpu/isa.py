@@ -20,23 +20,30 @@ REFERENCE = native.REFERENCE
 
 
 def available() -> tuple[Isa, ...]:
-    """Names that this processor and this build can run, slowest first."""
+    """Returns the names that this processor and this build can run, slowest first."""
     missing = native.loaded is None or not native.available()
     return cast(tuple[Isa, ...], (REFERENCE,) if missing else tuple(native.loaded.isa_available()))
 
 
 def active() -> Isa:
-    """The name in use. Raises ArgumentError where the environment forces one that cannot be had."""
+    """Returns the name in use. Raises ArgumentError where the environment forces one that cannot be had."""
     return cast(Isa, REFERENCE if not native.available() else native.module.isa_active())
 
 
 def why_not(name: Isa) -> str | None:
-    """Why `name` cannot be used here; None where it can."""
+    """Returns why `name` cannot be used here; None where it can."""
     return native.why_not(name)
 
 
 def use(name: Isa) -> None:
-    """Force one instruction set for all further work. Raises ArgumentError where it cannot be had."""
+    """Forces one instruction set for all further work.
+
+    Args:
+        name: one of `available()`.
+
+    Raises:
+        ArgumentError: where it cannot be had.
+    """
     reason = why_not(name)
     if reason is not None:
         raise ArgumentError(f"instruction set {name!r} cannot be used: {reason}")
@@ -45,7 +52,14 @@ def use(name: Isa) -> None:
 
 @contextmanager
 def using(name: Isa) -> Iterator[None]:
-    """`use(name)` for the length of a with-block."""
+    """Forces one instruction set inside a with-block, and the earlier one again afterwards.
+
+    Args:
+        name: one of `available()`.
+
+    Raises:
+        ArgumentError: where it cannot be had.
+    """
     before = active()
     use(name)
     try:

@@ -32,7 +32,14 @@ def _positive(value: Any, source: str) -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Use `count` workers from now on. Raises ArgumentError below 1."""
+    """Has kernels use `count` workers from now on.
+
+    Args:
+        count: workers, at least 1.
+
+    Raises:
+        ArgumentError: below 1, and for what is no integer.
+    """
     global _chosen
     _chosen = _positive(count, "the number of threads")
 
@@ -68,7 +75,12 @@ _raw_variable: Any = os.fsencode(environment.THREADS) if _raw_environment is not
 
 
 def get_num_threads() -> int:
-    """The number of workers that the next call will use. Asked at every product, so it looks no further than it must."""
+    """Returns the number of workers that the next call will use.
+
+    Raises:
+        ArgumentError: where TERSELY_NUM_THREADS is no positive integer.
+    """
+    # Every product asks, so this looks no further than it must.
     if _chosen is None and _raw_variable not in _raw_environment:
         torch = sys.modules.get("torch")
         if torch is not None:
@@ -82,5 +94,5 @@ def get_num_threads() -> int:
 
 
 def workers_of(threads: int | None) -> int:
-    """What a caller's `threads` asks for, None for `get_num_threads()`. Raises ArgumentError."""
+    """Returns how many workers a caller's `threads` means, None for `get_num_threads()`. Raises ArgumentError."""
     return get_num_threads() if threads is None else _positive(threads, "threads")

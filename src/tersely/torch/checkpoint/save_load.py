@@ -40,20 +40,20 @@ def encode(
     threads: int | None = None,
     **options: Any,
 ) -> TerselyTensor:
-    """Returns one dense tensor as a TerselyTensor.
+    """Returns one dense tensor as a TerselyTensor; one of formulation 'dense' where no code makes it smaller.
 
     Args:
         tensor: a dense tensor on the CPU, of any shape and a dtype that is coded.
         objective: 'size', 'speed' or 'balanced'.
         profile: as in `compress_`, but for files.
         mode: 'fused' or 'identical', as in `compress_`.
-        orientation: 'in_out' for [inputs, outputs].
-        threads: workers of the encoder.
-        options: formulation and its parameters, as `tersely.encode` takes them; it is then coded even where that does not
-            make it smaller.
+        orientation: 'out_in' for [outputs, inputs], 'in_out' for [inputs, outputs].
+        threads: workers of the encoder; None for as many as products use.
+        options: formulation and its parameters, as `tersely.encode` takes them; it is then coded even where that does
+            not make it smaller.
 
-    A tensor that no code makes smaller becomes a TerselyTensor of formulation 'dense'. Raises ArgumentError for tensors and
-    options that do not fit.
+    Raises:
+        ArgumentError: for tensors and options that do not fit.
     """
     storage = views.encode(tensor, (objective, profile), orientation, threads=threads, **options)
     return class_of(mode)(storage, encoding=(objective, profile))
@@ -69,14 +69,17 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     """Writes tensors, compressed and dense, to one file that `load_file` and any safetensors reader open.
 
     Slices and joins of compressed tensors are stored by the bytes that they have, as one tensor or as pieces
-    (`tersely.torch.checkpoint.recipes`); a slice that codes cannot follow is coded anew. The file appears whole or not at all.
+    (`tersely.torch.checkpoint.recipes`); a slice that codes cannot follow is coded anew. The file appears whole or not
+    at all.
 
     Args:
         tensors: by name.
-        path: the file to write.
+        path: the file to write; an existing one is replaced.
         metadata: text by key, for the file's header.
 
-    Raises ArgumentError for tensors that no file holds, DestinationError where the file cannot be written.
+    Raises:
+        ArgumentError: for tensors that no file holds.
+        DestinationError: where the file cannot be written.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -101,18 +104,24 @@ def load_file(
 ) -> dict[str, Tensor]:
     """Returns all tensors of a file: compressed ones as TerselyTensor, dense ones as they are.
 
-    Tensors that the file has once under several names share their codes, and are not tied: equal weights need not be one.
-    Those whose dtype torch lacks (float6) are left out with a warning, and say why when they are asked for.
+    Tensors that the file has once under several names share their codes, and are not tied: equal weights need not be
+    one. Those whose dtype torch lacks (float6) are left out with a warning, and say why when they are asked for.
 
     Args:
         path: the file.
-        mode: as in `compress_`.
+        mode: 'fused' or 'identical', as in `compress_`.
         mmap: codes stay in the mapped file and dense tensors copy its pages when written to; False reads the file.
-        check: 'structure', 'checksums' or 'full'.
+        check: how deep to check: 'structure', 'checksums' or 'full'.
         on_slow: what to do with a tensor packed for a faster class of machine, which would run slower than dense here:
             'keep' and warn, 'transcode' it for this machine, or 'decode' it.
 
-    Raises TerselyError (CorruptError, UnsupportedError) naming file, tensor, component and byte.
+    Returns:
+        Tensors by name, in the order of the file.
+
+    Raises:
+        CorruptError: for damage, naming file, tensor, component and byte.
+        UnsupportedError: for a file that needs another release of tersely.
+        TerselyError: where the file does not exist or cannot be read.
     """
     return _loaded(path, mode, mmap, check, on_slow)[0]
 
@@ -174,15 +183,17 @@ def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
 def save_model(module: nn.Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Writes a module's state to one file; tied parameters once, their other names into the metadata.
 
-    What modules give as extra state (`get_extra_state`) is kept where it is a tensor or made of None, booleans, numbers,
-    strings, lists and dictionaries with strings for keys.
+    What modules give as extra state (`get_extra_state`) is kept where it is a tensor or made of None, booleans,
+    numbers, strings, lists and dictionaries with strings for keys.
 
     Args:
         module: any module, compressed or not.
-        path: the file to write.
+        path: the file to write; an existing one is replaced.
         metadata: text by key, for the file's header.
 
-    Raises ArgumentError naming what cannot be kept, DestinationError where the file cannot be written.
+    Raises:
+        ArgumentError: naming what cannot be kept.
+        DestinationError: where the file cannot be written.
     """
     aliases: dict[str, str] = {}
     for names in all_names(module, parameters_of(module)):
@@ -205,16 +216,23 @@ def load_model(
 ) -> None:
     """Gives a module the weights of a file, compressed ones compressed; on the meta device no dense copy is made.
 
-    Nothing is cast: tensors keep the dtype of the file, as with `load_state_dict(assign=True)`, so that no bits are lost. Where it is not the module's, a warning says of how many, and what to do.
+    Nothing is cast: tensors keep the dtype of the file, as with `load_state_dict(assign=True)`, so that no bits are
+    lost. Where it is not the module's, a warning says of how many, and what to do.
 
     Args:
         module: any module with the names and shapes of the file.
         path: a file, a shard index, or a folder: what its index says, or all its .safetensors files where it has none.
         strict: whether names that are missing in the file or unknown to the module are errors.
-        mode, mmap, check, on_slow: as in `load_file`.
+        mode: 'fused' or 'identical', as in `compress_`.
+        mmap: as in `load_file`.
+        check: as in `load_file`.
+        on_slow: as in `load_file`.
 
-    Raises TerselyError, changing nothing, that lists every missing, unexpected and misshapen name (strict=False: misshapen
-    ones only), and for a tensor that two files have.
+    Raises:
+        TerselyError: changing nothing, that lists every missing, unexpected and misshapen name (strict=False: misshapen
+            ones only), and for a tensor that two files have.
+        CorruptError: for damage, naming file, tensor, component and byte.
+        UnsupportedError: for a file that needs another release of tersely.
     """
     place = Path(path)
     tensors, metadata = _state_of(place, mode, mmap, check, on_slow)

@@ -20,13 +20,18 @@ from tersely.torch.weight.tersely_tensor import TerselyTensor, class_of
 
 
 def flatten_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a state dict of plain tensors only, for any safetensors writer: compressed tensors as their uint8 components.
+    """Returns a state dict of plain tensors, for any safetensors writer: compressed ones as their uint8 components.
 
-    Each weight once: a second name of a tied one, and slices and joins that are stored as pieces, become recipes, which
-    lie in one more tensor, `tersely_recipes`. Lazy conjugates and negatives are computed, strides undone. What such a
-    writer saves, `tersely.torch.load_file` reads; `tersely.load_file` and `tersely decompress` read the tensors and pieces.
+    Each weight is there once: a second name of a tied one, and slices and joins that are stored as pieces, become
+    recipes, which lie in one more tensor, `tersely_recipes`. Lazy conjugates and negatives are computed, strides
+    undone. What such a writer saves, `tersely.torch.load_file` reads; `tersely.load_file` and `tersely decompress` read
+    the tensors and pieces.
 
-    Raises ArgumentError for a tensor of that name, and for those that are no plain memory.
+    Args:
+        state_dict: of a module, or any tensors by name.
+
+    Raises:
+        ArgumentError: for a tensor named `tersely_recipes`, and for those that are no plain memory.
     """
     weights = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, TerselyTensor)}
     shelf = recipes.Shelf(weights, state_dict, once=True)
@@ -55,7 +60,16 @@ def _components(name: str, coded: CodedTensor) -> dict[str, Tensor]:
 
 
 def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> dict[str, Any]:
-    """Returns the state dict that `flatten_state_dict` was given. Raises CorruptError, UnsupportedError naming the tensor."""
+    """Returns the state dict that `flatten_state_dict` was given.
+
+    Args:
+        flat: what it returned.
+        mode: 'fused' or 'identical', as in `compress_`.
+
+    Raises:
+        CorruptError: for components that are missing or damaged, naming tensor, component and byte.
+        UnsupportedError: for what needs another release of tersely, naming the tensor.
+    """
     kind = class_of(mode)
     groups: dict[str, dict[str, Tensor]] = {}
     state: dict[str, Any] = {}

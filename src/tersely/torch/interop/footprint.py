@@ -37,8 +37,8 @@ def _prepare(modeling: ModuleType) -> None:
 def memory_footprint(module: nn.Module, *, buffers: bool = True) -> int:
     """Returns the bytes of a module's weights as they are in memory, compressed ones by their codes.
 
-    What counts elements, such as `nbytes` of a weight, tells the size of the dense tensor; `nbytes_stored` of a weight is
-    this number for that one. `get_memory_footprint` of transformers' models tells it, too.
+    What counts elements, such as `nbytes` of a weight, tells the size of the dense tensor; `nbytes_stored` of a weight
+    is this number for that one. `get_memory_footprint` of transformers' models tells it, too.
 
     Args:
         module: any module, compressed or not. Memory that several weights share is counted once.

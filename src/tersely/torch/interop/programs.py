@@ -33,7 +33,9 @@ def dense_program(program: ExportedProgram) -> ExportedProgram:
         program: of `torch.export.export`, before or after its decompositions were run. It stays as it is; one that has
             nothing of tersely is returned itself.
 
-    Raises ArgumentError for anything else, TerselyError for codes inside of control flow after decompositions.
+    Raises:
+        ArgumentError: for anything else.
+        TerselyError: for codes inside of control flow after decompositions.
     """
     if not isinstance(program, ExportedProgram):
         raise ArgumentError(f"dense_program takes a torch.export.ExportedProgram, not a {type(program).__name__}")

@@ -55,7 +55,7 @@ def compress_(
     threads: int | None = None,
     progress: bool | Progress = True,
 ) -> Summary:
-    """Compresses the weights of a module in place, losslessly; vectors stay as they are, as do buffers but Int8Linear's.
+    """Compresses the weights of a module in place, losslessly; vectors stay, as do buffers except Int8Linear's.
 
     Args:
         module: any module on the CPU. Its compressed parameters are frozen; masks of `torch.nn.utils.prune` are folded
@@ -64,25 +64,29 @@ def compress_(
         exclude: glob patterns of names to leave dense, which go before `include`.
         config: settings by name: the exact name of a parameter or module first, then patterns 're:...' (full match),
             then '_default'. A value is None (leave dense), an objective, or a mapping with any of objective, mode,
-            minimum_bytes, and formulation with its parameters, as `tersely.encode` and plans have them (view too). Exact
-            names must belong to something.
+            minimum_bytes, and formulation with its parameters, as `tersely.encode` and plans have them (view too).
+            Exact names must belong to something.
         objective: 'size', 'speed' or 'balanced'; the last two leave convolutions dense that would be decoded at every
             call.
         profile: 'native' plans for this machine's class, a file of `tersely calibrate` by its times; copy_ into a
             compressed weight plans by the class.
         batch: rows of x to plan for.
-        target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together, dense
-            ones too, take at most so many bits per weight; what `config` gives a formulation or another objective keeps it.
+        target_bits: instead of an objective, the fastest codes by predicted times with which all parameters together,
+            dense ones too, take at most so many bits per weight; what `config` gives a formulation or another objective
+            keeps it.
         mode: 'fused' multiplies codes; 'identical' decodes and calls torch's operator, so outputs are bit for bit those
             of the dense module.
         threads: workers of the encoder; None for as many as products use.
         progress: a bar on a terminal, or a function of (bytes done, bytes in all, name).
 
-    Returns a Summary.
+    Returns:
+        What became of each parameter; it prints as a table.
 
-    Raises, changing nothing, ArgumentError for settings that mean nothing or do not fit their weight, and for a module that
-    is already compressed, has no weights yet (meta device), or holds gradients of a parameter to be compressed;
-    TerselyError for target_bits that cannot be reached, naming the fewest that can.
+    Raises:
+        ArgumentError: changing nothing, for settings that mean nothing or do not fit their weight, and for a module
+            that is already compressed, has no weights yet (meta device), or holds gradients of a parameter to be
+            compressed.
+        TerselyError: changing nothing, for `target_bits` that cannot be reached, naming the fewest that can.
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
@@ -190,7 +194,14 @@ def _why_plain(use: Use, settings: Settings) -> str:
 
 
 def decompress_(module: nn.Module) -> Summary:
-    """Undoes `compress_` exactly: dense parameters, bit for bit, as trainable as they were, ties kept. Returns a Summary."""
+    """Undoes `compress_` exactly: dense parameters, bit for bit, as trainable as they were, ties kept.
+
+    Args:
+        module: any module; what is not compressed stays as it is.
+
+    Returns:
+        What became of each parameter that was compressed.
+    """
     reports = []
     for use in parameters_of(module):
         weight = use.parameter

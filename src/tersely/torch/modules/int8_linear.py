@@ -20,15 +20,14 @@ from tersely.torch.weight.tersely_tensor import TerselyTensor
 class Int8Linear(nn.Module):
     """Computes y = x @ (scale[:, None] * weight).T + bias with an int8 weight.
 
+    `compress_` codes the weight; products are the same to the bit before and after, and no dense copy is made.
+    Gradients flow to x and bias. `.half()` and the like leave the scale in float32.
+
     Attributes:
         weight: int8 [outputs, inputs], a buffer, compressed or not.
         scale: float32 [outputs], a buffer.
         bias: float [outputs], a parameter, or None.
         written_out: whether products are written down in operators of torch alone, for exporters, which know no others.
-
-    `compress_` codes the weight; products are the
-    same to the bit before and after, and no dense copy is made. Gradients flow to x and bias. `.half()` and the like
-    leave the scale in float32.
     """
 
     weight: Tensor
@@ -48,7 +47,11 @@ class Int8Linear(nn.Module):
     def from_linear(cls, layer: nn.Linear) -> Int8Linear:
         """Quantises a layer: symmetric, to the nearest of 255 steps, one scale for each output.
 
-        Raises ArgumentError for weights that are not finite.
+        Args:
+            layer: with a weight [outputs, inputs] of any float dtype.
+
+        Raises:
+            ArgumentError: for weights that are not finite.
         """
         weight = layer.weight.detach().float()
         if not bool(torch.isfinite(weight).all()):
@@ -66,7 +69,11 @@ class Int8Linear(nn.Module):
         return made
 
     def coded(self) -> CodedTensor:
-        """Returns the weight as `tersely` multiplies it: its codes, or its own bytes."""
+        """Returns the weight as `tersely` multiplies it: its codes, or its own bytes.
+
+        Raises:
+            ArgumentError: where the weight has another shape or dtype than the layer.
+        """
         weight = self.weight
         storage = weight.storage_ if isinstance(weight, TerselyTensor) else weight
         place = None if isinstance(weight, TerselyTensor) else weight.data_ptr()
@@ -86,7 +93,14 @@ class Int8Linear(nn.Module):
         return self._coded[2]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns y [..., outputs] in the dtype of x [..., inputs]: float32, bfloat16 or float16. Raises ArgumentError."""
+        """Returns y [..., outputs] in the dtype of x [..., inputs].
+
+        Args:
+            x: float32, bfloat16 or float16 on the CPU.
+
+        Raises:
+            ArgumentError: for any other x.
+        """
         if x.dtype not in PRODUCT_CODES or x.device.type != "cpu":
             raise ArgumentError(
                 f"x is {x.dtype} on {x.device}; Int8Linear takes float32, bfloat16 or float16 on the CPU "

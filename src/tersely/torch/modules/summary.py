@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParameterReport:
-    """One parameter. formulation: 'split packed(4)' ... or 'dense'. reason: why it stayed dense, else empty.
+    """What became of one parameter.
 
-    note: 'memory only' of one whose operators decode it at every call, so that it takes less memory and more time.
+    Attributes:
+        name: in the module's state.
+        shape: of the dense parameter.
+        dtype: of the dense parameter, as torch names it.
+        formulation: 'split packed(4)' ... or 'dense'.
+        bytes_before: of the parameter before the call.
+        bytes_after: of the parameter after it.
+        reason: why it stayed dense, else empty.
+        note: 'memory only' of one whose operators decode it at every call, so that it takes less memory and more time.
     """
 
     name: str
@@ -23,7 +31,7 @@ class ParameterReport:
 
     @property
     def ratio(self) -> float:
-        """Bytes before / bytes after."""
+        """The bytes before / the bytes after."""
         return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
 
 
@@ -31,8 +39,10 @@ class ParameterReport:
 class Summary:
     """What became of a module. Tied parameters are counted once, under their first name.
 
-    frozen: names of parameters that were trainable and are frozen now. folded: names of weights whose pruning masks are
-    folded into them now.
+    Attributes:
+        parameters: a report for each.
+        frozen: names of parameters that were trainable and are frozen now.
+        folded: names of weights whose pruning masks are folded into them now.
     """
 
     parameters: tuple[ParameterReport, ...]
@@ -49,17 +59,17 @@ class Summary:
 
     @property
     def ratio(self) -> float:
-        """Bytes before / bytes after, of all parameters."""
+        """The bytes before / the bytes after, of all parameters."""
         return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
 
     @property
     def compressed(self) -> tuple[str, ...]:
-        """Names of the compressed parameters."""
+        """The names of the compressed parameters."""
         return tuple(report.name for report in self.parameters if not report.reason)
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Names that stayed dense, and why."""
+        """The names that stayed dense, and why."""
         return {report.name: report.reason for report in self.parameters if report.reason}
 
     def __str__(self) -> str:

@@ -37,8 +37,12 @@ ADVICE = "tersely.torch.decompress_(model) gives dense weights back, and tensor.
 class TerselyTensor(torch.Tensor):
     """A weight kept in codes. Made by `compress_`, `encode` and `load_file`; `decode()` gives the exact dense tensor.
 
-    storage: what it holds. layout: 'contiguous', 'transposed' (the last two dimensions are swapped), 'channels_last' or
-    'channels_last_3d'. encoding: (objective, profile) by which `copy_` codes new weights.
+    Args:
+        storage: the codes, or what holds them.
+        layout: 'contiguous', 'transposed' (the last two dimensions are swapped), 'channels_last' or 'channels_last_3d'.
+        encoding: (objective, profile) by which `copy_` codes new weights.
+        was_trainable: whether `decompress_` makes it trainable again.
+        slicing: what part of the weight this tensor is; None for all of it.
     """
 
     holder: Holder
@@ -105,17 +109,17 @@ class TerselyTensor(torch.Tensor):
 
     @property
     def formulation(self) -> str:
-        """How the weight is coded: 'split packed(4)', ..., or 'dense'."""
+        """The way the weight is coded: 'split packed(4)', ..., or 'dense'."""
         return self.storage_.description
 
     @property
     def nbytes_stored(self) -> int:
-        """Bytes of the components, which stay in memory."""
+        """The bytes of the components, which stay in memory."""
         return self.storage_.nbytes_stored
 
     @property
     def ratio(self) -> float:
-        """Dense bytes / stored bytes."""
+        """The dense bytes / the stored bytes."""
         stored = self.nbytes_stored
         return self.numel() * self.dtype.itemsize / stored if stored else 1.0
 
