@@ -125,7 +125,7 @@ def everything(array: np.ndarray, parameters: dict[str, Any]) -> list[object]:
         assert same_bits(registry.decode(again), array)
     found: list[object] = [encoded.node, bytes_of(encoded)]
     for rows in (1, 3, 20):
-        # whole numbers, and so large that products of subnormals are none
+        # integers, and so large that products of subnormals are none
         x = (np.arange(rows * SHAPE[1]).reshape(rows, -1) % 13 - 6).astype(np.float32) * np.float32(2.0**40)
         found.append(tersely.linear(x, weight, np.full(SHAPE[0], 1e-41)).tobytes())
         back = (np.arange(rows * SHAPE[0]).reshape(rows, -1) % 7 - 3).astype(np.float32)

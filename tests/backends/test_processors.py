@@ -18,7 +18,7 @@ from tersely.report.bench import Row, notes
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Quotas are read once; other tests choose a number of threads."""
     monkeypatch.setattr(threads, "_chosen", None)
-    kept = (processors.quota, processors.most_threads)
+    kept = (processors.quota, processors.max_threads)
 
     def forget() -> None:
         for one in kept:

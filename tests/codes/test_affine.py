@@ -152,7 +152,7 @@ def test_the_longest_groups_that_have_a_scale(rng: np.random.Generator) -> None:
 )
 def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Generator) -> None:
     array = values(rng)
-    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+    with pytest.raises(ArgumentError, match="integers times a scale"):
         coded(array)
     assert not affine.candidates(choose.Request(words_of(array), "float32", objective="size"))
 
@@ -161,7 +161,7 @@ def test_one_word_off_by_a_little_is_off(rng: np.random.Generator) -> None:
     for dtype in DTYPES:
         words = words_of(quantised(rng, (32, 256), dtype)).copy()
         words[17, 200] = words[17].max() ^ 1
-        with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        with pytest.raises(ArgumentError, match="integers times a scale"):
             coded(words.view(dtype), columns=0)
 
 
@@ -175,8 +175,8 @@ def test_one_word_off_by_a_little_is_off(rng: np.random.Generator) -> None:
         ({"columns": 16.0}, "power of two from 16"),
         ({"widths": (2,)}, "and no other, needs widths"),
         ({"code": "layered"}, "needs widths"),
-        ({"code": "layered", "widths": (9,)}, "a few whole numbers"),
-        ({"code": "layered", "widths": "x"}, "a few whole numbers"),
+        ({"code": "layered", "widths": (9,)}, "a few integers"),
+        ({"code": "layered", "widths": "x"}, "a few integers"),
         ({"view": "folded"}, "seen as matrices"),
     ],
 )

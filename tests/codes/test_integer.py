@@ -32,7 +32,7 @@ SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,
 
 
 def quantised(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spread: float) -> np.ndarray:
-    """Whole numbers about a zero point, as quantised layers have them; every value alike where spread is 0."""
+    """Integers about a zero point, as quantised layers have them; every value alike where spread is 0."""
     limits = np.iinfo(dtype)
     middle = 3 if dtype == np.int8 else 120
     return np.clip(np.rint(rng.standard_normal(shape) * spread + middle), limits.min, limits.max).astype(dtype)

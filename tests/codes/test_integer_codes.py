@@ -129,8 +129,8 @@ def test_the_planner_takes_nibbles_where_they_are_smaller(rng: np.random.Generat
     [
         (np.zeros((4, 8), np.uint8), {"int4_columns": 15}, "int4_columns is 15: an odd number"),
         (np.zeros((4, 8), np.uint8), {"int4_columns": 18}, "is 18, and rows of 8 bytes hold 16"),
-        (np.zeros((4, 8), np.uint8), {"int4_columns": True}, "must be a whole number, not True"),
-        (np.zeros((4, 8), np.uint8), {"int4_columns": 16.0}, "must be a whole number"),
+        (np.zeros((4, 8), np.uint8), {"int4_columns": True}, "must be an integer, not True"),
+        (np.zeros((4, 8), np.uint8), {"int4_columns": 16.0}, "must be an integer"),
         (np.zeros((4, 8), np.int8), {"int4_columns": 16}, "for uint8 arrays .* not for int8"),
         (np.zeros((), np.uint8), {"int4_columns": 2}, "0 dimensions"),
         (

@@ -300,9 +300,9 @@ def test_impossible_directories_are_refused(rng: np.random.Generator) -> None:
     [
         (np.float32, {"code": "zip"}, "unknown code 'zip'"),
         (np.float32, {"code": []}, "unknown code"),
-        (np.float32, {"code": "layered"}, "widths must be a few whole numbers"),
-        (np.float32, {"code": "layered", "widths": (9,)}, "widths must be a few whole numbers"),
-        (np.float32, {"code": "layered", "widths": "x"}, "widths must be a few whole numbers"),
+        (np.float32, {"code": "layered"}, "widths must be a few integers"),
+        (np.float32, {"code": "layered", "widths": (9,)}, "widths must be a few integers"),
+        (np.float32, {"code": "layered", "widths": "x"}, "widths must be a few integers"),
         (np.float32, {"code": "constant"}, "needs a tensor of one word"),
         (np.float32, {"code": "packed", "widths": (2,)}, "has no widths"),
         (np.float32, {"widths": (2,)}, "fixed indices have no widths"),

@@ -1,4 +1,4 @@
-"""Palettes that are grids multiply x by whole numbers, of one scale for a row: what becomes of small x beside large ones."""
+"""Palettes that are grids multiply x by integers, of one scale for a row: what becomes of small x beside large ones."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def blocky(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -
 
 
 def whole(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
-    """Whole numbers, those of some rows in a wider range, with outliers."""
+    """Integers, those of some rows in a wider range, with outliers."""
     spread = np.where(np.arange(shape[-2]) % 32 < 16, 3, 20)[:, None]
     values = np.rint(rng.standard_normal(shape) * spread)
     return np.where(rng.random(shape) < 0.01, 100, values).astype(np.int8)

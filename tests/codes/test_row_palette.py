@@ -154,8 +154,8 @@ def test_one_word_too_many_in_the_last_group(rng: np.random.Generator) -> None:
         ({"columns": True}, "power of two from 16"),
         ({"widths": (2,)}, "and no other, needs widths"),
         ({"code": "layered"}, "needs widths"),
-        ({"code": "layered", "widths": (9,)}, "a few whole numbers"),
-        ({"code": "layered", "widths": "x"}, "a few whole numbers"),
+        ({"code": "layered", "widths": (9,)}, "a few integers"),
+        ({"code": "layered", "widths": "x"}, "a few integers"),
         ({"view": "folded"}, "seen as matrices"),
     ],
 )

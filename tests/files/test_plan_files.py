@@ -93,8 +93,8 @@ def test_what_a_plan_leaves_out_is_planned_by_what_it_was_made_for(source: Path,
         ({"objective": ["size"]}, "unknown objective"),
         ({"profile": 7}, "unknown profile 7"),
         ({"profile": "/dev/null"}, "unknown profile '/dev/null'"),
-        ({"batch": "x"}, "batch must be a whole number"),
-        ({"batch": True}, "batch must be a whole number"),
+        ({"batch": "x"}, "batch must be an integer"),
+        ({"batch": True}, "batch must be an integer"),
         ({"tersely_plan": True}, "not a plan"),
         ({"tersely_plan": 1.0}, "not a plan"),
         ({"colour": 1}, "unknown field 'colour'"),
@@ -121,7 +121,7 @@ SPARSE = {"values": "palette", "code": "layered"}
     ("formulation", "parameters", "sentence"),
     [
         *(
-            (formulation, {**base, "widths": widths}, "widths must be a few whole numbers")
+            (formulation, {**base, "widths": widths}, "widths must be a few integers")
             for formulation, base in (
                 ("split", {"code": "layered"}),
                 ("palette", {"code": "layered"}),
@@ -143,7 +143,7 @@ SPARSE = {"values": "palette", "code": "layered"}
             for n in ({"n": 2.0, "m": 4}, {"n": [2]}, {"n": True})
         ),
         ("sparse", {"values": ["x"]}, r"unknown values \['x'\]"),
-        ("sparse", {"values": "palette", "code": "packed", "packed_bits": 1.0}, "packed_bits must be a whole number"),
+        ("sparse", {"values": "palette", "code": "packed", "packed_bits": 1.0}, "packed_bits must be an integer"),
         ("palette", {"code": "grid", "smallest": "no"}, "smallest is True or False"),
         ("affine", {"columns": 16.0}, "columns of a group are"),
         ("blocks", {"block": ["row"]}, "unknown block"),

@@ -1,4 +1,4 @@
-"""Tensors of golden files that are whole numbers, most of them zero. None of this ever changes."""
+"""Tensors of golden files that are integers, most of them zero. None of this ever changes."""
 
 from __future__ import annotations
 

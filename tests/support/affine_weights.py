@@ -1,4 +1,4 @@
-"""Weights that are whole numbers times scales, as quantisers leave them, under `affine`."""
+"""Weights that are integers times scales, as quantisers leave them, under `affine`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def quantised(
     negative: bool = False,
     orientation: str = "out_in",
 ) -> np.ndarray:
-    """Rounded to whole numbers times a scale, one for each row or so many of its columns, as quantisers do.
+    """Rounded to integers times a scale, one for each row or so many of its columns, as quantisers do.
 
     zeros: numbers lie about another number than 0 in each group. negative: about half of all zeros are -0.0.
     """

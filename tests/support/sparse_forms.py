@@ -78,7 +78,7 @@ WHOLE_FORMS = {
         "code": "packed",
     },
 }
-"""Those of whole numbers."""
+"""Those of integers."""
 ALL = FORMS | WHOLE_FORMS
 WORDS = {
     "bitmap_palette": 16,

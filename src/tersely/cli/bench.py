@@ -62,8 +62,8 @@ def run(
     output.notes([*bench.notes(rows), *covered])
 
 
-def _cell(place: int) -> Callable[[Any], str]:
-    return lambda row: str(row.cells()[place])
+def _cell(column: int) -> Callable[[Any], str]:
+    return lambda row: str(row.cells()[column])
 
 
 FORMS = (

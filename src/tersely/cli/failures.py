@@ -25,7 +25,7 @@ from tersely.cli import text
 from tersely.core import environment
 from tersely.core.errors import TerselyError
 
-_MOST_CHARACTERS = 1000
+_MAX_CHARACTERS = 1000
 _FLAGS = (
     (re.compile(r"(--[a-z-]+) \([a-z_]+=[A-Za-z]+\)"), r"\1"),  # as messages say it to both: --force (force=True)
     (re.compile(r"\b(target_bits|all_files|dry_run|trust_remote_code)\b"), lambda found: _flag(found[1])),
@@ -101,7 +101,7 @@ def foreign(error: BaseException) -> str:
     """One line for an error of another library, or of the system."""
     said = text.one_line(error)
     said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return text.shortened(said, _MOST_CHARACTERS) + ("" if isinstance(error, OSError) else " (--debug shows where)")
+    return text.shortened(said, _MAX_CHARACTERS) + ("" if isinstance(error, OSError) else " (--debug shows where)")
 
 
 def _fail(message: str) -> None:

@@ -73,11 +73,11 @@ def lines(columns: Sequence[Column], rows: Sequence[Any], width: int | None) -> 
     """(the titles and the rows, a line each; the titles of columns that there was no room for)."""
     cells = [[text.shown(column.cell(row)) for column in columns] for row in rows]
     fitted = fit(columns, cells, width)
-    places = [columns.index(column) for column in fitted.columns]
+    numbers = [columns.index(column) for column in fitted.columns]
     made = []
     for row in ([column.title for column in columns], *cells):
         parts = []
-        for k, column, most in zip(places, fitted.columns, fitted.widths, strict=True):
+        for k, column, most in zip(numbers, fitted.columns, fitted.widths, strict=True):
             cell = text.shortened(row[k], most, column.middle)
             space = " " * (most - cell_len(cell))
             parts.append(space + cell if column.right else cell + space)

@@ -45,7 +45,7 @@ def _threads_problem(text: str) -> str:
     if not text:
         return ""
     if not (text.strip().isdecimal() and text.strip().isascii()):
-        return f"{THREADS} must be a whole number of threads, not {text!r}: set another, or unset it"
+        return f"{THREADS} must be an integer number of threads, not {text!r}: set another, or unset it"
     return "" if 0 < int(text) < 1 << 15 else f"{THREADS} must be from 1 to 32767, not {text}: set another, or unset it"
 
 

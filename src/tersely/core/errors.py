@@ -2,7 +2,7 @@
 
     TerselyError
     |-- ArgumentError (also ValueError)     a wrong argument: shape, dtype, parameter, thread count
-    |   `-- PlaceError (also IndexError)      a place that a tensor does not have
+    |   `-- OutOfRangeError (also IndexError)      an index that a tensor does not have
     |-- FormatError                         bytes that are not what the format says
     |   |-- CorruptError                    a damaged or hostile file: names tensor, component and byte
     |   |-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
@@ -24,8 +24,8 @@ class ArgumentError(TerselyError, ValueError):
     """An argument that cannot be used as given."""
 
 
-class PlaceError(ArgumentError, IndexError):
-    """A place that a tensor does not have."""
+class OutOfRangeError(ArgumentError, IndexError):
+    """An index that a tensor does not have."""
 
 
 class FormatError(TerselyError):
@@ -61,7 +61,7 @@ class FormatError(TerselyError):
         return f"{', '.join(where)}: {self.message}" if where else self.message
 
     def located(self, *, file: str | None = None, tensor: str | None = None) -> FormatError:
-        """Fill in the places that the raiser did not know; returns self, to be re-raised."""
+        """Fill in the file and tensor that the raiser did not know; returns self, to be re-raised."""
         self.file = self.file or file
         self.tensor = self.tensor or tensor
         return self

@@ -6,7 +6,7 @@
     convolution   [rows, channels, taps]  one; columns in the order a convolution streams them
     folded        anything, n elements    one of 16 rows x ceil(n / 16), row-major, the end padded
 
-A matrix is cut into *panels* of 16 rows, a panel into *chunks* of 16 rows x 4 columns (64 weights), 8 chunks
+A matrix is divided into *panels* of 16 rows, a panel into *chunks* of 16 rows x 4 columns (64 weights), 8 chunks
 make a *tile*; rows are padded to 16 and columns to 4. A *segment* is the unit of random access: a panel x at most
 2,048 columns or, where panels are narrower, as many whole panels as fit 32,768 weights. A *unit* is what one worker
 takes: whole panels and whole segments.

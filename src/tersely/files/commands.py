@@ -230,7 +230,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
                 listing.copy_file(source / path, out / path)
         listing.recreate(found, out)
         for name, raw in replaced.items():
-            listing.write_in_place_of(out / name, raw)
+            listing.replace_file(out / name, raw)
     return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
 
 

@@ -82,7 +82,7 @@ class Duplicates:
         """source: anything with `dense`, `raw` and `forget`. groups: the tensors that may be coded, in the order of
         writing, and what must be equal beside dtype, shape and bytes. profile: the name to record."""
         self._source, self._profile = source, profile
-        self._order = {name: place for place, name in enumerate(groups)}
+        self._order = {name: index for index, name in enumerate(groups)}
         self._first = _firsts(source, groups)
         self._members: dict[str, list[str]] = {}
         for name in groups:
@@ -198,8 +198,8 @@ def _grouped(names: Sequence[str], key: Callable[[str], Hashable]) -> Iterator[l
 
 def _sample(source: Any, name: str) -> bytes:
     data = source.raw(source.dense[name])
-    places = (0, max(0, data.size // 2 - _SAMPLE_BYTES), max(0, data.size - _SAMPLE_BYTES))
-    found = b"".join(data[place : place + _SAMPLE_BYTES].tobytes() for place in places)
+    starts = (0, max(0, data.size // 2 - _SAMPLE_BYTES), max(0, data.size - _SAMPLE_BYTES))
+    found = b"".join(data[start : start + _SAMPLE_BYTES].tobytes() for start in starts)
     source.forget(name)
     return found
 
@@ -213,8 +213,8 @@ def _crc32(source: Any, name: str) -> str:
 def _same_bytes(source: Any, a: str, b: str) -> bool:
     """Whether two tensors of one size have the same bytes; the first block that differs ends it."""
     ours, theirs = source.raw(source.dense[a]), source.raw(source.dense[b])
-    places = range(0, ours.size, _BLOCK_BYTES)
-    equal = all(np.array_equal(ours[at : at + _BLOCK_BYTES], theirs[at : at + _BLOCK_BYTES]) for at in places)
+    starts = range(0, ours.size, _BLOCK_BYTES)
+    equal = all(np.array_equal(ours[at : at + _BLOCK_BYTES], theirs[at : at + _BLOCK_BYTES]) for at in starts)
     source.forget(a)
     source.forget(b)
     return equal

@@ -252,31 +252,31 @@ def tensor_of(key: str) -> str:
     return name if mark else key
 
 
-def loaded_from(place: Path) -> dict[Path, set[str] | None]:
+def loaded_from(source: Path) -> dict[Path, set[str] | None]:
     """The files to load the model of a path from, and the tensors to take from each, None for all.
 
     A file is itself; an index, or the one index of a folder, says what is where; a folder without has its files, which must
     not hold a tensor twice. Raises TerselyError where it is not clear what is meant.
     """
-    if _is_index(place):
-        return _by_index(place)
-    if not place.is_dir():
-        return {place: None}
-    indexes = sorted(path for path in place.iterdir() if _is_index(path))
-    files = sorted(place.glob("*.safetensors"))
+    if _is_index(source):
+        return _by_index(source)
+    if not source.is_dir():
+        return {source: None}
+    indexes = sorted(path for path in source.iterdir() if _is_index(path))
+    files = sorted(source.glob("*.safetensors"))
     plain = [path for path in indexes if path.name.endswith(INDEX_SUFFIX)]
     if len(indexes) > 1 and len(plain) != 1:
-        raise TerselyError(f"{place} has several shard indexes ({_names(indexes)}): give the one to load from")
+        raise TerselyError(f"{source} has several shard indexes ({_names(indexes)}): give the one to load from")
     if not indexes:
         if not files:
-            raise TerselyError(f"{place} holds no .safetensors file")
+            raise TerselyError(f"{source} holds no .safetensors file")
         return dict.fromkeys(files)
     index = (plain or indexes)[0]
     found = _by_index(index)
     whole = index.with_name(index.name.replace(".safetensors.index", "").replace(".json", ".safetensors"))
     if whole in files and whole not in found:
         raise TerselyError(
-            f"{place} has {whole.name} beside {index.name}: give the one to load from, or remove the other"
+            f"{source} has {whole.name} beside {index.name}: give the one to load from, or remove the other"
         )
     return found
 

@@ -26,7 +26,7 @@ class Listing:
 
     def targets(self) -> set[Path]:
         """What the links lead to."""
-        return {Path(os.path.normpath(place.parent / text)) for place, text in self.links.items()}
+        return {Path(os.path.normpath(relative.parent / text)) for relative, text in self.links.items()}
 
 
 def listing(root: Path) -> Listing:
@@ -48,12 +48,12 @@ def recreate(found: Listing, out: Path) -> None:
     """Make the empty folders and the links of a listing in another folder."""
     for folder in found.empty:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    for place, text in found.links.items():
-        (out / place).parent.mkdir(parents=True, exist_ok=True)
-        (out / place).symlink_to(text)
+    for relative, text in found.links.items():
+        (out / relative).parent.mkdir(parents=True, exist_ok=True)
+        (out / relative).symlink_to(text)
 
 
-def write_in_place_of(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file in the place of what is there; a link is replaced, never written through."""
     if path.is_symlink():
         path.unlink()
@@ -91,16 +91,16 @@ class _Walk:
         if not found and folder != Path():
             self.empty.append(folder)
         for entry in found:
-            place = folder / entry.name
+            relative = folder / entry.name
             if entry.is_symlink():
-                self._link(place, (*chain, real))
+                self._link(relative, (*chain, real))
             elif entry.is_dir():
-                self.enter(place, (*chain, real), link)
+                self.enter(relative, (*chain, real), link)
             else:
-                self._file(place)
+                self._file(relative)
 
-    def _link(self, place: Path, chain: tuple[Path, ...]) -> None:
-        path = self.root / place
+    def _link(self, relative: Path, chain: tuple[Path, ...]) -> None:
+        path = self.root / relative
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: links that lead to each other, before Python 3.13
@@ -108,22 +108,22 @@ class _Walk:
                 f"{path} is a link that leads nowhere ({os.readlink(path)}): remove it, or bring back what it leads to"
             ) from None
         if target == self.inside or self.inside in target.parents:
-            here = Path(os.path.normpath(place))
-            self.links[place] = os.path.relpath(target.relative_to(self.inside), here.parent)
+            here = Path(os.path.normpath(relative))
+            self.links[relative] = os.path.relpath(target.relative_to(self.inside), here.parent)
         elif target in self.inside.parents:
             raise TerselyError(_loop(path))
         elif target.is_dir():
-            self.enter(place, chain, place)
+            self.enter(relative, chain, relative)
         else:
-            self._file(place)
+            self._file(relative)
 
-    def _file(self, place: Path) -> None:
-        path = self.root / place
+    def _file(self, relative: Path) -> None:
+        path = self.root / relative
         if not path.is_file():
             raise TerselyError(f"{path} is neither a file nor a folder (a pipe, a socket?): move it away first")
         if not os.access(path, os.R_OK):
             raise TerselyError(f"{path} cannot be read: you have no right to")
-        self.files.append(place)
+        self.files.append(relative)
 
 
 def _loop(link: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from tersely.files.container import description
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.foreign_readers import CONFIG, MODULES, Readers, model_config
-from tersely.files.listing import write_in_place_of
+from tersely.files.listing import replace_file
 
 METHOD = "tersely"
 CARD = "README.md"
@@ -186,4 +186,4 @@ def _replace(root: Path, out: Path, name: Path, content: bytes, done: Rewritten)
         done.verbatim[name.as_posix()] = pack_verbatim((root / name).read_bytes())
     else:
         done.added.append(name.as_posix())
-    write_in_place_of(out / name, content)
+    replace_file(out / name, content)

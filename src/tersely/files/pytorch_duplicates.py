@@ -153,7 +153,7 @@ def _described(state: Mapping[Any, Any], records: Mapping[str, zipfile.ZipInfo])
         ):
             return None
         record, count = records[built.storage.key], math.prod(built.shape)
-        stride = tuple(math.prod(built.shape[place + 1 :]) for place in range(len(built.shape)))
+        stride = tuple(math.prod(built.shape[dim + 1 :]) for dim in range(len(built.shape)))
         dense = all(a == b or length == 1 for a, b, length in zip(built.stride, stride, built.shape, strict=True))
         size = BY_TAG[built.storage.tag].bits // 8 * count
         if not dense or record.file_size != size:

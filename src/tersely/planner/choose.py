@@ -59,7 +59,7 @@ def resolve_profile(profile: str | os.PathLike[str] | Profile) -> str:
 def check_batch(batch: object) -> int:
     """Rows of x that products will have. Raises ArgumentError."""
     if not is_integer(batch) or batch < 1:
-        raise ArgumentError(f"batch must be a whole number of rows, at least 1, not {batch!r}")
+        raise ArgumentError(f"batch must be an integer number of rows, at least 1, not {batch!r}")
     return int(batch)
 
 
@@ -162,7 +162,7 @@ def _check_int4(request: Request) -> None:
             f"{len(shape)} dimensions"
         )
     if not is_integer(columns):
-        raise ArgumentError(f"int4_columns must be a whole number, not {columns!r}")
+        raise ArgumentError(f"int4_columns must be an integer, not {columns!r}")
     if columns % 2:
         raise ArgumentError(
             f"int4_columns is {columns}: an odd number of 4-bit values does not fill the bytes of a row; pad each row "

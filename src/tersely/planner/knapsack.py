@@ -14,7 +14,7 @@ Choice = tuple[float, float]
 
 
 def choose(tensors: Sequence[Sequence[Choice]], limit: float) -> list[int] | None:
-    """The place of the choice of each tensor; None where even the lightest ones are over the limit."""
+    """The index of the choice of each tensor; None where even the lightest ones are over the limit."""
     hulls = [_hull(choices) for choices in tensors]
     at = [0] * len(hulls)
     weight = sum(tensors[t][hull[0]][0] for t, hull in enumerate(hulls))
@@ -47,7 +47,7 @@ def lightest(tensors: Sequence[Sequence[Choice]]) -> float:
 
 
 def _hull(choices: Sequence[Choice]) -> list[int]:
-    """Places of the lower convex hull from the lightest choice on, each next one heavier and of less value."""
+    """Indices of the lower convex hull from the lightest choice on, each next one heavier and of less value."""
     hull: list[int] = []
     for k in sorted(range(len(choices)), key=lambda k: choices[k]):
         weight, value = choices[k]

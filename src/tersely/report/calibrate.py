@@ -74,7 +74,7 @@ def calibrate(
     if not native.available():
         raise TerselyError("calibrating needs the native module, which is not installed")
     if not batches or any(batch < 1 for batch in batches):
-        raise ArgumentError(f"batches must be whole numbers of rows, at least 1, not {list(batches)}")
+        raise ArgumentError(f"batches must be integer numbers of rows, at least 1, not {list(batches)}")
     workers = threads or get_num_threads()
     points: dict[tuple[str, str, int], list[Point]] = {}
     jobs = list(itertools.product(dtypes, shapes))

@@ -85,9 +85,9 @@ def _shades(summary: Summary) -> Shades:
     totals: Shades = {}
     for (_, formulation, component), count in summary.components.items():
         totals[formulation, component] = totals.get((formulation, component), 0) + count
-    shades, places = {}, dict[str, int]()
+    shades, counts = {}, dict[str, int]()
     for key in sorted(totals, key=lambda key: (key[1] == INFO, -totals[key], key)):
-        places[key[0]] = shades[key] = places.get(key[0], -1) + 1
+        counts[key[0]] = shades[key] = counts.get(key[0], -1) + 1
     return shades
 
 
@@ -159,7 +159,7 @@ def _whole(summary: Summary, shades: Shades) -> str:
         for (path, formulation, component), count in summary.components.items()
     ]
     # By the formulation of the root, the largest first; inside it a node before its children.
-    order = {group.formulation: place for place, group in enumerate(summary.groups)}
+    order = {group.formulation: index for index, group in enumerate(summary.groups)}
     parts.sort(key=lambda found: (order.get(found[0].split(" ")[0], len(order)), found[0], found[4]))
     parts.append((HEADER, HEADER, "", summary.header_bytes, 0))
     bar, legend = [], []
@@ -212,7 +212,7 @@ def _tensors(summary: Summary, shades: Shades) -> str:
         f"{escape(title)}</button></th>"
         for title, kind, key, hint in _COLUMNS
     )
-    bodies = "".join(_tensor(place, tensor, largest, shades) for place, tensor in enumerate(tensors))
+    bodies = "".join(_tensor(index, tensor, largest, shades) for index, tensor in enumerate(tensors))
     return (
         '<section><h2>Tensors</h2><div class="tools"><input type="search" placeholder="filter by name, shape, code" '
         'aria-label="filter tensors"><fieldset><legend>bars show</legend>'
@@ -223,7 +223,7 @@ def _tensors(summary: Summary, shades: Shades) -> str:
     )
 
 
-def _tensor(place: int, tensor: TensorReport, largest: int, shades: Shades) -> str:
+def _tensor(index: int, tensor: TensorReport, largest: int, shades: Shades) -> str:
     """A row, and below it the row that unfolds: together one <tbody>, so that they are sorted as one."""
     anatomy = tensor.anatomy
     shape = " × ".join(map(str, tensor.shape)) or "scalar"
@@ -251,11 +251,11 @@ def _tensor(place: int, tensor: TensorReport, largest: int, shades: Shades) -> s
         f"<div>{segments}</div></div>"
     )
     return (
-        f'<tbody data-place="{place}"><tr><td><button class="name" aria-expanded="false"><span>{escape(tensor.name) or "(no name)"}</span></button>'
+        f'<tbody data-place="{index}"><tr><td><button class="name" aria-expanded="false"><span>{escape(tensor.name) or "(no name)"}</span></button>'
         f"<small>{shape} {escape(tensor.dtype)}</small></td>"
         f'<td><span class="code">{_dot(tensor.formulation, 0)}{escape(code)}</span></td>{numbers}<td class="wide">{bar}</td></tr>'
         f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor, shades)}</ul>'
-        f"<small>tensor {place + 1}{file}</small></td></tr></tbody>"
+        f"<small>tensor {index + 1}{file}</small></td></tr></tbody>"
     )
 
 

@@ -40,11 +40,11 @@ TORCH_FLOAT_ROWS = 1024
 TORCH_NARROW_ROWS = {"avx512_bf16": 512, "amx": 512}
 """Rows of 16-bit floats, by instruction set: elsewhere torch's products of them are so slow that kernels always win."""
 
-# MEASURED with AVX2 on Zen, one thread, 1024 x 1024 and 256 x 256, ms: split, 196 places: product 10.1, decoded 11.6; 400
-# places: 19.5, 17.1. 90 % zeros: 49 places: 1.9, 4.2; 196: 14.4, 12.9; 784: 52, 26. Rows that lie side by side in memory
+# MEASURED with AVX2 on Zen, one thread, 1024 x 1024 and 256 x 256, ms: split, 196 rows of x: product 10.1, decoded 11.6; 400
+# rows: 19.5, 17.1. 90 % zeros: 49 rows: 1.9, 4.2; 196: 14.4, 12.9; 784: 52, 26. Rows that lie side by side in memory
 # are worth products for longer.
-POINTWISE_FLOAT_PLACES = 256
-"""Convolutions of one tap in torch: places of float32 x, of all images, up to which kernels multiply."""
+POINTWISE_FLOAT_ROWS = 256
+"""Convolutions of one tap in torch: rows of float32 x, positions of all images, up to which kernels multiply."""
 
 NUMPY_BLOCK_WEIGHTS = 1 << 22
 """Weights that are decoded at a time for NumPy's BLAS and for kernels of dense integers: 16 MB as float32."""
@@ -73,12 +73,12 @@ def torch_max_rows(dtype: str) -> int:
     return TORCH_NARROW_ROWS.get(isa.active(), ALWAYS_KERNELS)
 
 
-def pointwise_max_places(dtype: str) -> int:
-    """Returns the places of an x of this dtype, by name, up to which convolutions of one tap are done by kernels.
+def pointwise_max_rows(dtype: str) -> int:
+    """Returns the rows of an x of this dtype, by name, up to which convolutions of one tap are done by kernels.
 
     16-bit floats have as many as rows, because torch's convolutions of them are slow too.
     """
-    return POINTWISE_FLOAT_PLACES if dtype == "float32" else torch_max_rows(dtype)
+    return POINTWISE_FLOAT_ROWS if dtype == "float32" else torch_max_rows(dtype)
 
 
 def block_rows(columns: int, weights: int = NUMPY_BLOCK_WEIGHTS) -> int:

@@ -64,7 +64,7 @@ class Operands:
 
 
 def operands_of(x: np.ndarray, bias: Any, out: Any, inner: int, outer: int, *, exact: bool = False) -> Operands:
-    """Returns the operands of a product of x by a weight that has `inner` and `outer` places, the first of which are summed.
+    """Returns the operands of a product of x by a weight that is `inner` x `outer`, the first of which is summed over.
 
     Args:
         x: an array whose dtype is known to be right, [..., inner].

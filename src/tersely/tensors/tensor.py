@@ -16,7 +16,7 @@ from tersely.codes.checks import MAX_BYTES, too_large
 from tersely.codes.node import Checked
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
-from tersely.core.errors import ArgumentError, PlaceError, TooLargeError
+from tersely.core.errors import ArgumentError, OutOfRangeError, TooLargeError
 from tersely.core.geometry import Geometry
 
 
@@ -215,35 +215,37 @@ class Tensor:
         A weight, by full integer index, is found by rank: its neighbours are not decoded.
 
         Raises:
-            PlaceError: for an index that the tensor does not have.
+            OutOfRangeError: for an index that the tensor does not have.
             TooLargeError: where memory does not hold what a file claims.
         """
         key = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, bool) for part in key):
-            raise PlaceError("True and False are no places of a coded tensor: use decode()[...]")
+            raise OutOfRangeError("True and False are no indices of a coded tensor: use decode()[...]")
         if not key and self.shape:
             return self.decode()
         if len(key) == 1 and isinstance(key[0], slice) and key[0].step in (None, 1) and self.shape:
             first, last, _ = key[0].indices(self.shape[0])
             return self.rows(first, last)
         try:
-            places = [operator.index(part) for part in key]
+            indices = [operator.index(part) for part in key]
         except TypeError:
             return self.decode()[index]
-        if len(places) > self.ndim:
-            raise PlaceError(f"{len(places)} indices for a tensor of {self.ndim} dimensions")
-        for axis, (place, length) in enumerate(zip(places, self.shape, strict=False)):
-            if not -length <= place < length:
-                raise PlaceError(f"index {place} is out of range for dimension {axis} of length {length}{self._unit()}")
-            places[axis] = place % length
-        if len(places) < self.ndim:
-            return self.rows(places[0], places[0] + 1)[0][tuple(places[1:])]
-        flat = int(np.ravel_multi_index(places, self.shape)) if places else 0
+        if len(indices) > self.ndim:
+            raise OutOfRangeError(f"{len(indices)} indices for a tensor of {self.ndim} dimensions")
+        for axis, (position, length) in enumerate(zip(indices, self.shape, strict=False)):
+            if not -length <= position < length:
+                raise OutOfRangeError(
+                    f"index {position} is out of range for dimension {axis} of length {length}{self._unit()}"
+                )
+            indices[axis] = position % length
+        if len(indices) < self.ndim:
+            return self.rows(indices[0], indices[0] + 1)[0][tuple(indices[1:])]
+        flat = int(np.ravel_multi_index(indices, self.shape)) if indices else 0
         if self.matrix is None:
             return registry.decode(self.checked).reshape(-1)[flat]
         word = by_name(self.encoded.dtype).word
         try:
-            found = self._place(flat)
+            found = self._position(flat)
         except MemoryError:
             raise self.too_large("an index of its columns") from None
         return np.array([self.matrix.access(*found)], dtype=word).view(self.dtype)[0]
@@ -252,7 +254,7 @@ class Tensor:
         dtype = by_name(self.encoded.dtype)
         return f" ({dtype.name} is given by bytes, {dtype.bits} bits an element)" if dtype.packed else ""
 
-    def _place(self, flat: int) -> tuple[int, int, int]:
+    def _position(self, flat: int) -> tuple[int, int, int]:
         """(matrix, row, column) of the element at row-major position `flat`."""
         geometry = self.geometry
         if geometry.view == "folded":

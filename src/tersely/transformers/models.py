@@ -44,7 +44,7 @@ def set_threads(threads: int | None) -> None:
     Raises ArgumentError.
     """
     if threads is None:
-        threads = min(torch.get_num_threads(), processors.most_threads())
+        threads = min(torch.get_num_threads(), processors.max_threads())
     if threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
     if threads != torch.get_num_threads():

@@ -44,8 +44,8 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
                 f"this folder holds a model quantised with {original.get('quant_method', 'a method of its own')!r} whose "
                 "files tersely compressed: run 'tersely decompress FOLDER -o OUT' and load OUT"
             )
-        places = device_map.values() if isinstance(device_map, Mapping) else [device_map]
-        if "disk" in {str(place) for place in places}:
+        devices = device_map.values() if isinstance(device_map, Mapping) else [device_map]
+        if "disk" in {str(device) for device in devices}:
             raise TerselyError("compressed weights are mapped from their file already: drop 'disk' from device_map")
 
     def read(self, files: Sequence[str], index: Mapping[str, str]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from tersely.backends.cpu import processors
 SLACK = 0.15
 """Processors that others may use beside the threads measured: clocks count in hundredths of a second, and systems have
 chores."""
-LEAST_SECONDS = 0.1
+MIN_SECONDS = 0.1
 """A shorter watch says nothing."""
 
 
@@ -34,7 +34,7 @@ class Load:
 
     def troubles(self, threads: int) -> str:
         """What made so many threads wait, in words; '' where nothing did."""
-        if self.seconds < LEAST_SECONDS:
+        if self.seconds < MIN_SECONDS:
             return ""
         found = []
         free = max(SLACK, self.allowed - threads + SLACK)

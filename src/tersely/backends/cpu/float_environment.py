@@ -24,12 +24,12 @@ _R = TypeVar("_R")
 class _ByLibm:
     """Sets and restores the float environment through the C library, for the NumPy reference alone."""
 
-    _MOST_BYTES = 256  # of any processor's fenv_t
+    _MAX_BYTES = 256  # of any processor's fenv_t
     _DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def __init__(self) -> None:
-        self._before = ctypes.create_string_buffer(self._MOST_BYTES)
+        self._before = ctypes.create_string_buffer(self._MAX_BYTES)
 
     def __enter__(self) -> None:
         self.library.fegetenv(self._before)

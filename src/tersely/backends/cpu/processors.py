@@ -87,8 +87,8 @@ def quota() -> float | None:
 
 
 @cache
-def most_threads() -> int:
-    """Threads that the quota feeds: the nearest whole number, at least 1; without a quota more than anybody has."""
+def max_threads() -> int:
+    """Threads that the quota feeds: the nearest integer, at least 1; without a quota more than anybody has."""
     found = quota()
     return sys.maxsize if found is None else max(1, int(found + 0.5))
 

@@ -25,7 +25,7 @@ def _positive(value: Any, source: str) -> int:
             raise TypeError
         count = operator.index(value)
     except (TypeError, ValueError):
-        raise ArgumentError(f"{source} must be a whole number of threads, not {value!r}") from None
+        raise ArgumentError(f"{source} must be an integer number of threads, not {value!r}") from None
     if count < 1:
         raise ArgumentError(f"{source} must be at least 1, not {count}")
     return count
@@ -66,7 +66,7 @@ _limit = 0  # kept here because the shortest way asks for it
 
 def _find_limit() -> int:
     global _limit
-    _limit = processors.most_threads()
+    _limit = processors.max_threads()
     return _limit
 
 

@@ -39,7 +39,7 @@ class _Watch(MetaPathFinder):
 
 def _shadowed() -> None:
     """Run the `sitecustomize` that this one hides."""
-    spec = PathFinder.find_spec("sitecustomize", [place for place in sys.path if str(Path(place).resolve()) != _HERE])
+    spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if str(Path(path).resolve()) != _HERE])
     if spec is not None and spec.loader is not None:
         spec.loader.exec_module(module_from_spec(spec))
 

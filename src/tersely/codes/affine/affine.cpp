@@ -206,7 +206,7 @@ uint32_t AffineSource::access(const KernelTable& table, int64_t matrix, int64_t 
   if (number == zero && scales_.signs != nullptr) {
     // Which of the segment's signs this one is, only the numbers before it say.
     static thread_local Scratch scratch;
-    const ChunkPlace at = chunk_place(g, panel, column);
+    const ChunkInSegment at = chunk_in_segment(g, panel, column);
     Cursor cursor{nullptr, nullptr, nullptr};
     begin(table, at.segment, scratch.get<uint8_t>(kExpandScratchBytes), cursor);
     if (cursor.tile[at.chunk * kChunkWeights + column % kChunkColumns * 16 + row % kPanelRows] == kNegativeZero)

@@ -40,9 +40,7 @@ def candidate_for(request: Request) -> Candidate:
         found = codec.scales_of_groups(request.words, geometry, request.dtype, columns, request.threads)
     if found is None:
         which = "rows, or groups of their columns," if columns is None else f"groups of {columns or 'all'} columns"
-        raise ArgumentError(
-            f"affine needs weights that are whole numbers times a scale: {which} of this tensor are not"
-        )
+        raise ArgumentError(f"affine needs weights that are integers times a scale: {which} of this tensor are not")
     if code[0] == "lines":
         return _candidate(found)
     if code[0] == "constant" and found.numbers.min() != found.numbers.max():

@@ -20,9 +20,9 @@ namespace {
 
 // Up to here |k| is told from a bfloat16 word: it is off scale x k by at most one in 256, so word / scale by at most
 // one.
-constexpr int kMostTimes = 255;
-constexpr int kMostSteps = 127;  // what the least size may be a multiple of
-constexpr int kTries = 16;       // scales of each dtype that are tried in an interval
+constexpr int kMaxTimes = 255;
+constexpr int kMaxSteps = 127;  // what the least size may be a multiple of
+constexpr int kTries = 16;      // scales of each dtype that are tried in an interval
 
 // All bits of a word but the sign.
 uint32_t size_mask(DType dtype) { return dtype == DType::kFloat32 ? 0x7FFFFFFF : 0x7FFF; }
@@ -85,7 +85,7 @@ struct GroupFit {
 // words: distinct, finite, no -0.0.
 // wanted: of which dtypes scales are; float32 always.
 bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wanted)[3], GroupFit& fit) {
-  uint32_t ordered[WordMap::kMost];  // size, then sign
+  uint32_t ordered[WordMap::kMaxWords];  // size, then sign
   int signed_sizes = 0, found = 0;
   bool has_zero = false;
   for (int i = 0; i < count; ++i) {
@@ -101,7 +101,7 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     return true;
   }
   std::sort(ordered, ordered + signed_sizes);
-  Size sizes[WordMap::kMost];
+  Size sizes[WordMap::kMaxWords];
   int first[2] = {-1, -1}, last[2] = {-1, -1};  // sizes of positive and of negative words
   for (int i = 0; i < signed_sizes; ++i) {
     const uint32_t word = ordered[i] >> 1;
@@ -114,14 +114,14 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     if (first[sign] < 0) first[sign] = found - 1;
     last[sign] = found - 1;
   }
-  for (int steps = 1; steps <= kMostSteps; ++steps) {
+  for (int steps = 1; steps <= kMaxSteps; ++steps) {
     double lowest = 0, highest = std::numeric_limits<double>::infinity();
     int done = 0;
     for (; done < found; ++done) {
       Size& size = sizes[done];
       // Negated, so that what is no number ends the search.
       const double times = done == 0 ? steps : size.value / ((lowest + highest) / 2) + 0.5;
-      if (!(times < kMostTimes + 1)) break;
+      if (!(times < kMaxTimes + 1)) break;
       size.times = static_cast<int>(times);
       lowest = std::max(lowest, size.below / size.times);
       highest = std::min(highest, size.above / size.times);

@@ -1,4 +1,4 @@
-"""How `affine` stores weights that quantising to whole numbers and back left: scale x (number - zero), rounded.
+"""How `affine` stores weights that quantising to integers and back left: scale x (number - zero), rounded.
 
 Each row has its scale and zero, or each *group* of a row's columns has. They lie panel by panel, group by group, 16 rows
 side by side, as kernels take them. Numbers are stored as `row_fields` says.

@@ -25,7 +25,7 @@ class LineGroups {
 
  protected:
   // Groups of a segment at most, and what comes behind them in its last line.
-  static constexpr int64_t kMostGroups = kSegmentColumns / kStepColumns;
+  static constexpr int64_t kMaxGroups = kSegmentColumns / kStepColumns;
 
  private:
   int64_t group_chunks_, groups_;
@@ -35,7 +35,7 @@ struct LinesView {
   const MatrixView& words;  // what is walked for more rows of x than lines are multiplied by
   const LineNumbers* lines;
   const LineGroups& groups;
-  int64_t most_rows;  // of x, that lines are multiplied by
+  int64_t max_rows;  // of x, that lines are multiplied by
 };
 
 // Rows of x that lines of up to 4 bits are multiplied by, at most four at a time; with more, words are expanded once

@@ -67,7 +67,7 @@ class ScaledGroups : public LineGroups {
  public:
   explicit ScaledGroups(const AffineScales& scales) : LineGroups(scales.group_chunks, scales.groups), scales_(scales) {}
   void point(const KernelTable& table, int64_t place, int64_t count, int64_t reached, LinesPart& part) const override {
-    alignas(64) static thread_local float scales[kMostGroups * kPanelRows], zeros[kMostGroups * kPanelRows];
+    alignas(64) static thread_local float scales[kMaxGroups * kPanelRows], zeros[kMaxGroups * kPanelRows];
     widen_scales(scales_, table, place, count, scales);
     widen_zeros(scales_, place, count, zeros);
     std::fill_n(scales + count * kPanelRows, (reached - count) * kPanelRows, 0.0F);
@@ -84,7 +84,7 @@ class ScaledGroups : public LineGroups {
 
 void lines_linear(const LinesView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.words.geometry;
-  if (view.lines == nullptr || rows.batch > view.most_rows) return linear(view.words, table, rows, threads);
+  if (view.lines == nullptr || rows.batch > view.max_rows) return linear(view.words, table, rows, threads);
   threads = workers_worth_waking(threads, product_ns(g, rows.batch));
   const int batch = static_cast<int>(rows.batch <= 2 ? rows.batch : ceil_div(rows.batch, 4) * 4);
   const int64_t width = ceil_div(g.columns, line_columns(1)) * line_columns(1);

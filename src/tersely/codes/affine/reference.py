@@ -61,7 +61,7 @@ def _usable(sizes: np.ndarray, dtype: str) -> bool:
 
 
 def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
-    """What the words of a group are made of, -0.0 taken as 0.0; None where they are no whole numbers times a scale.
+    """What the words of a group are made of, -0.0 taken as 0.0; None where they are no integers times a scale.
 
     Words are what scale x k rounds to, so each k leaves an interval for the scale, and the intervals of all words have a
     scale in common.

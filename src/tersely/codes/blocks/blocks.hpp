@@ -1,5 +1,5 @@
-// Block-wise: a panel is a list of blocks of words. Either every place of the panel has an index into a dictionary
-// (`blocks`), or a bit says whether a place has a block, and the blocks follow each other (`block_sparse`).
+// Block-wise: a panel is a list of blocks of words. Either every position of the panel has an index into a dictionary
+// (`blocks`), or a bit says whether a position has a block, and the blocks follow each other (`block_sparse`).
 //
 // Blocks of 16 rows hold their words column by column, blocks of one row in order. Whole rows lie 16 side by side:
 // [groups of 16][columns, padded to chunks][16].
@@ -21,9 +21,9 @@ struct BlockView {
   BlockShape shape;
   int64_t count;              // blocks that there are
   const uint8_t* words;       // theirs
-  const uint8_t* indices;     // of all places, packed; or null
+  const uint8_t* indices;     // of all positions, packed; or null
   int bits;                   // of an index
-  const uint8_t* masks;       // a bit for each place of a panel, whole 64-bit words; or null
+  const uint8_t* masks;       // a bit for each position of a panel, whole 64-bit words; or null
   const uint64_t* directory;  // [panels + 1]: blocks before each panel; or null
 };
 
@@ -34,25 +34,26 @@ inline bool is_one_high(BlockShape shape) { return shape == BlockShape::k1x4 || 
 inline int64_t block_columns(const Geometry& g, BlockShape shape) {
   return shape == BlockShape::kRow ? g.chunks_per_panel * kChunkColumns : kBlockColumns[static_cast<int>(shape)];
 }
-// Places of a panel that have a bit or an index; indices are padded to whole groups of eight.
-inline int64_t places_per_panel(const Geometry& g, BlockShape shape) {
+// Positions of a panel that have a bit or an index; indices are padded to whole groups of eight.
+inline int64_t positions_per_panel(const Geometry& g, BlockShape shape) {
   if (shape == BlockShape::kRow) return kPanelRows;
   const int64_t across = ceil_div(g.columns, block_columns(g, shape));
   return is_one_high(shape) ? across * kPanelRows : across;
 }
 inline int64_t indices_per_panel(const Geometry& g, BlockShape shape) {
-  return ceil_div(places_per_panel(g, shape), 8) * 8;
+  return ceil_div(positions_per_panel(g, shape), 8) * 8;
 }
-inline int64_t mask_words(const Geometry& g, BlockShape shape) { return ceil_div(places_per_panel(g, shape), 64); }
+inline int64_t mask_words(const Geometry& g, BlockShape shape) { return ceil_div(positions_per_panel(g, shape), 64); }
 
 // Distinct blocks of a tensor, by first occurrence, to `table` (room for `limit` of them), and the index of every
-// place, [panels][indices_per_panel], to ids, which is zeroed. Returns how many, or -1 where there are more. Not rows.
+// position, [panels][indices_per_panel], to ids, which is zeroed. Returns how many, or -1 where there are more. Not
+// rows.
 int64_t blocks_find(const uint8_t* words, const Geometry& g, DType dtype, BlockShape shape, int64_t limit,
                     uint32_t* ids, uint8_t* table);
 // Indices of `bits` bits, eight in as many bytes, the first lowest; count is a multiple of 8.
 void blocks_pack(const uint32_t* ids, int64_t count, int bits, uint8_t* out);
 
-// Masks of the places whose words are not all zero bits (zeroed before), and how many each panel has.
+// Masks of the positions whose words are not all zero bits (zeroed before), and how many each panel has.
 void block_masks(const uint8_t* words, const Geometry& g, DType dtype, BlockShape shape, uint8_t* masks,
                  uint64_t* counts, int threads);
 // The words of the blocks under the masks, zeroed before.

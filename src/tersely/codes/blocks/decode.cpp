@@ -86,13 +86,13 @@ void pick(const BlockView& v, const KernelTable& table, const int64_t* wanted, i
   });
 }
 
-// The number of the block at a place of a panel, or -1.
-int64_t block_at(const BlockView& v, int64_t panel, int64_t place) {
-  if (v.masks == nullptr) return read_index(v, panel * indices_per_panel(v.geometry, v.shape) + place);
+// The number of the block at a position of a panel, or -1.
+int64_t block_at(const BlockView& v, int64_t panel, int64_t position) {
+  if (v.masks == nullptr) return read_index(v, panel * indices_per_panel(v.geometry, v.shape) + position);
   const uint8_t* own = v.masks + panel * mask_words(v.geometry, v.shape) * 8;
-  if ((own[place / 8] >> place % 8 & 1) == 0) return -1;
-  int64_t rank = std::popcount(static_cast<uint8_t>(own[place / 8] & ((1u << place % 8) - 1)));
-  for (int64_t byte = 0; byte < place / 8; ++byte) rank += std::popcount(own[byte]);
+  if ((own[position / 8] >> position % 8 & 1) == 0) return -1;
+  int64_t rank = std::popcount(static_cast<uint8_t>(own[position / 8] & ((1u << position % 8) - 1)));
+  for (int64_t byte = 0; byte < position / 8; ++byte) rank += std::popcount(own[byte]);
   const auto first = static_cast<int64_t>(v.directory[panel]);
   return rank < static_cast<int64_t>(v.directory[panel + 1]) - first ? first + rank : -1;
 }

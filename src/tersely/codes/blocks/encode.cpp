@@ -114,8 +114,8 @@ void masks_of(const uint8_t* words, const Geometry& g, BlockShape shape, uint8_t
           all |= any[row];
           if (shape == BlockShape::kRow && any[row] != 0) own[row / 8] |= static_cast<uint8_t>(1u << row % 8);
         }
-        const int64_t place = shape == BlockShape::kRow ? 0 : (column + c) / width;
-        if (shape != BlockShape::kRow && all != 0) own[place / 8] |= static_cast<uint8_t>(1u << place % 8);
+        const int64_t position = shape == BlockShape::kRow ? 0 : (column + c) / width;
+        if (shape != BlockShape::kRow && all != 0) own[position / 8] |= static_cast<uint8_t>(1u << position % 8);
       }
     });
     counts[panel] = 0;
@@ -144,8 +144,8 @@ void values_of(const uint8_t* words, const Geometry& g, BlockShape shape, const 
         return;
       }
       for (int64_t c = 0; c < columns; c += width) {
-        const int64_t place = (column + c) / width;
-        if (own[place / 8] >> place % 8 & 1)
+        const int64_t position = (column + c) / width;
+        if (own[position / 8] >> position % 8 & 1)
           std::memcpy(out + static_cast<int64_t>(id++) * width * 16, tile[c],
                       static_cast<size_t>(width) * 16 * sizeof(Word));
       }

@@ -75,7 +75,7 @@ std::unique_ptr<CodedMatrix> open_block_sparse(const Opening& opening) {
   const Geometry& g = view.geometry;
   const int64_t words = mask_words(g, view.shape);
   view.masks = opening.components.stream("masks", checked_product(checked_product(g.panels, words), 8));
-  view.directory = opening.components.directory(g.panels, 1, places_per_panel(g, view.shape));
+  view.directory = opening.components.directory(g.panels, 1, positions_per_panel(g, view.shape));
   view.count = static_cast<int64_t>(view.directory[g.panels]);
   view.words = opening.components.stream("values.bytes", word_bytes(view));
   return std::make_unique<BlockMatrix>(opening.seen, view);

@@ -9,7 +9,7 @@
 
 namespace tersely {
 
-// Blocks by rising place: where they lie among all blocks, and their first columns.
+// Blocks by rising position: where they lie among all blocks, and their first columns.
 struct PanelBlocks {
   int64_t count;
   const uint32_t* ids;
@@ -38,7 +38,7 @@ inline const uint16_t* expand_panel(const BlockView& v, const KernelTable& table
   return out;
 }
 
-// Calls f(place, number among all blocks) for the set bits of a panel.
+// Calls f(position, number among all blocks) for the set bits of a panel.
 template <class F>
 void for_present(const BlockView& v, int64_t panel, F&& f) {
   const int64_t words = mask_words(v.geometry, v.shape);
@@ -51,18 +51,19 @@ void for_present(const BlockView& v, int64_t panel, F&& f) {
   }
 }
 
-// For blocks of 16 rows. Without indices and masks every place has its own block.
+// For blocks of 16 rows. Without indices and masks every position has its own block.
 inline PanelBlocks list_panel(const BlockView& v, const KernelTable& table, int64_t panel, uint8_t* memory) {
-  const int64_t n = places_per_panel(v.geometry, v.shape), room = indices_per_panel(v.geometry, v.shape) + kListSlack;
+  const int64_t n = positions_per_panel(v.geometry, v.shape),
+                room = indices_per_panel(v.geometry, v.shape) + kListSlack;
   const int64_t width = block_columns(v.geometry, v.shape);
   auto* ids = reinterpret_cast<uint32_t*>(memory);
   uint32_t* columns = ids + room;
   int64_t count = n;
   if (v.masks != nullptr) {
     count = 0;
-    for_present(v, panel, [&](int64_t place, uint64_t id) {
-      if (place >= n) return;
-      columns[count] = static_cast<uint32_t>(place * width);
+    for_present(v, panel, [&](int64_t position, uint64_t id) {
+      if (position >= n) return;
+      columns[count] = static_cast<uint32_t>(position * width);
       ids[count++] = static_cast<uint32_t>(id);
     });
   } else if (v.indices != nullptr) {
@@ -86,8 +87,8 @@ inline void list_rows(const BlockView& v, int64_t panel, int64_t (&ids)[16]) {
   for (int64_t row = 0; row < kPanelRows; ++row)
     ids[row] = v.masks != nullptr ? -1 : int64_t{read_index(v, panel * 16 + row)};
   if (v.masks != nullptr)
-    for_present(v, panel, [&](int64_t place, uint64_t id) {
-      if (place < kPanelRows) ids[place] = static_cast<int64_t>(id);
+    for_present(v, panel, [&](int64_t position, uint64_t id) {
+      if (position < kPanelRows) ids[position] = static_cast<int64_t>(id);
     });
 }
 

@@ -23,7 +23,7 @@ int64_t work_ns(const BlockView& v, int64_t batch) {
   return v.count * height * block_columns(v.geometry, v.shape) * (batch + 4) / 40;
 }
 
-// The dictionary of blocks of one row as floats: read for every place, so widened once.
+// The dictionary of blocks of one row as floats: read for every position, so widened once.
 const float* widened(const BlockView& v, const KernelTable& table, Scratch& scratch) {
   if (!is_one_high(v.shape)) return nullptr;
   const int64_t words = v.count * block_columns(v.geometry, v.shape);
@@ -57,7 +57,7 @@ void for_runs(const BlockView& v, const KernelTable& table, const float* wide, i
   const int64_t width = block_columns(v.geometry, v.shape), most = kRunColumns / width;
   if (is_one_high(v.shape)) {
     const uint16_t* ids = expand_panel(v, table, panel, reinterpret_cast<uint16_t*>(list));
-    const int64_t across = places_per_panel(v.geometry, v.shape) / 16;
+    const int64_t across = positions_per_panel(v.geometry, v.shape) / 16;
     for (int64_t first = 0; first < across; first += most) {
       const int64_t count = std::min(most, across - first);
       for (int64_t k = 0; k < count; ++k)
@@ -99,7 +99,7 @@ void multiply(const BlockView& v, const KernelTable& table, const Rows& rows, in
       if (is_one_high(v.shape)) {
         const uint16_t* ids = expand_panel(v, table, panel, reinterpret_cast<uint16_t*>(memory));
         for (int64_t b = 0; b < rows.batch; ++b)
-          table.row_blocks[v.shape == BlockShape::k1x8](wide, ids, places_per_panel(g, v.shape) / 16, x + b * width,
+          table.row_blocks[v.shape == BlockShape::k1x8](wide, ids, positions_per_panel(g, v.shape) / 16, x + b * width,
                                                         sums + b * 16);
       } else {
         const PanelBlocks blocks = list_panel(v, table, panel, memory);

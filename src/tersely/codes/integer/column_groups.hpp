@@ -31,7 +31,7 @@ ColumnGroups column_groups(const IntegerRows& rows, const Slices<Slice>& slices,
   return {rows.groups, each, sums};
 }
 
-// totals[i] += what the slices' sums [slices][Stride] of some columns are together: whole numbers below 2^53, which
+// totals[i] += what the slices' sums [slices][Stride] of some columns are together: integers below 2^53, which
 // doubles hold.
 template <int64_t Stride, int Count, int Bits>
 void add_slices(const int32_t* sums, double* totals) {
@@ -70,8 +70,8 @@ inline void store_values(const IntegerRows& rows, int64_t outer, int64_t b, int6
                          const double* values) {
   for (int64_t i = 0; i < count; ++i) {
     const int64_t at = b * outer + first + i;
-    if (rows.whole) {
-      store_whole(rows, first + i, at, static_cast<int64_t>(values[i]));
+    if (rows.is_int8) {
+      store_integer(rows, first + i, at, static_cast<int64_t>(values[i]));
     } else {
       store_float(rows, first + i, at, values[i]);
     }

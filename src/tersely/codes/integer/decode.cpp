@@ -12,19 +12,19 @@
 namespace tersely {
 namespace {
 
-uint16_t place_at(const IntegerView& view, uint64_t escape) {
-  uint16_t place;
-  std::memcpy(&place, view.places + escape * 2, 2);
-  return place;
+uint16_t position_at(const IntegerView& view, uint64_t escape) {
+  uint16_t position;
+  std::memcpy(&position, view.positions + escape * 2, 2);
+  return position;
 }
 
-// Calls f(chunk, place in the chunk, word) for the weights of a segment that are listed.
+// Calls f(chunk, position in the chunk, word) for the weights of a segment that are listed.
 template <class F>
 void for_escapes(const IntegerView& view, int64_t segment, const FieldPart& part, F&& f) {
   for (uint64_t k = view.directory[segment]; k < view.directory[segment + 1]; ++k) {
-    const int64_t place = place_at(view, k), chunk = place / kChunkWeights;
-    // SAFE BECAUSE: a place is payload; one beyond the segment is passed over.
-    if (chunk < part.panels * part.chunks) f(chunk, place % kChunkWeights, view.escapes[k]);
+    const int64_t position = position_at(view, k), chunk = position / kChunkWeights;
+    // SAFE BECAUSE: a position is payload; one beyond the segment is passed over.
+    if (chunk < part.panels * part.chunks) f(chunk, position % kChunkWeights, view.escapes[k]);
   }
 }
 
@@ -35,8 +35,8 @@ void unpack_segment(const IntegerView& view, const KernelTable& table, int64_t s
   for (int64_t p = 0; p < part.panels; ++p)
     table.unpack_fields(part.fields + p * part.panel_bytes, part.blocks, part.bits, static_cast<uint8_t>(part.base),
                         view.flip, out + p * panel_words);
-  for_escapes(view, segment, part, [&](int64_t chunk, int64_t place, uint8_t word) {
-    out[chunk / part.chunks * panel_words + chunk % part.chunks * kChunkWeights + place] = word;
+  for_escapes(view, segment, part, [&](int64_t chunk, int64_t position, uint8_t word) {
+    out[chunk / part.chunks * panel_words + chunk % part.chunks * kChunkWeights + position] = word;
   });
 }
 
@@ -94,8 +94,8 @@ void integer_segment(const IntegerView& view, const KernelTable& table, int64_t 
                         view.flip, scratch);
     table.turn_chunks(scratch, part.chunks, out + p * part.chunks * kChunkWeights);
   }
-  for_escapes(view, segment, part, [&](int64_t chunk, int64_t place, uint8_t word) {
-    out[chunk * kChunkWeights + place % kChunkColumns * 16 + place / kChunkColumns] = word;
+  for_escapes(view, segment, part, [&](int64_t chunk, int64_t position, uint8_t word) {
+    out[chunk * kChunkWeights + position % kChunkColumns * 16 + position / kChunkColumns] = word;
   });
 }
 
@@ -107,9 +107,10 @@ uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, in
   const int64_t segment = unit * g.segments_per_panel + s;
   const FieldPart part = part_of(view, segment);
   const int64_t inside = (row % kPanelRows) * kChunkColumns + column % kChunkColumns;
-  const int64_t place = ((panel - part.first_panel) * part.chunks + chunk - part.first_chunk) * kChunkWeights + inside;
+  const int64_t position =
+      ((panel - part.first_panel) * part.chunks + chunk - part.first_chunk) * kChunkWeights + inside;
   for (uint64_t k = view.directory[segment + 1]; k > view.directory[segment]; --k)
-    if (place_at(view, k - 1) == place) return view.escapes[k - 1];
+    if (position_at(view, k - 1) == position) return view.escapes[k - 1];
   const int64_t block = (chunk - part.first_chunk) / kFieldBlockChunks;
   const uint8_t* at = part.fields + (panel - part.first_panel) * part.panel_bytes + block * kFieldRunBytes * part.bits;
   const int64_t half = chunk % kFieldBlockChunks * 2 + inside / kFieldRunBytes, byte = inside % kFieldRunBytes;

@@ -24,20 +24,20 @@ class FoldedProduct {
   void run(int64_t unit, int64_t first, int64_t batch) const {
     static thread_local Scratch scratch, sums_scratch;
     const Geometry& g = view_.geometry;
-    const int64_t places = batch * slices_.count * kPanelRows;
+    const int64_t sum_count = batch * slices_.count * kPanelRows;
     auto* memory = scratch.get<uint8_t>(kExpand + kBlockChunks * kChunkWeights);
-    auto* totals = sums_scratch.get<int64_t>(places * (8 + 4));
-    auto* sums = reinterpret_cast<int32_t*>(totals + places);
+    auto* totals = sums_scratch.get<int64_t>(sum_count * (8 + 4));
+    auto* sums = reinterpret_cast<int32_t*>(totals + sum_count);
     walk_unit(view_, table_, unit, memory,
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
-                if (first_chunk == 0) std::memset(totals, 0, static_cast<size_t>(places) * 8);
-                std::memset(sums, 0, static_cast<size_t>(places) * 4);
+                if (first_chunk == 0) std::memset(totals, 0, static_cast<size_t>(sum_count) * 8);
+                std::memset(sums, 0, static_cast<size_t>(sum_count) * 4);
                 for (int64_t done = 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
                   kernels.decode_words(view_.source.parameters(), cursor, block, memory + kExpand);
                   multiply(memory + kExpand, first_chunk + done, block, first, batch, sums);
                 }
-                for (int64_t i = 0; i < places; ++i) totals[i] += sums[i];
+                for (int64_t i = 0; i < sum_count; ++i) totals[i] += sums[i];
                 if (first_chunk + chunks == g.chunks_per_panel) finish_panel(panel, first, batch, totals);
               });
   }
@@ -74,7 +74,7 @@ bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, 
               MultiplyFolded<Slice> kernel) {
   const Geometry& g = view.geometry;
   Slices<Slice> slices{};
-  if (!cut(rows, table, g.columns, slices)) return false;
+  if (!quantise_x(rows, table, g.columns, slices)) return false;
   const FoldedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
   parallel_for(threads, g.units, [&](int64_t unit) {

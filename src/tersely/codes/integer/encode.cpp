@@ -13,15 +13,15 @@ namespace {
 
 constexpr int64_t kSegmentBlocks = kSegmentColumns / kFieldBlockColumns;
 
-// Calls f(level, real) for the places of a block in chunk order, row * 4 + column in a chunk.
+// Calls f(level, real) for the positions of a block in chunk order, row * 4 + column in a chunk.
 template <class F>
 void for_levels(const uint8_t* words, const Geometry& g, int64_t panel, int64_t block, uint8_t flip, F&& f) {
   uint8_t tile[kFieldBlockColumns][16];
   const int64_t first = block * kFieldBlockColumns;
   const bool all = gather_tile(words, g, panel, first, static_cast<int>(kFieldBlockColumns), tile);
-  for (int place = 0; place < kFieldBlockWeights; ++place) {
-    const int row = place % 64 / 4, column = place / 64 * 4 + place % 4;
-    f(place, static_cast<uint8_t>(tile[column][row] ^ flip), all || is_real(g, panel, row, first + column));
+  for (int position = 0; position < kFieldBlockWeights; ++position) {
+    const int row = position % 64 / 4, column = position / 64 * 4 + position % 4;
+    f(position, static_cast<uint8_t>(tile[column][row] ^ flip), all || is_real(g, panel, row, first + column));
   }
 }
 
@@ -83,7 +83,7 @@ void integer_statistics(const uint8_t* words, const Geometry& g, uint8_t flip, u
       for (int64_t block = 0; block < blocks; ++block) {
         uint32_t* own = counts.data() + (g.segments_per_panel == 1 ? 0 : block / kSegmentBlocks) * 4 * 256;
         for_levels(words, g, panel, block, flip,
-                   [&](int place, uint8_t level, bool real) { own[place % 4 * 256 + level] += real; });
+                   [&](int position, uint8_t level, bool real) { own[position % 4 * 256 + level] += real; });
       }
     for (int64_t s = 0; s < g.segments_per_panel; ++s)
       for (int i = 0; i < 4 * 256; ++i)
@@ -91,8 +91,8 @@ void integer_statistics(const uint8_t* words, const Geometry& g, uint8_t flip, u
   });
 }
 
-bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fields, uint8_t* places, uint8_t* escapes,
-                    int threads) {
+bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fields, uint8_t* positions,
+                    uint8_t* escapes, int threads) {
   const Geometry& g = view.geometry;
   std::atomic<bool> same{true};
   parallel_for(threads, g.segments, [&](int64_t segment) {
@@ -104,19 +104,19 @@ bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fiel
     for (int64_t p = 0; p < part.panels; ++p)
       for (int64_t block = 0; block < part.blocks; ++block) {
         uint8_t own[kFieldBlockWeights];
-        const int64_t first_place = (p * part.chunks + block * kFieldBlockChunks) * kChunkWeights;
+        const int64_t first_position = (p * part.chunks + block * kFieldBlockChunks) * kChunkWeights;
         for_levels(words, g, part.first_panel + p, first_block + block, view.flip,
-                   [&](int place, uint8_t level, bool real) {
+                   [&](int position, uint8_t level, bool real) {
                      const int field = level - part.base;
                      const bool held = field >= 0 && field < 1 << part.bits;
-                     own[place] = static_cast<uint8_t>(real && held ? field : 0);
+                     own[position] = static_cast<uint8_t>(real && held ? field : 0);
                      if (!real || held) return;
                      if (at == end) {
                        same = false;
                        return;
                      }
-                     const auto where = static_cast<uint16_t>(first_place + place);
-                     std::memcpy(places + at * 2, &where, 2);
+                     const auto where = static_cast<uint16_t>(first_position + position);
+                     std::memcpy(positions + at * 2, &where, 2);
                      escapes[at++] = level ^ view.flip;
                    });
         pack_block(own, part.bits, out + p * part.panel_bytes + block * kFieldRunBytes * part.bits);

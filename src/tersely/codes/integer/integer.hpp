@@ -20,7 +20,7 @@ struct IntegerView {
   const uint8_t* fields;
   const uint8_t* groups;      // [units][2]: bits, base
   const int64_t* starts;      // [units]: where a unit's fields begin
-  const uint8_t* places;      // little-endian u16 each, inside the segment
+  const uint8_t* positions;   // little-endian u16 each, inside the segment
   const uint8_t* escapes;     // words
   const uint64_t* directory;  // [segments + 1], in escapes
 };
@@ -39,10 +39,10 @@ std::vector<int64_t> field_starts(const Geometry& geometry, const uint8_t* group
 
 // levels: uint32 [segments][256], zeroed before: how often each level occurs.
 void integer_statistics(const uint8_t* words, const Geometry& geometry, uint8_t flip, uint32_t* levels, int threads);
-// Writes fields, places and escapes, zeroed before; groups and directory are filled in. Returns whether the words are
-// those that these were made from.
-bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fields, uint8_t* places, uint8_t* escapes,
-                    int threads);
+// Writes fields, positions and escapes, zeroed before; groups and directory are filled in. Returns whether the words
+// are those that these were made from.
+bool integer_encode(const uint8_t* words, const IntegerView& view, uint8_t* fields, uint8_t* positions,
+                    uint8_t* escapes, int threads);
 
 // The operators of split (operators.hpp).
 void integer_decode_window(const IntegerView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,

@@ -37,9 +37,9 @@ uint32_t NibbleMatrix::access(int64_t matrix, int64_t row, int64_t column) const
   for (int64_t half = 0; half < 2; ++half) {
     int64_t own_row = row, own_column = 2 * column + half;
     if (folded_) {
-      const int64_t place = 2 * (row * geometry_.columns + column) + half, columns = values_->geometry().columns;
-      own_row = place / columns;
-      own_column = place % columns;
+      const int64_t position = 2 * (row * geometry_.columns + column) + half, columns = values_->geometry().columns;
+      own_row = position / columns;
+      own_column = position % columns;
     }
     halves[half] = (values_->access(matrix, own_row, own_column) ^ flip_) & 15;
   }
@@ -63,7 +63,7 @@ int64_t NibbleMatrix::pick(const int64_t* wanted, int64_t count, uint8_t* out, i
 bool NibbleMatrix::multiply_nibbles(const IntegerRows& rows, bool is_signed, int threads) const {
   if (products() != Products::kNibbles) throw std::invalid_argument("kernels do not multiply these 4-bit weights");
   const int64_t columns = values_->geometry().columns;
-  // Fields that were counted in the other order are no whole numbers apart from a zero.
+  // Fields that were counted in the other order are no integers apart from a zero.
   if (is_signed != (flip_ != 0) || (rows.groups > 1 && columns / rows.groups % kFieldBlockColumns != 0)) return false;
   IntegerRows own = rows;
   const int64_t zeros = rows.zero_group != 0 ? geometry_.rows * rows.groups : rows.zero_step != 0 ? geometry_.rows : 1;

@@ -135,7 +135,7 @@ class NibbleMatrix:
         """Multiplies as `integer_linear` of the native matrices does, by the values; None where they are not what kernels multiply."""
         if self._bytes.view != "matrix" or not hasattr(self._matrix, "integer_linear"):
             return None
-        # Fields that were counted in the other order are no whole numbers apart from a zero.
+        # Fields that were counted in the other order are no integers apart from a zero.
         if signed != (self._flip != 0) or (groups > 1 and self._values.columns // groups % BLOCK_COLUMNS):
             return None
         zero = zero + np.int32(self._flip)

@@ -1,4 +1,4 @@
-// Opening whole numbers: as fields, as distances under split, as pairs of 4-bit values in a matrix of their own.
+// Opening integers: as fields, as distances under split, as pairs of 4-bit values in a matrix of their own.
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
@@ -102,7 +102,7 @@ IntegerFields::IntegerFields(const Geometry& g, const std::string& dtype, const 
   view_.fields = components.stream("fields", starts_.back());
   view_.directory = components.directory(g.segments, 1, kSegmentWeights);
   const auto listed = static_cast<int64_t>(view_.directory[g.segments]);
-  view_.places = components.stream("places", checked_product(listed, 2));
+  view_.positions = components.stream("places", checked_product(listed, 2));
   view_.escapes = components.stream("escapes", listed);
 }
 

@@ -52,7 +52,7 @@ struct PairProduct {
 bool pair_integer_linear(const uint8_t* pairs, bool is_signed, int64_t matrix_rows, int64_t columns,
                          const KernelTable& table, const IntegerRows& rows, int threads) {
   Slices<int16_t> slices{};
-  if (!cut(rows, table, columns, slices)) return false;
+  if (!quantise_x(rows, table, columns, slices)) return false;
   const ColumnGroups groups = column_groups(rows, slices, columns);
   const PairProduct product{pairs, is_signed, matrix_rows, columns, table, rows, slices, groups};
   threads = workers_worth_waking(threads, integer_product_ns(matrix_rows * columns, rows.batch));

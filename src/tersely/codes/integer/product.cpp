@@ -15,10 +15,10 @@ constexpr int64_t kTotals = 3 * 16;  // of a panel and batch row, by slice and r
 void add_escapes(const IntegerView& view, int64_t segment, const FieldPart& part, const Slices<int8_t>& slices,
                  int64_t first_b, int64_t batch, int64_t* totals) {
   for (uint64_t k = view.directory[segment]; k < view.directory[segment + 1]; ++k) {
-    uint16_t place;
-    std::memcpy(&place, view.places + k * 2, 2);
-    const int64_t chunk = place / kChunkWeights, inside = place % kChunkWeights;
-    // SAFE BECAUSE: a place is payload; one beyond the segment is passed over, and x is padded to whole blocks.
+    uint16_t position;
+    std::memcpy(&position, view.positions + k * 2, 2);
+    const int64_t chunk = position / kChunkWeights, inside = position % kChunkWeights;
+    // SAFE BECAUSE: a position is payload; one beyond the segment is passed over, and x is padded to whole blocks.
     if (chunk >= part.panels * part.chunks) continue;
     const int64_t panel = part.panels == 1 ? 0 : chunk / part.chunks, column_chunk = chunk - panel * part.chunks;
     const int64_t column = (part.first_chunk + column_chunk) * kChunkColumns + inside % kChunkColumns;
@@ -43,7 +43,7 @@ void multiply_unit(const IntegerView& view, const KernelTable& table, const Inte
     const FieldPart part = part_of(view, segment);
     base = part.base;
     const uint64_t listed = view.directory[segment];
-    for (int line = 0; line < 4; ++line) __builtin_prefetch(view.places + listed * 2 + line * 64);
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(view.positions + listed * 2 + line * 64);
     for (int line = 0; line < 2; ++line) __builtin_prefetch(view.escapes + listed + line * 64);
     for (int64_t p = 0; p < panel_count; ++p) {
       const uint8_t* fields = part.fields + p * part.panel_bytes;
@@ -68,21 +68,21 @@ void multiply_unit(const IntegerView& view, const KernelTable& table, const Inte
     }
 }
 
-// Where a column group lies in a segment: its first column in the matrix, its places.
+// Where a column group lies in a segment: its first column in the matrix, its positions.
 struct GroupPart {
-  int64_t column, first_place, last_place;
+  int64_t column, first_position, last_position;
 };
 
 // Adds the listed weights of a group, which follow those of the group before; returns where the next one's begin.
 uint64_t add_group_escapes(const IntegerView& view, int base, const GroupPart& own, uint64_t from, uint64_t last,
                            const Slices<int8_t>& slices, int64_t first_b, int64_t batch, double* totals) {
   for (; from < last; ++from) {
-    uint16_t place;
-    std::memcpy(&place, view.places + from * 2, 2);
-    if (place >= own.last_place) break;
-    // SAFE BECAUSE: a place is payload; in a damaged file one may lie before the group, and is passed over.
-    if (place < own.first_place) continue;
-    const int64_t inside = place - own.first_place, row = inside % kChunkWeights / kChunkColumns;
+    uint16_t position;
+    std::memcpy(&position, view.positions + from * 2, 2);
+    if (position >= own.last_position) break;
+    // SAFE BECAUSE: a position is payload; in a damaged file one may lie before the group, and is passed over.
+    if (position < own.first_position) continue;
+    const int64_t inside = position - own.first_position, row = inside % kChunkWeights / kChunkColumns;
     const int64_t column = own.column + inside / kChunkWeights * kChunkColumns + inside % kChunkColumns;
     const int64_t difference = (view.escapes[from] ^ view.flip) - base;
     for (int64_t b = 0; b < batch; ++b)
@@ -139,7 +139,7 @@ void multiply_unit_by_groups(const IntegerView& view, const KernelTable& table, 
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads) {
   const Geometry& g = view.geometry;
   Slices<int8_t> slices{};
-  if (!cut(rows, table, g.columns, slices)) return false;
+  if (!quantise_x(rows, table, g.columns, slices)) return false;
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
   const ColumnGroups groups = column_groups(rows, slices, g.columns);
   parallel_for(threads, g.units, [&](int64_t unit) {
@@ -159,7 +159,7 @@ bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_r
                           const KernelTable& table, const IntegerRows& rows, int threads) {
   constexpr int64_t kRows = 4;
   Slices<int16_t> slices{};
-  if (!cut(rows, table, columns, slices)) return false;
+  if (!quantise_x(rows, table, columns, slices)) return false;
   threads = workers_worth_waking(threads, integer_product_ns(matrix_rows * columns, rows.batch));
   parallel_for(threads, ceil_div(matrix_rows, kPanelRows), [&](int64_t panel) {
     for (int64_t b = 0; b < rows.batch; ++b) {

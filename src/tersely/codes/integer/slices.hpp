@@ -1,5 +1,5 @@
-// y = scale (w - zero) x + bias with whole numbers throughout. Float x becomes integers of 24 bits, one power of two
-// for a batch row, cut into slices: three of 8 bits or two of 12, as kernels take them. Then every sum is exact, in 32
+// y = scale (w - zero) x + bias with integers throughout. Float x becomes integers of 24 bits, one power of two
+// for a batch row, sliced into three of 8 bits or two of 12, as kernels take them. Then every sum is exact, in 32
 // bits inside a segment and in 64 across, and there is one rounding at the end: the bits of y depend neither on threads
 // nor on the instruction set, nor on how the weights are stored.
 //
@@ -27,7 +27,7 @@ template <class Slice>
 struct Slices {
   static constexpr int kBits = sizeof(Slice) == 1 ? 8 : 12;
   const Slice* x;           // [batch][slices][width]
-  const int32_t* integers;  // [batch][width], before they were cut
+  const int32_t* integers;  // [batch][width], before they were sliced
   int64_t width;
   int count;
   const int64_t* sums;   // of the integers of each batch row
@@ -38,8 +38,8 @@ struct Slices {
 
 // Writes the integers of a row and their slices. False where a value is not finite.
 template <class Slice>
-bool cut_row(const KernelTable& table, const float* x, int64_t columns, int64_t width, int32_t* integers, Slice* out,
-             int64_t& sum, double& scale) {
+bool quantise_row(const KernelTable& table, const float* x, int64_t columns, int64_t width, int32_t* integers,
+                  Slice* out, int64_t& sum, double& scale) {
   const float largest = table.largest_float(x, columns);
   if (!(largest <= std::numeric_limits<float>::max())) return false;
   int exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;  // largest < 2^exponent
@@ -69,10 +69,10 @@ inline bool is_peaked(const int32_t* integers, int64_t columns, int64_t most) {
 }
 
 template <class Slice>
-bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
+bool quantise_x(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
   static thread_local Scratch scratch, floats_scratch;
   const int64_t width = ceil_div(columns, kFieldBlockColumns) * kFieldBlockColumns;
-  const int count = rows.whole ? 1 : 24 / Slices<Slice>::kBits;
+  const int count = rows.is_int8 ? 1 : 24 / Slices<Slice>::kBits;
   const auto per_row = width * count * static_cast<int64_t>(sizeof(Slice));
   auto* memory = scratch.get<uint8_t>(rows.batch * (per_row + width * 4 + 16));
   auto* sums = reinterpret_cast<int64_t*>(memory);
@@ -84,7 +84,7 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
     for (int s = 0; s < count; ++s)
       std::memset(to + s * width + columns, 0, static_cast<size_t>(width - columns) * sizeof(Slice));
     std::memset(integers + b * width + columns, 0, static_cast<size_t>(width - columns) * 4);
-    if (rows.whole) {
+    if (rows.is_int8) {
       const auto* from = static_cast<const int8_t*>(rows.x) + b * columns;
       int64_t sum = 0;
       for (int64_t i = 0; i < columns; ++i) {
@@ -102,8 +102,8 @@ bool cut(const IntegerRows& rows, const KernelTable& table, int64_t columns, Sli
       table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * columns, columns, floats);
       from = floats;
     }
-    if (!cut_row(table, from, columns, width, integers + b * width, to, sums[b], scales[b])) return false;
-    if (rows.most_peak != 0 && is_peaked(integers + b * width, columns, rows.most_peak)) return false;
+    if (!quantise_row(table, from, columns, width, integers + b * width, to, sums[b], scales[b])) return false;
+    if (rows.max_peak != 0 && is_peaked(integers + b * width, columns, rows.max_peak)) return false;
   }
   out = {x, integers, width, count, sums, scales};
   return true;
@@ -122,7 +122,7 @@ inline void store_float(const IntegerRows& rows, int64_t row, int64_t at, double
 }
 
 // A row's exact sum likewise; x was int8.
-inline void store_whole(const IntegerRows& rows, int64_t row, int64_t at, int64_t total) {
+inline void store_integer(const IntegerRows& rows, int64_t row, int64_t at, int64_t total) {
   if (rows.bias != nullptr) total += static_cast<const int32_t*>(rows.bias)[row];
   static_cast<int32_t*>(rows.out)[at] = static_cast<int32_t>(total);
 }
@@ -137,8 +137,8 @@ void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer,
     for (int s = slices.count - 1; s >= 0; --s) total = total * (1 << Slices<Slice>::kBits) + totals[s * 16 + i];
     total += (base - rows.zero[row * rows.zero_step]) * slices.sums[b];
     const int64_t at = b * outer + row;
-    if (rows.whole) {
-      store_whole(rows, row, at, total);
+    if (rows.is_int8) {
+      store_integer(rows, row, at, total);
     } else {
       store_float(rows, row, at, static_cast<double>(total) * (rows.scale[row * rows.scale_step] * slices.scales[b]));
     }

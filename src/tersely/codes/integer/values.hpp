@@ -1,4 +1,4 @@
-// Values of a sparse matrix of whole numbers as folded distances from a centre, under a code of split. FORMAT:
+// Values of a sparse matrix of integers as folded distances from a centre, under a code of split. FORMAT:
 // docs/FORMAT.md, "Values".
 #pragma once
 

@@ -155,7 +155,7 @@ def value_candidate_for(values: Values, options: dict[str, Any], threads: int) -
     else:
         low_bits = options.pop(PACKED_BITS, 0)
         if not is_integer(low_bits) or not 0 <= low_bits < MAX_BITS:
-            raise ArgumentError(f"packed_bits must be a whole number from 0 to {MAX_BITS - 1}, not {low_bits!r}")
+            raise ArgumentError(f"packed_bits must be an integer from 0 to {MAX_BITS - 1}, not {low_bits!r}")
         code = check_code(INDEX, options)
     indexed, layout = _indexed(values, threads), Groups(values.groups)
     if indexed is None:

@@ -9,17 +9,18 @@ namespace {
 constexpr int64_t kGridRows = 8;
 // An integer of x has at least 14 bits on average then: what cutting x adds to y's error is at most 2^-15 of
 // sum |w| |x|, and about 2^-15 / sqrt(columns) of it where errors are of either sign, as those of float32 sums are.
-constexpr int64_t kMostPeak = 256;
+constexpr int64_t kMaxPeak = 256;
 
 }  // namespace
 
 void grid_linear(const GridView& view, const KernelTable& table, const Rows& rows, int threads) {
-  const IntegerRows whole{false,      rows.dtype, rows.batch, rows.x,     rows.y.bias, &view.scale,
-                          &view.zero, 0,          0,          rows.y.out, kMostPeak};
+  const IntegerRows integer_rows{false,      rows.dtype, rows.batch, rows.x,     rows.y.bias, &view.scale,
+                                 &view.zero, 0,          0,          rows.y.out, kMaxPeak};
   const Geometry& g = view.words.geometry;
   const bool side_by_side = rows.batch == 1 || (rows.x_stride == g.columns && rows.y.row_stride == g.rows);
-  // Infinities and NaN are no whole numbers, and small x beside large ones no good ones: sums of floats.
-  if (rows.batch <= kGridRows && rows.plain && side_by_side && integer_linear(view.numbers, table, whole, threads))
+  // Infinities and NaN are no integers, and small x beside large ones no good ones: sums of floats.
+  if (rows.batch <= kGridRows && rows.plain && side_by_side &&
+      integer_linear(view.numbers, table, integer_rows, threads))
     return;
   linear(view.words, table, rows, threads);
 }

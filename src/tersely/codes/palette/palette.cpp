@@ -14,20 +14,20 @@
 namespace tersely {
 namespace {
 
-constexpr int kMost = WordMap::kMost;
+constexpr int kMaxWords = WordMap::kMaxWords;
 constexpr int64_t kBlockWords = 1 << 16;
 
 template <class Word>
 int count_words(const uint8_t* words, int64_t count, uint32_t* found, uint64_t* counts, int threads) {
   const auto* in = reinterpret_cast<const Word*>(words);
   WordMap all;
-  uint64_t totals[kMost] = {};
+  uint64_t totals[kMaxWords] = {};
   std::mutex merging;
   std::atomic<bool> fits{true};
   parallel_for(threads, ceil_div(count, kBlockWords), [&](int64_t block) {
     if (!fits) return;
     WordMap own;
-    uint32_t own_counts[kMost] = {};
+    uint32_t own_counts[kMaxWords] = {};
     const int64_t last = std::min(count, (block + 1) * kBlockWords);
     for (int64_t i = block * kBlockWords; i < last; ++i) {
       const int number = own.add(in[i]);

@@ -13,7 +13,7 @@ void make_palette(Palette& palette, DType dtype, const uint8_t* words, int entri
 
 // The distinct words, in no order, and how often each occurs. Returns how many there are, -1 for more than 256.
 int palette_count(const uint8_t* words, int64_t count, int word_bytes, uint32_t* found, uint64_t* counts, int threads);
-// Each word's place in `table`, which has `entries` words. Returns whether all were found.
+// Each word's index in `table`, which has `entries` words. Returns whether all were found.
 bool palette_indices(const uint8_t* words, int64_t count, int word_bytes, const uint32_t* table, int entries,
                      uint8_t* indices, int threads);
 // Packs indices, a tensor of bytes, to chunks of `bits` bits an index. Padding has index 0.

@@ -43,8 +43,8 @@ void PackedPalette::begin(const KernelTable&, int64_t segment, uint8_t*, Cursor&
 
 uint32_t PackedPalette::access(const KernelTable&, int64_t matrix, int64_t row, int64_t column) const {
   const int64_t panel = matrix * geometry_.panels_per_matrix + row / kPanelRows;
-  const int place = static_cast<int>(column % 4 * 16 + row % 16);
-  return word(packed_index(chunk(panel, column / kChunkColumns), palette_.index_bits, place));
+  const int position = static_cast<int>(column % 4 * 16 + row % 16);
+  return word(packed_index(chunk(panel, column / kChunkColumns), palette_.index_bits, position));
 }
 
 CodedPalette::CodedPalette(const Geometry& geometry, DType dtype, const Components& components, int64_t entries,

@@ -39,7 +39,7 @@ void put_below(const uint8_t* packed, int bits, uint8_t* indices) {
     }
 }
 
-// Cursor::decode_indices for indices that are cut: the high parts, then the low bits.
+// Cursor::decode_indices for indices that are split: the high parts, then the low bits.
 void decode_both(const Parameters& high, Cursor& cursor, int64_t chunks, void* out) {
   cursor.decode_high(high, cursor, chunks, out);
   auto* indices = static_cast<uint8_t*>(out);
@@ -101,12 +101,12 @@ void PaletteValues::next(const KernelTable& table, Cursor& cursor, int64_t group
 uint32_t PaletteValues::access(const ValueGroups& groups, int64_t index) const {
   const int64_t group = index / kChunkWeights;
   const auto inside = static_cast<int>(index % kChunkWeights);
-  // The place whose vector position this is.
-  const int place =
+  // The position whose vector position this is.
+  const int position =
       parameters_.dtype == DType::kBfloat16 ? (inside / 32 * 2 + inside % 2) * 16 + inside % 32 / 2 : inside;
-  uint32_t found = high_ == nullptr ? 0 : high_->access(groups, group * kChunkWeights + place) << low_bits_;
+  uint32_t found = high_ == nullptr ? 0 : high_->access(groups, group * kChunkWeights + position) << low_bits_;
   if (low_bits_ != 0)
-    found |= static_cast<uint32_t>(packed_index(packed_ + (groups.first + group) * 8 * low_bits_, low_bits_, place));
+    found |= static_cast<uint32_t>(packed_index(packed_ + (groups.first + group) * 8 * low_bits_, low_bits_, position));
   return palette_.words.dwords[found & 255];
 }
 

@@ -1,5 +1,5 @@
 // Values of a sparse matrix as indices of a table: group k of 64 indices is a chunk, whose vector order is the order of
-// the words. Indices are packed, or cut into low bits, packed, and a high part under a code of split. FORMAT:
+// the words. Indices are packed, or split into low bits, packed, and a high part under a code of split. FORMAT:
 // docs/FORMAT.md, "Values".
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace tersely {
 
-// Packs the low `bits` bits of indices, 64 a group in the order of their places.
+// Packs the low `bits` bits of indices, 64 a group in the order of their positions.
 void pack_groups(const uint8_t* indices, int64_t groups, int bits, uint8_t* out, int threads);
 
 // packed: `low_bits` bits of each index, null where that is none. high: what is above them, a sequence of

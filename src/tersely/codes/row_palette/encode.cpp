@@ -68,7 +68,7 @@ void row_palette_encode(const uint8_t* words, const Geometry& g, const RowTables
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t group = 0; group < shape.groups; ++group) {
         map.clear();
-        int64_t counts[WordMap::kMost] = {};
+        int64_t counts[WordMap::kMaxWords] = {};
         const int64_t first = group * columns, last = std::min(first + columns, g.columns);
         for (int64_t column = first; column < last; ++column) {
           const int number = map.add(memory[row * g.columns + column]);
@@ -76,7 +76,7 @@ void row_palette_encode(const uint8_t* words, const Geometry& g, const RowTables
           ++counts[number];
         }
         // The finite words by falling count first, ties by rising word; a word of zero bits where there are none.
-        int order[WordMap::kMost];
+        int order[WordMap::kMaxWords];
         for (int i = 0; i < map.size(); ++i) order[i] = i;
         std::sort(order, order + map.size(), [&](int a, int b) {
           const bool a_finite = is_finite(shape.dtype, map.word(a)), b_finite = is_finite(shape.dtype, map.word(b));
@@ -85,16 +85,16 @@ void row_palette_encode(const uint8_t* words, const Geometry& g, const RowTables
         });
         const int behind = map.size() > 0 && !is_finite(shape.dtype, map.word(order[0]));
         if (map.size() + behind > shape.entries) return false;
-        uint8_t places[WordMap::kMost];
+        uint8_t positions[WordMap::kMaxWords];
         uint8_t* to = tables + ((panel * shape.groups + group) * kPanelRows + row) * shape.entries * word_bytes;
         for (int i = 0; i < map.size(); ++i) {
           const uint32_t word = map.word(order[i]);
-          places[order[i]] = static_cast<uint8_t>(i + behind);
+          positions[order[i]] = static_cast<uint8_t>(i + behind);
           std::memcpy(to + (i + behind) * word_bytes, &word, static_cast<size_t>(word_bytes));
         }
         for (int64_t column = first; column < last; ++column) {
           const int64_t at = row_offset(g, panel, static_cast<int>(row)) + column_offset(g, column);
-          indices[at] = places[map.number(memory[row * g.columns + column])];
+          indices[at] = positions[map.number(memory[row * g.columns + column])];
         }
       }
     return true;

@@ -7,10 +7,10 @@
 
 namespace tersely {
 
-// Streams that have passed validation. A *place* of a panel's group is panel x groups + group.
+// Streams that have passed validation. The *group index* of a panel's group is panel x groups + group.
 struct RowTables {
   DType dtype;
-  const uint8_t* words;  // [places][16 rows][entries]
+  const uint8_t* words;  // [group indices][16 rows][entries]
   int entries;           // 1 to 256
   int64_t group_chunks;  // chunks of a group; the last of a panel may have fewer
   int64_t groups;        // of a panel

@@ -44,7 +44,7 @@ uint32_t deltas_access(const DeltaView& view, int64_t matrix, int64_t row, int64
 int64_t deltas_pick_rows(const DeltaView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
                          uint8_t* out, int threads);
 void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);
-// Of whole numbers of 8 bits; as integer_linear.
+// Of integers of 8 bits; as integer_linear.
 bool deltas_integer_linear(const DeltaView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads);
 void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, const Rows& rows, int threads);

@@ -1,4 +1,4 @@
-// Products of gaps with whole numbers: entries are visited one by one, each multiplied by both slices of its column of
+// Products of gaps with integers: entries are visited one by one, each multiplied by both slices of its column of
 // x (slices.hpp). Sums are exact, so the bits of y are those that dense weights give; weights of zero are left out of
 // sums that they would not change, and what a zero point takes off them is in the sum of x.
 #include <algorithm>
@@ -43,7 +43,7 @@ bool deltas_integer_linear(const DeltaView& view, bool is_signed, const KernelTa
                            int threads) {
   const Geometry& g = view.geometry;
   Slices<int16_t> slices{};
-  if (!cut(rows, table, g.columns, slices)) return false;
+  if (!quantise_x(rows, table, g.columns, slices)) return false;
   const uint32_t* x = paired(slices, rows.batch);
   parallel_for(workers_worth_waking(threads, entries_ns(view, rows.batch)), g.panels, [&](int64_t group) {
     const DeltaEntries entries = entries_of(view, table, group);

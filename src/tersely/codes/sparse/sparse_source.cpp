@@ -124,7 +124,7 @@ uint32_t BitmapSource::access(const KernelTable&, int64_t matrix, int64_t row, i
   const int place = vector_position(parameters_.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
   const uint64_t own = word_at(mask(panel, chunk)), bit = uint64_t{1} << place;
   if ((own & bit) == 0) return 0;
-  const int64_t segment = chunk_place(g, panel, column).segment;
+  const int64_t segment = chunk_in_segment(g, panel, column).segment;
   const SegmentPart part = segment_part(g, segment);
   auto rank = static_cast<uint64_t>(std::popcount(own & (bit - 1)));
   for (int64_t q = part.first_panel; q <= panel; ++q)
@@ -162,7 +162,7 @@ void EliasFanoSource::begin_positions(int64_t segment, uint8_t* scratch, Cursor&
 
 uint32_t EliasFanoSource::access(const KernelTable&, int64_t matrix, int64_t row, int64_t column) const {
   const int64_t panel = matrix * geometry_.panels_per_matrix + row / kPanelRows;
-  const ChunkPlace at = chunk_place(geometry_, panel, column);
+  const ChunkInSegment at = chunk_in_segment(geometry_, panel, column);
   const int place = vector_position(parameters_.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
   const int64_t value = positions_->find(at.segment, at.chunk * kChunkWeights + place);
   return value < 0 ? 0 : value_at(at.segment, static_cast<uint64_t>(value));
@@ -203,7 +203,7 @@ uint32_t NOfMSource::access(const KernelTable&, int64_t matrix, int64_t row, int
   const unsigned chosen = p.selections[codes >> (block % 8 * p.select_bits) & ((1u << p.select_bits) - 1)];
   const unsigned bit = 1u << (column % p.m);
   if ((chosen & bit) == 0) return 0;
-  const int64_t segment = chunk_place(g, panel, column).segment;
+  const int64_t segment = chunk_in_segment(g, panel, column).segment;
   const SegmentPart part = segment_part(g, segment);
   const int64_t panel_blocks = ceil_div(part.chunks * kChunkColumns, p.m);
   const int64_t before = (panel - part.first_panel) * panel_blocks + block - part.first_chunk * kChunkColumns / p.m;

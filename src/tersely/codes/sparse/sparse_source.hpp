@@ -89,7 +89,7 @@ class NOfMSource final : public SparseSource {
 // What kernels and encoders take of n_of_m. Throws std::invalid_argument for parameters that are none.
 Parameters n_of_m_parameters(const Json& json, DType dtype, const Geometry& geometry);
 
-// The dtype of sparse words: whole numbers of 8 bits are bytes of which all is symbol.
+// The dtype of sparse words: integers of 8 bits are bytes of which all is symbol.
 DType sparse_dtype(const std::string& name);
 
 // Values of sparse under a node, counted by groups before each segment; null where they are dense.

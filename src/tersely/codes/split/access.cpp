@@ -40,26 +40,26 @@ Group read_packed(const uint8_t* nibbles, int bit) {
 int64_t rank(uint64_t word, int bit) { return std::popcount(word & ((uint64_t{1} << bit) - 1)); }
 
 // Where a chunk's pieces lie: chunk j of the c in its tile, whose planes are c words apart.
-struct Place {
+struct TileChunk {
   const uint8_t* tile;
   int64_t c, j;
   Tail tail;
 };
 
-// The word at (row, column) of chunk `chunk` of a segment; place_of tells where each of the segment's chunks lies.
-template <class PlaceOf>
+// The word at (row, column) of chunk `chunk` of a segment; tile_chunk_of tells where each of the segment's chunks lies.
+template <class TileChunkOf>
 uint32_t access_chunk(const SplitStreams& view, int64_t segment, int64_t chunk, int row, int column,
-                      PlaceOf&& place_of) {
+                      TileChunkOf&& tile_chunk_of) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
   const Fields& f = kFields[static_cast<int>(p.dtype)];
   const int bit = chunk_position(p.dtype, row, column);
-  const auto group_of = [&](const Place& at, int of_bit) {
+  const auto group_of = [&](const TileChunk& at, int of_bit) {
     return p.code == SymbolCode::kPacked ? read_packed(at.tile + at.j * 32, of_bit)
                                          : read_group(at.tile + at.j * 8, at.c, p.widths[0], of_bit);
   };
 
-  const Place here = place_of(chunk);
+  const TileChunk here = tile_chunk_of(chunk);
   uint32_t symbol = p.tables[0][0];
   if (p.code != SymbolCode::kConstant) {
     const unsigned all_ones = p.code == SymbolCode::kPacked ? 15 : (1u << p.widths[0]) - 1;
@@ -67,7 +67,7 @@ uint32_t access_chunk(const SplitStreams& view, int64_t segment, int64_t chunk, 
     symbol = p.tables[0][own.field];
     if (own.field == all_ones) {
       int64_t position = rank(own.survivors, bit);
-      for (int64_t i = 0; i < chunk; ++i) position += std::popcount(group_of(place_of(i), 0).survivors);
+      for (int64_t i = 0; i < chunk; ++i) position += std::popcount(group_of(tile_chunk_of(i), 0).survivors);
       const uint64_t* entry = s.directory + segment * s.directory_columns;
       const uint64_t* next = entry + s.directory_columns;
       bool found = false;
@@ -104,15 +104,15 @@ uint32_t access_chunk(const SplitStreams& view, int64_t segment, int64_t chunk, 
     if (!p.byte_is_constant) at += here.c * 64;
   }
   if (p.dtype != DType::kFloat32) return head & ((uint64_t{1} << f.word_bytes * 8) - 1);
-  const int place_in_tail = tail_position(row, column);
+  const int tail_index = tail_position(row, column);
   uint32_t low = 0;
   if (here.tail == Tail::kWord) {
     uint16_t word;
-    std::memcpy(&word, at + (here.j * 64 + place_in_tail) * 2, 2);
+    std::memcpy(&word, at + (here.j * 64 + tail_index) * 2, 2);
     low = word;
   } else if (here.tail == Tail::kBits3) {
     for (int k = 0; k < 3; ++k)
-      low |= static_cast<uint32_t>(word_at(at + (k * here.c + here.j) * 8) >> place_in_tail & 1) << (13 + k);
+      low |= static_cast<uint32_t>(word_at(at + (k * here.c + here.j) * 8) >> tail_index & 1) << (13 + k);
   }
   return head << 16 | low;
 }
@@ -122,19 +122,20 @@ uint32_t access_chunk(const SplitStreams& view, int64_t segment, int64_t chunk, 
 uint32_t split_access(const Geometry& g, const SplitStreams& view, int64_t matrix, int64_t row, int64_t column) {
   const Parameters& p = view.parameters;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows;
-  const ChunkPlace place = chunk_place(g, panel, column);
-  const SegmentPart part = segment_part(g, place.segment);
-  const auto place_of = [&](int64_t i) {
+  const ChunkInSegment found = chunk_in_segment(g, panel, column);
+  const SegmentPart part = segment_part(g, found.segment);
+  const auto tile_chunk_of = [&](int64_t i) {
     const bool narrow = g.segments_per_panel == 1;
     const int64_t of_panel = narrow ? part.first_panel + i / g.chunks_per_panel : panel;
     const int64_t of_chunk = narrow ? i % g.chunks_per_panel : part.first_chunk + i;
     const bool is_short = panel_is_short(view.streams, of_panel);
     const int64_t first = of_chunk / kTileChunks * kTileChunks;
-    return Place{view.streams.tiles + panel_offset(g, view, of_panel) + first * p.chunk_bytes[is_short],
-                 std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
+    return TileChunk{view.streams.tiles + panel_offset(g, view, of_panel) + first * p.chunk_bytes[is_short],
+                     std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first,
+                     is_short ? p.short_tail : p.tail};
   };
-  return access_chunk(view, place.segment, place.chunk, static_cast<int>(row % 16), static_cast<int>(column % 4),
-                      place_of);
+  return access_chunk(view, found.segment, found.chunk, static_cast<int>(row % 16), static_cast<int>(column % 4),
+                      tile_chunk_of);
 }
 
 uint32_t sequence_access(const SplitStreams& view, const ValueGroups& groups, int64_t index) {
@@ -145,8 +146,8 @@ uint32_t sequence_access(const SplitStreams& view, const ValueGroups& groups, in
   const int column = pairs ? inside / 32 * 2 + inside % 2 : inside / 16;
   return access_chunk(view, groups.segment, index / kChunkWeights, row, column, [&](int64_t i) {
     const int64_t first = i / kTileChunks * kTileChunks;
-    return Place{view.streams.tiles + (groups.first + first) * p.chunk_bytes[0],
-                 std::min(kTileChunks, groups.count - first), i - first, p.tail};
+    return TileChunk{view.streams.tiles + (groups.first + first) * p.chunk_bytes[0],
+                     std::min(kTileChunks, groups.count - first), i - first, p.tail};
   });
 }
 

@@ -1,4 +1,4 @@
-// See encode.hpp. Both passes cut a tile of 16 x 32 words at a time (a kernel); threads share out units, and the
+// See encode.hpp. Both passes split a tile of 16 x 32 words at a time (a kernel); threads share out units, and the
 // directory, known from the statistics of the same words, tells each where its survivors and escapes go.
 #include "tersely/codes/split/encode.hpp"
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
 
-// A tile of words as `cut_words` reads it: in the tensor where its rows lie there whole, else copied, zeros for
+// A tile of words as `split_words` reads it: in the tensor where its rows lie there whole, else copied, zeros for
 // padding.
 struct TileRows {
   const uint8_t* words;
@@ -73,7 +73,7 @@ int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, ui
   std::atomic<uint32_t> all_or{0}, all_and{255};
   parallel_for(threads, g.units, [&](int64_t unit) {
     Word<D> copy[16][kTileColumns];
-    CutTile cut;
+    SplitTile pieces;
     uint8_t any = 0, every = 255;
     const UnitPanels panels = unit_panels(g, unit);
     std::vector<uint32_t> counts(static_cast<size_t>(g.segments_per_panel) * 4 * 256, 0);
@@ -81,22 +81,22 @@ int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, ui
       uint32_t tail_bits = 0;
       for_tiles(g, [&](int64_t chunk, int64_t chunks) {
         const TileRows rows = tile_rows(words, g, panel, chunk * kChunkColumns, chunks * kChunkColumns, copy);
-        tail_bits |= table.cut_words(D, rows.words, rows.stride_bytes, cut);
+        tail_bits |= table.split_words(D, rows.words, rows.stride_bytes, pieces);
         uint32_t* own = counts.data() + chunk / (kSegmentColumns / kChunkColumns) * 4 * 256;
         if (g.segments_per_panel == 1) own = counts.data();
         if (rows.all) {
-          count_symbols(cut.symbols[0], chunks * 64, own);
+          count_symbols(pieces.symbols[0], chunks * 64, own);
           if (f.has_byte)
             for (int64_t j = 0; j < chunks; ++j)
-              for (int i = 0; i < 64; ++i) any |= cut.bytes[j][i], every &= cut.bytes[j][i];
+              for (int i = 0; i < 64; ++i) any |= pieces.bytes[j][i], every &= pieces.bytes[j][i];
         } else {
           for (int64_t j = 0; j < chunks; ++j)
             for (int column = 0; column < 4; ++column)
               for (int row = 0; row < 16; ++row) {
                 if (!is_real(g, panel, row, (chunk + j) * 4 + column)) continue;
                 const int at = chunk_position(D, row, column);
-                ++own[cut.symbols[j][at]];
-                if (f.has_byte) any |= cut.bytes[j][at], every &= cut.bytes[j][at];
+                ++own[pieces.symbols[j][at]];
+                if (f.has_byte) any |= pieces.bytes[j][at], every &= pieces.bytes[j][at];
               }
         }
       });
@@ -125,7 +125,7 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
   std::atomic<const char*> wrong{nullptr};
   parallel_for(threads, g.units, [&](int64_t unit) {
     Word<D> copy[16][kTileColumns];
-    CutTile cut;
+    SplitTile pieces;
     Survivors survivors;
     const UnitPanels panels = unit_panels(g, unit);
     uint8_t* out = s.tiles + panel_offset(g, view, panels.first);
@@ -139,17 +139,17 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
       for_tiles(g, [&](int64_t chunk, int64_t c) {
         if (chunk > 0 && chunk % (kSegmentColumns / kChunkColumns) == 0 && g.segments_per_panel > 1) finish();
         const TileRows rows = tile_rows(words, g, panel, chunk * kChunkColumns, c * kChunkColumns, copy);
-        table.cut_words(D, rows.words, rows.stride_bytes, cut);
+        table.split_words(D, rows.words, rows.stride_bytes, pieces);
         if (!rows.all)
           for (int64_t j = 0; j < c; ++j)
             for (int column = 0; column < 4; ++column)
               for (int row = 0; row < 16; ++row)
                 if (!is_real(g, panel, row, (chunk + j) * 4 + column)) {
                   const int at = chunk_position(D, row, column);
-                  cut.symbols[j][at] = p.tables[0][0];
-                  cut.bytes[j][at] = p.byte_is_constant ? p.byte : 0;
+                  pieces.symbols[j][at] = p.tables[0][0];
+                  pieces.bytes[j][at] = p.byte_is_constant ? p.byte : 0;
                 }
-        out = write_tile<D>(cut, c, p, tail, table, ranks, out, survivors);
+        out = write_tile<D>(pieces, c, p, tail, table, ranks, out, survivors);
       });
       if (g.segments_per_panel > 1) finish();
     }

@@ -1,5 +1,5 @@
-// A tile of words cut into pieces, and the pieces written as streams: the back half of the encoder, shared by matrices
-// (encode.cpp) and sequences (sequence.cpp). Everything is internal to the including file.
+// A tile of words split into pieces, and the pieces written as streams: the back half of the encoder, shared by
+// matrices (encode.cpp) and sequences (sequence.cpp). Everything is internal to the including file.
 #pragma once
 
 #include <cstring>
@@ -25,7 +25,7 @@ inline void count_symbols(const uint8_t* symbols, int64_t count, uint32_t* count
   }
 }
 
-// Coded place of each symbol; symbols outside the table have the table's length.
+// Rank of each symbol; symbols outside the table have the table's length.
 void symbol_ranks(const Parameters& p, uint8_t (&ranks)[256], int& length) {
   length = 0;
   uint8_t order[kMaximumLevels * 15];
@@ -46,7 +46,7 @@ struct Survivors {
   int64_t count = 0;
 };
 
-// Codes the deeper levels of a segment at their places. Returns false where the places do not fit.
+// Codes the deeper levels of a segment at their positions. Returns false where the positions do not fit.
 bool write_levels(const Parameters& p, const KernelTable& table, const uint8_t (&ranks)[256], const MutableStreams& s,
                   int64_t segment, int columns, Survivors& survivors) {
   const uint64_t* entry = s.directory + segment * columns;
@@ -72,15 +72,15 @@ bool write_levels(const Parameters& p, const KernelTable& table, const uint8_t (
   return true;
 }
 
-// Writes the pieces of one tile of c chunks and keeps its survivors; returns the place behind it.
+// Writes the pieces of one tile of c chunks and keeps its survivors; returns the position behind it.
 template <DType D>
-uint8_t* write_tile(const CutTile& cut, int64_t c, const Parameters& p, Tail tail, const KernelTable& table,
+uint8_t* write_tile(const SplitTile& pieces, int64_t c, const Parameters& p, Tail tail, const KernelTable& table,
                     const uint8_t (&ranks)[256], uint8_t* out, Survivors& survivors) {
   constexpr Fields f = kFields[static_cast<int>(D)];
   const CodeLevel first_level{ranks, p.tables[0], 0, p.code == SymbolCode::kLayered ? (1 << p.widths[0]) - 1 : 15};
   for (int64_t j = 0; j < c && p.code != SymbolCode::kConstant; ++j) {
     uint8_t fields[64];
-    survivors.count += table.code_group(cut.symbols[j], first_level, fields, survivors.symbols + survivors.count);
+    survivors.count += table.code_group(pieces.symbols[j], first_level, fields, survivors.symbols + survivors.count);
     if (p.code == SymbolCode::kPacked) {
       for (int i = 0; i < 32; ++i) out[j * 32 + i] = static_cast<uint8_t>(fields[i] | fields[i + 32] << 4);
     } else {
@@ -89,20 +89,20 @@ uint8_t* write_tile(const CutTile& cut, int64_t c, const Parameters& p, Tail tai
   }
   out += c * p.code_bytes;
   if (f.odd_count > 0) {
-    for (int64_t j = 0; j < c; ++j) pack_planes(cut.odd[j], f.odd_count, out + j * 8, c);
+    for (int64_t j = 0; j < c; ++j) pack_planes(pieces.odd[j], f.odd_count, out + j * 8, c);
     out += c * 8 * f.odd_count;
   }
   if (f.has_byte && !p.byte_is_constant) {
-    std::memcpy(out, cut.bytes, static_cast<size_t>(c) * 64);
+    std::memcpy(out, pieces.bytes, static_cast<size_t>(c) * 64);
     out += c * 64;
   }
   if (tail == Tail::kWord) {
-    std::memcpy(out, cut.tails, static_cast<size_t>(c) * 128);
+    std::memcpy(out, pieces.tails, static_cast<size_t>(c) * 128);
     out += c * 128;
   } else if (tail == Tail::kBits3) {
     for (int64_t j = 0; j < c; ++j) {
       uint8_t bits[64];
-      for (int i = 0; i < 64; ++i) bits[i] = static_cast<uint8_t>(cut.tails[j][i] >> 13);
+      for (int i = 0; i < 64; ++i) bits[i] = static_cast<uint8_t>(pieces.tails[j][i] >> 13);
       pack_planes(bits, 3, out + j * 8, c);
     }
     out += c * 24;

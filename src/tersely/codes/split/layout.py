@@ -95,7 +95,7 @@ def widths_of(given: object) -> tuple[int, ...]:
         or not all(is_integer(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
     ):
         raise ArgumentError(
-            f"widths must be a few whole numbers such as (3,) or (2, 2), up to {MAXIMUM_LEVELS} from 1 to "
+            f"widths must be a few integers such as (3,) or (2, 2), up to {MAXIMUM_LEVELS} from 1 to "
             f"{MAXIMUM_WIDTH}, not {given!r}"
         )
     return tuple(map(int, given))
@@ -189,12 +189,12 @@ class Parameters:
         if not isinstance(code, str) or not isinstance(table, str) or not isinstance(widths, list):
             raise ArgumentError("split needs a code (a word), a table (hexadecimal) and widths (a list)")
         if not all(type(width) is int for width in widths):
-            raise ArgumentError("widths are not whole numbers")
+            raise ArgumentError("widths are not integers")
         if json.get("bits", 4) != 4 or ("bits" in json) != (code == "packed"):
             raise ArgumentError("packed takes bits = 4 in this version; other codes take no bits")
         byte = json.get("byte")
         if byte is not None and type(byte) is not int:
-            raise ArgumentError("the constant byte is not a whole number")
+            raise ArgumentError("the constant byte is not an integer")
         tail, short_tail = json.get("tail", "none"), json.get("short_tail")
         if not isinstance(tail, str) or not (short_tail is None or isinstance(short_tail, str)):
             raise ArgumentError("tail kinds are words")

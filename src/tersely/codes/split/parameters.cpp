@@ -74,16 +74,16 @@ Parameters split_parameters(const Json& json, DType dtype) {
 }
 
 Streams split_streams(const Parameters& p, const Components& components, int64_t tile_bytes, int64_t parts,
-                      int64_t most_groups) {
+                      int64_t max_groups) {
   Streams s{};
   s.tiles = components.stream("tiles", tile_bytes);
   if (p.code == SymbolCode::kConstant) return s;
   const int columns = p.code == SymbolCode::kPacked ? 1 : p.levels;
   s.directory_columns = columns;
-  s.directory = components.directory(parts, columns, most_groups * kChunkWeights);
+  s.directory = components.directory(parts, columns, max_groups * kChunkWeights);
   // The room that levels are expanded to holds as many groups as a segment has chunks.
   for (int64_t i = columns; i < (parts + 1) * columns; ++i)
-    if (i % columns != columns - 1 && s.directory[i] - s.directory[i - columns] > static_cast<uint64_t>(most_groups))
+    if (i % columns != columns - 1 && s.directory[i] - s.directory[i - columns] > static_cast<uint64_t>(max_groups))
       components.refuse("directory", "has an impossible entry at byte " + std::to_string(i * 8));
   const uint64_t* ends = s.directory + parts * columns;
   s.escapes = components.stream("escapes", static_cast<int64_t>(ends[columns - 1]));

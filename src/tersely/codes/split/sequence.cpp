@@ -13,10 +13,10 @@ namespace {
 
 constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
 
-// Cuts eight groups of words, or those that are left; returns how many. The rest of the tile is zeros.
+// Splits eight groups of words, or those that are left; returns how many. The rest of the tile is zeros.
 template <DType D>
-int64_t cut_groups(const uint8_t* words, int64_t group, int64_t end, const KernelTable& table, CutTile& cut,
-                   uint32_t& tail_bits) {
+int64_t split_groups(const uint8_t* words, int64_t group, int64_t end, const KernelTable& table, SplitTile& pieces,
+                     uint32_t& tail_bits) {
   using W = Word<D>;
   W rows[16][kTileColumns] = {};
   const int64_t c = std::min(kTileChunks, end - group);
@@ -25,7 +25,7 @@ int64_t cut_groups(const uint8_t* words, int64_t group, int64_t end, const Kerne
     for (int column = 0; column < 4; ++column)
       for (int row = 0; row < 16; ++row)
         rows[row][j * 4 + column] = from[j * kChunkWeights + vector_position(D, row, column)];
-  tail_bits |= table.cut_words(D, reinterpret_cast<const uint8_t*>(rows), sizeof rows[0], cut);
+  tail_bits |= table.split_words(D, reinterpret_cast<const uint8_t*>(rows), sizeof rows[0], pieces);
   return c;
 }
 
@@ -35,17 +35,17 @@ SequenceStatistics statistics(const uint8_t* words, const uint64_t* starts, int6
   constexpr Fields f = kFields[static_cast<int>(D)];
   std::atomic<uint32_t> all_or{0}, all_and{255}, all_tail{0};
   parallel_for(threads, segments, [&](int64_t segment) {
-    CutTile cut;
+    SplitTile pieces;
     uint32_t any = 0, every = 255, tail_bits = 0;
     uint32_t* counts = histograms + segment * 256;
     std::fill(counts, counts + 256, 0);
     const auto end = static_cast<int64_t>(starts[segment + 1]);
     for (auto group = static_cast<int64_t>(starts[segment]); group < end; group += kTileChunks) {
-      const int64_t c = cut_groups<D>(words, group, end, table, cut, tail_bits);
+      const int64_t c = split_groups<D>(words, group, end, table, pieces, tail_bits);
       for (int64_t j = 0; j < c; ++j)
         for (int i = 0; i < 64; ++i) {
-          ++counts[cut.symbols[j][i]];
-          if (f.has_byte) any |= cut.bytes[j][i], every &= cut.bytes[j][i];
+          ++counts[pieces.symbols[j][i]];
+          if (f.has_byte) any |= pieces.bytes[j][i], every &= pieces.bytes[j][i];
         }
     }
     all_or.fetch_or(any, std::memory_order_relaxed);
@@ -66,14 +66,14 @@ const char* encode(const uint8_t* words, const uint64_t* starts, int64_t segment
   symbol_ranks(p, ranks, length);
   std::atomic<const char*> wrong{nullptr};
   parallel_for(threads, segments, [&](int64_t segment) {
-    CutTile cut;
+    SplitTile pieces;
     Survivors survivors;
     uint32_t tail_bits = 0;
     const auto end = static_cast<int64_t>(starts[segment + 1]);
     uint8_t* out = s.tiles + static_cast<int64_t>(starts[segment]) * p.chunk_bytes[0];
     for (auto group = static_cast<int64_t>(starts[segment]); group < end; group += kTileChunks) {
-      const int64_t c = cut_groups<D>(words, group, end, table, cut, tail_bits);
-      out = write_tile<D>(cut, c, p, p.tail, table, ranks, out, survivors);
+      const int64_t c = split_groups<D>(words, group, end, table, pieces, tail_bits);
+      out = write_tile<D>(pieces, c, p, p.tail, table, ranks, out, survivors);
     }
     if (const char* component = finish_segment(p, table, ranks, s, segment, survivors)) wrong = component;
   });

@@ -7,7 +7,7 @@
 
 namespace tersely {
 
-// A source of the words of a node of split, cut like words of `dtype`.
+// A source of the words of a node of split, which are split like words of `dtype`.
 inline std::unique_ptr<SplitSource> split_source(const Geometry& geometry, const Node& node, DType dtype,
                                                  const Components& components) {
   require(node.formulation == "split", "this child is under 'split' only");

@@ -165,7 +165,7 @@ class Description:
             or not all(type(length) is int and 0 <= length < 1 << 63 for length in shape)
             or math.prod(max(1, length) for length in shape) >= limits.ELEMENTS
         ):
-            raise self._corrupt("the shape is not a short list of whole numbers; get the file again")
+            raise self._corrupt("the shape is not a short list of integers; get the file again")
         if not isinstance(tag, str) or tag not in BY_TAG:
             raise self._corrupt(f"unknown dtype {tag!r}")
         words = {key: document[key] for key in ("view", "orientation", "column_order", "profile", "crc32")}
@@ -199,7 +199,7 @@ class Description:
 
     def _load(self, raw: bytes) -> dict[str, Any]:
         def refuse(_: str) -> Any:
-            raise ValueError("a number that is not a short whole number")
+            raise ValueError("a number that is not a short integer")
 
         def integer(text: str) -> int:
             return refuse(text) if len(text) > 20 else int(text)
@@ -240,6 +240,6 @@ class Description:
             or not isinstance(parameters, dict)
             or not isinstance(children, dict)
         ):
-            raise self._corrupt("a node of the tree needs a formulation (a word) and a version (a whole number)")
+            raise self._corrupt("a node of the tree needs a formulation (a word) and a version (an integer)")
         nodes = {name: self._node(child, depth + 1) for name, child in children.items()}
         return Node(json_node["formulation"], json_node["version"], parameters, nodes)

@@ -152,9 +152,9 @@ def _load(raw: bytes, file: str) -> dict[str, Any]:
     try:
         document = json.loads(text, object_pairs_hook=unique, parse_float=_Odd, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        place = 8 + len(text[: error.pos].encode())
+        byte = 8 + len(text[: error.pos].encode())
         raise CorruptError(
-            f"the header is not JSON: {error.msg}; not a safetensors file, or damaged", file=file, byte=place
+            f"the header is not JSON: {error.msg}; not a safetensors file, or damaged", file=file, byte=byte
         ) from None
     except ValueError:  # thousands of digits, which Python does not read
         raise CorruptError(
@@ -217,12 +217,12 @@ def _entry(name: str, value: Any, file: str) -> Entry:
         raise UnsupportedError(f"unknown dtype {tag!r}: this tersely knows {', '.join(BY_TAG)}", file=file, tensor=name)
     if not isinstance(shape, list) or len(shape) > limits.DIMENSIONS or not all(map(_is_count, shape)):
         raise CorruptError(
-            _odd_of(shape) or f"the shape is not a list of at most {limits.DIMENSIONS} whole numbers",
+            _odd_of(shape) or f"the shape is not a list of at most {limits.DIMENSIONS} integers",
             file=file,
             tensor=name,
         )
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
-        raise CorruptError(_odd_of(offsets) or "data_offsets are not two whole numbers", file=file, tensor=name)
+        raise CorruptError(_odd_of(offsets) or "data_offsets are not two integers", file=file, tensor=name)
     begin, end = offsets
     bits = row.bits * math.prod(shape)
     if begin > end or -(-bits // 8) != end - begin:

@@ -10,10 +10,10 @@ NAME_CHARACTERS = 4096
 """Longest name by which a copy says what it is a copy of; real ones have under 200."""
 
 DIMENSIONS = 64
-"""Most dimensions of a tensor: NumPy's own limit."""
+"""Maximum of dimensions of a tensor: NumPy's own limit."""
 
 ELEMENTS = 1 << 60
-"""Most weights of a tensor, empty dimensions counted as one: its bytes are a number of 64 bits."""
+"""Maximum of weights of a tensor, empty dimensions counted as one: its bytes are a number of 64 bits."""
 
 TREE_DEPTH = 8
 """Deepest nesting of formulations: `sparse` values under `palette` under a code need three."""

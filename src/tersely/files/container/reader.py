@@ -267,7 +267,7 @@ class Reader:
         order = [entry.name for entry in self.header.by_offset() if entry.name in self.dense]
         if not isinstance(digits, str) or (self.sealed and len(digits) != 8 * len(order)):
             raise CorruptError("the checksums of dense tensors are damaged", file=self.file, byte=8)
-        return {name: digits[8 * place : 8 * place + 8] for place, name in enumerate(order)} if digits else {}
+        return {name: digits[8 * index : 8 * index + 8] for index, name in enumerate(order)} if digits else {}
 
     @cached_property
     def original(self) -> Original | pieces.Pieces | None:

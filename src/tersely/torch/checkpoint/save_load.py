@@ -234,24 +234,24 @@ def load_model(
         CorruptError: for damage, naming file, tensor, component and byte.
         UnsupportedError: for a file that needs another release of tersely.
     """
-    place = Path(path)
-    tensors, metadata = _state_of(place, mode, mmap, check, on_slow)
+    source = Path(path)
+    tensors, metadata = _state_of(source, mode, mmap, check, on_slow)
     own = module.state_dict()
     aliased = {name: tensors[first] for name, first in metadata.items() if name in own and first in tensors}
-    extra = extra_state.taken(metadata, str(place))
+    extra = extra_state.taken(metadata, str(source))
     tensors = aliased | tensors
     uses = list(parameters_of(module))
     for tie in all_names(module, uses):
         given = next((name for name in tie if name in tensors), None)
         if given is not None:
             tensors |= {name: tensors[given] for name in tie if name not in tensors}
-    _compare(module, tensors, extra, str(place), strict)
-    _warn_of_dtypes(own, tensors, str(place))
+    _compare(module, tensors, extra, str(source), strict)
+    _warn_of_dtypes(own, tensors, str(source))
     trainable = [getattr(use.parameter, "was_trainable", use.parameter.requires_grad) for use in uses]
     given_state = {name: value for name, value in (extra | tensors).items() if name in own}
     module.load_state_dict(given_state, strict=False, assign=True)
     for use, was_trainable in zip(uses, trainable, strict=True):
-        owner, name = use.places[0]
+        owner, name = use.owners[0]
         parameter = getattr(owner, name)
         if isinstance(parameter, TerselyTensor):
             parameter.was_trainable = was_trainable
@@ -265,13 +265,13 @@ def load_model(
 
 
 def _state_of(
-    place: Path, mode: Mode, mmap: bool, check: Check, on_slow: OnSlow
+    source: Path, mode: Mode, mmap: bool, check: Check, on_slow: OnSlow
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file or of the files of a folder, and their metadata."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     origin: dict[str, Path] = {}
-    for file, wanted in folder.loaded_from(place).items():
+    for file, wanted in folder.loaded_from(source).items():
         found, own = _loaded(file, mode, mmap, check, on_slow)
         for name, tensor in found.items():
             if wanted is not None and name not in wanted:

@@ -33,10 +33,10 @@ _DONE = "of_tersely"
 
 def install() -> None:
     """Wraps the entrances once."""
-    for place, name in _DLPACK:
-        original = getattr(place, name, None)
+    for owner, name in _DLPACK:
+        original = getattr(owner, name, None)
         if original is not None and not hasattr(original, _DONE):
-            setattr(place, name, _asking(original))
+            setattr(owner, name, _asking(original))
     for name in _READERS:
         original = getattr(torch, name, None)
         if original is not None and not hasattr(original, _DONE):

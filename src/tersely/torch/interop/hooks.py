@@ -44,13 +44,13 @@ def install() -> None:
         elif len(compressed) < 2 or torch.__future__.get_swap_module_params_on_conversion():
             _by_torch(original, compressed, t1, t2)
         else:
-            _change_places(t1, t2)
+            _exchange(t1, t2)
 
     swap_tensors.of_tersely = True  # type: ignore[attr-defined]
     torch.utils.swap_tensors = swap_tensors
 
 
-def _change_places(t1: TerselyTensor, t2: TerselyTensor) -> None:
+def _exchange(t1: TerselyTensor, t2: TerselyTensor) -> None:
     """Swaps two compressed weights of different kinds, whoever refers to them: `.half()` of a module whose views are alive.
 
     As `torch.utils.swap_tensors` does it after it has counted references. It counts them because what refers to a tensor in

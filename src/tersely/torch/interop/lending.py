@@ -61,7 +61,7 @@ def needs_dense(module: nn.Module) -> bool:
 
 @dataclass
 class _Lent:
-    """A coded weight and the dense one that stands in its places meanwhile."""
+    """A coded weight and the dense one that stands in for it meanwhile."""
 
     use: Use
     dense: Tensor
@@ -74,7 +74,7 @@ class _Lent:
         same_kind = (dense.shape, dense.dtype, dense.device) == (coded.shape, coded.dtype, coded.device)
         kept = same_kind and dense._version == self.version and dense.data_ptr() == self.address
         if kept:
-            ours = [place for place in self.use.places if getattr(*place, None) is dense]
+            ours = [owner for owner in self.use.owners if getattr(*owner, None) is dense]
             put(Use(self.use.name, coded, ours), coded)
         return kept
 
@@ -91,7 +91,7 @@ def _lend(use: Use) -> _Lent:
 
 
 def _coded(module: nn.Module) -> Iterator[Use]:
-    """Every compressed weight with all its places: parameters, buffers, and plain attributes."""
+    """Every compressed weight with all its owners: parameters, buffers, and plain attributes."""
     for use in parameters_of(module):
         if isinstance(use.parameter, TerselyTensor):
             yield use
@@ -100,5 +100,5 @@ def _coded(module: nn.Module) -> Iterator[Use]:
         for name, value in [*owner._buffers.items(), *vars(owner).items()]:
             if isinstance(value, TerselyTensor) and not (isinstance(owner, Int8Linear) and name == "weight"):
                 use = others.setdefault(id(value), Use(f"{path}.{name}" if path else name, value, []))
-                use.places.append((owner, name))
+                use.owners.append((owner, name))
     yield from others.values()

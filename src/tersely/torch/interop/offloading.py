@@ -40,9 +40,9 @@ def _replace(module: ModuleType, name: str, make: Callable[[Any], Any], *also: s
         return
     wrapped: Any = functools.wraps(original)(make(original))
     wrapped.of_tersely = True
-    for place in (module, *(sys.modules.get(other) for other in also)):
-        if getattr(place, name, None) is original:
-            setattr(place, name, wrapped)
+    for owner in (module, *(sys.modules.get(other) for other in also)):
+        if getattr(owner, name, None) is original:
+            setattr(owner, name, wrapped)
 
 
 def _prepare_hooks(hooks: ModuleType) -> None:
@@ -136,12 +136,12 @@ def _make_room(given: Mapping[str, Any]) -> None:
 
 def _devices(given: Mapping[str, Any]) -> list[Any]:
     """The devices on which the weights of a model would be multiplied, by the arguments of accelerate's functions."""
-    main, places = given.get("main_device", given.get("execution_device")), given.get("device_map")
+    main, device_map = given.get("main_device", given.get("execution_device")), given.get("device_map")
     devices = [] if main is None else [main]
-    if places is None:
+    if device_map is None:
         return devices
-    hooked = len(set(places.values())) > 1 or given.get("force_hooks", False)  # else the model is moved as a whole
-    return devices + [place for place in places.values() if place not in ("cpu", "disk")] if hooked else []
+    hooked = len(set(device_map.values())) > 1 or given.get("force_hooks", False)  # else the model is moved as a whole
+    return devices + [device for device in device_map.values() if device not in ("cpu", "disk")] if hooked else []
 
 
 def _check_devices(module: nn.Module, devices: list[Any], recurse: bool) -> None:

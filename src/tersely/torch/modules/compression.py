@@ -227,7 +227,7 @@ def decompress_(module: nn.Module) -> Summary:
 
 
 def parameters_of(module: nn.Module) -> Iterator[Use]:
-    """Yields every distinct parameter with all its places; those that share memory (or codes) and shape are one."""
+    """Yields every distinct parameter with all its owners; those that share memory (or codes) and shape are one."""
     uses: dict[Any, Use] = {}
     for path, owner in module.named_modules(remove_duplicate=True):
         tensors: dict[str, Tensor | None] = dict(owner._parameters)
@@ -239,17 +239,17 @@ def parameters_of(module: nn.Module) -> Iterator[Use]:
             key = _identity(parameter)
             full = f"{path}.{name}" if path else name
             use = uses.setdefault(key, Use(full, parameter, []))
-            use.places.append((owner, name))
+            use.owners.append((owner, name))
             use.reason = use.reason or _recomputed(owner, name)
     yield from uses.values()
 
 
 def all_names(module: nn.Module, uses: Iterable[Use]) -> list[list[str]]:
-    """Returns the names of each parameter in the module's state, all of them where modules are in several places."""
+    """Returns the names of each parameter in the module's state, all of them where modules have several names."""
     paths: dict[int, list[str]] = {}
     for path, owner in module.named_modules(remove_duplicate=False):
         paths.setdefault(id(owner), []).append(f"{path}." if path else "")
-    return [[f"{path}{name}" for owner, name in use.places for path in paths[id(owner)]] for use in uses]
+    return [[f"{path}{name}" for owner, name in use.owners for path in paths[id(owner)]] for use in uses]
 
 
 def _config_names(module: nn.Module, uses: Iterable[Use]) -> Iterator[list[str]]:
@@ -260,8 +260,8 @@ def _config_names(module: nn.Module, uses: Iterable[Use]) -> Iterator[list[str]]
 
 
 def put(use: Use, parameter: Tensor) -> None:
-    """Sets a parameter in all places at once. RNNs keep a list of their own, which setattr brings up to date."""
-    for owner, name in use.places:
+    """Sets a parameter of all owners at once. RNNs keep a list of their own, which setattr brings up to date."""
+    for owner, name in use.owners:
         setattr(owner, name, parameter)
 
 
@@ -271,12 +271,12 @@ def _identity(parameter: Tensor) -> Any:
     if parameter.device.type == "meta" or not parameter.numel():
         return id(parameter)
     try:
-        place = parameter.data_ptr()
+        address = parameter.data_ptr()
     except RuntimeError:  # of a subclass: it has no address
         return id(parameter)
     return (
-        (place, tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
-        if place
+        (address, tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
+        if address
         else id(parameter)
     )
 
@@ -305,8 +305,8 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return "left dense by config"
     if isinstance(parameter, nn.parameter.UninitializedParameter):
         return "not initialised yet"
-    if torchao.is_payload(parameter) and isinstance(use.places[0][0], nn.Linear):
-        return torchao.why_not(use.places[0][0]) or "torchao: shared by layers, or the module itself"
+    if torchao.is_payload(parameter) and isinstance(use.owners[0][0], nn.Linear):
+        return torchao.why_not(use.owners[0][0]) or "torchao: shared by layers, or the module itself"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
     if name is None or not (BY_NAME[name].floating or use.is_buffer):

@@ -76,8 +76,8 @@ class Int8Linear(nn.Module):
         """
         weight = self.weight
         storage = weight.storage_ if isinstance(weight, TerselyTensor) else weight
-        place = None if isinstance(weight, TerselyTensor) else weight.data_ptr()
-        if self._coded is None or self._coded[0] is not storage or self._coded[1] != place:
+        address = None if isinstance(weight, TerselyTensor) else weight.data_ptr()
+        if self._coded is None or self._coded[0] is not storage or self._coded[1] != address:
             if weight.dtype != torch.int8 or tuple(weight.shape) != (self.out_features, self.in_features):
                 raise ArgumentError(
                     f"the weight is {weight.dtype} {list(weight.shape)}; it must be torch.int8 "
@@ -89,7 +89,7 @@ class Int8Linear(nn.Module):
                 with torch._C._DisableFuncTorch():  # whose wrappers, made of every result, have no memory
                     dense = weight.decode() if isinstance(weight, TerselyTensor) else weight
                     coded = encode(as_array(dense), "dense")
-            self._coded = (storage, place, coded)
+            self._coded = (storage, address, coded)
         return self._coded[2]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `compress_` works through: a parameter with its places, how it is to be compressed, and how its memory lies."""
+"""What `compress_` works through: a parameter with its owners, how it is to be compressed, and how its memory lies."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ class Settings:
 
 @dataclass
 class Use:
-    """A parameter and every place in the module where it is used."""
+    """A parameter and every (module, name) that has it."""
 
     name: str
     parameter: Tensor
-    places: list[tuple[nn.Module, str]]
+    owners: list[tuple[nn.Module, str]]
     reason: str = ""
 
     @property
     def is_buffer(self) -> bool:
         """Whether it is the int8 weight of an `Int8Linear`, which is no parameter."""
-        return isinstance(self.places[0][0], Int8Linear) and self.places[0][1] == "weight"
+        return isinstance(self.owners[0][0], Int8Linear) and self.owners[0][1] == "weight"
 
     @property
     def only_decoded(self) -> bool:
         """Whether every operator that takes it decodes all of it first, so that codes save memory and no time."""
-        return all(_is_only_decoded(owner, self.parameter) for owner, _ in self.places)
+        return all(_is_only_decoded(owner, self.parameter) for owner, _ in self.owners)
 
     @property
     def is_convolution(self) -> bool:
         """Whether it is the kernel of a convolution that products cannot compute."""
-        return self.only_decoded and not any(isinstance(owner, _LOOKUPS) for owner, _ in self.places)
+        return self.only_decoded and not any(isinstance(owner, _LOOKUPS) for owner, _ in self.owners)
 
     def wrap(self, tensor: Tensor, requires_grad: bool) -> Tensor:
-        """Returns the tensor as its places take it."""
+        """Returns the tensor as its owners take it."""
         return tensor if self.is_buffer else nn.Parameter(tensor, requires_grad=requires_grad)
 
 
@@ -102,7 +102,7 @@ def prepared(use: Use) -> tuple[str, Tensor, str]:
     assert layout is not None
     base = use.parameter.detach()
     base = base.transpose(-2, -1) if layout == "transposed" else base.contiguous()
-    oriented = type(use.places[0][0]).__name__ in _ORIENTED
+    oriented = type(use.owners[0][0]).__name__ in _ORIENTED
     if layout == "transposed":  # what is contiguous is the transpose, stored the other way round
         oriented = not oriented and use.parameter.ndim == 2
     return layout, base, "in_out" if oriented else "out_in"

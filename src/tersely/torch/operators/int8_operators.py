@@ -89,10 +89,10 @@ def vectorised(info: Any, in_dims: Sequence[int | None], call: Any, *given: Any)
     if first is not None and all(dim is None for dim in others):
         return call(x.movedim(first, 0), *rest), 0
 
-    def at(place: int) -> list[Any]:
-        return [one if dim is None else one.select(dim, place) for one, dim in zip(given, in_dims, strict=True)]
+    def at(index: int) -> list[Any]:
+        return [one if dim is None else one.select(dim, index) for one, dim in zip(given, in_dims, strict=True)]
 
-    return torch.stack([call(*at(place)) for place in range(info.batch_size)]), 0
+    return torch.stack([call(*at(index)) for index in range(info.batch_size)]), 0
 
 
 @torch.library.register_vmap("tersely::int8_linear")

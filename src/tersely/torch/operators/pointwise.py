@@ -1,6 +1,6 @@
-"""Convolutions whose kernels have one tap: products of every place of x by the weight as a matrix [outputs, inputs].
+"""Convolutions whose kernels have one tap: products of every position of x by the weight as a matrix [outputs, inputs].
 
-Only mode "fused" multiplies so, as sums are added in another order. Strides skip places, and with one tap dilation means
+Only mode "fused" multiplies so, as sums are added in another order. Strides skip positions, and with one tap dilation means
 nothing. Results lie in memory as torch's: channels last where x or the weight has them so.
 """
 
@@ -22,9 +22,9 @@ _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _is_few(rows: Tensor) -> bool:
-    """Returns whether kernels multiply so many places. rows: [..., channels]."""
-    places = rows.numel() // max(1, rows.shape[-1])
-    return 0 < places <= handoff.pointwise_max_places(str(rows.dtype).removeprefix("torch."))
+    """Returns whether kernels multiply so many positions. rows: [..., channels]."""
+    count = rows.numel() // max(1, rows.shape[-1])
+    return 0 < count <= handoff.pointwise_max_rows(str(rows.dtype).removeprefix("torch."))
 
 
 def _matrix(weight: Any) -> Coded | None:
@@ -40,15 +40,15 @@ def _each(value: Any, count: int) -> tuple[int, ...]:
     return given * count if len(given) == 1 else given
 
 
-def _steps(places: int, stride: Any, padding: Any, groups: Any) -> tuple[int, ...] | None:
+def _steps(dims: int, stride: Any, padding: Any, groups: Any) -> tuple[int, ...] | None:
     """Strides by dimension; None where the convolution is more than a product."""
-    padded = not isinstance(padding, str) and any(_each(padding, places))  # 'same' and 'valid' pad one tap by nothing
-    steps = _each(stride, places)
-    return None if padded or groups != 1 or len(steps) != places or min(steps) < 1 else steps
+    padded = not isinstance(padding, str) and any(_each(padding, dims))  # 'same' and 'valid' pad one tap by nothing
+    steps = _each(stride, dims)
+    return None if padded or groups != 1 or len(steps) != dims or min(steps) < 1 else steps
 
 
 def _last(x: Tensor) -> bool:
-    """Returns whether the channels of x lie side by side in memory, and not only because there is one place."""
+    """Returns whether the channels of x lie side by side in memory, and not only because there is one position."""
     layout = _LAST.get(x.ndim)
     return layout is not None and not x.is_contiguous() and x.is_contiguous(memory_format=layout)
 
@@ -61,7 +61,7 @@ def _rows(x: Tensor) -> Tensor:
 def _planes(rows: Tensor, last: bool) -> Tensor:
     """The inverse of `_rows`, with strides as torch gives them."""
     out = rows.movedim(-1, 1)
-    # `contiguous` would leave the strides of a single place as they are, by which later layers would choose theirs.
+    # `contiguous` would leave the strides of a single position as they are, by which later layers would choose theirs.
     return out if last else out.clone(memory_format=torch.contiguous_format)
 
 
@@ -87,7 +87,7 @@ def convolution(
 
 
 def _skipped(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """The places of x that strides visit."""
+    """The positions of x that strides visit."""
     for dim, step in enumerate(steps, 2):
         x = x if step == 1 else x[(slice(None),) * dim + (slice(None, None, step),)]
     return x

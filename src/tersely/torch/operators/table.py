@@ -64,12 +64,12 @@ def decoded(
 def _viewed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A view that codes cannot follow: dense, made anew when the weight that it shows is written to."""
     leaves, tree = pytree.tree_flatten((args, kwargs))
-    place, base = next((n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, TerselyTensor))
-    layout, leaves[place] = base.layout_, None
+    position, base = next((n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, TerselyTensor))
+    layout, leaves[position] = base.layout_, None
 
     def seen(storage: WeightStorage) -> Any:
         own_args, own_kwargs = pytree.tree_unflatten(
-            [*leaves[:place], laid_out(storage.decode(), layout), *leaves[place + 1 :]], tree
+            [*leaves[:position], laid_out(storage.decode(), layout), *leaves[position + 1 :]], tree
         )
         return pytree.tree_map_only(TerselyTensor, TerselyTensor.decode, func(*own_args, **own_kwargs))
 
@@ -98,10 +98,10 @@ def _kind(func: Any) -> str:
 
 
 def _refuse_writes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for place, argument in enumerate(func._schema.arguments):
+    for position, argument in enumerate(func._schema.arguments):
         if argument.alias_info is None or not argument.alias_info.is_write:
             continue
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        value = args[position] if position < len(args) else kwargs.get(argument.name)
         if any(isinstance(leaf, TerselyTensor) for leaf in pytree.tree_leaves(value)):
             raise TerselyError(
                 f"{func._schema.name.split('::')[-1]} would write into a compressed weight, which cannot be changed in "

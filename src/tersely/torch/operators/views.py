@@ -63,17 +63,17 @@ def _t(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _transpose(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor, one, other = args
-    places = {one % tensor.ndim, other % tensor.ndim} if tensor.ndim else set()
-    return swapped(tensor) if tensor.ndim >= 2 and places == {tensor.ndim - 1, tensor.ndim - 2} else NotImplemented
+    dims = {one % tensor.ndim, other % tensor.ndim} if tensor.ndim else set()
+    return swapped(tensor) if tensor.ndim >= 2 and dims == {tensor.ndim - 1, tensor.ndim - 2} else NotImplemented
 
 
 def _permute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensor, order = args
-    places = [place % tensor.ndim for place in order]
-    if places == list(range(tensor.ndim)):
+    dims = [dim % tensor.ndim for dim in order]
+    if dims == list(range(tensor.ndim)):
         return tensor.alias()
     last_two = [*range(tensor.ndim - 2), tensor.ndim - 1, tensor.ndim - 2]
-    return swapped(tensor) if tensor.ndim >= 2 and places == last_two else NotImplemented
+    return swapped(tensor) if tensor.ndim >= 2 and dims == last_two else NotImplemented
 
 
 def _view(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -100,8 +100,8 @@ def select(tensor: TerselyTensor, dim: int, index: int) -> Any:
         return NotImplemented
     if isinstance(tensor.storage_, Dense) or not -len(tensor) <= index < len(tensor):
         return NotImplemented
-    place = index % len(tensor)
-    return tensor.alias(lambda storage: storage.select(place))
+    row = index % len(tensor)
+    return tensor.alias(lambda storage: storage.select(row))
 
 
 def _select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -119,7 +119,7 @@ def _unbind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def narrow(tensor: TerselyTensor, dim: int, first: int, last: int) -> Any:
-    """Returns places [first, last) of one dimension, still compressed, or NotImplemented."""
+    """Returns indices [first, last) of one dimension, still compressed, or NotImplemented."""
     dim %= tensor.ndim
     if isinstance(tensor.storage_, Dense) or tensor.layout_ not in ("contiguous", "transposed") or tensor.ndim < 2:
         return NotImplemented

@@ -89,7 +89,7 @@ class Concatenated(WeightStorage):
         raise IndexError(index)
 
     def narrow_along(self, dim: int, first: int, last: int) -> WeightStorage | None:
-        """Returns places [first, last) of a dimension other than 0, or None where no piece begins or ends there."""
+        """Returns indices [first, last) of a dimension other than 0, or None where no piece begins or ends there."""
         if self.kind == "stack" and dim > 0:
             inner = [narrow_along(piece, dim - 1, first, last) for piece in self.pieces]
             known = [piece for piece in inner if piece is not None]
@@ -105,7 +105,7 @@ class Concatenated(WeightStorage):
 
 
 def narrow_along(storage: WeightStorage, dim: int, first: int, last: int) -> WeightStorage | None:
-    """Returns places [first, last) of one dimension, still coded; None where only decoding gives them."""
+    """Returns indices [first, last) of one dimension, still coded; None where only decoding gives them."""
     if (first, last) == (0, storage.shape[dim]):
         return storage
     if dim == 0:

@@ -50,7 +50,7 @@ def laid_at(dense: Tensor, residue: int) -> Tensor:
 
 
 def at_residue(raw: Tensor, residue: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Returns the first place in `raw` that lies `residue` bytes behind a multiple of `LINE`.
+    """Returns the first index in `raw` that lies `residue` bytes behind a multiple of `LINE`.
 
     Args:
         raw: uint8, 2 x `LINE` longer than what is to lie there.

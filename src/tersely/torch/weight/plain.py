@@ -50,10 +50,10 @@ def why_not(tensor: Tensor) -> str:
 def _last_byte(tensor: Tensor) -> int:
     """The end of the tensor in the storage that it lies in, in bytes."""
     if tensor.is_contiguous():
-        places = tensor.numel()
+        count = tensor.numel()
     else:
-        places = 1 + sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return (tensor.storage_offset() + places) * tensor.itemsize
+        count = 1 + sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return (tensor.storage_offset() + count) * tensor.itemsize
 
 
 def _why_not_kind(tensor: Tensor) -> str:

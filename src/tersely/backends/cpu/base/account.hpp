@@ -36,19 +36,19 @@ class Accounts {
  private:
   // A trial may lose kTrial, which is paid off like other losses: a worker that has slept wakes on the caller's own
   // core now and then, and waits there for some slices of 3 ms until the system moves it.
-  static constexpr int64_t kMost = 30'000'000, kTrial = 12'000'000;
-  static constexpr int kMostFailures = 5;
+  static constexpr int64_t kMaxBalance = 30'000'000, kTrial = 12'000'000;
+  static constexpr int kMaxFailures = 5;
 
   // Machines are quiet until they prove otherwise; the first region of a team, which makes its threads, does not.
   struct Account {
-    std::atomic<int64_t> balance{kMost};
+    std::atomic<int64_t> balance{kMaxBalance};
     std::atomic<int> failures{0};
   };
 
   static int half(int team) { return (team + 1) / 2; }
-  static int place(int team) { return std::min<int>(std::bit_width(static_cast<unsigned>(team - 1)), 15); }
-  Account& of(int team) { return accounts_[place(team)]; }
-  const Account& of(int team) const { return accounts_[place(team)]; }
+  static int class_of(int team) { return std::min<int>(std::bit_width(static_cast<unsigned>(team - 1)), 15); }
+  Account& of(int team) { return accounts_[class_of(team)]; }
+  const Account& of(int team) const { return accounts_[class_of(team)]; }
 
   // Two at once may lose one entry; the next ones make up for it.
   static void add(Account& account, int64_t ns) {
@@ -57,13 +57,13 @@ class Accounts {
     const int failures = account.failures.load(std::memory_order_relaxed);
     if (before >= 0 && after < 0) {
       after -= kTrial;
-      account.failures.store(std::min(failures + 1, kMostFailures), std::memory_order_relaxed);
+      account.failures.store(std::min(failures + 1, kMaxFailures), std::memory_order_relaxed);
     } else if (before < 0 && after >= 0) {
       after = kTrial;
-    } else if (after > kMost / 2 && failures > 0) {
+    } else if (after > kMaxBalance / 2 && failures > 0) {
       account.failures.store(0, std::memory_order_relaxed);
     }
-    after = std::clamp(after, -kMost, kMost);
+    after = std::clamp(after, -kMaxBalance, kMaxBalance);
     if (after != before) account.balance.store(after, std::memory_order_relaxed);
   }
 

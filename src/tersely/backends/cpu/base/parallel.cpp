@@ -113,8 +113,8 @@ int workers_worth_waking(int threads, int64_t work_ns) {
 #if defined(TERSELY_EMULATE)  // small tests must see several workers
   work_ns *= 1000;
 #endif
-  const int64_t least_ns = gomp_parallel() != nullptr ? 10'000 : 200'000;
-  return static_cast<int>(std::clamp<int64_t>(work_ns / least_ns, 1, std::max(threads, 1)));
+  const int64_t min_ns = gomp_parallel() != nullptr ? 10'000 : 200'000;
+  return static_cast<int>(std::clamp<int64_t>(work_ns / min_ns, 1, std::max(threads, 1)));
 }
 
 const char* parallel_pool_name() {

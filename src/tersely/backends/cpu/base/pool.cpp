@@ -47,7 +47,7 @@ Pool& pool() {
 }
 
 void Pool::run(int threads, void (*body)(void*), void* context) {
-  threads = std::min(threads, kMostThreads);
+  threads = std::min(threads, kMaxThreads);
   Region* region = take();
   if (region == nullptr) {
     body(context);

@@ -26,7 +26,7 @@ class Pool {
     std::condition_variable left;
   };
   static constexpr uint64_t kInside = 0xffff, kSeat = 0x10000, kSleeps = uint64_t{1} << 32;
-  static constexpr int kMostThreads = 0xffff;
+  static constexpr int kMaxThreads = 0xffff;
 
   Region* take();
   void open(Region& region, int seats);

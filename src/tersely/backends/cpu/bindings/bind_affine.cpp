@@ -10,13 +10,13 @@ using MutableZeros = nb::ndarray<int16_t, nb::ndim<1>, nb::c_contig, nb::device:
 using Scales = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableScales = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-int64_t checked_places(const tersely::Geometry& g, int64_t columns, int64_t size) {
+int64_t checked_groups(const tersely::Geometry& g, int64_t columns, int64_t size) {
   const int64_t count = g.panels * tersely::groups_of(g, tersely::group_chunks_of(g, columns)) * 16;
   require_size(size == count);
   return count;
 }
 
-// None where the words are no scale x whole numbers; else whether any is -0.0.
+// None where the words are no scale x integers; else whether any is -0.0.
 nb::object fit(Words words, const std::string& dtype, const Seen& seen, int64_t columns, MutableScales float32,
                MutableScales bfloat16, MutableScales float16, MutableZeros low, MutableZeros high, int threads) {
   const tersely::Geometry& g = seen.geometry;
@@ -24,7 +24,7 @@ nb::object fit(Words words, const std::string& dtype, const Seen& seen, int64_t 
   tersely::require(static_cast<int64_t>(words.nbytes()) == g.elements * tersely::word_bytes_of(kind),
                    "words have the wrong size");
   for (size_t size : {float32.size(), bfloat16.size(), float16.size(), low.size(), high.size()})
-    checked_places(g, columns, static_cast<int64_t>(size));
+    checked_groups(g, columns, static_cast<int64_t>(size));
   tersely::AffineFit found{{float32.data(), bfloat16.data(), float16.data()}, low.data(), high.data(), false};
   bool fits;
   {
@@ -36,7 +36,7 @@ nb::object fit(Words words, const std::string& dtype, const Seen& seen, int64_t 
 
 tersely::AffineScales scales_of(const tersely::Geometry& g, int64_t columns, const Zeros& zeros) {
   tersely::AffineScales scales{};
-  checked_places(g, columns, static_cast<int64_t>(zeros.size()));
+  checked_groups(g, columns, static_cast<int64_t>(zeros.size()));
   scales.zeros = reinterpret_cast<const uint8_t*>(zeros.data());
   scales.group_chunks = tersely::group_chunks_of(g, columns);
   scales.groups = tersely::groups_of(g, scales.group_chunks);
@@ -49,7 +49,7 @@ bool numbers(Words words, const std::string& dtype, const Seen& seen, int64_t co
   const tersely::Geometry& g = seen.geometry;
   const tersely::DType kind = tersely::wide_dtype(dtype);
   tersely::AffineScales scales = scales_of(g, columns, zeros);
-  checked_places(g, columns, static_cast<int64_t>(scale.size()));
+  checked_groups(g, columns, static_cast<int64_t>(scale.size()));
   scales.scales = reinterpret_cast<const uint8_t*>(scale.data());
   tersely::require(static_cast<int64_t>(words.nbytes()) == g.elements * tersely::word_bytes_of(kind) &&
                        static_cast<int64_t>(out.nbytes()) == g.elements,

@@ -26,13 +26,13 @@ void encode(Words words, const Seen& seen, const std::string& dtype, nb::dict co
   view.directory = reinterpret_cast<const uint64_t*>(component(components, "directory", (g.segments + 1) * 8));
   const auto listed = static_cast<int64_t>(view.directory[g.segments]);
   uint8_t* fields = component(components, "fields", starts.back());
-  uint8_t* places = component(components, "places", listed * 2);
+  uint8_t* positions = component(components, "places", listed * 2);
   uint8_t* escapes = component(components, "escapes", listed);
   view.fields = fields;
   bool same;
   {
     const Computing unlocked;
-    same = tersely::integer_encode(bytes_of(words), view, fields, places, escapes, threads);
+    same = tersely::integer_encode(bytes_of(words), view, fields, positions, escapes, threads);
   }
   require_same(same);
 }

@@ -139,7 +139,7 @@ void multiply_at(const Matrix& self, uintptr_t x, int dtype, int64_t batch, uint
            reinterpret_cast<void*>(out), threads, transposed);
 }
 
-bool integer_linear(const Matrix& self, Words x, const std::string& dtype, Doubles scale, Whole zero, nb::object bias,
+bool integer_linear(const Matrix& self, Words x, const std::string& dtype, Doubles scale, Int32s zero, nb::object bias,
                     MutableWords out, int threads, int64_t groups) {
   const Geometry& g = self->geometry();
   require(g.count == 1 && self->products() == tersely::Products::kIntegers,
@@ -149,7 +149,7 @@ bool integer_linear(const Matrix& self, Words x, const std::string& dtype, Doubl
   return self->multiply_integers(operands.rows, threads);
 }
 
-bool nibbles_linear(const Matrix& self, Words x, const std::string& dtype, bool is_signed, Doubles scale, Whole zero,
+bool nibbles_linear(const Matrix& self, Words x, const std::string& dtype, bool is_signed, Doubles scale, Int32s zero,
                     nb::object bias, MutableWords out, int threads, int64_t groups) {
   const Geometry& g = self->geometry();
   require(g.count == 1 && self->products() == tersely::Products::kNibbles,

@@ -1,4 +1,4 @@
-// Products of whole numbers that lie as they are: no coded matrix.
+// Products of integers that lie as they are: no coded matrix.
 #include "tersely/backends/cpu/bindings/integer_operands.hpp"
 #include "tersely/codes/integer/fields.hpp"
 
@@ -6,7 +6,7 @@ namespace {
 
 // Of 8-bit weights.
 bool dense_linear(Words words, const std::string& dtype, int64_t matrix_rows, int64_t columns, Words x,
-                  const std::string& x_dtype, Doubles scale, Whole zero, nb::object bias, MutableWords out,
+                  const std::string& x_dtype, Doubles scale, Int32s zero, nb::object bias, MutableWords out,
                   int threads) {
   require_size(static_cast<int64_t>(words.nbytes()) == matrix_rows * columns);
   const bool is_signed = tersely::flip_of(dtype) != 0;
@@ -18,7 +18,7 @@ bool dense_linear(Words words, const std::string& dtype, int64_t matrix_rows, in
 
 // Of 4-bit weights, two a byte.
 bool pair_linear(Words pairs, bool is_signed, int64_t matrix_rows, int64_t columns, Words x, const std::string& dtype,
-                 Doubles scale, Whole zero, nb::object bias, MutableWords out, int threads, int64_t groups) {
+                 Doubles scale, Int32s zero, nb::object bias, MutableWords out, int threads, int64_t groups) {
   require_size(columns % 2 == 0 && static_cast<int64_t>(pairs.nbytes()) == matrix_rows * (columns / 2));
   const IntegerOperands operands(matrix_rows, columns, x, dtype, scale, zero, bias, out, groups);
   const Computing unlocked;

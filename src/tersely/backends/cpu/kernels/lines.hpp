@@ -15,7 +15,7 @@ namespace {
 // even here. T. J. Dekker, "A floating-point technique for extending the available precision", 1971,
 // doi:10.1007/BF01397083.
 constexpr float kSplitter = 0x1p16F + 1;
-constexpr int kWhole = 0x4B000000;  // the bits of 2^23, whose lowest are those of whole numbers added to it
+constexpr int kIntegerBits = 0x4B000000;  // the bits of 2^23, whose lowest are those of integers added to it
 
 // Calls begin(group), step(row, a line whose lowest fields are next, x of their columns) and end(group) for `Rows` rows
 // side by side. Line: registers of 64 bytes, with load(at) and shift<Bits>(). Whatever lies above the lowest fields is

@@ -1,12 +1,12 @@
 // Indices of words and the words that they stand for, as kernels look them up.
 //
-// Indices lie in chunks of 64, place = column * 16 + row. Packed with k bits, a chunk is k x 8 bytes in up to three
+// Indices lie in chunks of 64, position = column * 16 + row. Packed with k bits, a chunk is k x 8 bytes in up to three
 // parts, which hold an index's bits from the lowest up:
 //
 //     k = 8    one part of 64 bytes
-//     else     4 bits of each, if k has the 4: byte b holds place b, above it place b + 32
-//              2 bits of each, if k has the 2: byte b holds places b, b + 16, b + 32, b + 48
-//              1 bit of each, if k has the 1:  one word, bit b for place b
+//     else     4 bits of each, if k has the 4: byte b holds position b, above it position b + 32
+//              2 bits of each, if k has the 2: byte b holds positions b, b + 16, b + 32, b + 48
+//              1 bit of each, if k has the 1:  one word, bit b for position b
 //
 // FORMAT: docs/FORMAT.md, "The formulation palette".
 #pragma once
@@ -29,21 +29,21 @@ struct Palette {
   int index_bits;
 };
 
-// The index at `place` of a packed chunk.
-inline int packed_index(const uint8_t* chunk, int bits, int place) {
-  if (bits == 8) return chunk[place];
+// The index at `position` of a packed chunk.
+inline int packed_index(const uint8_t* chunk, int bits, int position) {
+  if (bits == 8) return chunk[position];
   int index = 0, shift = 0;
   if (bits & 4) {
-    index = chunk[place % 32] >> (place / 32 * 4) & 15;
+    index = chunk[position % 32] >> (position / 32 * 4) & 15;
     chunk += 32;
     shift = 4;
   }
   if (bits & 2) {
-    index |= (chunk[place % 16] >> (place / 16 * 2) & 3) << shift;
+    index |= (chunk[position % 16] >> (position / 16 * 2) & 3) << shift;
     chunk += 16;
     shift += 2;
   }
-  if (bits & 1) index |= (chunk[place / 8] >> (place % 8) & 1) << shift;
+  if (bits & 1) index |= (chunk[position / 8] >> (position % 8) & 1) << shift;
   return index;
 }
 

@@ -63,7 +63,7 @@ struct DeltaKernels {
   DeltaProductPacked product_packed;
 };
 
-// Entries that are whole numbers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
+// Entries that are integers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
 // one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
 // totals[(b * 2 + slice) * 16 + lane] = entries of a lane x their columns, exact; batch 1, 2 or 8. Fillers are zeros as
 // any other.
@@ -114,19 +114,19 @@ using DenseProduct = void (*)(DType dtype, const void* words, int64_t chunks, co
 // Set bits of `count` 64-bit words.
 using CountBits = int64_t (*)(const uint8_t* words, int64_t count);
 
-// A tile cut into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
-struct CutTile {
+// A tile split into pieces, each in chunk order; pieces that a dtype does not have are left as they are.
+struct SplitTile {
   alignas(64) uint8_t symbols[kTileChunks][64];
   alignas(64) uint8_t odd[kTileChunks][64];
   alignas(64) uint8_t bytes[kTileChunks][64];
   alignas(64) uint16_t tails[kTileChunks][64];
 };
-// Cuts a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
-using CutWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, CutTile& cut);
+// Splits a whole tile, 16 rows `row_stride_bytes` apart of 32 words each. Returns the tail bits that any word has.
+using SplitWords = uint32_t (*)(DType dtype, const uint8_t* words, int64_t row_stride_bytes, SplitTile& pieces);
 
 // One level of a code as encoders see it: `own` symbols at the head of `table`, which begins at rank `start`.
 struct CodeLevel {
-  const uint8_t* ranks;  // [256], place of each symbol in the whole table, or its length
+  const uint8_t* ranks;  // [256], index of each symbol in the whole table, or its length
   const uint8_t* table;
   int start, own;
 };
@@ -177,9 +177,9 @@ using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t c
 
 // The largest size of floats, NaN above infinity.
 using LargestFloat = float (*)(const float* x, int64_t count);
-// integers[i] = x[i] x factors[0] x factors[1] to the nearest even whole number, below 2^23 in size, and their sum;
-// each cut into three slices of 8 bits or two of 12, the lowest first, at out[slice * stride + i]. Integers and slices
-// are written up to the next multiple of 8, zeros beyond count.
+// integers[i] = x[i] x factors[0] x factors[1] to the nearest integer, ties to even, below 2^23 in size, and
+// their sum; each sliced into three of 8 bits or two of 12, the lowest first, at out[slice * stride + i]. Integers and
+// slices are written up to the next multiple of 8, zeros beyond count.
 template <class Slice>
 using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
                                 int64_t stride);
@@ -233,7 +233,7 @@ struct KernelTable {
   MultiplyRows multiply_rows;
   WidenWords widen_words;
   DenseProduct dense_product;
-  CutWords cut_words;
+  SplitWords split_words;
   CountBits count_bits;
   CodeGroup code_group;
   ReadStream read_stream;

@@ -22,7 +22,7 @@ const void* gathered(const Operand& x, int64_t inner) {
 
 void CodedMatrix::multiply(const Operand& x, const Epilogue& y, int threads, bool transposed) const {
   const Geometry& g = geometry();
-  if (products() != Products::kFloats) throw std::invalid_argument("whole numbers have no product of floats");
+  if (products() != Products::kFloats) throw std::invalid_argument("integers have no product of floats");
   if (g.count != 1 || word_bytes_of(x.dtype) < 2 || word_bytes_of(y.dtype) < 2)
     throw std::invalid_argument("a product needs a matrix, and x and y of 16 or 32 bits");
   const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
@@ -43,7 +43,7 @@ bool CodedMatrix::multiply_nibbles(const IntegerRows&, bool, int) const {
   throw std::invalid_argument("this product needs a matrix of 4-bit weights, two a byte");
 }
 void CodedMatrix::multiply_rows(const Rows&, int, bool) const {
-  throw std::invalid_argument("whole numbers have no product of floats");
+  throw std::invalid_argument("integers have no product of floats");
 }
 
 }  // namespace tersely

@@ -9,8 +9,8 @@
 
 namespace tersely {
 
-// What kernels multiply a matrix by: nothing (it is decoded), floats, whole numbers (integer_rows.hpp), or whole
-// numbers of which each weight is two, a byte's halves.
+// What kernels multiply a matrix by: nothing (it is decoded), floats, integers (integer_rows.hpp), or integers
+// of which each weight is two, a byte's halves.
 enum class Products : uint8_t { kNone, kFloats, kIntegers, kNibbles };
 
 // Borrows the components that it was opened over; safe under several threads.
@@ -35,7 +35,7 @@ class CodedMatrix {
   // others.
   void multiply(const Operand& x, const Epilogue& y, int threads, bool transposed) const;
 
-  // Products of whole numbers; of kNibbles, x has two numbers for each byte of a row, and `is_signed` says how halves
+  // Products of integers; of kNibbles, x has two numbers for each byte of a row, and `is_signed` says how halves
   // are meant. False, with nothing written, where x holds an infinity or a NaN, or kernels do not know these numbers.
   // Throws std::invalid_argument where there is no such product.
   virtual bool multiply_integers(const IntegerRows& rows, int threads) const;

@@ -65,10 +65,10 @@ inline SegmentPart segment_part(const Geometry& g, int64_t segment) {
 }
 
 // Segment of (panel, column), and its chunk in there.
-struct ChunkPlace {
+struct ChunkInSegment {
   int64_t segment, chunk;
 };
-inline ChunkPlace chunk_place(const Geometry& g, int64_t panel, int64_t column) {
+inline ChunkInSegment chunk_in_segment(const Geometry& g, int64_t panel, int64_t column) {
   constexpr int64_t kWhole = kSegmentColumns / kChunkColumns;
   const int64_t unit = unit_of_panel(g, panel), chunk = column / kChunkColumns;
   if (g.segments_per_panel == 1) return {unit, (panel - unit_panels(g, unit).first) * g.chunks_per_panel + chunk};

@@ -1,4 +1,4 @@
-// What a product of whole numbers takes beside the weights.
+// What a product of integers takes beside the weights.
 #pragma once
 
 #include "tersely/backends/cpu/kernels/layout.hpp"
@@ -7,8 +7,8 @@ namespace tersely {
 
 // Rows in and out of a product of 8-bit weights w: out = scale (w - zero) x + bias.
 struct IntegerRows {
-  bool whole;   // x is int8 and out int32; else both are `dtype`
-  DType dtype;  // float32, bfloat16 or float16
+  bool is_int8;  // x is int8 and out int32; else both are `dtype`
+  DType dtype;   // float32, bfloat16 or float16
   int64_t batch;
   const void* x;        // [batch][columns]
   const void* bias;     // int32 or float [rows], or null
@@ -19,7 +19,7 @@ struct IntegerRows {
   // Also false where the largest |x| of a row is over this many times the mean of the others, 0: whatever it is.
   // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
   // would lose bits.
-  int64_t most_peak = 0;
+  int64_t max_peak = 0;
   // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
   // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
   int64_t groups = 1, scale_group = 0, zero_group = 0;

@@ -45,7 +45,7 @@ class JsonParser {
   }
 
   Json value(int depth) {
-    if (depth > Json::kMostDepth) fail("values are nested too deeply");
+    if (depth > Json::kMaxDepth) fail("values are nested too deeply");
     Json found;
     const char first = peek();
     if (first == '{') {
@@ -92,7 +92,7 @@ class JsonParser {
     if (error != std::errc{}) fail("no number of 64 bits");
     at_ = static_cast<size_t>(end - text_.data());
     if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E'))
-      fail("numbers of a description are whole");
+      fail("numbers of a description are integers");
     return found;
   }
 
@@ -117,8 +117,8 @@ class JsonParser {
   void escaped(std::string& found) {
     constexpr std::string_view kFrom = "\"\\/bfnrt", kTo = "\"\\/\b\f\n\r\t";
     if (++at_ == text_.size()) fail("a string does not end");
-    if (const size_t place = kFrom.find(text_[at_]); place != std::string_view::npos) {
-      found += kTo[place];
+    if (const size_t index = kFrom.find(text_[at_]); index != std::string_view::npos) {
+      found += kTo[index];
       return;
     }
     unsigned code = 0;
@@ -145,7 +145,7 @@ void require_kind(bool fits, const char* what) {
 }  // namespace
 
 int64_t Json::number() const {
-  require_kind(kind_ == Kind::kNumber, "whole number");
+  require_kind(kind_ == Kind::kNumber, "integer");
   return number_;
 }
 bool Json::boolean() const {

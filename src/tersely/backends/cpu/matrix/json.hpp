@@ -1,4 +1,4 @@
-// The JSON that descriptions are made of: objects, arrays, strings, whole numbers, true, false and null, nothing else.
+// The JSON that descriptions are made of: objects, arrays, strings, integers, true, false and null, nothing else.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ class Json {
   enum class Kind : uint8_t { kNull, kBool, kNumber, kString, kArray, kObject };
 
   // Throws std::invalid_argument for anything but one value of this subset: numbers beyond 64 bits, members that occur
-  // twice and nesting deeper than kMostDepth are refused too.
+  // twice and nesting deeper than kMaxDepth are refused too.
   static Json parse(std::string_view text);
-  static constexpr int kMostDepth = 64;
+  static constexpr int kMaxDepth = 64;
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::kNull; }

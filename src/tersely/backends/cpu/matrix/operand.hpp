@@ -22,8 +22,8 @@ enum class Activation : uint8_t { kNone, kRelu, kSilu, kGeluTanh, kGeluErf };
 //     y = activation(sum + bias + [out, where `accumulate`] + [residual, where residual_first]) + [residual, else]
 //
 // so a convolution of a residual network adds before its activation, a transformer's block after, and a product that is
-// cut along the columns of x accumulates. Strides in elements. `out` shares no memory with x or bias; the residual may
-// be `out` itself.
+// sliced along the columns of x accumulates. Strides in elements. `out` shares no memory with x or bias; the residual
+// may be `out` itself.
 struct Epilogue {
   DType dtype;  // of out and residual: float32, bfloat16 or float16
   void* out;    // [rows of x][outer]

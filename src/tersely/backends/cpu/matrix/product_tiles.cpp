@@ -1,6 +1,6 @@
 // y = x w^T in the tiles of a matrix unit: bfloat16 weights and x, four batch rows or more.
 //
-// Up to 16 batch rows, each tile of weights is multiplied as soon as it is decoded. Above, batch rows are cut into
+// Up to 16 batch rows, each tile of weights is multiplied as soon as it is decoded. Above, batch rows are divided into
 // blocks of up to 16 rows of the same length; a few panels are decoded side by side, 512 columns at a time, and
 // multiplied by all blocks, two panels and two blocks at once. Every sum is made of the same products in the same order
 // whatever is grouped with it, so the bits of y depend on instruction set and batch only.
@@ -16,7 +16,7 @@
 namespace tersely {
 namespace {
 
-constexpr int64_t kLeastBatch = 4;  // with fewer rows, FMAs beside the decoder are as fast as the memory
+constexpr int64_t kMinBatch = 4;  // with fewer rows, FMAs beside the decoder are as fast as the memory
 constexpr int64_t kTileColumns = kTileChunks * kChunkColumns;
 constexpr int64_t kTileWords = kTileChunks * kChunkWeights;
 
@@ -170,7 +170,7 @@ class MatrixProduct {
 
 bool has_tiles(const MatrixView& view, const KernelTable& table, const Rows& rows) {
   return table.multiply_tiles != nullptr && view.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16 &&
-         rows.batch >= kLeastBatch;
+         rows.batch >= kMinBatch;
 }
 
 void linear_in_tiles(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {

@@ -1,9 +1,9 @@
 // What a walk asks of a coded matrix, and what sources ask of each other: whatever codes them, chunks, symbols, values
 // and masks come through these. Calls are made for each segment, or for blocks of 64 chunks, never for each chunk.
 //
-// A new way to code (which places hold a value x how a word comes of symbols x how symbols are kept) is one `Source`:
-// where kernels for its combination are in the table, `begin` points the cursor at what they take; everywhere else it
-// is an `ExpandedSource`, which writes the segment's words to scratch, where the kernels of bitmaps walk them.
+// A new way to code (which positions hold a value x how a word comes of symbols x how symbols are kept) is one
+// `Source`: where kernels for its combination are in the table, `begin` points the cursor at what they take; everywhere
+// else it is an `ExpandedSource`, which writes the segment's words to scratch, where the kernels of bitmaps walk them.
 #pragma once
 
 #include "tersely/backends/cpu/kernels/table.hpp"
@@ -83,8 +83,8 @@ class SymbolSource {
   SymbolSource(const SymbolSource&) = delete;
   SymbolSource& operator=(const SymbolSource&) = delete;
   virtual ~SymbolSource() = default;
-  // Writes the symbols of all chunks of a segment, at most kSegmentWeights bytes, place column * 16 + row in a chunk.
-  // `scratch` has kLevelsScratchBytes.
+  // Writes the symbols of all chunks of a segment, at most kSegmentWeights bytes, position column * 16 + row in a
+  // chunk. `scratch` has kLevelsScratchBytes.
   virtual void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* symbols) const = 0;
   // The symbol of one weight.
   virtual uint8_t access(int64_t matrix, int64_t row, int64_t column) const = 0;

@@ -5,21 +5,21 @@
 
 namespace tersely {
 
-// Words by open addressing; four places for each word that may come, so that most are found at the first.
+// Words by open addressing; four slots for each word that may come, so that most are found at the first.
 class WordMap {
  public:
-  static constexpr int kMost = 256;
+  static constexpr int kMaxWords = 256;
 
   // The number of a word, counted as they came; -1 where it is new and there is no room.
   int add(uint32_t word) {
-    const unsigned place = find(word);
-    if (numbers_[place] == 0) {
-      if (size_ == kMost) return -1;
-      words_[place] = word;
+    const unsigned slot = find(word);
+    if (numbers_[slot] == 0) {
+      if (size_ == kMaxWords) return -1;
+      words_[slot] = word;
       order_[size_] = word;
-      numbers_[place] = static_cast<uint16_t>(++size_);
+      numbers_[slot] = static_cast<uint16_t>(++size_);
     }
-    return numbers_[place] - 1;
+    return numbers_[slot] - 1;
   }
   int number(uint32_t word) const { return numbers_[find(word)] - 1; }
   int size() const { return size_; }
@@ -32,14 +32,14 @@ class WordMap {
 
  private:
   unsigned find(uint32_t word) const {
-    unsigned place = word * 0x9E3779B1u >> 22;
-    while (numbers_[place] != 0 && words_[place] != word) place = (place + 1) % 1024;
-    return place;
+    unsigned slot = word * 0x9E3779B1u >> 22;
+    while (numbers_[slot] != 0 && words_[slot] != word) slot = (slot + 1) % 1024;
+    return slot;
   }
 
   uint32_t words_[1024] = {};
   uint16_t numbers_[1024] = {};
-  uint32_t order_[kMost] = {};
+  uint32_t order_[kMaxWords] = {};
   int size_ = 0;
 };
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tersely.core.errors import CorruptError, TerselyError
 from tersely.files.container.pieces import is_inside
-from tersely.files.foreign.onnx.tensors import Place, TensorProto, element_bytes, type_name
+from tersely.files.foreign.onnx.tensors import Location, TensorProto, element_bytes, type_name
 from tersely.files.foreign.source import SlicedFile
 
 
@@ -50,11 +50,11 @@ class Folder:
         return self._numbers[name]
 
 
-def place_outside(found: TensorProto, folder: Folder, tensor: str) -> tuple[int, Place]:
-    """(file, place) of a tensor with external data. Raises TerselyError where the entries are wrong."""
+def location_outside(found: TensorProto, folder: Folder, tensor: str) -> tuple[int, Location]:
+    """(file, location) of a tensor with external data. Raises TerselyError where the entries are wrong."""
     stored = element_bytes(found)
     if stored is None:
-        return 0, Place(why_not=type_name(found.data_type))
+        return 0, Location(why_not=type_name(found.data_type))
     tag, shape, size = stored
     number = folder.number_of(found.entries.get("location", ""), tensor)
     file = folder.files[number]
@@ -74,7 +74,7 @@ def place_outside(found: TensorProto, folder: Folder, tensor: str) -> tuple[int,
             tensor=tensor,
             byte=min(offset, file.bytes.size),
         )
-    return number, Place(tag, shape, offset, offset + size)
+    return number, Location(tag, shape, offset, offset + size)
 
 
 def _decimal(text: str, what: str, file: SlicedFile, tensor: str) -> int:

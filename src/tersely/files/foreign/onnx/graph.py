@@ -126,10 +126,10 @@ class Walk:
         for attribute in attributes:
             self._attribute(attribute, node, depth)
         self._made_by.update(dict.fromkeys(node.outputs, node))
-        place = _PRODUCTS.get(node.operator)
-        if place is not None and place < len(node.inputs):
+        operand = _PRODUCTS.get(node.operator)
+        if operand is not None and operand < len(node.inputs):
             transposed = bool(node.numbers.get("transB", [0])[-1])
-            self._uses.setdefault(node.inputs[place], set()).add(not transposed)
+            self._uses.setdefault(node.inputs[operand], set()).add(not transposed)
 
     def _attribute(self, message: Message, node: _Node, depth: int) -> None:
         name = ""
@@ -159,16 +159,16 @@ class Walk:
 
     def _list(self, message: Message, label: str, number: int, fields: list[Field]) -> None:
         """A list of numbers or strings: a tensor where its elements lie side by side."""
-        what, data_type, place = _LISTS[number]
+        what, data_type, field = _LISTS[number]
         first = fields[0]
         if number == 9 or len(fields) > 1 or first.wire != BYTES:
             one_by_one = "" if number == 9 else ", one by one"
             self.kept.append((label, what + one_by_one, sum(one.end - one.begin for one in fields)))
             return
-        floats = place == tensors.FLOATS
+        floats = field == tensors.FLOATS
         count = (first.end - first.begin) // 4 if floats else len(message.integers(first))
         proto = tensors.TensorProto(message.begin, message.end, label, data_type, [count])
-        proto.spans[place] = [(first.begin, first.end)]
+        proto.spans[field] = [(first.begin, first.end)]
         self.found.append(Found(self._claim(label), proto, True))
 
     def _sparse(self, message: Message, label: str, constant: bool) -> None:

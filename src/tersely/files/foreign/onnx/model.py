@@ -34,18 +34,20 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
     folder = external.Folder(file)
     slices, left = [], []
     for found in walk.found:
-        number, place = 0, tensors.Place()
+        number, location = 0, tensors.Location()
         if found.proto.external:
-            number, place = external.place_outside(found.proto, folder, found.name)
+            number, location = external.location_outside(found.proto, folder, found.name)
         else:
-            place = tensors.place_inside(found.proto, str(path))
-        if found.constant and place.end - place.begin <= CONSTANT_BYTES and not found.proto.external:
+            location = tensors.location_inside(found.proto, str(path))
+        if found.constant and location.end - location.begin <= CONSTANT_BYTES and not found.proto.external:
             continue
-        reason = place.why_not or _not_canonical(folder.files[number], place, found.name)
+        reason = location.why_not or _not_canonical(folder.files[number], location, found.name)
         if reason:
             left.append(f"{found.name!r} ({reason})")
         else:
-            slices.append(Slice(found.name, number, place.begin, place.end, place.tag, place.shape, place.form))
+            slices.append(
+                Slice(found.name, number, location.begin, location.end, location.tag, location.shape, location.form)
+            )
     left += [f"{name!r} ({what})" for name, what, size in walk.kept if size > CONSTANT_BYTES]
     if not slices:
         raise TerselyError(
@@ -58,17 +60,17 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
     return SlicedSource("onnx", folder.files, slices, notes, walk.in_out)
 
 
-def _not_canonical(file: SlicedFile, place: tensors.Place, name: str) -> str:
+def _not_canonical(file: SlicedFile, location: tensors.Location, name: str) -> str:
     """Why numbers written one by one would not come back byte for byte, or ''. Raises CorruptError for a wrong count."""
-    if place.form == "raw":
+    if location.form == "raw":
         return ""
-    raw = file.bytes[place.begin : place.end]
-    count, there = math.prod(place.shape), int(np.count_nonzero(raw < 128))
+    raw = file.bytes[location.begin : location.end]
+    count, there = math.prod(location.shape), int(np.count_nonzero(raw < 128))
     if there != count:
         raise CorruptError(
-            f"{there} elements where shape {list(place.shape)} needs {count}",
+            f"{there} elements where shape {list(location.shape)} needs {count}",
             file=str(file.path),
             tensor=name,
-            byte=place.begin,
+            byte=location.begin,
         )
-    return "numbers not in their shortest form" if varints.decode(raw, BY_TAG[place.tag], count) is None else ""
+    return "numbers not in their shortest form" if varints.decode(raw, BY_TAG[location.tag], count) is None else ""

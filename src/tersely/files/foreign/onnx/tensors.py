@@ -64,7 +64,7 @@ class TensorProto:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a tensor's elements lie. why_not: why they cannot be taken out ('' where they can)."""
 
     tag: str = "U8"
@@ -124,14 +124,14 @@ def type_name(data_type: int) -> str:
     return NAMES.get(data_type, f"data type {data_type}")
 
 
-def place_inside(found: TensorProto, file: str) -> Place:
+def location_inside(found: TensorProto, file: str) -> Location:
     """Where the elements lie in the model's own file. Raises CorruptError where lengths contradict the shape."""
     stored = element_bytes(found)
     if stored is None:
-        return Place(why_not=type_name(found.data_type))
+        return Location(why_not=type_name(found.data_type))
     tag, shape, size = stored
     if found.segmented or found.unpacked or any(len(spans) > 1 for spans in found.spans.values()):
-        return Place(why_not="elements in several pieces")
+        return Location(why_not="elements in several pieces")
     if RAW in found.spans:
         number, form = RAW, "raw"
     else:
@@ -145,4 +145,4 @@ def place_inside(found: TensorProto, file: str) -> Place:
             tensor=found.name,
             byte=begin,
         )
-    return Place(tag, shape, begin, end, form)
+    return Location(tag, shape, begin, end, form)

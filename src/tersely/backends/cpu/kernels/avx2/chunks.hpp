@@ -1,9 +1,8 @@
 // One chunk of 64 weights to registers under AVX2: two halves of 32 bytes, each 8 rows (or 2 columns) of the chunk.
 //
 // packed nibbles: two ands, a shift, a byte shuffle; escapes behind one predictable branch. Planes have no cheap way to
-// bytes here (no mask registers), and survivors go to their places eight at a time: layered codes of 16-bit weights are
-// for size on this set.
-// Included by kernel files only; everything is internal to them.
+// bytes here (no mask registers), and survivors go to their positions eight at a time: layered codes of 16-bit weights
+// are for size on this set. Included by kernel files only; everything is internal to them.
 #pragma once
 
 #include <immintrin.h>
@@ -32,8 +31,8 @@ TERSELY_INLINE uint64_t load64(const uint8_t* at) {
 TERSELY_INLINE __m256i broadcast_table(const uint8_t* table) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
-// Puts the next symbols of the level below at the places of the mask, where `symbols` are zero: tables hold no symbol
-// for a survivor. SAFE BECAUSE: `below` never passes its end, and 64 bytes from there on are read at most.
+// Puts the next symbols of the level below at the positions of the mask, where `symbols` are zero: tables hold no
+// symbol for a survivor. SAFE BECAUSE: `below` never passes its end, and 64 bytes from there on are read at most.
 TERSELY_INLINE void take_survivors(__m256i (&symbols)[2], uint64_t mask, const uint8_t*& below, const uint8_t* end) {
   __m256i expanded[2];
   expand_bytes(below, mask, expanded);

@@ -107,9 +107,9 @@ TERSELY_INLINE __m256i gather8(const uint32_t* x, const uint32_t* columns) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(half[0]), half[1], 1);
 }
 
-// Whole numbers: a pair of slices is multiplied by (weight, 0) and by (0, weight).
+// Integers: a pair of slices is multiplied by (weight, 0) and by (0, weight).
 template <bool Signed, int Batch>
-void multiply_whole(const DeltaEntries& e, const uint32_t* x, int64_t x_stride, int64_t* totals) {
+void multiply_integers(const DeltaEntries& e, const uint32_t* x, int64_t x_stride, int64_t* totals) {
   const __m256i last = _mm256_set1_epi32(static_cast<int>(e.last_column)), lower = _mm256_set1_epi32(0xFFFF);
   for (int i = 0; i < Batch * 32; ++i) totals[i] = 0;
   __m256i columns[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
@@ -185,8 +185,8 @@ void multiply_packed(const DeltaEntries& e, const uint32_t* x, int64_t* totals) 
 
 template <bool Signed>
 void multiply_typed(const DeltaEntries& e, const uint32_t* x, int64_t x_stride, int batch, int64_t* totals) {
-  if (batch == 1) return multiply_whole<Signed, 1>(e, x, x_stride, totals);
-  if (batch == 2) return multiply_whole<Signed, 2>(e, x, x_stride, totals);
+  if (batch == 1) return multiply_integers<Signed, 1>(e, x, x_stride, totals);
+  if (batch == 2) return multiply_integers<Signed, 2>(e, x, x_stride, totals);
   multiply_packed<Signed>(e, x, totals);
 }
 

@@ -25,8 +25,8 @@ TERSELY_INLINE __m256 as_read(__m256 weights) {
 template <int Bits, DType D>
 TERSELY_INLINE __m256 words_of(const LinesPart& part, int64_t at, int first) {
   if (part.tables != nullptr) return _mm256_loadu_ps(part.tables + at * 16 + first);
-  const __m256i places = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
-  const __m256 numbers = _mm256_cvtepi32_ps(_mm256_and_si256(places, _mm256_set1_epi32((1 << Bits) - 1)));
+  const __m256i positions = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+  const __m256 numbers = _mm256_cvtepi32_ps(_mm256_and_si256(positions, _mm256_set1_epi32((1 << Bits) - 1)));
   const __m256 from_zero = _mm256_sub_ps(numbers, _mm256_broadcast_ss(part.zeros + at));
   return as_read<D>(_mm256_mul_ps(from_zero, _mm256_broadcast_ss(part.scales + at)));
 }

@@ -1,7 +1,7 @@
 // Lines of numbers under AVX2: half a line is a register, whose dwords are shifted from 16 columns to the next.
 //
 // up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
-// 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
+// 8 bits: into a float of integers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
 #include "tersely/backends/cpu/kernels/avx2/line_words.hpp"
 
@@ -13,7 +13,7 @@ TERSELY_INLINE void turn(const uint8_t (&rows)[16][16], uint8_t* out) {
   __m128i v[16], w[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) v[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i]));
-  // Four rounds of unpacking row i with row i + 8 bring byte c of row r to place r of register c.
+  // Four rounds of unpacking row i with row i + 8 bring byte c of row r to position r of register c.
 #pragma GCC unroll 4
   for (int round = 0; round < 4; ++round) {
 #pragma GCC unroll 8
@@ -122,9 +122,9 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
 }
 
 // The lowest bytes, added to 2^23.
-TERSELY_INLINE __m256 whole(__m256i fields) {
+TERSELY_INLINE __m256 integers_of(__m256i fields) {
   const __m256i bytes = _mm256_and_si256(fields, _mm256_set1_epi32(255));
-  return _mm256_castsi256_ps(_mm256_or_si256(bytes, _mm256_set1_epi32(kWhole)));
+  return _mm256_castsi256_ps(_mm256_or_si256(bytes, _mm256_set1_epi32(kIntegerBits)));
 }
 
 template <DType D, int Batch>
@@ -147,7 +147,8 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
           }
         },
         [&](int k, const Line& line, const float* columns) __attribute__((always_inline)) {
-          __m256 left = _mm256_sub_ps(whole(line.low), zero[k]), right = _mm256_sub_ps(whole(line.high), zero[k]);
+          __m256 left = _mm256_sub_ps(integers_of(line.low), zero[k]),
+                 right = _mm256_sub_ps(integers_of(line.high), zero[k]);
           if constexpr (kWords) {
             left = as_read<D>(_mm256_mul_ps(left, scale[k]));
             right = as_read<D>(_mm256_mul_ps(right, scale[k]));

@@ -1,4 +1,4 @@
-// Bytes out of and into their places under a mask: what AVX-512 has instructions for, here eight at a time by a byte
+// Bytes out of and into their positions under a mask: what AVX-512 has instructions for, here eight at a time by a byte
 // shuffle whose pattern a table holds for each eight bits of the mask.
 #pragma once
 
@@ -10,8 +10,8 @@ namespace tersely {
 namespace {
 
 struct ShufflePatterns {
-  uint64_t compress[256];  // places of the set bits, in order
-  uint64_t expand[256];    // for each place the number of its bit among the set ones; 0x80 (zero) where none is set
+  uint64_t compress[256];  // positions of the set bits, in order
+  uint64_t expand[256];    // for each position the number of its bit among the set ones; 0x80 (zero) where none is set
 };
 
 constexpr ShufflePatterns make_patterns() {
@@ -52,12 +52,12 @@ inline __attribute__((always_inline)) int64_t compress_bytes(const uint8_t* byte
   return at - out;
 }
 
-// The next bytes of `from` at the places of the mask, zeros elsewhere. Reads 64 bytes of `from` at most.
+// The next bytes of `from` at the positions of the mask, zeros elsewhere. Reads 64 bytes of `from` at most.
 inline __attribute__((always_inline)) void expand_bytes(const uint8_t* from, uint64_t mask, __m256i (&out)[2]) {
   __m128i some[8];
 #pragma GCC unroll 8
   for (int k = 0; k < 8; ++k) {
-    const uint64_t before = mask & ((uint64_t{1} << (8 * k)) - 1);  // each place by itself: no chain of additions
+    const uint64_t before = mask & ((uint64_t{1} << (8 * k)) - 1);  // each position by itself: no chain of additions
     const __m128i pattern = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kPatterns.expand[mask >> (8 * k) & 255]));
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + _mm_popcnt_u64(before)));
     some[k] = _mm_shuffle_epi8(bytes, pattern);

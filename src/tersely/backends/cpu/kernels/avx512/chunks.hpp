@@ -157,7 +157,7 @@ constexpr int symbol_shift_in_byte(DType dtype) {
 }
 
 // Which eight bits of a plane's word each byte takes, so that its own one comes to `Position`; the others are of other
-// places.
+// positions.
 template <int Position>
 struct PlaneBits {
   alignas(64) uint8_t from[64];

@@ -58,19 +58,19 @@ inline __attribute__((always_inline)) void float8_floats(__m512i words, __m512 (
   const __m512i high = _mm512_or_si512(magnitude, _mm512_and_si512(words, _mm512_set1_epi8(static_cast<char>(0x80))));
   const __m512i first = _mm512_unpacklo_epi8(low, high), last = _mm512_unpackhi_epi8(low, high);
   // Words 8 c .. 8 c + 7 of each are rows 0 .. 7 and 8 .. 15 of column c; a float is one of them above zeros.
-  alignas(64) static constexpr auto kPlaces = [] {
+  alignas(64) static constexpr auto kPositions = [] {
     struct {
       uint16_t of[4][32];
-    } places{};
+    } positions{};
     for (int c = 0; c < 4; ++c)
       for (int row = 0; row < 16; ++row)
-        places.of[c][2 * row + 1] = static_cast<uint16_t>(row / 8 * 32 + c * 8 + row % 8);
-    return places;
+        positions.of[c][2 * row + 1] = static_cast<uint16_t>(row / 8 * 32 + c * 8 + row % 8);
+    return positions;
   }();
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c)
     f[c] = _mm512_castsi512_ps(
-        _mm512_maskz_permutex2var_epi16(0xAAAAAAAAu, first, _mm512_load_si512(kPlaces.of[c]), last));
+        _mm512_maskz_permutex2var_epi16(0xAAAAAAAAu, first, _mm512_load_si512(kPositions.of[c]), last));
 }
 
 }  // namespace

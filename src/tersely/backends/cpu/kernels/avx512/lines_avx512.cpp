@@ -1,7 +1,7 @@
 // Lines of numbers under AVX-512: a line is a register, whose dwords are shifted from 16 columns to the next.
 //
 // up to 4 bits: one permute of 16 words, which looks at the four lowest bits; tables repeat
-// 8 bits: into a float of whole numbers, minus that and the zero; times the scale at once where that is rounded, else
+// 8 bits: into a float of integers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
 
@@ -96,7 +96,7 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
         [&](int k, const Line& line, const float* columns) TERSELY_SINK {
           // (fields & 255) | the bits of 2^23
           const __m512i bits =
-              _mm512_ternarylogic_epi64(line.fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kWhole), 0xEA);
+              _mm512_ternarylogic_epi64(line.fields, _mm512_set1_epi32(255), _mm512_set1_epi32(kIntegerBits), 0xEA);
           __m512 weights = _mm512_sub_ps(_mm512_castsi512_ps(bits), zero[k]);
           if constexpr (kWords) weights = as_read<D>(_mm512_mul_ps(weights, scale[k]));
 #pragma GCC unroll 4

@@ -42,8 +42,8 @@ template <int Stream>
 TERSELY_INLINE Tables load_tables(const Lookup& lookup) {
   alignas(64) uint32_t words[2][16];
   for (int i = 0; i < 32; ++i) {
-    const int half = i / 16, place = i % 16;
-    words[half][place] = lookup.dwords[Stream == 1 ? half : Stream == 3 ? half * 4 + place % 4 : i];
+    const int half = i / 16, position = i % 16;
+    words[half][position] = lookup.dwords[Stream == 1 ? half : Stream == 3 ? half * 4 + position % 4 : i];
   }
   return {{_mm512_loadu_ps(words[0]), _mm512_loadu_ps(words[1])}};
 }

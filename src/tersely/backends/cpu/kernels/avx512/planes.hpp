@@ -1,6 +1,7 @@
 // Palette chunks of 5 to 8 bits under AVX-512: words byte by byte, 64 lookups of one byte at once.
 //
-// indices of a chunk to 64 bytes, place by place; for each byte of a word: look it up in 64, 128 or 256; interleave
+// indices of a chunk to 64 bytes, position by position; for each byte of a word: look it up in 64, 128 or 256;
+// interleave
 //
 // A lane of 128 bits is a column of the chunk, and interleaving stays inside lanes: vector k has rows 4 k .. 4 k + 3 of
 // all four columns. So a product multiplies them by one vector of x, and adds up the columns at its end.
@@ -157,7 +158,7 @@ void decode_planes(const Lookup& lookup, const uint8_t* at, int64_t chunks, floa
 // Words of 16 bits in vector order: column by column, or, for bfloat16, column pairs row by row.
 template <int Stream, int Bits, bool Paired>
 void decode_plane_words(const Lookup& lookup, const uint8_t* at, int64_t chunks, uint8_t* out) {
-  alignas(64) static constexpr auto kPlaces = [] {
+  alignas(64) static constexpr auto kPositions = [] {
     struct {
       uint16_t of[2][32];
     } t{};
@@ -173,7 +174,7 @@ void decode_plane_words(const Lookup& lookup, const uint8_t* at, int64_t chunks,
     tables.look_up(chunk_indices<Stream>(at), words);
     for (int i = 0; i < 2; ++i)
       _mm512_storeu_si512(out + j * 128 + i * 64,
-                          _mm512_permutex2var_epi16(words[0][0], load512(kPlaces.of[i]), words[0][1]));
+                          _mm512_permutex2var_epi16(words[0][0], load512(kPositions.of[i]), words[0][1]));
   }
 }
 

@@ -14,18 +14,18 @@ float as_read(float weight) {
   return weight;
 }
 
-// Calls take(chunk, row, column, weight) for each place of a panel's next chunks.
+// Calls take(chunk, row, column, weight) for each position of a panel's next chunks.
 template <class Take>
 void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
   for (int64_t j = 0; j < chunks; ++j, cursor.tile += kChunkWeights) {
     if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
     --cursor.group_left;
-    for (int place = 0; place < 64; ++place) {
-      const int row = place % 16;
-      const uint8_t number = cursor.tile[place];
+    for (int position = 0; position < 64; ++position) {
+      const int row = position % 16;
+      const uint8_t number = cursor.tile[position];
       float weight = cursor.group->scales[row] * (static_cast<float>(number) - cursor.group->zeros[row]);
       if (cursor.negative_zeros && number == kNegativeZero) weight = -0.0F;
-      take(j, row, place / 16, weight);
+      take(j, row, position / 16, weight);
     }
   }
 }
@@ -61,7 +61,7 @@ void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, in
       out[(column - first * line_columns(bits)) * 16 + row] = line_field(lines, bits, column);
 }
 
-// Calls take(row, column, group, field) for every place of lines.
+// Calls take(row, column, group, field) for every position of lines.
 template <class Take>
 void for_fields(const LinesPart& part, Take&& take) {
   for (int64_t row = 0; row < 16; ++row)

@@ -1,4 +1,4 @@
-// Bitmap chunks in plain C++: one mask word a chunk, bit b for the word at place b of the vector order.
+// Bitmap chunks in plain C++: one mask word a chunk, bit b for the word at position b of the vector order.
 #include <bit>
 #include <cstring>
 
@@ -64,7 +64,7 @@ void fill_scalar_bitmap(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
-  // Whole numbers, which are decoded for products.
+  // Integers, which are decoded for products.
   table.codes[static_cast<int>(DType::kIndex)][kBitmapIndex][0].decode_words = decode_words<DType::kIndex>;
 }
 

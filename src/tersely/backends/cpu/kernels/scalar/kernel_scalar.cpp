@@ -91,12 +91,12 @@ void decode_tile(const Parameters& p, Cursor& cursor, int64_t c, uint8_t*& out) 
           head |= f.rotated ? byte >> 1 | (byte & 1) << 15 : byte;
         }
         if (D == DType::kFloat32) {
-          const int place = tail_position(row, column);
+          const int position = tail_position(row, column);
           uint16_t low = 0;
-          if (T == Tail::kWord) std::memcpy(&low, tail + (j * 64 + place) * 2, 2);
+          if (T == Tail::kWord) std::memcpy(&low, tail + (j * 64 + position) * 2, 2);
           if (T == Tail::kBits3)
             for (int k = 0; k < 3; ++k)
-              low |= static_cast<uint16_t>((load_word(tail + (k * c + j) * 8) >> place & 1) << (13 + k));
+              low |= static_cast<uint16_t>((load_word(tail + (k * c + j) * 8) >> position & 1) << (13 + k));
           head = head << 16 | low;
         }
         std::memcpy(out + vector_position(D, row, column) * f.word_bytes, &head, f.word_bytes);
@@ -214,7 +214,7 @@ void fill_scalar_palette(KernelTable& table);
 void fill_scalar_affine(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
 void fill_scalar_fields(KernelTable& table);
-void fill_scalar_cut(KernelTable& table);
+void fill_scalar_quantise(KernelTable& table);
 void fill_scalar_folded(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
 void fill_scalar_select(KernelTable& table);
@@ -244,7 +244,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_affine(table);
   fill_scalar_encode(table);
   fill_scalar_fields(table);
-  fill_scalar_cut(table);
+  fill_scalar_quantise(table);
   fill_scalar_folded(table);
   fill_scalar_blocks(table);
   fill_scalar_select(table);

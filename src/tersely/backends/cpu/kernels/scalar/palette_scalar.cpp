@@ -8,13 +8,14 @@
 namespace tersely {
 namespace {
 
-// Calls take(chunk, row, column, index) for each place.
+// Calls take(chunk, row, column, index) for each position.
 template <class Take>
 void for_indices(Cursor& cursor, int64_t chunks, Take&& take) {
   for_index_blocks(cursor, chunks, [&](auto bits, auto, const uint8_t* at, int64_t first, int64_t count) {
     constexpr int kBits = decltype(bits)::value;
     for (int64_t j = 0; j < count; ++j, at += 8 * kBits)
-      for (int place = 0; place < 64; ++place) take(first + j, place % 16, place / 16, packed_index(at, kBits, place));
+      for (int position = 0; position < 64; ++position)
+        take(first + j, position % 16, position / 16, packed_index(at, kBits, position));
   });
 }
 

@@ -1,4 +1,4 @@
-// Rows of x to whole numbers, eight floats at a time.
+// Rows of x to integers, eight floats at a time.
 #include <immintrin.h>
 
 #include <cstring>
@@ -48,7 +48,8 @@ inline void store(__m256i slice, int16_t* out) {
 }
 
 template <class Slice>
-int64_t cut(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out, int64_t stride) {
+int64_t quantise(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
+                 int64_t stride) {
   constexpr int kBits = sizeof(Slice) == 1 ? 8 : 12, kSlices = 24 / kBits;
   const __m256 first = _mm256_set1_ps(factors[0]), second = _mm256_set1_ps(factors[1]);
   __m256i sums = _mm256_setzero_si256();  // of 64 bits
@@ -81,8 +82,8 @@ int64_t cut(const float* x, int64_t count, const float (&factors)[2], int32_t* i
 
 void fill_avx2_cut(KernelTable& table) {
   table.largest_float = largest_float;
-  table.slice_bytes = cut<int8_t>;
-  table.slice_words = cut<int16_t>;
+  table.slice_bytes = quantise<int8_t>;
+  table.slice_words = quantise<int16_t>;
 }
 
 }  // namespace tersely

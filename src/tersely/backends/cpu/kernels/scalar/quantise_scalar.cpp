@@ -1,4 +1,4 @@
-// Rows of x to whole numbers in plain C++.
+// Rows of x to integers in plain C++.
 #include <cmath>
 #include <cstring>
 
@@ -21,7 +21,8 @@ float largest_float(const float* x, int64_t count) {
 }
 
 template <class Slice>
-int64_t cut(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out, int64_t stride) {
+int64_t quantise(const float* x, int64_t count, const float (&factors)[2], int32_t* integers, Slice* out,
+                 int64_t stride) {
   constexpr int kBits = sizeof(Slice) == 1 ? 8 : 12, kSlices = 24 / kBits;
   int64_t sum = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -40,10 +41,10 @@ int64_t cut(const float* x, int64_t count, const float (&factors)[2], int32_t* i
 
 }  // namespace
 
-void fill_scalar_cut(KernelTable& table) {
+void fill_scalar_quantise(KernelTable& table) {
   table.largest_float = largest_float;
-  table.slice_bytes = cut<int8_t>;
-  table.slice_words = cut<int16_t>;
+  table.slice_bytes = quantise<int8_t>;
+  table.slice_words = quantise<int16_t>;
 }
 
 }  // namespace tersely
