@@ -296,7 +296,7 @@ def test_a_group_of_strangers_gets_nothing(source: Path, monkeypatch: pytest.Mon
     assert temporary.mode_like([source / "gone"]) == 0o666
 
 
-UNAVAILABLE = next((name for name in isa.NAMES if isa.why_not(name)), None)
+UNAVAILABLE = next((name for name in isa.NAMES if isa.reason_unavailable(name)), None)
 WRONG = {
     "TERSELY_ISA": "avx9",
     "TERSELY_NATIVE": "off",

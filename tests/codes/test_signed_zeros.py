@@ -16,7 +16,7 @@ from support.references import reference_components, reference_words
 import tersely
 from tersely.codes import registry, slicing
 from tersely.codes.protocol import Request
-from tersely.codes.signed_zeros.formulation import CLEAN, EVERY, HELD, NAME, SIGNS
+from tersely.codes.signed_zeros.formulation import CHILDREN, CLEAN, EVERY, NAME, SIGNS
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -49,7 +49,7 @@ def of(row_name: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: n
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("clean", [row.NAME for row in HELD])
+@pytest.mark.parametrize("clean", [row.NAME for row in CHILDREN])
 def test_every_formulation_holds_clean_zeros(
     clean: str, dtype: np.dtype, each_isa: str, rng: np.random.Generator
 ) -> None:

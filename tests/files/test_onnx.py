@@ -13,7 +13,7 @@ from support.arrays import same_bits
 import tersely
 from tersely.core.errors import CorruptError, DestinationError
 from tersely.files import plan_file
-from tersely.files.container.pieces import Pieces
+from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
 from tersely.files.foreign.onnx import open_model
 
@@ -282,7 +282,7 @@ def test_a_file_of_pieces_is_a_file_of_format_1_2(source: Path, tmp_path: Path) 
     tersely.compress(source)
     reader = Reader(tmp_path / "model.tersely.safetensors")
     assert reader.facts["format"] == "1.2"
-    assert isinstance(reader.original, Pieces)
+    assert isinstance(reader.original, OriginalFiles)
     assert reader.original.kind == "onnx"
 
 

@@ -15,11 +15,11 @@ import tersely
 from tersely.core.dtypes import BY_NAME
 from tersely.core.errors import TerselyError
 from tersely.files.container import varints
-from tersely.files.container.pieces import Cut, Part, Pieces
+from tersely.files.container.pieces import Cut, OriginalFile, OriginalFiles
 from tersely.files.container.writer import Writer
 
 
-def forged(path: Path, pieces: Pieces | str) -> Path:
+def forged(path: Path, pieces: OriginalFiles | str) -> Path:
     with Writer(path) as writer:
         writer.add_dense("w", "U8", (4,), np.arange(4, dtype=np.uint8))
         text = pieces if isinstance(pieces, str) else pieces.pack()
@@ -30,29 +30,29 @@ def forged(path: Path, pieces: Pieces | str) -> Path:
 TRUE = hashlib.sha256(b"a\0\1\2\3b").hexdigest()
 
 
-def part(name: str = "m.onnx", cuts: tuple[Cut, ...] = (Cut(1, "w", "raw"),), sha256: str = "0" * 64) -> Part:
-    return Part(name, 6, sha256, b"ab", cuts)
+def part(name: str = "m.onnx", cuts: tuple[Cut, ...] = (Cut(1, "w", "raw"),), sha256: str = "0" * 64) -> OriginalFile:
+    return OriginalFile(name, 6, sha256, b"ab", cuts)
 
 
 @pytest.mark.parametrize(
     ("pieces", "sentence"),
     [
         ("AAAA", "pieces are damaged"),
-        (Pieces("onnx", ()), "lengths do not add up"),
-        (Pieces("onnx", (part(cuts=(Cut(1, "gone", "raw"),)),)), "needs a tensor that is missing"),
-        (Pieces("onnx", (part(cuts=(Cut(3, "w", "raw"),)),)), "outside the rest"),
-        (Pieces("onnx", (part(cuts=(Cut(2, "w", "raw"), Cut(1, "w", "raw"))),)), "outside the rest"),
-        (Pieces("onnx", (part(), part("../../evil"))), "leaves the folder"),
-        (Pieces("onnx", (part(), part("/evil"))), "leaves the folder"),
-        (Pieces("onnx", (part(), part())), "one name"),
-        (Pieces("onnx", (part(sha256="zz" * 32),)), "damaged"),
-        (Pieces("onnx", (part(),)), "SHA-256"),
-        (Pieces("onnx", (part(sha256=TRUE), part("new/folder/b"))), "SHA-256"),
-        (Pieces("onnx", (part(cuts=(Cut(0, "w", "raw"),) * 100_000),)), "SHA-256"),
+        (OriginalFiles("onnx", ()), "lengths do not add up"),
+        (OriginalFiles("onnx", (part(cuts=(Cut(1, "gone", "raw"),)),)), "needs a tensor that is missing"),
+        (OriginalFiles("onnx", (part(cuts=(Cut(3, "w", "raw"),)),)), "outside the rest"),
+        (OriginalFiles("onnx", (part(cuts=(Cut(2, "w", "raw"), Cut(1, "w", "raw"))),)), "outside the rest"),
+        (OriginalFiles("onnx", (part(), part("../../evil"))), "leaves the folder"),
+        (OriginalFiles("onnx", (part(), part("/evil"))), "leaves the folder"),
+        (OriginalFiles("onnx", (part(), part())), "one name"),
+        (OriginalFiles("onnx", (part(sha256="zz" * 32),)), "damaged"),
+        (OriginalFiles("onnx", (part(),)), "SHA-256"),
+        (OriginalFiles("onnx", (part(sha256=TRUE), part("new/folder/b"))), "SHA-256"),
+        (OriginalFiles("onnx", (part(cuts=(Cut(0, "w", "raw"),) * 100_000),)), "SHA-256"),
     ],
     ids=range(12),
 )
-def test_forged_pieces_write_nothing(pieces: Pieces | str, sentence: str, tmp_path: Path) -> None:
+def test_forged_pieces_write_nothing(pieces: OriginalFiles | str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     packed = forged(tmp_path / "a/b/p.safetensors", pieces)
     before = sorted(tmp_path.rglob("*"))
@@ -63,7 +63,7 @@ def test_forged_pieces_write_nothing(pieces: Pieces | str, sentence: str, tmp_pa
 
 def test_pieces_that_hold_are_a_file(tmp_path: Path) -> None:
     """The forger of the tests above can also tell the truth."""
-    pieces = Pieces("onnx", (part(sha256=TRUE), part("new/folder/b", sha256=TRUE)))
+    pieces = OriginalFiles("onnx", (part(sha256=TRUE), part("new/folder/b", sha256=TRUE)))
     tersely.decompress(forged(tmp_path / "p.safetensors", pieces), tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "new/folder/b").read_bytes() == b"a\0\1\2\3b"
 

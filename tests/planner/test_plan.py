@@ -206,6 +206,6 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     assert "chosen" in result.output
     assert "dense" in result.output
     rows = json.loads(run(app, ["plan", str(source), "--explain", "pruned", "--json"]).output)
-    assert [row["lost"] for row in rows].count("") == 1
+    assert [row["reason_rejected"] for row in rows].count("") == 1
     with pytest.raises(TerselyError, match="no tensor 'nobody'"):
         plan_file.explain(source, "nobody")

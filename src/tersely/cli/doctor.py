@@ -37,7 +37,7 @@ def findings() -> dict[str, Any]:
         source, count = source
     watch = busy.Watch()
     time.sleep(_WATCHED_SECONDS)
-    sets = {name: isa.why_not(name) or "available" for name in isa.NAMES}
+    sets = {name: isa.reason_unavailable(name) or "available" for name in isa.NAMES}
     versions = {}
     for package in _PACKAGES:
         try:

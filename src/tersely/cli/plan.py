@@ -48,7 +48,7 @@ def run(
                 "candidate": plan_file.label(one.candidate),
                 "stored_bytes": one.candidate.nbytes,
                 "predicted_us": round(one.ns / 1000, 1),
-                "lost": one.reason_rejected,
+                "reason_rejected": one.reason_rejected,
                 "note": one.note,
             }
             for one in verdicts
@@ -136,7 +136,7 @@ CANDIDATES = (
 
 
 def _why(row: Mapping[str, Any]) -> str:
-    return str(row["lost"] or (f"chosen: {row['note']}" if row["note"] else "chosen"))
+    return str(row["reason_rejected"] or (f"chosen: {row['note']}" if row["note"] else "chosen"))
 
 
 def _show(document: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ class Fitted:
     left_out: tuple[str, ...]
 
 
-def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> Fitted:
+def fit_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> Fitted:
     """Which columns a table of that width has, and how wide they are. width: None for as much as it takes."""
     natural = [max([cell_len(column.title), *(cell_len(row[k]) for row in cells)]) for k, column in enumerate(columns)]
     kept = list(range(len(columns)))
@@ -72,7 +72,7 @@ def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | 
 def lines(columns: Sequence[Column], rows: Sequence[Any], width: int | None) -> tuple[list[str], tuple[str, ...]]:
     """(the titles and the rows, a line each; the titles of columns that there was no room for)."""
     cells = [[text.shown(column.cell(row)) for column in columns] for row in rows]
-    fitted = fit(columns, cells, width)
+    fitted = fit_columns(columns, cells, width)
     numbers = [columns.index(column) for column in fitted.columns]
     made = []
     for row in ([column.title for column in columns], *cells):

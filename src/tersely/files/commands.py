@@ -16,7 +16,7 @@ from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import compress_file, folder, listing, model_folder, plan_file
-from tersely.files.container.pieces import Pieces
+from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
 from tersely.files.foreign import onnx
 from tersely.files.foreign.source import SlicedSource
@@ -295,7 +295,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             unchecked += not reader.has_sum(name)
             reader.forget(name)
             meter(math.prod(found.encoded.shape) * BY_TAG[tag_of(reader, name)].bits // 8, name)
-        if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
+        if isinstance(other, SlicedSource) and isinstance(reader.original, OriginalFiles):
             different = other.differs_from(reader.original)
             if different:
                 return report(different, f"every tensor is the same, but other bytes of {different} differ")
@@ -319,11 +319,11 @@ def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, a
     return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
 
 
-def _shape(reader: compress_file.Source, name: str) -> tuple[int, ...]:
+def _shape(reader: compress_file.TensorFile, name: str) -> tuple[int, ...]:
     return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
 
 
-def _first_name_difference(ours: compress_file.Source, theirs: compress_file.Source) -> str | None:
+def _first_name_difference(ours: compress_file.TensorFile, theirs: compress_file.TensorFile) -> str | None:
     a = {name: (tag_of(ours, name), _shape(ours, name)) for name in ours.names()}
     b = {name: (tag_of(theirs, name), _shape(theirs, name)) for name in theirs.names()}
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)

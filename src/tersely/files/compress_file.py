@@ -21,7 +21,7 @@ from tersely.core.errors import ArgumentError, TerselyError, VerificationError
 from tersely.files.container import alias, description
 from tersely.files.container.header import fresh_header
 from tersely.files.container.packing import pack_verbatim
-from tersely.files.container.pieces import SINCE, Pieces
+from tersely.files.container.pieces import SINCE, OriginalFiles
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
 from tersely.files.container.writer import Writer, alias_cost_bytes, cost_bytes, dense_cost_bytes, min_cost_bytes
@@ -38,7 +38,7 @@ _BLOCK_BYTES = 1 << 22
 _MAX_COMPONENTS = 6
 """More than this no node of a form has that is worth having."""
 
-Source = Reader | SlicedSource
+TensorFile = Reader | SlicedSource
 """Plain tensors by name: a safetensors file, or ranges of files of another format."""
 
 
@@ -71,7 +71,7 @@ def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarra
     return raw.view(dtype.numpy).reshape(shape)
 
 
-def reason_dense_already(reader: Source, name: str, options: Options) -> str:
+def reason_dense_already(reader: TensorFile, name: str, options: Options) -> str:
     """Why a tensor stays dense whatever its weights, or ''."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
@@ -82,19 +82,19 @@ def reason_dense_already(reader: Source, name: str, options: Options) -> str:
     return "" if entry.nbytes else "empty"
 
 
-def cannot_win(reader: Source, name: str) -> bool:
+def cannot_win(reader: TensorFile, name: str) -> bool:
     """Whether a tensor is too small for any code to pay for its description, whatever its weights: nothing is planned."""
     entry = reader.dense[name]
     return dense_cost_bytes(name, entry.tag, entry.shape) <= min_cost_bytes(name)
 
 
-def reason_unplanned(reader: Source, name: str, options: Options) -> str:
+def reason_unplanned(reader: TensorFile, name: str, options: Options) -> str:
     """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
     reason = reason_dense_already(reader, name, options)
     return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
 
 
-def plain_bytes(reader: Source) -> int:
+def plain_bytes(reader: TensorFile) -> int:
     """What a compressed file would have if every tensor stayed dense, but for a few words about itself."""
     if isinstance(reader, SlicedSource):
         entries = reader.dense.items()
@@ -102,19 +102,19 @@ def plain_bytes(reader: Source) -> int:
     return reader.file_bytes + len(pack_verbatim(reader.header.raw))
 
 
-def orientation_of(reader: Source, name: str, options: Options) -> str:
+def orientation_of(reader: TensorFile, name: str, options: Options) -> str:
     """How a matrix lies in its file: as the source knows it, or as the options say."""
     if len(reader.dense[name].shape) not in (2, 3):
         return "out_in"
     return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
 
 
-def order_of(reader: Source) -> list[str]:
+def order_of(reader: TensorFile) -> list[str]:
     """The names of a source's tensors in the order in which they are coded and written."""
     return [entry.name for entry in reader.header.by_offset()]
 
 
-def duplicates_of(reader: Source, options: Options) -> Duplicates:
+def duplicates_of(reader: TensorFile, options: Options) -> Duplicates:
     """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
     reasons = {name: reason_dense_already if name in options.plan else reason_unplanned for name in order_of(reader)}
     names = [name for name, why in reasons.items() if not why(reader, name, options)]
@@ -122,7 +122,7 @@ def duplicates_of(reader: Source, options: Options) -> Duplicates:
     return Duplicates(reader, groups, options.profile.name)
 
 
-def request_of(reader: Source, name: str, options: Options) -> Request:
+def request_of(reader: TensorFile, name: str, options: Options) -> Request:
     """What the formulations are asked about a tensor of a file."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
@@ -153,7 +153,7 @@ def max_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
 
 
-def decide(reader: Source, name: str, options: Options, duplicates: Duplicates | None = None) -> list[plan.Verdict]:
+def decide(reader: TensorFile, name: str, options: Options, duplicates: Duplicates | None = None) -> list[plan.Verdict]:
     """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
 
     Dense where `reason_dense_already` says so, or where a description in the file costs more than the chosen code saves.
@@ -171,7 +171,7 @@ def decide(reader: Source, name: str, options: Options, duplicates: Duplicates |
     return verdicts
 
 
-def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
+def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdict]:
     entry = reader.dense[name]
     if reason := reason_unplanned(reader, name, options):
         raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
@@ -200,7 +200,9 @@ def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     return [replace(first, reason_rejected="", note=f"too small: {plan.TOO_SMALL}"), *others]
 
 
-def encode_tensor(reader: Source, name: str, options: Options, duplicates: Duplicates) -> tuple[Encoded | None, str]:
+def encode_tensor(
+    reader: TensorFile, name: str, options: Options, duplicates: Duplicates
+) -> tuple[Encoded | None, str]:
     """The coded form of a dense tensor of a file, or None and the reason why it stays dense. duplicates: as of `decide`."""
     planned = options.plan.get(name)
     if planned is None:
@@ -231,17 +233,17 @@ def encode_tensor(reader: Source, name: str, options: Options, duplicates: Dupli
     return _encoded(reader, name, candidate, options), ""
 
 
-def _encoded(reader: Source, name: str, candidate: Candidate, options: Options) -> Encoded:
+def _encoded(reader: TensorFile, name: str, candidate: Candidate, options: Options) -> Encoded:
     entry, profile = reader.dense[name], options.profile.name
     return plan.encoded(candidate, entry.shape, BY_TAG[entry.tag].name, profile, workers_of(options.threads))
 
 
-def open_original(path: Path) -> Source:
+def open_original(path: Path) -> TensorFile:
     """A file that holds plain tensors or coded ones: safetensors, or an ONNX model."""
     return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> TensorFile:
     """A file of plain tensors to compress. Refuses one that is already compressed."""
     reader = open_original(path)
     if reader.compressed:
@@ -318,7 +320,7 @@ def compress_file(
     return before, after, reports, (*notes, *avoidable.notes())
 
 
-def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]) -> None:
+def verify_copy(path: Path, source: TensorFile, progress: Callable[[int, str], None]) -> None:
     """Decode everything that was written and compare it with the source, bit for bit."""
     written = Reader(path)
     written.check_original()
@@ -349,13 +351,13 @@ def decompress_file(
     if not reader.compressed:
         raise TerselyError(f"{source} is not compressed by tersely")
     original = reader.original
-    if isinstance(original, Pieces):
+    if isinstance(original, OriginalFiles):
         paths = restore.check_destinations(original, destination, force)
     checked = {}
     for name in reader.names():
         checked[name] = check_tensor(reader, name, "checksums")
         reader.forget(name)
-    if isinstance(original, Pieces):
+    if isinstance(original, OriginalFiles):
         reader.check_original()
         after, notes = restore.rebuild(reader, original, paths, checked, progress, force)
         return source.stat().st_size, after, notes

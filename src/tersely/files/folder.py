@@ -39,7 +39,7 @@ _IN_OUT_MODELS = ("gpt2", "imagegpt", "decision_transformer")
 
 
 @dataclass(frozen=True)
-class Source:
+class InputTree:
     """What is to be compressed. root: the file's folder or the folder itself. weights: safetensors files below it.
     indexes: shard indexes. others: files to copy. skipped: duplicate weights left out. All relative to root.
     listing: links and empty folders. readers: what other libraries read."""
@@ -73,23 +73,23 @@ class Source:
         return notes
 
 
-def find_source(path: Path, all_files: bool) -> Source:
+def find_source(path: Path, all_files: bool) -> InputTree:
     """Look at what is to be compressed. Raises TerselyError with what is wrong and what would do."""
     if not path.exists():
         raise TerselyError(f"{path} does not exist")
     if path.is_dir():
         return _folder(path, all_files)
     if _is_index(path):
-        return Source(path, path.parent, True, _shards(path.parent, Path(path.name)), (Path(path.name),))
+        return InputTree(path, path.parent, True, _shards(path.parent, Path(path.name)), (Path(path.name),))
     if path.suffix not in (".safetensors", onnx.SUFFIX):
         raise TerselyError(
             f"{path} is neither a .safetensors file, a *{INDEX_SUFFIX}, an {onnx.SUFFIX} model nor a folder; "
             "convert the weights to safetensors"
         )
-    return Source(path, path.parent, False, (Path(path.name),))
+    return InputTree(path, path.parent, False, (Path(path.name),))
 
 
-def _folder(path: Path, all_files: bool) -> Source:
+def _folder(path: Path, all_files: bool) -> InputTree:
     if (path / LEDGER).exists():
         raise TerselyError(f"{path} is already compressed (it has {LEDGER})")
     found = folders.listing(path)
@@ -109,7 +109,7 @@ def _folder(path: Path, all_files: bool) -> Source:
     in_out = False
     with contextlib.suppress(OSError, ValueError, AttributeError):
         in_out = json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
-    return Source(
+    return InputTree(
         path,
         path,
         True,
@@ -205,7 +205,7 @@ def write_document(destination: Path, text: str, like: Iterable[Path] = (), forc
         file.write(text.encode())
 
 
-def rewrite_indexes(source: Source, out: Path) -> dict[str, str]:
+def rewrite_indexes(source: InputTree, out: Path) -> dict[str, str]:
     """Write shard indexes that name what the compressed shards hold; returns the originals for the ledger."""
     verbatim = {}
     for index in source.indexes:

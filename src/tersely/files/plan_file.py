@@ -22,7 +22,7 @@ from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder
 from tersely.files.compress_file import (
     Options,
-    Source,
+    TensorFile,
     decide,
     duplicates_of,
     max_cost_bytes,
@@ -84,7 +84,7 @@ def patterns(given: str | Sequence[str] | None) -> tuple[str, ...]:
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
-def unmatched(source: folder.Source, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+def unmatched(source: folder.InputTree, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
     """A sentence for each pattern that matches no tensor of a source: most likely it was meant to."""
     if not (include or exclude):
         return []
@@ -186,7 +186,7 @@ def explain(
     raise TerselyError(f"{src} has no tensor {name!r}")
 
 
-def _entry(reader: Source, name: str, options: Options, duplicates: Duplicates) -> dict[str, Any]:
+def _entry(reader: TensorFile, name: str, options: Options, duplicates: Duplicates) -> dict[str, Any]:
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
     if reason := reason_unplanned(reader, name, options):
@@ -214,7 +214,7 @@ def every_candidate(request: Request) -> list[tuple[Candidate, float]]:
     return [(one, predict_ns(one, request.dtype, request.profile, request.batch, costs)) for one in found.values()]
 
 
-def within(source: folder.Source, target_bits: float, options: Options) -> dict[str, Any]:
+def within(source: folder.InputTree, target_bits: float, options: Options) -> dict[str, Any]:
     """The tensors of the fastest plan that takes at most `target_bits` per weight."""
     if not (isinstance(target_bits, (int, float)) and 0 < target_bits < float("inf")):
         raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
@@ -339,7 +339,7 @@ def _named(profile: str) -> Profile:
     return Profile(CALIBRATED, "portable") if profile == CALIBRATED else resolve(profile)
 
 
-def check_source(tensors: Mapping[str, Any], source: folder.Source) -> None:
+def check_source(tensors: Mapping[str, Any], source: folder.InputTree) -> None:
     """Raises ArgumentError where a plan is for other tensors than those of the source."""
     if not tensors:
         return

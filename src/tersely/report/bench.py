@@ -335,7 +335,7 @@ def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: S
     batches = list(batches)
     for name, tensor in load_file(Path(path)).items():
         total += tensor.size
-        reason = _why_not_measured(tensor)
+        reason = _reason_unmeasured(tensor)
         coded = None
         if not reason:
             coded = tensor if tensor.matrix is not None else Tensor(choose.encode(tensor.decode(), profile="native"))
@@ -360,7 +360,7 @@ def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: S
     return found, Coverage(len(seen), matrices, weights, total, left_out)
 
 
-def _why_not_measured(tensor: Tensor) -> str:
+def _reason_unmeasured(tensor: Tensor) -> str:
     """Why there is nothing to compare for a tensor, or ''."""
     if not by_name(tensor.encoded.dtype).floating:
         return "other dtypes"

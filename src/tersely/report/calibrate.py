@@ -90,7 +90,7 @@ def calibrate(
     costs: dict[str, dict[str, dict[str, list[float]]]] = {}
     errors: dict[str, dict[str, float]] = {}
     for (kernel, name, batch), found in sorted(points.items()):
-        times = fit(found)
+        times = fit_costs(found)
         costs.setdefault(kernel, {}).setdefault(name, {})[str(batch)] = [float(f"{t:.6g}") for t in times]
         off = statistics.median(abs(_sum(times, candidate) / ns - 1) for candidate, ns in found)
         errors.setdefault(kernel, {})[f"{name} {batch}"] = round(off, 4)
@@ -107,7 +107,7 @@ def calibrate(
     }
 
 
-def fit(points: Sequence[Point]) -> np.ndarray:
+def fit_costs(points: Sequence[Point]) -> np.ndarray:
     """Times, at least 0, of a call, a visited weight, a byte, a row: least squares of relative errors."""
     rows = np.array([features(candidate) for candidate, _ in points])
     relative = rows / np.array([ns for _, ns in points])[:, None]

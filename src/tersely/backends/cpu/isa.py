@@ -30,9 +30,9 @@ def active() -> Isa:
     return cast(Isa, REFERENCE if not native.available() else native.module.isa_active())
 
 
-def why_not(name: Isa) -> str | None:
+def reason_unavailable(name: Isa) -> str | None:
     """Returns why `name` cannot be used here; None where it can."""
-    return native.why_not(name)
+    return native.reason_unavailable(name)
 
 
 def use(name: Isa) -> None:
@@ -44,7 +44,7 @@ def use(name: Isa) -> None:
     Raises:
         ArgumentError: where it cannot be had.
     """
-    reason = why_not(name)
+    reason = reason_unavailable(name)
     if reason is not None:
         raise ArgumentError(f"instruction set {name!r} cannot be used: {reason}")
     native.use(name)

@@ -45,7 +45,7 @@ else:
                 )
 
 
-def why_not(isa: str) -> str | None:
+def reason_unavailable(isa: str) -> str | None:
     """Why an instruction set cannot be used here; None where it can."""
     if isa not in (*ISAS, REFERENCE):
         return f"unknown name; tersely knows {', '.join(ISAS)}"
@@ -60,7 +60,7 @@ def _as_the_environment_says() -> Any:
     """The module, its instruction set forced where that is asked for; what raises where it cannot be had."""
     name = environment.isa()
     found: Any = loaded
-    if name and (reason := why_not(name)):
+    if name and (reason := reason_unavailable(name)):
         found = environment.unobeyed(f"TERSELY_ISA={name}: instruction set {name!r} cannot be used: {reason}")
     elif name and loaded is not None:
         loaded.isa_use(name)

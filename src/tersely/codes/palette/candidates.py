@@ -91,15 +91,15 @@ def candidate_for(request: Request) -> Candidate:
     return _candidate(indexed.coded(geometry, indexed.models(geometry)[0], (code, levels)), geometry)
 
 
-def _candidate(form: codec.Form, geometry: Geometry) -> Candidate:
+def _candidate(stored: codec.StoredIndices, geometry: Geometry) -> Candidate:
     return Candidate(
-        form.kernel,
+        stored.kernel,
         geometry,
-        form.nbytes,
+        stored.nbytes,
         geometry.padded_weights,
-        node=form.node,
-        components=form.components,
-        options=form.options,
+        node=stored.node,
+        components=stored.components,
+        options=stored.options,
     )
 
 
@@ -173,5 +173,5 @@ def _indexed(values: Values, threads: int) -> codec.Indexed | None:
     return None if table is None else codec.Indexed(values.words, table, values.dtype, threads)
 
 
-def _of_values(form: codec.Form) -> ValueCandidate:
-    return ValueCandidate(form.node, form.nbytes, form.components, form.kernel, form.options)
+def _of_values(stored: codec.StoredIndices) -> ValueCandidate:
+    return ValueCandidate(stored.node, stored.nbytes, stored.components, stored.kernel, stored.options)

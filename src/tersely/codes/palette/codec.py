@@ -41,7 +41,7 @@ def table_of(words: np.ndarray, dtype: str, threads: int = 1) -> np.ndarray | No
 
 
 @dataclass(frozen=True)
-class Form:
+class StoredIndices:
     """Indices in one of the ways to store them, sized to the byte and not yet coded."""
 
     node: Node
@@ -89,7 +89,7 @@ class Indexed:
             models.append(SizeModel(replace(found, histograms=merged), layout, INDEX))
         return models
 
-    def packed(self, layout: Geometry | Groups) -> Form:
+    def packed(self, layout: Geometry | Groups) -> StoredIndices:
         """All bits packed."""
         parameters = Indices(self.entries)
         sizes = parameters.sizes(self.dtype, layout.panels * layout.chunks_per_panel)
@@ -99,11 +99,11 @@ class Indexed:
             packed = self._pack(layout, parameters.bits, sizes[INDICES], threads)
             return {TABLE: stored(self.table, index_bytes), INDICES: packed}
 
-        return Form(parameters.node(None), sum(sizes.values()), components, kernel, {"code": "fixed"})
+        return StoredIndices(parameters.node(None), sum(sizes.values()), components, kernel, {"code": "fixed"})
 
     def coded(
         self, layout: Geometry | Groups, model: SizeModel, code: split.Code | None = None, low_bits: int = 0
-    ) -> Form:
+    ) -> StoredIndices:
         """Under a code of `split`, None for the smallest, but for low bits. model: of what is above them."""
         coded = split.under(model, lambda: self.ordered(layout) >> np.uint8(low_bits), code)
         parameters = Indices(self.entries, True, low_bits)
@@ -115,7 +115,7 @@ class Indexed:
                 found[parameters.packed] = self._pack(layout, low_bits, sizes[parameters.packed], threads)
             return found | prefixed(INDICES, coded.encode(threads))
 
-        return Form(
+        return StoredIndices(
             parameters.node(coded.node),
             sum(sizes.values()) + coded.nbytes,
             components,

@@ -9,10 +9,10 @@ from tersely.codes.protocol import KernelKey
 
 @dataclass(frozen=True)
 class Kernel(KernelKey):
-    """held: the kernel of the weights with clean zeros, whose times are those of this formulation too."""
+    """child: the kernel of the weights with clean zeros, whose times are those of this formulation too."""
 
     formulation = "signed_zeros"
-    held: KernelKey
+    child: KernelKey
 
     def words(self) -> tuple[object, ...]:
-        return (self.held,)
+        return (self.child,)

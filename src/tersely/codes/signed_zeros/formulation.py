@@ -38,8 +38,8 @@ MIN_SHARE = 0.02
 """Share of the weights that must be -0.0 for a bit each to be worth a look at all other formulations."""
 _DRAWN = 4096
 
-HELD: tuple[Formulation, ...] = (split, sparse, palette, row_palette, affine, blocks, block_sparse, submatrix)
-OFFERED = tuple(row for row in HELD if row is not split)
+CHILDREN: tuple[Formulation, ...] = (split, sparse, palette, row_palette, affine, blocks, block_sparse, submatrix)
+OFFERED = tuple(row for row in CHILDREN if row is not split)
 """Under `split` a zero costs what every weight does, whatever its sign."""
 
 
@@ -54,7 +54,7 @@ class SignedZeros(Formulation):
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
-        return {CLEAN: HELD}
+        return {CLEAN: CHILDREN}
 
     # -- coding
 
@@ -71,10 +71,10 @@ class SignedZeros(Formulation):
         """clean: the formulation of the tensor with clean zeros; the other parameters are its own. Raises ArgumentError."""
         options = dict(request.parameters)
         name = options.pop(CLEAN, "sparse")
-        row = next((row for row in HELD if name == row.NAME), None)
+        row = next((row for row in CHILDREN if name == row.NAME), None)
         if row is None:
             raise ArgumentError(
-                f"signed_zeros holds no {name!r}: use one of {', '.join(repr(row.NAME) for row in HELD)}"
+                f"signed_zeros holds no {name!r}: use one of {', '.join(repr(row.NAME) for row in CHILDREN)}"
             )
         signs = reference.signs_of(request.words)
         clean = replace(request, words=reference.cleaned(request.words, signs), parameters=options)
@@ -106,11 +106,13 @@ class SignedZeros(Formulation):
 
     def work(self, part: Part) -> Work | None:
         clean = part.children[CLEAN]
-        held = clean.row.work(clean)
-        return None if held is None else replace(held, kernel=costs.Kernel(held.kernel), nbytes=part.nbytes, inner=held)
+        inner = clean.row.work(clean)
+        if inner is None:
+            return None
+        return replace(inner, kernel=costs.Kernel(inner.kernel), nbytes=part.nbytes, inner=inner)
 
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
-        """The cost model adds the time of the product of what is held."""
+        """The cost model adds the time of the product of its child."""
         return 0.0
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:

@@ -43,7 +43,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Part:
+class OriginalFile:
     """One file of the original. name: relative to the first file's folder. rest: its bytes that are no tensor."""
 
     name: str
@@ -74,15 +74,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class OriginalFiles:
     """All files of an original. kind: what they are, for people ('onnx'). The first file is the one that was named."""
 
     kind: str
-    parts: tuple[Part, ...]
+    files: tuple[OriginalFile, ...]
 
     @property
     def file_bytes(self) -> int:
-        return sum(part.file_bytes for part in self.parts)
+        return sum(part.file_bytes for part in self.files)
 
     def pack(self) -> str:
         """Returns the text that the metadata have. Raises TerselyError where there is too much that is no tensor."""
@@ -94,27 +94,27 @@ class Pieces:
                 "rest": len(part.rest),
                 "cuts": [[cut.at, cut.tensor, FORMS.index(cut.form)] for cut in part.cuts],
             }
-            for part in self.parts
+            for part in self.files
         ]
         text = json.dumps({"kind": self.kind, "files": files}, separators=(",", ":"), ensure_ascii=False).encode()
-        raw = b"".join([len(text).to_bytes(_LENGTH, "little"), text, *(part.rest for part in self.parts)])
+        raw = b"".join([len(text).to_bytes(_LENGTH, "little"), text, *(part.rest for part in self.files)])
         if len(raw) > limits.VERBATIM_BYTES:
             raise TerselyError(
-                f"{len(raw)} bytes of {self.parts[0].name} are not weights that can be taken out "
+                f"{len(raw)} bytes of {self.files[0].name} are not weights that can be taken out "
                 f"(limit {limits.VERBATIM_BYTES}); store them as raw_data or external data first"
             )
         return pack_verbatim(raw)
 
     def check(self, tensors: Mapping[str, tuple[str, tuple[int, ...]]], file: str) -> None:
         """Every cut must name a tensor of the file. Raises CorruptError."""
-        for part in self.parts:
+        for part in self.files:
             for cut in part.cuts:
                 if cut.tensor not in tensors:
                     raise CorruptError(f"{part.name} needs a tensor that is missing", file=file, tensor=cut.tensor)
 
 
-def unpack(text: str, file: str) -> Pieces:
-    """Inverse of `Pieces.pack`, on bytes that nobody vouches for. Raises CorruptError."""
+def unpack(text: str, file: str) -> OriginalFiles:
+    """Inverse of `OriginalFiles.pack`, on bytes that nobody vouches for. Raises CorruptError."""
     try:
         raw = unpack_verbatim(text, limits.VERBATIM_BYTES)
         length = int.from_bytes(raw[:_LENGTH], "little")
@@ -128,7 +128,7 @@ def unpack(text: str, file: str) -> Pieces:
                 raise ValueError("bytes between the tensors are missing")
             at += len(rest)
             parts.append(
-                Part(
+                OriginalFile(
                     _name(entry["name"]),
                     entry["bytes"],
                     _sha256(entry["sha256"]),
@@ -143,7 +143,7 @@ def unpack(text: str, file: str) -> Pieces:
     names = [part.name for part in parts]
     if len(set(names)) != len(names):
         raise CorruptError("two files of the original have one name", file=file)
-    return Pieces(document["kind"], tuple(parts))
+    return OriginalFiles(document["kind"], tuple(parts))
 
 
 def is_inside(name: str) -> bool:

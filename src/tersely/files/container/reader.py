@@ -270,7 +270,7 @@ class Reader:
         return {name: digits[8 * index : 8 * index + 8] for index, name in enumerate(order)} if digits else {}
 
     @cached_property
-    def original(self) -> Original | pieces.Pieces | None:
+    def original(self) -> Original | pieces.OriginalFiles | None:
         """The file or files this one was made from; None where it was made from arrays or its header is gone."""
         if self.sealed and isinstance(self._facts.get("pieces"), str):
             return pieces.unpack(self._facts["pieces"], self.file)
@@ -299,7 +299,7 @@ class Reader:
             return
         here = {name: (found.dtype.tag, found.shape) for name, found in self.descriptions.items()}
         here |= {name: (entry.tag, entry.shape) for name, entry in self.dense.items()}
-        if isinstance(original, pieces.Pieces):
+        if isinstance(original, pieces.OriginalFiles):
             original.check(here, self.file)
             return
         there = {name: (entry.tag, entry.shape) for name, entry in original.header.entries.items()}

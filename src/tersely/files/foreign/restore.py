@@ -12,7 +12,7 @@ import numpy as np
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_NAME, DType
 from tersely.core.errors import DestinationError, VerificationError
-from tersely.files.container.pieces import Pieces
+from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
 from tersely.files.open import check_decoded, decoded
@@ -20,9 +20,9 @@ from tersely.files.open import check_decoded, decoded
 _BLOCK_BYTES = 1 << 22
 
 
-def check_destinations(pieces: Pieces, destination: Path, force: bool) -> list[Path]:
+def check_destinations(pieces: OriginalFiles, destination: Path, force: bool) -> list[Path]:
     """Where each file goes: the first to `destination`, others beside it. Raises DestinationError where one exists."""
-    paths = [destination, *(destination.parent / part.name for part in pieces.parts[1:])]
+    paths = [destination, *(destination.parent / part.name for part in pieces.files[1:])]
     if len({path.resolve() for path in paths}) != len(paths):
         raise DestinationError(f"{destination} has the name of another file of the original; choose another")
     for path in paths[1:]:
@@ -35,7 +35,7 @@ def check_destinations(pieces: Pieces, destination: Path, force: bool) -> list[P
 
 def rebuild(
     reader: Reader,
-    pieces: Pieces,
+    pieces: OriginalFiles,
     paths: list[Path],
     found: Mapping[str, Checked],
     progress: Callable[[int, str], None],
@@ -55,7 +55,7 @@ def rebuild(
 
     # All files are whole before the first gets its name: the contexts close only when every SHA-256 held.
     with contextlib.ExitStack() as stack:
-        for part, path in zip(pieces.parts, paths, strict=True):
+        for part, path in zip(pieces.files, paths, strict=True):
             _make_folder(path.parent, stack)
             file, _ = stack.enter_context(atomic_file(path, (reader.path,), replace=force))
             digest, written = hashlib.sha256(), 0

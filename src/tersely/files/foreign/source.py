@@ -20,7 +20,7 @@ from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError, TerselyError, VerificationError
 from tersely.files.container import limits, varints
 from tersely.files.container.header import Entry, Header, tensor_bytes
-from tersely.files.container.pieces import Cut, Part, Pieces
+from tersely.files.container.pieces import Cut, OriginalFile, OriginalFiles
 
 _HASH_BYTES = 1 << 24
 
@@ -133,7 +133,7 @@ class SlicedSource:
         one = self._slices[name]
         self.files[one.file].forget(one.begin, one.end)
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> OriginalFiles:
         """What the compressed file must remember; checked to give back every file. Raises TerselyError."""
         parts = [self._part(number, file) for number, file in enumerate(self.files)]
         for part in parts:
@@ -142,13 +142,13 @@ class SlicedSource:
                     "the file cannot be put together from its pieces; nothing was kept, please report this",
                     file=part.name,
                 )
-        return Pieces(self.kind, tuple(parts))
+        return OriginalFiles(self.kind, tuple(parts))
 
-    def differs_from(self, pieces: Pieces) -> str:
+    def differs_from(self, pieces: OriginalFiles) -> str:
         """The first file that is not the one that pieces were made of; '' where all are. Names do not count."""
-        if len(self.files) != len(pieces.parts):
+        if len(self.files) != len(pieces.files):
             return self.files[0].name
-        for file, part in zip(self.files, pieces.parts, strict=True):
+        for file, part in zip(self.files, pieces.files, strict=True):
             if file.bytes.size != part.file_bytes or file.sha256() != part.sha256:
                 return file.name
         return ""
@@ -157,7 +157,7 @@ class SlicedSource:
         entry = self.dense[name]
         return self.raw(entry), BY_TAG[entry.tag]
 
-    def _part(self, number: int, file: SlicedFile) -> Part:
+    def _part(self, number: int, file: SlicedFile) -> OriginalFile:
         rest, cuts, at = bytearray(), [], 0
         for one in self._slices.values():
             if one.file == number:
@@ -165,7 +165,7 @@ class SlicedSource:
                 cuts.append(Cut(len(rest), one.name, one.form))
                 at = one.end
         self._keep(rest, file, at, file.bytes.size)
-        return Part(file.name, file.bytes.size, file.sha256(), bytes(rest), tuple(cuts))
+        return OriginalFile(file.name, file.bytes.size, file.sha256(), bytes(rest), tuple(cuts))
 
     def _keep(self, rest: bytearray, file: SlicedFile, begin: int, end: int) -> None:
         if len(rest) + end - begin > limits.VERBATIM_BYTES:

@@ -27,7 +27,7 @@ _SHOWN = 4
 
 def checked(name: str, tensor: Tensor) -> None:
     """Raises ArgumentError, naming the tensor and the remedy, for what is no plain memory."""
-    if reason := plain.why_not(tensor):
+    if reason := plain.reason_refused(tensor):
         raise ArgumentError(f"the tensor {name!r} {reason}")
 
 
@@ -94,7 +94,7 @@ class DenseTensors:
         mapped = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
         self._private = None if mapped is None else mapped.view(np.ndarray)
 
-    def why_not(self, coded: CodedTensor) -> str:
+    def reason_refused(self, coded: CodedTensor) -> str:
         """Returns why torch cannot have a tensor; '' where it can."""
         return why_torch_lacks(BY_NAME[coded.encoded.dtype], coded.encoded.shape)
 

@@ -25,7 +25,7 @@ def note(state: Mapping[str, Any]) -> dict[str, str]:
     """Returns the entry of metadata that keeps values by name. Raises ArgumentError for one that JSON changes."""
     for name, value in state.items():
         if not _is_plain(value):
-            raise ArgumentError(why_not(name, value))
+            raise ArgumentError(reason_refused(name, value))
     return {NOTE: json.dumps(dict(state))} if state else {}
 
 
@@ -43,7 +43,7 @@ def taken(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
     return found
 
 
-def why_not(name: str, value: Any) -> str:
+def reason_refused(name: str, value: Any) -> str:
     """Returns what to say of a value that no file keeps."""
     remedy = (
         "give it as a tensor, or as numbers, strings, lists and dictionaries, from get_extra_state; torch.save keeps it"

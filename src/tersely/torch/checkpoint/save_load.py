@@ -83,7 +83,7 @@ def save_file(tensors: Mapping[str, Tensor], path: PathLike, metadata: Mapping[s
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise ArgumentError(extra_state.why_not(name, tensor))
+            raise ArgumentError(extra_state.reason_refused(name, tensor))
         if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, TerselyTensor):
             remedy = (
                 "compress_ puts an Int8Linear, which they do, in the place of each layer that it can (its summary says why not); "
@@ -143,7 +143,7 @@ def _loaded(
     for name in file:
         coded, stored = file[name], file.reader.stored_as(name)
         if coded.formulation == "dense":
-            if reason := plain.why_not(coded):
+            if reason := plain.reason_refused(coded):
                 tensors.refused[name] = reason
                 continue
             tensors[name] = plain.get(name, coded)

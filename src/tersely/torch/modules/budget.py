@@ -12,7 +12,7 @@ from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.plan_file import every_candidate
 from tersely.planner import choose, knapsack
 from tersely.planner.cost_model import predict_ns
-from tersely.torch.modules.settings import Settings, Use, forced, request_of
+from tersely.torch.modules.settings import Settings, Use, candidate_for, request_of
 from tersely.torch.weight.dtypes import NAMES
 
 
@@ -65,7 +65,7 @@ def within(
 
 def _offers(use: Use, own: Settings, shares: bool) -> list[tuple[Candidate, float]]:
     if own.options:
-        one = forced(use, own)
+        one = candidate_for(use, own)
         name = NAMES[use.parameter.dtype]
         return [(one, predict_ns(one, name, own.profile.machine, own.batch, own.profile.costs))]
     request = request_of(use, own)

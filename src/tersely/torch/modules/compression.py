@@ -22,7 +22,7 @@ from tersely.torch.modules import budget, torchao
 from tersely.torch.modules.config import Config
 from tersely.torch.modules.int8_linear import Int8Linear
 from tersely.torch.modules.pruning import fold_masks
-from tersely.torch.modules.settings import Settings, Use, forced, layout_of, prepared, request_of
+from tersely.torch.modules.settings import Settings, Use, candidate_for, layout_of, prepared, request_of
 from tersely.torch.modules.summary import ParameterReport, Summary
 from tersely.torch.operators import views
 from tersely.torch.weight.dtypes import NAMES
@@ -109,7 +109,7 @@ def compress_(
         uses = list(parameters_of(module))
         settings = {use.name: given.of(use.name) for use in uses}
         for use in uses:
-            use.reason = use.reason or _why_not(use, settings[use.name], wanted(use.name))
+            use.reason = use.reason or _reason_dense(use, settings[use.name], wanted(use.name))
             if not use.reason and limit is None and _only_loses(use, settings[use.name]):
                 use.reason = ONLY_MEMORY
         _refuse(uses)
@@ -125,7 +125,8 @@ def compress_(
         for use in uses:
             own = settings[use.name]
             if not use.reason and own is not None and own.options:
-                forced(use, own)  # refuses options that do not fit the weight before any other weight is replaced
+                # refuses options that do not fit the weight before any other weight is replaced
+                candidate_for(use, own)
         if limit is not None:
             settings = budget.within(uses, settings, default, limit)
         undo.pop_all()
@@ -296,7 +297,7 @@ def _recomputed(owner: nn.Module, name: str) -> str:
     return ""
 
 
-def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
+def _reason_dense(use: Use, settings: Settings | None, wanted: bool) -> str:
     parameter = use.parameter
     name = NAMES.get(parameter.dtype)
     if not wanted:
@@ -306,7 +307,7 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
     if isinstance(parameter, nn.parameter.UninitializedParameter):
         return "not initialised yet"
     if torchao.is_payload(parameter) and isinstance(use.owners[0][0], nn.Linear):
-        return torchao.why_not(use.owners[0][0]) or "torchao: shared by layers, or the module itself"
+        return torchao.reason_kept(use.owners[0][0]) or "torchao: shared by layers, or the module itself"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
     if name is None or not (BY_NAME[name].floating or use.is_buffer):

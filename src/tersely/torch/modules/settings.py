@@ -125,7 +125,7 @@ def request_of(use: Use, own: Settings, view: str = "") -> Request:
     )
 
 
-def forced(use: Use, own: Settings) -> Candidate:
+def candidate_for(use: Use, own: Settings) -> Candidate:
     """Returns the candidate that a parameter's own formulation and options name, not coded yet.
 
     Raises ArgumentError naming the parameter where there is none.

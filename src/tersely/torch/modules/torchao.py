@@ -65,7 +65,7 @@ class QuantizedLinear(Int8Linear):
         return narrow if torch.equal(narrow.float(), fresh) else fresh
 
 
-def why_not(layer: nn.Linear) -> str:
+def reason_kept(layer: nn.Linear) -> str:
     """Returns why a layer whose weight is a payload of torchao cannot be adopted, or ''."""
     weight: Any = layer.weight
     if type(layer) is not nn.Linear or layer._forward_hooks or layer._forward_pre_hooks:
@@ -98,7 +98,7 @@ def adopt(module: nn.Module, wanted: Callable[[str], bool]) -> tuple[str, ...]:
     for path, owner in module.named_modules():
         if isinstance(owner, nn.Linear) and is_payload(owner.weight):
             shared[id(owner.weight)] = shared.get(id(owner.weight), 0) + 1
-            if owner is not module and wanted(f"{path}.weight") and not why_not(owner):
+            if owner is not module and wanted(f"{path}.weight") and not reason_kept(owner):
                 found[owner] = f"{path}.weight"
     names = {owner: name for owner, name in found.items() if shared[id(owner.weight)] == 1}
     _replace(module, {owner: QuantizedLinear(owner) for owner in names})  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ PRODUCT_CODES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1, to
 
 
 def _check(tensor: Tensor) -> None:
-    if reason := plain.why_not(tensor):
+    if reason := plain.reason_refused(tensor):
         raise ArgumentError(f"the tensor {reason}")
     if tensor.device.type != "cpu":
         raise ArgumentError(f"the tensor is on {tensor.device}; move it to the CPU first: tensor.cpu()")

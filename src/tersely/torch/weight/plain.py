@@ -24,13 +24,13 @@ _LAYOUTS = {
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
-def why_not(tensor: Tensor) -> str:
+def reason_refused(tensor: Tensor) -> str:
     """Returns what a tensor is if not plain memory, and the remedy, as the end of a sentence; '' where it is.
 
     Which device it is on does not matter.
     """
     kind = type(tensor)
-    if kind not in _PLAIN and (reason := _why_not_kind(tensor)):
+    if kind not in _PLAIN and (reason := _reason_of_kind(tensor)):
         return reason
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return "belongs to a transform of torch.func (vmap, grad, ...): store what the transform returns"
@@ -56,8 +56,8 @@ def _last_byte(tensor: Tensor) -> int:
     return (tensor.storage_offset() + count) * tensor.itemsize
 
 
-def _why_not_kind(tensor: Tensor) -> str:
-    """What `why_not` says of subclasses: those that dispatch by themselves have no memory that C++ could read."""
+def _reason_of_kind(tensor: Tensor) -> str:
+    """What `reason_refused` says of subclasses: those that dispatch by themselves have no memory that C++ could read."""
     if is_lazy(tensor):
         return "has no shape yet: run the module once, then save it"
     kind: Any = type(tensor)
@@ -71,7 +71,7 @@ def _why_not_kind(tensor: Tensor) -> str:
 def resolved(tensor: Tensor) -> Tensor:
     """Plain memory, contiguous, with the values that the tensor shows: of lazy conjugates and negatives a copy.
 
-    As it is where it is that already. Raises whatever torch raises for what `why_not` speaks of.
+    As it is where it is that already. Raises whatever torch raises for what `reason_refused` speaks of.
     """
     plain = tensor.detach()
     if plain._is_zerotensor():

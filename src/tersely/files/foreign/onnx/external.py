@@ -54,7 +54,7 @@ def location_outside(found: TensorProto, folder: Folder, tensor: str) -> tuple[i
     """(file, location) of a tensor with external data. Raises TerselyError where the entries are wrong."""
     stored = element_bytes(found)
     if stored is None:
-        return 0, Location(why_not=type_name(found.data_type))
+        return 0, Location(reason_refused=type_name(found.data_type))
     tag, shape, size = stored
     number = folder.number_of(found.entries.get("location", ""), tensor)
     file = folder.files[number]

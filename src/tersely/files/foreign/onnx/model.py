@@ -41,7 +41,7 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
             location = tensors.location_inside(found.proto, str(path))
         if found.constant and location.end - location.begin <= CONSTANT_BYTES and not found.proto.external:
             continue
-        reason = location.why_not or _not_canonical(folder.files[number], location, found.name)
+        reason = location.reason_refused or _not_canonical(folder.files[number], location, found.name)
         if reason:
             left.append(f"{found.name!r} ({reason})")
         else:

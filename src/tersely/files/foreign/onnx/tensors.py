@@ -65,14 +65,14 @@ class TensorProto:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor's elements lie. why_not: why they cannot be taken out ('' where they can)."""
+    """Where a tensor's elements lie. reason_refused: why they cannot be taken out ('' where they can)."""
 
     tag: str = "U8"
     shape: tuple[int, ...] = ()
     begin: int = 0
     end: int = 0
     form: str = "raw"
-    why_not: str = ""
+    reason_refused: str = ""
 
 
 def read(message: Message) -> TensorProto:
@@ -128,10 +128,10 @@ def location_inside(found: TensorProto, file: str) -> Location:
     """Where the elements lie in the model's own file. Raises CorruptError where lengths contradict the shape."""
     stored = element_bytes(found)
     if stored is None:
-        return Location(why_not=type_name(found.data_type))
+        return Location(reason_refused=type_name(found.data_type))
     tag, shape, size = stored
     if found.segmented or found.unpacked or any(len(spans) > 1 for spans in found.spans.values()):
-        return Location(why_not="elements in several pieces")
+        return Location(reason_refused="elements in several pieces")
     if RAW in found.spans:
         number, form = RAW, "raw"
     else:
