@@ -21,7 +21,8 @@ from tersely.core.geometry import Geometry, choose, folded
 # takes 1.1 ns and 8 bytes more than with 6. So an escape is worth as much as four chunks' eight bytes.
 FAST_ESCAPE_BYTES = 32.0
 # MEASURED with AVX2 on Zen 3, two threads, float x and int8 x against dense int8: 6.04 bits 1.04 and 1.08, 7.03 bits 0.83
-# and 0.93. The limits for AVX-512 were chosen without a record.
+# and 0.93; in zen-3_avx2_integers.json 1.00 and 1.07, 0.94 and 1.07. With AVX-512, zen-4_avx512_bf16_integers.json: 1.21
+# and 1.22, 1.09 and 1.10; zen-5_avx512_bf16_integers.json: 1.08 and 1.21, 1.00 and 1.18.
 MAX_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
 MAX_BITS_ELSEWHERE = 6.5

@@ -30,7 +30,7 @@ CHUNK_NS: Costs = {
 PLANES_ROW_NS = 1.05
 """A chunk, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
 # MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
-# of two runs, fast quartiles.
+# of two runs, fast quartiles. zen-5_avx512_bf16_quantised.json and zen-5_avx2_quantised.json: 4 to 8 bits, one run each.
 GRID_CHUNK_NS = {
     "avx2": (1.6, 1.6, 2.2, 1.9, 2.15, 2.35, 3.1, 3.6),
     "avx512": (1.5, 1.5, 1.55, 1.65, 1.75, 1.85, 2.05, 2.7),

@@ -7,7 +7,7 @@ namespace {
 // MEASURED on Zen 5, two threads, 4 to 8 bits: with 8 rows numbers take 0.82 to 0.95 of the time of words under AVX-512
 // and 0.7 to 0.8 under AVX2, with 12 and 16 about as long. One limit for all instruction sets, so that bits stay equal.
 constexpr int64_t kGridRows = 8;
-// An integer of x has at least 14 bits on average then: what cutting x adds to y's error is at most 2^-15 of
+// An integer of x has at least 14 bits on average then: what slicing x adds to y's error is at most 2^-15 of
 // sum |w| |x|, and about 2^-15 / sqrt(columns) of it where errors are of either sign, as those of float32 sums are.
 constexpr int64_t kMaxPeak = 256;
 

@@ -22,9 +22,10 @@ from tersely.codes.split.sizes import PLANNED_LEVELS, SizeModel
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import Geometry, folded
 
-# MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel, over runs: bfloat16 packed 1.06 to 1.29, layered(3)
-# 1.16 to 1.27, four levels 1.15 to 1.28; float32 packed 1.00 to 1.08, layered(3) 1.09 to 1.23, four levels 1.09 to 1.16;
-# float16 one level 0.95 to 1.09; float8 0.6.
+# MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel, over runs, of which
+# zen-4_avx512_bf16_products.json is one: bfloat16 packed 1.06 to 1.29, layered(3) 1.16 to 1.27, four levels 1.15 to 1.28;
+# float32 packed 1.00 to 1.08, layered(3) 1.09 to 1.23, four levels 1.09 to 1.16; float16 one level 0.95 to 1.09; float8
+# 0.6.
 FAST_LEVELS = {
     "speed": {"float32": 1, "bfloat16": 1, "float16": 1},
     "balanced": {"float32": 4, "bfloat16": 4, "float16": 1},
@@ -32,7 +33,7 @@ FAST_LEVELS = {
 """Levels of `layered` that AVX-512 kernels decode fast enough for the objective; 0: packed(4) alone."""
 
 # MEASURED on Zen 3, likewise under AVX2: bfloat16 packed 1.23 to 1.41, float32 1.16 to 1.27, float16 0.7: three odd
-# bits a weight to merge, and at most 1.07 to win.
+# bits a weight to merge, and at most 1.07 to win. zen-3_avx2_products.json: bfloat16 1.12, float32 1.06.
 PACKED_IS_FAST = ("float32", "bfloat16")
 """dtypes that AVX2 kernels decode fast enough from packed(4)."""
 
