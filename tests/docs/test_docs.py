@@ -25,8 +25,8 @@ def dump() -> tuple[Path, bytes]:
     assert found
     lines = found[2].splitlines()
     for number, line in enumerate(lines):
-        assert line.startswith(f"{16 * number:08x}: ")
-    return ROOT / found[1], bytes.fromhex("".join(line[10:57] for line in lines))
+        assert line.startswith(f"{32 * number:08x}: ")
+    return ROOT / found[1], bytes.fromhex("".join(line[10:81] for line in lines))
 
 
 def test_the_dump_is_the_file() -> None:
