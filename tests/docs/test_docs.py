@@ -119,6 +119,21 @@ def test_the_python_of_comments_names_files_that_exist() -> None:
             assert (ROOT / target).exists(), f"{path}: {target}"
 
 
+def test_sections_of_the_format_that_comments_name_exist() -> None:
+    """A comment names a section by its title: numbers move."""
+    titles = set(re.findall(r"^#+ (?:[\d.]+ )?(.+)$", (ROOT / "docs/FORMAT.md").read_text(), re.M))
+    named = 0
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.?pp")]:
+        text = re.sub(r"\s*\n(?://)?\s*", " ", path.read_text())
+        for section in re.findall(r'docs/FORMAT\.md, "([^"]+)"', text) + re.findall(
+            r'docs/FORMAT\.md, "[^"]+" and "([^"]+)"', text
+        ):
+            named += 1
+            assert section in titles, f"{path}: docs/FORMAT.md has no section {section!r}"
+        assert "docs/FORMAT.md, section" not in text, f"{path}: name the section"
+    assert named > 30
+
+
 def test_python_of_the_page_on_transformers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small model in the folder `model`, and some words in `input_ids`."""
     torch = pytest.importorskip("torch", reason="needs torch: make test installs it")

@@ -12,7 +12,7 @@ A word is zero where all its bits are: -0.0 is a value. Positions are one of
               words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
               them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
 
-FORMAT: docs/FORMAT.md, "The formulation sparse".
+FORMAT: docs/FORMAT.md, "Selection".
 """
 
 from __future__ import annotations

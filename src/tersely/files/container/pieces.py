@@ -6,7 +6,7 @@
 So the original comes back byte for byte without a line of code that knows its format. A form says how a tensor's bytes
 stand in the file: `raw` as they are, `varint` as protobuf's integers.
 
-FORMAT: docs/FORMAT.md, "Originals of other formats".
+FORMAT: docs/FORMAT.md, "Originals".
 """
 
 from __future__ import annotations
