@@ -1,25 +1,16 @@
-"""Fixtures: instruction sets forced one by one, matrices that hurt, real models where they are at hand."""
+"""Fixtures: instruction sets forced one by one, numbers drawn from one seed, real models where they are at hand."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import settings
+from support.arrays import ISAS, MODELS, installed
 
 from tersely.backends.cpu import isa, threads
-
-
-def installed(package: str) -> bool:
-    """Whether a package can be imported; a mere folder of its name on the path is none."""
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None
-
 
 _ADAPTERS = {"torch_adapter": ("torch",), "transformers_adapter": ("torch", "transformers")}
 collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(installed, needed))]
@@ -27,39 +18,6 @@ collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(
 
 settings.register_profile("quick", max_examples=60, deadline=None)
 settings.load_profile("quick")
-
-ISAS = tuple(os.environ.get("TERSELY_TEST_ISAS", "").split()) or isa.available()
-"""Instruction sets that tests force one by one: all that there are, or those named by TERSELY_TEST_ISAS."""
-
-MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
-DTYPES = tuple(
-    np.dtype(scalar)
-    for scalar in (np.float32, ml_dtypes.bfloat16, np.float16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
-)
-CODES = (
-    {"code": "packed", "bits": 4},
-    {"code": "layered", "widths": (3,)},
-    {"code": "layered", "widths": (2, 2, 2)},
-    {"code": "layered", "widths": (1, 2)},
-    {"code": "layered", "widths": (2, 1, 3)},
-    {"code": "layered", "widths": (1, 1, 1, 1, 1, 1)},
-)
-
-
-def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Weights drawn as networks have them."""
-    return (rng.standard_normal(shape) * 0.05).astype(dtype)
-
-
-def random_bits(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Every bit pattern alike: NaN payloads, infinities, subnormals, -0.0."""
-    count = int(np.prod(shape, dtype=np.int64))
-    return np.frombuffer(rng.bytes(max(1, count) * dtype.itemsize), dtype)[:count].reshape(shape)
-
-
-def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal as unsigned integers, in shape and dtype."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 @pytest.fixture(params=ISAS)

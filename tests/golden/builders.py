@@ -359,7 +359,7 @@ def write_missing() -> None:
         tersely.save_file(tensors, folder / "recipes.safetensors", metadata)
     source, packed = folder / "original.onnx", folder / "onnx.safetensors"
     if not packed.exists():
-        import onnx_files
+        from support import onnx_files
 
         folder.mkdir(exist_ok=True)
         source.write_bytes(onnx_files.everything()[0])

@@ -19,6 +19,7 @@ constexpr struct {
     {"blocks", open_blocks},
     {"block_sparse", open_block_sparse},
     {"submatrix", open_submatrix},
+    {"signed_zeros", open_signed_zeros},
 };
 
 }  // namespace

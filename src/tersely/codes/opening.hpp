@@ -37,6 +37,7 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening);
 std::unique_ptr<CodedMatrix> open_blocks(const Opening& opening);
 std::unique_ptr<CodedMatrix> open_block_sparse(const Opening& opening);
 std::unique_ptr<CodedMatrix> open_submatrix(const Opening& opening);
+std::unique_ptr<CodedMatrix> open_signed_zeros(const Opening& opening);
 
 // By the node's formulation.
 std::unique_ptr<CodedMatrix> open_node(const Opening& opening);

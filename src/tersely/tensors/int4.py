@@ -139,8 +139,11 @@ def _by_kernel(
     workers = get_num_threads()
     scales, zeros = operands.scales.reshape(-1), operands.zeros.reshape(-1)
     matrix = weight.matrix
-    given = (words, name, signed, scales, zeros, bias, into, workers, operands.groups)
-    if matrix is not None and matrix.products == "nibbles" and matrix.nibbles_linear(*given):
+    if (
+        matrix is not None
+        and matrix.products == "nibbles"
+        and matrix.nibbles_linear(words, name, signed, scales, zeros, bias, into, workers, operands.groups)
+    ):
         return True
     pairs = native.module.pair_integer_linear
     if weight.formulation == "dense":

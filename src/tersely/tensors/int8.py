@@ -22,7 +22,7 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import get_num_threads
-from tersely.codes.checks import MOST_BYTES
+from tersely.codes.checks import MAX_BYTES
 from tersely.core.dtypes import BY_NAME, by_name
 from tersely.core.errors import ArgumentError
 from tersely.tensors.tensor import Tensor
@@ -108,7 +108,7 @@ def result(
     Raises ArgumentError where `out` does not fit, MemoryError.
     """
     if out is None:
-        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+        if math.prod(shape) * dtype.itemsize >= MAX_BYTES:
             raise MemoryError
         made = np.empty(shape, dtype)
         return made, made

@@ -148,6 +148,10 @@ int64_t Json::number() const {
   require_kind(kind_ == Kind::kNumber, "whole number");
   return number_;
 }
+bool Json::boolean() const {
+  require_kind(kind_ == Kind::kBool, "true or false");
+  return number_ != 0;
+}
 const std::string& Json::string() const {
   require_kind(kind_ == Kind::kString, "string");
   return string_;

@@ -22,6 +22,7 @@ class Json {
   bool is_null() const { return kind_ == Kind::kNull; }
   // The value, where it is of that kind; throws std::invalid_argument elsewhere.
   int64_t number() const;
+  bool boolean() const;
   const std::string& string() const;
   const std::vector<Json>& array() const;
   const std::vector<std::pair<std::string, Json>>& members() const;

@@ -1,0 +1,271 @@
+"""`affine`: what words are recognised, the encoder against the references, every kernel against the original bits and
+float64, bad files."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.affine_weights import BFLOAT16, CODES, DTYPES, FLOAT32, coded, quantised
+from support.arrays import ISAS, needs_native, normal, same_bits
+from support.products import assert_close
+from support.references import reference_words
+
+import tersely
+from tersely.backends.cpu import isa, threads
+from tersely.codes.affine import codec, reference
+from tersely.codes.affine.formulation import affine
+from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.codes.affine.row_fields import reference_pack, reference_unpack
+from tersely.core.dtypes import raw_bytes
+from tersely.core.errors import ArgumentError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
+
+pytestmark = pytest.mark.kernels
+
+SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
+
+
+def words_of(array: np.ndarray) -> np.ndarray:
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+
+
+def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
+    """Native scales, lines and signs are those of the references; every ISA and the references decode them."""
+    tensor = coded(array, orientation=orientation, **options)
+    encoded, geometry, words = tensor.encoded, tensor.geometry, words_of(array)
+    scaling = Scaling.parse(encoded.node)
+    found = reference.fit(words, geometry, encoded.dtype, scaling.columns)
+    assert found is not None
+    scales = side_by_side(found[0][scaling.dtype], geometry, 1.0)
+    raw = reference.words_of(scales, scaling.dtype).tobytes()
+    assert encoded.components["scales"][: len(raw)].tobytes() == raw
+    low = side_by_side(found[1], geometry, 0)
+    zeros = -low if scaling.zero is None else np.full_like(low, scaling.zero)
+    assert found[3] == scaling.signed_zeros
+    most = int((found[2].max() if scaling.zero is not None else (found[2] - found[1]).max()) + (scaling.zero or 0))
+    numbers, negative = reference.numbers_of(words, geometry, encoded.dtype, scaling.columns, scales, zeros, most)
+    if scaling.bits is not None:
+        lines = reference_pack(numbers, geometry, scaling.bits)
+        assert encoded.components[NUMBERS][: lines.size].tobytes() == lines.tobytes()
+        assert np.array_equal(reference_unpack(lines, geometry, scaling.bits), numbers)
+    if scaling.signed_zeros:
+        starts, signs = reference.signs_of(numbers, negative, geometry, scaling.columns, zeros)
+        assert encoded.components["directory"][: starts.nbytes].tobytes() == starts.tobytes()
+        assert encoded.components["signs"][: signs.size].tobytes() == signs.tobytes()
+    assert same_bits(reference_words(encoded), words)
+    for name in ISAS:
+        with isa.using(name):
+            assert same_bits(Tensor(encoded).decode(), array), name
+    return tensor
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_isa_decodes_what_references_and_native_encode_alike(
+    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    for bits, code in itertools.product((1, 2, 3, 4, 8), CODES):
+        if bits == 8 and dtype == BFLOAT16 and shape[-1] < 64:
+            continue  # too few weights of too many levels to tell their scale
+        check(quantised(rng, shape, dtype, bits, negative=bits % 3 == 1, zeros=bits == 3), **code)
+    if len(shape) < 4:
+        for columns in (16, 32):
+            array = quantised(rng, shape, dtype, 4, columns, scale_dtype=dtype, zeros=columns == 16, negative=True)
+            tensor = check(array)
+            assert 0 < tensor.parameters["columns"] <= columns or shape[-1] <= columns
+    if shape[-1] % 16 == 0 and len(shape) in (2, 3):
+        check(quantised(rng, shape, dtype, 4, orientation="in_out", negative=True), "in_out")
+
+
+@given(
+    st.sampled_from(DTYPES),
+    st.integers(1, 5).map(lambda panels: 16 * panels),
+    st.one_of(st.integers(16, 300), st.sampled_from((2048, 2052, 4096))),
+    st.integers(1, 8),
+    st.sampled_from((0, 0, 16, 64)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_whatever_the_shape_and_scales(
+    dtype: np.dtype, rows: int, columns: int, bits: int, group: int, zeros: bool, negative: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    array = quantised(rng, (rows, columns), dtype, bits, group, zeros=zeros, negative=negative)
+    geometry = coded_geometry(array)
+    if geometry.view == "folded":
+        return
+    # Too few weights of too many levels say too little of their scale, as do 8 bits of bfloat16.
+    found = codec.scales_of_groups(words_of(array), geometry, dtype.name, group)
+    assert found is not None or bits > 4 or columns < 32
+    if found is not None:
+        check(array, columns=group)
+
+
+def test_what_quantisers_leave_is_recognised(rng: np.random.Generator) -> None:
+    """Products in float32, rounded to the dtype, by scales of 32 and 16 bits; and their scales come back."""
+    for dtype, scale_dtype in itertools.product(DTYPES, DTYPES):
+        scales = (rng.random(64) * 0.01 + 1e-3).astype(scale_dtype).astype(np.float32)
+        steps = np.clip(np.rint(rng.standard_normal((64, 512)) * 2.5), -8, 7)
+        steps[:, :2] = 1, -8
+        tensor = check((steps * scales[:, None]).astype(np.float32).astype(dtype) + dtype.type(0))
+        assert tensor.parameters["columns"] == 0
+        assert tensor.parameters["bits"] == 4
+        assert tensor.parameters["zero"] == 8
+        if dtype == FLOAT32:
+            assert tensor.parameters["scale"] == scale_dtype.name
+            own = reference.values_of(
+                tensor.encoded.components["scales"].view(f"<u{scale_dtype.itemsize}")[:64], scale_dtype.name
+            )
+            assert np.abs(own / scales - 1).max() <= 2.0**-23
+
+
+def test_rows_of_one_value_are_scales(rng: np.random.Generator) -> None:
+    array = np.repeat(rng.standard_normal((64, 1)).astype(np.float32) ** 2 + np.float32(0.1), 512, axis=1)
+    tensor = check(array, code="constant")
+    assert tensor.encoded.node.children[NUMBERS].parameters["code"] == "constant"
+    assert choose.encode(array, objective="size").nbytes_stored <= tensor.encoded.nbytes_stored < 1024
+
+
+def test_the_longest_groups_that_have_a_scale(rng: np.random.Generator) -> None:
+    for columns in (16, 64, 1024):
+        assert coded(quantised(rng, (32, 2048), bits=4, columns=columns)).parameters["columns"] == columns
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda rng: rng.standard_normal((64, 64)).astype(np.float32),
+        lambda rng: np.where(rng.random((64, 64)) < 0.5, np.float32(np.inf), np.float32(1)),
+        lambda rng: np.where(rng.random((64, 64)) < 0.5, np.float32(np.nan), np.float32(1)),
+        lambda rng: rng.integers(-3, 4, (64, 64)).astype(np.float32) * np.float32(2.0**-130),  # subnormal
+        lambda rng: rng.integers(-3, 4, (64, 64)).astype(np.float32) * np.float32(2.0**126),
+        lambda rng: rng.integers(-200, 201, (64, 512)).astype(np.float32) * np.float32(0.01),  # 401 numbers
+        lambda rng: rng.integers(-3, 4, (64, 64)).astype(np.float32) * np.float32(0.01) + np.float32(0.004),
+    ],
+)
+def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Generator) -> None:
+    array = values(rng)
+    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        coded(array)
+    assert not affine.candidates(choose.Request(words_of(array), "float32", objective="size"))
+
+
+def test_one_word_off_by_a_little_is_off(rng: np.random.Generator) -> None:
+    for dtype in DTYPES:
+        words = words_of(quantised(rng, (32, 256), dtype)).copy()
+        words[17, 200] = words[17].max() ^ 1
+        with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+            coded(words.view(dtype), columns=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"colour": 1}, "no parameter 'colour'"),
+        ({"code": "grid"}, "unknown code 'grid'"),
+        ({"code": "constant"}, "of one number"),
+        ({"columns": 48}, "power of two from 16"),
+        ({"columns": 16.0}, "power of two from 16"),
+        ({"widths": (2,)}, "and no other, needs widths"),
+        ({"code": "layered"}, "needs widths"),
+        ({"code": "layered", "widths": (9,)}, "a few whole numbers"),
+        ({"code": "layered", "widths": "x"}, "a few whole numbers"),
+        ({"view": "folded"}, "seen as matrices"),
+    ],
+)
+def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str, rng: np.random.Generator) -> None:
+    with pytest.raises(ArgumentError, match=sentence):
+        coded(quantised(rng, (32, 64)), **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
+    for shape, bits, negative in itertools.product(((48, 100), (32, 2304), (32, 32, 3, 3)), (3, 8), (False, True)):
+        array = quantised(rng, shape, dtype, bits, negative=negative)
+        for objective in choose.OBJECTIVES:
+            found = affine.candidates(choose.Request(words_of(array), dtype.name, objective=objective))
+            assert found
+            for candidate in found:
+                stored = candidate.components(1)
+                assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
+                again = choose.encode(array, formulation="affine", **candidate.options)
+                assert again.node == candidate.node
+                assert {name: data.tobytes() for name, data in again.components.items()} == {
+                    name: data.tobytes() for name, data in stored.items()
+                }
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    for dtype, code in itertools.product(DTYPES, CODES):
+        array = quantised(rng, shape, dtype, 3, negative=True)
+        tensor = coded(array, **code)
+        for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
+            assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
+        for _ in range(20):
+            index = tuple(int(rng.integers(-length, length)) for length in shape)
+            assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
+
+
+@needs_native
+@pytest.mark.parametrize("shape", [(48, 101), (32, 2304), (304, 48), (16, 4100)], ids=str)
+def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, rng: np.random.Generator) -> None:
+    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    batches = (1, 3, 9) if each_isa == "scalar" else (1, 2, 3, 4, 5, 8, 9, 16, 17, 33)
+    forms = [(dtype, bits, columns) for dtype in DTYPES for bits in (1, 2, 4, 8) for columns in (0, 16, 32, 128)]
+    for dtype, bits, columns in forms[:: 1 if each_isa != "scalar" else 5]:
+        weight = quantised(rng, shape, dtype, bits, columns, zeros=True)
+        width = columns if columns < shape[1] else 0
+        if codec.scales_of_groups(words_of(weight), coded_geometry(weight), dtype.name, width) is None:
+            assert bits == 8  # too few weights of too many levels
+            continue
+        for code in CODES[: 3 if bits == 4 else 1]:
+            tensor = coded(weight, columns=width, **code)
+            for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
+                x = normal(rng, (batch, shape[1]), x_dtype)
+                assert_close(tersely.linear(x, tensor, bias), x, weight, bias)
+            x = normal(rng, (3, shape[0]), FLOAT32)
+            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+
+
+def coded_geometry(array: np.ndarray) -> Any:
+    return choose.Request(words_of(array), array.dtype.name).geometry()
+
+
+@needs_native
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_infinities_of_x_are_those_of_the_words(value: float, each_isa: str, rng: np.random.Generator) -> None:
+    for bits in (4, 8):
+        weight = quantised(rng, (48, 64), FLOAT32, bits)
+        tensor = coded(weight)
+        for batch in (1, 3, 20):
+            x = normal(rng, (batch, 64), FLOAT32)
+            x[batch // 2, 5] = value
+            with np.errstate(all="ignore"):
+                expected = x.astype(np.float64) @ weight.astype(np.float64).T
+            y = tersely.linear(x, tensor)
+            assert np.array_equal(np.isnan(y), np.isnan(expected))
+            assert np.array_equal(np.sign(y[np.isinf(y)]), np.sign(expected[np.isinf(expected)]))
+
+
+@needs_native
+def test_bits_do_not_depend_on_threads(each_isa: str, rng: np.random.Generator) -> None:
+    before = threads.get_num_threads()
+    for bits, columns, batch in itertools.product((4, 8), (0, 64), (1, 4, 12)):
+        weight = quantised(rng, (608, 2560), FLOAT32, bits, columns, negative=True)
+        x, results = normal(rng, (batch, 2560), FLOAT32), set()
+        for count in (1, 2, 7):
+            tersely.set_num_threads(count)
+            tensor = coded(weight)
+            results.add(
+                (tersely.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
+            )
+        assert len(results) == 1
+    tersely.set_num_threads(before)

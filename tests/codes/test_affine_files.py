@@ -1,0 +1,217 @@
+"""`affine`: hostile components under every kernel, bad nodes, what the planner takes of it, names."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from support.affine_weights import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, quantised
+from support.arrays import needs_native, same_bits
+from support.guarded import GuardedBytes, run_everything
+from support.references import reference_words, slower_than_dense
+
+import tersely
+from tersely.codes import anatomy, registry
+from tersely.codes.affine.layout import MAX_ZERO, NUMBERS
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
+
+pytestmark = pytest.mark.kernels
+
+
+@needs_native
+@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
+def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.random.Generator) -> None:
+    for (shape, bits, columns), code in (
+        (((48, 100), 4, 0), CODES[0]),
+        (((32, 2304), 2, 64), CODES[0]),
+        (((304, 48), 8, 16), CODES[0]),
+        (((64, 128), 1, 16), CODES[1]),
+        (((64, 64), 3, 0), CODES[2]),
+    ):
+        encoded = coded(quantised(rng, shape, bits=bits, columns=columns, negative=True, zeros=True), **code).encoded
+        guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
+        payload = {NUMBERS, f"{NUMBERS}.tiles", f"{NUMBERS}.escapes", "signs"}
+        for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
+            for name, guard in guards.items():
+                if fill is not None and name in payload:
+                    guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
+            components = {name: guard.array for name, guard in guards.items()}
+            tensor = Tensor(dataclasses.replace(encoded, components=components))
+            if not code or fill is None:  # what escapes that there are not stand for is anybody's choice
+                expected = reference_words(tensor.encoded)
+                assert same_bits(tensor.decode().view("<u4"), expected)
+                place = tuple(length // 2 for length in shape)
+                assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
+            run_everything(tensor, rng)
+
+
+def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
+    encoded = coded(quantised(rng, (32, 64))).encoded
+    parameters = dict(encoded.node.parameters)
+    assert parameters == {"columns": 0, "scale": "float32", "zero": 7, "bits": 4}
+    packed = coded(quantised(rng, (32, 64)), code="packed").encoded.node
+    wrong: list[tuple[str, Any]] = [
+        *(("columns", value) for value in (1, 8, 48, 2048, True, "0", None)),
+        *(("scale", value) for value in ("float64", "int8", 1, None)),
+        *(("zero", value) for value in (0.0, "0", True, MAX_ZERO + 1, -(10**30), None)),
+        *(("bits", value) for value in (0, 3, 5, 16, True, None)),
+        *(("signed_zeros", value) for value in (0, 2, True, None)),
+        ("colour", 1),
+    ]
+    nodes = [Node("affine", 1, parameters | {name: value}) for name, value in wrong]
+    nodes += [
+        Node("affine", 1, {name: value for name, value in parameters.items() if name != gone})
+        for gone in ("bits", "columns", "scale")
+    ]
+    nodes += [
+        Node("affine", 2, parameters),
+        Node("affine", 1, parameters, dict(packed.children)),  # lines and a child
+        Node("affine", 1, packed.parameters, {"words": packed.children[NUMBERS]}),
+        Node("affine", 1, packed.parameters, {NUMBERS: Node("integer", 1)}),
+    ]
+    for node in nodes:
+        with pytest.raises(UnsupportedError):
+            Tensor(dataclasses.replace(encoded, node=node))
+
+
+def test_bad_components_are_refused(rng: np.random.Generator) -> None:
+    array = quantised(rng, (32, 512), columns=64, zeros=True, negative=True)
+    array[0, :64] = np.arange(64) % 15 * np.float32(0.5)  # from its zero on: zeros are not all the same
+    encoded = coded(array).encoded
+    assert set(encoded.components) == {"scales", "zeros", "signs", "directory", "numbers"}
+
+    def changed(name: str, kind: str, place: int, value: Any) -> Tensor:
+        data = encoded.components[name].copy()
+        data.view(kind)[place] = value
+        return Tensor(dataclasses.replace(encoded, components={**encoded.components, name: data}))
+
+    for value in (0.0, -1.0, np.inf, np.nan, 2.0**-127, 2.0**65):
+        with pytest.raises(CorruptError, match="scale 5 is out of range") as caught:
+            changed("scales", "<f4", 5, value)
+        assert (caught.value.component, caught.value.byte) == ("scales", 20)
+    for zero in (MAX_ZERO + 1, -MAX_ZERO - 1, 255):
+        with pytest.raises(CorruptError, match=f"zero 3 is out of range: {zero}") as caught:
+            changed("zeros", "<i2", 3, zero)
+        assert (caught.value.component, caught.value.byte) == ("zeros", 6)
+    for place, value in ((0, 1), (1, 10**9)):
+        with pytest.raises(CorruptError, match="component 'directory'"):
+            changed("directory", "<u8", place, value)
+    for name in encoded.components:
+        shorter = {**encoded.components, name: encoded.components[name][:-64]}
+        with pytest.raises(CorruptError, match=f"component '{name}', byte .* bytes where"):
+            Tensor(dataclasses.replace(encoded, components=shorter))
+        missing = {key: data for key, data in encoded.components.items() if key != name}
+        with pytest.raises(CorruptError, match=f"component '{name}': the component is missing"):
+            Tensor(dataclasses.replace(encoded, components=missing))
+    for extra in ("extra", "numbers.tiles"):
+        components = {**encoded.components, extra: np.zeros(64, np.uint8)}
+        with pytest.raises(CorruptError, match="does not have"):
+            Tensor(dataclasses.replace(encoded, components=components))
+    inner = coded(array, code="packed").encoded
+    shorter = {**inner.components, "numbers.tiles": inner.components["numbers.tiles"][:-64]}
+    with pytest.raises(CorruptError, match=r"component 'numbers\.tiles', byte"):
+        Tensor(dataclasses.replace(inner, components=shorter))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "columns", "objective", "profile", "batch", "expected"),
+    [
+        (FLOAT32, 4, 0, "balanced", "portable", 1, "affine 4 rows"),
+        (FLOAT32, 4, 128, "balanced", "avx512", 1, "affine 4 groups 128"),
+        (FLOAT32, 8, 0, "speed", "portable", 1, "affine 8 rows"),
+        (FLOAT32, 8, 0, "size", "avx512", 1, "affine 8 rows"),
+        (BFLOAT16, 4, 0, "balanced", "avx512", 4, "affine 4 rows"),
+        (FLOAT16, 4, 32, "size", "avx512", 1, "affine coded groups 32"),
+        (FLOAT32, 3, 0, "size", "portable", 1, "affine coded rows"),
+        (BFLOAT16, 3, 0, "balanced", "avx512", 1, "affine 4 rows"),
+    ],
+)
+def test_the_planner_takes_it(
+    dtype: np.dtype, bits: int, columns: int, objective: str, profile: str, batch: int, expected: str
+) -> None:
+    scale_dtype = FLOAT32 if dtype == FLOAT32 else dtype
+    array = quantised(np.random.default_rng(3), (512, 1024), dtype, bits, columns, scale_dtype=scale_dtype)
+    encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
+    work = registry.work(encoded)
+    assert work is not None
+    assert str(work.kernel) == expected
+    assert slower_than_dense(encoded, profile) == ("coded" in expected)
+    assert same_bits(Tensor(encoded).decode(), array)
+
+
+def test_what_it_is_called(rng: np.random.Generator) -> None:
+    for options, label, children in (
+        ({}, "affine 4-bit by rows", []),
+        ({"columns": 16}, "affine 4-bit by 16", []),
+        ({"code": "packed"}, "affine by rows", ["split packed(4)"]),
+    ):
+        encoded = coded(quantised(rng, (3, 64, 80)), **options).encoded
+        found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
+        assert (found.label, [child.label for child in found.children]) == (label, children)
+
+
+def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
+    arrays = {
+        f"{bits}.{columns}": quantised(rng, (64, 256), bits=bits, columns=columns, negative=True)
+        for bits in (3, 4)
+        for columns in (0, 32)
+    }
+    tensors = {
+        f"{name}{index}": coded(array, **code) for name, array in arrays.items() for index, code in enumerate(CODES)
+    }
+    tersely.save_file(tensors, tmp_path / "model.tersely.safetensors")
+    for name, tensor in tersely.load_file(tmp_path / "model.tersely.safetensors").items():
+        assert tensor.formulation == "affine"
+        assert same_bits(tensor.decode(), arrays[name[:-1]])
+
+
+@needs_native
+def test_a_longer_last_line_reads_nothing_of_other_tensors(each_isa: str, rng: np.random.Generator) -> None:
+    """Its x is zero, but zero times an infinity is no number."""
+    before = tersely.get_num_threads()
+    tersely.set_num_threads(1)
+    for bits in (1, 2, 4):
+        large = quantised(rng, (16, 512), columns=16) * np.float32(2.0**50)
+        small = quantised(rng, (16, 48), FLOAT16, bits, 16)
+        tensor = coded(small, columns=16)
+        x, wide = np.ones((1, 48), np.float32), np.ones((1, 512), np.float32)
+        alone = tersely.linear(x, tensor)
+        tersely.linear(wide, coded(large))
+        assert np.isfinite(alone).all()
+        assert np.array_equal(tersely.linear(x, tensor), alone)
+    tersely.set_num_threads(before)
+
+
+def test_numbers_of_bfloat16_words_that_are_off_by_one() -> None:
+    """From 128 on word / scale may be off the number by one; more than one number may give a word."""
+    found = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        array = np.zeros((16, 16), BFLOAT16)
+        array[0] = (rng.integers(1, 256, 16).astype(np.float32) * np.float32(0.0195)).astype(BFLOAT16)
+        try:
+            tensor = coded(array, columns=0)
+        except ArgumentError:  # too few weights to tell their scale
+            continue
+        assert same_bits(tensor.decode(), array)
+        found += 1
+    assert found > 100
+
+
+def test_groups_that_leave_no_number_for_negative_zero() -> None:
+    array = -np.tile(np.arange(256, dtype=np.float32) % 255 + 1, (16, 1)) * np.float32(0.0137)
+    array[1] = np.arange(256, dtype=np.float32) % 5 * np.float32(0.0137)
+    array[1, 0] = -0.0
+    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        coded(array, columns=0)
+
+
+def test_scales_that_kernels_could_not_round_are_refused(rng: np.random.Generator) -> None:
+    array = (rng.integers(-7, 8, (16, 128)).astype(np.float32) * np.float32(1e33)).astype(BFLOAT16)
+    with pytest.raises(ArgumentError, match="whole numbers times a scale"):
+        coded(array)

@@ -1,0 +1,227 @@
+"""`split`: the native encoder against the reference, and every kernel against the original bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.arrays import CODES, DTYPES, ISAS, normal, random_bits, same_bits
+from support.split_codes import encode_or_none
+
+from tersely.backends.cpu import isa, native
+from tersely.codes import registry
+from tersely.codes.split import reference
+from tersely.core.dtypes import by_name, raw_bytes
+from tersely.core.errors import ArgumentError
+from tersely.core.geometry import choose, folded
+from tersely.planner import choose as plan
+from tersely.tensors.tensor import Tensor
+
+pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
+
+SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (100, 2051), (33, 7), (16, 4))
+
+
+def variants(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> list[np.ndarray]:
+    """Weights as drawn, hidden precision (whole and in some panels only), one value, and random bits."""
+    plain = normal(rng, shape, dtype)
+    found = [plain, random_bits(rng, shape, dtype), np.full(shape, plain.reshape(-1)[:1].sum() + 1).astype(dtype)]
+    if dtype == np.float32:
+        half = plain.astype(np.float16).astype(np.float32)
+        found += [(plain.view(np.uint32) & 0xFFFF0000).view(np.float32), half]
+        if len(shape) == 2 and shape[0] > 32:
+            mixed = half.copy()
+            mixed[:16] = plain[:16]
+            found.append(mixed)
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_isa_decodes_what_reference_and_native_encode_alike(
+    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    for array in variants(rng, shape, dtype):
+        for code in CODES:
+            for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+                encoded = encode_or_none(array, orientation, code)
+                if encoded is None:
+                    continue
+                geometry = registry.check(encoded).geometry
+                parameters = registry.check(encoded).root.parameters
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                expected = reference.encode(words, geometry, encoded.dtype, parameters)
+                assert {name: data.tobytes() for name, data in expected.items()} == {
+                    name: data.tobytes() for name, data in encoded.components.items()
+                }
+                decoded = reference.decode(encoded.components, geometry, encoded.dtype, parameters, words.dtype)
+                assert decoded.tobytes() == array.tobytes()
+                for name in ISAS:
+                    with isa.using(name):
+                        assert same_bits(Tensor(encoded).decode(), array), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s], ids=str)
+def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> None:
+    for array in variants(rng, shape, dtype):
+        for code in CODES:
+            for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+                encoded = encode_or_none(array, orientation, code)
+                if encoded is None:
+                    continue
+                tensor = Tensor(encoded)
+                for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
+                    assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
+                for _ in range(4):
+                    index = tuple(int(rng.integers(-length, length)) for length in shape)
+                    assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_isa_encodes_the_same_bytes(
+    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator, each_isa: str
+) -> None:
+    for array in variants(rng, shape, dtype):
+        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
+            for code in CODES[::2]:
+                encoded = encode_or_none(array, orientation, code)
+                if encoded is None:
+                    continue
+                words = raw_bytes(array).view(by_name(encoded.dtype).word).reshape(array.shape)
+                geometry, parameters = registry.check(encoded).geometry, registry.check(encoded).root.parameters
+                expected = reference.encode(words, geometry, encoded.dtype, parameters)
+                assert {name: data.tobytes() for name, data in expected.items()} == {
+                    name: data.tobytes() for name, data in encoded.components.items()
+                }
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (0,), (32, 0), (70, 2048), (3, 33, 5000), (5, 600, 40)], ids=str)
+def test_lengths_of_segments_are_those_of_their_ranges(shape: tuple[int, ...]) -> None:
+    for geometry in (choose(shape), folded(shape)):
+        expected = [last - first for first, last in geometry.segment_chunks()] if geometry.segments else []
+        assert geometry.segment_lengths().tolist() == expected
+
+
+def test_outputs_past_the_cache_are_exact_at_any_address(rng: np.random.Generator, each_isa: str) -> None:
+    array = rng.integers(0, 1 << 16, (2050, 2051), np.uint16).view("bfloat16")  # 8.4 MB, odd rows: lines in two blocks
+    tensor = Tensor(plan.encode((array.view(np.uint16) & 0x3FFF).view("bfloat16"), formulation="split", code="packed"))
+    expected = registry.decode(tensor.encoded)
+    room = np.zeros(array.size + 64, np.uint16)
+    for shift in (0, 1, 7, 31):
+        out = room[shift : shift + array.size].reshape(array.shape).view("bfloat16")
+        room[:] = 0
+        assert tensor.decode(out=out, threads=2) is out
+        assert out.tobytes() == expected.tobytes() == (array.view(np.uint16) & 0x3FFF).tobytes()
+        assert not room[:shift].any()
+        assert not room[shift + array.size :].any()
+
+
+def test_one_matrix_of_a_stack_is_decodable_alone(rng: np.random.Generator) -> None:
+    array = normal(rng, (6, 32, 64), np.dtype(np.float32))
+    tensor = Tensor(plan.encode(array, formulation="split", code="packed"))
+    assert tensor.geometry.view == "stack"
+    assert same_bits(tensor[4], array[4])
+
+
+def test_encoding_does_not_depend_on_threads(rng: np.random.Generator) -> None:
+    array = normal(rng, (300, 2500), np.dtype(np.float32))
+    one = plan.encode(array, objective="size", threads=1)
+    for threads in (2, 5):
+        other = plan.encode(array, objective="size", threads=threads)
+        assert {k: v.tobytes() for k, v in one.components.items()} == {
+            k: v.tobytes() for k, v in other.components.items()
+        }
+
+
+def test_hidden_precision_is_not_stored(rng: np.random.Generator) -> None:
+    plain = normal(rng, (256, 512), np.dtype(np.float32))
+    as_bfloat16 = (plain.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    as_float16 = plain.astype(np.float16).astype(np.float32)
+    sizes = [plan.encode(a, objective="size").nbytes_stored * 8 / a.size for a in (plain, as_float16, as_bfloat16)]
+    assert 26 < sizes[0] < 27
+    assert 13 < sizes[1] < 14
+    assert 10 < sizes[2] < 11
+
+
+def test_constant_tensors_take_almost_nothing() -> None:
+    array = np.ones((64, 4096), np.float32)
+    encoded = plan.encode(array, objective="size")
+    assert encoded.node.parameters["code"] == "constant"
+    assert encoded.nbytes_stored <= 128
+    assert same_bits(Tensor(encoded).decode(), array)
+    assert plan.encode(array).nbytes_stored < array.nbytes / 1000
+
+
+def test_tensors_of_nan_are_not_split_and_exact() -> None:
+    array = np.full((64, 64), np.nan, np.float32)
+    for objective in plan.OBJECTIVES:
+        encoded = plan.encode(array, objective=objective)
+        assert encoded.node.formulation != "split"
+        assert same_bits(Tensor(encoded).decode(), array)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"objective": "fast"}, "unknown objective 'fast'"),
+        ({"profile": "mmx"}, "unknown profile 'mmx'"),
+        ({"orientation": "up"}, "unknown orientation 'up'"),
+        ({"formulation": "zip"}, "unknown formulation 'zip'"),
+        ({"formulation": "split", "code": "huffman"}, "unknown code 'huffman'"),
+        ({"formulation": "split", "code": "packed", "bits": 5}, "bits=4"),
+        ({"formulation": "split", "code": "layered"}, "widths"),
+        ({"formulation": "split", "code": "layered", "widths": (9,)}, "widths must be a few"),
+        ({"formulation": "split", "code": "layered", "widths": 3}, "widths must be"),
+        ({"formulation": "split", "code": "packed", "colour": 1}, "no parameter 'colour'"),
+        ({"formulation": "dense", "bits": 4}, "no parameter 'bits'"),
+        ({"code": "packed"}, "needs formulation='split'"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_a_sentence(options: dict, sentence: str) -> None:
+    with pytest.raises(ArgumentError, match=sentence.replace("(", r"\(")):
+        plan.encode(np.zeros((16, 16), np.float32), **options)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(3, object), np.zeros(3, np.complex128), np.zeros(3, "U4"), np.zeros(3, [("a", "f4")])],
+    ids=["object", "complex128", "string", "structure"],
+)
+def test_arrays_that_safetensors_cannot_hold_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(ArgumentError, match="cannot be stored"):
+        plan.encode(array)
+
+
+def test_big_endian_arrays_are_refused_and_odd_strides_are_not(rng: np.random.Generator) -> None:
+    array = normal(rng, (64, 96), np.dtype(np.float32))
+    with pytest.raises(ArgumentError, match="big-endian"):
+        plan.encode(array.astype(">f4"))
+    for view in (array.T, array[::2, ::-1], array[5:40]):
+        assert same_bits(Tensor(plan.encode(view)).decode(), np.ascontiguousarray(view))
+    array.flags.writeable = False
+    assert same_bits(Tensor(plan.encode(array)).decode(), array)
+
+
+def test_decode_into_given_memory(rng: np.random.Generator) -> None:
+    array = normal(rng, (64, 96), np.dtype(np.float32))
+    tensor = Tensor(plan.encode(array))
+    out = np.empty_like(array)
+    assert tensor.decode(out=out) is out
+    assert same_bits(out, array)
+    for wrong in (np.empty((64, 95), np.float32), np.empty((64, 96), np.float64), np.empty((96, 64), np.float32).T):
+        with pytest.raises(ArgumentError, match="out"):
+            tensor.decode(out=wrong)
+
+
+@pytest.mark.skipif(not native.available(), reason="needs the native module")
+@pytest.mark.slow
+def test_more_than_two_to_the_31_elements() -> None:
+    rows, columns = 1 << 16, (1 << 15) + 4
+    array = np.zeros((rows, columns), np.uint8)
+    array[::7] = np.arange(columns, dtype=np.uint32).astype(np.uint8) & 0x3F
+    array = array.view("float8_e4m3fn")
+    tensor = Tensor(plan.encode(array, objective="size"))
+    assert tensor.formulation == "split"
+    assert same_bits(tensor.rows(rows - 100, rows), array[rows - 100 :])
+    assert same_bits(tensor.decode(), array)

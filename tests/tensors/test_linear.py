@@ -1,0 +1,164 @@
+"""Products against float64.
+
+Bound: every product is exact to float32 rounding of its inputs, and n terms are summed in float32, so
+|y - exact| <= 2 (n + 2) 2^-24 sum |x_i w_i|, plus rounding to the output's dtype.
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from support.arrays import CODES, DTYPES, normal
+from support.products import X_DTYPES, Expected, assert_close
+from support.split_codes import encode_or_none
+
+import tersely
+from tersely.backends.cpu import isa, threads
+from tersely.core.errors import ArgumentError
+from tersely.tensors.tensor import Tensor
+
+pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(48, 100), (48, 4100), (154, 397), (17, 2051)], ids=str)
+def test_products_are_within_the_bound(
+    shape: tuple[int, int], dtype: np.dtype, each_isa: str, rng: np.random.Generator
+) -> None:
+    weight = normal(rng, shape, dtype)
+    back = np.ascontiguousarray(weight.T)
+    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    batches = (1, 2, 3, 4, 5, 9, 12, 17, 40)
+    if each_isa in ("scalar", "reference") or shape[1] > 2048:  # several segments
+        batches = (1, 5, 17)
+    # The last two instruction sets add to products of bfloat16 only.
+    codes = CODES[:1] if each_isa in ("avx512_bf16", "amx") and dtype != ml_dtypes.bfloat16 else CODES[:4]
+    encoded = [encode_or_none(weight, orientation, code) for code in codes for orientation in ("out_in", "in_out")]
+    tensors = [Tensor(found) for found in encoded if found is not None]
+    for x_dtype in X_DTYPES:
+        x, x_back = normal(rng, (max(batches), shape[1]), x_dtype), normal(rng, (max(batches), shape[0]), x_dtype)
+        expected, expected_back = Expected(x, weight, bias), Expected(x_back, back, None)
+        for batch in batches:
+            for tensor in tensors:
+                expected.check(tersely.linear(x[:batch], tensor, bias))
+                expected_back.check(tersely.linear_transposed(x_back[:batch], tensor))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[3:], ids=str)
+@pytest.mark.parametrize("code", CODES[:2], ids=str)
+def test_every_float8_is_multiplied_as_what_it_is(dtype: np.dtype, code: dict, each_isa: str) -> None:
+    """Subnormal numbers, infinities and NaN among them; each in every one of the 16 rows of a panel."""
+    words = (np.arange(256)[:, None] + np.arange(16)).astype(np.uint8).reshape(-1, 1).view(dtype)
+    weight = np.zeros((words.size, 8), dtype)
+    weight[:, 3:4] = words
+    tensor = tersely.encode(weight, formulation="split", **code)
+    x = np.zeros((17, 8), np.float32)
+    x[:, 3] = 1
+    expected = words.astype(np.float32).reshape(-1)
+    for batch in (1, 4, 8, 17):
+        for row in tersely.linear(x[:batch], tensor):
+            assert np.array_equal(row, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 33])
+def test_bits_do_not_depend_on_threads(batch: int, each_isa: str, rng: np.random.Generator) -> None:
+    weight = normal(rng, (200, 2500), np.dtype(ml_dtypes.bfloat16))
+    before = threads.get_num_threads()
+    for code in CODES[:3]:
+        tensor = tersely.encode(weight, formulation="split", **code)
+        for x_dtype in X_DTYPES[:2]:
+            x, back = normal(rng, (batch, 2500), x_dtype), normal(rng, (batch, 200), x_dtype)
+            results = []
+            for count in (1, 2, 7):
+                tersely.set_num_threads(count)
+                results.append((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
+            tersely.set_num_threads(before)
+            assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_padding_never_enters_a_product(each_isa: str, dtype: np.dtype, rng: np.random.Generator) -> None:
+    """Columns and rows that are no multiples of 4 and 16, x of infinities: only real places may give NaN."""
+    weight = (np.abs(normal(rng, (154, 397), np.dtype(np.float32))) + 0.01).astype(dtype)
+    for code in CODES[:2]:
+        tensor = tersely.encode(weight, formulation="split", **code)
+        assert tensor.geometry.view == "matrix"  # a folded tensor would go through BLAS, past the kernels
+        for batch in (1, 3, 4, 7, 13, 20):
+            x = np.full((batch, 397), np.inf, dtype)
+            assert np.isposinf(tersely.linear(x, tensor).astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("view", ["folded", "dense"])
+def test_weights_without_kernels_multiply_too(view: str, rng: np.random.Generator) -> None:
+    shape = (10, 300) if view == "folded" else (40, 300)
+    weight = normal(rng, shape, np.dtype(ml_dtypes.bfloat16))
+    tensor = tersely.encode(weight, formulation="dense" if view == "dense" else "split")
+    assert (tensor.geometry.view == "folded") == (view == "folded" or view == "dense")
+    x = normal(rng, (3, 300), np.dtype(np.float32))
+    assert_close(tersely.linear(x, tensor), x, weight, None)
+    x = normal(rng, (3, shape[0]), np.dtype(np.float32))
+    assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
+
+
+def test_large_batches_go_through_blas(rng: np.random.Generator) -> None:
+    weight = normal(rng, (48, 100), np.dtype(np.float32))
+    tensor = tersely.encode(weight, formulation="split")
+    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), np.dtype(np.float32))
+    assert_close(tersely.linear(x, tensor), x, weight, None)
+
+
+def test_leading_dimensions_and_out(rng: np.random.Generator) -> None:
+    weight = normal(rng, (48, 100), np.dtype(np.float32))
+    tensor = tersely.encode(weight, formulation="split")
+    x = normal(rng, (2, 3, 100), np.dtype(np.float32))
+    out = np.empty((2, 3, 48), np.float32)
+    assert tersely.linear(x, tensor, out=out) is out
+    assert out.reshape(6, 48).tobytes() == tersely.linear(x.reshape(6, 100), tensor).tobytes()
+    assert tersely.linear(x[:, :0], tensor).shape == (2, 0, 48)
+    assert tersely.linear(x[0, 0], tensor).shape == (48,)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "sentence"),
+    [
+        (np.zeros((1, 99), np.float32), {}, "last dimension must be 100"),
+        (np.zeros((1, 100), np.float64), {}, "convert it to float32"),
+        (np.zeros((), np.float32), {}, "last dimension"),
+        (np.zeros((1, 100), np.float32), {"bias": np.zeros(3)}, "bias has shape"),
+        (np.zeros((1, 100), np.float32), {"out": np.zeros((1, 48), np.float64)}, "out must be"),
+    ],
+)
+def test_wrong_operands_are_refused(x: np.ndarray, options: dict, sentence: str) -> None:
+    tensor = tersely.encode(np.ones((48, 100), np.float32), formulation="split")
+    with pytest.raises(ArgumentError, match=sentence):
+        tersely.linear(x, tensor, **options)
+
+
+def test_only_matrices_of_known_dtypes_multiply() -> None:
+    x = np.zeros((1, 4), np.float32)
+    with pytest.raises(ArgumentError, match="rows, columns"):
+        tersely.linear(x, tersely.encode(np.zeros((2, 3, 4), np.float32)))
+    with pytest.raises(ArgumentError, match="dtype int32"):
+        tersely.linear(x, tersely.encode(np.zeros((3, 4), np.int32)))
+    with pytest.raises(ArgumentError, match="tersely.encode"):
+        tersely.linear(x, np.zeros((3, 4), np.float32))  # type: ignore[arg-type]
+
+
+def test_threads_and_isa_names_are_checked() -> None:
+    for count in (0, -1, "two", None):
+        with pytest.raises(ArgumentError, match="thread"):
+            tersely.set_num_threads(count)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="unknown name"):
+        isa.use("avx1024")
+
+
+def test_bfloat16_instructions_take_subnormal_numbers_for_zero(each_isa: str) -> None:
+    """And no others do: the products of few rows, and those of other instruction sets, are float32's."""
+    weight = np.full((160, 400), 2.0**-130).astype(ml_dtypes.bfloat16)
+    weight[0, :50] = np.ldexp(1.0, np.arange(-125, -75)).astype(ml_dtypes.bfloat16)  # exponents, so that it is coded
+    tensor = tersely.encode(weight, formulation="split", code="packed")
+    for batch in (1, 4, 17):
+        y = tersely.linear(np.ones((batch, 400), ml_dtypes.bfloat16), tensor)[:, 1:]
+        flushed = batch > 2 and each_isa in ("avx512_bf16", "amx")
+        assert (y == 0).all() == flushed
