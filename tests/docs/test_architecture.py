@@ -113,6 +113,28 @@ def test_arrows_point_downward() -> None:
         assert allowed, f"{path.relative_to(ROOT)}: {source} must not import {target}"
 
 
+NAMES_ABOVE = {
+    "files/container/description.py": "the table of what each version of the format has, which knows no code",
+    "report/bench.py": "the benchmark of `split`",
+    "files/foreign/onnx/graph.py": "a field of ONNX",
+}
+"""Where a formulation is known by its name above the registry, and why. `dense` is what everybody falls back to."""
+
+
+def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
+    names = set(registry.NAMES) - {"dense"}
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        where = path.relative_to(PACKAGE).as_posix()
+        if where.startswith(("codes/", "core/")):
+            continue
+        words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        known = {word for word in words if isinstance(word, str) and word.partition(" ")[0] in names and len(word) < 40}
+        if known:
+            found[where] = known
+    assert set(found) == set(NAMES_ABOVE), found
+
+
 CPP_LAYERS = ("backends/cpu/base", "backends/cpu/kernels", "backends/cpu/matrix", "codes", "backends/cpu/bindings")
 """Folders of C++, lowest first. A file includes from its own or from lower ones; codes, among each other, as Python's."""
 
@@ -148,28 +170,6 @@ def test_cpp_below_the_bindings_knows_no_python() -> None:
     for path in PACKAGE.rglob("*.?pp"):
         if "bindings" not in path.parts:
             assert "nanobind" not in path.read_text(), path
-
-
-NAMES_ABOVE = {
-    "files/container/description.py": "the table of what each version of the format has, which knows no code",
-    "report/bench.py": "the benchmark of `split`",
-    "files/foreign/onnx/graph.py": "a field of ONNX",
-}
-"""Where a formulation is known by its name above the registry, and why. `dense` is what everybody falls back to."""
-
-
-def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
-    names = set(registry.NAMES) - {"dense"}
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        where = path.relative_to(PACKAGE).as_posix()
-        if where.startswith(("codes/", "core/")):
-            continue
-        words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
-        known = {word for word in words if isinstance(word, str) and word.partition(" ")[0] in names and len(word) < 40}
-        if known:
-            found[where] = known
-    assert set(found) == set(NAMES_ABOVE), found
 
 
 def test_every_module_has_a_layer() -> None:
