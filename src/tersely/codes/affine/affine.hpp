@@ -2,10 +2,10 @@
 // columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The formulation affine".
 #pragma once
 
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
 #include "tersely/codes/affine/groups.hpp"
 #include "tersely/codes/affine/lines.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/values.hpp"
 
 namespace tersely {
 

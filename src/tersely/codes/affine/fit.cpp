@@ -8,12 +8,12 @@
 #include <limits>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/affine.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
 #include "tersely/codes/palette/word_map.hpp"
-#include "tersely/codes/split/scratch.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

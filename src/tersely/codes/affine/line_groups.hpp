@@ -2,8 +2,8 @@
 // formulations whose numbers do.
 #pragma once
 
+#include "tersely/backends/cpu/matrix/operators.hpp"
 #include "tersely/codes/affine/lines.hpp"
-#include "tersely/codes/split/operators.hpp"
 
 namespace tersely {
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 

@@ -5,8 +5,8 @@
 // [groups of 16][columns, padded to chunks][16].
 #pragma once
 
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 

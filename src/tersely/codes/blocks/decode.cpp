@@ -1,8 +1,8 @@
 // Blocks back to words: all of them, some rows, one weight. See blocks.hpp.
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/codes/blocks/panel.hpp"
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/scratch.hpp"
 
 namespace tersely {
 namespace {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
 #include "tersely/codes/blocks/blocks.hpp"
-#include "tersely/codes/split/gather.hpp"
 
 namespace tersely {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/rows.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/codes/blocks/panel.hpp"
-#include "tersely/codes/split/rows.hpp"
-#include "tersely/codes/split/scratch.hpp"
 
 namespace tersely {
 namespace {

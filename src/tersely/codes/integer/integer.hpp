@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 

@@ -12,9 +12,9 @@
 #include <limits>
 
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/integer/integer.hpp"
-#include "tersely/codes/split/scratch.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 

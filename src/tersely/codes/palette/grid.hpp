@@ -2,9 +2,9 @@
 // held as `integer`, and few rows of x are multiplied by them as they are; everything else looks words up.
 #pragma once
 
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
 #include "tersely/codes/integer/integer.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/values.hpp"
 
 namespace tersely {
 

@@ -8,10 +8,10 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/palette/word_map.hpp"
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

@@ -11,7 +11,7 @@
 // Or they are a tensor of bytes of their own under a code of split. FORMAT: docs/FORMAT.md, "The formulation palette".
 #pragma once
 
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {

@@ -4,10 +4,10 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/palette/word_map.hpp"
 #include "tersely/codes/row_palette/row_palette.hpp"
-#include "tersely/codes/split/scratch.hpp"
 
 namespace tersely {
 namespace {

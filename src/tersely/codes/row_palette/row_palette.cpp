@@ -6,11 +6,11 @@
 #include <type_traits>
 
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/line_groups.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
-#include "tersely/codes/split/scratch.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

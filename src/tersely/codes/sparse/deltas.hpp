@@ -1,10 +1,10 @@
 // Column gaps: rows sorted by count inside windows of 256, 16 of them side by side as lanes, 4 entries a block.
 #pragma once
 
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
 #include "tersely/codes/integer/integer.hpp"
 #include "tersely/codes/sparse/sparse.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/values.hpp"
 
 namespace tersely {
 

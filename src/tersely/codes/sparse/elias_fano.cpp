@@ -4,8 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/sparse/sparse.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 

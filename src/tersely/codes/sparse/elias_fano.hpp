@@ -2,7 +2,7 @@
 // as they are, and a high part, stored as the number of zeros before the value's one.
 #pragma once
 
-#include "tersely/codes/split/values.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
 
 namespace tersely {
 

@@ -2,9 +2,9 @@
 #include <atomic>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/sparse/sparse.hpp"
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

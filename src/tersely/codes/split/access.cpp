@@ -2,9 +2,9 @@
 #include <bit>
 #include <cstring>
 
-#include "tersely/codes/split/operators.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/split/sequence.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

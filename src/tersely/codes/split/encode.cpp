@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/split/encode_tiles.hpp"
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 

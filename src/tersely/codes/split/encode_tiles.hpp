@@ -5,9 +5,9 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/split/encode.hpp"
 #include "tersely/codes/split/planes.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace tersely {
 namespace {

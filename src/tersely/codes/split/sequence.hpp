@@ -2,8 +2,8 @@
 // vector order is the order of the words; a segment's groups make tiles of eight, the last tile of a segment fewer.
 #pragma once
 
+#include "tersely/backends/cpu/matrix/sources.hpp"
 #include "tersely/codes/split/encode.hpp"
-#include "tersely/codes/split/values.hpp"
 
 namespace tersely {
 

@@ -6,9 +6,9 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
-#include "tersely/codes/split/gather.hpp"
-#include "tersely/codes/split/scratch.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {

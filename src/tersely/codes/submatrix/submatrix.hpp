@@ -2,7 +2,7 @@
 // another formulation. FORMAT: docs/FORMAT.md, "The formulation submatrix".
 #pragma once
 
-#include "tersely/codes/coded_matrix.hpp"
+#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 
 namespace tersely {
 

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "tersely/backends/cpu/bindings/lines.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/affine.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/coded_matrix.hpp"
+#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 
 namespace {
 

@@ -5,9 +5,9 @@
 
 #include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/bindings/matrix.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/palette/palette.hpp"
 #include "tersely/codes/palette/values.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace {
 

@@ -3,10 +3,10 @@
 
 #include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/bindings/operands.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/sparse/deltas.hpp"
 #include "tersely/codes/sparse/elias_fano.hpp"
-#include "tersely/codes/split/values.hpp"
-#include "tersely/codes/split/walk.hpp"
 
 namespace {
 

@@ -7,7 +7,7 @@
 
 #include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/coded_matrix.hpp"
+#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 
 inline void require(bool fits, const char* what) {
   if (!fits) throw std::invalid_argument(what);

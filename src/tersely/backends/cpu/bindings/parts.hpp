@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/floats.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace nb = nanobind;
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tersely/backends/cpu/bindings/matrix.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 // Marked panels before each 64-panel word.
 inline std::vector<uint32_t> short_ranks(const uint8_t* bitmap, size_t bytes) {

@@ -8,8 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tersely/backends/cpu/matrix/view.hpp"
 #include "tersely/codes/affine/lines.hpp"
-#include "tersely/codes/split/view.hpp"
 
 namespace tersely {
 

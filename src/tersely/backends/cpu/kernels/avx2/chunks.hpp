@@ -12,7 +12,7 @@
 
 #include "tersely/backends/cpu/kernels/avx2/survivors.hpp"
 #include "tersely/backends/cpu/kernels/prefetch.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "tersely/backends/cpu/kernels/avx512/float8.hpp"
 #include "tersely/backends/cpu/kernels/prefetch.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

@@ -10,7 +10,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

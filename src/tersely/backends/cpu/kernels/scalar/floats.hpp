@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/split/values.hpp"
-#include "tersely/codes/split/view.hpp"
+#include "tersely/backends/cpu/matrix/sources.hpp"
+#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 

@@ -1,12 +1,12 @@
 // See rows.hpp. None of this is hot beside the weights: x is read once per call, y written once.
-#include "tersely/codes/split/rows.hpp"
+#include "tersely/backends/cpu/matrix/rows.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/scratch.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 
 namespace tersely {
 

@@ -1,8 +1,8 @@
 // Rows of x in the shapes that kernels read, and rows of y out of them.
 #pragma once
 
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/scratch.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 
 namespace tersely {
 

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/codes/split/operators.hpp"
-#include "tersely/codes/split/rows.hpp"
-#include "tersely/codes/split/scratch.hpp"
-#include "tersely/codes/split/walk.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
+#include "tersely/backends/cpu/matrix/rows.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {

@@ -1,11 +1,11 @@
 // A coded matrix of any formulation, as formulations see it that hold another one inside.
 #pragma once
 
-#include "tersely/codes/split/operators.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
 
 namespace tersely {
 
-// What the operators of the same names do (split/operators.hpp); safe under several threads.
+// What the operators of the same names do (operators.hpp); safe under several threads.
 class CodedMatrix {
  public:
   virtual ~CodedMatrix() = default;
