@@ -30,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("thorough" if profile.thorough else "quick")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Random examples are a spread of cases, too."""
+    for item in items:
+        if getattr(getattr(item, "function", None), "is_hypothesis_test", False):
+            item.add_marker("exhaustive")
+
+
 @pytest.fixture(params=ISAS)
 def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once for every instruction set of this processor, forced; fails if dispatch did not obey."""

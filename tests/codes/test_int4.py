@@ -80,6 +80,7 @@ def assert_within_bound(y: np.ndarray, x: np.ndarray, real: np.ndarray, bias: np
     assert (np.abs(y.astype(np.float64) - exact) <= allowed).all()
 
 
+@pytest.mark.exhaustive
 @needs_native
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("form", FORMS)

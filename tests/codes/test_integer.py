@@ -68,6 +68,7 @@ def assert_within_bound(
     assert (np.abs(y.astype(np.float64) - exact) <= allowed).all()
 
 
+@pytest.mark.exhaustive
 @needs_native
 @pytest.mark.parametrize("formulation", ["integer", "dense"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

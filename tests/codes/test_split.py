@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.arrays import normal, same_bits
+from support.arrays import ISAS, normal, same_bits
 
-from tersely.backends.cpu import native
+import tersely
+from tersely.backends.cpu import isa, native
 from tersely.codes import registry
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose, folded

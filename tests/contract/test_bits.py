@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrays import ISAS, needs_native, same_bits, without_native
 from support.profile import one as one_of
-from support.profile import spread
+from support.profile import pick, spread
 
 import tersely
 from tersely.backends.cpu import isa
@@ -23,7 +23,7 @@ from tersely.core.geometry import choose as geometry_of
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
-pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
+pytestmark = [pytest.mark.kernels, pytest.mark.exhaustive]
 LARGE = 100_000
 """Weights for which the references take their time."""
 
@@ -82,7 +82,7 @@ def test_native_code_and_references_write_and_read_the_same(
         large = int(np.prod(shape)) > LARGE
         kinds = spread(range(sample.kinds), 4, sample.name, shape, dtype)
         for kind in kinds[:2] if large else kinds:
-            for orientation in one_of(sample.orientations(shape), sample.name, shape, kind):
+            for orientation in pick(sample.orientations(shape), sample.name, shape, kind):
                 with told(shape, kind, orientation):
                     check(sample, sample.bits(rng, shape, dtype, orientation, kind), orientation)
 
@@ -100,7 +100,13 @@ MATRIX = st.tuples(
 )
 
 
-@pytest.mark.parametrize("code", registry.NAMES[1:])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(name, marks=pytest.mark.bfloat16_kernels) if name == "split" else name
+        for name in registry.NAMES[1:]
+    ],
+)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_whatever_the_shape_and_bits(code: str, data: st.DataObject, seed: int) -> None:
     """Tensors without weights among them."""
@@ -121,7 +127,7 @@ def test_whatever_the_shape_and_bits(code: str, data: st.DataObject, seed: int) 
 def test_rows_and_single_weights_are_exact(sample: Sample, dtype: np.dtype, rng: np.random.Generator) -> None:
     for shape in filter(None, spread(sample.shapes, 2, sample.name, dtype, "rows")):
         for orientation in sample.orientations(shape):
-            for kind in one_of(range(sample.kinds), shape, dtype, orientation):
+            for kind in pick(range(sample.kinds), sample.name, shape, dtype, orientation):
                 array = sample.bits(rng, shape, dtype, orientation, kind)
                 tensor = Tensor(sample.encode(array, orientation))
                 with told(shape, kind, orientation):

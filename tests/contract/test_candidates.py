@@ -16,7 +16,7 @@ from tersely.planner import choose
 from tersely.planner.cost_model import predict_ns
 from tersely.tensors.tensor import Tensor
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.exhaustive]
 MACHINES = ("portable", "avx2", "avx512")
 
 

@@ -18,7 +18,7 @@ from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
 from tersely.tensors.tensor import Tensor
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.exhaustive]
 
 
 def small(sample: Sample, dtype: np.dtype, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> Encoded:
@@ -108,7 +108,7 @@ def test_options_that_there_are_not_are_refused(sample: Sample, dtype: np.dtype,
 def test_files_find_every_changed_byte(
     sample: Sample, dtype: np.dtype, rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    """Every byte, or in the quick profile one in seven, from another one on for each code; and every place to be cut."""
+    """Every byte, or in the quick profile one in 23, and a spread of places to be cut; of other dtypes of a form always so."""
     array = sample.weights(rng, (48, 12) if not sample.folds else (20, 24), dtype, "out_in", 0)
     if sample.code in ("affine", "row_palette", "submatrix"):
         array = sample.weights(rng, (16, 64) if sample.code != "submatrix" else (48, 96), dtype, "out_in", 0)
@@ -118,7 +118,7 @@ def test_files_find_every_changed_byte(
     assert loaded.formulation == sample.code
     assert same_bits(loaded.decode(), array)
     raw = path.read_bytes()
-    step = 1 if profile.thorough else 23
+    step = 1 if profile.thorough and dtype == sample.dtypes[0] else 23
     for at in range(len(sample.name) % step, len(raw), step):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
         with pytest.raises(TerselyError):

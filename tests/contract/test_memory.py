@@ -16,7 +16,7 @@ from tersely.codes import registry
 from tersely.core.encoded import Node
 from tersely.tensors.tensor import Tensor
 
-pytestmark = [needs_native, pytest.mark.kernels, pytest.mark.bfloat16_kernels]
+pytestmark = [needs_native, pytest.mark.kernels, pytest.mark.exhaustive]
 MATRICES = ((48, 100), (32, 2304), (304, 48), (64, 128))
 OTHERS = ((48, 100), (32, 2100), (280, 32), (5,))
 

@@ -8,7 +8,7 @@ from contract.samples import BYTES, CELLS, FLOATS, PAIRS, PRODUCTS, Sample
 from support import profile
 from support.arrays import ISAS, normal, same_bits
 from support.products import HALF_ULP, assert_close, check_batches
-from support.profile import one, spread
+from support.profile import one, pick, spread
 
 import tersely
 from tersely.backends.cpu import isa
@@ -18,7 +18,7 @@ from tersely.core.geometry import choose
 from tersely.tensors.int8 import KERNEL_ROWS
 from tersely.tensors.tensor import Tensor
 
-pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
+pytestmark = [pytest.mark.kernels, pytest.mark.exhaustive]
 BATCHES = (1, 2, 3, 4, 5, 9, 12, 16, 17, 33, 40)
 GRID_ROWS = 8
 """Rows of x up to which the numbers of a grid are multiplied as they are."""
@@ -68,12 +68,12 @@ def test_products_are_within_the_bound(
         bias = rng.standard_normal(shape[0]).astype(np.float32)
         few = each_isa in ("scalar", "reference")
         batches = (1, 5) if few and not profile.thorough else tuple(spread(BATCHES, 3, sample.name, dtype, each_isa))
-        for kind in one(range(sample.weight_kinds), sample.name, each_isa, "kind"):
+        for kind in pick(range(sample.weight_kinds), sample.name, each_isa, shape):
             for orientation in one(sample.orientations(shape), sample.name, dtype, each_isa, "orientation"):
                 weight = sample.weights(rng, shape, dtype, orientation, kind)
                 if np.isfinite(weight.astype(np.float32)).all():
                     tensor = Tensor(sample.encode(weight, orientation))
-                    for x_dtype in one(FLOATS, sample.name, each_isa):
+                    for x_dtype in pick(FLOATS, sample.name, each_isa, shape, orientation):
                         check(sample, tensor, weight, bias, x_dtype, batches, rng)
 
 
@@ -136,7 +136,7 @@ def test_integers_give_exact_sums_and_the_bits_of_dense_weights(
 ) -> None:
     every = ((48, 100), (17, 2300), (300, 31), (16, 4), (1, 5), (40, 1), (63, 2051), (600, 260), (31, 4100))
     for shape in spread(every, 4, sample.name, dtype, each_isa):
-        for kind in one(range(sample.weight_kinds), sample.name, shape):
+        for kind in pick(range(sample.weight_kinds), sample.name, shape):
             for orientation in one(sample.orientations(shape), sample.name, each_isa):
                 array = sample.weights(rng, shape, dtype, orientation, kind)
                 batch = int(rng.choice((1, 2, 3, 5, 17, KERNEL_ROWS + 2, 70)))

@@ -18,10 +18,19 @@ def spread(cases: Sequence[Case], share: int, *axes: object) -> list[Case]:
     """
     if thorough:
         return list(cases)
-    start = sum(sum(str(axis).encode()) for axis in axes) % share
+    start = _number(axes) % share
     return [cases[k % len(cases)] for k in range(start, max(len(cases), start + 1), share)]
 
 
 def one(cases: Sequence[Case], *axes: object) -> list[Case]:
     """Every case, or in the quick profile a single one, which differs with the places of other axes."""
     return spread(cases, len(cases), *axes)
+
+
+def pick(cases: Sequence[Case], *axes: object) -> list[Case]:
+    """A single case in either profile, which differs with the places of other axes."""
+    return [cases[_number(axes) % len(cases)]]
+
+
+def _number(axes: tuple[object, ...]) -> int:
+    return sum(sum(str(axis).encode()) for axis in axes)
