@@ -67,9 +67,10 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 test: lint $(VENV)/torch $(VENV)/tools
 	$(PYTEST)
 
+# Without one: calls of torch on every kind of weight in every mode and context are for changes of the adapter.
 test-all: lint $(VENV)/torch $(VENV)/tools
 	$(MAKE) emulate sanitize
-	$(PYTEST) --thorough -m "slow or exhaustive"
+	$(PYTEST) --thorough -m "slow or exhaustive" -k "not agree_everywhere"
 
 # The last transformers 4 in front of the other packages of .venv.
 $(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt
