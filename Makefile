@@ -8,8 +8,9 @@
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test-all)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
+#   make docs    write docs/api.md and every table, after a change of docstrings or records
 #   make stub    write the types of the native module after a change of its bindings
-#   make fuzz    mutate files under the sanitizers for FU.PHONY: demo test test-all test-transformers4_SECONDS (60)
+#   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
 # TORCH_INDEX=URL: where `make test` and `make bench` find CPU builds of torch, e.g.
 # https://download.pytorch.org/whl/cpu
@@ -18,10 +19,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pyproject.toml
-FU.PHONY: demo test test-all test-transformers4_SECONDS ?= 60
+FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-all test-transformers4 lint bench bench-peers fuzz emulate sanitize stub clean build
+.PHONY: demo test test-all test-transformers4 lint bench bench-peers docs fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -56,8 +57,8 @@ demo: $(VENV)/built $(VENV)/demo
 	$(BIN)/python examples/minilm/run.py
 
 lint: $(VENV)/built
-	$(BIN)/ruff check src tests benchmarks examples fuzz
-	$(BIN)/ruff format --check src tests benchmarks examples fuzz
+	$(BIN)/ruff check src tests benchmarks docs examples fuzz
+	$(BIN)/ruff format --check src tests benchmarks docs examples fuzz
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
@@ -85,7 +86,7 @@ emulate: $(VENV)/made
 	tests/emulated/run $(BIN)/python
 
 bench: $(VENV)/built $(VENV)/torch
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.products
 
 # Against zstd, zlib, ZipNN and pcodec on real weights. ZipNN imports torch.
 $(VENV)/peers: $(VENV)/torch
@@ -94,17 +95,21 @@ $(VENV)/peers: $(VENV)/torch
 	touch $@
 
 bench-peers: $(VENV)/built $(VENV)/peers
-	$(BIN)/python -m benchmarks.peers $(PEER_MODELS)
+	$(BIN)/python -m benchmarks.files $(PEER_MODELS)
 
 # The types of the native module, as its binding has them; a test compares.
 stub: $(VENV)/built
 	$(BIN)/python -m nanobind.stubgen -q -m tersely.backends.cpu._native -o src/tersely/backends/cpu/_native.pyi
 
+docs: $(VENV)/built $(VENV)/torch
+	$(BIN)/python -W ignore docs/make_api.py
+	$(BIN)/python -m benchmarks.tables
+
 sanitize: $(VENV)/made
 	tests/sanitized/run $(BIN)/python
 
 fuzz: $(VENV)/made
-	FU.PHONY: demo test test-all test-transformers4_SECONDS=$(FU.PHONY: demo test test-all test-transformers4_SECONDS) fuzz/run $(BIN)/python
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.affine_weights import DTYPES, FLOAT32, coded, quantised
 from support.arrays import ISAS, needs_native, normal, same_bits
+from support.references import reference_words
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes.affine import codec, formulation, reference
+from tersely.codes.affine import codec, reference
+from tersely.codes.affine.formulation import affine
 from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.codes.affine.row_fields import reference_pack, reference_unpack
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
@@ -25,14 +29,14 @@ pytestmark = pytest.mark.kernels
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
     """Native scales, lines and signs are those of the references; every ISA and the references decode them."""
     tensor = coded(array, orientation=orientation, **options)
     encoded, geometry, words = tensor.encoded, tensor.geometry, words_of(array)
-    scaling = Scaling.of(encoded.node)
+    scaling = Scaling.parse(encoded.node)
     found = reference.fit(words, geometry, encoded.dtype, scaling.columns)
     assert found is not None
     scales = side_by_side(found[0][scaling.dtype], geometry, 1.0)
@@ -44,14 +48,14 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Ten
     most = int((found[2].max() if scaling.zero is not None else (found[2] - found[1]).max()) + (scaling.zero or 0))
     numbers, negative = reference.numbers_of(words, geometry, encoded.dtype, scaling.columns, scales, zeros, most)
     if scaling.bits is not None:
-        lines = reference.lines_of(numbers, geometry, scaling.bits)
+        lines = reference_pack(numbers, geometry, scaling.bits)
         assert encoded.components[NUMBERS][: lines.size].tobytes() == lines.tobytes()
-        assert np.array_equal(reference.numbers_in(lines, geometry, scaling.bits), numbers)
+        assert np.array_equal(reference_unpack(lines, geometry, scaling.bits), numbers)
     if scaling.signed_zeros:
         starts, signs = reference.signs_of(numbers, negative, geometry, scaling.columns, zeros)
         assert encoded.components["directory"][: starts.nbytes].tobytes() == starts.tobytes()
         assert encoded.components["signs"][: signs.size].tobytes() == signs.tobytes()
-    assert same_bits(formulation.decode_reference(encoded, geometry), words)
+    assert same_bits(reference_words(encoded), words)
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
@@ -77,7 +81,7 @@ def test_whatever_the_shape_and_scales(
     if geometry.view == "folded":
         return
     # Too few weights of too many levels say too little of their scale, as do 8 bits of bfloat16.
-    found = codec.fit_groups(words_of(array), geometry, dtype.name, group)
+    found = codec.scales_of_groups(words_of(array), geometry, dtype.name, group)
     assert found is not None or bits > 4 or columns < 32
     if found is not None:
         check(array, columns=group)
@@ -129,7 +133,7 @@ def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Gen
     array = values(rng)
     with pytest.raises(ArgumentError, match="whole numbers times a scale"):
         coded(array)
-    assert not formulation.candidates(choose.Request(words_of(array), "float32", objective="size"))
+    assert not affine.candidates(choose.Request(words_of(array), "float32", objective="size"))
 
 
 def test_one_word_off_by_a_little_is_off(rng: np.random.Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tersely.codes.block_sparse.layout import mask_words
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import SHAPES as BLOCK_SHAPES
 from tersely.codes.protocol import Request
-from tersely.core.dtypes import by_name
+from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -45,17 +46,17 @@ def blocky(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, ke
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def reference_of(encoded: Encoded, words: np.ndarray) -> dict[str, np.ndarray]:
-    geometry, block = registry.geometry_of(encoded), encoded.node.parameters["block"]
+    geometry, block = registry.check(encoded).geometry, encoded.node.parameters["block"]
     encode = reference.encode if encoded.node.formulation == "blocks" else sparse_reference.encode
     return encode(words, geometry, block)
 
 
 def decoded_by_reference(encoded: Encoded) -> np.ndarray:
-    geometry, parameters = registry.geometry_of(encoded), encoded.node.parameters
+    geometry, parameters = registry.check(encoded).geometry, encoded.node.parameters
     word = by_name(encoded.dtype).word
     if encoded.node.formulation == "blocks":
         return reference.decode(encoded.components, geometry, parameters["block"], parameters["count"], word)
@@ -71,7 +72,7 @@ def check(array: np.ndarray, formulation: str, block: str, orientation: str = "o
         name: data.tobytes() for name, data in encoded.components.items()
     }
     request = Request(words, encoded.dtype, orientation)
-    promised = registry.BY_NAME[formulation].forced(request, {"block": block}).nbytes
+    promised = registry.BY_NAME[formulation].candidate_for(replace(request, parameters={"block": block})).nbytes
     assert promised == encoded.nbytes_stored
     assert same_bits(decoded_by_reference(encoded), words)
     for name in ISAS:
@@ -136,7 +137,7 @@ def test_indices_beyond_the_dictionary_are_its_last_block(block: str, each_isa: 
 @pytest.mark.parametrize("block", SPARSE_SHAPES)
 def test_masks_and_directories_that_do_not_agree_are_refused(block: str, rng: np.random.Generator) -> None:
     encoded = tersely.encode(blocky(rng, (76, 300), FLOATS[0], 0.5), formulation="block_sparse", block=block).encoded
-    geometry = registry.geometry_of(encoded)
+    geometry = registry.check(encoded).geometry
     used = {"masks": geometry.panels * mask_words(block, geometry) * 8, "directory": (geometry.panels + 1) * 8}
     for name, size in used.items():
         for byte in range(size):

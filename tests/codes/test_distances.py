@@ -4,6 +4,7 @@ sums and the bits of dense weights, extreme values, every centre, payload of ran
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_every_word_about_every_centre(dtype: np.dtype, each_isa: str, rng: np.r
     """Distances that leave the dtype's range come back at its other end, as in the reference."""
     limits, word = np.iinfo(dtype), f"u{dtype.itemsize}"
     near = weights(rng, (32, 70), np.dtype(f"{dtype.kind}1"), 30).astype(dtype)
-    for like in distances.likes_of(dtype.name):
+    for like in distances.layouts_of(dtype.name):
         small = like in distances.NARROW
         array = near if small and dtype.itemsize == 2 else random_bits(rng, (32, 70), dtype)
         encoded = coded(array, like).encoded
@@ -107,13 +108,13 @@ def test_the_cost_model_knows_which_are_multiplied_as_they_are(rng: np.random.Ge
     array = weights(rng, (512, 2048), BYTES[0], 15)
     request = Request(array.view(np.uint8), "int8")
     (dense,) = registry.BY_NAME["dense"].candidates(request)
-    own = registry.BY_NAME["integer"].forced(request, {"code": "distances"})
-    stacked = registry.BY_NAME["integer"].forced(
-        Request(array.view(np.uint8).reshape(2, 256, 2048), "int8"), {"code": "distances"}
+    own = registry.BY_NAME["integer"].candidate_for(replace(request, parameters={"code": "distances"}))
+    stacked = registry.BY_NAME["integer"].candidate_for(
+        Request(array.view(np.uint8).reshape(2, 256, 2048), "int8", parameters={"code": "distances"})
     )
-    pairs = registry.BY_NAME["integer"].forced(Request(array.astype(np.int16).view(np.uint16), "int16"), {})
+    pairs = registry.BY_NAME["integer"].candidate_for(Request(array.astype(np.int16).view(np.uint16), "int16"))
     decoded = "integer distances decoded"
-    assert [one.kernel for one in (own, stacked, pairs)] == ["integer distances", decoded, decoded]
+    assert [str(one.kernel) for one in (own, stacked, pairs)] == ["integer distances", decoded, decoded]
     for machine in ("avx2", "avx512"):
         times = [cost_model.predict_ns(one, "int8", machine) for one in (dense, own, stacked)]
         assert times == sorted(times)

@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 from support.arrays import ISAS, needs_native, normal, same_bits
 from support.grids import coded
 from support.products import assert_close
+from support.references import reference_words, slower_than_dense
 
 import tersely
 from tersely.backends.cpu import isa, threads
 from tersely.codes import anatomy, registry
-from tersely.codes.palette import formulation
-from tersely.codes.palette.grid import MOST_ZERO, Grid, find
+from tersely.codes.integer import layout as integer_layout
+from tersely.codes.integer import reference as integer
+from tersely.codes.palette.formulation import palette
+from tersely.codes.palette.grid import MAX_ZERO, Grid, find, values_of
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -49,7 +53,31 @@ def quantised(
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+
+
+def grid_of(tensor: Tensor) -> Grid:
+    found = Grid.parse(tensor.parameters)
+    assert found is not None
+    return found
+
+
+def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> None:
+    """Native bytes are those of the references, the size is the promised one, every ISA and the references decode them."""
+    encoded = coded(array, orientation=orientation, **options).encoded
+    geometry, words, grid = registry.check(encoded).geometry, words_of(array), grid_of(Tensor(encoded))
+    entries = encoded.node.parameters["entries"]
+    table = encoded.components["table"][: entries * array.itemsize].view(words.dtype)
+    numbers = np.rint(values_of(words, encoded.dtype) / grid.scale + grid.zero).astype(np.uint8)
+    assert np.array_equal(table[numbers], words)
+    units = integer_layout.unit_panels(geometry).size
+    groups = encoded.components["indices.groups"][: units * 2].reshape(units, 2)
+    for name, data in integer.encode(numbers, geometry, "uint8", groups).items():
+        assert data.tobytes() == encoded.components[f"indices.{name}"].tobytes(), name
+    assert same_bits(reference_words(encoded), words)
+    for name in ISAS:
+        with isa.using(name):
+            assert same_bits(Tensor(encoded).decode(), array), name
 
 
 @given(st.floats(2.0**-100, 2.0**100, width=32), st.integers(-256, 255), st.integers(2, 256), st.integers(0, 2**32 - 1))
@@ -97,7 +125,7 @@ def test_other_words_are_refused_with_a_sentence(values: list[float], dtype: typ
     with pytest.raises(ArgumentError, match=sentence):
         coded(array)
     request = choose.Request(words_of(array), array.dtype.name, objective="size")
-    assert not any("grid" in candidate.kernel for candidate in formulation.candidates(request))
+    assert not any("grid" in str(candidate.kernel) for candidate in palette.candidates(request))
 
 
 def test_one_word_off_by_a_little_is_off() -> None:
@@ -194,7 +222,7 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
         ),
         *(
             Node("palette", 1, parameters | {"zero": zero}, {"indices": child})
-            for zero in (0.0, "0", True, MOST_ZERO + 1, -(10**30))
+            for zero in (0.0, "0", True, MAX_ZERO + 1, -(10**30))
         ),
         Node("palette", 1, parameters, {"indices": Node("integer", 2)}),
         Node("palette", 1, parameters, {"indices": Node("integer", 1, {"bits": 4})}),
@@ -229,11 +257,11 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
 
 def test_what_it_is_called(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (2, 64, 80), FLOAT32, 40)).encoded
-    found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
+    found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
     assert (found.label, found.children[0].label) == ("palette grid 40", "integer")
     work = registry.work(encoded)
     assert work is not None
-    assert work.kernel == "palette grid 6"
+    assert str(work.kernel) == "palette grid 6"
 
 
 @pytest.mark.parametrize(
@@ -255,4 +283,4 @@ def test_the_planner_takes_what_is_fast(
     child = encoded.node.children.get("indices", Node("packed", 1)).formulation
     assert (child if encoded.node.formulation == "palette" else encoded.node.formulation) == expected
     assert same_bits(Tensor(encoded).decode(), array)
-    assert expected != "integer" or not formulation.slow_under(encoded, profile)
+    assert expected != "integer" or not slower_than_dense(encoded, profile)

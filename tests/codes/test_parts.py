@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.references import join, take
 
 import tersely
-from tersely.codes import parts, registry
+from tersely.codes import registry
+from tersely.codes.node import Formulation
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
 from tersely.files.container.description import crc32, joined_crc32
@@ -45,12 +47,12 @@ def test_matrices_of_stacks(dtype: str, code: str) -> None:
         if dtype == "float32" and orientation == "out_in":
             assert "short_panels" in whole.components
         for first, last in ((0, 5), (1, 3), (4, 5)):
-            assert same(parts.take(whole.encoded, first, last), array[first:last])
-        assert same(parts.take(whole.encoded, 2, 3, squeezed=True), array[2])
-        pieces = [parts.take(whole.encoded, k, k + 1, squeezed=True) for k in (3, 0, 0)]
-        assert same(parts.join("stack", 0, pieces), array[[3, 0, 0]])
-        longer = [parts.take(whole.encoded, *span) for span in ((3, 5), (0, 1))]
-        assert same(parts.join("cat", 0, longer), array[[3, 4, 0]])
+            assert same(take(whole.encoded, first, last), array[first:last])
+        assert same(take(whole.encoded, 2, 3, squeezed=True), array[2])
+        pieces = [take(whole.encoded, k, k + 1, squeezed=True) for k in (3, 0, 0)]
+        assert same(join("stack", 0, pieces), array[[3, 0, 0]])
+        longer = [take(whole.encoded, *span) for span in ((3, 5), (0, 1))]
+        assert same(join("cat", 0, longer), array[[3, 4, 0]])
 
 
 @pytest.mark.parametrize("columns", [300, 4099], ids=["panels in a segment", "segments in a panel"])
@@ -60,24 +62,24 @@ def test_rows_from_segment_to_segment(code: str, columns: int) -> None:
     whole = tersely.encode(array, **SPLIT[code])
     unit = whole.geometry.panels_per_unit * 16
     assert unit == (96 if columns == 300 else 16)
-    assert same(parts.take(whole.encoded, unit, 200), array[unit:])
-    assert same(parts.take(whole.encoded, 0, 2 * unit), array[: 2 * unit])
+    assert same(take(whole.encoded, unit, 200), array[unit:])
+    assert same(take(whole.encoded, 0, 2 * unit), array[: 2 * unit])
     for first, last in ((1, 200), (0, unit - 1), (0, 0)):
-        assert parts.take(whole.encoded, first, last) is None
-    assert parts.take(whole.encoded, 0, 1, squeezed=True) is None
-    head, tail = parts.take(whole.encoded, 0, unit), parts.take(whole.encoded, unit, 200)
-    assert same(parts.join("cat", 0, [head, head, tail]), array[[*range(unit), *range(unit), *range(unit, 200)]])
-    assert parts.join("cat", 0, [tail, head]) is None
-    assert parts.join("cat", 1, [head, head]) is None
+        assert take(whole.encoded, first, last) is None
+    assert take(whole.encoded, 0, 1, squeezed=True) is None
+    head, tail = take(whole.encoded, 0, unit), take(whole.encoded, unit, 200)
+    assert same(join("cat", 0, [head, head, tail]), array[[*range(unit), *range(unit), *range(unit, 200)]])
+    assert join("cat", 0, [tail, head]) is None
+    assert join("cat", 1, [head, head]) is None
 
 
 @pytest.mark.parametrize("code", SPLIT)
 def test_rows_of_stacks_side_by_side(code: str) -> None:
     array = weights(3, 192, 300)
     whole = tersely.encode(array, **SPLIT[code]).encoded
-    gate, up = (parts.take(whole, *span) for span in ((0, 2), (1, 3)))
+    gate, up = (take(whole, *span) for span in ((0, 2), (1, 3)))
     expected = np.concatenate([array[:2], array[1:]], 1)
-    assert same(parts.join("cat", 1, [gate, up]), expected)
+    assert same(join("cat", 1, [gate, up]), expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"code": "layered", "widths": (2, 2)}, {"code": "packed"}], ids=str)
@@ -88,11 +90,11 @@ def test_palettes(options: dict[str, Any]) -> None:
     )
     whole = tersely.encode(array, formulation="palette", **options)
     assert ("indices.tiles" in whole.components) == bool(options)
-    one, two = (parts.take(whole.encoded, k, k + 1, squeezed=True) for k in (2, 1))
+    one, two = (take(whole.encoded, k, k + 1, squeezed=True) for k in (2, 1))
     assert same(one, array[2])
-    assert same(parts.join("stack", 0, [one, two]), array[[2, 1]])
+    assert same(join("stack", 0, [one, two]), array[[2, 1]])
     other = tersely.encode(array[0] * np.asarray(2, array.dtype), formulation="palette", **options)
-    assert parts.join("stack", 0, [one, other.encoded]) is None
+    assert join("stack", 0, [one, other.encoded]) is None
 
 
 def test_what_does_not_fit_is_left_alone() -> None:
@@ -100,11 +102,11 @@ def test_what_does_not_fit_is_left_alone() -> None:
         tersely.encode(weights(64, 64) * np.asarray(scale, "bfloat16"), **SPLIT["packed"]).encoded for scale in (1, 64)
     )
     assert a.node != b.node
-    assert parts.join("stack", 0, [a, b]) is None
-    assert parts.join("cat", 0, [a, tersely.encode(weights(64, 96), **SPLIT["packed"]).encoded]) is None
-    assert parts.join("stack", 0, [a, tersely.encode(weights(64, 64), **SPLIT["layered"]).encoded]) is None
-    assert parts.take(tersely.encode(weights(64, 64), formulation="dense").encoded, 0, 64) is None
-    assert set(parts.ROWS) == set(registry.NAMES) - {"dense"}
+    assert join("stack", 0, [a, b]) is None
+    assert join("cat", 0, [a, tersely.encode(weights(64, 96), **SPLIT["packed"]).encoded]) is None
+    assert join("stack", 0, [a, tersely.encode(weights(64, 64), **SPLIT["layered"]).encoded]) is None
+    assert take(tersely.encode(weights(64, 64), formulation="dense").encoded, 0, 64) is None
+    assert all(type(row).slice_panels is not Formulation.slice_panels for row in registry.ROWS)
 
 
 def test_checksums_of_joined_bytes() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from support import sparse_forms
 from support.arrays import DTYPES, same_bits
+from support.references import join, take
 
 import tersely
-from tersely.codes import parts
-from tersely.codes.blocks import parts as blocks_parts
+from tersely.codes import registry
+from tersely.codes.blocks import formulation as blocks
 from tersely.codes.blocks.layout import SHAPES as BLOCKS
 from tersely.core.encoded import Encoded
 from tersely.planner import choose
@@ -30,6 +31,11 @@ TABLES = 1100
 SLACK = 128
 """Bytes of a component beyond the used ones."""
 Maker = Callable[[np.random.Generator, tuple[int, ...], str], np.ndarray]
+
+
+def step(encoded: Encoded) -> int:
+    checked = registry.check(encoded)
+    return checked.row.step(checked.root)
 
 
 def pruned(form: str) -> Maker:
@@ -176,13 +182,13 @@ def test_matrices_of_stacks(form: str, orientation: str) -> None:
     array, of = coded(form, SHAPES["stack"], orientation)
     assert of.view == "stack"
     for first, last in ((0, 4), (1, 3), (3, 4)):
-        check(parts.take(of, first, last), array[first:last], form)
-    taken = {k: parts.take(of, k, k + 1, squeezed=True) for k in range(4)}
+        check(take(of, first, last), array[first:last], form)
+    taken = {k: take(of, k, k + 1, squeezed=True) for k in range(4)}
     for k, one in taken.items():
         check(one, array[k], form)
     assert take_no_more(list(taken.values()), of)
-    joined = parts.join("stack", 0, [taken[3], taken[0], taken[0]])
-    longer = parts.join("cat", 0, [parts.take(of, 2, 4), parts.take(of, 0, 1)])
+    joined = join("stack", 0, [taken[3], taken[0], taken[0]])
+    longer = join("cat", 0, [take(of, 2, 4), take(of, 0, 1)])
     if form.startswith("blocks"):
         assert joined is None or longer is None  # dictionaries are not compared
     else:
@@ -196,33 +202,32 @@ def test_rows(form: str, view: str) -> None:
     if form.startswith("integer nibbles") and view == "convolution":
         pytest.skip("bytes of two values are no convolutions")
     array, of = coded(form, SHAPES[view])
-    geometry = Tensor(of).geometry
     assert of.view == ("convolution" if view == "convolution" else "matrix")
-    unit = parts.ROWS[of.node.formulation].step(of, geometry) * 16
+    unit = step(of) * 16
     rows = len(array)
     if form.startswith("sparse deltas"):
         assert unit == 256
     for first, last in ((unit, 2 * unit), (unit, rows), (0, rows), (0, unit)):
         if first < last <= rows:
-            check(parts.take(of, first, last), array[first:last], form)
+            check(take(of, first, last), array[first:last], form)
     for first, last in ((1, rows), (0, unit - 1), (unit // 2, rows)):
         if first < last < rows or (first % unit and last == rows):
-            assert parts.take(of, first, last) is None
+            assert take(of, first, last) is None
     if rows > unit:
-        assert take_no_more([parts.take(of, 0, unit), parts.take(of, unit, rows)], of)
+        assert take_no_more([take(of, 0, unit), take(of, unit, rows)], of)
     if rows > unit and view != "convolution" and not form.startswith("blocks"):
-        head, tail = parts.take(of, 0, unit), parts.take(of, unit, rows)
+        head, tail = take(of, 0, unit), take(of, unit, rows)
         order = [*range(unit), *range(unit), *range(unit, rows)]
-        check(parts.join("cat", 0, [head, head, tail]), array[order], form)
+        check(join("cat", 0, [head, head, tail]), array[order], form)
 
 
 @each_form
 def test_products_of_parts_are_parts_of_products(form: str, each_isa: str) -> None:
     array, of = coded(form, SHAPES["panels in a segment"])
-    unit = parts.ROWS[of.node.formulation].step(of, Tensor(of).geometry) * 16
+    unit = step(of) * 16
     x = np.random.default_rng(8).standard_normal((3, array.shape[1])).astype(np.float32)
     expected = tersely.linear(x, Tensor(of))[:, unit : 2 * unit]
-    found = parts.take(of, unit, 2 * unit)
+    found = take(of, unit, 2 * unit)
     assert found is not None
     assert np.array_equal(tersely.linear(x, Tensor(found)), expected)
 
@@ -231,19 +236,19 @@ def test_products_of_parts_are_parts_of_products(form: str, each_isa: str) -> No
 def test_without_the_native_module(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     array, of = coded(form, SHAPES["stack"])
     monkeypatch.setattr(tersely.backends.cpu.native, "module", None)
-    check(parts.take(of, 1, 3), array[1:3], form)
+    check(take(of, 1, 3), array[1:3], form)
 
 
 def test_blocks_that_a_part_does_not_use_are_left_out() -> None:
     array = np.arange(4 * 64 * 64).reshape(4, 64, 64).astype(np.float32)
     of = choose.encode(array, formulation="blocks", block="row")
-    one = parts.take(of, 2, 3, squeezed=True)
+    one = take(of, 2, 3, squeezed=True)
     assert one is not None
     assert (of.node.parameters["count"], one.node.parameters["count"]) == (256, 64)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_indices_that_are_unpacked_a_few_at_a_time(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks_parts, "_STEP", 24)
+    monkeypatch.setattr(blocks, "_STEP", 24)
     array, of = coded(f"blocks {block}", SHAPES["panels in a segment"])
-    check(parts.take(of, 16, 96), array[16:96], f"blocks {block}")
+    check(take(of, 16, 96), array[16:96], f"blocks {block}")

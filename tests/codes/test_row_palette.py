@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from support.arrays import ISAS, needs_native, normal, same_bits
+from support.references import reference_words
 from support.row_palette_weights import BFLOAT16, DTYPES, FLOAT16, FLOAT32, coded, shared
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes.affine.reference import lines_of, numbers_in
-from tersely.codes.row_palette import codec, formulation, reference
+from tersely.codes.affine.row_fields import reference_pack, reference_unpack
+from tersely.codes.row_palette import codec, reference
+from tersely.codes.row_palette.formulation import row_palette
 from tersely.codes.row_palette.layout import INDICES, TABLES, Tables
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
@@ -22,23 +25,23 @@ pytestmark = pytest.mark.kernels
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
     """Native tables and lines are those of the references; every ISA and the references decode them."""
     tensor = coded(array, orientation=orientation, **options)
     encoded, geometry, words = tensor.encoded, tensor.geometry, words_of(array)
-    shape = Tables.of(encoded.node)
-    most = codec.most_entries(geometry, shape.columns)
+    shape = Tables.parse(encoded.node)
+    most = codec.max_entries(geometry, shape.columns)
     assert reference.entries_of(words, geometry, encoded.dtype, shape.columns, most) == shape.entries
     tables, indices = reference.encode(words, geometry, encoded.dtype, shape.columns, shape.entries)
     assert encoded.components[TABLES][: tables.nbytes].tobytes() == tables.tobytes()
     if shape.bits is not None:
-        lines = lines_of(indices, geometry, shape.bits)
+        lines = reference_pack(indices, geometry, shape.bits)
         assert encoded.components[INDICES][: lines.size].tobytes() == lines.tobytes()
-        assert np.array_equal(numbers_in(lines, geometry, shape.bits), indices)
-    assert same_bits(formulation.decode_reference(encoded, geometry), words)
+        assert np.array_equal(reference_unpack(lines, geometry, shape.bits), indices)
+    assert same_bits(reference_words(encoded), words)
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
@@ -80,7 +83,7 @@ def test_other_words_are_refused_with_a_sentence(values: Any, rng: np.random.Gen
     array = values(rng)
     with pytest.raises(ArgumentError, match=r"few distinct words|seen as matrices"):
         coded(array)
-    assert not formulation.candidates(choose.Request(words_of(array), "float32", objective="size"))
+    assert not row_palette.candidates(choose.Request(words_of(array), "float32", objective="size"))
 
 
 def test_one_word_too_many_in_the_last_group(rng: np.random.Generator) -> None:

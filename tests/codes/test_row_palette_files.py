@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support.arrays import needs_native, same_bits
+from support.references import slower_than_dense
 from support.row_palette_weights import BFLOAT16, FLOAT16, FLOAT32, coded, shared
 
 import tersely
 from tersely.codes import anatomy, registry
-from tersely.codes.row_palette import formulation
 from tersely.codes.row_palette.layout import INDICES
 from tersely.core.encoded import Node
 from tersely.core.errors import UnsupportedError
@@ -68,8 +68,8 @@ def test_the_planner_takes_it(
     encoded = choose.encode(array, objective=objective, profile=profile, batch=batch)
     work = registry.work(encoded)
     assert work is not None
-    assert work.kernel == expected
-    assert formulation.slow_under(encoded, profile) == ("coded" in expected)
+    assert str(work.kernel) == expected
+    assert slower_than_dense(encoded, profile) == ("coded" in expected)
     assert same_bits(Tensor(encoded).decode(), array)
 
 
@@ -87,7 +87,7 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
         ({"code": "packed"}, "row_palette by rows", ["split packed(4)"]),
     ):
         encoded = coded(shared(rng, (3, 64, 80)), **options).encoded
-        found = anatomy.part(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
+        found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
         assert (found.label, [child.label for child in found.children]) == (label, children)
 
 

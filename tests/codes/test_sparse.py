@@ -7,11 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 from support.arrays import needs_native, normal, same_bits
+from support.references import reference_words, slower_than_dense
 from support.sparse_forms import FORMS, SPARSE, check, code, fit, pruned
 
 import tersely
-from tersely.codes import registry
-from tersely.codes.sparse import reference
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -72,10 +71,7 @@ def test_values_that_are_missing_read_as_the_reference_says(form: str, each_isa:
         component = encoded.components[name].copy()
         component[:-128] = rng.integers(256, size=component.size - 128)
         damaged = dataclasses.replace(encoded, components={**encoded.components, name: component})
-        expected = reference.decode(
-            damaged.components, registry.geometry_of(encoded), "float32", encoded.node, np.dtype("<u4")
-        )
-        assert same_bits(Tensor(damaged).decode().view("<u4"), expected)
+        assert same_bits(Tensor(damaged).decode().view("<u4"), reference_words(damaged))
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
@@ -155,6 +151,6 @@ def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
 def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
     for zeros, slow in ((0.1, True), (0.9, False)):
         coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
-        assert registry.row_of(coded.encoded).slow_under(coded.encoded, "portable") is slow
+        assert slower_than_dense(coded.encoded, "portable") is slow
     coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
-    assert not registry.row_of(coded.encoded).slow_under(coded.encoded, "portable")
+    assert not slower_than_dense(coded.encoded, "portable")

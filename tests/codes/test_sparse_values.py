@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 from support.arrays import ISAS, same_bits
+from support.references import reference_words, slower_than_dense
 from support.sparse_forms import FORMS, SPARSE, code, fit, pruned, words_of
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.sparse import candidates, formulation
+from tersely.codes.sparse import candidates
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -143,8 +143,7 @@ def test_indices_beyond_the_table_are_zeros_everywhere(form: str, each_isa: str,
             components[name] = noise
     node = dataclasses.replace(child, parameters=dict(child.parameters) | {"entries": fewer})
     damaged = dataclasses.replace(with_values(encoded, node), components=components)
-    geometry = registry.geometry_of(encoded)
-    expected = formulation.reference.decode(components, geometry, "float32", damaged.node, np.dtype("<u4"))
+    expected = reference_words(damaged)
     tensor = Tensor(damaged)
     assert same_bits(tensor.decode().view("<u4"), expected)
     assert same_bits(tensor.rows(3, 21).view("<u4"), expected[3:21])
@@ -157,7 +156,7 @@ def test_many_coded_indices_are_called_slow_without_avx512(rng: np.random.Genera
     for zeros, slow in ((0.4, True), (0.95, False)):
         for positions in ("bitmap", "elias_fano", "deltas"):
             coded = choose.encode(shared(rng, 100, zeros), positions=positions, **options)
-            assert formulation.slow_under(coded, "portable") is slow, positions
+            assert slower_than_dense(coded, "portable") is slow, positions
     bitmap = choose.encode(shared(rng, 100, 0.4), positions="bitmap", **options)
-    assert not formulation.slow_under(bitmap, "avx512")
+    assert not slower_than_dense(bitmap, "avx512")
     assert FORMS[LOW]["values"] == "palette"

@@ -4,16 +4,18 @@ the planner on pruned networks that were quantised."""
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.arrays import same_bits
+from support.references import slower_than_dense
 from support.sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, quantised
 
 import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.sparse import candidates, formulation
+from tersely.codes.sparse import candidates
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.planner import choose, cost_model
@@ -113,10 +115,10 @@ def test_the_planner_takes_gaps_where_they_are_faster_than_dense_weights(rng: np
             assert (found.formulation == "sparse") is fast, (zeros, objective)
             if fast:
                 assert found.parameters["positions"] == "deltas"
-                assert not registry.row_of(found.encoded).slow_under(found.encoded, "avx2")
+                assert not slower_than_dense(found.encoded, "avx2")
     for form in WHOLE_FORMS:
         encoded = code(array, form)
-        assert formulation.slow_under(encoded, "avx512") is (form != "whole_deltas")
+        assert slower_than_dense(encoded, "avx512") is (form != "whole_deltas")
     turned = tersely.encode(array, objective="speed", orientation="in_out", profile="avx2")
     assert turned.formulation != "sparse"  # decoded for every product
 
@@ -126,7 +128,8 @@ def test_predicted_times_are_in_the_order_of_what_is_done(rng: np.random.Generat
     request = Request(array.view(np.uint8), "int8")
     (dense,) = registry.BY_NAME["dense"].candidates(request)
     gaps, bitmap, places = (
-        candidates.forced(request, dict(ALL[form])) for form in ("whole_deltas", "whole_bitmap", "elias_fano_packed")
+        candidates.candidate_for(replace(request, parameters=dict(ALL[form])))
+        for form in ("whole_deltas", "whole_bitmap", "elias_fano_packed")
     )
     for machine in ("avx2", "avx512"):
         times = [cost_model.predict_ns(one, "int8", machine) for one in (gaps, dense, bitmap, places)]

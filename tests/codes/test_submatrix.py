@@ -15,7 +15,8 @@ from support.products import check_batches
 import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.submatrix import inner, reference
+from tersely.codes.submatrix import reference
+from tersely.codes.submatrix.formulation import KEPT_ROWS
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
@@ -224,7 +225,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad, component, message in corrupt:
         with pytest.raises(CorruptError, match=message) as caught:
-            registry.validate(bad)
+            registry.check(bad)
         assert caught.value.component == component
     unknown = (
         with_node(version=2),
@@ -240,7 +241,7 @@ def test_bad_files(rng: np.random.Generator) -> None:
     )
     for bad in unknown:
         with pytest.raises((UnsupportedError, CorruptError)):
-            registry.validate(bad)
+            registry.check(bad)
 
 
 def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> None:
@@ -250,11 +251,11 @@ def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> Non
         matrix = reference.matrix_of(words, geometry)
         rows, columns = reference.alive(matrix)
         kept = reference.take(matrix, rows, columns)
-        places = [reference.places(reference.bitmap(one), one.size) for one in (rows, columns)]
+        places = [reference.kept_numbers(reference.bitmap(one), one.size) for one in (rows, columns)]
         assert kept.all(axis=1).size == rows.sum()
         assert np.array_equal(reference.put(kept, *places, geometry), words)
 
 
 def test_everything_with_products_of_its_own_may_be_inside() -> None:
     floats = {row.NAME for row in registry.ROWS if "float32" in row.DTYPES}
-    assert set(inner.BY_NAME) == floats - {"dense", "submatrix"}
+    assert {row.NAME for row in KEPT_ROWS} == floats - {"dense", "submatrix"}

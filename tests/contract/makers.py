@@ -202,3 +202,14 @@ def holed(kept: str) -> Maker:
         return array
 
     return make
+
+
+def signed(clean: Maker) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """Half of the zeros negative, or all of them."""
+        array = np.array(clean(rng, shape, dtype, orientation, kind))
+        words = array.view(f"u{dtype.itemsize}")
+        signs = (words << 1 == 0) & (rng.random(shape) < (0.5 if kind % 2 else 2.0))
+        return np.where(signs, words.dtype.type(1 << 8 * dtype.itemsize - 1), words).view(dtype)
+
+    return make

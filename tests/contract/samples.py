@@ -57,6 +57,11 @@ class Sample:
 
     folds: bool = True
 
+    @property
+    def in_one_matrix(self) -> bool:
+        """Whether it holds a part of one matrix, and so needs rows and columns that are empty, and no stack."""
+        return "submatrix" in (self.code, self.options.get("clean"))
+
     def orientations(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """In which a shape is coded differently; of forms that take no folded tensors, without those."""
         both = ("out_in", "in_out") if self.turns and len(shape) in (2, 3) else ("out_in",)
@@ -235,6 +240,25 @@ def _submatrix() -> Iterator[Sample]:
         )
 
 
+def _signed_zeros(held: tuple[Sample, ...]) -> Iterator[Sample]:
+    """What a form of each other code holds, with signs on half of its zeros, or on all of them."""
+    first = {sample.code: sample for sample in reversed(held) if sample.dtypes[0] == FLOATS[0]}
+    for code, clean in first.items():
+        yield Sample(
+            "signed_zeros",
+            f"{code} {clean.name}",
+            {"clean": code, **clean.options},
+            FLOATS,
+            makers.signed(clean.bits),
+            makers.signed(clean.weights),
+            clean.kinds,
+            clean.weight_kinds,
+            clean.shapes,
+            trusted=clean.trusted,
+            folds=clean.folds,
+        )
+
+
 def _dense() -> Iterator[Sample]:
     dtypes = tuple(dict.fromkeys(by_name(name).numpy for name in registry.BY_NAME["dense"].DTYPES))
     for dtype in dtypes:
@@ -242,16 +266,8 @@ def _dense() -> Iterator[Sample]:
         yield Sample("dense", "bytes", {}, (dtype,), makers.any_bits, weights, turns=False, trusted=("bytes",))
 
 
-SAMPLES = (
-    *_dense(),
-    *_split(),
-    *_sparse(),
-    *_integer(),
-    *_palette(),
-    *_by_rows(),
-    *_blocks(),
-    *_submatrix(),
-)
+_HELD = (*_split(), *_sparse(), *_palette(), *_by_rows(), *_blocks(), *_submatrix())
+SAMPLES = (*_dense(), *_HELD, *_integer(), *_signed_zeros(_HELD))
 CELLS = [
     pytest.param(
         sample,

@@ -59,9 +59,9 @@ def check(sample: Sample, array: np.ndarray, orientation: str) -> None:
     options = sample.options_for(array)
     words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
     objective = options.pop("objective", "balanced")
-    request = choose.Request(words, encoded.dtype, orientation, objective)
+    request = choose.Request(words, encoded.dtype, orientation, objective, formulation=sample.code, parameters=options)
     if array.dtype.itemsize <= 4:
-        assert choose.forced(request, sample.code, options).nbytes == encoded.nbytes_stored
+        assert choose.candidate_for(request).nbytes == encoded.nbytes_stored
 
 
 def test_every_code_has_samples() -> None:
@@ -150,7 +150,7 @@ def check_reading(tensor: Tensor, array: np.ndarray, rng: np.random.Generator) -
 )
 def test_rows_are_picked_in_any_order(sample: Sample, dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
     """Into memory that was used before; a row that there is not is named."""
-    shape = (96, 192) if sample.code == "submatrix" else (80, 304)
+    shape = (96, 192) if sample.in_one_matrix else (80, 304)
     array = sample.bits(rng, shape, dtype, "out_in", 0)
     matrix = Tensor(sample.encode(array)).matrix
     wanted = rng.integers(shape[0], size=40)
@@ -165,7 +165,7 @@ def test_rows_are_picked_in_any_order(sample: Sample, dtype: np.dtype, each_isa:
 
 @each_coded_cell
 def test_encoding_does_not_depend_on_threads(sample: Sample, dtype: np.dtype, rng: np.random.Generator) -> None:
-    shape = (96, 600) if sample.code == "submatrix" else (112, 1264)
+    shape = (96, 600) if sample.in_one_matrix else (112, 1264)
     array = sample.weights(rng, shape, dtype, "out_in", 0)
     one = sample.encode(array, threads=1)
     for count in one_of((2, 5), sample.name, dtype):
@@ -177,7 +177,7 @@ def test_encoding_does_not_depend_on_threads(sample: Sample, dtype: np.dtype, rn
 
 @each_coded_cell
 def test_one_matrix_of_a_stack_is_decodable_alone(sample: Sample, dtype: np.dtype, rng: np.random.Generator) -> None:
-    if sample.code == "submatrix":
+    if sample.in_one_matrix:
         pytest.skip("holds one matrix")
     array = sample.weights(rng, (4, 32, 64), dtype, "out_in", 0)
     tensor = Tensor(sample.encode(array))

@@ -47,7 +47,7 @@ def test_components_of_another_length_are_refused(sample: Sample, dtype: np.dtyp
 
 @each_coded_cell
 def test_impossible_directories_are_refused(sample: Sample, dtype: np.dtype, rng: np.random.Generator) -> None:
-    encoded = small(sample, dtype, rng, (96, 2352) if sample.code == "submatrix" else (64, 4096))
+    encoded = small(sample, dtype, rng, (96, 2352) if sample.in_one_matrix else (64, 4096))
     for name in (name for name in encoded.components if name.endswith("directory")):
         used = encoded.components[name].view("<u8").nonzero()[0]
         for word in range(int(used[-1]) + 1 if used.size else 0):
@@ -110,8 +110,8 @@ def test_files_find_every_changed_byte(
 ) -> None:
     """Every byte, or in the quick profile one in 23, and a spread of places to be cut; of other dtypes of a form always so."""
     array = sample.weights(rng, (48, 12) if not sample.folds else (20, 24), dtype, "out_in", 0)
-    if sample.code in ("affine", "row_palette", "submatrix"):
-        array = sample.weights(rng, (16, 64) if sample.code != "submatrix" else (48, 96), dtype, "out_in", 0)
+    if not sample.folds:
+        array = sample.weights(rng, (16, 64) if not sample.in_one_matrix else (48, 96), dtype, "out_in", 0)
     path = tmp_path / "w.safetensors"
     tersely.save_file({"w": Tensor(sample.encode(array))}, path)
     loaded = tersely.load_file(path, check="full")["w"]

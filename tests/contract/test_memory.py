@@ -22,7 +22,7 @@ OTHERS = ((48, 100), (32, 2100), (280, 32), (5,))
 
 
 def shapes_of(sample: Sample) -> tuple[tuple[int, ...], ...]:
-    if sample.code == "submatrix":
+    if sample.in_one_matrix:
         return ((48, 300), (96, 2352))
     return MATRICES if not sample.folds else OTHERS
 

@@ -37,10 +37,10 @@ each_byte = cells(*BYTES)
 
 def shapes_of(sample: Sample, *axes: object) -> list[tuple[int, int]]:
     own = list(PRODUCTS)
-    if sample.code == "submatrix":
+    if sample.in_one_matrix:
         own = [(160, 400), (96, 2352)]
     if not sample.folds:
-        own = [shape for shape in own if choose(shape).view != "folded"] + [(304, 48)] * (sample.code != "submatrix")
+        own = [shape for shape in own if choose(shape).view != "folded"] + [(304, 48)] * (not sample.in_one_matrix)
     return one(own, sample.name, *axes)
 
 

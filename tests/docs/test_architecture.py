@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tersely.backends.cpu import native
+from tersely.codes import registry
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tersely"
@@ -19,7 +20,9 @@ PACKAGE = ROOT / "src" / "tersely"
 LAYERS = (
     {"core"},
     {"backends"},
-    {"codes.protocol", "codes.checks", "codes.symbols"},
+    {"codes.protocol", "codes.checks", "codes.symbols", "codes.layouts"},
+    {"codes.node"},
+    {"codes.slicing", "codes.machine"},
     {
         "codes.dense",
         "codes.split",
@@ -32,7 +35,8 @@ LAYERS = (
         "codes.block_sparse",
         "codes.submatrix",
     },
-    {"codes.registry", "codes.parts"},
+    {"codes.signed_zeros"},
+    {"codes.registry"},
     {"codes.anatomy"},
     {"planner"},
     {"tensors"},
@@ -46,6 +50,7 @@ LAYERS = (
 )
 """Rooms, lowest first, some of them by their parts. A module imports from its own entry or from lower ones."""
 SIDEWAYS = {
+    ("codes.sparse", "codes.dense"),
     ("codes.sparse", "codes.split"),
     ("codes.sparse", "codes.palette"),
     ("codes.sparse", "codes.integer"),
@@ -56,9 +61,10 @@ SIDEWAYS = {
     ("codes.row_palette", "codes.affine"),
     ("codes.row_palette", "codes.palette"),
     ("codes.row_palette", "codes.split"),
+    ("codes.blocks", "codes.dense"),
     ("codes.blocks", "codes.sparse"),
+    ("codes.block_sparse", "codes.dense"),
     ("codes.block_sparse", "codes.blocks"),
-    ("codes.block_sparse", "codes.sparse"),
     *(
         ("codes.submatrix", f"codes.{kept}")
         for kept in ("split", "sparse", "palette", "row_palette", "affine", "blocks", "block_sparse")
@@ -105,6 +111,28 @@ def test_arrows_point_downward() -> None:
         allowed = level(target) < level(source) or (source, target) in SIDEWAYS
         allowed &= source not in NARROW or target.split(".")[0] in NARROW[source]
         assert allowed, f"{path.relative_to(ROOT)}: {source} must not import {target}"
+
+
+NAMES_ABOVE = {
+    "files/container/description.py": "the table of what each version of the format has, which knows no code",
+    "report/bench.py": "the benchmark of `split`",
+    "files/foreign/onnx/graph.py": "a field of ONNX",
+}
+"""Where a formulation is known by its name above the registry, and why. `dense` is what everybody falls back to."""
+
+
+def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
+    names = set(registry.NAMES) - {"dense"}
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        where = path.relative_to(PACKAGE).as_posix()
+        if where.startswith(("codes/", "core/")):
+            continue
+        words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        known = {word for word in words if isinstance(word, str) and word.partition(" ")[0] in names and len(word) < 40}
+        if known:
+            found[where] = known
+    assert set(found) == set(NAMES_ABOVE), found
 
 
 def test_every_module_has_a_layer() -> None:

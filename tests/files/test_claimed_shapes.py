@@ -13,6 +13,7 @@ from support.arrays import normal
 
 import tersely
 from tersely.backends.cpu import native
+from tersely.codes.node import Checked
 from tersely.core.encoded import Encoded
 from tersely.core.errors import CorruptError, FormatError, TooLargeError
 from tersely.core.geometry import Geometry
@@ -28,7 +29,8 @@ def forged(array: np.ndarray, shape: tuple[int, ...], options: dict[str, Any], *
     """A tensor of an honest array that claims another shape; nothing is checked."""
     honest = tersely.encode(array, **options)
     found = object.__new__(Tensor)
-    found.encoded, found.crc32 = dataclasses.replace(honest.encoded, shape=shape, **other), "0" * 8
+    encoded = dataclasses.replace(honest.encoded, shape=shape, **other)
+    found.checked, found.crc32 = Checked(encoded, honest.checked.root), "0" * 8
     return found
 
 
@@ -73,7 +75,7 @@ def test_max_bytes_counts_before_any_tensor_is_looked_at(tmp_path: Path, monkeyp
     def never(encoded: Encoded) -> None:
         raise AssertionError("looked at")
 
-    monkeypatch.setattr("tersely.codes.registry.validate", never)
+    monkeypatch.setattr("tersely.codes.registry.check", never)
     with pytest.raises(CorruptError, match=f"decoded tensors have {2 * EYE.nbytes} bytes, max_bytes allows"):
         tersely.load_file(path, max_bytes=2 * EYE.nbytes - 1)
 

@@ -14,9 +14,9 @@ from support.arrays import same_bits
 import tersely
 from tersely.backends.cpu import native
 from tersely.codes import registry
-from tersely.files.container import same
+from tersely.core.dtypes import raw_bytes
+from tersely.files.container import alias
 from tersely.files.container.description import SINCE
-from tersely.planner import choose
 
 pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
 
@@ -26,7 +26,7 @@ FOLDER = HERE / "v1.0"
 
 def test_every_formulation_says_which_format_it_came_with() -> None:
     """Without a word of it, files would claim the first format, which older releases believe that they can read."""
-    assert set(SINCE) == {*registry.NAMES, same.FORMULATION}
+    assert set(SINCE) == {*registry.NAMES, alias.FORMULATION}
 
 
 @pytest.mark.parametrize("name", sorted(builders.FILES))
@@ -62,7 +62,7 @@ def test_a_golden_compressed_file_gives_its_original_back(tmp_path: Path) -> Non
     assert digests[0] == digests[1]
     for name, array in builders.original_1_0().items():
         found = tersely.load_file(FOLDER / "compressed.safetensors")[name].decode()
-        assert np.array_equal(choose.raw_bytes(found), choose.raw_bytes(array)), name
+        assert np.array_equal(raw_bytes(found), raw_bytes(array)), name
 
 
 def test_a_golden_model_comes_back_with_its_tensors(tmp_path: Path) -> None:

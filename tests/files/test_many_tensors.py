@@ -17,11 +17,11 @@ import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.core.collector import paused
-from tersely.core.dtypes import BY_TAG
+from tersely.core.dtypes import BY_TAG, raw_bytes
 from tersely.files import compress_file, plan_file
 from tersely.files.container import writer
 from tersely.files.container.reader import Reader
-from tersely.files.container.writer import cost_bytes, dense_cost_bytes, least_cost_bytes
+from tersely.files.container.writer import cost_bytes, dense_cost_bytes, min_cost_bytes
 from tersely.planner import choose
 
 
@@ -125,13 +125,13 @@ def test_nothing_coded_takes_less_than_what_counts_as_too_small(rng: np.random.G
     forms: dict[str, int] = {}
     for dtype in (np.float32, np.int8, np.uint8, np.float16):
         for array in (np.zeros((16, 16), dtype), np.ones(400, dtype), np.eye(32, dtype=dtype), np.ones((64, 4), dtype)):
-            words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+            words = raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
             for objective in choose.OBJECTIVES:
                 request = Request(words, array.dtype.name, objective=objective)
                 for one in choose.candidates(request):
                     encoded = choose.encoded(one, array.shape, array.dtype.name, "portable", 1)
                     if one.node.formulation != "dense":
-                        forms[one.node.formulation] = cost_bytes("w", encoded) - least_cost_bytes("w")
+                        forms[one.node.formulation] = cost_bytes("w", encoded) - min_cost_bytes("w")
     assert len(forms) >= 5
     assert min(forms.values()) > 0
     assert set(forms) <= set(registry.NAMES)
@@ -139,7 +139,7 @@ def test_nothing_coded_takes_less_than_what_counts_as_too_small(rng: np.random.G
 
 def test_a_plan_still_codes_what_is_only_small(tmp_path: Path) -> None:
     array = np.full((4, 16), 0.5, np.float32)
-    assert dense_cost_bytes("w", "F32", (4, 16)) < least_cost_bytes("w")
+    assert dense_cost_bytes("w", "F32", (4, 16)) < min_cost_bytes("w")
     safetensors.numpy.save_file({"w": array}, tmp_path / "a.safetensors")
     made = plan_file.make_plan(tmp_path / "a.safetensors")
     made["tensors"]["w"] |= {"formulation": "palette", "parameters": {}}
@@ -149,8 +149,8 @@ def test_a_plan_still_codes_what_is_only_small(tmp_path: Path) -> None:
 
 
 def test_the_shortest_description_is_as_short_as_its_words() -> None:
-    assert writer.LEAST_INFO_BYTES % 64 == 0
-    assert 0 < writer.LEAST_INFO_BYTES < 512
+    assert writer.MIN_INFO_BYTES % 64 == 0
+    assert 0 < writer.MIN_INFO_BYTES < 512
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -12,6 +12,7 @@ from support.arrays import MODELS, k_means, same_bits
 
 import tersely
 from tersely.codes.split import reference
+from tersely.core.dtypes import raw_bytes
 from tersely.core.geometry import folded
 from tersely.planner import choose
 
@@ -33,7 +34,7 @@ def test_checkpoints_come_back_with_the_same_sha256(models: Path, name: str, obj
 
 def order_0_bytes(array: np.ndarray, dtype: str) -> float:
     """Exponent entropy plus raw bits, the shorter tail where a panel's low bits are zero."""
-    words = choose.raw_bytes(array).view(f"<u{array.itemsize}")
+    words = raw_bytes(array).view(f"<u{array.itemsize}")
     symbols, _, _, tails = reference.cut_words(words, dtype)
     share = np.bincount(symbols.reshape(-1), minlength=256) / symbols.size
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
@@ -166,7 +167,7 @@ def test_deep_compression_is_near_its_bound(models: Path) -> None:
         array = tensor.decode()
         coded = tersely.encode(array, objective="size", profile="portable")
         assert same_bits(coded.decode(), array)
-        share = np.unique(choose.raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
+        share = np.unique(raw_bytes(array).view("<u4"), return_counts=True)[1] / array.size
         bound -= array.size * float(share @ np.log2(share))
         stored += coded.nbytes_stored * 8
         tables += sum(data.nbytes for name, data in coded.encoded.components.items() if name.endswith("table")) * 8

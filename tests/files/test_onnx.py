@@ -105,7 +105,7 @@ def test_matrices_of_products_are_coded_for_the_product_that_the_model_makes(tmp
 def test_plans_know_models(source: Path) -> None:
     plan = plan_file.make_plan(source)
     assert plan["tensors"]["half"]["shape"] == [64, 48]
-    assert plan_file.explain(source, "half")[0].lost == ""
+    assert plan_file.explain(source, "half")[0].reason_rejected == ""
     report = tersely.compress(source, plan=plan, dry_run=True)
     assert {tensor.name for tensor in report.tensors} == set(plan["tensors"])
 

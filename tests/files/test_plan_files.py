@@ -193,7 +193,7 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
 
 def test_tensors_that_stay_dense_are_explained_too(source: Path) -> None:
     (only,) = plan_file.explain(source, "step")
-    assert (only.candidate.node.formulation, only.lost) == ("dense", "")
+    assert (only.candidate.node.formulation, only.reason_rejected) == ("dense", "")
     result = CliRunner().invoke(app, ["plan", str(source), "--explain", "step"])
     assert "chosen: dtype int64 is stored as it is" in result.output
 

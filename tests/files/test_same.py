@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from support.arrays import normal, same_bits
 
 import tersely
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
-from tersely.files.container import limits, same
+from tersely.files.container import alias, limits
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
 from tersely.files.open import check_tensor
-from tersely.planner.choose import raw_bytes
 
 FLOAT = np.dtype(np.float32)
 
@@ -60,7 +60,11 @@ def test_equal_tensors_are_stored_once(twice: Path, array: np.ndarray) -> None:
     x = np.ones((3, 64), np.float32)
     assert same_bits(tersely.linear(x, loaded["embed"]), tersely.linear(x, loaded["head"]))
     reader = Reader(twice)
-    assert (reader.same, reader.stored_as("head"), reader.stored_as("embed")) == ({"head": "embed"}, "embed", "embed")
+    assert (reader.aliases, reader.stored_as("head"), reader.stored_as("embed")) == (
+        {"head": "embed"},
+        "embed",
+        "embed",
+    )
     assert [entry.name for entry in reader.entries_of("head")] == ["head.tersely.info"]
     assert reader.facts["format"] == "1.2"
     assert b'{"tersely":"1.2"' in reader.raw(entries["head.tersely.info"]).tobytes()
@@ -77,7 +81,7 @@ def test_what_was_a_copy_is_one_when_it_is_saved_again(twice: Path, tmp_path: Pa
     assert (tmp_path / "again").read_bytes() == twice.read_bytes()
     tensor = tersely.load_file(twice, mmap=False)["head"]
     tersely.save_file({"a": tensor, "b": tensor, "c": tensor}, tmp_path / "three")
-    assert Reader(tmp_path / "three").same == {"b": "a", "c": "a"}
+    assert Reader(tmp_path / "three").aliases == {"b": "a", "c": "a"}
 
 
 def test_only_codes_that_are_equal_in_everything_are_stored_once(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -98,7 +102,7 @@ def test_only_codes_that_are_equal_in_everything_are_stored_once(tmp_path: Path,
     }
     tersely.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
-    assert reader.same == {}
+    assert reader.aliases == {}
     assert set(reader.dense) == {"dense", "dense.too", "dense.tensor"}
     assert reader.facts["format"] == "1.0"
     found = tersely.load_file(tmp_path / "m.safetensors")
@@ -109,11 +113,11 @@ def test_a_copy_that_takes_more_than_its_tensor_is_none(tmp_path: Path) -> None:
     tiny = tersely.encode(np.full((16, 16), 0.5, np.float32), formulation="split", code="constant")
     long = "n" * 2000
     tersely.save_file({long: tiny, "a": tiny, "b": tiny}, tmp_path / "m.safetensors")
-    assert Reader(tmp_path / "m.safetensors").same == {"b": "a"}
+    assert Reader(tmp_path / "m.safetensors").aliases == {"b": "a"}
     longest = "n" * (limits.NAME_CHARACTERS + 1)
     large = split(np.ones((256, 256), np.float32) * np.arange(1, 257, dtype=np.float32))
     tersely.save_file({longest: large, "a": large}, tmp_path / "m.safetensors")
-    assert Reader(tmp_path / "m.safetensors").same == {}
+    assert Reader(tmp_path / "m.safetensors").aliases == {}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=8))
@@ -132,7 +136,9 @@ def test_whatever_is_equal_comes_back(tmp_path_factory: pytest.TempPathFactory, 
     assert {name: tensor.decode().tobytes() for name, tensor in found.items()} == {
         name: array.tobytes() for name, array in arrays.items()
     }
-    stored = [place for number, (place, coded) in enumerate(which) if coded and f"t{number}" not in Reader(path).same]
+    stored = [
+        place for number, (place, coded) in enumerate(which) if coded and f"t{number}" not in Reader(path).aliases
+    ]
     assert len(stored) == len(set(stored))
 
 
@@ -149,7 +155,7 @@ def write(path: Path, *tensors: tuple[str, Encoded | np.ndarray, str]) -> Path:
 
 
 def copy_of(array: np.ndarray, other: Any, **changes: Any) -> Encoded:
-    described = same.described(split(array).encoded, "w")
+    described = alias.described(split(array).encoded, "w")
     return replace(described, **{"node": Node("same", 1, {"tensor": other}), **changes})
 
 
@@ -229,7 +235,7 @@ def test_copies_of_dense_tensors_are_read(array: np.ndarray, tmp_path: Path) -> 
 
 def test_a_tensor_under_a_copy_is_not_known_as_a_child(array: np.ndarray, tmp_path: Path) -> None:
     encoded = split(array).encoded
-    nested = replace(encoded, node=replace(encoded.node, children={"values": same.node_of("w")}))
+    nested = replace(encoded, node=replace(encoded.node, children={"values": alias.node_of("w")}))
     path = write(tmp_path / "m.safetensors", ("w", encoded, crc32(array)), ("c", nested, crc32(array)))
     with pytest.raises(UnsupportedError, match="no children"):
         tersely.load_file(path)
@@ -246,7 +252,7 @@ def test_a_file_that_was_split_by_somebody_says_what_it_lacks(twice: Path, tmp_p
         "which this file lacks: put it back, or get the file again"
     )
     safetensors.numpy.save_file(tensors, tmp_path / "whole.safetensors")
-    assert Reader(tmp_path / "whole.safetensors").same == {"head": "embed"}
+    assert Reader(tmp_path / "whole.safetensors").aliases == {"head": "embed"}
 
 
 def test_damage_of_what_a_copy_is_a_copy_of_names_the_place(twice: Path) -> None:
@@ -266,7 +272,7 @@ def test_every_damaged_byte_of_copies_is_found(tmp_path: Path, rng: np.random.Ge
     tensor = split(normal(rng, (16, 16), FLOAT))
     path, damaged = tmp_path / "m.safetensors", tmp_path / "damaged.safetensors"
     tersely.save_file({"w": tensor, "c": tensor}, path)
-    assert Reader(path).same == {"c": "w"}
+    assert Reader(path).aliases == {"c": "w"}
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     for place in range(8 + length + 1024):
@@ -287,7 +293,7 @@ def test_the_writer_refuses_copies_of_what_it_does_not_have(array: np.ndarray, t
     encoded, crc = split(array).encoded, crc32(array)
     with Writer(tmp_path / "m.safetensors") as writer:
         writer.add_encoded("w", encoded, crc)
-        writer.add_same("c", "w", encoded, raw_bytes(array))
+        writer.add_alias("c", "w", encoded, raw_bytes(array))
         for name, other, what, sum_ in (
             ("a", "gone", encoded, crc),
             ("a", "c", encoded, crc),
@@ -296,13 +302,13 @@ def test_the_writer_refuses_copies_of_what_it_does_not_have(array: np.ndarray, t
             ("w", "w", encoded, crc),
         ):
             with pytest.raises(ArgumentError):
-                writer.add_same(name, other, what, sum_)
+                writer.add_alias(name, other, what, sum_)
         writer.write({}, {})
-    assert Reader(tmp_path / "m.safetensors").same == {"c": "w"}
+    assert Reader(tmp_path / "m.safetensors").aliases == {"c": "w"}
 
 
 def test_the_golden_file_has_the_copies_that_it_should() -> None:
-    assert Reader(Path(builders.HERE) / "v1.2/copies.safetensors").same == {
+    assert Reader(Path(builders.HERE) / "v1.2/copies.safetensors").aliases == {
         "lm_head.weight": "embed.weight",
         "decoder.weight": "embed.weight",
         "whole.copy": "whole",

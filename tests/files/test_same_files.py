@@ -70,7 +70,7 @@ def test_equal_tensors_are_compressed_once_and_come_back(source: Path, objective
     packed, without = tmp_path / "packed.safetensors", tmp_path / "without.safetensors"
     result = tersely.compress(source, packed, objective=objective)
     assert result.bytes_after == packed.stat().st_size
-    assert Reader(packed).same == pair(source, *HEADS) | pair(source, *FLATS)
+    assert Reader(packed).aliases == pair(source, *HEADS) | pair(source, *FLATS)
     assert Reader(packed).facts["format"] == "1.2"
     assert {"noise.a", "noise.b", "step.a", "step.b", "norm.a", "norm.b"} <= set(Reader(packed).dense)
     tensors = safetensors.numpy.load_file(source)
@@ -84,7 +84,7 @@ def test_equal_tensors_are_compressed_once_and_come_back(source: Path, objective
     assert {one.name: one.to_json() for one in promised.tensors} == {one.name: one.to_json() for one in result.tensors}
     safetensors.numpy.save_file({name: tensors[name] for name in ("other", "almost")}, tmp_path / "m.safetensors")
     tersely.compress(tmp_path / "m.safetensors", without, objective=objective)
-    assert (Reader(without).same, Reader(without).facts["format"]) == ({}, "1.0")
+    assert (Reader(without).aliases, Reader(without).facts["format"]) == ({}, "1.0")
 
 
 def test_a_plan_that_is_made_and_used_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_excluded_tensors_stay_as_they_are_and_are_no_copies(source: Path, exclu
         tersely.compress(source, tmp_path / "o", force=True, **options)
         reader = Reader(tmp_path / "o")
         assert excluded in reader.dense
-        assert reader.same == pair(source, *FLATS)
+        assert reader.aliases == pair(source, *FLATS)
         assert tersely.verify(tmp_path / "o", source).ok
 
 
@@ -123,17 +123,17 @@ def test_a_plan_is_obeyed_about_copies_too(source: Path, tmp_path: Path) -> None
     packed = {"formulation": "split", "parameters": {"code": "packed"}}
     document["tensors"][copy] = packed
     tersely.compress(source, tmp_path / "a", plan=document)
-    assert Reader(tmp_path / "a").same == pair(source, *FLATS)
+    assert Reader(tmp_path / "a").aliases == pair(source, *FLATS)
     # The first is dense by plan: the second is coded, and is a copy of nothing.
     document["tensors"][first] = {"formulation": "dense"}
     del document["tensors"][copy]
     tersely.compress(source, tmp_path / "b", plan=document)
-    assert Reader(tmp_path / "b").same == pair(source, *FLATS)
+    assert Reader(tmp_path / "b").aliases == pair(source, *FLATS)
     assert copy in Reader(tmp_path / "b").descriptions
     # A plan that names the first alone leaves the other to the planner, which finds it.
     only = {"tersely_plan": 1, "tensors": {first: packed}}
     tersely.compress(source, tmp_path / "c", plan=only)
-    assert Reader(tmp_path / "c").same == pair(source, *HEADS) | pair(source, *FLATS)
+    assert Reader(tmp_path / "c").aliases == pair(source, *HEADS) | pair(source, *FLATS)
     assert tersely.verify(tmp_path / "c", source).ok
 
 
@@ -182,7 +182,7 @@ def test_copies_that_a_plan_cannot_have_are_refused(
     assert not (tmp_path / "o").exists()
     good = {"tersely_plan": 1, "tensors": {"c": {"formulation": "same", "parameters": {"tensor": "a"}}}}
     tersely.compress(path, tmp_path / "o", plan=good)
-    assert Reader(tmp_path / "o").same == {"b": "a", "c": "a", "z": "a"}
+    assert Reader(tmp_path / "o").aliases == {"b": "a", "c": "a", "z": "a"}
     with pytest.raises(ArgumentError, match="'c': the tensor stays dense: excluded"):
         tersely.compress(path, plan=good, exclude="c", dry_run=True)
 
@@ -200,9 +200,9 @@ def test_plans_within_a_number_of_bits_count_equal_tensors_once(source: Path, bi
     for one in tensors:
         assert one.formulation == document["tensors"][one.name]["formulation"]
     allowed = pair(source, *HEADS) | pair(source, *FLATS) | pair(source, "noise.a", "noise.b")
-    assert Reader(tmp_path / "a").same.items() <= allowed.items()
+    assert Reader(tmp_path / "a").aliases.items() <= allowed.items()
     if bits < 20:  # cannot be had where equal tensors are stored twice
-        assert Reader(tmp_path / "a").same
+        assert Reader(tmp_path / "a").aliases
 
 
 def test_too_few_bits_name_what_can_be_had_with_copies(source: Path) -> None:
@@ -257,7 +257,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, rng: 
     safetensors.numpy.save_file({"[red]a<b>": head, "z": head}, tmp_path / "m.safetensors")
     packed = tmp_path / "o.safetensors"
     tersely.compress(tmp_path / "m.safetensors", packed)
-    assert Reader(packed).same == {"z": "[red]a<b>"}
+    assert Reader(packed).aliases == {"z": "[red]a<b>"}
     for command in (("plan", tmp_path / "m.safetensors"), ("inspect", packed), ("inspect", packed, "--tree")):
         assert "same as [red]a<b>" in CliRunner().invoke(app, [*map(str, command)]).output
     tersely.compress(tmp_path / "m.safetensors", packed, force=True)
@@ -285,10 +285,10 @@ def test_any_mixture_comes_back_planned_or_not(
     assert (folder / "back").read_bytes() == source.read_bytes()
     reader = Reader(folder / "a")
     assert not any(name.startswith("b.") for name in reader.descriptions)
-    coded = [tensors[name] for name in reader.descriptions if name not in reader.same]
+    coded = [tensors[name] for name in reader.descriptions if name not in reader.aliases]
     kinds = {(array.tobytes(), array.shape, array.dtype.name) for array in coded}
     assert len(kinds) == len(coded)  # none is coded twice
-    for name, first in reader.same.items():
+    for name, first in reader.aliases.items():
         assert same_bits(tensors[name], tensors[first])
 
 
@@ -301,7 +301,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         tensors[f"t{number}"] = array
     safetensors.numpy.save_file(tensors, tmp_path / "m.safetensors")
     reader = Reader(tmp_path / "m.safetensors")
-    found = duplicates.Twins(reader, dict.fromkeys(tensors, ""), "portable")
+    found = duplicates.Duplicates(reader, dict.fromkeys(tensors, ""), "portable")
     assert [found.equal_to(f"t{k}") for k in (0, 2, 4)] == [["t0", "t1"], ["t2", "t3"], ["t4", "t5"]]
     assert (found.first("t3"), found.first("t2"), found.first("none"), found.before("t3")) == (
         "t2",
@@ -309,7 +309,7 @@ def test_many_tensors_that_begin_and_end_alike(tmp_path: Path, rng: np.random.Ge
         "none",
         ["t2"],
     )
-    other = duplicates.Twins(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
+    other = duplicates.Duplicates(reader, {name: name in ("t1", "t3") for name in tensors}, "portable")
     assert [other.first(f"t{k}") for k in (1, 3, 5)] == ["t1", "t3", "t4"]
 
 
@@ -320,7 +320,7 @@ def test_equal_initialisers_of_an_onnx_model(tmp_path: Path, rng: np.random.Gene
     source.write_bytes(onnx.model(onnx.graph([], initializers)))
     packed = tmp_path / "m.tersely.safetensors"
     tersely.compress(source)
-    assert Reader(packed).same == {"b": "a", "c": "a"}
+    assert Reader(packed).aliases == {"b": "a", "c": "a"}
     document = plan_file.make_plan(source)
     tersely.compress(source, tmp_path / "p", plan=document)
     assert (tmp_path / "p").read_bytes() == packed.read_bytes()
@@ -336,7 +336,7 @@ def test_equal_tensors_of_two_files_are_in_both(tmp_path: Path, rng: np.random.G
     for number in (1, 2):
         safetensors.numpy.save_file({f"w{number}": head, f"v{number}": head}, folder / f"m{number}.safetensors")
     tersely.compress(folder, tmp_path / "packed")
-    assert [len(Reader(tmp_path / "packed" / f"m{number}.safetensors").same) for number in (1, 2)] == [1, 1]
+    assert [len(Reader(tmp_path / "packed" / f"m{number}.safetensors").aliases) for number in (1, 2)] == [1, 1]
     assert tersely.verify(tmp_path / "packed", folder).ok
     tersely.decompress(tmp_path / "packed", tmp_path / "back")
     for number in (1, 2):

@@ -16,7 +16,7 @@ import tersely
 from tersely.cli.__main__ import app
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.split import formulation as split
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import plan_file
@@ -104,18 +104,20 @@ def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generato
     """Positive powers of two: every byte of sign and mantissa is the same, and is taken weight by weight."""
     powers = np.ldexp(np.float32(1), rng.integers(-9, -1, SHAPE)).astype(np.float32)
     encoded = choose.encode(powers, formulation="split")
-    assert split.work(encoded, registry.geometry_of(encoded)).kernel == "split constant"
+    work = registry.work(encoded)
+    assert work is not None
+    assert str(work.kernel) == "split constant"
     assert {chosen(powers, "speed", "avx512"), chosen(powers, "balanced")} <= {"palette", "row_palette"}
 
 
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:
     for zeros in (0.0, 0.3, 0.6, 0.9, 1.0):
         array = pruned(rng, zeros)
-        words = choose.raw_bytes(array).view("<u4").reshape(SHAPE)
+        words = raw_bytes(array).view("<u4").reshape(SHAPE)
         for objective in choose.OBJECTIVES:
             best, *others = choose.decide(Request(words, "float32", objective=objective))
-            assert best.lost == ""
-            assert all(one.lost for one in others)
+            assert best.reason_rejected == ""
+            assert all(one.reason_rejected for one in others)
             for one in (best, *others):
                 components = one.candidate.components(1)
                 assert sum(data.nbytes for data in components.values()) == one.candidate.nbytes

@@ -17,6 +17,7 @@ import tersely
 from tersely.backends.cpu import isa
 from tersely.cli.__main__ import app
 from tersely.codes.protocol import Request
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import plan_file
 from tersely.planner import choose, cost_model, knapsack, profiles
@@ -26,7 +27,7 @@ SHAPE = (256, 512)
 
 
 def words(array: np.ndarray) -> np.ndarray:
-    return choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:
@@ -39,7 +40,7 @@ def pruned(rng: np.random.Generator, zeros: float) -> np.ndarray:
 def profile_with(path: Path, **per_weight: float) -> Path:
     """A profile under which a kernel takes so many nanoseconds a weight that it visits."""
     every = choose.candidates(Request(words(pruned(np.random.default_rng(0), 0.97)), "float32"))
-    times = {one.kernel: 1000.0 for one in every}
+    times = {str(one.kernel): 1000.0 for one in every}
     for levels in (1, 2, 3, 4):
         times |= {f"split layered {levels}": 1000.0, f"sparse bitmap + split layered {levels}": 1000.0}
     for columns in ("rows", *(f"groups {1 << bits}" for bits in range(4, 11))):
@@ -71,8 +72,8 @@ def test_measured_times_decide(tmp_path: Path, rng: np.random.Generator) -> None
         assert encoded.profile == "calibrated"
     measured = profiles.resolve(profile_with(tmp_path / "slow", dense=0.001)).costs
     found = choose.decide(Request(words(array), "float32", costs=measured))
-    assert found[0].candidate.kernel == "dense"
-    assert {one.lost for one in found[1:]} <= {"slower than dense", "not smaller than dense"}
+    assert str(found[0].candidate.kernel) == "dense"
+    assert {one.reason_rejected for one in found[1:]} <= {"slower than dense", "not smaller than dense"}
 
 
 def test_balanced_takes_the_smallest_within_a_tenth_and_nothing_slower_than_dense(
@@ -81,18 +82,21 @@ def test_balanced_takes_the_smallest_within_a_tenth_and_nothing_slower_than_dens
     """Of bitmap (larger here) and gaps (smaller): gaps while they take at most 1.1 x the bitmap's time."""
     array = pruned(rng, 0.97)
     request = Request(words(array), "float32")
-    entries = next(one.entries for one in choose.candidates(request) if one.kernel == "sparse deltas")
+    entries = next(one.entries for one in choose.candidates(request) if str(one.kernel) == "sparse deltas")
     for times, expected in ((1.09, "sparse deltas"), (1.11, "sparse bitmap")):
         path = profile_with(tmp_path / "p", dense=9, sparse_bitmap=1, sparse_deltas=times * array.size / entries)
         best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
-        assert best.candidate.kernel == expected
-        sizes = {one.candidate.kernel: one.candidate.nbytes for one in (best, *others)}
+        assert str(best.candidate.kernel) == expected
+        sizes = {str(one.candidate.kernel): one.candidate.nbytes for one in (best, *others)}
         assert sizes["sparse deltas"] < sizes["sparse bitmap"]
     # Dense is only just the fastest but one: the smaller form within a tenth of the bitmap is slower than it.
     path = profile_with(tmp_path / "p", dense=1.05, sparse_bitmap=1, sparse_deltas=1.08 * array.size / entries)
     best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
-    assert best.candidate.kernel == "sparse bitmap"
-    assert next(one.lost for one in others if one.candidate.kernel == "sparse deltas") == "slower than dense"
+    assert str(best.candidate.kernel) == "sparse bitmap"
+    assert (
+        next(one.reason_rejected for one in others if str(one.candidate.kernel) == "sparse deltas")
+        == "slower than dense"
+    )
 
 
 def test_times_between_and_beyond_measured_batches(rng: np.random.Generator) -> None:
@@ -111,11 +115,11 @@ def test_the_batch_is_what_is_planned_for(rng: np.random.Generator) -> None:
     """Gaps win for one row of x; for many, where every entry is visited for each, they do not."""
     array = pruned(rng, 0.85)
     kernels = [
-        choose.decide(Request(words(array), "float32", objective="speed", batch=batch))[0].candidate.kernel
+        str(choose.decide(Request(words(array), "float32", objective="speed", batch=batch))[0].candidate.kernel)
         for batch in (1, 4)
     ]
     times = [
-        {one.candidate.kernel: one.ns for one in choose.decide(Request(words(array), "float32", batch=batch))}
+        {str(one.candidate.kernel): one.ns for one in choose.decide(Request(words(array), "float32", batch=batch))}
         for batch in (1, 64)
     ]
     assert times[0]["sparse bitmap"] < times[1]["sparse bitmap"]
@@ -154,7 +158,9 @@ def test_the_fit_finds_the_sum_that_times_were_made_from(rng: np.random.Generato
     for rows, columns, zeros in itertools.product((64, 256, 1024), (64, 512), (0.5, 0.9)):
         array = normal(rng, (rows, columns), np.dtype(np.float32))
         array[rng.random(array.shape) < zeros] = 0
-        candidate = next(c for c in choose.candidates(Request(words(array), "float32")) if c.kernel == "sparse bitmap")
+        candidate = next(
+            c for c in choose.candidates(Request(words(array), "float32")) if str(c.kernel) == "sparse bitmap"
+        )
         points.append((candidate, float(np.dot(true, cost_model.features(candidate)))))
     assert calibrate.fit(points) == pytest.approx(true, rel=1e-3)
     # Times that shrink with size fit no sum of times of at least 0 exactly: none of them is below 0 all the same.

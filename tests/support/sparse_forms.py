@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from support.arrays import DTYPES, ISAS, random_bits, same_bits
+from support.references import reference_words
 
 from tersely.backends.cpu import isa
 from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.codes.sparse import candidates, codec, reference
+from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.geometry import choose
 from tersely.planner import choose as plan
@@ -96,7 +100,7 @@ def pruned(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, ze
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
-    return plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+    return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
 
 
 def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray:
@@ -149,18 +153,18 @@ def check(array: np.ndarray, form: str, orientation: str = "out_in") -> None:
     """Native bytes equal reference bytes, the size is the promised one, every ISA and the reference decode them."""
     array = fit(array, form, orientation)
     encoded = code(array, form, orientation)
-    geometry, words = registry.geometry_of(encoded), words_of(array)
+    geometry, words = registry.check(encoded).geometry, words_of(array)
     expected = reference.encode(words, geometry, encoded.dtype, encoded.node)
     assert {name: data.tobytes() for name, data in expected.items()} == {
         name: data.tobytes() for name, data in encoded.components.items()
     }
     request = Request(words, encoded.dtype, orientation)
-    assert candidates.forced(request, dict(ALL[form])).nbytes == encoded.nbytes_stored
+    assert candidates.candidate_for(replace(request, parameters=ALL[form])).nbytes == encoded.nbytes_stored
     positions = form.removeprefix("whole_")
     if positions in ("bitmap", "deltas"):
         promised = codec.statistics(words, geometry, encoded.dtype).component_bytes(positions)
         assert promised == {name: data.nbytes for name, data in encoded.components.items()}
-    assert same_bits(reference.decode(expected, geometry, encoded.dtype, encoded.node, words.dtype), words)
+    assert same_bits(reference_words(encoded), words)
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name

@@ -32,7 +32,7 @@ def dense(tmp_path: Path) -> tuple[Path, Tied]:
 @pytest.fixture
 def packed(dense: tuple[Path, Tied], tmp_path: Path) -> Path:
     tersely.compress(dense[0], tmp_path / "packed.safetensors")
-    assert Reader(tmp_path / "packed.safetensors").same == {"head.weight": "embed.weight"}
+    assert Reader(tmp_path / "packed.safetensors").aliases == {"head.weight": "embed.weight"}
     return tmp_path / "packed.safetensors"
 
 
@@ -49,9 +49,9 @@ def test_names_of_one_weight_share_their_codes_and_are_not_tied(
     assert memory(found["embed.weight"]) == memory(found["head.weight"])
     assert torch.equal(found["head.weight"].decode(), dense[1].head.weight)
     tersely.torch.save_file(found, tmp_path / "again")
-    assert Reader(tmp_path / "again").same == {"head.weight": "embed.weight"}
+    assert Reader(tmp_path / "again").aliases == {"head.weight": "embed.weight"}
     tersely.torch.save_file({**found, "copy": found["embed.weight"].clone()}, tmp_path / "again")
-    assert Reader(tmp_path / "again").same == {"head.weight": "embed.weight", "copy": "embed.weight"}
+    assert Reader(tmp_path / "again").aliases == {"head.weight": "embed.weight", "copy": "embed.weight"}
 
 
 @pytest.mark.parametrize("meta", [True, False])
@@ -69,7 +69,7 @@ def test_models_keep_their_ties_and_get_no_others(
         if mode == "identical":
             assert torch.equal(model(tokens), dense[1](tokens))
         tersely.torch.save_model(model, tmp_path / "saved")
-        assert Reader(tmp_path / "saved").same == ({} if tied else {"head.weight": "embed.weight"})
+        assert Reader(tmp_path / "saved").aliases == ({} if tied else {"head.weight": "embed.weight"})
         tersely.torch.decompress_(model)
         assert (model.head.weight is model.embed.weight) == tied
         assert torch.equal(model.head.weight, dense[1].head.weight)
@@ -97,15 +97,15 @@ def test_copies_of_dense_tensors_are_parted(tmp_path: Path, mode: str) -> None:
     """Files by others may have them."""
     from dataclasses import replace
 
-    from tersely.files.container import description, same
+    from tersely.files.container import alias, description
     from tersely.files.container.writer import Writer
 
     array = torch.randn(32, 32).numpy()
     crc = description.crc32(array.tobytes())
-    encoded = replace(tersely.encode(array, formulation="dense").encoded, node=same.node_of("d"), components={})
+    encoded = replace(tersely.encode(array, formulation="dense").encoded, node=alias.node_of("d"), components={})
     with Writer(tmp_path / "m.safetensors") as writer:
         writer.add_dense("d", "F32", array.shape, array.reshape(-1).view("uint8"))
-        writer.add_same("c", "d", encoded, crc)
+        writer.add_alias("c", "d", encoded, crc)
         writer.write({}, {})
     for found in (
         tersely.torch.load_file(tmp_path / "m.safetensors", mode=mode),
@@ -139,7 +139,7 @@ def test_copies_in_a_module_are_saved_once_and_stay_copies(
     layer = compressed(nn.Linear(96, 96), mode=mode)
     model = nn.Sequential(layer, copy.deepcopy(layer))
     tersely.torch.save_model(model, tmp_path / "m.safetensors")
-    assert Reader(tmp_path / "m.safetensors").same == {"1.weight": "0.weight"}
+    assert Reader(tmp_path / "m.safetensors").aliases == {"1.weight": "0.weight"}
     other = nn.Sequential(nn.Linear(96, 96), nn.Linear(96, 96))
     tersely.torch.load_model(other, tmp_path / "m.safetensors", mode=mode)
     assert other[0].weight.content is not other[1].weight.content

@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 import tersely
 from tersely.cli import output, tensor_table, text
-from tersely.codes.anatomy import Part
+from tersely.codes.anatomy import SizeNode
 from tersely.files.results import FileReport, TensorReport
 
 
@@ -51,7 +51,7 @@ def _tree(path: Path, report: FileReport) -> Tree:
     return root
 
 
-def _grow(branch: Tree, part: Part, tensor: TensorReport) -> None:
+def _grow(branch: Tree, part: SizeNode, tensor: TensorReport) -> None:
     """Components, then children with theirs one step further in."""
     for name, count in part.components.items():
         branch.add(_label(_measures(name, count, tensor)))

@@ -48,7 +48,7 @@ def run(
                 "candidate": plan_file.label(one.candidate),
                 "stored_bytes": one.candidate.nbytes,
                 "predicted_us": round(one.ns / 1000, 1),
-                "lost": one.lost,
+                "lost": one.reason_rejected,
                 "note": one.note,
             }
             for one in verdicts

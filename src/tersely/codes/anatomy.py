@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-INFO = "info"
+from tersely.codes import registry
+from tersely.codes.node import INFO, split_components
 
 
 @dataclass(frozen=True)
-class Part:
+class SizeNode:
     """One node. name: how its parent calls it ('' for the root). components: bytes by short name, its children's not."""
 
     name: str
     formulation: str
     label: str
     components: Mapping[str, int]
-    children: tuple[Part, ...]
+    children: tuple[SizeNode, ...]
 
     @property
     def nbytes(self) -> int:
@@ -41,38 +42,13 @@ class Part:
         }
 
 
-def label(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters: 'split layered(2,2)', 'split packed(4)', 'sparse bitmap', 'palette 16', 'palette grid 16', 'affine 4-bit by rows', 'same as NAME', 'dense'."""
-    words = [formulation]
-    if formulation == "same":
-        return f"same as {parameters.get('tensor')}"
-    for value in (parameters.get("positions"), parameters.get("block"), parameters.get("code")):
-        if isinstance(value, str):
-            words.append(value)
-    if formulation == "palette" and "scale" in parameters:
-        words.append("grid")
-    if formulation in ("affine", "row_palette"):
-        bits, columns = parameters.get("bits"), parameters.get("columns")
-        words += [f"{bits}-bit"] * isinstance(bits, int) + [f"by {columns}" if columns else "by rows"]
-    elif isinstance(parameters.get("entries"), int):
-        words.append(str(parameters["entries"]))
-    widths = parameters.get("widths")
-    if isinstance(widths, (list, tuple)) and widths:
-        words[-1] += f"({','.join(map(str, widths))})"
-    elif words[-1] == "packed":
-        words[-1] += f"({parameters.get('bits', 4)})"
-    return " ".join(words)
-
-
-def part(tree: Mapping[str, Any], components: Mapping[str, int], name: str = "") -> Part:
+def sizes(tree: Mapping[str, Any], components: Mapping[str, int], name: str = "") -> SizeNode:
     """The node `tree` (as in `info`) with the bytes of its components, which children's names prefix."""
-    children = []
-    own = dict(components)
-    for child, node in tree.get("children", {}).items():
-        prefix = f"{child}."
-        inner = {full: own.pop(full) for full in list(own) if full.startswith(prefix)}
-        children.append(part(node, {full.removeprefix(prefix): count for full, count in inner.items()}, child))
+    nodes = tree.get("children", {})
+    own, inner = split_components(components, nodes)
+    children = tuple(sizes(node, inner[child], child) for child, node in nodes.items())
     formulation = str(tree["formulation"])
     if INFO in own:
         own[INFO] = own.pop(INFO)  # the description comes last: it is no weight
-    return Part(name, formulation, label(formulation, tree.get("parameters", {})), own, tuple(children))
+    label = registry.label(formulation, tree.get("parameters", {}))
+    return SizeNode(name, formulation, label, own, children)

@@ -1,10 +1,10 @@
-"""What formulations check and do alike: names and lengths of components, directories, decoding by kernels or oracle."""
+"""What formulations check alike: names and lengths of components, directories, how large a decoded tensor would be."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from tersely.core.errors import CorruptError, TooLargeError
 
 Components = Mapping[str, np.ndarray]
 
-MOST_BYTES = 1 << 48
+MAX_BYTES = 1 << 48
 """Decoded bytes that no machine has: from here on nothing is tried, so that no size of an array leaves 64 bits."""
 
 
-def is_whole(value: object) -> bool:
-    """Whether what a caller gives is a whole number; True and 2.0 are none."""
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether what a caller gives is an integer; True and 2.0 are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -38,12 +38,6 @@ def expect_bytes(components: Components, component: str, expected: int, because:
         raise CorruptError(
             f"{actual} bytes where {because} need {expected}", component=component, byte=min(actual, expected)
         )
-
-
-def expect_dtype(encoded: Encoded, dtypes: Collection[str], formulation: str) -> None:
-    """Raises CorruptError for a dtype that the formulation does not code."""
-    if encoded.dtype not in dtypes:
-        raise CorruptError(f"formulation {formulation!r} does not code dtype {encoded.dtype}")
 
 
 def directory_of(components: Components, parts: int, limits: Callable[[], np.ndarray], what: str) -> np.ndarray:
@@ -77,13 +71,3 @@ def too_large(encoded: Encoded, doing: str = "decoding it") -> TooLargeError:
         f"shape {list(encoded.shape)} of {encoded.dtype} is {decoded_bytes(encoded)} bytes, and {doing} takes more memory "
         "than there is; take fewer rows at a time, or refuse such files with load_file(max_bytes=)"
     )
-
-
-def decode(matrix: Any, encoded: Encoded, threads: int, oracle: Callable[[np.dtype], np.ndarray]) -> np.ndarray:
-    """The tensor in its own shape and dtype, by the native matrix, or by `oracle(word)` where there is none."""
-    dtype = by_name(encoded.dtype)
-    if matrix is None:
-        return oracle(dtype.word).view(dtype.numpy)
-    out = np.empty(encoded.shape, dtype=dtype.word)
-    matrix.decode(out, threads)
-    return out.view(dtype.numpy)

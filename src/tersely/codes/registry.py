@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tersely.backends.cpu import native
 from tersely.backends.cpu.float_environment import under_default
 from tersely.backends.cpu.threads import workers_of
-from tersely.codes.affine import formulation as affine
-from tersely.codes.block_sparse import formulation as block_sparse
-from tersely.codes.blocks import formulation as blocks
-from tersely.codes.checks import MOST_BYTES, decoded_bytes, too_large
-from tersely.codes.dense import formulation as dense
-from tersely.codes.integer import formulation as integer
-from tersely.codes.palette import formulation as palette
-from tersely.codes.protocol import Formulation, Work
-from tersely.codes.row_palette import formulation as row_palette
-from tersely.codes.sparse import formulation as sparse
-from tersely.codes.split import formulation as split
-from tersely.codes.submatrix import formulation as submatrix
+from tersely.codes import node
+from tersely.codes.affine.formulation import affine
+from tersely.codes.block_sparse.formulation import block_sparse
+from tersely.codes.blocks.formulation import blocks
+from tersely.codes.checks import MAX_BYTES, decoded_bytes, too_large
+from tersely.codes.dense.formulation import Kernel, dense
+from tersely.codes.integer.formulation import integer
+from tersely.codes.node import Checked, Formulation
+from tersely.codes.palette.formulation import palette
+from tersely.codes.protocol import Work
+from tersely.codes.row_palette.formulation import row_palette
+from tersely.codes.signed_zeros.formulation import signed_zeros
+from tersely.codes.sparse.formulation import sparse
+from tersely.codes.split.formulation import split
+from tersely.codes.submatrix.formulation import submatrix
+from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
-from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.core.geometry import Geometry
 
 ROWS: tuple[Formulation, ...] = (
@@ -35,9 +41,12 @@ ROWS: tuple[Formulation, ...] = (
     blocks,
     block_sparse,
     submatrix,
+    signed_zeros,
 )
 BY_NAME = {row.NAME: row for row in ROWS}
 NAMES = tuple(BY_NAME)
+DENSE = dense
+"""What every tensor falls back to."""
 
 
 def codes(dtype: str) -> bool:
@@ -45,61 +54,81 @@ def codes(dtype: str) -> bool:
     return any(dtype in row.DTYPES for row in ROWS if row is not dense)
 
 
-def row_of(encoded: Encoded) -> Formulation:
-    """The row of a tensor's root node. Raises UnsupportedError."""
+def named(formulation: object) -> Formulation:
+    """The row that a caller names. Raises ArgumentError."""
+    if not isinstance(formulation, str) or formulation not in BY_NAME:
+        raise ArgumentError(f"unknown formulation {formulation!r}: use one of {', '.join(NAMES)}")
+    return BY_NAME[formulation]
+
+
+@under_default
+def check(encoded: Encoded | Checked) -> Checked:
+    """A tensor whose structure is known to be sound: everything but payload is checked, once.
+
+    Raises CorruptError or UnsupportedError naming component and byte.
+    """
+    if isinstance(encoded, Checked):
+        return encoded
     row = BY_NAME.get(encoded.node.formulation)
     if row is None:
         raise UnsupportedError(
             f"unknown formulation {encoded.node.formulation!r}: this tersely reads {', '.join(NAMES)}; "
             "use a newer release"
         )
-    return row
-
-
-def geometry_of(encoded: Encoded) -> Geometry:
-    """How the tensor is seen as matrices. Raises CorruptError where the description contradicts its shape."""
-    try:
-        return Geometry(encoded.shape, encoded.view, encoded.orientation, encoded.column_order)
-    except ArgumentError as error:
-        raise CorruptError(str(error), component="info") from error
+    return node.check(encoded, row)
 
 
 @under_default
-def validate(encoded: Encoded) -> None:
-    """Check everything but payload. Raises CorruptError or UnsupportedError naming component and byte."""
-    row_of(encoded).validate(encoded, geometry_of(encoded))
+def decode(tensor: Encoded | Checked, threads: int | None = None) -> np.ndarray:
+    """The tensor, every bit of it, in its own shape and dtype. Allocates just the tensor; dense ones are a view.
 
-
-@under_default
-def decode(encoded: Encoded, threads: int | None = None) -> np.ndarray:
-    """The tensor, every bit of it, in its own shape and dtype. Validates first; allocates just the tensor.
-
-    Raises TooLargeError where memory does not hold it.
+    Raises TooLargeError where memory does not hold it, and what `check` raises.
     """
-    validate(encoded)
-    if decoded_bytes(encoded) >= MOST_BYTES:
+    checked = check(tensor)
+    encoded, row, dtype = checked.encoded, checked.row, by_name(checked.encoded.dtype)
+    if decoded_bytes(encoded) >= MAX_BYTES:
         raise too_large(encoded)
-    row = row_of(encoded)
+    workers = 1 if row is dense else workers_of(threads)
     try:
-        return row.decode(encoded, geometry_of(encoded), 1 if row is dense else workers_of(threads))
+        found = matrix(checked)
+        if found is None:
+            words = row.words(checked.root)
+            return words if row is dense else words.view(dtype.numpy)
+        out = np.empty(encoded.shape, dtype.word)
+        found.decode(out, workers)
+        return out.view(dtype.numpy)
     except MemoryError:
         raise too_large(encoded) from None
 
 
 @under_default
-def work(encoded: Encoded) -> Work | None:
-    """What the cost model must know of a validated tensor; None where its formulation does not say."""
-    known = getattr(row_of(encoded), "work", None)
-    return None if known is None else known(encoded, geometry_of(encoded))
+def work(tensor: Encoded | Checked) -> Work | None:
+    """What the cost model must know of a tensor; None where its formulation does not say."""
+    checked = check(tensor)
+    return checked.row.work(checked.root)
 
 
 @under_default
-def matrix(encoded: Encoded) -> Any:
-    """The native matrix over the components of a validated tensor; None (dense, or no native module).
+def matrix(tensor: Encoded | Checked) -> Any:
+    """The native matrix over the components of a tensor; None (dense, or no native module).
 
     Raises TooLargeError where memory does not hold what it needs: an offset for each column of a convolution.
     """
+    checked = check(tensor)
+    if checked.row is dense:
+        return None
     try:
-        return row_of(encoded).matrix(encoded, geometry_of(encoded))
+        return native.open_matrix(checked.encoded)
     except MemoryError:
-        raise too_large(encoded, "an index of its columns") from None
+        raise too_large(checked.encoded, "an index of its columns") from None
+
+
+def dense_work(geometry: Geometry, nbytes: int) -> Work:
+    """What the cost model must know of a plain tensor of so many bytes."""
+    return Work(Kernel(), geometry, nbytes)
+
+
+def label(formulation: str, parameters: Mapping[str, Any]) -> str:
+    """A node in a few characters: 'split layered(2,2)', 'sparse bitmap', 'affine 4-bit by rows', 'dense'."""
+    row = BY_NAME.get(formulation)
+    return formulation if row is None else row.label(parameters)

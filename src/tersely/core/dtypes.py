@@ -1,4 +1,4 @@
-"""Element types: one row each, with the three names they go by and how `split` cuts their bits.
+"""Element types: one row each, with the three names that they go by.
 
 NumPy has no bfloat16 or float8 of its own; `ml_dtypes` supplies them. Codecs never look at floats:
 they see each weight as an unsigned integer of the same width (`word`). What has less than a byte is never coded, and is
@@ -21,7 +21,7 @@ class DType:
     """An element type that safetensors can name.
 
     name: as in NumPy and ml_dtypes, or of what several elements are together. tag: safetensors' name. bits: width of one
-    element. numpy: the dtype of arrays. split: True where the formulation `split` can code it. packed: elements of less
+    element. numpy: the dtype of arrays. floating: floats of 8 to 32 bits, which products take. packed: elements of less
     than a byte, which arrays hold as the bytes they lie in.
     """
 
@@ -29,7 +29,7 @@ class DType:
     tag: str
     bits: int
     numpy: np.dtype
-    split: bool = False
+    floating: bool = False
     packed: bool = False
 
     @property
@@ -49,9 +49,9 @@ class DType:
         return (-(-math.prod(shape) * self.bits // 8),)
 
 
-def _row(tag: str, scalar: object, split: bool = False) -> DType:
+def _row(tag: str, scalar: object, floating: bool = False) -> DType:
     dtype = np.dtype(scalar)  # type: ignore[call-overload]
-    return DType(dtype.name, tag, dtype.itemsize * 8, dtype, split)
+    return DType(dtype.name, tag, dtype.itemsize * 8, dtype, floating)
 
 
 def _packed(tag: str, name: str, bits: int) -> DType:
@@ -59,11 +59,11 @@ def _packed(tag: str, name: str, bits: int) -> DType:
 
 
 _ROWS = (
-    _row("F32", np.float32, split=True),
-    _row("BF16", ml_dtypes.bfloat16, split=True),
-    _row("F16", np.float16, split=True),
-    _row("F8_E4M3", ml_dtypes.float8_e4m3fn, split=True),
-    _row("F8_E5M2", ml_dtypes.float8_e5m2, split=True),
+    _row("F32", np.float32, floating=True),
+    _row("BF16", ml_dtypes.bfloat16, floating=True),
+    _row("F16", np.float16, floating=True),
+    _row("F8_E4M3", ml_dtypes.float8_e4m3fn, floating=True),
+    _row("F8_E5M2", ml_dtypes.float8_e5m2, floating=True),
     _row("F8_E8M0", ml_dtypes.float8_e8m0fnu),
     _row("F8_E4M3FNUZ", ml_dtypes.float8_e4m3fnuz),
     _row("F8_E5M2FNUZ", ml_dtypes.float8_e5m2fnuz),
@@ -96,6 +96,18 @@ def of_array(array: np.ndarray) -> DType:
         known = ", ".join(sorted(name for name, one in BY_NAME.items() if not one.packed))
         raise ArgumentError(f"dtype {array.dtype} cannot be stored: tersely takes {known}; convert the array first")
     return row
+
+
+def raw_bytes(array: np.ndarray) -> np.ndarray:
+    """The array's bytes, row-major and little-endian, uint8: a view where it is contiguous, else a copy.
+
+    Raises ArgumentError for a big-endian array.
+    """
+    if array.dtype.byteorder == ">":
+        raise ArgumentError(
+            f"big-endian array of dtype {array.dtype}: convert it with array.astype(array.dtype.newbyteorder('<'))"
+        )
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def by_name(name: str) -> DType:

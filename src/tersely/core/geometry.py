@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from tersely.core.errors import ArgumentError
+from tersely.core.once import once
 
 PANEL_ROWS = 16
 CHUNK_COLUMNS = 4
@@ -73,16 +73,16 @@ class Geometry:
                 f"column order 'block_tap_channel' needs channels in multiples of {CHANNEL_BLOCK}, not {self.shape[1]}"
             )
 
-    @cached_property
+    @once
     def elements(self) -> int:
         return math.prod(self.shape)
 
-    @cached_property
+    @once
     def count(self) -> int:
         """Number of matrices: the first dimension of a stack, else 1."""
         return self.shape[0] if self.view == "stack" else 1
 
-    @cached_property
+    @once
     def rows(self) -> int:
         if self.view == "folded":
             return PANEL_ROWS
@@ -90,7 +90,7 @@ class Geometry:
             return self.shape[0]
         return self.shape[-2] if self.orientation == "out_in" else self.shape[-1]
 
-    @cached_property
+    @once
     def columns(self) -> int:
         if self.view == "folded":
             return _ceil_div(self.elements, PANEL_ROWS)
@@ -98,32 +98,37 @@ class Geometry:
             return math.prod(self.shape[1:])
         return self.shape[-1] if self.orientation == "out_in" else self.shape[-2]
 
-    @cached_property
+    @once
     def chunks_per_panel(self) -> int:
         return _ceil_div(self.columns, CHUNK_COLUMNS)
 
-    @cached_property
+    @once
     def panels_per_matrix(self) -> int:
         return _ceil_div(self.rows, PANEL_ROWS)
 
-    @cached_property
+    @once
     def panels(self) -> int:
         return self.count * self.panels_per_matrix
 
-    @cached_property
+    @once
     def segments_per_panel(self) -> int:
         """More than 1 only where a panel has over 2,048 columns; then every panel is a unit of its own."""
         return max(1, _ceil_div(self.columns, SEGMENT_COLUMNS))
 
-    @cached_property
+    @property
+    def padded_weights(self) -> int:
+        """Weights in all chunks, padding among them."""
+        return self.panels * self.chunks_per_panel * CHUNK_WEIGHTS
+
+    @once
     def panels_per_unit(self) -> int:
         return max(1, SEGMENT_WEIGHTS // (CHUNK_WEIGHTS * max(1, self.chunks_per_panel)))
 
-    @cached_property
+    @once
     def units_per_matrix(self) -> int:
         return _ceil_div(self.panels_per_matrix, self.panels_per_unit)
 
-    @cached_property
+    @once
     def segments(self) -> int:
         """0 for a tensor without elements."""
         return self.count * self.units_per_matrix * self.segments_per_panel if self.columns else 0
@@ -173,7 +178,7 @@ class Geometry:
         return np.ascontiguousarray(blocked).reshape(-1)
 
     def matrices(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor as [count, rows, columns], and which of its places are real (False: fold padding)."""
+        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding), read-only."""
         if self.view == "folded":
             flat = np.zeros(PANEL_ROWS * self.columns, dtype=words.dtype)
             flat[: self.elements] = words.reshape(-1)
@@ -186,7 +191,7 @@ class Geometry:
         else:
             cube = words.reshape(self.count, *self.shape[-2:])
             cube = cube if self.orientation == "out_in" else cube.swapaxes(1, 2)
-        return cube, np.ones(cube.shape, dtype=bool)
+        return cube, np.broadcast_to(np.True_, cube.shape)
 
     def tensor(self, cube: np.ndarray) -> np.ndarray:
         """Inverse of `matrices`: the tensor in its own shape and order."""
@@ -225,6 +230,5 @@ def choose(shape: tuple[int, ...], orientation: str = "out_in") -> Geometry:
         geometry = Geometry(shape, "convolution", column_order=order)
     if geometry.rows < PANEL_ROWS or geometry.columns == 0:
         return folded(shape)
-    padded = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
     # A tensor that padding grows by over 1/16 has lost most of what coding its exponents can win.
-    return folded(shape) if padded * 16 > geometry.elements * 17 else geometry
+    return folded(shape) if geometry.padded_weights * 16 > geometry.elements * 17 else geometry

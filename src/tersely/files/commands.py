@@ -12,17 +12,17 @@ import numpy as np
 
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
-from tersely.codes.protocol import Work
+from tersely.codes.node import Checked
+from tersely.core.bits import same_bytes
 from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_TAG
-from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import compress_file, folder, listing, model_folder, plan_file
 from tersely.files.container.pieces import Pieces
 from tersely.files.container.reader import Reader
 from tersely.files.foreign import onnx
 from tersely.files.foreign.source import SlicedSource
-from tersely.files.open import check_tensor, claimed_bytes, decoded
+from tersely.files.open import check_decoded, check_tensor, claimed_bytes, decoded
 from tersely.files.results import FileReport, Progress, TensorReport, VerifyReport
 from tersely.planner import choose
 from tersely.planner.cost_model import predict_ns
@@ -251,19 +251,19 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
                 return report(difference, f"{difference!r}: name, dtype or shape differs")
         reader.check_original()
         for name in reader.names():
-            check_tensor(reader, name, "full")
-            encoded = reader.encoded(name)
+            found = check_tensor(reader, name, "checksums")
+            ours = decoded(reader, name, found)
+            check_decoded(reader, name, ours)
             if other is not None:
-                ours = choose.raw_bytes(decoded(reader, name))
-                theirs = choose.raw_bytes(decoded(other, name))
-                if not np.array_equal(ours, theirs):
+                theirs = decoded(other, name)
+                if not same_bytes(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
                     return report(name, f"{name!r} differs from byte {byte} of its data on")
                 other.forget(name)
             count += 1
             unchecked += not reader.has_sum(name)
             reader.forget(name)
-            meter(math.prod(encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
+            meter(math.prod(found.encoded.shape) * BY_TAG[_tag(reader, name)].bits // 8, name)
         if isinstance(other, SlicedSource) and isinstance(reader.original, Pieces):
             different = other.differs_from(reader.original)
             if different:
@@ -316,13 +316,13 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
         reader = Reader(file)
         planned_for = machine or resolve(_known(reader.facts.get("profile")))
         for name in reader.names():
-            check_tensor(reader, name, "structure")
-            encoded = reader.encoded(name)
+            found = check_tensor(reader, name, "structure")
+            encoded = found.encoded
             bits = BY_TAG[_tag(reader, name)].bits
             plain = -(-math.prod(encoded.shape) * bits // 8)
             coded = name in reader.descriptions
             node = reader.descriptions[name].node if coded else encoded.node
-            own = coded and name not in reader.same  # a copy has a description alone: nothing is counted twice
+            own = coded and name not in reader.aliases  # an alias has a description alone: nothing is counted twice
             components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
             if coded:
                 components = {"info": _info_bytes(reader, name), **components}
@@ -339,7 +339,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
                     "" if coded else "kept as it is",
                     file.name,
                     node.to_json(),
-                    *_predicted(encoded, plain, planned_for),
+                    *_predicted(found, plain, planned_for),
                 )
             )
         original = reader.original
@@ -357,15 +357,16 @@ def _known(profile: object) -> str:
     return profile if isinstance(profile, str) and profile in choose.PROFILES else "portable"
 
 
-def _predicted(encoded: Encoded, plain: int, profile: Profile) -> tuple[float | None, float | None]:
+def _predicted(found: Checked, plain: int, profile: Profile) -> tuple[float | None, float | None]:
     """Microseconds of a product with one batch row, of this tensor and of the plain one; None for what is no matrix."""
-    if len(encoded.shape) < 2 or not plain:
+    dtype = found.encoded.dtype
+    if len(found.encoded.shape) < 2 or not plain:
         return None, None
-    work = registry.work(encoded)
+    work = registry.work(found)
     if work is None:
         return None, None
-    dense = Work("dense", registry.geometry_of(encoded), plain)
-    times = [predict_ns(one, encoded.dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
+    dense = registry.dense_work(found.geometry, plain)
+    times = [predict_ns(one, dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
     return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
 
 

@@ -14,27 +14,28 @@ import numpy as np
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
-from tersely.core.dtypes import BY_NAME, BY_TAG, DType
+from tersely.core.bits import same_bytes
+from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError, VerificationError
-from tersely.files.container import description, same
+from tersely.files.container import alias, description
 from tersely.files.container.header import fresh_header
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import SINCE, Pieces
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, copy_cost_bytes, cost_bytes, dense_cost_bytes, least_cost_bytes
-from tersely.files.duplicates import Twins, why_copy
+from tersely.files.container.writer import Writer, alias_cost_bytes, cost_bytes, dense_cost_bytes, min_cost_bytes
+from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.files.foreign import onnx, restore
 from tersely.files.foreign.source import SlicedSource
-from tersely.files.open import check_tensor, decoded
+from tersely.files.open import check_decoded, check_tensor, decoded
 from tersely.files.results import TensorReport, tensor_report
 from tersely.planner import choose as plan
 from tersely.planner.cost_model import predict_ns
 from tersely.planner.profiles import Profile, resolve
 
 _BLOCK_BYTES = 1 << 22
-_MOST_COMPONENTS = 6
+_MAX_COMPONENTS = 6
 """More than this no node of a form has that is worth having."""
 
 Source = Reader | SlicedSource
@@ -70,7 +71,7 @@ def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarra
     return raw.view(dtype.numpy).reshape(shape)
 
 
-def why_dense_already(reader: Source, name: str, options: Options) -> str:
+def reason_dense_already(reader: Source, name: str, options: Options) -> str:
     """Why a tensor stays dense whatever its weights, or ''."""
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
@@ -84,12 +85,12 @@ def why_dense_already(reader: Source, name: str, options: Options) -> str:
 def cannot_win(reader: Source, name: str) -> bool:
     """Whether a tensor is too small for any code to pay for its description, whatever its weights: nothing is planned."""
     entry = reader.dense[name]
-    return dense_cost_bytes(name, entry.tag, entry.shape) <= least_cost_bytes(name)
+    return dense_cost_bytes(name, entry.tag, entry.shape) <= min_cost_bytes(name)
 
 
-def why_unplanned(reader: Source, name: str, options: Options) -> str:
+def reason_unplanned(reader: Source, name: str, options: Options) -> str:
     """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
-    reason = why_dense_already(reader, name, options)
+    reason = reason_dense_already(reader, name, options)
     return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
 
 
@@ -113,12 +114,12 @@ def order_of(reader: Source) -> list[str]:
     return [entry.name for entry in reader.header.by_offset()]
 
 
-def twins_of(reader: Source, options: Options) -> Twins:
+def duplicates_of(reader: Source, options: Options) -> Duplicates:
     """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
-    reasons = {name: why_dense_already if name in options.plan else why_unplanned for name in order_of(reader)}
+    reasons = {name: reason_dense_already if name in options.plan else reason_unplanned for name in order_of(reader)}
     names = [name for name, why in reasons.items() if not why(reader, name, options)]
     groups = {name: orientation_of(reader, name, options) for name in names}
-    return Twins(reader, groups, options.profile.name)
+    return Duplicates(reader, groups, options.profile.name)
 
 
 def request_of(reader: Source, name: str, options: Options) -> Request:
@@ -126,7 +127,7 @@ def request_of(reader: Source, name: str, options: Options) -> Request:
     entry = reader.dense[name]
     dtype = BY_TAG[entry.tag]
     array = array_of(reader.raw(entry), dtype, entry.shape)
-    words = plan.raw_bytes(array).view(dtype.word).reshape(entry.shape)
+    words = raw_bytes(array).view(dtype.word).reshape(entry.shape)
     orientation = orientation_of(reader, name, options)
     return Request(
         words,
@@ -140,96 +141,91 @@ def request_of(reader: Source, name: str, options: Options) -> Request:
     )
 
 
-def most_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
+def max_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
     """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
-    geometry = candidate.geometry
-    if same.is_copy(candidate.node):
-        return copy_cost_bytes(name, candidate.nbytes)
+    if alias.is_alias(candidate.node):
+        return alias_cost_bytes(name, candidate.nbytes)
     if candidate.node.formulation == "dense":
         return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
     prefixes = [prefix for prefix, _ in candidate.node.walk()]
-    blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MOST_COMPONENTS)}
-    encoded = Encoded(
-        request.words.shape,
-        request.dtype,
-        geometry.view,
-        geometry.orientation,
-        geometry.column_order,
-        candidate.node,
-        blank,
-    )
+    blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MAX_COMPONENTS)}
+    encoded = replace(candidate.blank(request.words.shape, request.dtype), components=blank)
     return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
 
 
-def decide(reader: Source, name: str, options: Options, twins: Twins | None = None) -> list[plan.Verdict]:
+def decide(reader: Source, name: str, options: Options, duplicates: Duplicates | None = None) -> list[plan.Verdict]:
     """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
 
-    Dense where `why_dense_already` says so, or where a description in the file costs more than the chosen code saves.
-    twins: what became of the tensors before; one that is equal and coded leaves a copy of it as the only candidate.
+    Dense where `reason_dense_already` says so, or where a description in the file costs more than the chosen code saves.
+    duplicates: what became of the tensors before; one that is equal and coded leaves an alias of it as the only candidate.
     """
-    if twins is None:
+    if duplicates is None:
         return _decide(reader, name, options)
-    found = twins.copy(name)
+    found = duplicates.alias(name)
     if found is None:
         verdicts = _decide(reader, name, options)
     else:
         candidate, ns, other = found
-        verdicts = [plan.Verdict(candidate, ns, "", why_copy(other))]
-    twins.note(name, verdicts[0].candidate, verdicts[0].ns)
+        verdicts = [plan.Verdict(candidate, ns, "", reason_duplicate(other))]
+    duplicates.note(name, verdicts[0].candidate, verdicts[0].ns)
     return verdicts
 
 
 def _decide(reader: Source, name: str, options: Options) -> list[plan.Verdict]:
     entry = reader.dense[name]
-    if reason := why_unplanned(reader, name, options):
+    if reason := reason_unplanned(reader, name, options):
         raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
-        dense = registry.BY_NAME["dense"].candidates(raw)[0]
+        dense = registry.DENSE.candidates(raw)[0]
         ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
         return [plan.Verdict(dense, ns, "", reason)]
     request = request_of(reader, name, options)
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
-        why = plan.why_dense(verdicts, request, lambda one: most_cost_bytes(name, one, request))
+        why = plan.reason_dense(verdicts, request, lambda one: max_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
-    most = dense_cost_bytes(name, entry.tag, entry.shape)
+    limit = dense_cost_bytes(name, entry.tag, entry.shape)
     # What it costs is known when it is coded: only near the limit is that worth while here.
-    if most_cost_bytes(name, chosen.candidate, request) < most:
+    if max_cost_bytes(name, chosen.candidate, request) < limit:
         return verdicts
-    if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < most:
+    if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < limit:
         return verdicts
     first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
-    others = [replace(chosen, lost=plan.TOO_SMALL)]
+    others = [replace(chosen, reason_rejected=plan.TOO_SMALL)]
     for one in verdicts[1:]:
         if one is not first:  # larger than the chosen one was: not worth its description either
-            others.append(replace(one, lost=plan.TOO_SMALL) if one.lost.endswith(plan.LARGER) else one)
-    return [replace(first, lost="", note=f"too small: {plan.TOO_SMALL}"), *others]
+            others.append(
+                replace(one, reason_rejected=plan.TOO_SMALL) if one.reason_rejected.endswith(plan.LARGER) else one
+            )
+    return [replace(first, reason_rejected="", note=f"too small: {plan.TOO_SMALL}"), *others]
 
 
-def encode_tensor(reader: Source, name: str, options: Options, twins: Twins) -> tuple[Encoded | None, str]:
-    """The coded form of a dense tensor of a file, or None and the reason why it stays dense. twins: as of `decide`."""
+def encode_tensor(reader: Source, name: str, options: Options, duplicates: Duplicates) -> tuple[Encoded | None, str]:
+    """The coded form of a dense tensor of a file, or None and the reason why it stays dense. duplicates: as of `decide`."""
     planned = options.plan.get(name)
     if planned is None:
-        if reason := why_unplanned(reader, name, options):
+        if reason := reason_unplanned(reader, name, options):
             return None, reason
-        chosen = decide(reader, name, options, twins)[0]
+        chosen = decide(reader, name, options, duplicates)[0]
         if chosen.candidate.node.formulation == "dense":
             return None, chosen.note
         return _encoded(reader, name, chosen.candidate, options), ""
-    if reason := why_dense_already(reader, name, options):
+    if reason := reason_dense_already(reader, name, options):
         if planned["formulation"] != "dense":
             raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
         return None, reason
     formulation, parameters = planned["formulation"], planned.get("parameters", {})
     try:
-        if formulation == same.FORMULATION:
-            candidate = twins.forced(name, parameters, planned.get("view", ""))
+        if formulation == alias.FORMULATION:
+            candidate = duplicates.alias_for(name, parameters, planned.get("view", ""))
         else:
-            request = replace(request_of(reader, name, options), view=planned.get("view", ""))
-            candidate = plan.forced(request, formulation, parameters)
+            request = request_of(reader, name, options)
+            candidate = plan.candidate_for(
+                replace(request, view=planned.get("view", ""), formulation=formulation, parameters=parameters)
+            )
     except ArgumentError as error:
         raise ArgumentError(f"the plan for {name!r}: {error}") from None
-    twins.note(name, candidate)
+    duplicates.note(name, candidate)
     if candidate.node.formulation == "dense":
         return None, "dense by plan"
     return _encoded(reader, name, candidate, options), ""
@@ -271,13 +267,13 @@ def compress_file(
     """
     reader = open_source(source)
     reports = []
-    twins = twins_of(reader, options)
+    duplicates = duplicates_of(reader, options)
     notes = reader.notes if isinstance(reader, SlicedSource) else ()
     before = reader.file_bytes
     if destination is None:
         saved = 0
         for name in order_of(reader):
-            encoded, reason = encode_tensor(reader, name, options, twins)
+            encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
             if encoded is not None:
                 entry = reader.dense[name]
@@ -291,10 +287,10 @@ def compress_file(
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
-            encoded, reason = encode_tensor(reader, name, options, twins)
+            encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
-            if encoded is not None and same.is_copy(encoded.node):
-                writer.add_same(name, encoded.node.parameters[same.TENSOR], encoded, raw)
+            if encoded is not None and alias.is_alias(encoded.node):
+                writer.add_alias(name, encoded.node.parameters[alias.TENSOR], encoded, raw)
             elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
@@ -325,8 +321,8 @@ def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]
     written = Reader(path)
     written.check_original()
     for name in written.names():
-        check_tensor(written, name, "checksums")
-        if not np.array_equal(plan.raw_bytes(decoded(written, name)), source.raw(source.dense[name])):
+        found = check_tensor(written, name, "checksums")
+        if not same_bytes(decoded(written, name, found), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),
@@ -353,12 +349,13 @@ def decompress_file(
     original = reader.original
     if isinstance(original, Pieces):
         paths = restore.check_destinations(original, destination, force)
+    checked = {}
     for name in reader.names():
-        check_tensor(reader, name, "checksums")
+        checked[name] = check_tensor(reader, name, "checksums")
         reader.forget(name)
     if isinstance(original, Pieces):
         reader.check_original()
-        after, notes = restore.rebuild(reader, original, paths, progress, force)
+        after, notes = restore.rebuild(reader, original, paths, checked, progress, force)
         return source.stat().st_size, after, notes
     if original is not None:
         reader.check_original()
@@ -382,9 +379,8 @@ def decompress_file(
 
         put(len(raw_header).to_bytes(8, "little") + raw_header)
         for name in order:
-            data = plan.raw_bytes(decoded(reader, name))
-            if name in reader.descriptions and description.crc32(data) != reader.descriptions[name].crc32:
-                raise VerificationError("decoded weights are not those that were stored", file=str(source), tensor=name)
+            data = decoded(reader, name, checked.get(name))
+            check_decoded(reader, name, data)
             put(data)
             reader.forget(name)
             progress(data.nbytes, name)

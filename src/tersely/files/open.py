@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from tersely.codes import registry
+from tersely.codes.node import Checked
 from tersely.core import collector
 from tersely.core.choices import CHECKS, Check
-from tersely.core.dtypes import by_name, of_array
+from tersely.core.dtypes import by_name, of_array, raw_bytes
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, VerificationError
 from tersely.files.container import description
 from tersely.files.container.header import is_text
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
-from tersely.files.duplicates import Saved
-from tersely.planner.choose import raw_bytes
+from tersely.files.duplicates import SavedTensors
 from tersely.tensors.tensor import Tensor
 
 
@@ -53,10 +53,12 @@ class File(Mapping[str, Tensor]):
                 f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
                 file=str(path),
             )
+        self._checked: dict[str, Checked] = {}
+        """Checked tensors by the name that their bytes are stored under. Dense tensors have been held to their shapes by the header."""
         for name in self.reader.descriptions if check == "structure" else self.reader.names():
-            if self.reader.same.get(name) in self.reader.descriptions:
-                continue  # a copy of a coded tensor, which is checked, and has the same checksum
-            check_tensor(self.reader, name, check)
+            if self.reader.aliases.get(name) in self.reader.descriptions:
+                continue  # an alias of a coded tensor, which is checked, and has the same checksum
+            self._checked[self.reader.stored_as(name)] = check_tensor(self.reader, name, check)
         if check != "structure":
             self.reader.check_original()
 
@@ -65,7 +67,10 @@ class File(Mapping[str, Tensor]):
             raise KeyError(name)
         found = self.reader.descriptions.get(name)
         crc32 = None if found is None else found.crc32
-        return Tensor(self.reader.encoded(name), crc32, origin=(self.reader.file, name), validated=True)
+        stored = self.reader.stored_as(name)
+        if stored not in self._checked:
+            self._checked[stored] = checked(self.reader, name)
+        return Tensor(self._checked[stored], crc32, origin=(self.reader.file, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.reader.names())
@@ -87,27 +92,40 @@ class File(Mapping[str, Tensor]):
         """Nothing to do: the mapping lives as long as tensors that use it."""
 
 
-def check_tensor(reader: Reader, name: str, check: str) -> None:
+def checked(reader: Any, name: str) -> Checked:
+    """One tensor of an open file, any that has `file` and `encoded`, its structure checked; errors name file and tensor."""
+    try:
+        return registry.check(reader.encoded(name))
+    except FormatError as error:
+        raise error.located(file=reader.file, tensor=name) from None
+
+
+def check_tensor(reader: Reader, name: str, check: str) -> Checked:
     """Check one tensor of an open file at one of the three levels; errors name file and tensor."""
-    try:
-        coded = reader.descriptions.get(name)
-        if coded is not None:  # the header has held dense tensors to their shapes
-            encoded = reader.encoded(name)
-            registry.validate(encoded)
-        if check != "structure":
+    found = checked(reader, name)
+    if check != "structure":
+        try:
             reader.check_sums(name)
-        if check == "full" and coded and description.crc32(raw_bytes(registry.decode(encoded))) != coded.crc32:
-            raise VerificationError("decoded weights are not those that were stored")
-    except FormatError as error:
-        raise error.located(file=reader.file, tensor=name) from None
+        except FormatError as error:
+            raise error.located(file=reader.file, tensor=name) from None
+    if check == "full" and name in reader.descriptions:
+        check_decoded(reader, name, decoded(reader, name, found))
+    return found
 
 
-def decoded(reader: Any, name: str) -> np.ndarray:
-    """One tensor of an open file, any that has `file` and `encoded`; errors name file and tensor."""
+def decoded(reader: Any, name: str, found: Checked | None = None) -> np.ndarray:
+    """The decoded bytes of one tensor of an open file, uint8; errors name file and tensor. found: it, where it is checked."""
     try:
-        return registry.decode(reader.encoded(name))
+        return raw_bytes(registry.decode(found or checked(reader, name)))
     except FormatError as error:
         raise error.located(file=reader.file, tensor=name) from None
+
+
+def check_decoded(reader: Reader, name: str, raw: np.ndarray) -> None:
+    """Compare decoded bytes with the CRC-32 of the original ones, where the file has it. Raises VerificationError."""
+    known = reader.descriptions.get(name)
+    if known is not None and description.crc32(raw) != known.crc32:
+        raise VerificationError("decoded weights are not those that were stored", file=reader.file, tensor=name)
 
 
 def claimed_bytes(reader: Reader) -> int:
@@ -159,7 +177,7 @@ def save_file(
         raise ArgumentError("metadata must map strings to strings")
     if odd := [text for pair in metadata.items() for text in pair if not is_text(text)]:
         raise ArgumentError(f"the metadata hold half a character, which no file can, in {odd[0][:80]!r}: leave it out")
-    saved = Saved()
+    saved = SavedTensors()
     with Writer(Path(path)) as writer:
         for name, value in tensors.items():
             if not isinstance(name, str):
@@ -171,7 +189,7 @@ def save_file(
                 if other is None:
                     writer.add_encoded(name, tensor.encoded, crc32)
                 else:
-                    writer.add_same(name, other, tensor.encoded, crc32)
+                    writer.add_alias(name, other, tensor.encoded, crc32)
             elif tensor is not None:
                 data = np.asarray(tensor.encoded.components["bytes"])
                 writer.add_dense(name, by_name(tensor.encoded.dtype).tag, tensor.encoded.shape, data)

@@ -24,17 +24,17 @@ from tersely.files.compress_file import (
     Options,
     Source,
     decide,
-    most_cost_bytes,
+    duplicates_of,
+    max_cost_bytes,
     open_source,
     order_of,
     plain_bytes,
+    reason_unplanned,
     request_of,
-    twins_of,
-    why_unplanned,
 )
-from tersely.files.container import same
+from tersely.files.container import alias
 from tersely.files.container.writer import dense_cost_bytes
-from tersely.files.duplicates import Twins, why_copy
+from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.planner import choose, knapsack
 from tersely.planner.choose import Verdict
 from tersely.planner.cost_model import predict_ns
@@ -60,9 +60,9 @@ def label(candidate: Candidate) -> str:
 
 
 def described(formulation: str, parameters: Mapping[str, Any], view: str = "") -> str:
-    """As `label`, of an entry of a plan."""
-    if formulation == same.FORMULATION:
-        return f"same as {parameters.get(same.TENSOR)}"
+    """An entry of a plan in a few characters, as `label`."""
+    if formulation == alias.FORMULATION:
+        return f"same as {parameters.get(alias.TENSOR)}"
     options = dict(parameters)
     widths = ",".join(map(str, options.pop("widths", ())))
     columns = options.pop("columns", None)
@@ -125,9 +125,9 @@ def make_plan(
     tensors: dict[str, Any] = {}
     for shard in source.weights:
         reader = open_source(source.root / shard)
-        twins, found = twins_of(reader, options), {}
+        duplicates, found = duplicates_of(reader, options), {}
         for name in order_of(reader):
-            found[name] = _entry(reader, name, options, twins)
+            found[name] = _entry(reader, name, options, duplicates)
             reader.forget(name)
         tensors |= {name: found[name] for name in reader.names()}
     return {**_head(objective, options), "tensors": tensors}
@@ -161,30 +161,30 @@ def explain(
     for shard in source.weights:
         reader = open_source(source.root / shard)
         if name in reader.dense:
-            twins = twins_of(reader, options)
-            for one in (*twins.before(name), name):
-                verdicts = decide(reader, one, options, twins)
-            if same.is_copy(verdicts[0].candidate.node):
+            duplicates = duplicates_of(reader, options)
+            for one in (*duplicates.before(name), name):
+                verdicts = decide(reader, one, options, duplicates)
+            if alias.is_alias(verdicts[0].candidate.node):
                 others = decide(reader, name, options)
-                verdicts += [replace(one, lost=one.lost or _HELD, note="") for one in others]
+                verdicts += [replace(one, reason_rejected=one.reason_rejected or _HELD, note="") for one in others]
             return verdicts
     raise TerselyError(f"{src} has no tensor {name!r}")
 
 
-def _entry(reader: Source, name: str, options: Options, twins: Twins) -> dict[str, Any]:
+def _entry(reader: Source, name: str, options: Options, duplicates: Duplicates) -> dict[str, Any]:
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
-    if reason := why_unplanned(reader, name, options):
+    if reason := reason_unplanned(reader, name, options):
         return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
-    chosen, *others = decide(reader, name, options, twins)
-    lost = "; ".join(f"{label(one.candidate)}: {one.lost}" for one in others)
-    return _chosen(chosen.candidate, chosen.ns, chosen.note or lost or "no other candidate") | found
+    chosen, *others = decide(reader, name, options, duplicates)
+    rejected = "; ".join(f"{label(one.candidate)}: {one.reason_rejected}" for one in others)
+    return _chosen(chosen.candidate, chosen.ns, chosen.note or rejected or "no other candidate") | found
 
 
 def _chosen(candidate: Candidate, ns: float, reason: str) -> dict[str, Any]:
     """The entry of a tensor: what `compress` obeys, and what people want to know."""
     document: dict[str, Any] = {"formulation": candidate.node.formulation, "parameters": dict(candidate.options)}
-    if document["parameters"] and candidate.geometry.view == "folded" and not same.is_copy(candidate.node):
+    if document["parameters"] and candidate.geometry.view == "folded" and not alias.is_alias(candidate.node):
         document["view"] = "folded"
     return document | {"stored_bytes": candidate.nbytes, "predicted_us": round(ns / 1000, 1), "reason": reason}
 
@@ -211,23 +211,23 @@ def within(source: folder.Source, target_bits: float, options: Options) -> dict[
     for shard in source.weights:
         reader = open_source(source.root / shard)
         fixed += plain_bytes(reader) + _METADATA_BYTES
-        twins = twins_of(reader, options)
+        duplicates = duplicates_of(reader, options)
         for name in reader.names():
             entry = reader.dense[name]
             weights += math.prod(entry.array_shape)
-            if why_unplanned(reader, name, options):
-                tensors[name] = _entry(reader, name, options, twins)
+            if reason_unplanned(reader, name, options):
+                tensors[name] = _entry(reader, name, options, duplicates)
                 continue
             tensors[name] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
-            if twins.first(name) != name:
-                continue  # one choice for all that are equal: one of them coded and copies of it, or all dense
+            if duplicates.first(name) != name:
+                continue  # one choice for all that are equal: one of them coded and aliases of it, or all dense
             request = request_of(reader, name, options)
             offered = [  # without the words: they would keep the file in memory
                 (replace(one, components=lambda threads: {}), ns) for one, ns in every_candidate(request)
             ]
-            groups.append(twins.equal_to(name))
+            groups.append(duplicates.equal_to(name))
             for one in groups[-1]:
-                offers[one] = [(twins.best(one, name, candidate), ns) for candidate, ns in offered]
+                offers[one] = [(duplicates.best(one, name, candidate), ns) for candidate, ns in offered]
             choices.append([_choice(groups[-1], request, offers, k) for k in range(len(offered))])
             reader.forget(name)
     limit = target_bits * weights / 8
@@ -242,8 +242,8 @@ def within(source: folder.Source, target_bits: float, options: Options) -> dict[
         for name in group:
             candidate, ns = offers[name][k]
             reason = f"of {len(offers[name])} candidates the one for {target_bits:g} bits per weight in all"
-            if same.is_copy(candidate.node):
-                reason = why_copy(group[0])
+            if alias.is_alias(candidate.node):
+                reason = reason_duplicate(group[0])
             tensors[name] = _chosen(candidate, ns, reason) | tensors[name]
     return {"target_bits": target_bits, "bits_per_weight": total * 8 / max(1, weights), "tensors": tensors}
 
@@ -255,7 +255,7 @@ def _choice(
     tag, shape = BY_NAME[request.dtype].tag, request.words.shape
     dense = sum(dense_cost_bytes(name, tag, shape) for name in group)
     return (
-        sum(most_cost_bytes(name, offers[name][k][0], request) for name in group) - dense,
+        sum(max_cost_bytes(name, offers[name][k][0], request) for name in group) - dense,
         sum(offers[name][k][1] for name in group),
     )
 

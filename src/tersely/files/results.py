@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tersely.codes import anatomy
+from tersely.codes import anatomy, registry
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded
-from tersely.files.container import description, same
+from tersely.files.container import alias, description
 from tersely.files.container.header import Entry
 
 Progress = Callable[[int, int, str], None]
@@ -54,13 +54,14 @@ class TensorReport:
     @property
     def code(self) -> str:
         """The formulation in a few characters: 'split layered(3)', 'split packed(4)', 'dense'."""
-        return anatomy.label(self.formulation, self.parameters)
+        return described(self.formulation, self.parameters)
 
     @property
-    def anatomy(self) -> anatomy.Part:
+    def anatomy(self) -> anatomy.SizeNode:
         """Its nodes with the bytes of each."""
         components = self.components or {"bytes": self.bytes_after}
-        return anatomy.part(self.tree or {"formulation": self.formulation}, components)
+        found = anatomy.sizes(self.tree or {"formulation": self.formulation}, components)
+        return replace(found, label=self.code) if self.formulation == alias.FORMULATION else found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,13 +82,20 @@ class TensorReport:
         }
 
 
+def described(formulation: str, parameters: Mapping[str, Any]) -> str:
+    """A node in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
+    if formulation == alias.FORMULATION:
+        return f"same as {parameters.get(alias.TENSOR)}"
+    return registry.label(formulation, parameters)
+
+
 def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
     """A plain tensor and what it becomes. encoded: None for one that stays dense, for that reason."""
     dtype, shape, plain = BY_TAG[entry.tag].name, entry.array_shape, entry.nbytes
     if encoded is None:
         return TensorReport(entry.name, shape, dtype, "dense", {}, plain, plain, {}, reason, file)
     components = {component: data.nbytes for component, data in encoded.components.items()}
-    if same.is_copy(encoded.node):  # all that the file has of it
+    if alias.is_alias(encoded.node):  # all that the file has of it
         components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
     return TensorReport(
         entry.name,

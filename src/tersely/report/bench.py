@@ -22,9 +22,9 @@ import numpy as np
 from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.busy import Watch
 from tersely.backends.cpu.threads import get_num_threads
+from tersely.codes import registry
 from tersely.codes.split import reference
-from tersely.codes.split.formulation import DTYPES
-from tersely.core.dtypes import by_name
+from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.open import load_file
 from tersely.planner import choose
@@ -147,7 +147,7 @@ def medians_ms(runs: dict[str, Callable[[int], object]], settings: Settings) -> 
 def _vector_order(array: np.ndarray) -> np.ndarray:
     """The bytes of a matrix in the order in which kernels decode it: the layout of our own dense kernel."""
     dtype = by_name(array.dtype.name)
-    words: np.ndarray = choose.raw_bytes(array).view(dtype.word).reshape(array.shape)
+    words: np.ndarray = raw_bytes(array).view(dtype.word).reshape(array.shape)
     rows, columns = -(-words.shape[0] // 16) * 16, -(-words.shape[1] // 4) * 4
     padded = np.zeros((rows, columns), words.dtype)
     padded[: words.shape[0], : words.shape[1]] = words
@@ -226,7 +226,7 @@ def compare(
     x_dtype = array.dtype if array.dtype.itemsize > 1 else np.dtype(np.float32)
     x = rng.standard_normal((batch, array.shape[1])).astype(x_dtype)
     copies = max(2, -(-settings.working_set_bytes // array.nbytes))
-    dense_copies = [huge_copy(choose.raw_bytes(array)) for _ in range(copies)]
+    dense_copies = [huge_copy(raw_bytes(array)) for _ in range(copies)]
     runs = torch_runs(array, x, dense_copies, threads)
     own: dict[str, Callable[[int], object]] = {}
     if batch == 1:
@@ -282,8 +282,9 @@ def bench_shape(
     rows: int, columns: int, dtype: str, batches: Iterable[int], settings: Settings, codes: Any = None
 ) -> list[Row]:
     """Normal weights (sigma 0.02) of one shape under packed and layered codes. Raises ArgumentError for unknown dtypes."""
-    if dtype not in DTYPES:
-        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(DTYPES)}")
+    known = registry.named("split").DTYPES
+    if dtype not in known:
+        raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(known)}")
     kind = by_name(dtype).numpy
     assert kind is not None
     array = (np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32) * 0.02).astype(kind)
@@ -297,13 +298,7 @@ def bench_shape(
 
 
 def _name(tensor: Tensor) -> str:
-    parameters = tensor.parameters
-    if parameters.get("code") == "layered":
-        return f"split layered({','.join(map(str, parameters['widths']))})"
-    for key in ("positions", "entries"):
-        if key in parameters:
-            return f"{tensor.formulation} {parameters[key]}"
-    return f"{tensor.formulation} {parameters.get('code', '')}{'(4)' if parameters.get('code') == 'packed' else ''}".strip()
+    return registry.label(tensor.formulation, tensor.parameters)
 
 
 @dataclass(frozen=True)
@@ -367,7 +362,7 @@ def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: S
 
 def _why_not_measured(tensor: Tensor) -> str:
     """Why there is nothing to compare for a tensor, or ''."""
-    if by_name(tensor.encoded.dtype).split is False:
+    if not by_name(tensor.encoded.dtype).floating:
         return "other dtypes"
     if tensor.ndim > 2:
         return "convolutions and stacks"

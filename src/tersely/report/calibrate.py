@@ -3,7 +3,7 @@
 Small and middling matrices of several kinds - dense, pruned, quantised, with repeated and with empty blocks - are coded
 in every form that a formulation offers for them, and multiplied from copies that rotate through memory. To the
 times of one kernel, dtype and batch a sum is fitted: a call, the weights that the kernel visits, stored bytes, rows.
-A formulation that is added is measured without a word here, if it offers a candidate for one of these matrices.
+A formulation that is added says what matrices it is to be measured on (`samples`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import numpy as np
 from tersely import __version__
 from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.threads import get_num_threads
+from tersely.codes import registry
+from tersely.codes.node import Formulation
 from tersely.codes.protocol import Candidate, Request
-from tersely.core.encoded import Encoded
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.results import Progress
 from tersely.planner import choose, profiles
@@ -35,53 +37,20 @@ BATCHES = (1, 4, 16)
 SHAPES = ((64, 256), (256, 384), (384, 1536), (1024, 2048))
 WORKING_SET_BYTES = 96_000_000
 """Stored bytes that copies rotate through: more than most last-level caches of two cores."""
-MOST_COPIES = 2000
+MAX_COPIES = 2000
 SECONDS = 0.06
 """For each form, shape and batch."""
 
 Point = tuple[Candidate, float]
 
 
-def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[str, np.ndarray]]:
-    """Matrices on which every kernel can be seen at work; the first is the one that dense and split are measured on."""
+def samples(shape: tuple[int, int], dtype: np.dtype) -> Iterator[tuple[Formulation, str, np.ndarray]]:
+    """Matrices on which every kernel can be seen at work, with the formulation that wants them."""
     rng = np.random.default_rng(0)
     normal = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
-    yield "normal", normal.astype(dtype)
-    for zeros in (0.5, 0.8, 0.95):
-        yield f"{zeros:.0%} zeros", np.where(rng.random(shape) < zeros, 0, normal).astype(dtype)
-    order = np.argsort(np.abs(normal.reshape(shape[0], -1, 4)), axis=2)
-    two_of_four = normal.reshape(shape[0], -1, 4).copy()
-    np.put_along_axis(two_of_four, order[:, :, :2], 0, axis=2)
-    yield "2 of 4", two_of_four.reshape(shape).astype(dtype)
-    for values in (3, 16, 200):
-        yield f"{values} values", (rng.integers(values, size=shape) * 0.01 - 0.02).astype(dtype)
-    yield "80% zeros of 15 values", np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1).astype(dtype)
-    for share in (0.3, 0.8):
-        kept = np.kron(rng.random((shape[0] // 16, shape[1] // 4)) < share, np.ones((16, 4), bool))
-        yield f"{share:.0%} of chunks", np.where(kept, normal, 0).astype(dtype)
-    for bits, columns in ((4, shape[1]), (8, shape[1]), (4, 128), (4, 32)):
-        yield f"{bits} bits by {columns}", quantised(normal, bits, columns).astype(dtype)
-    for columns, words in ((shape[1], 15), (128, 14)):
-        yield f"{words} words by {columns}", shared(rng, shape, words, columns).astype(dtype)
-    yield "few blocks", normal[:16, :4][np.ix_(np.arange(shape[0]) % 16, np.arange(shape[1]) % 4)].astype(dtype)
-    yield "few rows", normal[rng.integers(max(2, shape[0] // 4), size=shape[0])].astype(dtype)
-
-
-def shared(rng: np.random.Generator, shape: tuple[int, int], words: int, columns: int) -> np.ndarray:
-    """So many distinct words, at no regular distances, for each row or so many of its columns, as k-means leaves them."""
-    columns = min(columns, shape[1])
-    tables = np.sort(rng.standard_normal((shape[0], shape[1] // columns, words), dtype=np.float32)) * np.float32(0.02)
-    chosen = rng.integers(words, size=(shape[0], shape[1] // columns, columns))
-    return np.take_along_axis(tables, chosen, axis=2).reshape(shape)
-
-
-def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:
-    """Rounded to whole numbers times a scale, one for so many columns of a row or all, and back."""
-    columns = min(columns, weights.shape[1])
-    grouped, most = weights.reshape(len(weights), -1, columns), 2 ** (bits - 1) - 1
-    scales = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(most)
-    # Adding zero makes -0.0 of what was rounded to it 0.0.
-    return (np.rint(grouped / scales) * scales + np.float32(0)).reshape(weights.shape)
+    for row in registry.ROWS:
+        for kind, array in row.samples(normal, rng):
+            yield row, kind, array.astype(dtype)
 
 
 def calibrate(
@@ -111,11 +80,11 @@ def calibrate(
     jobs = list(itertools.product(dtypes, shapes))
     kinds = len(list(samples((16, 16), DTYPES[0])))
     for number, (dtype, shape) in enumerate(jobs):
-        for step, (kind, array) in enumerate(samples(shape, dtype)):
+        for step, (row, kind, array) in enumerate(samples(shape, dtype)):
             if progress is not None:
                 progress(number * kinds + step, len(jobs) * kinds, f"{dtype} {shape[0]} x {shape[1]}, {kind}")
-            for batch, candidate, ns in _measure(kind, array, workers, batches, seconds, working_set_bytes):
-                points.setdefault((candidate.kernel, dtype.name, batch), []).append((candidate, ns))
+            for batch, candidate, ns in _measure(row, array, workers, batches, seconds, working_set_bytes):
+                points.setdefault((str(candidate.kernel), dtype.name, batch), []).append((candidate, ns))
     if progress is not None:
         progress(len(jobs) * kinds, len(jobs) * kinds, "")
     costs: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -162,10 +131,10 @@ def _sum(times: np.ndarray, candidate: Candidate) -> float:
 
 
 def _measure(
-    kind: str, array: np.ndarray, threads: int, batches: Sequence[int], seconds: float, working_set: int
+    row: Formulation, array: np.ndarray, threads: int, batches: Sequence[int], seconds: float, working_set: int
 ) -> Iterator[tuple[int, Candidate, float]]:
-    for candidate in _forms(kind, array, threads):
-        if candidate.kernel == "dense":
+    for candidate in _forms(row, array, threads):
+        if candidate.node.formulation == registry.DENSE.NAME:
             runs = {batch: dense_run(array, batch, threads, working_set) for batch in batches}
         else:
             tensor = coded(array, candidate, threads)
@@ -177,40 +146,28 @@ def _measure(
             yield batch, candidate, nanoseconds(run, seconds)
 
 
-def _forms(kind: str, array: np.ndarray, threads: int) -> list[Candidate]:
-    """Every distinct form of every formulation: dense and split where weights are normal, the others elsewhere."""
-    words = choose.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
+def _forms(row: Formulation, array: np.ndarray, threads: int) -> list[Candidate]:
+    """Every distinct form of every formulation, on samples of a row: those that want a pattern where there is one."""
+    words = raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
     machine = profiles.native_machine()
     found = {}
     for objective in choose.OBJECTIVES:
         # Costs that are not empty: formulations then offer what shipped figures would call too slow, too.
         request = Request(words, array.dtype.name, "out_in", objective, machine, threads, costs={"any": {}})
         for candidate in choose.candidates(request):
-            plain = candidate.node.formulation in ("dense", "split")
-            if plain == (kind == "normal"):
+            if registry.named(candidate.node.formulation).PATTERNED == row.PATTERNED:
                 found[candidate.kernel, repr(candidate.options), candidate.geometry.view] = candidate
     return list(found.values())
 
 
 def coded(array: np.ndarray, candidate: Candidate, threads: int) -> Tensor:
     """The tensor that a candidate makes."""
-    geometry = candidate.geometry
-    return Tensor(
-        Encoded(
-            array.shape,
-            array.dtype.name,
-            geometry.view,
-            geometry.orientation,
-            geometry.column_order,
-            candidate.node,
-            candidate.components(threads),
-        )
-    )
+    return Tensor(candidate.encoded(array.shape, array.dtype.name, threads=threads))
 
 
 def copies(tensor: Tensor, working_set: int) -> list[Tensor]:
     """The tensor as often as it fills the working set, in memory of its own."""
-    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MOST_COPIES))
+    count = int(np.clip(-(-working_set // max(1, tensor.nbytes_stored)), 2, MAX_COPIES))
     return bench.copies_of(tensor, count)
 
 
@@ -222,8 +179,8 @@ def coded_run(tensors: list[Tensor], array: np.ndarray, batch: int, threads: int
 
 def dense_run(array: np.ndarray, batch: int, threads: int, working_set: int) -> Callable[[int], object]:
     """The fastest dense product: of our own kernel (one row), torch's, or NumPy's where there is no torch."""
-    count = int(np.clip(-(-working_set // array.nbytes), 2, MOST_COPIES))
-    raw = choose.raw_bytes(array)
+    count = int(np.clip(-(-working_set // array.nbytes), 2, MAX_COPIES))
+    raw = raw_bytes(array)
     x = np.ones((batch, array.shape[1]), array.dtype)
     runs = bench.torch_runs(array, x, [raw.copy() for _ in range(count)], threads)
     if batch == 1:

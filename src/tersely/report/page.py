@@ -12,23 +12,14 @@ import zlib
 from html import escape
 from importlib.resources import files
 
-from tersely.codes.anatomy import INFO, Part
+from tersely.codes import registry
+from tersely.codes.anatomy import SizeNode
+from tersely.codes.node import INFO
+from tersely.files.container import alias
 from tersely.files.results import TensorReport
 from tersely.report.summary import HEADER, Group, Summary
 
-HUES = {
-    "dense": None,
-    "split": 252,
-    "sparse": 48,
-    "palette": 152,
-    "row_palette": 172,
-    "affine": 20,
-    "integer": 305,
-    "blocks": 195,
-    "block_sparse": 92,
-    "submatrix": 332,
-    "same": 225,
-}
+HUES = {**{row.NAME: row.HUE for row in registry.ROWS}, alias.FORMULATION: 225}
 """Hue of each formulation (OKLCH degrees); None is grey. Others get one from their name."""
 _SHADES = 6
 _COLUMNS = (
@@ -268,7 +259,7 @@ def _tensor(place: int, tensor: TensorReport, largest: int, shades: Shades) -> s
     )
 
 
-def _nested_label(part: Part) -> str:
+def _nested_label(part: SizeNode) -> str:
     inner = [_nested_label(child) for child in part.children if child.formulation != "dense" or child.children]
     return part.label + (f" ({', '.join(inner)})" if inner else "")
 
@@ -279,12 +270,12 @@ def _measures(count: int, tensor: TensorReport) -> str:
     return f"{bytes_text(count)}{bits}{share}"
 
 
-def _ordered(part: Part, shades: Shades) -> list[tuple[int, str, int]]:
+def _ordered(part: SizeNode, shades: Shades) -> list[tuple[int, str, int]]:
     """(shade, component, bytes) of a node's own components, the strongest shade first."""
     return sorted((shades[part.formulation, name], name, count) for name, count in part.components.items())
 
 
-def _segments(part: Part, tensor: TensorReport, total: int, shades: Shades) -> list[str]:
+def _segments(part: SizeNode, tensor: TensorReport, total: int, shades: Shades) -> list[str]:
     found = []
     for shade, name, count in _ordered(part, shades):
         title = f"{part.formulation} {name}: {_measures(count, tensor)}"
@@ -292,11 +283,11 @@ def _segments(part: Part, tensor: TensorReport, total: int, shades: Shades) -> l
     return found + [segment for child in part.children for segment in _segments(child, tensor, total, shades)]
 
 
-def _bar_words(part: Part) -> str:
+def _bar_words(part: SizeNode) -> str:
     return "; ".join(f"{component} {bytes_text(count)}" for _, _, component, count in part.walk())
 
 
-def _unfolded(part: Part, tensor: TensorReport, shades: Shades) -> str:
+def _unfolded(part: SizeNode, tensor: TensorReport, shades: Shades) -> str:
     head = (
         f"<b>{escape(part.name + ': ' if part.name else '')}{escape(part.label)}</b> {_measures(part.nbytes, tensor)}"
     )

@@ -29,7 +29,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """components: bytes by (path of the node, its formulation, component), as `anatomy.Part.walk` names them."""
+    """components: bytes by (path of the node, its formulation, component), as `anatomy.SizeNode.walk` names them."""
 
     file: FileReport
     groups: tuple[Group, ...]

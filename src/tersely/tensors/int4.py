@@ -138,10 +138,13 @@ def _by_kernel(
     words, into = x.view(by_name(name).word), out.view(f"u{out.dtype.itemsize}")
     workers = get_num_threads()
     scales, zeros = operands.scales.reshape(-1), operands.zeros.reshape(-1)
-    if hasattr(weight.matrix, "values_linear"):
-        done = weight.matrix.values_linear(words, name, signed, scales, zeros, bias, into, workers, operands.groups)
-        if done is not None:
-            return bool(done)
+    matrix = weight.matrix
+    if (
+        matrix is not None
+        and matrix.products == "nibbles"
+        and matrix.nibbles_linear(words, name, signed, scales, zeros, bias, into, workers, operands.groups)
+    ):
+        return True
     pairs = native.module.pair_integer_linear
     if weight.formulation == "dense":
         raw = weight.encoded.components["bytes"].reshape(-1)

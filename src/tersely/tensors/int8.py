@@ -22,7 +22,7 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import get_num_threads
-from tersely.codes.checks import MOST_BYTES
+from tersely.codes.checks import MAX_BYTES
 from tersely.core.dtypes import BY_NAME, by_name
 from tersely.core.errors import ArgumentError
 from tersely.tensors.tensor import Tensor
@@ -108,7 +108,7 @@ def result(
     Raises ArgumentError where `out` does not fit, MemoryError.
     """
     if out is None:
-        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+        if math.prod(shape) * dtype.itemsize >= MAX_BYTES:
             raise MemoryError
         made = np.empty(shape, dtype)
         return made, made
@@ -184,7 +184,7 @@ def _by_kernel(
         rows, columns = weight.shape
         return bool(dense(raw, weight.dtype.name, rows, columns, words, name, scales, zeros, bias, into, workers))
     by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
-    if by_rows and hasattr(weight.matrix, "integer_linear"):
+    if by_rows and weight.matrix.products == "integers":
         return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
     for part in parts_of(weight):
         count = part.stop - part.start

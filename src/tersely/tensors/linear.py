@@ -116,7 +116,7 @@ def _multiply_floats(
     *,
     transposed: bool,
 ) -> np.ndarray:
-    if by_name(weight.encoded.dtype).split is False:
+    if not by_name(weight.encoded.dtype).floating:
         raise ArgumentError(
             f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and whole numbers of 8 and 16"
         )

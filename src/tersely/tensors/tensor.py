@@ -12,7 +12,8 @@ import numpy as np
 
 from tersely.backends.cpu.threads import get_num_threads, workers_of
 from tersely.codes import registry
-from tersely.codes.checks import MOST_BYTES, too_large
+from tersely.codes.checks import MAX_BYTES, too_large
+from tersely.codes.node import Checked
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, PlaceError, TooLargeError
@@ -27,22 +28,24 @@ class Tensor:
 
     def __init__(
         self,
-        encoded: Encoded,
+        encoded: Encoded | Checked,
         crc32: str | None = None,
         *,
         origin: tuple[str, str] | None = None,
-        validated: bool = False,
     ) -> None:
-        """Validates the structure of `encoded`; raises CorruptError or UnsupportedError.
+        """Checks the structure of `encoded` unless that is done; raises CorruptError or UnsupportedError.
 
         crc32: of the decoded bytes, eight hexadecimal digits, where a file says it. What is saved again carries it on, so
-        that damage in between is still found. origin: file and name, for errors. validated: the caller has done it.
+        that damage in between is still found. origin: file and name, for errors.
         """
-        if not validated:
-            registry.validate(encoded)
-        self.encoded = encoded
+        self.checked = registry.check(encoded)
         self.crc32 = crc32
         self._origin = origin
+
+    @property
+    def encoded(self) -> Encoded:
+        """The description and the components."""
+        return self.checked.encoded
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -96,16 +99,16 @@ class Tensor:
             views[name].flags.writeable = False
         return views
 
-    @cached_property
+    @property
     def geometry(self) -> Geometry:
         """How the tensor is seen as matrices."""
-        return registry.geometry_of(self.encoded)
+        return self.checked.geometry
 
     @cached_property
     def matrix(self) -> Any:
         """The native matrix over the components, or None (dense, or no native module)."""
         try:
-            return registry.matrix(self.encoded)
+            return registry.matrix(self.checked)
         except TooLargeError as error:
             raise self._located(error) from None
 
@@ -131,7 +134,7 @@ class Tensor:
                 words = target.reshape(-1).view(by_name(self.encoded.dtype).word)
                 self.matrix.decode(words, workers_of(threads))
                 return target
-            decoded = registry.decode(self.encoded, threads)
+            decoded = registry.decode(self.checked, threads)
             if out is None:
                 return decoded.copy() if self.formulation == "dense" else decoded
             out[...] = decoded
@@ -155,7 +158,7 @@ class Tensor:
         first, last, _ = slice(first, last).indices(self.shape[0])
         last = max(first, last)
         if self.matrix is None:
-            return registry.decode(self.encoded)[first:last].copy()
+            return registry.decode(self.checked)[first:last].copy()
         geometry = self.geometry
         word = by_name(self.encoded.dtype).word
         shape = (last - first, *self.shape[1:])
@@ -175,7 +178,7 @@ class Tensor:
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """NumPy's `empty`, whose errors for what cannot be are several."""
-        if math.prod(shape) * dtype.itemsize >= MOST_BYTES:
+        if math.prod(shape) * dtype.itemsize >= MAX_BYTES:
             raise MemoryError
         return np.empty(shape, dtype)
 
@@ -212,7 +215,7 @@ class Tensor:
             return self.rows(places[0], places[0] + 1)[0][tuple(places[1:])]
         flat = int(np.ravel_multi_index(places, self.shape)) if places else 0
         if self.matrix is None:
-            return registry.decode(self.encoded).reshape(-1)[flat]
+            return registry.decode(self.checked).reshape(-1)[flat]
         word = by_name(self.encoded.dtype).word
         try:
             found = self._place(flat)
@@ -243,7 +246,12 @@ class Tensor:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave out what is made when it is asked for: native matrices stay where they are."""
-        return {name: self.__dict__[name] for name in ("encoded", "crc32", "_origin")}
+        return {"encoded": self.encoded, "crc32": self.crc32, "_origin": self._origin}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a pickle says is checked like what a file says."""
+        self.checked = registry.check(state["encoded"])
+        self.crc32, self._origin = state["crc32"], state["_origin"]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -258,7 +266,5 @@ class Tensor:
 
     def __repr__(self) -> str:
         ratio = self.nbytes / self.nbytes_stored if self.nbytes_stored else 1.0
-        code = next((self.parameters[key] for key in ("code", "positions", "entries") if key in self.parameters), "")
-        widths = tuple(self.parameters.get("widths", ()))
-        how = f"{self.formulation} {code}{widths or ''}".strip()
+        how = registry.label(self.formulation, self.parameters)
         return f"tersely.Tensor(shape={list(self.shape)}, dtype={self.encoded.dtype}, {how}, {ratio:.3f}x smaller)"

@@ -178,7 +178,7 @@ def _why_plain(use: Use, settings: Settings) -> str:
     if settings.options:
         return "left dense by config"
     request = request_of(use, settings)
-    return choose.why_dense(choose.decide(request), request, lambda candidate: candidate.nbytes)
+    return choose.reason_dense(choose.decide(request), request, lambda candidate: candidate.nbytes)
 
 
 def decompress_(module: nn.Module) -> Summary:
@@ -290,7 +290,7 @@ def _why_not(use: Use, settings: Settings | None, wanted: bool) -> str:
         return torchao.why_not(use.places[0][0]) or "torchao: shared by layers, or the module itself"
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return f"a {type(parameter).__name__} of its own kind"
-    if name is None or not (BY_NAME[name].split or use.is_buffer):
+    if name is None or not (BY_NAME[name].floating or use.is_buffer):
         return f"dtype {parameter.dtype} is stored as it is in this version"
     if parameter.ndim < 2:
         return "a vector"

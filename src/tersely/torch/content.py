@@ -159,7 +159,7 @@ class Leaf(Content):
     def _find_matrix(self, first: int, last: int, squeezed: bool) -> tuple[Any, bool]:
         whole, geometry = self.coded.matrix, self.coded.geometry
         transposed = geometry.orientation == "in_out"
-        if whole is None or not hasattr(whole, "multiply_at") or self.dtype not in PRODUCT_CODES:
+        if whole is None or self.dtype not in PRODUCT_CODES:
             return None, False
         if squeezed:
             return (whole.part(first, 0, geometry.rows), transposed) if geometry.view == "stack" else (None, False)
@@ -182,7 +182,7 @@ class Leaf(Content):
 
     def decode_into(self, out: Tensor) -> None:
         matrix = self.coded.matrix
-        if matrix is not None and hasattr(matrix, "decode_at") and out.numel():
+        if matrix is not None and out.numel():
             matrix.decode_at(out.data_ptr(), get_num_threads())
         elif out.numel():
             self.coded.decode(as_array(out))

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tersely.codes.anatomy import label
+from tersely.codes import registry
+from tersely.codes.registry import label
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError
@@ -80,10 +81,10 @@ class Form:
     def turned(self) -> Form | None:
         """The form whose tensor is this one's with the last two dimensions exchanged, by the same components.
 
-        None for forms other than matrices and stacks of them in `split`, which alone is coded in either orientation.
+        None for forms other than matrices and stacks of them whose formulation is the same in either orientation.
         """
         document = self.document
-        if document["view"] not in ("matrix", "stack") or document["tree"]["formulation"] != "split":
+        if document["view"] not in ("matrix", "stack") or not _either_orientation(document["tree"]):
             return None
         orientation = "out_in" if document["orientation"] == "in_out" else "in_out"
         *stack, rows, columns = document["shape"]
@@ -101,6 +102,11 @@ class Form:
 
 
 _FILLING = 512
+
+
+def _either_orientation(tree: dict[str, Any]) -> bool:
+    row = registry.BY_NAME.get(tree["formulation"])
+    return row is not None and row.EITHER_ORIENTATION
 
 
 def _bare(tree: dict[str, Any]) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def pick(content: Content, indices: Tensor) -> Tensor | None:
             indices, list(content.parts), content.form.text
         )
     coded = content.coded
-    if coded.matrix is None or not hasattr(coded.matrix, "pick_at"):
+    if coded.matrix is None:
         return None
     if coded.geometry.view != "matrix" or coded.geometry.orientation == "in_out":
         return None

@@ -1,6 +1,6 @@
 """Parts and joins in files: saving them codes nothing anew, and loading gives them back as what they were.
 
-Where one tensor of a file can have their bytes (`tersely.codes.parts`), it has them. Else their pieces become
+Where one tensor of a file can have their bytes (`tersely.codes.slicing`), it has them. Else their pieces become
 tensors of their own, and an entry of the file's metadata says how to make the others of them, as trees of (where a
 writer may not set metadata, a tensor of the entry's name holds its text)
 
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.codes import parts
+from tersely.codes import slicing
 from tersely.core.errors import ArgumentError, CorruptError
 from tersely.files.container import limits
 from tersely.files.container.description import joined_crc32
@@ -63,7 +63,7 @@ def _as_one(content: Content) -> Coded | None:
     if isinstance(content, Leaf):
         return content.coded
     if isinstance(content, Window):
-        found = parts.take(content.leaf.coded.encoded, content.first, content.last, squeezed=content.squeezed)
+        found = slicing.take(content.leaf.coded.checked, content.first, content.last, squeezed=content.squeezed)
         return None if found is None else Coded(found)
     if not isinstance(content, Pieces):
         return None
@@ -73,7 +73,7 @@ def _as_one(content: Content) -> Coded | None:
         if coded is None:
             return None
         pieces.append(coded)
-    found = parts.join(content.kind, content.dim, [piece.encoded for piece in pieces])
+    found = slicing.join(content.kind, content.dim, [piece.checked for piece in pieces])
     return None if found is None else Coded(found, _crc32(pieces) if content.dim == 0 else None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from tersely.backends.cpu.threads import get_num_threads
-from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
+from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose
 from tersely.planner import choose as plan
@@ -113,7 +113,7 @@ def request_of(use: Use, own: Settings, view: str = "") -> Request:
     _, base, orientation = prepared(use)
     array = as_array(base)
     return Request(
-        plan.raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape),
+        raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape),
         array.dtype.name,
         orientation,
         own.objective,
@@ -129,11 +129,9 @@ def forced(use: Use, own: Settings) -> Candidate:
     """The form that a parameter's own formulation and options name, not coded yet. Raises ArgumentError naming the
     parameter where there is none."""
     options = dict(own.options or {})
-    row = registry.BY_NAME[options.pop("formulation")]
+    formulation = options.pop("formulation")
     request = request_of(use, own, options.pop("view", ""))
     try:
-        if request.dtype not in row.DTYPES:
-            raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}")
-        return row.forced(request, options)
+        return plan.candidate_for(replace(request, formulation=formulation, parameters=options))
     except ArgumentError as error:
         raise ArgumentError(f"config for {use.name!r}: {error}") from None

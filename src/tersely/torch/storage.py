@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tersely.core.choices import ON_SLOW, Check, Mode, Objective, OnSlow, Orientation
-from tersely.core.dtypes import BY_NAME
+from tersely.core.dtypes import BY_NAME, raw_bytes
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError
 from tersely.files import folder
 from tersely.files import open as files
-from tersely.files.container import closing, description, same
-from tersely.planner.choose import raw_bytes, slow_here
+from tersely.files.container import alias, closing, description
+from tersely.planner.choose import slow_here
 from tersely.tensors.tensor import Tensor as Coded
 from tersely.torch import dense, extra_state, recipes, torchao, views
 from tersely.torch.compression import all_names, parameters_of, put
@@ -125,7 +125,7 @@ def _loaded(
             continue
         known = stored in contents
         residue = _residue(file, name, residues)
-        if len(coded.shape) > 1 and slow_here(coded.encoded):  # vectors are not multiplied
+        if len(coded.shape) > 1 and slow_here(coded.checked):  # vectors are not multiplied
             slow.append(name)
             if on_slow == "decode":
                 tensors[name] = Leaf.of(coded).decode()
@@ -343,7 +343,7 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
             odd = sorted(set(found.components) ^ set(parts))[0]
             raise CorruptError("the component is missing or unknown", tensor=name, component=odd)
         descriptions[name] = found
-        if not same.is_copy(found.node):
+        if not alias.is_alias(found.node):
             encoded = found.encoded({key: parts[key].contiguous().numpy() for key in found.components})
             contents[name] = Leaf.of(Coded(encoded))
     dense = {
@@ -351,7 +351,7 @@ def unflatten_state_dict(flat: Mapping[str, Any], *, mode: Mode = "fused") -> di
         for name, value in state.items()
         if isinstance(value, Tensor) and value.dtype in NAMES
     }
-    copies = same.resolve(descriptions, dense, {}, "state dict")
+    copies = alias.resolve(descriptions, dense, {}, "state dict")
     for name in groups:  # in the order of the dictionary
         other = copies.get(name, name)
         content = contents.get(other)

@@ -8,6 +8,7 @@ and `loaded` is the module itself. Calls are checked by its stub (`make stub` wr
 from __future__ import annotations
 
 import importlib.util
+import json
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,6 +17,7 @@ import numpy as np
 
 from tersely.core import environment
 from tersely.core.choices import Isa
+from tersely.core.encoded import Encoded
 from tersely.core.geometry import Geometry
 
 ISAS: tuple[Isa, ...] = get_args(Isa)[:-1]
@@ -87,20 +89,28 @@ def available() -> bool:
 
 def shape_of(geometry: Geometry) -> module.Geometry:
     """The geometry as the native module takes it."""
-    transposed = geometry.orientation == "in_out"
-    return module.Geometry(
-        geometry.elements,
-        geometry.count,
-        geometry.rows,
-        geometry.columns,
-        geometry.rows * geometry.columns,
-        1 if transposed else geometry.columns,
-        geometry.rows if transposed else 1,
-        geometry.column_offsets(),
-    )
+    return module.Geometry(geometry.shape, geometry.view, geometry.orientation, geometry.column_order)
 
 
-def aligned(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def open_matrix(encoded: Encoded) -> module.Matrix | None:
+    """The native matrix over valid components, which it keeps alive; None where NumPy does the work.
+
+    Raises MemoryError where memory does not hold what it needs: an offset for each column of a convolution.
+    """
+    if not available():
+        return None
+    description = {
+        "shape": encoded.shape,
+        "dtype": encoded.dtype,
+        "view": encoded.view,
+        "orientation": encoded.orientation,
+        "column_order": encoded.column_order,
+        "node": encoded.node.to_json(),
+    }
+    return module.open(json.dumps(description), _aligned(encoded.components))
+
+
+def _aligned(components: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The components, directories copied where a foreign writer aligned them to fewer bytes than their words need."""
     return {
         name: data.copy() if name.endswith("directory") and data.ctypes.data % 8 else data

@@ -6,12 +6,20 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
+#include "tersely/codes/opening.hpp"
+#include "tersely/codes/split/split_source.hpp"
 
 namespace tersely {
 namespace {
+
+Parameters affine_parameters(DType dtype) {
+  Parameters p{};
+  p.dtype = dtype;
+  p.code = SymbolCode::kAffine;
+  return p;
+}
 
 // Reads bits one by one, zeros beyond the end.
 class Bits {
@@ -99,19 +107,29 @@ int64_t panel_line_bytes(const Geometry& g, int bits) {
   return ceil_div(g.columns, line_columns(bits)) * kPanelRows * kLineBytes;
 }
 
-void CodedNumbers::expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const {
-  const Parameters& p = view_.parameters;
-  const SegmentPart part = segment_part(view_.geometry, segment);
-  Cursor cursor{view_.streams.tiles + panel_offset(view_, part.first_panel) + part.first_chunk * p.chunk_bytes[0],
-                nullptr, nullptr};
-  table.expand_levels(view_, segment, scratch, cursor);
-  const auto decode = table.codes[static_cast<int>(DType::kIndex)][code_index(p)][0].decode_words;
-  for (int64_t panel = 0; panel < part.panels; ++panel)
-    decode(p, cursor, part.chunks, indices + panel * part.chunks * kChunkWeights);
+LineNumbers::LineNumbers(const Geometry& geometry, const Components& components, const std::string& name, int64_t bits)
+    : geometry_(geometry), bits_(static_cast<int>(bits)) {
+  require(bits == 1 || bits == 2 || bits == 4 || bits == 8, "lines have fields of 1, 2, 4 or 8 bits");
+  lines_ = components.stream(name, checked_product(geometry.panels, panel_line_bytes(geometry, bits_)));
+}
+
+SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
+                           const std::string& name) {
+  if (!node.children.empty())
+    return {std::make_shared<SplitSymbols>(geometry, node.child(name), components.under(name)), nullptr};
+  auto lines = std::make_shared<LineNumbers>(geometry, components, name, node.parameters.at("bits").number());
+  const LineNumbers* own = lines.get();
+  return {std::move(lines), own};
+}
+
+int64_t group_chunks_of(const Geometry& g, int64_t columns) {
+  require(columns >= 0 && columns % kStepColumns == 0 && columns <= kSegmentColumns,
+          "a group has whole blocks of columns, or all");
+  return columns == 0 ? std::max<int64_t>(1, g.chunks_per_panel) : columns / kChunkColumns;
 }
 
 // Behind the numbers in scratch.
-AffineGroup* AffineNumbers::expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const {
+AffineGroup* AffineSource::expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const {
   // SAFE BECAUSE: a group has four chunks or a panel's all, so a segment has at most kSegmentChunks of them, and the
   // room for values holds the numbers and as many.
   static_assert(kSegmentWeights + kSegmentChunks * sizeof(AffineGroup) <= kValuesScratchBytes);
@@ -131,8 +149,8 @@ AffineGroup* AffineNumbers::expand_groups(const KernelTable& table, int64_t segm
   return groups;
 }
 
-void AffineNumbers::mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
-                                        uint8_t* numbers) const {
+void AffineSource::mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
+                                       uint8_t* numbers) const {
   const SegmentPart part = segment_part(geometry_, segment);
   const int64_t last_columns = geometry_.columns - (geometry_.chunks_per_panel - 1) * kChunkColumns;
   Bits bits(scales_.signs, scales_.directory[segment], scales_.directory[segment + 1]);
@@ -160,9 +178,13 @@ void AffineNumbers::mark_negative_zeros(const KernelTable& table, int64_t segmen
   }
 }
 
-void AffineNumbers::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
+AffineSource::AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
+                           std::shared_ptr<const SymbolSource> numbers)
+    : Source(affine_parameters(dtype)), geometry_(geometry), scales_(scales), numbers_(std::move(numbers)) {}
+
+void AffineSource::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
   uint8_t* numbers = scratch + kLevelsScratchBytes;
-  numbers_.expand(table, segment, scratch, numbers);
+  numbers_->expand(table, segment, scratch, numbers);
   const AffineGroup* groups = expand_groups(table, segment, numbers);
   if (scales_.signs != nullptr) mark_negative_zeros(table, segment, groups, numbers);
   cursor.tile = numbers;
@@ -171,29 +193,26 @@ void AffineNumbers::begin(const KernelTable& table, int64_t segment, uint8_t* sc
   cursor.negative_zeros = scales_.signs != nullptr;
 }
 
-uint32_t AffineNumbers::access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const {
+uint32_t AffineSource::access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const {
   const Geometry& g = geometry_;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
   const int64_t place = panel * scales_.groups + chunk / scales_.group_chunks;
   const int32_t zero = zero_at(scales_, place, row % kPanelRows);
-  const int32_t number = numbers_.access(matrix, row, column);
+  const int32_t number = numbers_->access(matrix, row, column);
   // As kernels have it: only in a damaged file, since encoders leave this number to -0.0.
-  if (number == kNegativeZero && scales_.signs != nullptr) return word_of(dtype_, -0.0F);
+  if (number == kNegativeZero && scales_.signs != nullptr) return word_of(parameters_.dtype, -0.0F);
   float scales[16];
   widen_scales(scales_, table, place, 1, scales);
   if (number == zero && scales_.signs != nullptr) {
     // Which of the segment's signs this one is, only the numbers before it say.
     static thread_local Scratch scratch;
-    const int64_t wide = g.segments_per_panel > 1 ? chunk / (kSegmentColumns / kChunkColumns) : 0;
-    const int64_t segment = unit_of_panel(g, panel) * g.segments_per_panel + wide;
-    const SegmentPart part = segment_part(g, segment);
+    const ChunkPlace at = chunk_place(g, panel, column);
     Cursor cursor{nullptr, nullptr, nullptr};
-    begin(table, segment, scratch.get<uint8_t>(kExpandScratchBytes), cursor);
-    const int64_t before = (panel - part.first_panel) * part.chunks + chunk - part.first_chunk;
-    if (cursor.tile[before * kChunkWeights + column % kChunkColumns * 16 + row % kPanelRows] == kNegativeZero)
-      return word_of(dtype_, -0.0F);
+    begin(table, at.segment, scratch.get<uint8_t>(kExpandScratchBytes), cursor);
+    if (cursor.tile[at.chunk * kChunkWeights + column % kChunkColumns * 16 + row % kPanelRows] == kNegativeZero)
+      return word_of(parameters_.dtype, -0.0F);
   }
-  return word_of(dtype_, scales[row % kPanelRows] * (static_cast<float>(number) - static_cast<float>(zero)));
+  return word_of(parameters_.dtype, scales[row % kPanelRows] * (static_cast<float>(number) - static_cast<float>(zero)));
 }
 
 }  // namespace tersely

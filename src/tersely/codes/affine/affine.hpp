@@ -2,10 +2,12 @@
 // columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The formulation affine".
 #pragma once
 
+#include <memory>
+
+#include "tersely/backends/cpu/kernels/affine_groups.hpp"
+#include "tersely/backends/cpu/kernels/line_layout.hpp"
+#include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
-#include "tersely/backends/cpu/matrix/sources.hpp"
-#include "tersely/codes/affine/groups.hpp"
-#include "tersely/codes/affine/lines.hpp"
 
 namespace tersely {
 
@@ -26,30 +28,35 @@ void widen_scales(const AffineScales& scales, const KernelTable& table, int64_t 
 void widen_zeros(const AffineScales& scales, int64_t place, int64_t count, float* out);
 int32_t zero_at(const AffineScales& scales, int64_t place, int64_t row);
 
-// What the operators of split walk: numbers as bytes, and what the rows of each group have in common.
-class AffineNumbers : public GroupSource {
+// Columns of a group, 0 for all, as chunks; and the groups of a panel. Throws std::invalid_argument for other columns.
+int64_t group_chunks_of(const Geometry& geometry, int64_t columns);
+inline int64_t groups_of(const Geometry& geometry, int64_t group_chunks) {
+  return ceil_div(geometry.chunks_per_panel, group_chunks);
+}
+
+// Numbers as bytes, and what the rows of each group have in common, which kernels take together.
+class AffineSource final : public Source {
  public:
-  AffineNumbers(const Geometry& geometry, DType dtype, const AffineScales& scales, const IndexSource& numbers)
-      : geometry_(geometry), dtype_(dtype), scales_(scales), numbers_(numbers) {}
+  AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
+               std::shared_ptr<const SymbolSource> numbers);
   void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
-  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const;
+  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
 
  private:
   AffineGroup* expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const;
   void mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
                            uint8_t* numbers) const;
 
-  const Geometry& geometry_;
-  const DType dtype_;
-  const AffineScales& scales_;
-  const IndexSource& numbers_;
+  const Geometry geometry_;
+  const AffineScales scales_;
+  const std::shared_ptr<const SymbolSource> numbers_;
 };
 
 // Numbers in lines.
-class LineNumbers : public IndexSource {
+class LineNumbers : public SymbolSource {
  public:
-  LineNumbers(const Geometry& geometry, const uint8_t* lines, int bits)
-      : geometry_(geometry), lines_(lines), bits_(bits) {}
+  // The component `name`; bits: of a field, 1, 2, 4 or 8.
+  LineNumbers(const Geometry& geometry, const Components& components, const std::string& name, int64_t bits);
   void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const override;
   uint8_t access(int64_t matrix, int64_t row, int64_t column) const override;
   // The lines of a panel's segment, counted in the panel; and how many each row has.
@@ -58,28 +65,23 @@ class LineNumbers : public IndexSource {
   int bits() const { return bits_; }
 
  private:
-  const Geometry& geometry_;
-  const uint8_t* lines_;
+  const Geometry geometry_;
   const int bits_;
+  const uint8_t* lines_;
 };
 
-// Numbers under a code of split.
-class CodedNumbers : public IndexSource {
- public:
-  explicit CodedNumbers(const SplitView& view) : view_(view) {}
-  void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const override;
-  uint8_t access(int64_t matrix, int64_t row, int64_t column) const override {
-    return static_cast<uint8_t>(tersely::access(view_, matrix, row, column));
-  }
-
- private:
-  const SplitView& view_;
+// What a node of affine or row_palette keeps its numbers in: lines, or a child under split.
+struct SmallNumbers {
+  std::shared_ptr<const SymbolSource> source;
+  const LineNumbers* lines = nullptr;  // null: they are coded
 };
+SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
+                           const std::string& name);
 
 struct AffineView {
-  SplitView words;           // Code::kAffine, over the numbers
+  const MatrixView& words;   // over an AffineSource
   const LineNumbers* lines;  // null: numbers are coded
-  AffineScales scales;
+  const AffineScales& scales;
 };
 
 // y = x w^T. Few rows of x are multiplied by lines as they are.

@@ -10,10 +10,8 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.affine import reference
 from tersely.codes.affine.layout import (
-    BITS,
     DIRECTORY,
     DTYPES,
-    GROUP_COLUMNS,
     NEGATIVE_ZERO,
     NUMBERS,
     SCALES,
@@ -22,19 +20,20 @@ from tersely.codes.affine.layout import (
     Scaling,
     side_by_side,
 )
+from tersely.codes.affine.row_fields import BITS, columns_tried, pack
 from tersely.core.encoded import index_bytes, stored, stream_bytes
 from tersely.core.geometry import PANEL_ROWS, Geometry
 
-LEAST_COLUMNS = 16
+MIN_COLUMNS = 16
 """Rows of fewer columns are not looked at: a scale would stand beside next to nothing."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Scaled:
     """A tensor whose words are scale x (number - zero). words: C-contiguous.
 
-    scales: float32 [places, 16]; zeros: int16 likewise; scaling.dtype is one that holds all of the scales, scaling.bits
-    what numbers, up to `most`, need in lines.
+    scales: float32 [groups, 16]; zeros: int16 likewise; scaling.dtype is one that holds all of the scales, scaling.bits
+    what numbers, up to `max_number`, need in row fields.
     """
 
     words: np.ndarray
@@ -43,7 +42,7 @@ class Fitted:
     scaling: Scaling
     scales: np.ndarray
     zeros: np.ndarray
-    most: int
+    max_number: int
     threads: int = 1
 
     @cached_property
@@ -52,14 +51,14 @@ class Fitted:
         columns, signed = self.scaling.columns, self.scaling.signed_zeros
         if not native.available():
             numbers, negative = reference.numbers_of(
-                self.words, self.geometry, self.dtype, columns, self.scales, self.zeros, self.most
+                self.words, self.geometry, self.dtype, columns, self.scales, self.zeros, self.max_number
             )
             return numbers, negative.astype(np.uint8) if signed else None
         numbers = np.empty(self.words.shape, np.uint8)
         marks = np.empty(self.words.shape, np.uint8) if signed else None
         shape, scales, zeros = native.shape_of(self.geometry), self.scales.reshape(-1), self.zeros.reshape(-1)
         if not native.module.affine_numbers(
-            self.words, self.dtype, shape, columns, scales, zeros, self.most, numbers, marks, self.threads
+            self.words, self.dtype, shape, columns, scales, zeros, self.max_number, numbers, marks, self.threads
         ):
             raise RuntimeError("the words changed while they were encoded")
         return numbers, marks
@@ -106,20 +105,13 @@ class Fitted:
         if scaling.zero is None:
             found[ZEROS] = stored(self.zeros.astype("<i2"), index_bytes)
         if scaling.bits is not None:
-            found[NUMBERS] = self._lines(scaling.bits, threads)
+            found[NUMBERS] = pack(self.numbers, self.geometry, scaling.bits, threads)
         if scaling.signed_zeros:
             starts, signs = self._signs
             if signs is None:
                 signs = self._write_signs(starts, threads)
             found |= {SIGNS: stored(signs, stream_bytes), DIRECTORY: stored(starts, index_bytes)}
         return found
-
-    def _lines(self, bits: int, threads: int) -> np.ndarray:
-        if not native.available():
-            return stored(reference.lines_of(self.numbers, self.geometry, bits), stream_bytes)
-        lines = np.zeros(self.scaling.component_bytes(self.geometry)[NUMBERS], np.uint8)
-        native.module.affine_lines(self.numbers, native.shape_of(self.geometry), bits, lines, threads)
-        return lines
 
     def _write_signs(self, starts: np.ndarray, threads: int) -> np.ndarray:
         numbers, negative = self._numbers
@@ -130,25 +122,22 @@ class Fitted:
         return signs
 
 
-def fit(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Fitted | None:
-    """With one scale for each row, or for the longest groups of a row's columns that have one; None where none have."""
-    if not words.size or geometry.view == "folded" or geometry.columns < LEAST_COLUMNS:
+def find_scales(words: np.ndarray, geometry: Geometry, dtype: str, threads: int = 1) -> Scaled | None:
+    """One scale for each row, or for the longest groups of a row's columns that have one; None where none have."""
+    if not words.size or geometry.view == "folded" or geometry.columns < MIN_COLUMNS:
         return None
-    # Columns of a convolution are taps of channels, in an order of their own: nobody scales groups of them.
-    grouped = GROUP_COLUMNS if geometry.view in ("matrix", "stack") else ()
-    for columns in (0, *(some for some in grouped if some < geometry.columns)):
-        found = fit_groups(words, geometry, dtype, columns, threads)
-        if found is not None:
-            return found
-    return None
+    tried = (scales_of_groups(words, geometry, dtype, columns, threads) for columns in columns_tried(geometry))
+    return next((found for found in tried if found is not None), None)
 
 
-def fit_groups(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, threads: int = 1) -> Fitted | None:
-    """With so many columns a group, 0 for all of a row; None where they have no such scales, or there are no weights."""
+def scales_of_groups(
+    words: np.ndarray, geometry: Geometry, dtype: str, columns: int, threads: int = 1
+) -> Scaled | None:
+    """So many columns a group, 0 for all of a row; None where they have no such scales, or there are no weights."""
     if not words.size:
         return None
     scaling = Scaling(columns, dtype, None, False, None)
-    shape = (scaling.places(geometry), PANEL_ROWS)
+    shape = (scaling.all_groups(geometry), PANEL_ROWS)
     if native.available():
         scales = {kind: np.empty(shape, np.float32) for kind in DTYPES}
         low, high = np.empty(shape, np.int16), np.empty(shape, np.int16)
@@ -173,19 +162,19 @@ def fit_groups(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, 
         scales = {kind: side_by_side(own, geometry, 1.0) for kind, own in found[0].items()}
         low, high = side_by_side(found[1], geometry, 0), side_by_side(found[2], geometry, 0)
         negative = found[3]
-    most = NEGATIVE_ZERO - 1 if negative else NEGATIVE_ZERO
+    limit = NEGATIVE_ZERO - 1 if negative else NEGATIVE_ZERO
     lengths = high.astype(int) - low
-    if lengths.max() > most:
+    if lengths.max() > limit:
         return None  # no number is left for -0.0
-    # One zero for all where it costs no bits; else every group counts from its least number on.
-    least, span = int(low.min()), int(high.max()) - int(low.min())
-    common = span <= most and span.bit_length() == int(lengths.max()).bit_length()
-    zeros = np.full_like(low, -least) if common else (-low).astype(np.int16)
+    # One zero for all where it costs no bits; else every group counts from its lowest number on.
+    lowest, span = int(low.min()), int(high.max()) - int(low.min())
+    common = span <= limit and span.bit_length() == int(lengths.max()).bit_length()
+    zeros = np.full_like(low, -lowest) if common else (-low).astype(np.int16)
     if negative and (zeros == NEGATIVE_ZERO).any():
         return None  # it would stand for -0.0 and be a zero, too
     kinds = sorted(DTYPES, key=lambda kind: (kind == "float32", kind != dtype))
     kind = next(kind for kind in kinds if not np.isnan(scales[kind]).any())
     used = span if common else int(lengths.max())
     bits = next(bits for bits in BITS if used >> bits == 0)
-    scaling = Scaling(columns, kind, -least if common else None, bool(negative), bits)
-    return Fitted(words, dtype, geometry, scaling, scales[kind], zeros, used, threads)
+    scaling = Scaling(columns, kind, -lowest if common else None, bool(negative), bits)
+    return Scaled(words, dtype, geometry, scaling, scales[kind], zeros, used, threads)

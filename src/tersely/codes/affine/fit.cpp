@@ -8,8 +8,8 @@
 #include <limits>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/affine.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"

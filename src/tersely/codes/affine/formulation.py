@@ -1,163 +1,131 @@
-"""`affine`: scale x (number - zero), by rows or groups of their columns. The row of the registry: see `protocol`."""
+"""`affine`: scale x (number - zero), by rows or groups of their columns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
-from tersely.codes.affine import reference
-from tersely.codes.affine.candidates import candidates, forced, kernel_of, places_of, why_not
+from tersely.codes.affine import candidates, costs, reference
 from tersely.codes.affine.layout import (
     DIRECTORY,
-    DTYPES,
-    LEAST_SCALE,
-    MOST_SCALE,
-    MOST_ZERO,
+    MAX_SCALE,
+    MAX_ZERO,
+    MIN_SCALE,
     NAME,
     NEGATIVE_ZERO,
-    NUMBER_DTYPE,
     NUMBERS,
     SCALES,
     SIGNS,
-    VERSION,
     ZEROS,
     Scaling,
 )
-from tersely.codes.protocol import Work
-from tersely.codes.split import formulation as split
-from tersely.codes.split import reference as split_reference
+from tersely.codes.affine.row_fields import RowFields
+from tersely.codes.node import INFO, Part, Run, Span
+from tersely.codes.protocol import Work, is_wide
 from tersely.core.dtypes import by_name
-from tersely.core.encoded import Encoded, stream_bytes
-from tersely.core.errors import CorruptError, FormatError
-from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
+from tersely.core.encoded import Node, stream_bytes
+from tersely.core.errors import CorruptError
+from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS
 
-__all__ = [
-    "DTYPES",
-    "NAME",
-    "VERSION",
-    "candidates",
-    "decode",
-    "forced",
-    "matrix",
-    "slow_under",
-    "validate",
-    "why_not",
-    "work",
-]
-
-_PREFIX = f"{NUMBERS}."
-MOST_FLOAT16 = 65504.0
+MAX_FLOAT16 = 65504.0
 """The largest of its numbers."""
 
 
-def numbers_of(encoded: Encoded) -> Encoded:
-    """Coded numbers as a tensor of their own."""
-    own = {name[len(_PREFIX) :]: data for name, data in encoded.components.items() if name.startswith(_PREFIX)}
-    seen = (encoded.view, encoded.orientation, encoded.column_order)
-    return Encoded(encoded.shape, NUMBER_DTYPE, *seen, encoded.node.children[NUMBERS], own)
+class Affine(RowFields):
+    NAME = NAME
+    HUE = 20
+    OFFERS = candidates
+    COSTS = costs
+    CHILD = NUMBERS
+    INDEXES = frozenset({SCALES, ZEROS, DIRECTORY})
 
+    def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
+        scaling = Scaling.parse(node)
+        self.check_view(layout)
+        return scaling
 
-def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""
-    fast = profile in ("avx512", "amx") and encoded.dtype == "float32"
-    return NUMBERS in encoded.node.children and not fast
+    def sizes(self, parameters: Scaling, dtype: str, layout: Any) -> Mapping[str, int | None]:
+        found: dict[str, int | None] = dict(parameters.component_bytes(layout))
+        return found | (dict.fromkeys((SIGNS, DIRECTORY)) if parameters.signed_zeros else {})
 
-
-def work(encoded: Encoded, geometry: Geometry) -> Work:
-    """For the cost model; `encoded` must have passed `validate`."""
-    scaling = Scaling.of(encoded.node)
-    return Work(kernel_of(scaling), geometry, encoded.nbytes_stored, places_of(geometry, scaling))
-
-
-def validate(encoded: Encoded, geometry: Geometry) -> None:
-    """Structure check: sizes, directories, scales and zeros; never numbers or signs."""
-    checks.expect_dtype(encoded, DTYPES, NAME)
-    scaling = Scaling.of(encoded.node)
-    if geometry.view == "folded":
-        raise CorruptError("affine codes matrices, and this tensor is folded", component="info")
-    sizes = scaling.component_bytes(geometry)
-    coded = scaling.bits is None
-    own = {name for name in encoded.components if not (coded and name.startswith(_PREFIX))}
-    checks.expect_components(own, {*sizes, *((SIGNS, DIRECTORY) if scaling.signed_zeros else ())}, NAME)
-    for name, size in sizes.items():
-        checks.expect_bytes(encoded.components, name, size)
-    _check_scales(encoded, geometry, scaling)
-    if scaling.signed_zeros:
-        count = int(
-            checks.directory_of(
-                encoded.components,
+    def check(self, part: Part) -> None:
+        """Sizes, the directory, scales and zeros; never numbers or signs."""
+        _check_scales(part)
+        geometry = part.layout
+        if part.parameters.signed_zeros:
+            starts = checks.directory_of(
+                part.components,
                 geometry.segments,
                 lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS // 8),
                 "signs",
-            )[-1]
-        )
-        checks.expect_bytes(encoded.components, SIGNS, stream_bytes(count))
-    if not coded:
-        return
-    try:
-        split.validate(numbers_of(encoded), geometry)
-    except FormatError as error:
-        if error.component is not None:
-            error.component = _PREFIX + error.component
-        raise
+            )
+            checks.expect_bytes(part.components, SIGNS, stream_bytes(int(starts[-1])))
+
+    def words(self, part: Part) -> np.ndarray:
+        numbers = self.numbers(part)
+        return reference.decode(part.components, part.layout, part.dtype, part.parameters, numbers)
+
+    def work(self, part: Part) -> Work:
+        scaling, geometry = part.parameters, part.layout
+        kernel = costs.Kernel(scaling.bits, scaling.columns)
+        return Work(kernel, geometry, part.nbytes, scaling.padded_weights(geometry))
+
+    def slower_than_dense(self, part: Part, profile: str) -> bool:
+        """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""
+        return part.only is not None and not (is_wide(profile) and part.dtype == "float32")
+
+    def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        for bits, columns in ((4, normal.shape[1]), (8, normal.shape[1]), (4, 128), (4, 32)):
+            yield f"{bits} bits by {columns}", quantised(normal, bits, columns)
+
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        scaling, components, geometry = part.parameters, part.components, part.layout
+        first, last = (panel * scaling.groups(geometry) * PANEL_ROWS for panel in span.panels)
+        size = by_name(scaling.dtype).bits // 8
+        streams = {SCALES: components[SCALES][first * size : last * size]}
+        if scaling.zero is None:
+            streams[ZEROS] = components[ZEROS][first * 2 : last * 2]
+        counts = {}
+        if scaling.signed_zeros:
+            starts = part.directory(geometry.segments, DIRECTORY)[span.segments[0] : span.segments[1] + 1]
+            streams[SIGNS] = components[SIGNS][int(starts[0]) : int(starts[-1])]
+            counts[DIRECTORY] = np.diff(starts)
+        return Run(streams | dict(super().slice_panels(part, span).streams), counts=counts)
 
 
-def _check_scales(encoded: Encoded, geometry: Geometry, scaling: Scaling) -> None:
+def quantised(weights: np.ndarray, bits: int, columns: int) -> np.ndarray:
+    """Rounded to integers times a scale, one for so many columns of a row or all, and back."""
+    columns = min(columns, weights.shape[1])
+    grouped, largest = weights.reshape(len(weights), -1, columns), 2 ** (bits - 1) - 1
+    scales = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(largest)
+    # Adding zero makes -0.0 of what was rounded to it 0.0.
+    return (np.rint(grouped / scales) * scales + np.float32(0)).reshape(weights.shape)
+
+
+def _check_scales(part: Part) -> None:
     """Raises CorruptError for scales and zeros out of range, alone or, in float16, together."""
-    count, kind = scaling.places(geometry) * PANEL_ROWS, by_name(scaling.dtype)
-    words = encoded.components[SCALES][: count * kind.bits // 8].view(kind.word)
-    scales = reference.values_of(words, scaling.dtype)
+    scaling, components = part.parameters, part.components
+    count, kind = scaling.all_groups(part.layout) * PANEL_ROWS, by_name(scaling.dtype)
+    scales = reference.values_of(components[SCALES][: count * kind.bits // 8].view(kind.word), scaling.dtype)
     if scaling.zero is None:
-        zeros = encoded.components[ZEROS][: count * 2].view("<i2").astype(np.int64)
+        zeros = components[ZEROS][: count * 2].view("<i2").astype(np.int64)
     else:
         zeros = np.array([scaling.zero])
     taken = (zeros == NEGATIVE_ZERO) & scaling.signed_zeros
-    wrong = np.flatnonzero((np.abs(zeros) > MOST_ZERO) | taken)
+    wrong = np.flatnonzero((np.abs(zeros) > MAX_ZERO) | taken)
     if wrong.size:
-        component, byte = ("info", None) if scaling.zero is not None else (ZEROS, int(wrong[0]) * 2)
+        component, byte = (INFO, None) if scaling.zero is not None else (ZEROS, int(wrong[0]) * 2)
         raise CorruptError(f"zero {wrong[0]} is out of range: {zeros[wrong[0]]}", component=component, byte=byte)
-    fits = (scales >= LEAST_SCALE) & (scales <= MOST_SCALE)
-    if encoded.dtype == "float16":
-        fits &= scales * (NEGATIVE_ZERO + np.abs(zeros)).astype(np.float32) <= MOST_FLOAT16
+    fits = (scales >= MIN_SCALE) & (scales <= MAX_SCALE)
+    if part.dtype == "float16":
+        fits &= scales * (NEGATIVE_ZERO + np.abs(zeros)).astype(np.float32) <= MAX_FLOAT16
     wrong = np.flatnonzero(~fits)
     if wrong.size:
         byte = int(wrong[0]) * kind.bits // 8
         raise CorruptError(f"scale {wrong[0]} is out of range: {scales[wrong[0]]}", component=SCALES, byte=byte)
 
 
-def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
-    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(matrix(encoded, geometry), encoded, threads, lambda word: decode_reference(encoded, geometry))
-
-
-def decode_reference(encoded: Encoded, geometry: Geometry) -> np.ndarray:
-    """The NumPy reference: the tensor's words, from valid components."""
-    scaling = Scaling.of(encoded.node)
-    if scaling.bits is not None:
-        numbers = reference.numbers_in(encoded.components[NUMBERS], geometry, scaling.bits)
-    else:
-        inner = numbers_of(encoded)
-        code = split.parameters_of(inner)
-        numbers = split_reference.decode(inner.components, geometry, NUMBER_DTYPE, code, np.dtype(np.uint8))
-    return reference.decode(encoded.components, geometry, encoded.dtype, scaling, numbers)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    scaling = Scaling.of(encoded.node)
-    return native.module.AffineMatrix(
-        native.shape_of(geometry),
-        encoded.dtype,
-        scaling.columns,
-        scaling.dtype,
-        scaling.zero,
-        scaling.signed_zeros,
-        scaling.bits or 0,
-        native.aligned(encoded.components),
-        split.matrix(numbers_of(encoded), geometry) if scaling.bits is None else None,
-    )
+affine = Affine()

@@ -2,8 +2,8 @@
 // formulations whose numbers do.
 #pragma once
 
+#include "tersely/backends/cpu/kernels/line_layout.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
-#include "tersely/codes/affine/lines.hpp"
 
 namespace tersely {
 
@@ -32,7 +32,7 @@ class LineGroups {
 };
 
 struct LinesView {
-  const SplitView& words;  // what is walked for more rows of x than lines are multiplied by
+  const MatrixView& words;  // what is walked for more rows of x than lines are multiplied by
   const LineNumbers* lines;
   const LineGroups& groups;
   int64_t most_rows;  // of x, that lines are multiplied by

@@ -1,24 +1,12 @@
-// Where the panels of a segment lie, and their words row by row.
+// The words of a panel row by row.
 #pragma once
 
 #include <algorithm>
 
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 
 namespace tersely {
-
-// Panels of a segment, and the chunks of each that are in it.
-struct SegmentPart {
-  int64_t first_panel, panels, first_chunk, chunks;
-};
-inline SegmentPart segment_part(const Geometry& g, int64_t segment) {
-  const int64_t unit = segment / g.segments_per_panel;
-  const UnitPanels panels = unit_panels(g, unit);
-  const int64_t first = segment % g.segments_per_panel * (kSegmentColumns / kChunkColumns);
-  const int64_t chunks = g.segments_per_panel == 1 ? g.chunks_per_panel : segment_chunks(g, segment);
-  return {panels.first, panels.last - panels.first, first, chunks};
-}
 
 // The rows of a panel, side by side: words as 32 bits.
 inline int64_t copy_panel(const uint8_t* words, DType dtype, const Geometry& g, int64_t panel, uint32_t* out) {

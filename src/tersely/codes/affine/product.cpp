@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/rows.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/affine.hpp"
 #include "tersely/codes/affine/line_groups.hpp"
 
@@ -90,17 +90,16 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
   const int64_t width = ceil_div(g.columns, line_columns(1)) * line_columns(1);
   static thread_local Scratch x_scratch;
   const float* x = padded_floats(table, rows, g.columns, width, batch, x_scratch);
-  const auto dtype = static_cast<int>(view.words.parameters.dtype);
+  const auto dtype = static_cast<int>(view.words.dtype);
   // MEASURED on Zen 3: making a group's tables of bytes pays from one line on, in float16, which is converted, from
   // two.
-  const int64_t least = line_columns(4) * (view.words.parameters.dtype == DType::kFloat16 ? 2 : 1);
+  const int64_t least = line_columns(4) * (view.words.dtype == DType::kFloat16 ? 2 : 1);
   const bool whole_lines = view.groups.groups() == 1 || view.groups.group_chunks() * kChunkColumns >= least;
   MultiplyLines multiply = table.multiply_lines[dtype];
   if (view.lines->bits() == 4 && whole_lines && table.multiply_ordered[dtype] != nullptr) {
     static thread_local Scratch ordered_scratch;
     auto* ordered = ordered_scratch.get<float>(batch * width * 4);
-    for (int b = 0; b < batch; ++b)
-      table.order_lines(view.words.parameters.dtype, x + b * width, width, ordered + b * width);
+    for (int b = 0; b < batch; ++b) table.order_lines(view.words.dtype, x + b * width, width, ordered + b * width);
     x = ordered;
     multiply = table.multiply_ordered[dtype];
   }
@@ -111,7 +110,7 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
       product.run(panel, sums);
       const int64_t first = panel * kPanelRows;
-      finish_rows(rows, g.rows, first, std::min(kPanelRows, g.rows - first), sums);
+      finish_rows(rows, first, std::min(kPanelRows, g.rows - first), sums);
     }
   });
 }

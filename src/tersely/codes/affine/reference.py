@@ -13,24 +13,20 @@ import numpy as np
 from tersely.codes.affine.layout import (
     DIRECTORY,
     DTYPES,
-    LINE_BYTES,
     NEGATIVE_ZERO,
     SCALES,
     SIGNS,
-    STEP_COLUMNS,
     ZEROS,
     Scaling,
     by_weights,
-    line_columns,
-    panel_line_bytes,
 )
 from tersely.codes.split.reference import from_chunks, to_chunks
 from tersely.core.dtypes import by_name
-from tersely.core.geometry import PANEL_ROWS, SEGMENT_COLUMNS, Geometry
+from tersely.core.geometry import PANEL_ROWS, Geometry
 
-MOST_TIMES = 255
+MAX_TIMES = 255
 """Up to here |number - zero| is told from a bfloat16 word: that is off by at most one in 256, so word / scale by at most one."""
-MOST_STEPS = 127
+MAX_STEPS = 127
 """What the least size of a group may be a multiple of."""
 TRIES = 16
 """Scales of each dtype that are tried in an interval."""
@@ -82,12 +78,12 @@ def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
     before, value, behind = (
         values_of((sizes + step).astype(word), dtype).astype(np.float64).tolist() for step in (-1, 0, 1)
     )
-    for steps in range(1, MOST_STEPS + 1):
+    for steps in range(1, MAX_STEPS + 1):
         lowest, highest = 0.0, math.inf
         times: list[int] = []
         for below, own, above in zip(before, value, behind, strict=True):
             count = math.floor(own / ((lowest + highest) / 2) + 0.5) if times else steps
-            if count > MOST_TIMES:
+            if count > MAX_TIMES:
                 break
             times.append(count)
             lowest, highest = max(lowest, (below + own) / 2 / count), min(highest, (own + above) / 2 / count)
@@ -103,7 +99,7 @@ def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
                 ]
             )
             low, high = int(signed.min()), int(signed.max())
-            if high - low > MOST_TIMES:
+            if high - low > MAX_TIMES:
                 return None
             scales = {
                 kind: _scale(kind, lowest, highest, sizes.astype(word), np.array(times), dtype) for kind in DTYPES
@@ -137,7 +133,7 @@ def _scale(kind: str, lowest: float, highest: float, sizes: np.ndarray, times: n
 def fit(
     words: np.ndarray, geometry: Geometry, dtype: str, columns: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, bool] | None:
-    """Of every group, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
+    """What every group has, by rows: scales by dtype, least and largest number minus zero; whether any word is -0.0.
 
     None where one group has none.
     """
@@ -151,7 +147,7 @@ def fit(
     for matrix, row, group in np.ndindex(*shape):
         own = cube[matrix, row, group * step : (group + 1) * step]
         own = np.where(own == negative_zero, own.dtype.type(0), own)
-        found = None if np.unique(own).size > MOST_TIMES + 1 else fit_group(own, dtype)
+        found = None if np.unique(own).size > MAX_TIMES + 1 else fit_group(own, dtype)
         if found is None:
             return None
         for kind, scale in found[0].items():
@@ -163,9 +159,9 @@ def fit(
 def numbers_of(
     words: np.ndarray, geometry: Geometry, dtype: str, columns: int, scales: np.ndarray, zeros: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each weight, in the tensor's shape: uint8 number up to `most`, and whether it is -0.0.
+    """What each weight is, in the tensor's shape: uint8 number up to `most`, and whether it is -0.0.
 
-    scales: float32 [places, 16]; zeros: likewise.
+    scales: float32 [groups, 16]; zeros: likewise.
     """
     cube, _ = geometry.matrices(words)
     negative = cube == _SIZE_BITS[dtype][0] + 1
@@ -182,41 +178,8 @@ def numbers_of(
     return geometry.tensor(numbers), geometry.tensor(negative)
 
 
-def lines_of(numbers: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
-    """uint8: the lines of all panels, segment by segment, row by row."""
-    cube, _ = geometry.matrices(numbers)
-    per_line, padding = line_columns(bits), geometry.panels_per_matrix * PANEL_ROWS - geometry.rows
-    panels = np.pad(cube, ((0, 0), (0, padding), (0, -geometry.columns % per_line)))
-    panels = panels.reshape(geometry.panels, PANEL_ROWS, -1)
-    parts = []
-    for panel in panels:
-        for first in range(0, panel.shape[1], SEGMENT_COLUMNS):
-            steps = panel[:, first : first + SEGMENT_COLUMNS].reshape(-1, 32 // bits, STEP_COLUMNS)
-            shifts = (np.arange(32 // bits, dtype=np.uint32) * np.uint32(bits))[:, None]
-            parts.append(
-                np.bitwise_or.reduce(steps.astype("<u4", order="C") << shifts, axis=1).view(np.uint8).reshape(-1)
-            )
-    return np.concatenate([np.zeros(0, np.uint8), *parts])
-
-
-def numbers_in(lines: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
-    """Inverse of `lines_of`: uint8 in the tensor's shape."""
-    per_line, size = line_columns(bits), panel_line_bytes(geometry, bits)
-    shifts, panels = (np.arange(32 // bits, dtype=np.uint32) * np.uint32(bits))[:, None], []
-    for panel in range(geometry.panels):
-        at, rows = panel * size, []
-        for first in range(0, geometry.columns, SEGMENT_COLUMNS):
-            count = -(-min(SEGMENT_COLUMNS, geometry.columns - first) // per_line) * PANEL_ROWS
-            dwords = lines[at : at + count * LINE_BYTES].view("<u4").reshape(count, 1, STEP_COLUMNS)
-            rows.append((dwords >> shifts & ((1 << bits) - 1)).astype(np.uint8).reshape(PANEL_ROWS, -1))
-            at += count * LINE_BYTES
-        panels.append(np.concatenate(rows, axis=1)[:, : geometry.columns])
-    cube = np.array(panels, np.uint8).reshape(geometry.count, -1, geometry.columns)
-    return geometry.tensor(cube[:, : geometry.rows])
-
-
 def _is_zero(numbers: np.ndarray, geometry: Geometry, columns: int, zeros: np.ndarray) -> np.ndarray:
-    """bool [chunks, 64], by place (column x 16 + row): weights that are 0.0 or -0.0."""
+    """bool [chunks, 64], by column x 16 + row: weights that are 0.0 or -0.0."""
     cube, _ = geometry.matrices(numbers)
     chunks, _ = to_chunks(geometry.tensor(cube == by_weights(zeros, geometry, columns)), geometry)
     return chunks.swapaxes(1, 2).reshape(-1, 64)
@@ -229,19 +192,19 @@ def signs_of(
     marked = _is_zero(numbers, geometry, columns, zeros)
     chunks, _ = to_chunks(negative, geometry)
     negative = chunks.swapaxes(1, 2).reshape(-1, 64)
-    parts = [
+    signs = [
         np.packbits(negative[first:last][marked[first:last]], bitorder="little")
         for first, last in geometry.segment_chunks()
     ]
-    starts = np.cumsum([0, *(part.size for part in parts)], dtype="<u8")
-    return starts, np.concatenate([np.zeros(0, np.uint8), *parts])
+    starts = np.cumsum([0, *(own.size for own in signs)], dtype="<u8")
+    return starts, np.concatenate([np.zeros(0, np.uint8), *signs])
 
 
 def decode(
     components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, scaling: Scaling, numbers: np.ndarray
 ) -> np.ndarray:
     """The tensor's words, from its numbers and valid components."""
-    count = scaling.places(geometry) * PANEL_ROWS
+    count = scaling.all_groups(geometry) * PANEL_ROWS
     kind = by_name(scaling.dtype)
     raw = components[SCALES][: count * kind.bits // 8].view(kind.word)
     scales = values_of(raw, scaling.dtype).reshape(-1, PANEL_ROWS)
@@ -269,8 +232,8 @@ def _negative(
     negative = chunks.swapaxes(1, 2).reshape(-1, 64) == NEGATIVE_ZERO  # no weight of a file that is not damaged
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
         bits = np.unpackbits(components[SIGNS][starts[segment] : starts[segment + 1]], bitorder="little")
-        places = np.flatnonzero(marked[first:last])
-        own = np.zeros(places.size, np.uint8)
-        own[: bits.size] = bits[: places.size]
-        negative[first:last].reshape(-1)[places] |= own.astype(bool)
+        zeros_here = np.flatnonzero(marked[first:last])
+        own = np.zeros(zeros_here.size, np.uint8)
+        own[: bits.size] = bits[: zeros_here.size]
+        negative[first:last].reshape(-1)[zeros_here] |= own.astype(bool)
     return from_chunks(negative.reshape(-1, 4, PANEL_ROWS).swapaxes(1, 2), geometry).astype(bool)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.block_sparse import reference
 from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUES, VERSION, component_bytes, mask_words
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
-from tersely.codes.blocks.layout import cut, stored_words
+from tersely.codes.blocks.candidates import shape_asked
+from tersely.codes.blocks.costs import InOrder
+from tersely.codes.blocks.layout import stored_words, to_blocks
+from tersely.codes.dense.formulation import NODE as DENSE
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.encoded import Node
-from tersely.core.errors import ArgumentError
-from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
+from tersely.core.geometry import Geometry
 
 FEWEST_ZEROS = 0.02
 """Share of zero words below which no shape can win anything worth its bits."""
@@ -35,23 +35,18 @@ class Found:
         return int(self.counts.sum())
 
 
-def why_not(dtype: str, objective: str, profile: str) -> str:
-    return ""
-
-
 def node(shape: str) -> Node:
-    return Node(NAME, VERSION, {"block": shape}, {VALUES: Node("dense", 1)})
+    return Node(NAME, VERSION, {"block": shape}, {VALUES: DENSE})
 
 
 def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, threads: int = 1) -> Found:
-    """Which places of C-contiguous words have a block."""
+    """Which blocks of C-contiguous words are kept."""
     masks = np.zeros(geometry.panels * mask_words(shape, geometry) * 8, np.uint8)
     counts = np.zeros(geometry.panels, np.uint64)
     if native.module is not None:
-        number = ALL_SHAPES.index(shape)
-        native.module.block_masks(words, native.shape_of(geometry), dtype, number, masks, counts, threads)
+        native.module.block_masks(words, native.shape_of(geometry), dtype, shape, masks, counts, threads)
         return Found(geometry, shape, masks, counts)
-    kept = cut(words, geometry, shape).any(axis=2)
+    kept = to_blocks(words, geometry, shape).any(axis=2)
     bits = np.zeros((geometry.panels, mask_words(shape, geometry) * 64), np.uint8)
     bits[:, : kept.shape[1]] = kept
     masks[:] = np.packbits(bits, axis=1, bitorder="little").reshape(-1)
@@ -60,7 +55,7 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, threads:
 
 
 def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dict[str, np.ndarray]:
-    """Components of C-contiguous words, whose places are `found`."""
+    """Components of C-contiguous words, whose blocks are `found`."""
     geometry, shape = found.geometry, found.shape
     if not native.available():
         return reference.encode(words, geometry, shape)
@@ -68,8 +63,7 @@ def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dic
     components = {name: np.zeros(size, np.uint8) for name, size in sizes.items()}
     components["masks"][: found.masks.size] = found.masks
     components["directory"].view("<u8")[1 : geometry.panels + 1] = np.cumsum(found.counts, dtype="<u8")
-    number = ALL_SHAPES.index(shape)
-    native.module.block_values(words, native.shape_of(geometry), dtype, number, components, threads)
+    native.module.block_values(words, native.shape_of(geometry), dtype, shape, components, threads)
     return components
 
 
@@ -82,24 +76,20 @@ def candidates(request: Request) -> list[Candidate]:
     return [_candidate(request, one) for one in found]
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
-    shape = parameters.pop("block", "chunk")
-    if shape not in SHAPES:
-        raise ArgumentError(f"unknown block {shape!r}: use one of {', '.join(SHAPES)}")
-    if parameters:
-        raise ArgumentError(f"formulation 'block_sparse' takes no parameter {next(iter(parameters))!r}")
+def candidate_for(request: Request) -> Candidate:
+    shape = shape_asked(request, SHAPES, NAME)
     return _candidate(request, find(request.words, request.geometry(), request.dtype, shape, request.threads))
 
 
 def _candidate(request: Request, found: Found) -> Candidate:
     geometry, shape, words = found.geometry, found.shape, request.words
     return Candidate(
-        node(shape),
+        InOrder(shape),
         geometry,
         sum(component_bytes(shape, found.kept, geometry, words.itemsize).values()),
-        lambda threads: encode(words, request.dtype, found, threads),
-        f"block_sparse {shape}",
-        {"block": shape},
-        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
+        geometry.padded_weights,
         max(1, stored_words(shape, found.kept, geometry)),
+        node=node(shape),
+        components=lambda threads: encode(words, request.dtype, found, threads),
+        options={"block": shape},
     )

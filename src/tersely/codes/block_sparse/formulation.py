@@ -1,92 +1,97 @@
-"""`block_sparse`: empty rows, columns and chunks cost a bit, and products skip them. The row of the registry: see `protocol`."""
+"""`block_sparse`: empty rows, columns and chunks cost a bit, and products skip them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
-from tersely.codes import checks
-from tersely.codes.block_sparse import reference
-from tersely.codes.block_sparse.candidates import candidates, forced, why_not
-from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUE_BYTES, VALUES, VERSION, component_bytes, mask_words
-from tersely.codes.blocks.checks import check_components, check_node, shape_of
-from tersely.codes.blocks.layout import DTYPES, places, stored_words
-from tersely.codes.blocks.layout import SHAPES as ALL_SHAPES
+from tersely.codes.block_sparse import candidates, reference
+from tersely.codes.block_sparse.layout import NAME, SHAPES, VALUE_BYTES, VALUES, component_bytes, mask_words
+from tersely.codes.blocks.costs import InOrder
+from tersely.codes.blocks.formulation import Blocky
+from tersely.codes.blocks.layout import panel_blocks, picked, shelve, stored_words
+from tersely.codes.dense.formulation import BYTES
+from tersely.codes.layouts import Words
+from tersely.codes.node import Part, Run, Span, prefixed
 from tersely.codes.protocol import Work
-from tersely.core.dtypes import by_name
-from tersely.core.encoded import Encoded
+from tersely.codes.slicing import joined
+from tersely.core.encoded import Node
 from tersely.core.errors import CorruptError
-from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
-
-__all__ = [
-    "DTYPES",
-    "NAME",
-    "VERSION",
-    "candidates",
-    "decode",
-    "forced",
-    "matrix",
-    "slow_under",
-    "validate",
-    "why_not",
-    "work",
-]
 
 
-def slow_under(encoded: Encoded, profile: str) -> bool:
-    return False
+class BlockSparse(Blocky):
+    """A node's parameters are the shape of its blocks."""
+
+    NAME = NAME
+    HUE = 92
+    OFFERS = candidates
+    CHILD, SHAPES = VALUES, SHAPES
+
+    def parse(self, node: Node, dtype: str, layout: Any) -> str:
+        return self.shape_of(node, {"block"})
+
+    def sizes(self, parameters: str, dtype: str, layout: Any) -> Mapping[str, int]:
+        found = component_bytes(parameters, 0, layout, 0)
+        return {name: found[name] for name in ("masks", "directory")}
+
+    def check(self, part: Part) -> None:
+        """The directory counts the bits of every panel."""
+        shape, geometry = part.parameters, part.layout
+        bits = reference.bits_of(part.components["masks"], geometry, shape)
+        if stray := np.flatnonzero(bits[:, panel_blocks(shape, geometry) :].any(axis=1)).tolist():
+            size = mask_words(shape, geometry) * 8
+            raise CorruptError("a bit beyond the last place is set", component="masks", byte=stray[0] * size)
+        starts = part.components["directory"][: (geometry.panels + 1) * 8].view("<u8")
+        counted = np.cumsum([0, *bits.sum(axis=1, dtype=np.uint64)], dtype="<u8")
+        if (wrong := np.flatnonzero(starts != counted)).size:
+            raise CorruptError(
+                f"{starts[wrong[0]]} blocks where the masks before have {counted[wrong[0]]}",
+                component="directory",
+                byte=int(wrong[0]) * 8,
+            )
+
+    def child(self, part: Part, name: str) -> tuple[str, Words]:
+        return part.dtype, Words(stored_words(part.parameters, _kept(part), part.layout))
+
+    def words(self, part: Part) -> np.ndarray:
+        return reference.decode(part.components, part.layout, part.parameters, part.word)
+
+    def work(self, part: Part) -> Work:
+        entries = max(1, stored_words(part.parameters, _kept(part), part.layout))
+        return Work(InOrder(part.parameters), part.layout, part.nbytes, part.padded_weights, entries)
+
+    def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        rows, columns = normal.shape
+        for share in (0.3, 0.8):
+            kept = np.kron(rng.random((rows // 16, columns // 4)) < share, np.ones((16, 4), bool))
+            yield f"{share:.0%} of chunks", np.where(kept, normal, 0)
+
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        shape, geometry, components = part.parameters, part.layout, part.components
+        first, last = span.panels
+        size, starts = mask_words(shape, geometry) * 8, part.directory(geometry.panels)[first : last + 1]
+        kept = np.arange(starts[0], starts[-1])
+        values = picked(components[VALUE_BYTES].view(part.word), kept, shape, geometry)
+        masks = components["masks"][first * size : last * size]
+        return Run({"masks": masks, VALUE_BYTES: values}, counts={"directory": np.diff(starts)})
+
+    def pack(self, part: Part, runs: Sequence[Run]) -> tuple[Node, dict[str, np.ndarray]]:
+        """Whole rows lie 16 side by side: values are put on shelves anew."""
+        starts = np.cumsum(np.concatenate([[0], *(run.counts["directory"] for run in runs)])).astype("<u8")
+        values = shelve(np.concatenate([run.streams[VALUE_BYTES] for run in runs]), part.parameters)
+        return part.node, {
+            "masks": joined([run.streams["masks"] for run in runs]),
+            "directory": joined([starts], True),
+            **prefixed(VALUES, {BYTES: joined([values])}),
+        }
 
 
-def work(encoded: Encoded, geometry: Geometry) -> Work:
-    shape = shape_of(encoded.node, SHAPES)
-    kept = int(encoded.components["directory"].view("<u8")[geometry.panels])
-    coded = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
-    entries = max(1, stored_words(shape, kept, geometry))
-    return Work(f"block_sparse {shape}", geometry, encoded.nbytes_stored, coded, entries)
+def _kept(part: Part) -> int:
+    """Blocks of all panels."""
+    panels = part.layout.panels
+    return int(part.components["directory"][panels * 8 : (panels + 1) * 8].view("<u8")[0])
 
 
-def validate(encoded: Encoded, geometry: Geometry) -> str:
-    """Structure check: parameters, sizes, and that the directory counts the bits of every panel. Returns the shape."""
-    checks.expect_dtype(encoded, DTYPES, NAME)
-    check_node(encoded.node, NAME, VERSION, {"block"}, VALUES)
-    shape, word_bytes = shape_of(encoded.node, SHAPES), by_name(encoded.dtype).bits // 8
-    sizes = component_bytes(shape, 0, geometry, word_bytes)
-    sizes[VALUE_BYTES] = int(encoded.components[VALUE_BYTES].nbytes) if VALUE_BYTES in encoded.components else 0
-    check_components(encoded, sizes, NAME)
-    bits = reference.bits_of(encoded.components["masks"], geometry, shape)
-    if stray := np.flatnonzero(bits[:, places(shape, geometry) :].any(axis=1)).tolist():
-        size = mask_words(shape, geometry) * 8
-        raise CorruptError("a bit beyond the last place is set", component="masks", byte=stray[0] * size)
-    starts = encoded.components["directory"][: (geometry.panels + 1) * 8].view("<u8")
-    counted = np.cumsum([0, *bits.sum(axis=1, dtype=np.uint64)], dtype="<u8")
-    if (wrong := np.flatnonzero(starts != counted)).size:
-        raise CorruptError(
-            f"{starts[wrong[0]]} blocks where the masks before have {counted[wrong[0]]}",
-            component="directory",
-            byte=int(wrong[0]) * 8,
-        )
-    check_components(encoded, component_bytes(shape, int(counted[-1]), geometry, word_bytes), NAME)
-    return shape
-
-
-def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
-    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    shape = shape_of(encoded.node, SHAPES)
-    return checks.decode(
-        matrix(encoded, geometry),
-        encoded,
-        threads,
-        lambda word: reference.decode(encoded.components, geometry, shape, word),
-    )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    components = native.aligned(encoded.components)
-    kept = int(components["directory"][geometry.panels * 8 : (geometry.panels + 1) * 8].view("<u8")[0])
-    number = ALL_SHAPES.index(shape_of(encoded.node, SHAPES))
-    return native.module.BlockMatrix(native.shape_of(geometry), encoded.dtype, number, kept, 0, components)
+block_sparse = BlockSparse()

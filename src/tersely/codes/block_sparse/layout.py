@@ -1,11 +1,11 @@
-"""`block_sparse`: a bit for every place that has a block with a word that is not zero, and those blocks.
+"""`block_sparse`: a bit for every block that has a word that is not zero, and those blocks.
 
 FORMAT: docs/FORMAT.md, "The formulation block_sparse".
 """
 
 from __future__ import annotations
 
-from tersely.codes.blocks.layout import places, stored_words
+from tersely.codes.blocks.layout import panel_blocks, stored_words
 from tersely.core.encoded import index_bytes, stream_bytes
 from tersely.core.geometry import Geometry
 
@@ -18,7 +18,7 @@ VALUE_BYTES = "values.bytes"
 
 def mask_words(shape: str, geometry: Geometry) -> int:
     """64-bit words of a panel's mask."""
-    return -(-places(shape, geometry) // 64)
+    return -(-panel_blocks(shape, geometry) // 64)
 
 
 def component_bytes(shape: str, kept: int, geometry: Geometry, word_bytes: int) -> dict[str, int]:

@@ -5,8 +5,10 @@
 // [groups of 16][columns, padded to chunks][16].
 #pragma once
 
+#include <string>
+
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 
@@ -24,6 +26,9 @@ struct BlockView {
   const uint8_t* masks;       // a bit for each place of a panel, whole 64-bit words; or null
   const uint64_t* directory;  // [panels + 1]: blocks before each panel; or null
 };
+
+// By the name that descriptions have. Throws std::invalid_argument.
+BlockShape block_shape(const std::string& name);
 
 inline bool is_one_high(BlockShape shape) { return shape == BlockShape::k1x4 || shape == BlockShape::k1x8; }
 inline int64_t block_columns(const Geometry& g, BlockShape shape) {

@@ -2,91 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tersely.codes.blocks import codec
+from tersely.codes.blocks.costs import FAR_NS, Kernel
 from tersely.codes.blocks.layout import (
-    MOST_BLOCKS,
+    MAX_BLOCKS,
     NAME,
     SHAPES,
     TABLE,
     VERSION,
     block_words,
-    places,
-    stored_words,
+    panel_blocks,
     width,
 )
+from tersely.codes.dense.formulation import NODE as DENSE
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError
-from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
+from tersely.core.geometry import PANEL_ROWS, Geometry
 
 LARGEST_SHARE = 0.9
-"""Of the dense bytes: a dictionary that takes more cannot win anything worth its indices."""
+"""The share of the dense bytes above which a dictionary cannot win anything worth its indices."""
 NEAR_BYTES = 1 << 16
 """A dictionary up to here is mostly in a first cache."""
 
 
-def why_not(dtype: str, objective: str, profile: str) -> str:
-    return ""
-
-
 def node(shape: str, count: int) -> Node:
-    return Node(NAME, VERSION, {"block": shape, "count": count}, {TABLE: Node("dense", 1)})
+    return Node(NAME, VERSION, {"block": shape, "count": count}, {TABLE: DENSE})
 
 
 def candidates(request: Request) -> list[Candidate]:
-    """Every shape whose dictionary is small enough; trained weights are given up after at most 65,536 blocks."""
+    """Every shape whose dictionary is small enough; a sample rules trained weights out."""
     if not request.words.size:
         return []
     geometry = request.geometry()
     found = []
     for shape in SHAPES:
-        most = int(LARGEST_SHARE * request.words.size / block_words(shape, geometry))
-        one = codec.find(request.words, geometry, request.dtype, shape, min(most, MOST_BLOCKS))
+        limit = int(LARGEST_SHARE * request.words.size / block_words(shape, geometry))
+        one = codec.find(request.words, geometry, request.dtype, shape, min(limit, MAX_BLOCKS))
         if one is not None:
             found.append(_candidate(one))
     return found
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+def shape_asked(request: Request, shapes: tuple[str, ...], formulation: str) -> str:
+    """The shape of blocks that a caller names. Raises ArgumentError."""
+    parameters = dict(request.parameters)
     shape = parameters.pop("block", "chunk")
-    if shape not in SHAPES:
-        raise ArgumentError(f"unknown block {shape!r}: use one of {', '.join(SHAPES)}")
+    if not isinstance(shape, str) or shape not in shapes:
+        raise ArgumentError(f"unknown block {shape!r}: use one of {', '.join(shapes)}")
     if parameters:
-        raise ArgumentError(f"formulation 'blocks' takes no parameter {next(iter(parameters))!r}")
+        raise ArgumentError(f"formulation {formulation!r} takes no parameter {next(iter(parameters))!r}")
+    return shape
+
+
+def candidate_for(request: Request) -> Candidate:
+    shape = shape_asked(request, SHAPES, NAME)
     found = codec.find(request.words, request.geometry(), request.dtype, shape)
     if found is None:
-        raise ArgumentError(
-            f"the tensor has more than {MOST_BLOCKS} distinct blocks {shape!r}: use another formulation"
-        )
+        raise ArgumentError(f"the tensor has more than {MAX_BLOCKS} distinct blocks {shape!r}: use another formulation")
     return _candidate(found)
 
 
-def kernel(shape: str, count: int, geometry: Geometry, word_bytes: int) -> str:
-    """What costs and calibration know a product by: one-row blocks wait for their dictionary once it is large."""
-    far = shape in ("1x4", "1x8") and count * block_words(shape, geometry) * word_bytes > NEAR_BYTES
-    return f"blocks {shape}" + (" far" if far else "")
+def kernel_of(shape: str, count: int, geometry: Geometry, word_bytes: int) -> Kernel:
+    """The row of the cost model: one-row blocks wait for their dictionary once it is large."""
+    return Kernel(shape, shape in FAR_NS and count * block_words(shape, geometry) * word_bytes > NEAR_BYTES)
 
 
 def visited_words(shape: str, count: int, geometry: Geometry) -> int:
     """Weights that a product goes through: rows that are alike are multiplied once."""
     if shape == "row":
         return -(-count // PANEL_ROWS) * PANEL_ROWS * width(shape, geometry)
-    return int(geometry.panels * places(shape, geometry) * block_words(shape, geometry))
+    return int(geometry.panels * panel_blocks(shape, geometry) * block_words(shape, geometry))
 
 
 def _candidate(found: codec.Found) -> Candidate:
     geometry, shape, count = found.geometry, found.shape, len(found.table)
-    visited = visited_words(shape, count, geometry)
-    assert visited <= stored_words(shape, max(count, geometry.panels * places(shape, geometry)), geometry)
     return Candidate(
-        node(shape, count),
+        kernel_of(shape, count, geometry, found.table.itemsize),
         geometry,
         sum(found.component_bytes().values()),
-        lambda threads: codec.encode(found),
-        kernel(shape, count, geometry, found.table.itemsize),
-        {"block": shape},
-        geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS,
-        visited,
+        geometry.padded_weights,
+        visited_words(shape, count, geometry),
+        node=node(shape, count),
+        components=lambda threads: codec.encode(found),
+        options={"block": shape},
     )

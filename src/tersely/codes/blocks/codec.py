@@ -9,8 +9,7 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.blocks import reference
 from tersely.codes.blocks.layout import (
-    MOST_BLOCKS,
-    SHAPES,
+    MAX_BLOCKS,
     TABLE_BYTES,
     block_words,
     index_bits,
@@ -18,16 +17,17 @@ from tersely.codes.blocks.layout import (
     shelve,
     stored_words,
 )
+from tersely.codes.blocks.sample import may_repeat
 from tersely.core.encoded import stored, stream_bytes
 from tersely.core.geometry import Geometry
 
-_PREFIX = 64
-"""Columns by which rows are told apart before whole rows are compared."""
+_PREFIXES_BYTES = (8, 256)
+"""What rows are told apart by before whole rows are compared."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Distinct blocks [count, words] by first occurrence, and the index of every place, uint32 [panels, indices]."""
+    """The distinct blocks [count, words] by first occurrence, and the index of every block, uint32 [panels, indices]."""
 
     geometry: Geometry
     shape: str
@@ -47,28 +47,31 @@ def component_bytes(shape: str, count: int, geometry: Geometry, word_bytes: int)
     }
 
 
-def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, most: int = MOST_BLOCKS) -> Found | None:
-    """The distinct blocks of C-contiguous words; None where there are more than `most`."""
-    if shape == "row" and len(_by_prefix(words, geometry)) > most:
+def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: int = MAX_BLOCKS) -> Found | None:
+    """The distinct blocks of C-contiguous words; None where there are more than `limit`."""
+    if shape == "row":
+        if any(len(_by_prefix(words, geometry, used_bytes)) > limit for used_bytes in _PREFIXES_BYTES):
+            return None
+    elif not may_repeat(words, geometry, shape, limit):
         return None
     if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)
-        return Found(geometry, shape, table, ids) if len(table) <= most else None
+        return Found(geometry, shape, table, ids) if len(table) <= limit else None
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
-    most = min(most, ids.size)
-    table = np.empty((most, block_words(shape, geometry)), words.dtype)
-    number = SHAPES.index(shape)
-    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, number, most, ids, table)
+    limit = min(limit, ids.size)
+    table = np.empty((limit, block_words(shape, geometry)), words.dtype)
+    count = native.module.blocks_find(words, native.shape_of(geometry), dtype, shape, limit, ids, table)
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 
-def _by_prefix(words: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> np.ndarray:
     """One of each kind of row beginnings: at most as many as there are kinds of rows."""
     if not words.size:
         return words.reshape(-1)
     cube, _ = geometry.matrices(words)
-    first = np.ascontiguousarray(cube[:, :, :_PREFIX]).reshape(geometry.count * geometry.rows, -1)
-    kinds: np.ndarray = np.unique(first.view(np.dtype((np.void, first.shape[1] * first.itemsize))))
+    first = np.ascontiguousarray(cube[:, :, : used_bytes // words.itemsize]).reshape(geometry.count * geometry.rows, -1)
+    found_bytes = first.shape[1] * first.itemsize
+    kinds: np.ndarray = np.unique(first.view(np.uint64 if found_bytes == 8 else np.dtype((np.void, found_bytes))))
     return kinds
 
 

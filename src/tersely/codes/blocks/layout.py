@@ -1,10 +1,9 @@
-"""Shapes of blocks, and a matrix cut into them.
+"""Shapes of blocks, and a matrix as blocks.
 
     row      one row of all columns         1x4, 1x8   one row of 4 or 8 columns
     chunk    16 rows x 4 columns            16x1       16 rows of one column
 
-The *places* of a panel are its rows (row), its groups of columns, 16 rows in each (1x4, 1x8), or its columns or chunks. A
-block of 16 rows holds its words column by column; whole rows are kept 16 side by side, likewise column by column.
+A panel has as many blocks as it has rows (row), groups of columns x 16 rows (1x4, 1x8), or columns or chunks. A block of 16 rows holds its words column by column; whole rows are kept 16 side by side, likewise column by column.
 
 FORMAT: docs/FORMAT.md, "The formulation blocks" and "The formulation block_sparse".
 """
@@ -21,7 +20,7 @@ VERSION = 1
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 SHAPES = ("row", "1x4", "1x8", "16x1", "chunk")
 """In the order in which the native module numbers them."""
-MOST_BLOCKS = 1 << 16
+MAX_BLOCKS = 1 << 16
 """FORMAT: indices have at most 16 bits."""
 
 TABLE = "table"
@@ -39,8 +38,8 @@ def height(shape: str) -> int:
     return 1 if shape in ("row", "1x4", "1x8") else PANEL_ROWS
 
 
-def places(shape: str, geometry: Geometry) -> int:
-    """Places of a panel."""
+def panel_blocks(shape: str, geometry: Geometry) -> int:
+    """Blocks of a panel, padding among them."""
     if shape == "row":
         return PANEL_ROWS
     across = -(-geometry.columns // width(shape, geometry))
@@ -48,8 +47,8 @@ def places(shape: str, geometry: Geometry) -> int:
 
 
 def indices(shape: str, geometry: Geometry) -> int:
-    """Indices of a panel: its places, padded to whole groups of eight."""
-    return -(-places(shape, geometry) // 8) * 8
+    """Indices of a panel: its blocks, padded to whole groups of eight."""
+    return -(-panel_blocks(shape, geometry) // 8) * 8
 
 
 def block_words(shape: str, geometry: Geometry) -> int:
@@ -63,38 +62,40 @@ def stored_words(shape: str, count: int, geometry: Geometry) -> int:
     return count * block_words(shape, geometry)
 
 
-def cut(words: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
-    """The words as [panels, places, words of a block], zeros beyond the real ones."""
+def to_blocks(words: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
+    """The words as [panels, blocks of one, words of a block], zeros beyond the real ones."""
     columns = width(shape, geometry)
     rows = rows_of(words, geometry)
     rows = np.pad(rows, ((0, 0), (0, -geometry.columns % max(1, columns))))
     if shape == "row":
         return rows.reshape(geometry.panels, PANEL_ROWS, columns)
-    parts = rows.reshape(geometry.panels, PANEL_ROWS, -(-geometry.columns // columns), columns)
-    parts = parts.transpose(0, 2, 1, 3) if height(shape) == 1 else parts.transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(parts).reshape(geometry.panels, places(shape, geometry), block_words(shape, geometry))
+    grouped = rows.reshape(geometry.panels, PANEL_ROWS, -(-geometry.columns // columns), columns)
+    grouped = grouped.transpose(0, 2, 1, 3) if height(shape) == 1 else grouped.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(grouped).reshape(
+        geometry.panels, panel_blocks(shape, geometry), block_words(shape, geometry)
+    )
 
 
-def paste(blocks: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
-    """Inverse of `cut`: the tensor's words."""
+def from_blocks(blocks: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
+    """Inverse of `to_blocks`: the tensor's words."""
     columns = width(shape, geometry)
     across = -(-geometry.columns // columns) if columns else 0
     if shape != "row":
         if height(shape) == 1:
-            parts = blocks.reshape(geometry.panels, across, PANEL_ROWS, columns).transpose(0, 2, 1, 3)
+            grouped = blocks.reshape(geometry.panels, across, PANEL_ROWS, columns).transpose(0, 2, 1, 3)
         else:
-            parts = blocks.reshape(geometry.panels, across, columns, PANEL_ROWS).transpose(0, 3, 1, 2)
-        blocks = np.ascontiguousarray(parts)
+            grouped = blocks.reshape(geometry.panels, across, columns, PANEL_ROWS).transpose(0, 3, 1, 2)
+        blocks = np.ascontiguousarray(grouped)
     rows = blocks.reshape(geometry.count, geometry.panels_per_matrix * PANEL_ROWS, across * columns)
     return geometry.tensor(np.ascontiguousarray(rows[:, : geometry.rows, : geometry.columns]))
 
 
-def real_places(geometry: Geometry, shape: str) -> np.ndarray:
-    """bool [panels, places]: those of rows that the matrix has; blocks of 16 rows are all real."""
+def real_blocks(geometry: Geometry, shape: str) -> np.ndarray:
+    """bool [panels, blocks of one]: those of rows that the matrix has; blocks of 16 rows are all real."""
     if height(shape) > 1:
-        return np.ones((geometry.panels, places(shape, geometry)), bool)
+        return np.ones((geometry.panels, panel_blocks(shape, geometry)), bool)
     row = np.arange(geometry.panels)[:, None] % geometry.panels_per_matrix * PANEL_ROWS + np.arange(PANEL_ROWS)
-    return np.tile(row < geometry.rows, (1, places(shape, geometry) // PANEL_ROWS))
+    return np.tile(row < geometry.rows, (1, panel_blocks(shape, geometry) // PANEL_ROWS))
 
 
 def shelve(blocks: np.ndarray, shape: str) -> np.ndarray:

@@ -181,7 +181,7 @@ void multiply_transposed(const BlockView& v, const KernelTable& table, const Row
       const float* part = y + (share * rows.batch + b) * width;
       for (int64_t column = 0; column < g.columns; ++column) total[column] += part[column];
     }
-    finish_row(rows, g.columns, b, 0, g.columns, total);
+    finish_row(rows, b, 0, g.columns, total);
   }
 }
 
@@ -192,7 +192,7 @@ void blocks_linear(const BlockView& v, const KernelTable& table, const Rows& row
   threads = workers_worth_waking(threads, work_ns(v, rows.batch));
   if (v.shape != BlockShape::kRow && v.count > 0) {
     return multiply(v, table, rows, threads, [&](int64_t panel, const float* sums) {
-      finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
+      finish_rows(rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
     });
   }
   const BlockView inner = kept_rows(v);
@@ -210,7 +210,7 @@ void blocks_linear(const BlockView& v, const KernelTable& table, const Rows& row
     for (int64_t b = 0; b < rows.batch; ++b) {
       float line[16];
       for (int row = 0; row < 16; ++row) line[row] = ids[row] < 0 ? 0.0f : y[b * width + ids[row]];
-      finish_row(rows, g.rows, b, panel * 16, std::min(kPanelRows, g.rows - panel * kPanelRows), line);
+      finish_row(rows, b, panel * 16, std::min(kPanelRows, g.rows - panel * kPanelRows), line);
     }
   }
 }

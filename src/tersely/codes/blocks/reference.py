@@ -12,14 +12,14 @@ import numpy as np
 from tersely.codes.blocks.layout import (
     TABLE_BYTES,
     block_words,
-    cut,
+    from_blocks,
     index_bits,
     indices,
-    paste,
-    places,
-    real_places,
+    panel_blocks,
+    real_blocks,
     shelve,
     stored_words,
+    to_blocks,
     unshelve,
 )
 from tersely.core.encoded import stored, stream_bytes
@@ -28,8 +28,8 @@ from tersely.core.geometry import Geometry
 
 def distinct(words: np.ndarray, geometry: Geometry, shape: str) -> tuple[np.ndarray, np.ndarray]:
     """Distinct blocks [count, words] by first occurrence, and the index of every place, uint32 [panels, indices]."""
-    blocks = cut(words, geometry, shape)
-    real = real_places(geometry, shape)
+    blocks = to_blocks(words, geometry, shape)
+    real = real_blocks(geometry, shape)
     ids = np.zeros((geometry.panels, indices(shape, geometry)), np.uint32)
     flat = np.ascontiguousarray(blocks[real])
     if not flat.size:
@@ -78,7 +78,7 @@ def decode(
     table = unshelve(components[TABLE_BYTES][: held * word.itemsize].view(word), count, shape, geometry)
     each = indices(shape, geometry)
     ids = unpack(components["indices"], index_bits(count), geometry.panels * each)
-    ids = np.minimum(ids, max(0, count - 1)).reshape(geometry.panels, each)[:, : places(shape, geometry)]
+    ids = np.minimum(ids, max(0, count - 1)).reshape(geometry.panels, each)[:, : panel_blocks(shape, geometry)]
     if count == 0:
-        return paste(np.zeros((*ids.shape, block_words(shape, geometry)), word), geometry, shape)
-    return paste(table[ids], geometry, shape)
+        return from_blocks(np.zeros((*ids.shape, block_words(shape, geometry)), word), geometry, shape)
+    return from_blocks(table[ids], geometry, shape)

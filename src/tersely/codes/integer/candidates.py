@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tersely.codes.checks import is_whole
+from tersely.codes.checks import is_integer
 from tersely.codes.integer import codec, distances, nibbles
-from tersely.codes.integer.layout import BLOCK_WEIGHTS, BYTES, MOST_BITS, NAME, NIBBLE_BITS, VERSION, blocks_per_panel
-from tersely.codes.protocol import Candidate, Request
+from tersely.codes.integer.costs import Kernel, kernel_of, padded_weights_of
+from tersely.codes.integer.layout import BYTES, DISTANCES, MAX_BITS, NAME, NIBBLE_BITS, NIBBLES, VERSION
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
+from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values
+from tersely.codes.split import codec as split
+from tersely.codes.split.candidates import check_code, check_constant
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import Geometry, choose, folded
@@ -17,20 +22,22 @@ from tersely.core.geometry import Geometry, choose, folded
 FAST_ESCAPE_BYTES = 32.0
 # MEASURED with AVX2 on Zen 3, two threads, float x and int8 x against dense int8: 6.04 bits 1.04 and 1.08, 7.03 bits 0.83
 # and 0.93; with AVX-512 by the sketches that the kernels follow.
-MOST_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
+MAX_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
-MOST_BITS_ELSEWHERE = 6.5
+MAX_BITS_ELSEWHERE = 6.5
 ALLOWED_SHARE = 256
-"""Of the bytes of dense pairs, what groups, directory and slack of 4-bit fields may cost more under speed and balanced."""
+"""The share of the bytes of dense pairs that groups, directory and slack of 4-bit fields may cost under speed and balanced."""
+VALUE_KERNEL = Kernel(DISTANCES)
+"""Decoding values is part of decoding a sparse tensor of integers: `sparse` has the figure."""
 CODES = ("fields", "distances", "nibbles", "nibble_fields")
 
 
 def fast(nbytes: int, weights: int, profile: str) -> bool:
     """Whether so many bytes for 8-bit weights are few enough to pay for taking fields apart."""
-    return nbytes * 8 <= MOST_BITS_PER_WEIGHT.get(profile, MOST_BITS_ELSEWHERE) * max(1, weights)
+    return nbytes * 8 <= MAX_BITS_PER_WEIGHT.get(profile, MAX_BITS_ELSEWHERE) * max(1, weights)
 
 
-def why_not(dtype: str, objective: str, profile: str) -> str:
+def reason_not_offered(dtype: str, objective: str, profile: str) -> str:
     if dtype in BYTES or objective == "size":
         return ""
     return f"{dtype} has no product of its own; objective 'size' codes it"
@@ -54,8 +61,9 @@ def candidates(request: Request) -> list[Candidate]:
     return found + _nibble_fields(request)
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+def candidate_for(request: Request) -> Candidate:
     """`integer` with the caller's code: fields with bits for all groups or the cheapest for each, distances, nibbles."""
+    parameters = dict(request.parameters)
     pairs = request.int4_columns is not None
     code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")
     if not code and request.objective != "size" and _pairs_seen(request)[0].view == "matrix":
@@ -70,9 +78,9 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"formulation 'integer'{which} takes no parameter {next(iter(parameters))!r}")
     if not isinstance(smallest, bool):
         raise ArgumentError(f"smallest is True or False, not {smallest!r}")
-    most = NIBBLE_BITS if code == "nibble_fields" else MOST_BITS
-    if bits is not None and (not is_whole(bits) or not 0 <= bits <= most):
-        raise ArgumentError(f"bits of 'integer' are 0 to {most}, not {bits!r}")
+    limit = NIBBLE_BITS if code == "nibble_fields" else MAX_BITS
+    if bits is not None and (not is_integer(bits) or not 0 <= bits <= limit):
+        raise ArgumentError(f"bits of 'integer' are 0 to {limit}, not {bits!r}")
     if signed is not None and not isinstance(signed, bool):
         raise ArgumentError(f"signed is True or False, not {signed!r}")
     if code not in ("", *CODES):
@@ -81,8 +89,8 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
         raise ArgumentError(f"fields are of {' and '.join(BYTES)}, not of {request.dtype}: use code='distances'")
     if code in ("nibbles", "nibble_fields") and not pairs:
         raise ArgumentError(f"code {code!r} needs int4_columns: how many 4-bit values a row of the tensor holds")
-    if like is not None and like not in distances.likes_of(request.dtype):
-        raise ArgumentError(f"like is one of {', '.join(distances.likes_of(request.dtype))}, not {like!r}")
+    if like is not None and like not in distances.layouts_of(request.dtype):
+        raise ArgumentError(f"like is one of {', '.join(distances.layouts_of(request.dtype))}, not {like!r}")
     found: list[Candidate] = []
     geometry = request.geometry()
     if code in ("", "fields"):
@@ -98,20 +106,6 @@ def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
     return min(found, key=lambda one: one.nbytes)
 
 
-def kernel_of(geometry: Geometry, dtype: str, child: str = "") -> str:
-    """The row of the cost model: only matrices of 8 bits are multiplied as they are, as fields or distances."""
-    if child == nibbles.CHILD:
-        return "integer nibbles"
-    if child:
-        return "integer distances" if geometry.view == "matrix" and dtype in BYTES else "integer distances decoded"
-    return "integer" if geometry.view == "matrix" else "integer decoded"
-
-
-def places_of(geometry: Geometry) -> int:
-    """Weights that a product goes through, padding included."""
-    return geometry.panels * blocks_per_panel(geometry) * BLOCK_WEIGHTS
-
-
 def _fields(request: Request, geometry: Geometry, bits: int | None = None, smallest: bool = False) -> Candidate:
     """smallest: as under objective `size`, whatever the request's: an escape costs its bytes and not its time."""
     words = request.words
@@ -120,31 +114,32 @@ def _fields(request: Request, geometry: Geometry, bits: int | None = None, small
     counts = codec.statistics(words, geometry, request.dtype, request.threads)
     groups = codec.choose(counts, geometry, request.dtype, cost, bits)
     return Candidate(
-        Node(NAME, VERSION),
+        kernel_of(geometry, request.dtype),
         geometry,
         groups.total(),
-        lambda threads: codec.encode(words, groups, threads),
-        kernel_of(geometry, request.dtype),
-        {"code": "fields"} | ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits}),
-        places_of(geometry),
+        padded_weights_of(geometry),
+        node=Node(NAME, VERSION),
+        components=lambda threads: codec.encode(words, groups, threads),
+        options={"code": "fields"}
+        | ({"smallest": True} if smallest else {})
+        | ({} if bits is None else {"bits": bits}),
     )
 
 
-def _distances(request: Request, geometry: Geometry, like: str | None = None) -> list[Candidate]:
-    words = request.words
-    choice = distances.choose(words, geometry, request.dtype, request.threads, like)
+def _distances(request: Request, geometry: Geometry, bit_layout: str | None = None) -> list[Candidate]:
+    found = distances.choices(request.words, geometry, request.dtype, request.threads, bit_layout)
+    choice = distances.smallest(found)
     if choice is None:
         return []
-    options = {"code": "distances", "like": choice.like}
     return [
         Candidate(
-            choice.node(request.dtype),
+            kernel_of(geometry, request.dtype, DISTANCES),
             geometry,
-            choice.nbytes,
-            lambda threads: choice.encode(words, threads),
-            kernel_of(geometry, request.dtype, distances.CHILD),
-            options,
-            places_of(geometry),
+            choice.coded.nbytes,
+            padded_weights_of(geometry),
+            node=choice.node(request.dtype),
+            components=choice.encode,
+            options={"code": "distances", "like": choice.centre.like},
         )
     ]
 
@@ -165,16 +160,18 @@ def _nibbles(request: Request) -> list[Candidate]:
     if request.int4_columns is None:
         return []
     geometry, own = _pairs_seen(request)
-    found = nibbles.Nibbles(request.words, own, request.threads)
+    words = request.words
+    model = split.size_model(nibbles.take_apart(words), own, INDEX, request.threads)
+    coded = split.under(model, lambda: nibbles.take_apart(words))
     return [
         Candidate(
-            found.node(),
+            kernel_of(geometry, request.dtype, NIBBLES),
             geometry,
-            found.model.total(found.parameters),
-            found.encode,
-            kernel_of(geometry, request.dtype, nibbles.CHILD),
-            {"code": "nibbles", "int4_columns": request.int4_columns},
-            places_of(geometry),
+            coded.nbytes,
+            padded_weights_of(geometry),
+            node=Node(NAME, VERSION, {}, {NIBBLES: coded.node}),
+            components=lambda threads: prefixed(NIBBLES, coded.encode(threads)),
+            options={"code": "nibbles", "int4_columns": request.int4_columns},
         )
     ]
 
@@ -182,7 +179,7 @@ def _nibbles(request: Request) -> list[Candidate]:
 def _nibble_fields(
     request: Request, bits: int | None = None, smallest: bool = False, signed: bool | None = None
 ) -> list[Candidate]:
-    """As `_nibbles`; smallest: as in `_fields`. Planned as the product of values that it is for."""
+    """The same with values as fields; smallest: as in `_fields`. They are planned as the product of values that it is for."""
     if request.int4_columns is None:
         return []
     smallest = smallest or request.objective == "size"
@@ -193,13 +190,48 @@ def _nibble_fields(
     options |= ({"smallest": True} if smallest else {}) | ({} if bits is None else {"bits": bits})
     return [
         Candidate(
-            found.node(),
+            kernel_of(own, request.dtype),
             geometry,
             found.groups.total(),
-            found.encode,
-            kernel_of(own, request.dtype),
-            options,
-            places_of(own),
+            padded_weights_of(own),
+            node=found.node(),
+            components=found.encode,
+            options=options,
             allowance=0 if request.objective == "size" else request.words.nbytes // ALLOWED_SHARE,
         )
     ]
+
+
+def value_candidates(values: Values, request: Request) -> list[ValueCandidate]:
+    """The smallest code. No product is faster for it, so other objectives have none."""
+    if request.objective != "size":
+        return []
+    choice = distances.smallest(_choices(values, request.threads, None))
+    assert choice is not None
+    return [_of_values(values, choice)]
+
+
+def value_candidate_for(values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
+    """The caller's code in a bit layout; what the caller leaves open is the smallest. Raises ArgumentError."""
+    like = options.pop("like", None)
+    if like is not None and like not in distances.NARROW:
+        raise ArgumentError(f"like is one of {', '.join(distances.NARROW)}, not {like!r}")
+    found = _choices(values, threads, like)
+    if "code" not in options:
+        if options:
+            raise ArgumentError(f"distances without code take no parameter {next(iter(options))!r}")
+        return _of_values(values, min(found, key=lambda one: one.coded.nbytes))
+    centre, model = found[0].centre, found[0].coded.model
+    code = check_code(centre.like, options)
+    check_constant(code, model, "values whose symbols are all the same")
+    coded = split.under(model, distances.folding(values.words, centre), code)
+    return _of_values(values, distances.Choice(centre, coded))
+
+
+def _choices(values: Values, threads: int, bit_layout: str | None) -> list[distances.Choice]:
+    return distances.choices(values.words, Groups(values.groups), values.dtype, threads, bit_layout)
+
+
+def _of_values(values: Values, choice: distances.Choice) -> ValueCandidate:
+    options = {"like": choice.centre.like} | choice.coded.options
+    return ValueCandidate(choice.node(values.dtype), choice.coded.nbytes, choice.encode, VALUE_KERNEL, options)

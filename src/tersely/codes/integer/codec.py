@@ -8,7 +8,7 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.codes.integer import reference
-from tersely.codes.integer.layout import ESCAPE_BYTES, MOST_BITS, field_bytes, flip, unit_panels
+from tersely.codes.integer.layout import ESCAPE_BYTES, MAX_BITS, field_bytes, flip, unit_panels
 from tersely.codes.split.reference import to_chunks
 from tersely.core.encoded import index_bytes, stream_bytes
 from tersely.core.geometry import Geometry
@@ -60,10 +60,10 @@ def choose(counts: np.ndarray, geometry: Geometry, dtype: str, escape_cost: floa
     before = np.zeros((units, 257), np.int64)
     np.cumsum(seen.sum(axis=1), axis=1, out=before[:, 1:])
     table, best = np.zeros((units, 2), np.uint8), np.full(units, np.inf)
-    for width in range(MOST_BITS + 1) if bits is None else (bits,):
-        held = before[:, 1 << width :] - before[:, : 257 - (1 << width)]
-        base = held.argmax(axis=1)
-        escapes = before[:, -1] - held[np.arange(units), base]
+    for width in range(MAX_BITS + 1) if bits is None else (bits,):
+        inside = before[:, 1 << width :] - before[:, : 257 - (1 << width)]
+        base = inside.argmax(axis=1)
+        escapes = before[:, -1] - inside[np.arange(units), base]
         cost = field_bytes(geometry, np.full(units, width)) + escape_cost * escapes
         better = cost < best
         table[better, 0], table[better, 1], best[better] = width, base[better], cost[better]

@@ -5,8 +5,8 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/integer/integer.hpp"
 
 namespace tersely {

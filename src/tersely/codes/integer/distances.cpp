@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/integer/slices.hpp"
 
 namespace tersely {
@@ -15,7 +16,7 @@ constexpr int64_t kBatchBlock = 64;  // batch rows whose sums are held at once; 
 template <class Slice>
 class FoldedProduct {
  public:
-  FoldedProduct(const SplitView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
+  FoldedProduct(const MatrixView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
                 MultiplyFolded<Slice> kernel, const Slices<Slice>& slices)
       : view_(view), table_(table), rows_(rows), is_signed_(is_signed), kernel_(kernel), slices_(slices) {}
 
@@ -33,7 +34,7 @@ class FoldedProduct {
                 std::memset(sums, 0, static_cast<size_t>(places) * 4);
                 for (int64_t done = 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
-                  kernels.decode_words(view_.parameters, cursor, block, memory + kExpand);
+                  kernels.decode_words(view_.source.parameters(), cursor, block, memory + kExpand);
                   multiply(memory + kExpand, first_chunk + done, block, first, batch, sums);
                 }
                 for (int64_t i = 0; i < places; ++i) totals[i] += sums[i];
@@ -60,7 +61,7 @@ class FoldedProduct {
              totals + b * slices_.count * kPanelRows);
   }
 
-  const SplitView& view_;
+  const MatrixView& view_;
   const KernelTable& table_;
   const IntegerRows& rows_;
   const bool is_signed_;
@@ -69,7 +70,7 @@ class FoldedProduct {
 };
 
 template <class Slice>
-bool multiply(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows, int threads,
+bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows, int threads,
               MultiplyFolded<Slice> kernel) {
   const Geometry& g = view.geometry;
   Slices<Slice> slices{};
@@ -84,7 +85,7 @@ bool multiply(const SplitView& view, bool is_signed, const KernelTable& table, c
 
 }  // namespace
 
-bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+bool folded_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads) {
   return table.multiply_folded_bytes != nullptr
              ? multiply(view, is_signed, table, rows, threads, table.multiply_folded_bytes)

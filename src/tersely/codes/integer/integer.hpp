@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/matrix/integer_rows.hpp"
+#include "tersely/backends/cpu/matrix/operators.hpp"
 
 namespace tersely {
 
@@ -54,25 +54,6 @@ uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, in
 int64_t integer_pick_rows(const IntegerView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
                           uint8_t* out, int threads);
 
-// Rows in and out of a product of 8-bit weights w: out = scale (w - zero) x + bias.
-struct IntegerRows {
-  bool whole;   // x is int8 and out int32; else both are `dtype`
-  DType dtype;  // float32, bfloat16 or float16
-  int64_t batch;
-  const void* x;        // [batch][columns]
-  const void* bias;     // int32 or float [rows], or null
-  const double* scale;  // [rows] or, with scale_step 0, one
-  const int32_t* zero;  // likewise
-  int64_t scale_step, zero_step;
-  void* out;  // [batch][rows]
-  // Also false where the largest |x| of a row is over this many times the mean of the others, 0: whatever it is.
-  // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
-  // would lose bits.
-  int64_t most_peak = 0;
-  // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
-  // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
-  int64_t groups = 1, scale_group = 0, zero_group = 0;
-};
 // False, with nothing written, where x holds an infinity or a NaN. Groups have whole blocks of columns.
 bool integer_linear(const IntegerView& view, const KernelTable& table, const IntegerRows& rows, int threads);
 // The same for weights as they are, [rows][columns] words without slack.
@@ -84,7 +65,7 @@ bool pair_integer_linear(const uint8_t* pairs, bool is_signed, int64_t matrix_ro
                          const KernelTable& table, const IntegerRows& rows, int threads);
 
 // The same for folded distances of 8-bit weights, whose centre is view.folding's.
-bool folded_integer_linear(const SplitView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+bool folded_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads);
 
 }  // namespace tersely

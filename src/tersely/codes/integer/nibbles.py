@@ -18,20 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from tersely.codes.integer import codec, fields
-from tersely.codes.integer.distances import child_of, reference_words
-from tersely.codes.integer.layout import BLOCK_COLUMNS, NAME, NIBBLE_BITS, VERSION
-from tersely.codes.split import codec as split
-from tersely.codes.split import formulation as split_formulation
-from tersely.codes.split.layout import Parameters
-from tersely.codes.split.sizes import PLANNED_LEVELS, SizeModel
-from tersely.core.encoded import Encoded, Node
-from tersely.core.errors import CorruptError, UnsupportedError
+from tersely.codes.integer import codec
+from tersely.codes.integer.layout import BLOCK_COLUMNS, NAME, NIBBLES, VERSION
+from tersely.codes.node import prefixed
+from tersely.core.encoded import Node
 from tersely.core.geometry import Geometry, folded
 
-CHILD = "nibbles"
 DTYPE = "uint8"
-INDEX = "index"
 SIGNED = "signed"
 SIGN = 8
 """The bit that inverted makes a level of a signed value."""
@@ -64,23 +57,6 @@ def put_together(values: np.ndarray, out: np.ndarray, flip: int = 0) -> None:
     out.reshape(-1)[...] = pairs[:, 0] & np.uint8(15) | pairs[:, 1] << np.uint8(4)
 
 
-class Nibbles:
-    """A tensor of bytes whose values are counted. words: C-contiguous."""
-
-    def __init__(self, words: np.ndarray, geometry: Geometry, threads: int) -> None:
-        self.words = words
-        statistics = split.statistics(take_apart(words), geometry, INDEX, threads)
-        self.model = SizeModel(statistics, geometry, INDEX)
-        self.parameters: Parameters = self.model.parameters(*self.model.codes(PLANNED_LEVELS)[0])
-
-    def node(self) -> Node:
-        return Node(NAME, VERSION, {}, {CHILD: split.node(self.parameters)})
-
-    def encode(self, threads: int) -> dict[str, np.ndarray]:
-        found = split.encode(take_apart(self.words), self.model, self.parameters, threads)
-        return {f"{CHILD}.{name}": component for name, component in found.items()}
-
-
 @dataclass(frozen=True)
 class NibbleFields:
     """A tensor of bytes whose values are fields. words: C-contiguous. signed: the node's parameter."""
@@ -90,11 +66,11 @@ class NibbleFields:
     signed: bool
 
     def node(self) -> Node:
-        return Node(NAME, VERSION, {SIGNED: 1} if self.signed else {}, {CHILD: Node(NAME, VERSION)})
+        return Node(NAME, VERSION, {SIGNED: 1} if self.signed else {}, {NIBBLES: Node(NAME, VERSION)})
 
     def encode(self, threads: int) -> dict[str, np.ndarray]:
-        found = codec.encode(levels_of(self.words, self.signed), self.groups, threads)
-        return {f"{CHILD}.{name}": component for name, component in found.items()}
+        values = take_apart(self.words) ^ np.uint8(SIGN if self.signed else 0)
+        return prefixed(NIBBLES, codec.encode(values, self.groups, threads))
 
 
 def choose_fields(
@@ -113,58 +89,6 @@ def choose_fields(
         groups = codec.choose(own, geometry, DTYPE, escape_cost, bits)
         found.append((groups.total(), -middle, NibbleFields(words, groups, order)))
     return min(found, key=lambda one: one[:2])[2]
-
-
-def levels_of(words: np.ndarray, signed: bool) -> np.ndarray:
-    values = take_apart(words)
-    return values ^ np.uint8(SIGN) if signed else values
-
-
-def as_fields(node: Node) -> bool:
-    """Whether the values of a node are fields."""
-    return CHILD in node.children and node.children[CHILD].formulation == NAME
-
-
-def inner(encoded: Encoded, geometry: Geometry) -> tuple[Encoded, Geometry]:
-    """The values as a tensor of its own, and how it is seen. Raises UnsupportedError or CorruptError."""
-    _flip(encoded)
-    own = seen_as(geometry)
-    if own is None or encoded.dtype != DTYPE:
-        raise CorruptError(
-            f"nibbles are of {DTYPE} tensors seen as rows of bytes, not of {encoded.dtype} as {geometry.view}",
-            component="info",
-        )
-    return child_of(encoded, CHILD, DTYPE if as_fields(encoded.node) else INDEX, own.shape), own
-
-
-def _flip(encoded: Encoded) -> int:
-    """What a value and what the child holds differ by, as an exclusive or. Raises UnsupportedError for other parameters."""
-    parameters = dict(encoded.node.parameters)
-    if as_fields(encoded.node) and parameters == {SIGNED: 1} and type(parameters[SIGNED]) is int:
-        return SIGN
-    if parameters:
-        raise UnsupportedError(
-            "formulation 'integer' with nibbles has no parameters but 'signed' of fields; the file is damaged or needs a "
-            "newer tersely"
-        )
-    return 0
-
-
-def validate(encoded: Encoded, geometry: Geometry) -> None:
-    values, own = inner(encoded, geometry)
-    if as_fields(encoded.node):
-        fields.validate(values, own, NIBBLE_BITS)
-    else:
-        split_formulation.validate(values, own)
-
-
-def decode(encoded: Encoded, geometry: Geometry) -> np.ndarray:
-    """The NumPy reference: the tensor's words, from valid components."""
-    out = np.empty(encoded.shape, np.uint8)
-    values, own = inner(encoded, geometry)
-    found = fields.decode(values, own) if as_fields(encoded.node) else reference_words(values, own)
-    put_together(found, out, _flip(encoded))
-    return out
 
 
 class NibbleMatrix:
@@ -189,11 +113,11 @@ class NibbleMatrix:
 
     def access(self, matrix: int, row: int, column: int) -> int:
         if self._bytes.view == "folded":
-            place = 2 * (row * self._bytes.columns + column)
-            places = [divmod(place + half, self._values.columns) for half in (0, 1)]
+            first = 2 * (row * self._bytes.columns + column)
+            both = [divmod(first + half, self._values.columns) for half in (0, 1)]
         else:
-            places = [(row, 2 * column), (row, 2 * column + 1)]
-        low, high = ((self._matrix.access(matrix, *place) ^ self._flip) & 15 for place in places)
+            both = [(row, 2 * column), (row, 2 * column + 1)]
+        low, high = ((self._matrix.access(matrix, *one) ^ self._flip) & 15 for one in both)
         return int(low | high << 4)
 
     def values_linear(
@@ -208,7 +132,7 @@ class NibbleMatrix:
         threads: int,
         groups: int,
     ) -> bool | None:
-        """As `integer_linear` of the native matrices, by the values; None where they are not what kernels multiply."""
+        """Multiplies as `integer_linear` of the native matrices does, by the values; None where they are not what kernels multiply."""
         if self._bytes.view != "matrix" or not hasattr(self._matrix, "integer_linear"):
             return None
         # Fields that were counted in the other order are no whole numbers apart from a zero.
@@ -216,10 +140,3 @@ class NibbleMatrix:
             return None
         zero = zero + np.int32(self._flip)
         return bool(self._matrix.integer_linear(x, dtype, scale, zero, bias, out, threads, groups))
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """See `NibbleMatrix`; None without the native module."""
-    values, own = inner(encoded, geometry)
-    found = (fields if as_fields(encoded.node) else split_formulation).matrix(values, own)
-    return None if found is None else NibbleMatrix(found, geometry, own, _flip(encoded))

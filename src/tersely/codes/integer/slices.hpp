@@ -12,8 +12,8 @@
 #include <limits>
 
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/integer/integer.hpp"
 
 namespace tersely {

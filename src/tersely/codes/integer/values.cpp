@@ -3,7 +3,23 @@
 
 #include <algorithm>
 
+#include "tersely/codes/opening.hpp"
+
 namespace tersely {
+namespace {
+
+DType narrow_dtype(const std::string& like) {
+  const DType dtype = dtype_of(like);
+  require(kFields[static_cast<int>(dtype)].word_bytes == 1, "these values are no folded bytes");
+  return dtype;
+}
+
+}  // namespace
+
+DistanceValues::DistanceValues(const Node& node, const Components& components, const std::vector<uint64_t>& groups)
+    : folded_(node.child("distances"), narrow_dtype(node.parameters.at("like").string()), components.under("distances"),
+              groups),
+      centre_(static_cast<uint8_t>(node.parameters.at("centre").number())) {}
 
 void DistanceValues::next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const {
   constexpr int64_t kBlockGroups = 64;  // whole tiles: 4 KB, which stay in the cache until they are unfolded

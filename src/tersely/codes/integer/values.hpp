@@ -6,10 +6,10 @@
 
 namespace tersely {
 
-// folded: a sequence of bytes.
 class DistanceValues : public ValueSource {
  public:
-  DistanceValues(const SplitValues& folded, uint8_t centre) : folded_(folded), centre_(centre) {}
+  // node: of integer; groups: before each segment, [segments + 1].
+  DistanceValues(const Node& node, const Components& components, const std::vector<uint64_t>& groups);
   void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const override {
     folded_.begin(table, groups, scratch, cursor);
   }
@@ -17,7 +17,7 @@ class DistanceValues : public ValueSource {
   uint32_t access(const ValueGroups& groups, int64_t index) const override;
 
  private:
-  const SplitValues& folded_;
+  const SplitValues folded_;
   const uint8_t centre_;
 };
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from tersely.backends.cpu import native
+from tersely.codes.layouts import Groups
+from tersely.codes.node import INDEX, prefixed
 from tersely.codes.palette import reference
-from tersely.codes.palette.layout import INDEX_DTYPE, INDICES, TABLE, index_bits, table_order
+from tersely.codes.palette.costs import Kernel
+from tersely.codes.palette.layout import INDICES, PACKED_BITS, TABLE, Indices, table_order
 from tersely.codes.split import codec as split
-from tersely.codes.split.layout import Parameters
 from tersely.codes.split.sizes import SizeModel
-from tersely.core.dtypes import by_name
-from tersely.core.encoded import index_bytes, stored, stream_bytes
+from tersely.core.encoded import Node, index_bytes, stored, stream_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import Geometry
-
-Code = tuple[str, tuple[int, ...]]
-"""A code of `split` and its widths."""
 
 
 def table_of(words: np.ndarray, dtype: str, threads: int = 1) -> np.ndarray | None:
@@ -41,8 +41,19 @@ def table_of(words: np.ndarray, dtype: str, threads: int = 1) -> np.ndarray | No
 
 
 @dataclass(frozen=True)
+class Form:
+    """Indices in one of the ways to store them, sized to the byte and not yet coded."""
+
+    node: Node
+    nbytes: int
+    components: Callable[[int], dict[str, np.ndarray]]
+    kernel: Kernel
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Indexed:
-    """A tensor of few distinct words. words: C-contiguous."""
+    """A tensor, or a sequence of values, of few distinct words. words: C-contiguous."""
 
     words: np.ndarray
     table: np.ndarray
@@ -55,7 +66,7 @@ class Indexed:
 
     @cached_property
     def indices(self) -> np.ndarray:
-        """uint8 in the tensor's shape."""
+        """uint8 in the shape of the words."""
         if not native.available():
             return reference.indices_of(self.words, self.table)
         indices = np.empty(self.words.shape, np.uint8)
@@ -63,36 +74,62 @@ class Indexed:
         native.module.palette_indices(self.words, self.words.itemsize, table, indices, self.threads)
         return indices
 
-    def code_model(self, geometry: Geometry) -> SizeModel:
-        """Sizes of the indices under every code of `split`."""
-        statistics = split.statistics(self.indices, geometry, INDEX_DTYPE, self.threads)
-        return SizeModel(statistics, geometry, INDEX_DTYPE)
+    def ordered(self, layout: Geometry | Groups) -> np.ndarray:
+        """Indices as `split` codes them: those of values in the order of packed ones."""
+        own = isinstance(layout, Groups)
+        return reference.by_columns(self.indices, self.dtype).reshape(-1) if own else self.indices
 
-    def packed_bytes(self, geometry: Geometry) -> dict[str, int]:
-        """Stored bytes of each component with packed indices, as `pack` will make them."""
-        chunks = geometry.panels * geometry.chunks_per_panel
-        return {
-            TABLE: index_bytes(self.entries * by_name(self.dtype).bits // 8),
-            INDICES: stream_bytes(chunks * 8 * index_bits(self.entries)),
-        }
+    def models(self, layout: Geometry | Groups, count: int = 1) -> list[SizeModel]:
+        """Sizes of the bits of indices above 0, 1, ... low bits under every code of `split`."""
+        found = split.statistics(self.ordered(layout), layout, INDEX, self.threads)
+        models = []
+        for low in range(count):
+            merged = np.zeros_like(found.histograms)
+            merged[:, : 256 >> low] = found.histograms.reshape(-1, 256 >> low, 1 << low).sum(axis=2)
+            models.append(SizeModel(replace(found, histograms=merged), layout, INDEX))
+        return models
 
-    def coded_bytes(self, model: SizeModel, parameters: Parameters) -> dict[str, int]:
-        """Stored bytes of each component with coded indices, as `code` will make them."""
-        table = {TABLE: index_bytes(self.entries * by_name(self.dtype).bits // 8)}
-        return table | {f"{INDICES}.{name}": size for name, size in model.component_bytes(parameters).items()}
+    def packed(self, layout: Geometry | Groups) -> Form:
+        """All bits packed."""
+        parameters = Indices(self.entries)
+        sizes = parameters.sizes(self.dtype, layout.panels * layout.chunks_per_panel)
+        kernel = Kernel(parameters.bits)
 
-    def pack(self, geometry: Geometry, threads: int) -> dict[str, np.ndarray]:
-        """Components with packed indices."""
-        bits, size = index_bits(self.entries), self.packed_bytes(geometry)[INDICES]
+        def components(threads: int) -> dict[str, np.ndarray]:
+            packed = self._pack(layout, parameters.bits, sizes[INDICES], threads)
+            return {TABLE: stored(self.table, index_bytes), INDICES: packed}
+
+        return Form(parameters.node(None), sum(sizes.values()), components, kernel, {"code": "fixed"})
+
+    def coded(
+        self, layout: Geometry | Groups, model: SizeModel, code: split.Code | None = None, low_bits: int = 0
+    ) -> Form:
+        """Under a code of `split`, None for the smallest, but for low bits. model: of what is above them."""
+        coded = split.under(model, lambda: self.ordered(layout) >> np.uint8(low_bits), code)
+        parameters = Indices(self.entries, True, low_bits)
+        sizes = parameters.sizes(self.dtype, layout.panels * layout.chunks_per_panel)
+
+        def components(threads: int) -> dict[str, np.ndarray]:
+            found = {TABLE: stored(self.table, index_bytes)}
+            if low_bits:
+                found[parameters.packed] = self._pack(layout, low_bits, sizes[parameters.packed], threads)
+            return found | prefixed(INDICES, coded.encode(threads))
+
+        return Form(
+            parameters.node(coded.node),
+            sum(sizes.values()) + coded.nbytes,
+            components,
+            Kernel(parameters.bits, coded.parameters.code),
+            coded.options | ({PACKED_BITS: low_bits} if isinstance(layout, Groups) else {}),
+        )
+
+    def _pack(self, layout: Geometry | Groups, bits: int, nbytes: int, threads: int) -> np.ndarray:
+        """The low bits of all indices."""
         if not native.available():
-            packed = stored(reference.pack(self.indices, geometry, bits), stream_bytes)
+            return stored(reference.pack(self.indices, layout, bits, self.dtype), stream_bytes)
+        packed = np.zeros(nbytes, np.uint8)
+        if isinstance(layout, Groups):
+            native.module.palette_pack_groups(self.ordered(layout), bits, packed, threads)
         else:
-            packed = np.zeros(size, np.uint8)
-            native.module.palette_pack(self.indices, native.shape_of(geometry), bits, packed, threads)
-        return {TABLE: stored(self.table, index_bytes), INDICES: packed}
-
-    def code(self, model: SizeModel, parameters: Parameters, threads: int) -> dict[str, np.ndarray]:
-        """Components with coded indices, whose sizes `model` holds."""
-        coded = split.encode(self.indices, model, parameters, threads)
-        table = {TABLE: stored(self.table, index_bytes)}
-        return table | {f"{INDICES}.{name}": component for name, component in coded.items()}
+            native.module.palette_pack(self.indices, native.shape_of(layout), bits, packed, threads)
+        return packed

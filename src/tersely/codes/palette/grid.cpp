@@ -14,10 +14,13 @@ constexpr int64_t kMostPeak = 256;
 }  // namespace
 
 void grid_linear(const GridView& view, const KernelTable& table, const Rows& rows, int threads) {
-  const IntegerRows whole{false,      rows.dtype, rows.batch, rows.x,   rows.bias, &view.scale,
-                          &view.zero, 0,          0,          rows.out, kMostPeak};
+  const IntegerRows whole{false,      rows.dtype, rows.batch, rows.x,     rows.y.bias, &view.scale,
+                          &view.zero, 0,          0,          rows.y.out, kMostPeak};
+  const Geometry& g = view.words.geometry;
+  const bool side_by_side = rows.batch == 1 || (rows.x_stride == g.columns && rows.y.row_stride == g.rows);
   // Infinities and NaN are no whole numbers, and small x beside large ones no good ones: sums of floats.
-  if (rows.batch <= kGridRows && integer_linear(view.numbers, table, whole, threads)) return;
+  if (rows.batch <= kGridRows && rows.plain && side_by_side && integer_linear(view.numbers, table, whole, threads))
+    return;
   linear(view.words, table, rows, threads);
 }
 

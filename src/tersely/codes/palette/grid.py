@@ -6,7 +6,7 @@ A word may be off its point by as much as rounding to float32 moves it, so that 
     |word - scale k| <= 2^-24 scale (|k| + 1)
     |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| + 1)) + half a unit of y's last place in its dtype
 
-Numbers count from the least word on; the table has a word for each, those that do not occur rounded from their points.
+Numbers count from the smallest word on; the table has a word for each, those that do not occur rounded from their points.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tersely.core.dtypes import by_name
 from tersely.core.errors import ArgumentError
 
 TOLERANCE = 2.0**-24
-MOST_NUMBERS = 256
-MOST_ZERO = 4096
+MAX_NUMBERS = 256
+MAX_ZERO = 4096
 """How far from 0 the zero may lie: with more, the sums that products take it off by leave their integers."""
-_MOST_PARTS = 8
+_MAX_STEPS = 8
 """Steps that the two nearest words may be apart."""
 
 
@@ -46,17 +46,17 @@ class Grid:
         return None if near.all() else int(np.argmin(near))
 
     def parameters(self) -> dict[str, Any]:
-        """Of a node; the scale as the digits of its bits, since numbers in a description are whole."""
+        """Those of a node; the scale as the digits of its bits, since numbers in a description are integers."""
         return {"scale": struct.pack(">d", self.scale).hex(), "zero": self.zero}
 
     @staticmethod
-    def of(parameters: Mapping[str, Any]) -> Grid | None:
+    def parse(parameters: Mapping[str, Any]) -> Grid | None:
         """Inverse of `parameters`; None where they describe no grid."""
         scale, zero = parameters.get("scale"), parameters.get("zero")
         if not isinstance(scale, str) or len(scale) != 16 or not set(scale) <= set("0123456789abcdef"):
             return None
         number = struct.unpack(">d", bytes.fromhex(scale))[0]
-        if not 0 < number < float("inf") or type(zero) is not int or abs(zero) > MOST_ZERO:
+        if not 0 < number < float("inf") or type(zero) is not int or abs(zero) > MAX_ZERO:
             return None
         return Grid(number, zero)
 
@@ -78,29 +78,29 @@ def find(words: np.ndarray, dtype: str) -> tuple[Grid, np.ndarray]:
     if values.size == 1:
         value = float(values[0])
         return Grid(abs(value) or 1.0, -int(np.sign(value))), words
-    least = float(np.diff(values).min())
-    if least == 0:
+    smallest = float(np.diff(values).min())
+    if smallest == 0:
         raise ArgumentError("words that are a grid have one zero, and 0.0 and -0.0 are both among them")
     refusal = None
-    for parts in range(1, _MOST_PARTS + 1):
+    for steps in range(1, _MAX_STEPS + 1):
         try:
-            return _fit(words, values, least / parts, dtype)
+            return _fitted(words, values, smallest / steps, dtype)
         except ArgumentError as error:
             refusal = refusal or error
     assert refusal is not None
     raise refusal
 
 
-def _fit(words: np.ndarray, values: np.ndarray, guess: float, dtype: str) -> tuple[Grid, np.ndarray]:
+def _fitted(words: np.ndarray, values: np.ndarray, guess: float, dtype: str) -> tuple[Grid, np.ndarray]:
     """words, values: by rising value. guess: about the scale, as good as two neighbours tell it."""
     span = float(values[-1] - values[0])
-    if not span / guess < MOST_NUMBERS - 0.5:
+    if not span / guess < MAX_NUMBERS - 0.5:
         raise ArgumentError(
-            f"words that are a grid take at most {MOST_NUMBERS} numbers, and these span {span / guess:.6g} steps of {guess:.6g}"
+            f"words that are a grid take at most {MAX_NUMBERS} numbers, and these span {span / guess:.6g} steps of {guess:.6g}"
         )
     scale = span / round(span / guess)
     steps = np.rint(values / scale)
-    if np.abs(steps).max() > MOST_ZERO:
+    if np.abs(steps).max() > MAX_ZERO:
         raise ArgumentError(
             f"words that are a grid lie about zero, and {values[0]:.6g} is {steps[0]:.0f} steps from it"
         )

@@ -9,8 +9,6 @@
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/backends/cpu/matrix/operators.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/palette/word_map.hpp"
 
 namespace tersely {
@@ -153,16 +151,6 @@ void palette_pack(const uint8_t* indices, const Geometry& g, int bits, uint8_t* 
         pack_chunk(&tile[j * 4][0], bits, out + (panel * g.chunks_per_panel + chunk + j) * 8 * bits);
     }
   });
-}
-
-uint32_t palette_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
-  const Geometry& g = view.geometry;
-  if (view.held != nullptr) return view.palette->words.dwords[view.held->access(matrix, row, column)];
-  if (view.indices != nullptr) return view.palette->words.dwords[access(*view.indices, matrix, row, column)];
-  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
-  const int bits = view.palette->index_bits, place = static_cast<int>(column % 4 * 16 + row % 16);
-  const uint8_t* at = view.streams.tiles + (panel * g.chunks_per_panel + chunk) * 8 * bits;
-  return view.palette->words.dwords[packed_index(at, bits, place)];
 }
 
 }  // namespace tersely

@@ -5,14 +5,11 @@ FORMAT: docs/FORMAT.md, "The formulation palette".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from tersely.codes.palette.layout import INDEX_DTYPE, INDICES, TABLE, index_bits, parts, table_order
+from tersely.codes.layouts import Groups
+from tersely.codes.palette.layout import bit_fields, table_order
 from tersely.codes.split import reference as split
-from tersely.codes.split.layout import Parameters
-from tersely.core.encoded import index_bytes, stored, stream_bytes
 from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 
@@ -27,80 +24,67 @@ def indices_of(words: np.ndarray, table: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(table[order], words)].astype(np.uint8).reshape(words.shape)
 
 
-def encode(words: np.ndarray, geometry: Geometry, dtype: str, code: Parameters | None) -> dict[str, np.ndarray]:
-    """Components of the tensor's words, slack included. code: of coded indices, None to pack them."""
-    table = table_of(words, dtype) if words.size else np.zeros(1, words.dtype)
-    indices = indices_of(words, table)
-    found = {TABLE: stored(table, index_bytes)}
-    if code is None:
-        return found | {INDICES: stored(pack(indices, geometry, index_bits(table.size)), stream_bytes)}
-    coded = split.encode(indices, geometry, INDEX_DTYPE, code)
-    return found | {f"{INDICES}.{name}": component for name, component in coded.items()}
+def look_up(table: np.ndarray, bits: int, indices: np.ndarray) -> np.ndarray:
+    """Words by the low bits of indices; where they lead beyond the table (a damaged file), zero."""
+    every = np.zeros(1 << bits, table.dtype)
+    every[: table.size] = table
+    return every[indices & ((1 << bits) - 1)]
 
 
-def decode(
-    components: Mapping[str, np.ndarray], geometry: Geometry, entries: int, code: Parameters | None, word: np.dtype
-) -> np.ndarray:
-    """Inverse of `encode`: the tensor's words. Components must have passed `validate`.
-
-    The low `index_bits(entries)` bits of an index count; where they lead beyond the table (a damaged file), to zero.
-    """
-    if code is None:
-        indices = unpack(components[INDICES], geometry, index_bits(entries))
-    else:
-        prefix = f"{INDICES}."
-        own = {name[len(prefix) :]: data for name, data in components.items() if name.startswith(prefix)}
-        indices = split.decode(own, geometry, INDEX_DTYPE, code, np.dtype(np.uint8))
-    return look_up(components, entries, indices, word)
+def pack(indices: np.ndarray, layout: Geometry | Groups, bits: int, dtype: str) -> np.ndarray:
+    """uint8 [chunks, 8 bits]: the slices of each chunk one after another. dtype: of the words."""
+    if isinstance(layout, Groups):
+        return pack_columns(by_columns(indices, dtype), bits)
+    chunks, _ = split.to_chunks(indices, layout)
+    return pack_columns(chunks.swapaxes(1, 2).reshape(-1, CHUNK_WEIGHTS), bits)
 
 
-def look_up(components: Mapping[str, np.ndarray], entries: int, indices: np.ndarray, word: np.dtype) -> np.ndarray:
-    """Words by index."""
-    bits = index_bits(entries)
-    table = np.zeros(1 << bits, word)
-    table[:entries] = components[TABLE][: entries * word.itemsize].view(word)
-    return table[indices & ((1 << bits) - 1)]
+def by_columns(values: np.ndarray, dtype: str) -> np.ndarray:
+    """[groups, 64]: a sequence of values in the order of packed indices, column x 16 + row of their chunks."""
+    return np.ascontiguousarray(values.reshape(-1, CHUNK_WEIGHTS)[:, split.vector_order(dtype).T.reshape(-1)])
 
 
-def pack(indices: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
-    """uint8 [chunks, 8 bits]: the parts of each chunk one after another."""
-    chunks, _ = split.to_chunks(indices, geometry)
-    return pack_places(chunks.swapaxes(1, 2).reshape(-1, CHUNK_WEIGHTS), bits)
+def from_columns(columns: np.ndarray, dtype: str) -> np.ndarray:
+    """Inverse of `by_columns`."""
+    order = np.argsort(split.vector_order(dtype).T.reshape(-1))
+    return columns.reshape(-1, CHUNK_WEIGHTS)[:, order].reshape(-1)
 
 
-def pack_places(places: np.ndarray, bits: int) -> np.ndarray:
-    """The low bits of uint8 [chunks, 64], by place (column x 16 + row), as uint8 [chunks, 8 bits]."""
+def pack_columns(columns: np.ndarray, bits: int) -> np.ndarray:
+    """The low bits of uint8 [chunks, 64], by column x 16 + row, as uint8 [chunks, 8 bits]."""
     packed, shift = [], 0
-    for width in parts(bits):
-        fields = places >> shift & (1 << width) - 1
+    for width in bit_fields(bits):
+        fields = columns >> shift & (1 << width) - 1
         if width == 1:
             packed.append(np.packbits(fields, axis=1, bitorder="little"))
-        else:  # byte b holds the fields of places b, b + step, ...
-            columns = fields.reshape(len(places), 8 // width, -1)
+        else:  # byte b holds fields b, b + step, ...
+            runs = fields.reshape(len(columns), 8 // width, -1)
             shifts = (np.arange(8 // width) * width).astype(np.uint8)
-            packed.append(np.bitwise_or.reduce(columns << shifts[:, None], axis=1))
+            packed.append(np.bitwise_or.reduce(runs << shifts[:, None], axis=1))
         shift += width
     return np.concatenate(packed, axis=1).astype(np.uint8)
 
 
-def unpack(stream: np.ndarray, geometry: Geometry, bits: int) -> np.ndarray:
-    """Inverse of `pack`: the tensor's indices."""
-    places = unpack_places(stream, geometry.panels * geometry.chunks_per_panel, bits)
-    return split.from_chunks(places.reshape(-1, 4, PANEL_ROWS).swapaxes(1, 2), geometry)
+def unpack(stream: np.ndarray, layout: Geometry | Groups, bits: int, dtype: str) -> np.ndarray:
+    """Inverse of `pack`: the indices."""
+    columns = unpack_columns(stream, layout.panels * layout.chunks_per_panel, bits)
+    if isinstance(layout, Groups):
+        return from_columns(columns, dtype)
+    return split.from_chunks(columns.reshape(-1, 4, PANEL_ROWS).swapaxes(1, 2), layout)
 
 
-def unpack_places(stream: np.ndarray, count: int, bits: int) -> np.ndarray:
-    """Inverse of `pack_places`, of the first `count` chunks."""
+def unpack_columns(stream: np.ndarray, count: int, bits: int) -> np.ndarray:
+    """Inverse of `pack_columns`, of the first `count` chunks."""
     chunks = stream[: count * 8 * bits].reshape(count, 8 * bits)
-    places, shift, at = np.zeros((count, CHUNK_WEIGHTS), np.uint8), 0, 0
+    columns, shift, at = np.zeros((count, CHUNK_WEIGHTS), np.uint8), 0, 0
     fields: np.ndarray
-    for width in parts(bits):
+    for width in bit_fields(bits):
         part = chunks[:, at : at + 8 * width]
         if width == 1:
             fields = np.unpackbits(part, axis=1, bitorder="little")
         else:
             shifts = (np.arange(8 // width) * width).astype(np.uint8)
             fields = (part[:, None, :] >> shifts[:, None] & (1 << width) - 1).reshape(count, CHUNK_WEIGHTS)
-        places |= (fields << shift).astype(np.uint8)
+        columns |= (fields << shift).astype(np.uint8)
         shift, at = shift + width, at + 8 * width
-    return places
+    return columns

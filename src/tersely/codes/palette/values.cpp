@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
+#include "tersely/codes/opening.hpp"
 
 namespace tersely {
 namespace {
@@ -58,12 +58,23 @@ void pack_groups(const uint8_t* indices, int64_t groups, int bits, uint8_t* out,
   });
 }
 
-PaletteValues::PaletteValues(DType dtype, const uint8_t* table, int entries, const uint8_t* packed, int low_bits,
-                             const SplitValues* high)
-    : packed_(packed), low_bits_(low_bits), high_(high) {
-  make_palette(palette_, dtype, table, entries);
+PaletteValues::PaletteValues(const Node& node, DType dtype, const Components& components,
+                             const std::vector<uint64_t>& groups) {
+  const int64_t entries = node.parameters.at("entries").number();
+  require(entries >= 1 && entries <= 256, "a palette has 1 to 256 words");
+  make_palette(palette_, dtype, components.index("table", entries * kFields[static_cast<int>(dtype)].word_bytes),
+               static_cast<int>(entries));
+  const bool coded = !node.children.empty();
+  const int64_t low_bits = coded ? node.parameters.number_or("packed_bits", 0) : palette_.index_bits;
+  require(low_bits >= 0 && low_bits <= 8 && !(coded && low_bits == 8), "packed_bits out of range");
+  low_bits_ = static_cast<int>(low_bits);
+  if (low_bits_ != 0)
+    packed_ = components.stream(coded ? "low" : "indices",
+                                checked_product(static_cast<int64_t>(groups.back()), 8 * low_bits_));
+  if (coded)
+    high_ = std::make_unique<SplitValues>(node.child("indices"), DType::kIndex, components.under("indices"), groups);
   parameters_.dtype = dtype;
-  parameters_.code = Code::kPalette;
+  parameters_.code = SymbolCode::kPalette;
 }
 
 void PaletteValues::begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const {

@@ -11,12 +11,11 @@ namespace tersely {
 // Packs the low `bits` bits of indices, 64 a group in the order of their places.
 void pack_groups(const uint8_t* indices, int64_t groups, int bits, uint8_t* out, int threads);
 
-// Streams that have passed validation. packed: `low_bits` bits of each index, null where that is none. high: what is
-// above them, a sequence of DType::kIndex; null where low_bits are all.
+// packed: `low_bits` bits of each index, null where that is none. high: what is above them, a sequence of
+// DType::kIndex; null where low_bits are all. node: of palette; groups: before each segment, [segments + 1].
 class PaletteValues : public ValueSource {
  public:
-  PaletteValues(DType dtype, const uint8_t* table, int entries, const uint8_t* packed, int low_bits,
-                const SplitValues* high);
+  PaletteValues(const Node& node, DType dtype, const Components& components, const std::vector<uint64_t>& groups);
   void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const override;
   void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const override;
   uint32_t access(const ValueGroups& groups, int64_t index) const override;
@@ -24,9 +23,9 @@ class PaletteValues : public ValueSource {
  private:
   Palette palette_;
   Parameters parameters_{};  // of the palette's kernels
-  const uint8_t* packed_;
-  const int low_bits_;
-  const SplitValues* high_;
+  const uint8_t* packed_ = nullptr;
+  int low_bits_;
+  std::unique_ptr<const SplitValues> high_;
 };
 
 }  // namespace tersely

@@ -19,19 +19,19 @@ _EXPONENT = {"float32": 0x7F800000, "bfloat16": 0x7F80, "float16": 0x7C00}
 def table_of(words: np.ndarray, dtype: str) -> np.ndarray:
     """The distinct words of a group in the order of its table."""
     distinct, counts = np.unique(words, return_counts=True)
-    endless = distinct & _EXPONENT[dtype] == _EXPONENT[dtype]
-    found = distinct[np.lexsort((distinct, -counts, endless))]
-    return np.concatenate([np.zeros(1, words.dtype), found]) if endless.all() else found
+    non_finite = distinct & _EXPONENT[dtype] == _EXPONENT[dtype]
+    found = distinct[np.lexsort((distinct, -counts, non_finite))]
+    return np.concatenate([np.zeros(1, words.dtype), found]) if non_finite.all() else found
 
 
-def entries_of(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, most: int) -> int:
-    """The most words that a table needs; 0 where one needs more than `most`. columns: of a group, 0 for all."""
+def entries_of(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, limit: int) -> int:
+    """How many words the largest table needs; 0 where one needs more than `limit`. columns: of a group, 0 for all."""
     cube, _ = geometry.matrices(words)
     width, entries = columns or max(1, geometry.columns), 1
     for row in cube.reshape(-1, geometry.columns):
         for first in range(0, geometry.columns, width):
             entries = max(entries, table_of(row[first : first + width], dtype).size)
-            if entries > most:
+            if entries > limit:
                 return 0
     return entries
 
@@ -39,7 +39,7 @@ def entries_of(words: np.ndarray, geometry: Geometry, dtype: str, columns: int, 
 def encode(
     words: np.ndarray, geometry: Geometry, dtype: str, columns: int, entries: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tables [places, 16, entries]; uint8 index of each weight, in the tensor's shape."""
+    """Tables [groups, 16, entries]; uint8 index of each weight, in the tensor's shape."""
     cube, _ = geometry.matrices(words)
     width = columns or max(1, geometry.columns)
     groups = -(-geometry.columns // width)

@@ -7,9 +7,7 @@
 
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/affine/line_groups.hpp"
-#include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
 
 namespace tersely {
@@ -71,16 +69,13 @@ class TableGroups : public LineGroups {
 
 }  // namespace
 
-void TableWords::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
-  const SegmentPart part = segment_part(geometry_, segment);
-  const int64_t chunks = part.panels * part.chunks;
+void RowTableSource::expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* words) const {
+  const SegmentPart part = segment_part(geometry(), segment);
   const int64_t word_bytes = kFields[static_cast<int>(tables_.dtype)].word_bytes;
-  uint8_t* words = scratch + kLevelsScratchBytes;
-  auto* masks = reinterpret_cast<uint64_t*>(words + kValuesScratchBytes);
   // SAFE BECAUSE: words take the place of indices that lie in the last quarter of the room for them: those of chunk c
   // end 3 x 64 x (kSegmentChunks - 1 - c) bytes before the indices of the chunk behind it begin, or more.
   uint8_t* indices = words + 3 * kSegmentWeights;
-  indices_.expand(table, segment, scratch, indices);
+  indices_->expand(table, segment, scratch, indices);
   int64_t done = 0;
   for (int64_t panel = part.first_panel; panel < part.first_panel + part.panels; ++panel)
     for (int64_t chunk = 0; chunk < part.chunks; ++chunk, ++done) {
@@ -95,16 +90,12 @@ void TableWords::begin(const KernelTable& table, int64_t segment, uint8_t* scrat
         look_up<DType::kFloat16>(tables_, place, from, to);
       }
     }
-  std::fill_n(masks, chunks, ~uint64_t{0});
-  cursor.tile = reinterpret_cast<const uint8_t*>(masks);
-  cursor.survivors = words;
-  cursor.survivors_end = words + chunks * kChunkWeights * word_bytes;
 }
 
-uint32_t TableWords::access(int64_t matrix, int64_t row, int64_t column) const {
-  const int64_t panel = matrix * geometry_.panels_per_matrix + row / kPanelRows;
+uint32_t RowTableSource::access(const KernelTable&, int64_t matrix, int64_t row, int64_t column) const {
+  const int64_t panel = matrix * geometry().panels_per_matrix + row / kPanelRows;
   const int64_t place = panel * tables_.groups + column / kChunkColumns / tables_.group_chunks;
-  return word_at(tables_, place, row % kPanelRows, indices_.access(matrix, row, column));
+  return word_at(tables_, place, row % kPanelRows, indices_->access(matrix, row, column));
 }
 
 void row_palette_linear(const RowPaletteView& view, const KernelTable& table, const Rows& rows, int threads) {

@@ -16,24 +16,25 @@ struct RowTables {
   int64_t groups;        // of a panel
 };
 
-// What the operators of split walk: the words of a segment, as a bitmap without zeros has them.
-class TableWords : public GroupSource {
+// The words of a segment, each looked up in its own table.
+class RowTableSource final : public ExpandedSource {
  public:
-  TableWords(const Geometry& geometry, const RowTables& tables, const IndexSource& indices)
-      : geometry_(geometry), tables_(tables), indices_(indices) {}
-  void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
-  uint32_t access(int64_t matrix, int64_t row, int64_t column) const;
+  RowTableSource(const Geometry& geometry, const RowTables& tables, std::shared_ptr<const SymbolSource> indices)
+      : ExpandedSource(geometry, tables.dtype), tables_(tables), indices_(std::move(indices)) {}
+  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
+
+ protected:
+  void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* words) const override;
 
  private:
-  const Geometry& geometry_;
-  const RowTables& tables_;
-  const IndexSource& indices_;
+  const RowTables tables_;
+  const std::shared_ptr<const SymbolSource> indices_;
 };
 
 struct RowPaletteView {
-  SplitView words;           // over TableWords
+  const MatrixView& words;   // over a RowTableSource
   const LineNumbers* lines;  // null: indices are coded
-  RowTables tables;
+  const RowTables& tables;
 };
 
 // y = x w^T. Few rows of x are multiplied by lines of up to 4 bits as they are.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from tersely.backends.cpu import native
+from tersely.codes.dense.formulation import NODE as DENSE
 from tersely.codes.sparse import reference
-from tersely.codes.sparse.layout import MAXIMUM_LOW_BITS, MOST_CODED_BLOCKS, Positions, node
-from tersely.codes.sparse.values import DENSE, VALUE_BYTES
+from tersely.codes.sparse.layout import MAX_CODED_BLOCKS, MAXIMUM_LOW_BITS, VALUE_BYTES, Positions, node
 from tersely.codes.split.reference import to_chunks
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import index_bytes, stored, stream_bytes
@@ -98,15 +98,15 @@ def encode(words: np.ndarray, found: Statistics, positions: str, threads: int = 
     return components
 
 
-def bitmap_parts(
+def bitmap_of(
     words: np.ndarray, found: Statistics, granule: int = CHUNK_WEIGHTS, threads: int = 1
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Masks and directory of a bitmap, and all values, each segment's filled up to a multiple of `granule`."""
     geometry, dtype = found.geometry, found.dtype
     starts = np.cumsum([0, *(-(-found.counts.astype(np.int64) // granule) * granule)], dtype="<u8")
     if not native.available():
-        masks, parts = reference.encode_masks(words, geometry, dtype)
-        filled = parts if granule == 1 else map(reference.fill, parts)
+        masks, pieces = reference.encode_masks(words, geometry, dtype)
+        filled = pieces if granule == 1 else map(reference.fill, pieces)
         values = np.concatenate([np.zeros(0, words.dtype), *filled])
         return {
             "masks": stored(masks, stream_bytes),
@@ -122,12 +122,12 @@ def bitmap_parts(
     return components, values
 
 
-def lane_parts(
+def lanes_of(
     words: np.ndarray, found: Statistics, threads: int = 1
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
     """Components of gaps without the values, the values, and blocks of each group; None where one has too many."""
     blocks = found.lanes[1]
-    if blocks.max(initial=0) > MOST_CODED_BLOCKS:
+    if blocks.max(initial=0) > MAX_CODED_BLOCKS:
         return None
     components = encode(words, found, "deltas", threads)
     values = components.pop(VALUE_BYTES)[: found.blocks * CHUNK_WEIGHTS * words.itemsize].view(words.dtype)
@@ -135,7 +135,7 @@ def lane_parts(
 
 
 def elias_fano_sizes(geometry: Geometry, starts: np.ndarray) -> tuple[Positions, dict[str, int]]:
-    """The low bits that make the places smallest, and the bytes of their components. starts: the directory's entries."""
+    """The low bits that make the positions smallest, and the bytes of their components. starts: the directory's entries."""
 
     def sizes(positions: Positions) -> dict[str, int]:
         return {
@@ -149,39 +149,38 @@ def elias_fano_sizes(geometry: Geometry, starts: np.ndarray) -> tuple[Positions,
     return best, sizes(best)
 
 
-def elias_fano_parts(
-    parts: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions
-) -> dict[str, np.ndarray]:
-    """The components of the same places as a bitmap's."""
-    masks = parts["masks"][: geometry.panels * geometry.chunks_per_panel * 8].reshape(-1, 8)
-    starts = parts["directory"][: (geometry.segments + 1) * 8].view("<u8")
-    upper, lower = reference.encode_places(masks, geometry, positions, starts)
+def elias_fano_of(bitmap: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions) -> dict[str, np.ndarray]:
+    """The components of the same positions as a bitmap's."""
+    masks = bitmap["masks"][: geometry.panels * geometry.chunks_per_panel * 8].reshape(-1, 8)
+    starts = bitmap["directory"][: (geometry.segments + 1) * 8].view("<u8")
+    upper, lower = reference.encode_elias_fano(masks, geometry, positions, starts)
     return {
         "upper": stored(upper, stream_bytes),
         "lower": stored(lower, stream_bytes),
-        "directory": parts["directory"],
+        "directory": bitmap["directory"],
     }
 
 
-def select_parts(
+def selection_of(
     words: np.ndarray, geometry: Geometry, dtype: str, positions: Positions, granule: int, threads: int = 1
 ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
     """Codes of n_of_m, and all values, each segment's filled up to a multiple of `granule`; None where it does not fit."""
     if not native.available():
         try:
-            codes, parts = reference.encode_codes(words, geometry, dtype, positions)
+            codes, pieces = reference.encode_codes(words, geometry, dtype, positions)
         except ArgumentError:
             return None
-        filled = parts if granule == 1 else map(reference.fill, parts)
+        filled = pieces if granule == 1 else map(reference.fill, pieces)
         return {"codes": stored(codes, stream_bytes)}, np.concatenate([np.zeros(0, words.dtype), *filled])
     counts = -(-positions.segment_values(geometry) // granule) * granule
     codes = np.zeros(stream_bytes(geometry.panels * positions.panel_bytes(geometry)), np.uint8)
     values = np.zeros(int(counts.sum()), words.dtype)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
-    fits = native.module.select_encode(
+    fits = native.module.n_of_m_encode(
         words,
         native.shape_of(geometry),
-        native_select(dtype, positions, geometry),
+        dtype,
+        json.dumps(positions.to_json()),
         starts,
         granule,
         codes,
@@ -189,11 +188,3 @@ def select_parts(
         threads,
     )
     return ({"codes": codes}, values) if fits else None
-
-
-def native_select(dtype: str, positions: Positions, geometry: Geometry) -> Any:
-    """n_of_m as the native module takes it."""
-    masks = bytes(sum(1 << column for column in selection) for selection in positions.selections())
-    return native.module.SelectParameters(
-        dtype, positions.n, positions.m, positions.code_bits, positions.panel_bytes(geometry), masks
-    )

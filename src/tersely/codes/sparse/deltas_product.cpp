@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/rows.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/sparse/deltas.hpp"
 
 namespace tersely {
@@ -39,8 +39,7 @@ void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& 
       kernels.product[block == 1 ? 0 : block == 2 ? 1 : 2](entries_of(view, table, group), x, g.columns, sums);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
-        for (int64_t b = 0; b < rows.batch && row < g.rows; ++b)
-          finish_row(rows, g.rows, b, row, 1, sums + b * 16 + lane);
+        for (int64_t b = 0; b < rows.batch && row < g.rows; ++b) finish_row(rows, b, row, 1, sums + b * 16 + lane);
       }
     });
     return;
@@ -57,7 +56,7 @@ void deltas_linear(const DeltaView& view, const KernelTable& table, const Rows& 
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         for (int64_t b = block * kBlock; b < std::min(rows.batch, (block + 1) * kBlock) && row < g.rows; ++b)
-          finish_row(rows, g.rows, b, row, 1, sums + lane * kBlock + b % kBlock);
+          finish_row(rows, b, row, 1, sums + lane * kBlock + b % kBlock);
       }
     }
   });
@@ -104,7 +103,7 @@ void deltas_linear_transposed(const DeltaView& view, const KernelTable& table, c
     for (int64_t share = 1; share < shares; ++share)
       for (int64_t column = 0; column < g.columns; ++column)
         line[column] += y[(share * g.columns + column) * batch + b];
-    finish_row(rows, g.columns, b, 0, g.columns, line);
+    finish_row(rows, b, 0, g.columns, line);
   }
 }
 

@@ -4,9 +4,6 @@
 #include <bit>
 #include <cstring>
 
-#include "tersely/backends/cpu/matrix/walk.hpp"
-#include "tersely/codes/sparse/sparse.hpp"
-
 namespace tersely {
 
 // SAFE BECAUSE: values are fewer than the directory says, and 64 bytes follow the last one's bits.
@@ -58,21 +55,6 @@ int64_t EliasFano::find(int64_t segment, int64_t place) const {
     if (low(first + value) == wanted) return static_cast<int64_t>(value);
   }
   return -1;
-}
-
-uint32_t elias_fano_access(const SplitView& view, const EliasFano& positions, int64_t matrix, int64_t row,
-                           int64_t column) {
-  const Geometry& g = view.geometry;
-  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
-  const int64_t unit = unit_of_panel(g, panel);
-  constexpr int64_t kPartChunks = kSegmentColumns / kChunkColumns;
-  const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / kPartChunks;
-  const int64_t before = g.segments_per_panel == 1 ? (panel - unit_panels(g, unit).first) * g.chunks_per_panel + chunk
-                                                   : chunk - part * kPartChunks;
-  const int place = vector_position(view.parameters.dtype, static_cast<int>(row % 16), static_cast<int>(column % 4));
-  const int64_t segment = unit * g.segments_per_panel + part;
-  const int64_t value = positions.find(segment, before * kChunkWeights + place);
-  return value < 0 ? 0 : value_at(view, segment, static_cast<uint64_t>(value));
 }
 
 }  // namespace tersely

@@ -2,13 +2,13 @@
 // as they are, and a high part, stored as the number of zeros before the value's one.
 #pragma once
 
-#include "tersely/backends/cpu/matrix/sources.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 
 namespace tersely {
 
 // Value k of segment s, counted from directory[s], has its low bits at bit (directory[s] + k) * low_bits of `lower`;
 // its one is the k-th of the words [starts[s], starts[s + 1]) of `upper`, with its high part as zeros before it.
-class EliasFano : public MaskSource {
+class EliasFano {
  public:
   struct Streams {
     const uint8_t *upper, *lower;
@@ -16,8 +16,9 @@ class EliasFano : public MaskSource {
     int low_bits;
   };
   explicit EliasFano(const Streams& streams) : s_(streams) {}
-  // Places beyond the segment, and values beyond those that it has, are left out: only in a damaged file.
-  void expand(int64_t segment, int64_t chunks, uint64_t* masks) const override;
+  // Writes the masks of all chunks of a segment, at most kSegmentChunks. Places beyond it, and values beyond those that
+  // it has, are left out: only in a damaged file.
+  void expand(int64_t segment, int64_t chunks, uint64_t* masks) const;
   // The number of the value at a place of a segment, or -1: a select among the zeros, then a look at equal high parts.
   int64_t find(int64_t segment, int64_t place) const;
 
@@ -27,9 +28,5 @@ class EliasFano : public MaskSource {
 
   const Streams s_;
 };
-
-// One weight.
-uint32_t elias_fano_access(const SplitView& view, const EliasFano& positions, int64_t matrix, int64_t row,
-                           int64_t column);
 
 }  // namespace tersely

@@ -1,168 +1,213 @@
-"""`sparse`: positions of the words that are not zero, and those words. The row of the registry: see `protocol`."""
+"""`sparse`: where words are that are not zero, and those words."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
 from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
-from tersely.codes.protocol import Work
-from tersely.codes.sparse import codec, reference
-from tersely.codes.sparse.candidates import candidates, forced, why_not
+from tersely.codes.dense.formulation import dense
+from tersely.codes.layouts import Groups, Words
+from tersely.codes.node import Formulation, Part, Run, Span, expect_child
+from tersely.codes.protocol import Work, is_wide
+from tersely.codes.sparse import candidates, costs, reference
 from tersely.codes.sparse.layout import (
     BYTES,
+    CHILD,
     DTYPES,
-    MOST_CODED_BLOCKS,
+    INTEGERS,
+    MAX_CODED_BLOCKS,
     NAME,
+    NESTED,
     VERSION,
+    WINDOW_ROWS,
     Positions,
-    check_dtype,
     positions_of,
 )
-from tersely.codes.sparse.values import CHILD, VALUE_BYTES, coding_of, own
-from tersely.codes.sparse.values import validate as validate_values
+from tersely.codes.sparse.values import BY_NAME, ROWS
 from tersely.core.dtypes import by_name
-from tersely.core.encoded import Encoded, index_bytes, stream_bytes
-from tersely.core.errors import CorruptError
+from tersely.core.encoded import Node, index_bytes, stream_bytes
+from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
-__all__ = [
-    "DTYPES",
-    "NAME",
-    "VERSION",
-    "candidates",
-    "decode",
-    "forced",
-    "matrix",
-    "slow_under",
-    "validate",
-    "why_not",
-    "work",
-]
-
-
-# MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`tersely.planner.cost_model`).
+# MEASURED with AVX2: 0.22 ns an entry against 0.13 and 0.07 ns for reading a dense word, two threads (`costs`).
 SLOW_SHARE = {32: 0.6, 16: 0.3, 8: 0.12}
 """Entries per weight from which gaps are slower than dense words of so many bits."""
 SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
-"""Values per weight from which coded indices are slower than dense words; by the costs of `tersely.planner.cost_model`."""
-COMPONENTS = {
-    "bitmap": {"masks", "directory"},
-    "deltas": {"gaps", "rows", "directory"},
-    "n_of_m": {"codes"},
-    "elias_fano": {"upper", "lower", "directory"},
-}
-"""Of each kind of positions, without those of the values."""
+"""Values per weight from which coded indices are slower than dense words; by `costs`."""
 
 
-def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
-    values whose indices are coded. Whole numbers but gaps with dense values: they are decoded for every product. Others
-    never are.
-    """
-    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
-    if encoded.dtype in BYTES and (positions.kind != "deltas" or child.formulation != "dense"):
-        return True
-    if child.children and profile not in ("avx512", "amx"):
-        return _values_share(encoded, positions) > SLOW_INDEX_SHARE[by_name(encoded.dtype).bits]
-    if positions.kind != "deltas":
-        return False
-    share = encoded.components["gaps"].nbytes / max(1, math.prod(encoded.shape))
-    faster = 1.8 if profile in ("avx512", "amx") and encoded.dtype not in BYTES else 1
-    return share > SLOW_SHARE[by_name(encoded.dtype).bits] * faster
+class Sparse(Formulation):
+    NAME = NAME
+    VERSIONS = (VERSION, NESTED, INTEGERS)
+    DTYPES = DTYPES
+    HUE = 48
+    OFFERS = candidates
+    COSTS = costs
+    INDEXES = frozenset({"directory", "rows"})
 
+    @property
+    def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
+        return {CHILD: (dense, *ROWS)}
 
-def _values_share(encoded: Encoded, positions: Positions) -> float:
-    """Values per weight, those of fillers among them."""
-    if positions.kind == "n_of_m":
-        return positions.n / positions.m
-    last = int(encoded.components["directory"].view("<u8").max(initial=0))
-    return last * (CHUNK_WEIGHTS if positions.kind == "deltas" else 1) / max(1, math.prod(encoded.shape))
-
-
-def work(encoded: Encoded, geometry: Geometry) -> Work:
-    """For the cost model; `encoded` must have passed `validate`."""
-    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
-    places, entries = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS, 0
-    kernel, coding = positions.kernel, coding_of(child)
-    if positions.kind == "deltas":
-        entries = int(encoded.components["directory"].view("<u8")[geometry.panels]) * CHUNK_WEIGHTS
-    elif positions.kind == "n_of_m" and coding is not None:
-        entries = int((-(-positions.segment_values(geometry) // CHUNK_WEIGHTS)).sum()) * CHUNK_WEIGHTS
-    elif positions.kind == "elias_fano" or coding is not None:
-        entries = int(encoded.components["directory"].view("<u8")[geometry.segments])
-    if coding is not None:
-        kernel += f" + {coding.kernel(child)}"
-    return Work(kernel, geometry, encoded.nbytes_stored, places, entries)
-
-
-def validate(encoded: Encoded, geometry: Geometry) -> Positions:
-    """Structure check: sizes and the directory; never the masks, codes or values. Returns the positions."""
-    positions = positions_of(encoded.node)  # first: a version that is not known says more than a dtype
-    checks.expect_dtype(encoded, DTYPES, NAME)
-    check_dtype(encoded.node, encoded.dtype)
-    child = encoded.node.children[CHILD]
-    coding = coding_of(child)
-    _expect_components(encoded, COMPONENTS[positions.kind], coding is None)
-    width = by_name(encoded.dtype).bits // 8
-    if positions.kind == "deltas":
-        _validate_lanes(encoded, geometry)
-        most = geometry.chunks_per_panel  # no row has more entries than columns
-        if coding is not None:
-            most = min(most, int(MOST_CODED_BLOCKS))
-        starts = checks.directory_of(
-            encoded.components, geometry.panels, lambda: np.full(geometry.panels, most, np.uint64), "blocks"
-        )
-        blocks = int(starts[-1])
-        expect_bytes(encoded.components, "gaps", stream_bytes(blocks * CHUNK_WEIGHTS))
-        if coding is None:
-            expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(blocks * CHUNK_WEIGHTS * width))
-        else:
-            validate_values(coding, child, encoded.dtype, encoded.components, np.diff(starts).astype(np.int64))
-        return positions
-    if positions.kind != "n_of_m":
-        starts = checks.directory_of(
-            encoded.components,
-            geometry.segments,
-            lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS),
-            "values",
-        )
-        counts = np.diff(starts).astype(np.int64)
-        if positions.kind == "bitmap":
-            expect_bytes(encoded.components, "masks", stream_bytes(geometry.panels * geometry.chunks_per_panel * 8))
-        else:
-            expect_bytes(
-                encoded.components, "upper", stream_bytes(int(positions.upper_starts(geometry, starts)[-1]) * 8)
+    def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
+        expect_child(node, CHILD)
+        coding = BY_NAME.get(node.children[CHILD].formulation)
+        positions = positions_of(node, dtype)
+        if coding is not None and dtype not in coding.VALUE_DTYPES:
+            raise UnsupportedError(
+                f"values of {dtype} under formulation {coding.NAME!r}; the file is damaged or needs a newer tersely"
             )
-            expect_bytes(encoded.components, "lower", stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)))
-        if coding is not None and (partial := np.flatnonzero(counts % CHUNK_WEIGHTS)).size:
-            where = int(partial[0] + 1) * 8
-            raise CorruptError("a segment's values are not whole groups", component="directory", byte=where)
-    else:
-        expect_bytes(encoded.components, "codes", stream_bytes(geometry.panels * positions.panel_bytes(geometry)))
-        counts = positions.segment_values(geometry)
-    if coding is None:
-        expect_bytes(encoded.components, VALUE_BYTES, stream_bytes(int(counts.sum()) * width))
-    else:
-        groups = -(-counts // CHUNK_WEIGHTS)
-        validate_values(coding, child, encoded.dtype, encoded.components, groups)
-    return positions
+        return positions
+
+    def sizes(self, parameters: Positions, dtype: str, layout: Geometry) -> Mapping[str, int | None]:
+        if parameters.kind == "bitmap":
+            return {"masks": stream_bytes(layout.panels * layout.chunks_per_panel * 8), "directory": None}
+        if parameters.kind == "n_of_m":
+            return {"codes": stream_bytes(layout.panels * parameters.panel_bytes(layout))}
+        if parameters.kind == "deltas":
+            return {"gaps": None, "rows": index_bytes(layout.panels * PANEL_ROWS), "directory": None}
+        return {"upper": None, "lower": None, "directory": None}
+
+    def check(self, part: Part) -> None:
+        """Sizes and the directory; never the masks, codes or values."""
+        positions, geometry, components = part.parameters, part.layout, part.components
+        if positions.kind == "deltas":
+            _check_lanes(components["rows"], geometry)
+            limit = geometry.chunks_per_panel  # no row has more entries than columns
+            limit = min(limit, int(MAX_CODED_BLOCKS)) if _is_coded(part) else limit
+            starts = checks.directory_of(
+                components, geometry.panels, lambda: np.full(geometry.panels, limit, np.uint64), "blocks"
+            )
+            expect_bytes(components, "gaps", stream_bytes(int(starts[-1]) * CHUNK_WEIGHTS))
+        elif positions.kind != "n_of_m":
+            starts = checks.directory_of(
+                components, geometry.segments, lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values"
+            )
+            if positions.kind == "elias_fano":
+                upper = int(positions.upper_starts(geometry, starts)[-1])
+                expect_bytes(components, "upper", stream_bytes(upper * 8))
+                expect_bytes(components, "lower", stream_bytes(-(-int(starts[-1]) * positions.low_bits // 8)))
+            partial = np.flatnonzero(np.diff(starts).astype(np.int64) % CHUNK_WEIGHTS)
+            if _is_coded(part) and partial.size:
+                where = int(partial[0] + 1) * 8
+                raise CorruptError("a segment's values are not whole groups", component="directory", byte=where)
+
+    def child(self, part: Part, name: str) -> tuple[str, Any]:
+        starts = _starts(part)
+        if _is_coded(part):
+            return part.dtype, Groups(np.diff(starts) // CHUNK_WEIGHTS)
+        return part.dtype, Words(int(starts[-1]))
+
+    def words(self, part: Part) -> np.ndarray:
+        values = part.children[CHILD]
+        own, positions = values.row.words(values), part.parameters
+        return reference.decode(part.components, part.layout, part.dtype, positions, _starts(part), own)
+
+    def work(self, part: Part) -> Work:
+        positions, child = part.parameters, part.children[CHILD]
+        coding = BY_NAME.get(child.row.NAME)
+        plain = coding is None and positions.kind in ("bitmap", "n_of_m")
+        return Work(
+            costs.kernel_of(positions, None if coding is None else coding.value_kernel(child)),
+            part.layout,
+            part.nbytes,
+            part.padded_weights,
+            0 if plain else int(_starts(part)[-1]),
+        )
+
+    def slower_than_dense(self, part: Part, profile: str) -> bool:
+        """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
+        values whose indices are coded. Integers but gaps with dense values: they are decoded for every product. Others
+        never are.
+        """
+        positions, bits = part.parameters, by_name(part.dtype).bits
+        if part.dtype in BYTES and (positions.kind != "deltas" or _is_coded(part)):
+            return True
+        weights = max(1, math.prod(part.layout.shape))
+        if part.children[CHILD].children and not is_wide(profile):
+            share = positions.n / positions.m if positions.kind == "n_of_m" else int(_starts(part)[-1]) / weights
+            return share > SLOW_INDEX_SHARE[bits]
+        if positions.kind != "deltas":
+            return False
+        faster = 1.8 if is_wide(profile) and part.dtype not in BYTES else 1
+        return part.components["gaps"].nbytes / weights > SLOW_SHARE[bits] * faster
+
+    def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        shape = normal.shape
+        for zeros in (0.5, 0.8, 0.95):
+            yield f"{zeros:.0%} zeros", np.where(rng.random(shape) < zeros, 0, normal)
+        order = np.argsort(np.abs(normal.reshape(shape[0], -1, 4)), axis=2)
+        two_of_four = normal.reshape(shape[0], -1, 4).copy()
+        np.put_along_axis(two_of_four, order[:, :, :2], 0, axis=2)
+        yield "2 of 4", two_of_four.reshape(shape)
+        fifteen = np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1)
+        yield "80% zeros of 15 values", fifteen.astype(np.float32)
+
+    def label(self, parameters: Mapping[str, Any]) -> str:
+        kind = parameters.get("positions")
+        return f"{self.NAME} {kind}" if isinstance(kind, str) else self.NAME
+
+    def step(self, part: Part) -> int:
+        """Gaps have no segments but windows of 256 rows, whose lanes are sorted together."""
+        lanes = part.parameters.kind == "deltas"
+        return WINDOW_ROWS // PANEL_ROWS if lanes else int(part.layout.panels_per_unit)
+
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        """Masks, codes and lanes stand alone; only directories count from the first one, and low bits of Elias-Fano
+        positions begin between bytes."""
+        positions, geometry, components = part.parameters, part.layout, part.components
+
+        def own(name: str, size: int, of: tuple[int, int] = span.panels) -> np.ndarray:
+            return components[name][of[0] * size : of[1] * size]
+
+        if positions.kind == "n_of_m":
+            return Run({"codes": own("codes", positions.panel_bytes(geometry))})
+        starts = _starts(part)
+        first, last = span.panels if positions.kind == "deltas" else span.segments
+        counts = {"directory": np.diff(starts[first : last + 1])}
+        if positions.kind == "bitmap":
+            return Run({"masks": own("masks", geometry.chunks_per_panel * 8)}, counts=counts)
+        if positions.kind == "deltas":
+            counts = {"directory": counts["directory"] // CHUNK_WEIGHTS}
+            gaps = components["gaps"][int(starts[first]) : int(starts[last])]
+            return Run({"gaps": gaps, "rows": own("rows", PANEL_ROWS)}, counts=counts)
+        words = positions.upper_starts(geometry, starts.astype(np.uint64)).astype(np.int64)
+        upper = own("upper", 8, (int(words[first]), int(words[last])))
+        begin, end = (int(starts[place]) * positions.low_bits for place in (first, last))
+        bits = np.unpackbits(components["lower"][begin // 8 : -(-end // 8)], bitorder="little")
+        return Run({"upper": upper}, {"lower": bits[begin % 8 : begin % 8 + end - begin]}, counts)
+
+    def child_span(self, part: Part, name: str, span: Span) -> Span:
+        """Words of dense values, groups of coded ones."""
+        segments = span.panels if part.parameters.kind == "deltas" else span.segments
+        unit, starts = CHUNK_WEIGHTS if _is_coded(part) else 1, _starts(part)
+        first, last = (int(starts[place]) // unit for place in segments)
+        return Span((first, last), segments)
 
 
-def _expect_components(encoded: Encoded, own: set[str], plain: bool) -> None:
-    """Those of the positions; of the values, where dense, the one; a coding checks its own."""
-    found = {name for name in encoded.components if plain or not name.startswith(f"{CHILD}.")}
-    checks.expect_components(found, own | {VALUE_BYTES} if plain else own, NAME)
+def _is_coded(part: Part) -> bool:
+    return part.node.children[CHILD].formulation in BY_NAME
 
 
-def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
+def _starts(part: Part) -> np.ndarray:
+    """int64: values before each segment, or before each group of lanes."""
+    positions, geometry = part.parameters, part.layout
+    if positions.kind == "deltas":
+        return part.directory(geometry.panels) * CHUNK_WEIGHTS
+    if positions.kind != "n_of_m":
+        return part.directory(geometry.segments)
+    granule = CHUNK_WEIGHTS if _is_coded(part) else 1
+    counts = -(-positions.segment_values(geometry) // granule) * granule
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _check_lanes(rows: np.ndarray, geometry: Geometry) -> None:
     """Every window must hold each of its rows once: then no two lanes write the same row, and every row is found."""
-    expect_bytes(encoded.components, "rows", index_bytes(geometry.panels * PANEL_ROWS))
-    rows = encoded.components["rows"]
     if not geometry.panels:
         return  # a stack of matrices without rows may have any number of them
     for window in reference.windows(geometry):
@@ -171,34 +216,4 @@ def _validate_lanes(encoded: Encoded, geometry: Geometry) -> None:
             raise CorruptError("a window does not hold each of its rows once", component="rows", byte=window.start)
 
 
-def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
-    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(
-        matrix(encoded, geometry),
-        encoded,
-        threads,
-        lambda word: reference.decode(encoded.components, geometry, encoded.dtype, encoded.node, word),
-    )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    positions, child = positions_of(encoded.node), encoded.node.children[CHILD]
-    components, shape = native.aligned(encoded.components), native.shape_of(geometry)
-    coding = coding_of(child)
-    values = None if coding is None else coding.source(child, encoded.dtype, own(components))
-    if positions.kind == "deltas":
-        return native.module.DeltaMatrix(shape, encoded.dtype, components, values)
-    if positions.kind == "bitmap":
-        return native.module.BitmapMatrix(shape, encoded.dtype, components, values)
-    if positions.kind == "elias_fano":
-        directory = components["directory"][: (geometry.segments + 1) * 8].view("<u8")
-        words = positions.upper_starts(geometry, directory)
-        return native.module.EliasFanoMatrix(shape, encoded.dtype, positions.low_bits, words, components, values)
-    granule = 1 if coding is None else CHUNK_WEIGHTS
-    counts = -(-positions.segment_values(geometry) // granule) * granule
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
-    select = codec.native_select(encoded.dtype, positions, geometry)
-    return native.module.SelectMatrix(shape, select, starts, components, values)
+sparse = Sparse()

@@ -2,13 +2,13 @@
 
 A word is zero where all its bits are: -0.0 is a value. Positions are one of
 
-    bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of the
-              places, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
+    bitmap    a 64-bit mask for each chunk of 16 rows x 4 columns; the words under its bits follow in the order of
+              the bits, chunk by chunk. Rank inside a segment is popcount, across segments a directory.
     elias_fano  the set bits of a segment's masks as Elias and Fano code a rising sequence: low bits as they are, high
-              parts as runs of zeros. The values are those of the bitmap.
+              bits as runs of zeros. The values are those of the bitmap.
     n_of_m    of each m neighbouring columns of a row at most n have words; a code tells which n. Each block of m columns
               and 16 rows has 16 n words, some of them of zero bits where a row has fewer.
-    deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is cut by fillers,
+    deltas    for each row the gaps between the columns of its words, a byte each; a gap over 255 is split by fillers,
               words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
               them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
 
@@ -24,19 +24,22 @@ from typing import Any
 
 import numpy as np
 
-from tersely.codes.checks import is_whole
-from tersely.codes.sparse.values import CHILD, DENSE, coding_of
+from tersely.codes.checks import is_integer
+from tersely.codes.dense.formulation import NODE
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.core.geometry import CHUNK_COLUMNS, CHUNK_WEIGHTS, PANEL_ROWS, Geometry
 
 NAME = "sparse"
+CHILD = "values"
+VALUE_BYTES = "values.bytes"
+"""The words themselves, under a dense child."""
 VERSION = 1
-"""Of bitmaps and deltas whose values are dense."""
+"""Bitmaps and deltas whose values are dense."""
 NESTED = 2
-"""Of coded values, n_of_m and elias_fano."""
-WHOLE = 3
-"""Of whole numbers, whatever codes them."""
+"""Coded values, n_of_m and elias_fano."""
+INTEGERS = 3
+"""Integers, whatever codes them."""
 BYTES: tuple[str, ...] = ("int8", "uint8")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", *BYTES)
 POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
@@ -45,8 +48,8 @@ MAXIMUM_LOW_BITS = 15
 WINDOW_ROWS = 256
 LARGEST_GAP = 255
 BLOCK_STEPS = 4
-MOST_CODED_BLOCKS = np.uint64(512)
-"""Of a group of lanes whose values are coded: what a worker decodes at a time."""
+MAX_CODED_BLOCKS = np.uint64(512)
+"""Blocks of a group of lanes whose values are coded: what a worker decodes at a time."""
 
 PATTERNS = {(1, 4): 2, (2, 4): 3, (4, 8): 8}
 """Bits of a code by (n, m)."""
@@ -54,7 +57,7 @@ BLOCK_CODES = 8
 """Codes of a row that lie together: as many bytes as a code has bits."""
 
 
-def places(dtype: str) -> np.ndarray:
+def bit_order(dtype: str) -> np.ndarray:
     """int64 [16, 4]: the bit of (row, column) in its chunk's mask, in which order expanding makes 16 rows a vector."""
     row, column = np.mgrid[0:16, 0:4]
     if dtype == "bfloat16":
@@ -80,11 +83,6 @@ class Positions:
         """Whether these positions are in version 1 where values are dense."""
         return self.kind in ("bitmap", "deltas")
 
-    @property
-    def kernel(self) -> str:
-        """What costs and calibration know a product by: the time of n_of_m is a matter of n and m."""
-        return f"sparse {self.kind}" + (f" {self.n}:{self.m}" if self.kind == "n_of_m" else "")
-
     def to_json(self) -> dict[str, Any]:
         more = {"n_of_m": {"n": self.n, "m": self.m}, "elias_fano": {"low_bits": self.low_bits}}
         return {"positions": self.kind, **more.get(self.kind, {})}
@@ -102,8 +100,8 @@ class Positions:
 
     def upper_starts(self, geometry: Geometry, directory: np.ndarray) -> np.ndarray:
         """uint64 [segments + 1]: words of `upper` before each segment. directory: values before each segment."""
-        places = geometry.segment_lengths().astype(np.int64) * CHUNK_WEIGHTS
-        bits = -(-places >> self.low_bits) + np.diff(directory.astype(np.int64))
+        padded = geometry.segment_lengths().astype(np.int64) * CHUNK_WEIGHTS
+        bits = -(-padded >> self.low_bits) + np.diff(directory.astype(np.int64))
         return np.concatenate([[0], np.cumsum(-(-bits // 64))]).astype(np.uint64)
 
     def blocks(self, chunks: int) -> int:
@@ -135,18 +133,12 @@ def slots(dtype: str, n: int) -> np.ndarray:
 
 
 def node(positions: Positions, child: Node, dtype: str) -> Node:
-    version = VERSION if positions.plain and child == DENSE else NESTED
-    version = WHOLE if dtype in BYTES else version
-    return Node(NAME, version, positions.to_json(), {CHILD: child})
+    version = VERSION if positions.plain and child == NODE else NESTED
+    return Node(NAME, INTEGERS if dtype in BYTES else version, positions.to_json(), {CHILD: child})
 
 
-def positions_of(found: Node) -> Positions:
-    """The positions of a node, checked. Raises UnsupportedError."""
-    if found.version not in (VERSION, NESTED, WHOLE):
-        raise UnsupportedError(
-            f"formulation 'sparse' version {found.version}: this tersely reads versions {VERSION} to {WHOLE}; "
-            "use a newer release"
-        )
+def positions_of(found: Node, dtype: str) -> Positions:
+    """The positions of a node with a child `values`, checked. Raises UnsupportedError."""
     positions = Positions.from_json(found.parameters)
     if positions is None:
         raise UnsupportedError(
@@ -154,30 +146,17 @@ def positions_of(found: Node) -> Positions:
             f"({', '.join(f'{n}:{m}' for n, m in PATTERNS)}), low_bits for elias_fano; the file is damaged or needs a "
             "newer tersely"
         )
-    if set(found.children) != {CHILD}:
-        raise UnsupportedError("sparse has one child, its values; the file is damaged or needs a newer tersely")
-    child = found.children[CHILD]
-    coding_of(child)
-    if found.version == WHOLE:
+    child = found.children[CHILD].formulation
+    if found.version == INTEGERS:
         fits = positions.kind != "n_of_m"
     else:
-        fits = (positions.plain and child.formulation == "dense") == (found.version == VERSION)
-    if not fits:
+        fits = (positions.plain and child == NODE.formulation) == (found.version == VERSION)
+    if not fits or (found.version == INTEGERS) != (dtype in BYTES):
         raise UnsupportedError(
-            f"sparse version {found.version} with {positions.kind} and values under {child.formulation!r}: "
-            "the file is damaged or needs a newer tersely"
+            f"sparse version {found.version} of {dtype} with {positions.kind} and values under {child!r}: the file is "
+            "damaged or needs a newer tersely"
         )
     return positions
-
-
-def check_dtype(found: Node, dtype: str) -> None:
-    """Whether a node whose positions are checked can be of a dtype. Raises UnsupportedError."""
-    coding = coding_of(found.children[CHILD])
-    if (found.version == WHOLE) != (dtype in BYTES) or (coding is not None and dtype not in coding.DTYPES):
-        raise UnsupportedError(
-            f"sparse version {found.version} of {dtype} with values under {found.children[CHILD].formulation!r}: the "
-            "file is damaged or needs a newer tersely"
-        )
 
 
 def check_positions(options: dict[str, Any]) -> Positions:
@@ -190,6 +169,6 @@ def check_positions(options: dict[str, Any]) -> Positions:
     if kind != "n_of_m":
         return Positions(kind)
     n, m = options.pop("n", 2), options.pop("m", 4)
-    if not (is_whole(n) and is_whole(m)) or (n, m) not in PATTERNS:
+    if not (is_integer(n) and is_integer(m)) or (n, m) not in PATTERNS:
         raise ArgumentError(f"{n}:{m} is no pattern of n_of_m: use one of {', '.join(f'{a}:{b}' for a, b in PATTERNS)}")
     return Positions(kind, int(n), int(m))

@@ -9,18 +9,21 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from tersely.codes.node import prefixed
 from tersely.codes.protocol import Values
 from tersely.codes.sparse.layout import (
     BLOCK_CODES,
     BLOCK_STEPS,
+    CHILD,
     LARGEST_GAP,
+    VALUE_BYTES,
     WINDOW_ROWS,
     Positions,
-    places,
+    bit_order,
     positions_of,
     slots,
 )
-from tersely.codes.sparse.values import CHILD, VALUE_BYTES, coding_of, own, prefixed
+from tersely.codes.sparse.values import BY_NAME
 from tersely.codes.split.reference import from_chunks, to_chunks
 from tersely.core.encoded import Node, index_bytes, stored, stream_bytes
 from tersely.core.errors import ArgumentError
@@ -31,59 +34,51 @@ NOT_N_OF_M = "some {m} neighbouring columns of a row have more than {n} values, 
 
 def encode(words: np.ndarray, geometry: Geometry, dtype: str, node: Node) -> dict[str, np.ndarray]:
     """Components of the tensor's words under a node, slack included. Raises ArgumentError where n_of_m does not fit."""
-    positions = positions_of(node)
-    child = node.children[CHILD]
-    coding = coding_of(child)
+    positions, child = positions_of(node, dtype), node.children[CHILD]
+    coding = BY_NAME.get(child.formulation)
     if positions.kind == "deltas":
         found, entries, blocks = encode_deltas(words, geometry)
         if coding is None:
             return found | {VALUE_BYTES: stored(entries, stream_bytes)}
-        return found | prefixed(coding.encode(child, Values(entries, blocks, dtype)))
+        return found | prefixed(CHILD, coding.encode_values(child, Values(entries, blocks, dtype)))
     if positions.kind == "n_of_m":
-        codes, parts = encode_codes(words, geometry, dtype, positions)
+        codes, pieces = encode_codes(words, geometry, dtype, positions)
         found = {"codes": stored(codes, stream_bytes)}
     else:
-        masks, parts = encode_masks(words, geometry, dtype)
+        masks, pieces = encode_masks(words, geometry, dtype)
         found = {"masks": stored(masks, stream_bytes)} if positions.kind == "bitmap" else {}
-    filled = parts if coding is None else [fill(part) for part in parts]
-    starts = np.cumsum([0, *(part.size for part in filled)], dtype="<u8")
+    filled = pieces if coding is None else [fill(piece) for piece in pieces]
+    starts = np.cumsum([0, *(piece.size for piece in filled)], dtype="<u8")
     if positions.kind == "elias_fano":
-        upper, lower = encode_places(masks, geometry, positions, starts)
+        upper, lower = encode_elias_fano(masks, geometry, positions, starts)
         found |= {"upper": stored(upper, stream_bytes), "lower": stored(lower, stream_bytes)}
     if positions.kind != "n_of_m":
         found["directory"] = stored(starts, index_bytes)
     sequence = np.concatenate([np.zeros(0, words.dtype), *filled])
     if coding is None:
         return found | {VALUE_BYTES: stored(sequence, stream_bytes)}
-    groups = np.array([part.size // CHUNK_WEIGHTS for part in filled], np.int64)
-    return found | prefixed(coding.encode(child, Values(sequence, groups, dtype)))
+    groups = np.array([piece.size // CHUNK_WEIGHTS for piece in filled], np.int64)
+    return found | prefixed(CHILD, coding.encode_values(child, Values(sequence, groups, dtype)))
 
 
 def decode(
-    components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, node: Node, word: np.dtype
+    components: Mapping[str, np.ndarray],
+    geometry: Geometry,
+    dtype: str,
+    positions: Positions,
+    starts: np.ndarray,
+    values: np.ndarray,
 ) -> np.ndarray:
-    """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
-    positions, child = positions_of(node), node.children[CHILD]
-    coding = coding_of(child)
-    if positions.kind == "deltas":
-        starts = components["directory"][: (geometry.panels + 1) * 8].view("<u8").astype(np.int64) * CHUNK_WEIGHTS
-    elif positions.kind != "n_of_m":
-        starts = components["directory"][: (geometry.segments + 1) * 8].view("<u8").astype(np.int64)
-    else:
-        counts = positions.segment_values(geometry)
-        filled = counts if coding is None else -(-counts // CHUNK_WEIGHTS) * CHUNK_WEIGHTS
-        starts = np.concatenate([[0], np.cumsum(filled)])
-    if coding is None:
-        values = components[VALUE_BYTES]
-        values = values[: values.size // word.itemsize * word.itemsize].view(word)
-    else:
-        values = coding.decode(child, dtype, own(components), np.diff(starts) // CHUNK_WEIGHTS)
+    """Inverse of `encode`: the tensor's words. Components must be valid.
+
+    starts: int64, values before each segment, or before each group of lanes. values: all of them, as words.
+    """
     if positions.kind == "deltas":
         return decode_deltas(components, geometry, values)
     if positions.kind == "bitmap":
         return decode_masks(components["masks"], geometry, dtype, values, starts)
     if positions.kind == "elias_fano":
-        masks = decode_places(components, geometry, positions, starts)
+        masks = decode_elias_fano(components, geometry, positions, starts)
         return decode_masks(masks.reshape(-1), geometry, dtype, values, starts)
     return decode_codes(components["codes"], geometry, dtype, positions, values, starts)
 
@@ -96,10 +91,10 @@ def fill(part: np.ndarray) -> np.ndarray:
 def encode_masks(words: np.ndarray, geometry: Geometry, dtype: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """The masks of all chunks, and the values of each segment."""
     chunks, _ = to_chunks(words, geometry)
-    ordered = chunks.reshape(-1, CHUNK_WEIGHTS)[:, np.argsort(places(dtype).reshape(-1))]
+    ordered = chunks.reshape(-1, CHUNK_WEIGHTS)[:, np.argsort(bit_order(dtype).reshape(-1))]
     bits = ordered != 0
-    parts = [ordered[first:last][bits[first:last]] for first, last in geometry.segment_chunks()]
-    return np.packbits(bits, axis=1, bitorder="little"), parts
+    values = [ordered[first:last][bits[first:last]] for first, last in geometry.segment_chunks()]
+    return np.packbits(bits, axis=1, bitorder="little"), values
 
 
 def decode_masks(
@@ -116,10 +111,10 @@ def decode_masks(
             if at + count <= stop:
                 ordered[chunk, bits[chunk]] = values[at : at + count]
                 at += count
-    return from_chunks(ordered[:, places(dtype).reshape(-1)].reshape(-1, PANEL_ROWS, 4), geometry)
+    return from_chunks(ordered[:, bit_order(dtype).reshape(-1)].reshape(-1, PANEL_ROWS, 4), geometry)
 
 
-def encode_places(
+def encode_elias_fano(
     masks: np.ndarray, geometry: Geometry, positions: Positions, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """`upper` and `lower` for the set bits of all masks (bytes [chunks, 8]); starts: values before each segment."""
@@ -128,17 +123,17 @@ def encode_places(
     ones = np.zeros(int(words[-1]) * 64, bool)
     low = np.zeros((int(starts[-1]), bits), np.uint8)
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
-        places = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
-        ones[words[segment] * 64 + (places >> bits) + np.arange(places.size)] = True
-        own = low[int(starts[segment]) : int(starts[segment]) + places.size]
-        own[...] = places[:, None] >> np.arange(bits) & 1
+        at = np.flatnonzero(np.unpackbits(masks[first:last], bitorder="little"))
+        ones[words[segment] * 64 + (at >> bits) + np.arange(at.size)] = True
+        own = low[int(starts[segment]) : int(starts[segment]) + at.size]
+        own[...] = at[:, None] >> np.arange(bits) & 1
     return np.packbits(ones, bitorder="little"), np.packbits(low.reshape(-1), bitorder="little")
 
 
-def decode_places(
+def decode_elias_fano(
     components: Mapping[str, np.ndarray], geometry: Geometry, positions: Positions, starts: np.ndarray
 ) -> np.ndarray:
-    """Masks, bytes [chunks, 8]. Places beyond a segment and values that it has not (a damaged file) are left out."""
+    """Masks, bytes [chunks, 8]. Positions beyond a segment and values that it has not (a damaged file) are left out."""
     bits = positions.low_bits
     words = positions.upper_starts(geometry, starts).astype(np.int64)
     low = np.unpackbits(components["lower"], count=int(starts[-1]) * bits, bitorder="little").reshape(
@@ -149,9 +144,9 @@ def decode_places(
     for segment, (first, last) in enumerate(geometry.segment_chunks()):
         own = components["upper"][words[segment] * 8 : words[segment + 1] * 8]
         ones = np.flatnonzero(np.unpackbits(own, bitorder="little"))[: int(starts[segment + 1] - starts[segment])]
-        places = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
+        at = (ones - np.arange(ones.size)) << bits | low[int(starts[segment]) :][: ones.size]
         set_bits = np.zeros((last - first) * CHUNK_WEIGHTS, bool)
-        set_bits[places[places < set_bits.size]] = True
+        set_bits[at[at < set_bits.size]] = True
         masks[first:last] = np.packbits(set_bits, bitorder="little").reshape(-1, 8)
     return masks
 
@@ -161,8 +156,8 @@ def segment_blocks(geometry: Geometry, positions: Positions) -> list[tuple[slice
     blocks = positions.blocks(geometry.chunks_per_panel)
     if geometry.segments_per_panel > 1:
         step = SEGMENT_COLUMNS // positions.m
-        cuts = [slice(first, min(first + step, blocks)) for first in range(0, blocks, step)]
-        return [(slice(panel, panel + 1), cut) for panel in range(geometry.panels) for cut in cuts]
+        across = [slice(first, min(first + step, blocks)) for first in range(0, blocks, step)]
+        return [(slice(panel, panel + 1), own) for panel in range(geometry.panels) for own in across]
     found = []
     for matrix in range(geometry.count if geometry.columns else 0):
         for first in range(0, geometry.panels_per_matrix, geometry.panels_per_unit):
@@ -180,11 +175,11 @@ def encode_codes(
     blocks = positions.blocks(geometry.chunks_per_panel)
     rows = np.zeros((geometry.panels * PANEL_ROWS, blocks * m), words.dtype)
     rows[:, : geometry.columns] = rows_of(words, geometry)
-    cut = rows.reshape(geometry.panels, PANEL_ROWS, blocks, m)
-    if (np.count_nonzero(cut, axis=-1) > n).any():
+    blocked = rows.reshape(geometry.panels, PANEL_ROWS, blocks, m)
+    if (np.count_nonzero(blocked, axis=-1) > n).any():
         raise ArgumentError(NOT_N_OF_M.format(n=n, m=m))
     # What has values first, then the leftmost zeros; in the order of the columns.
-    columns = np.sort(np.argsort(cut == 0, axis=-1, kind="stable")[..., :n], axis=-1)
+    columns = np.sort(np.argsort(blocked == 0, axis=-1, kind="stable")[..., :n], axis=-1)
     number = np.zeros(1 << m, np.uint64)
     for code, selection in enumerate(positions.selections()):
         number[sum(1 << column for column in selection)] = code
@@ -195,7 +190,9 @@ def encode_codes(
     shifted = tiles << (np.arange(BLOCK_CODES, dtype=np.uint64) * np.uint64(bits))
     lanes = np.bitwise_or.reduce(shifted, axis=-1).astype("<u8")
     packed = np.ascontiguousarray(lanes).view(np.uint8).reshape(*lanes.shape, 8)[..., :bits]
-    values = np.take_along_axis(cut, columns, axis=-1).swapaxes(1, 2).reshape(geometry.panels, blocks, PANEL_ROWS * n)
+    values = (
+        np.take_along_axis(blocked, columns, axis=-1).swapaxes(1, 2).reshape(geometry.panels, blocks, PANEL_ROWS * n)
+    )
     values = values[:, :, np.argsort(slots(dtype, n).reshape(-1))]
     return packed, [values[panels, own].reshape(-1) for panels, own in segment_blocks(geometry, positions)]
 
@@ -272,9 +269,9 @@ def encode_deltas(words: np.ndarray, geometry: Geometry) -> tuple[dict[str, np.n
     gaps = np.zeros((int(starts[-1]) * BLOCK_STEPS, PANEL_ROWS), np.uint8)
     values = np.zeros(gaps.shape, words.dtype)
     for window in windows(geometry):
-        for place in range(window.start, window.stop):
-            row_gaps, row_words = entries[window.start + int(lanes[place])]
-            group, lane = divmod(place, PANEL_ROWS)
+        for lane_row in range(window.start, window.stop):
+            row_gaps, row_words = entries[window.start + int(lanes[lane_row])]
+            group, lane = divmod(lane_row, PANEL_ROWS)
             first = int(starts[group]) * BLOCK_STEPS
             gaps[first : first + row_gaps.size, lane] = row_gaps
             values[first : first + row_gaps.size, lane] = row_words
@@ -288,12 +285,12 @@ def encode_deltas(words: np.ndarray, geometry: Geometry) -> tuple[dict[str, np.n
 
 def decode_deltas(components: Mapping[str, np.ndarray], geometry: Geometry, words: np.ndarray) -> np.ndarray:
     """Columns beyond the last one (a damaged file) are the last one."""
-    places = geometry.panels * PANEL_ROWS
-    lanes = components["rows"][:places]
+    padded_rows = geometry.panels * PANEL_ROWS
+    lanes = components["rows"][:padded_rows]
     starts = components["directory"][: (geometry.panels + 1) * 8].view("<u8").astype(np.int64) * BLOCK_STEPS
     gaps = components["gaps"][: starts[-1] * PANEL_ROWS].reshape(-1, PANEL_ROWS)
     values = words[: gaps.size].reshape(-1, PANEL_ROWS)
-    rows = np.zeros((places, geometry.columns), words.dtype)
+    rows = np.zeros((padded_rows, geometry.columns), words.dtype)
     for window in windows(geometry):
         for group in range(window.start // PANEL_ROWS, window.stop // PANEL_ROWS):
             own = window.start + lanes[group * PANEL_ROWS : (group + 1) * PANEL_ROWS].astype(np.int64)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 
 namespace tersely {
 
@@ -18,18 +18,9 @@ void sparse_statistics(const uint8_t* words, const Geometry& geometry, DType dty
 bool bitmap_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
                    int64_t granule, uint8_t* masks, uint8_t* values, int threads);
 
-// One weight by rank: the popcounts of its segment's masks before it.
-uint32_t bitmap_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column);
-
 // Writes the codes, zeroed before, and values of n_of_m; starts: values before each segment, filled up as in
 // bitmap_encode. Returns whether no m columns of a row have more than n words that are not zero.
-bool select_encode(const uint8_t* words, const Geometry& geometry, const Parameters& parameters, const uint64_t* starts,
+bool n_of_m_encode(const uint8_t* words, const Geometry& geometry, const Parameters& parameters, const uint64_t* starts,
                    int64_t granule, uint8_t* codes, uint8_t* values, int threads);
-
-// One weight: the columns of its code, then arithmetic.
-uint32_t select_access(const SplitView& view, int64_t matrix, int64_t row, int64_t column);
-
-// Value `index` of a segment that has as many.
-uint32_t value_at(const SplitView& view, int64_t segment, uint64_t index);
 
 }  // namespace tersely

@@ -3,7 +3,7 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/codes/sparse/sparse.hpp"
 
 namespace tersely {

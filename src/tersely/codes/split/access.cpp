@@ -2,9 +2,8 @@
 #include <bit>
 #include <cstring>
 
-#include "tersely/backends/cpu/matrix/operators.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 #include "tersely/codes/split/sequence.hpp"
+#include "tersely/codes/split/split_source.hpp"
 
 namespace tersely {
 namespace {
@@ -49,20 +48,21 @@ struct Place {
 
 // The word at (row, column) of chunk `chunk` of a segment; place_of tells where each of the segment's chunks lies.
 template <class PlaceOf>
-uint32_t access_chunk(const SplitView& view, int64_t segment, int64_t chunk, int row, int column, PlaceOf&& place_of) {
+uint32_t access_chunk(const SplitStreams& view, int64_t segment, int64_t chunk, int row, int column,
+                      PlaceOf&& place_of) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
   const Fields& f = kFields[static_cast<int>(p.dtype)];
   const int bit = chunk_position(p.dtype, row, column);
   const auto group_of = [&](const Place& at, int of_bit) {
-    return p.code == Code::kPacked ? read_packed(at.tile + at.j * 32, of_bit)
-                                   : read_group(at.tile + at.j * 8, at.c, p.widths[0], of_bit);
+    return p.code == SymbolCode::kPacked ? read_packed(at.tile + at.j * 32, of_bit)
+                                         : read_group(at.tile + at.j * 8, at.c, p.widths[0], of_bit);
   };
 
   const Place here = place_of(chunk);
   uint32_t symbol = p.tables[0][0];
-  if (p.code != Code::kConstant) {
-    const unsigned all_ones = p.code == Code::kPacked ? 15 : (1u << p.widths[0]) - 1;
+  if (p.code != SymbolCode::kConstant) {
+    const unsigned all_ones = p.code == SymbolCode::kPacked ? 15 : (1u << p.widths[0]) - 1;
     const Group own = group_of(here, bit);
     symbol = p.tables[0][own.field];
     if (own.field == all_ones) {
@@ -117,41 +117,27 @@ uint32_t access_chunk(const SplitView& view, int64_t segment, int64_t chunk, int
   return head << 16 | low;
 }
 
-// The word at the distance that a folded one has from the centre.
-uint32_t unfold(const SplitView& view, uint32_t folded) {
-  const int bits = kFields[static_cast<int>(view.parameters.dtype)].word_bytes * 8;
-  const uint32_t sizes = (1u << (bits - 1)) - 1, size = folded & sizes;
-  const uint32_t distance = (folded >> (bits - 1)) != 0 ? ~size : size;
-  const int written_bits = kFields[static_cast<int>(view.folding->written)].word_bytes * 8;
-  return (distance + view.folding->centre) & ((1u << written_bits) - 1);
-}
-
 }  // namespace
 
-uint32_t access(const SplitView& view, int64_t matrix, int64_t row, int64_t column) {
-  const Geometry& g = view.geometry;
+uint32_t split_access(const Geometry& g, const SplitStreams& view, int64_t matrix, int64_t row, int64_t column) {
   const Parameters& p = view.parameters;
-  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, unit = unit_of_panel(g, panel);
-  const int64_t first_panel = unit_panels(g, unit).first, chunk = column / kChunkColumns;
-  constexpr int64_t kPartChunks = kSegmentColumns / kChunkColumns;
-  const int64_t part = g.segments_per_panel == 1 ? 0 : chunk / kPartChunks;
+  const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows;
+  const ChunkPlace place = chunk_place(g, panel, column);
+  const SegmentPart part = segment_part(g, place.segment);
   const auto place_of = [&](int64_t i) {
     const bool narrow = g.segments_per_panel == 1;
-    const int64_t of_panel = narrow ? first_panel + i / g.chunks_per_panel : panel;
-    const int64_t of_chunk = narrow ? i % g.chunks_per_panel : part * kPartChunks + i;
+    const int64_t of_panel = narrow ? part.first_panel + i / g.chunks_per_panel : panel;
+    const int64_t of_chunk = narrow ? i % g.chunks_per_panel : part.first_chunk + i;
     const bool is_short = panel_is_short(view.streams, of_panel);
     const int64_t first = of_chunk / kTileChunks * kTileChunks;
-    return Place{view.streams.tiles + panel_offset(view, of_panel) + first * p.chunk_bytes[is_short],
+    return Place{view.streams.tiles + panel_offset(g, view, of_panel) + first * p.chunk_bytes[is_short],
                  std::min(kTileChunks, g.chunks_per_panel - first), of_chunk - first, is_short ? p.short_tail : p.tail};
   };
-  const int64_t inside =
-      g.segments_per_panel == 1 ? (panel - first_panel) * g.chunks_per_panel + chunk : chunk - part * kPartChunks;
-  const uint32_t word = access_chunk(view, unit * g.segments_per_panel + part, inside, static_cast<int>(row % 16),
-                                     static_cast<int>(column % 4), place_of);
-  return view.folding == nullptr ? word : unfold(view, word);
+  return access_chunk(view, place.segment, place.chunk, static_cast<int>(row % 16), static_cast<int>(column % 4),
+                      place_of);
 }
 
-uint32_t sequence_access(const SplitView& view, const ValueGroups& groups, int64_t index) {
+uint32_t sequence_access(const SplitStreams& view, const ValueGroups& groups, int64_t index) {
   const Parameters& p = view.parameters;
   const auto inside = static_cast<int>(index % kChunkWeights);
   const bool pairs = p.dtype == DType::kBfloat16;

@@ -7,8 +7,9 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/codes/split/encode_tiles.hpp"
+#include "tersely/codes/split/split_source.hpp"
 
 namespace tersely {
 namespace {
@@ -118,7 +119,7 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
   uint8_t ranks[256];
   int length;
   symbol_ranks(p, ranks, length);
-  SplitView view{g, p, {}};
+  SplitStreams view{p, {}};
   view.streams.short_panels = s.short_panels;
   view.streams.short_rank = s.short_rank;
   std::atomic<const char*> wrong{nullptr};
@@ -127,7 +128,7 @@ const char* encode(const uint8_t* words, const Geometry& g, const Parameters& p,
     CutTile cut;
     Survivors survivors;
     const UnitPanels panels = unit_panels(g, unit);
-    uint8_t* out = s.tiles + panel_offset(view, panels.first);
+    uint8_t* out = s.tiles + panel_offset(g, view, panels.first);
     int64_t segment = unit * g.segments_per_panel;
     auto finish = [&] {
       if (const char* component = finish_segment(p, table, ranks, s, segment++, survivors)) wrong = component;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 
 namespace tersely {
 

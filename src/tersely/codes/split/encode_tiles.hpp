@@ -5,7 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "tersely/backends/cpu/matrix/walk.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/codes/split/encode.hpp"
 #include "tersely/codes/split/planes.hpp"
 
@@ -29,9 +29,11 @@ inline void count_symbols(const uint8_t* symbols, int64_t count, uint32_t* count
 void symbol_ranks(const Parameters& p, uint8_t (&ranks)[256], int& length) {
   length = 0;
   uint8_t order[kMaximumLevels * 15];
-  const int levels = p.code == Code::kLayered ? p.levels : 1;
+  const int levels = p.code == SymbolCode::kLayered ? p.levels : 1;
   for (int level = 0; level < levels; ++level) {
-    const int own = p.code == Code::kConstant ? 1 : p.code == Code::kPacked ? 15 : (1 << p.widths[level]) - 1;
+    const int own = p.code == SymbolCode::kConstant ? 1
+                    : p.code == SymbolCode::kPacked ? 15
+                                                    : (1 << p.widths[level]) - 1;
     for (int i = 0; i < own; ++i) order[length++] = p.tables[level][i];
   }
   std::memset(ranks, length, 256);
@@ -75,11 +77,11 @@ template <DType D>
 uint8_t* write_tile(const CutTile& cut, int64_t c, const Parameters& p, Tail tail, const KernelTable& table,
                     const uint8_t (&ranks)[256], uint8_t* out, Survivors& survivors) {
   constexpr Fields f = kFields[static_cast<int>(D)];
-  const CodeLevel first_level{ranks, p.tables[0], 0, p.code == Code::kLayered ? (1 << p.widths[0]) - 1 : 15};
-  for (int64_t j = 0; j < c && p.code != Code::kConstant; ++j) {
+  const CodeLevel first_level{ranks, p.tables[0], 0, p.code == SymbolCode::kLayered ? (1 << p.widths[0]) - 1 : 15};
+  for (int64_t j = 0; j < c && p.code != SymbolCode::kConstant; ++j) {
     uint8_t fields[64];
     survivors.count += table.code_group(cut.symbols[j], first_level, fields, survivors.symbols + survivors.count);
-    if (p.code == Code::kPacked) {
+    if (p.code == SymbolCode::kPacked) {
       for (int i = 0; i < 32; ++i) out[j * 32 + i] = static_cast<uint8_t>(fields[i] | fields[i + 32] << 4);
     } else {
       pack_planes(fields, p.widths[0], out + j * 8, c);
@@ -111,9 +113,9 @@ uint8_t* write_tile(const CutTile& cut, int64_t c, const Parameters& p, Tail tai
 // Writes what a segment's tiles have left over; returns null, or the component whose size does not fit.
 const char* finish_segment(const Parameters& p, const KernelTable& table, const uint8_t (&ranks)[256],
                            const MutableStreams& s, int64_t segment, Survivors& survivors) {
-  if (p.code == Code::kConstant) return nullptr;
-  const int columns = p.code == Code::kPacked ? 1 : p.levels;
-  const bool fits = p.code != Code::kLayered || write_levels(p, table, ranks, s, segment, columns, survivors);
+  if (p.code == SymbolCode::kConstant) return nullptr;
+  const int columns = p.code == SymbolCode::kPacked ? 1 : p.levels;
+  const bool fits = p.code != SymbolCode::kLayered || write_levels(p, table, ranks, s, segment, columns, survivors);
   const uint64_t* entry = s.directory + segment * columns + (columns - 1);
   const int64_t count = survivors.count;
   survivors.count = 0;

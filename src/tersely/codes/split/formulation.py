@@ -1,120 +1,143 @@
-"""`split`: exponents under a symbol code, all other bits beside them. The row of the registry: see `protocol`."""
+"""`split`: exponents under a symbol code, all other bits beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
-from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
-from tersely.codes.protocol import Work
-from tersely.codes.split import reference
-from tersely.codes.split.candidates import candidates, forced, kernel_of, why_not
-from tersely.codes.split.candidates import slow_under as code_is_slow_under
-from tersely.codes.split.codec import NAME, VERSION, encode, native_parameters, node, statistics
+from tersely.codes.layouts import Groups
+from tersely.codes.node import Part, Run, Span, ValueCoding
+from tersely.codes.protocol import KernelKey, Request, ValueCandidate, Values, Work
+from tersely.codes.split import candidates, codec, costs, reference
 from tersely.codes.split.layout import FIELDS, Parameters
-from tersely.core.encoded import Encoded, index_bytes, stream_bytes
+from tersely.core.encoded import Node, index_bytes, stream_bytes
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
-
-__all__ = [
-    "DTYPES",
-    "NAME",
-    "VERSION",
-    "candidates",
-    "decode",
-    "encode",
-    "forced",
-    "matrix",
-    "node",
-    "parameters_of",
-    "slow_under",
-    "statistics",
-    "validate",
-    "why_not",
-    "work",
-]
-
-DTYPES = tuple(name for name in FIELDS if name != "index")
 
 
-def parameters_of(encoded: Encoded) -> Parameters:
-    """The node's parameters, checked. Raises UnsupportedError or CorruptError."""
-    if encoded.node.version != VERSION:
-        raise UnsupportedError(
-            f"formulation 'split' version {encoded.node.version}: this tersely reads version {VERSION}; "
-            "use a newer release"
+class Split(ValueCoding):
+    NAME = codec.NAME
+    DTYPES = tuple(name for name in FIELDS if name != "index")
+    VALUE_DTYPES = ("float32", "bfloat16", "float16")
+    HUE = 252
+    OFFERS = candidates
+    COSTS = costs
+    PATTERNED = False
+    EITHER_ORIENTATION = True
+    INDEXES = frozenset({"directory", "short_panels"})
+
+    def reason_not_offered(self, dtype: str, objective: str, profile: str) -> str:
+        return candidates.reason_not_offered(dtype, objective, profile)
+
+    def value_candidates(self, values: Values, request: Request) -> list[ValueCandidate]:
+        return candidates.value_candidates(values, request)
+
+    def value_candidate_for(self, values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
+        return candidates.value_candidate_for(values, options, threads)
+
+    def parse(self, node: Node, dtype: str, layout: Any) -> Parameters:
+        try:
+            parameters = Parameters.from_json(dict(node.parameters))
+            parameters.check(dtype)
+        except ArgumentError as error:
+            raise UnsupportedError(f"{error}; the file is damaged or needs a newer tersely") from error
+        if isinstance(layout, Groups) and parameters.short_tail is not None:
+            raise UnsupportedError("values under 'split' have one tail; the file is damaged or needs a newer tersely")
+        return parameters
+
+    def sizes(self, parameters: Parameters, dtype: str, layout: Any) -> Mapping[str, int | None]:
+        names = ["tiles", *parameters.streams]
+        names += ["directory"] if parameters.streams else []
+        found: dict[str, int | None] = dict.fromkeys(names)
+        if parameters.short_tail is not None:
+            found["short_panels"] = index_bytes(-(-layout.panels // 8))
+        return found
+
+    def check(self, part: Part) -> None:
+        """Looks at sizes, the directory and the panel bitmap's length, never at planes or bytes."""
+        parameters, layout = part.parameters, part.layout
+        short_count = 0
+        if parameters.short_tail is not None:
+            bits = np.unpackbits(part.components["short_panels"], bitorder="little")
+            if stray := np.flatnonzero(bits[layout.panels :]).tolist():
+                raise CorruptError(
+                    "a bit beyond the last panel is set", component="short_panels", byte=(layout.panels + stray[0]) // 8
+                )
+            short_count = int(bits.sum())
+        chunks = layout.chunks_per_panel
+        used = (layout.panels - short_count) * chunks * parameters.chunk_bytes(part.dtype, parameters.tail)
+        used += short_count * chunks * parameters.chunk_bytes(part.dtype, parameters.short_tail or "none")
+        expect_bytes(part.components, "tiles", stream_bytes(used))
+        if parameters.streams:
+            _check_directory(part)
+
+    def words(self, part: Part) -> np.ndarray:
+        return reference.decode(part.components, part.layout, part.dtype, part.parameters, part.word)
+
+    def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:
+        layout = Groups(values.groups)
+        return reference.encode(values.words, layout, values.dtype, self.parse(node, values.dtype, layout))
+
+    def work(self, part: Part) -> Work:
+        return Work(costs.kernel_of(part.parameters), part.layout, part.nbytes, part.padded_weights)
+
+    def value_kernel(self, part: Part) -> KernelKey:
+        return costs.kernel_of(part.parameters)
+
+    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
+        return costs.value_ns(kernel, dtype, machine)
+
+    def slower_than_dense(self, part: Part, profile: str) -> bool:
+        return candidates.slower_than_dense(part.dtype, part.parameters.code, part.parameters.widths, profile)
+
+    def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        yield "normal", normal
+
+    def label(self, parameters: Mapping[str, Any]) -> str:
+        """'split layered(2,2)', 'split packed(4)'."""
+        code, widths = parameters.get("code"), parameters.get("widths")
+        if not isinstance(code, str):
+            return self.NAME
+        if isinstance(widths, (list, tuple)) and widths:
+            return f"{self.NAME} {code}({','.join(map(str, widths))})"
+        return f"{self.NAME} {code}" + (f"({parameters.get('bits', 4)})" if code == "packed" else "")
+
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        """Segments are coded alone and under one table; only the directory counts from the first one."""
+        parameters, layout, components = part.parameters, part.layout, part.components
+        short = np.zeros(layout.panels, np.uint8)
+        if parameters.short_tail is not None:
+            short = np.unpackbits(components["short_panels"], bitorder="little")[: layout.panels]
+        own, shorter = (
+            layout.chunks_per_panel * parameters.chunk_bytes(part.dtype, tail)
+            for tail in (parameters.tail, parameters.short_tail or "none")
         )
-    if encoded.node.children:
-        raise UnsupportedError("formulation 'split' has no children in version 1; use a newer release")
-    if encoded.dtype not in FIELDS:
-        raise CorruptError(f"formulation 'split' does not code dtype {encoded.dtype}")
-    try:
-        parameters = Parameters.from_json(dict(encoded.node.parameters))
-        parameters.check(encoded.dtype)
-    except ArgumentError as error:
-        raise UnsupportedError(f"{error}; the file is damaged or needs a newer tersely") from error
-    return parameters
+        first, last = (panel * own - int(short[:panel].sum()) * (own - shorter) for panel in span.panels)
+        streams, counts = {"tiles": components["tiles"][first:last]}, {}
+        if parameters.streams:
+            columns = len(parameters.streams)
+            starts = components["directory"][: (span.segments[1] + 1) * columns * 8].view("<u8").reshape(-1, columns)
+            counts["directory"] = np.diff(starts[span.segments[0] :], axis=0)
+            for column, name in enumerate(parameters.streams):
+                unit = 1 if name == "escapes" else 8 * parameters.widths[column + 1]
+                first, last = (int(starts[segment, column]) * unit for segment in span.segments)
+                streams[name] = components[name][first:last]
+        marks = slice(*span.panels)
+        return Run(streams, {} if parameters.short_tail is None else {"short_panels": short[marks]}, counts)
 
 
-def slow_under(encoded: Encoded, profile: str) -> bool:
-    parameters = parameters_of(encoded)
-    return code_is_slow_under(encoded.dtype, parameters.code, parameters.widths, profile)
-
-
-def work(encoded: Encoded, geometry: Geometry) -> Work:
-    places = geometry.panels * geometry.chunks_per_panel * CHUNK_WEIGHTS
-    return Work(kernel_of(parameters_of(encoded)), geometry, encoded.nbytes_stored, places)
-
-
-def validate(encoded: Encoded, geometry: Geometry) -> Parameters:
-    """Structure check: after it no payload can make a kernel read outside its component.
-
-    Looks at sizes, the directory and the panel bitmap's length, never at planes or bytes. Raises CorruptError or
-    UnsupportedError with the component and the byte.
-    """
-    parameters = parameters_of(encoded)
-    validate_streams(encoded.components, encoded.dtype, geometry, parameters)
-    return parameters
-
-
-def validate_streams(components: Mapping[str, np.ndarray], dtype: str, geometry: Any, parameters: Parameters) -> None:
-    """The check of `validate` for a geometry, or for a sequence that has panels, chunks and segments as one has."""
-    expected = {"tiles", *parameters.streams}
-    expected |= {"directory"} if parameters.streams else set()
-    expected |= {"short_panels"} if parameters.short_tail is not None else set()
-    checks.expect_components(components, expected, NAME)
-    short_count = 0
-    if parameters.short_tail is not None:
-        bitmap = components["short_panels"]
-        expect_bytes(components, "short_panels", index_bytes(-(-geometry.panels // 8)))
-        bits = np.unpackbits(bitmap, bitorder="little")
-        if stray := np.flatnonzero(bits[geometry.panels :]).tolist():
-            raise CorruptError(
-                "a bit beyond the last panel is set", component="short_panels", byte=(geometry.panels + stray[0]) // 8
-            )
-        short_count = int(bits.sum())
-    chunks = geometry.chunks_per_panel
-    used = (geometry.panels - short_count) * chunks * parameters.chunk_bytes(dtype, parameters.tail)
-    used += short_count * chunks * parameters.chunk_bytes(dtype, parameters.short_tail or "none")
-    expect_bytes(components, "tiles", stream_bytes(used))
-    if parameters.streams:
-        _validate_directory(components, geometry, parameters)
-
-
-def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, parameters: Parameters) -> None:
+def _check_directory(part: Part) -> None:
+    parameters, layout, components = part.parameters, part.layout, part.components
     columns = len(parameters.streams)
-    entries = (geometry.segments + 1) * columns
+    entries = (layout.segments + 1) * columns
     expect_bytes(components, "directory", index_bytes(entries * 8))
     starts = components["directory"][: entries * 8].view("<u8").reshape(-1, columns)
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
-    limit = (
-        geometry.segment_lengths()
-    )  # groups of the level above: a level never has more groups, nor escapes more bytes, than it
+    # Groups of the level above: a level never has more groups, nor escapes more bytes, than it.
+    limit = layout.segment_lengths()
     for column, name in enumerate(parameters.streams):
         lengths = starts[1:, column] - starts[:-1, column]  # wraps where entries fall: then over the limit
         bound = limit * np.uint64(64) if name == "escapes" else limit
@@ -130,20 +153,4 @@ def _validate_directory(components: Mapping[str, np.ndarray], geometry: Any, par
         limit = lengths
 
 
-def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
-    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    parameters = parameters_of(encoded)
-    return checks.decode(
-        matrix(encoded, geometry),
-        encoded,
-        threads,
-        lambda word: reference.decode(encoded.components, geometry, encoded.dtype, parameters, word),
-    )
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    parameters = native_parameters(encoded.dtype, parameters_of(encoded))
-    return native.module.SplitMatrix(native.shape_of(geometry), parameters, native.aligned(encoded.components))
+split = Split()

@@ -1,4 +1,4 @@
-"""How `split` cuts a weight, where its pieces lie in a chunk, and how large its tiles are.
+"""How `split` splits a weight, where its pieces lie in a chunk, and how large its tiles are.
 
 Each weight becomes a *symbol* (its exponent), *odd* bits, one *byte*, and for float32 a *tail* (low 16 bits):
 
@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tersely.codes.checks import is_whole
+from tersely.codes.checks import is_integer
 from tersely.core.errors import ArgumentError
+from tersely.core.once import once
 
 MAXIMUM_LEVELS = 6
 MAXIMUM_WIDTH = 4
@@ -78,18 +79,18 @@ FIELDS = {
     "float8_e5m2": Fields(2, 5, (1, 2, 0x80), False, False, _positions("float8_e5m2")),
     "index": Fields(0, 8, (), False, False, _positions("index")),
 }
-"""By dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
+"""The bits of each dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
 
 
 def widths_of(given: object) -> tuple[int, ...]:
-    """The widths that a caller asks `layered` for: whole numbers in a list, nothing that merely looks like them.
+    """The widths that a caller asks `layered` for: integers in a list, nothing that merely looks like them.
 
     Raises ArgumentError.
     """
     if (
         not isinstance(given, (list, tuple))
         or not 1 <= len(given) <= MAXIMUM_LEVELS
-        or not all(is_whole(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
+        or not all(is_integer(width) and 1 <= width <= MAXIMUM_WIDTH for width in given)
     ):
         raise ArgumentError(
             f"widths must be a few whole numbers such as (3,) or (2, 2), up to {MAXIMUM_LEVELS} from 1 to "
@@ -148,7 +149,7 @@ class Parameters:
         """Bytes of code words per chunk inside the tiles."""
         return {"constant": 0, "packed": 32, "layered": 8 * (self.widths or (0,))[0]}[self.code]
 
-    @property
+    @once
     def streams(self) -> tuple[str, ...]:
         """Names of the components beside the tiles, in the order of the directory's columns."""
         deeper = tuple(f"level{level}" for level in range(2, len(self.widths) + 1))

@@ -1,6 +1,6 @@
 """`split` in plain NumPy: encode, decode, product. Slow, short, and the oracle of every kernel.
 
-A tensor becomes chunks of 64 words in the order of `layout.positions`; each word is cut into symbol, odd bits, byte
+A tensor becomes chunks of 64 words in the order of `layout.positions`; each word is split into symbol, odd bits, byte
 and tail; symbols are coded segment by segment, the rest lies beside the code words in the tiles.
 FORMAT: docs/FORMAT.md, "The formulation split".
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tersely.codes.layouts import Groups
 from tersely.codes.split.layout import FIELDS, TAIL_KINDS, Parameters
 from tersely.codes.symbols import reference as codes
 from tersely.core.encoded import index_bytes, stream_bytes
@@ -18,9 +19,9 @@ from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS, TILE_CHUNKS, Geomet
 
 
 def to_chunks(words: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Tensor words to [chunks, 16, 4], padded with zeros, and the mask of real places."""
+    """Tensor words to [chunks, 16, 4], padded with zeros, and the mask of real weights."""
 
-    def cut(cube: np.ndarray) -> np.ndarray:
+    def to_panels(cube: np.ndarray) -> np.ndarray:
         count, rows, columns = cube.shape
         padded = np.zeros(
             (count, geometry.panels_per_matrix * PANEL_ROWS, geometry.chunks_per_panel * 4), dtype=cube.dtype
@@ -30,7 +31,7 @@ def to_chunks(words: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.nda
         return panels.swapaxes(1, 2).reshape(-1, PANEL_ROWS, 4)
 
     cube, real = geometry.matrices(words)
-    return cut(cube), cut(real)
+    return to_panels(cube), to_panels(real)
 
 
 def from_chunks(chunks: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -40,7 +41,7 @@ def from_chunks(chunks: np.ndarray, geometry: Geometry) -> np.ndarray:
     return geometry.tensor(padded[:, : geometry.rows, : geometry.columns])
 
 
-def cut_words(words: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def split_words(words: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Words to (symbols u8, odd bits u8 with bit k = plane k, bytes u8, tails u16)."""
     fields = FIELDS[dtype]
     head = words >> np.uint32(16) if dtype == "float32" else words
@@ -62,7 +63,7 @@ def cut_words(words: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray, np
 def join_words(
     symbols: np.ndarray, odd: np.ndarray, octets: np.ndarray, tails: np.ndarray, dtype: str, word: np.dtype
 ) -> np.ndarray:
-    """Inverse of `cut_words`."""
+    """Inverse of `split_words`."""
     fields = FIELDS[dtype]
     head = (symbols.astype(np.uint32) & ((1 << fields.symbol_bits) - 1)) << fields.symbol_shift
     for k, value in enumerate(fields.odd_values):
@@ -91,11 +92,22 @@ def matrix_tiles(geometry: Geometry) -> list[tuple[int, int, int]]:
     ]
 
 
-def encode(words: np.ndarray, geometry: Geometry, dtype: str, parameters: Parameters) -> dict[str, np.ndarray]:
-    """Components of a tensor given as unsigned words of its own shape; uint8 arrays with slack."""
+def vector_order(dtype: str) -> np.ndarray:
+    """int64 [16, 4]: which value of a group of 64 stands at (row, column) of its chunk."""
+    row, column = np.mgrid[0:PANEL_ROWS, 0:4]
+    return column // 2 * 32 + row * 2 + column % 2 if dtype == "bfloat16" else column * PANEL_ROWS + row
+
+
+def encode(words: np.ndarray, layout: Geometry | Groups, dtype: str, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Components of unsigned words: a tensor's in its own shape, or a sequence of values. uint8 arrays with slack."""
+    if isinstance(layout, Groups):
+        chunks = words.reshape(-1, CHUNK_WEIGHTS)[:, vector_order(dtype).reshape(-1)].reshape(-1, PANEL_ROWS, 4)
+        real, short = np.ones(chunks.shape, bool), np.zeros(1, bool)
+        return encode_chunks(chunks, real, dtype, parameters, layout.segment_chunks(), layout.tiles(), short)
+    geometry = layout
     chunks, real = to_chunks(words, geometry)
     limit = TAIL_KINDS.index(parameters.short_tail) if parameters.short_tail else -1
-    short = tail_kinds(cut_words(chunks, dtype)[3], geometry) <= limit
+    short = tail_kinds(split_words(chunks, dtype)[3], geometry) <= limit
     return encode_chunks(chunks, real, dtype, parameters, geometry.segment_chunks(), matrix_tiles(geometry), short)
 
 
@@ -110,7 +122,7 @@ def encode_chunks(
 ) -> dict[str, np.ndarray]:
     """Components of chunks [n, 16, 4], in segments of (first, last) chunk. short: whether panels have the short tail."""
     fields = FIELDS[dtype]
-    symbols, odd, octets, tails = cut_words(chunks, dtype)
+    symbols, odd, octets, tails = split_words(chunks, dtype)
     # FORMAT: padding has the first symbol of the table and zeros elsewhere, or the constant byte.
     symbols[~real] = parameters.table[0]
     octets[~real] = parameters.byte or 0
@@ -156,8 +168,8 @@ def encode_chunks(
         starts = np.zeros((len(segments) + 1, len(parameters.streams)), dtype="<u8")
         starts[1:] = np.cumsum(np.array(lengths, dtype="<u8").reshape(starts[1:].shape), axis=0)
         components["directory"] = _stored([starts.view(np.uint8).reshape(-1)], index_bytes)
-    for name, parts in streams.items():
-        components[name] = _stored([part.view(np.uint8) for part in parts], stream_bytes)
+    for name, pieces in streams.items():
+        components[name] = _stored([piece.view(np.uint8) for piece in pieces], stream_bytes)
     return components
 
 
@@ -168,17 +180,26 @@ def _planes(bits: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(codes.pack_planes(bits.reshape(-1), width).T.astype("<u8")).view(np.uint8).reshape(-1)
 
 
-def _stored(parts: list[np.ndarray], stored_bytes: object) -> np.ndarray:
-    used = np.concatenate([np.empty(0, np.uint8), *parts])
+def _stored(pieces: list[np.ndarray], stored_bytes: object) -> np.ndarray:
+    used = np.concatenate([np.empty(0, np.uint8), *pieces])
     component = np.zeros(stored_bytes(used.size), dtype=np.uint8)  # type: ignore[operator]
     component[: used.size] = used
     return component
 
 
 def decode(
-    components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, parameters: Parameters, word: np.dtype
+    components: Mapping[str, np.ndarray],
+    layout: Geometry | Groups,
+    dtype: str,
+    parameters: Parameters,
+    word: np.dtype,
 ) -> np.ndarray:
-    """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
+    """Inverse of `encode`: the words. Components must be valid."""
+    if isinstance(layout, Groups):
+        segments, short = layout.segment_chunks(), np.zeros(1, bool)
+        chunks = decode_chunks(components, dtype, parameters, word, segments, layout.tiles(), short)
+        return chunks.reshape(-1, CHUNK_WEIGHTS)[:, np.argsort(vector_order(dtype).reshape(-1))].reshape(-1)
+    geometry = layout
     short = np.zeros(geometry.panels, bool)
     if parameters.short_tail is not None:
         short = np.unpackbits(components["short_panels"], bitorder="little", count=geometry.panels).astype(bool)
@@ -243,9 +264,9 @@ def decode_chunks(
             decoded = codes.decode_layered(levels, escapes, parameters.widths, parameters.table)
         symbols[first:last] = decoded.reshape(-1, 64)
 
-    place = fields.positions.reshape(-1)
+    order = fields.positions.reshape(-1)
     tails = tails if fields.tail_positions is None else tails[:, fields.tail_positions.reshape(-1)]
-    words = join_words(symbols[:, place], odd[:, place], octets[:, place], tails, dtype, word)
+    words = join_words(symbols[:, order], odd[:, order], octets[:, order], tails, dtype, word)
     return words.reshape(-1, PANEL_ROWS, 4)
 
 

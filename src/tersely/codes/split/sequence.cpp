@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/codes/opening.hpp"
 #include "tersely/codes/split/encode_tiles.hpp"
 
 namespace tersely {
@@ -117,13 +118,23 @@ const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_
   }
 }
 
+SplitValues::SplitValues(const Node& node, DType dtype, const Components& components,
+                         const std::vector<uint64_t>& groups) {
+  require(node.formulation == "split", "these values are under 'split' only");
+  coded_.parameters = split_parameters(node.parameters, dtype);
+  require(!coded_.parameters.has_short, "values have one tail");
+  const int64_t tiles = checked_product(static_cast<int64_t>(groups.back()), coded_.parameters.chunk_bytes[0]);
+  const auto segments = static_cast<int64_t>(groups.size()) - 1;
+  coded_.streams = split_streams(coded_.parameters, components, tiles, segments, kSegmentChunks);
+}
+
 void SplitValues::begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const {
-  cursor = {view_.streams.tiles + groups.first * view_.parameters.chunk_bytes[0], nullptr, nullptr};
-  table.expand_levels(view_, groups.segment, scratch, cursor);
+  cursor = {coded_.streams.tiles + groups.first * coded_.parameters.chunk_bytes[0], nullptr, nullptr};
+  table.expand_levels(coded_, groups.segment, scratch, cursor);
 }
 
 void SplitValues::next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const {
-  const Parameters& p = view_.parameters;
+  const Parameters& p = coded_.parameters;
   const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
   kernels.decode_words(p, cursor, groups, out);
 }

@@ -4,6 +4,7 @@
 
 #include "tersely/backends/cpu/matrix/sources.hpp"
 #include "tersely/codes/split/encode.hpp"
+#include "tersely/codes/split/parameters.hpp"
 
 namespace tersely {
 
@@ -22,21 +23,22 @@ const char* sequence_encode(const uint8_t* words, const uint64_t* starts, int64_
                             int threads);
 
 // Word `index` of a segment.
-uint32_t sequence_access(const SplitView& view, const ValueGroups& groups, int64_t index);
+uint32_t sequence_access(const SplitStreams& coded, const ValueGroups& groups, int64_t index);
 
-// Parameters without a short tail, and streams that have passed validation; the view's geometry is not used.
+// Parameters without a short tail.
 class SplitValues : public ValueSource {
  public:
-  explicit SplitValues(const SplitView& view) : view_(view) {}
+  // node: of split; groups: before each segment, [segments + 1].
+  SplitValues(const Node& node, DType dtype, const Components& components, const std::vector<uint64_t>& groups);
   void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const override;
   void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const override;
   uint32_t access(const ValueGroups& groups, int64_t index) const override {
-    return sequence_access(view_, groups, index);
+    return sequence_access(coded_, groups, index);
   }
-  const Parameters& parameters() const { return view_.parameters; }
+  const Parameters& parameters() const { return coded_.parameters; }
 
  private:
-  const SplitView view_;
+  SplitStreams coded_;
 };
 
 }  // namespace tersely

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from tersely.codes.layouts import Layout
 from tersely.codes.split.layout import FIELDS, MAXIMUM_WIDTH, TAIL_BYTES, TAIL_KINDS, Parameters
 from tersely.codes.symbols.reference import level_symbols
 from tersely.core.encoded import SLACK_BYTES, index_bytes, stream_bytes
-from tersely.core.geometry import Geometry
 
 PLANNED_LEVELS = 4
 """More levels than this never won on real networks: the share of the fifth is below 0.4 %."""
@@ -41,10 +41,10 @@ class Statistics:
 
 
 class SizeModel:
-    """Sizes in bytes of a tensor's components under any `Parameters`, exact to the byte."""
+    """Sizes in bytes of the components of a tensor, or of a sequence, under any `Parameters`, exact to the byte."""
 
-    def __init__(self, statistics: Statistics, geometry: Geometry, dtype: str) -> None:
-        self.statistics, self.geometry, self.dtype = statistics, geometry, dtype
+    def __init__(self, statistics: Statistics, layout: Layout, dtype: str) -> None:
+        self.statistics, self.layout, self.dtype = statistics, layout, dtype
         self.order = statistics.symbols
         sorted_counts = statistics.histograms[:, self.order].astype(np.int64)
         beyond = np.zeros((sorted_counts.shape[0], 257), dtype=np.int64)
@@ -63,7 +63,7 @@ class SizeModel:
 
     def directory(self, parameters: Parameters) -> np.ndarray:
         """uint64 [segments + 1, streams]: where each segment starts in every deeper level (groups) and the escapes."""
-        starts = np.zeros((self.geometry.segments + 1, len(parameters.streams)), dtype="<u8")
+        starts = np.zeros((self.layout.segments + 1, len(parameters.streams)), dtype="<u8")
         beyond, start = self._beyond, 0
         for level, width in enumerate(parameters.widths):
             if level:
@@ -75,10 +75,10 @@ class SizeModel:
     def _choose_tails(self) -> tuple[str, str | None, int]:
         counts = np.bincount(self.statistics.tail_kinds, minlength=len(TAIL_KINDS))
         longest = int(np.flatnonzero(counts).max(initial=0))
-        best_gain, best = index_bytes(self.geometry.panels // 8 + 1), -1
+        best_gain, best = index_bytes(self.layout.panels // 8 + 1), -1
         for kind in range(longest):
             saved = TAIL_BYTES[TAIL_KINDS[longest]] - TAIL_BYTES[TAIL_KINDS[kind]]
-            gain = int(counts[: kind + 1].sum()) * self.geometry.chunks_per_panel * saved
+            gain = int(counts[: kind + 1].sum()) * self.layout.chunks_per_panel * saved
             if gain > best_gain:
                 best_gain, best = gain, kind
         short = None if best < 0 else TAIL_KINDS[best]
@@ -92,15 +92,15 @@ class SizeModel:
 
     def component_bytes(self, parameters: Parameters) -> dict[str, int]:
         """Stored bytes of each component, as `encode` will make them."""
-        chunks = self.geometry.chunks_per_panel
+        chunks = self.layout.chunks_per_panel
         short = self._short_count if parameters.short_tail is not None else 0
-        used = (self.geometry.panels - short) * chunks * parameters.chunk_bytes(self.dtype, parameters.tail)
+        used = (self.layout.panels - short) * chunks * parameters.chunk_bytes(self.dtype, parameters.tail)
         used += short * chunks * parameters.chunk_bytes(self.dtype, parameters.short_tail or "none")
         sizes = {"tiles": stream_bytes(used)}
         if parameters.short_tail is not None:
-            sizes["short_panels"] = index_bytes(-(-self.geometry.panels // 8))
+            sizes["short_panels"] = index_bytes(-(-self.layout.panels // 8))
         if parameters.streams:
-            sizes["directory"] = index_bytes((self.geometry.segments + 1) * 8 * len(parameters.streams))
+            sizes["directory"] = index_bytes((self.layout.segments + 1) * 8 * len(parameters.streams))
         start = 0
         for level, width in enumerate(parameters.widths):
             if level:
@@ -116,12 +116,12 @@ class SizeModel:
     def codes(self, levels: int) -> list[tuple[str, tuple[int, ...]]]:
         """Every (code, widths) that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
-        chunks = self.geometry.panels * self.geometry.chunks_per_panel
+        chunks = self.layout.panels * self.layout.chunks_per_panel
         layers = _layers(alphabet, levels)
         escapes = _stream_bytes(self._beyond_bytes)
         streams = _stream_bytes(self._beyond_groups[:, None] * (8 * np.arange(MAXIMUM_WIDTH + 1)))
         depths = np.arange(levels + 1)
-        directories = (((self.geometry.segments + 1) * 8 * depths) + 63) // 64 * 64
+        directories = (((self.layout.segments + 1) * 8 * depths) + 63) // 64 * 64
         # Bytes that depend on the code, in the order in which codes of one size and depth stay.
         layered = chunks * 8 * layers.first + np.append(streams.reshape(-1), 0)[layers.deeper].sum(axis=1)
         layered += directories[layers.depth] + escapes[layers.end]
@@ -129,7 +129,7 @@ class SizeModel:
         if self._beyond_bytes[1] == 0:
             others.append((0, "constant"))
         if alphabet > 15:
-            directory = index_bytes((self.geometry.segments + 1) * 8)
+            directory = index_bytes((self.layout.segments + 1) * 8)
             others.append((chunks * 32 + directory + int(escapes[15]), "packed"))
         sizes = np.concatenate([np.array([size for size, _ in others], np.int64), layered])
         depth = np.concatenate([np.zeros(len(others), np.int64), layers.depth])
@@ -146,8 +146,8 @@ def _stream_bytes(used: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Layers:
     """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the first
-    width and the length of the table of each. deeper: places of the further levels among the streams of every beginning
-    and width, the last place where there is none."""
+    width and the length of the table of each. deeper: indices of the further levels among the streams of every beginning
+    and width, the last one where there is none."""
 
     widths: list[tuple[int, ...]]
     depth: np.ndarray
@@ -165,12 +165,12 @@ def _layers(alphabet: int, levels: int) -> _Layers:
     begun: list[tuple[tuple[int, ...], int, list[int]]] = [((), 0, [])]
     for _ in range(levels):
         grown = []
-        for before, start, places in begun:
+        for before, start, streams in begun:
             for width in range(1, MAXIMUM_WIDTH + 1):
                 end = start + level_symbols(width)
                 if end <= alphabet:
                     own = [start * (MAXIMUM_WIDTH + 1) + width] if before else []
-                    grown.append(((*before, width), end, [*places, *own]))
+                    grown.append(((*before, width), end, [*streams, *own]))
         begun = grown
         widths += [one[0] for one in grown]
         ends += [one[1] for one in grown]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from tersely.codes.node import Formulation, prefixed
 from tersely.codes.protocol import Candidate, Request
-from tersely.codes.submatrix import inner, reference
-from tersely.codes.submatrix.layout import COLUMNS, KEPT, ROWS, component_bytes, node, prefixed
+from tersely.codes.submatrix import reference
+from tersely.codes.submatrix.costs import Kernel
+from tersely.codes.submatrix.layout import COLUMNS, KEPT, ROWS, component_bytes, node
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import CHUNK_COLUMNS, PANEL_ROWS, Geometry, choose
 
-LEAST_LEFT_OUT = 0.02
+MIN_LEFT_OUT = 0.02
 """Share of the weights below which leaving them out wins nothing worth a second look at all the others."""
 _FIRST_LINES = 64
 
@@ -31,10 +33,6 @@ class Found:
         return {ROWS: reference.bitmap(self.rows), COLUMNS: reference.bitmap(self.columns)}
 
 
-def why_not(dtype: str, objective: str, profile: str) -> str:
-    return ""
-
-
 def geometry_of(request: Request) -> Geometry | None:
     """The tensor as one matrix whose columns are in the tensor's own order; None where it is none."""
     geometry = request.geometry()
@@ -44,7 +42,7 @@ def geometry_of(request: Request) -> Geometry | None:
 
 
 def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `reference.alive`, without a look at every word where the first lines have all that is needed."""
+    """Does what `reference.alive` does, without a look at every word where the first lines have all that is needed."""
     return _alive(matrix), _alive(matrix.T)
 
 
@@ -57,20 +55,20 @@ def _alive(matrix: np.ndarray) -> np.ndarray:
     return found
 
 
-def candidates(request: Request) -> list[Candidate]:
-    found = find(request)
-    if found is None or found.request.words.size > (1 - LEAST_LEFT_OUT) * request.words.size:
+def candidates(request: Request, rows: tuple[Formulation, ...]) -> list[Candidate]:
+    found = find(request, (1 - MIN_LEFT_OUT) * request.words.size)
+    if found is None:
         return []
     return [
-        _candidate(found, one)
-        for row in inner.ROWS
-        for one in row.candidates(found.request)
-        if one.geometry.view == "matrix"
+        _candidate(found, one) for row in rows for one in row.candidates(found.request) if one.geometry.view == "matrix"
     ]
 
 
-def find(request: Request) -> Found | None:
-    """What is worth keeping of a matrix that holds anything at all; None for everything else."""
+def find(request: Request, max_weights: float = math.inf) -> Found | None:
+    """What is worth keeping of a matrix that holds anything at all; None for everything else, and where more is kept.
+
+    max_weights: how many weights may be kept; they are copied only where no more are.
+    """
     geometry = geometry_of(request)
     if geometry is None:
         return None
@@ -79,9 +77,12 @@ def find(request: Request) -> Found | None:
     if not rows.any():
         return None
     shape = (int(rows.sum()), int(columns.sum()))
+    if math.prod(shape) > max_weights:
+        return None
     if choose(shape).view != "matrix":  # padding would cost more than some empty rows and columns
         rows, columns = _filled(rows, PANEL_ROWS), _filled(columns, CHUNK_COLUMNS)
-        if choose((int(rows.sum()), int(columns.sum()))).view != "matrix":
+        shape = (int(rows.sum()), int(columns.sum()))
+        if choose(shape).view != "matrix" or math.prod(shape) > max_weights:
             return None
     words = reference.take(matrix, rows, columns)
     return Found(geometry, rows, columns, replace(request, words=words, orientation="out_in", view=""))
@@ -94,31 +95,33 @@ def _filled(kept: np.ndarray, multiple: int) -> np.ndarray:
     return kept
 
 
-def forced(request: Request, parameters: dict[str, Any]) -> Candidate:
+def candidate_for(request: Request, rows: tuple[Formulation, ...]) -> Candidate:
     """kept: the formulation of what is kept; the other parameters are its own."""
-    row = inner.row_named(parameters.pop(KEPT, "split"))
+    parameters, by_name = dict(request.parameters), {row.NAME: row for row in rows}
+    name = parameters.pop(KEPT, "split")
+    if not isinstance(name, str) or name not in by_name:
+        raise ArgumentError(f"unknown kept {name!r}: use one of {', '.join(by_name)}")
     found = find(request)
     if found is None:
         raise ArgumentError(
             "submatrix needs a matrix, or the kernels of a convolution, with at least 16 rows, one of which is not empty"
         )
-    one = row.forced(found.request, parameters)
+    one = by_name[name].candidate_for(replace(found.request, parameters=parameters))
     if one.geometry.view != "matrix":
-        raise ArgumentError(f"submatrix cannot keep a tensor under {row.NAME!r} that is seen as {one.geometry.view!r}")
+        raise ArgumentError(f"submatrix cannot keep a tensor under {name!r} that is seen as {one.geometry.view!r}")
     return _candidate(found, one)
 
 
 def _candidate(found: Found, one: Candidate) -> Candidate:
-    geometry = found.geometry
     rows, columns = found.request.words.shape
     return Candidate(
-        node(rows, columns, one.node),
-        geometry,
-        sum(component_bytes(geometry).values()) + one.nbytes,
-        lambda threads: found.components() | prefixed(one.components(threads)),
-        f"submatrix {one.kernel}",
-        {KEPT: one.node.formulation, **one.options},
-        one.places,
+        Kernel(one.kernel),
+        found.geometry,
+        sum(component_bytes(found.geometry).values()) + one.nbytes,
+        one.padded_weights,
         one.entries,
-        inner=one,
+        one,
+        node=node(rows, columns, one.node),
+        components=lambda threads: found.components() | prefixed(KEPT, one.components(threads)),
+        options={KEPT: one.node.formulation, **one.options},
     )

@@ -1,125 +1,121 @@
-"""`submatrix`: empty rows and columns cost a bit each, the others are coded without them. The row of the registry: see
-`protocol`."""
+"""`submatrix`: empty rows and columns cost a bit each, the others are coded without them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
-from tersely.codes import checks
-from tersely.codes.protocol import Work
-from tersely.codes.submatrix import inner, reference
-from tersely.codes.submatrix.candidates import candidates, forced, why_not
-from tersely.codes.submatrix.layout import COLUMNS, DTYPES, KEPT, NAME, PREFIX, ROWS, VERSION, component_bytes, kept_of
-from tersely.core.encoded import Encoded, Node
-from tersely.core.errors import CorruptError, FormatError, UnsupportedError
+from tersely.codes.affine.formulation import affine
+from tersely.codes.block_sparse.formulation import block_sparse
+from tersely.codes.blocks.formulation import blocks
+from tersely.codes.node import INFO, Formulation, Part, Run, Span, expect_child
+from tersely.codes.palette.formulation import palette
+from tersely.codes.protocol import Candidate, Request, Work
+from tersely.codes.row_palette.formulation import row_palette
+from tersely.codes.sparse.formulation import sparse
+from tersely.codes.split.formulation import split
+from tersely.codes.submatrix import candidates, costs, reference
+from tersely.codes.submatrix.layout import COLUMNS, KEPT, NAME, ROWS, component_bytes
+from tersely.core.encoded import Node
+from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
 
-__all__ = [
-    "DTYPES",
-    "NAME",
-    "VERSION",
-    "candidates",
-    "decode",
-    "forced",
-    "matrix",
-    "slow_under",
-    "validate",
-    "why_not",
-    "work",
-]
+KEPT_ROWS: tuple[Formulation, ...] = (split, sparse, palette, row_palette, affine, blocks, block_sparse)
+"""The formulations that what is kept may be under: those with products of their own."""
 
 
-def slow_under(encoded: Encoded, profile: str) -> bool:
-    """Only where codes are slow and most of the weights are kept."""
-    kept = kept_of(encoded)
-    most = kept.shape[0] * kept.shape[1] * 2 > int(np.prod(encoded.shape))
-    return most and inner.row_of(kept.node).slow_under(kept, profile)
+class Submatrix(Formulation):
+    """A node's parameters are how many rows and columns are kept."""
+
+    NAME = NAME
+    HUE = 332
+
+    @property
+    def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
+        return {KEPT: KEPT_ROWS}
+
+    def candidates(self, request: Request) -> list[Candidate]:
+        return candidates.candidates(request, KEPT_ROWS)
+
+    def candidate_for(self, request: Request) -> Candidate:
+        return candidates.candidate_for(request, KEPT_ROWS)
+
+    def parse(self, node: Node, dtype: str, layout: Geometry) -> tuple[int, int]:
+        expect_child(node, KEPT)
+        counts = [node.parameters.get(name) for name in (ROWS, COLUMNS)]
+        if set(node.parameters) != {ROWS, COLUMNS}:
+            raise UnsupportedError(
+                f"formulation {NAME!r} has the parameters {COLUMNS} and {ROWS}; the file is damaged or needs a newer tersely"
+            )
+        if not all(type(count) is int and count > 0 for count in counts):
+            raise UnsupportedError(f"a submatrix of {counts[0]!r} rows and {counts[1]!r} columns; get the file again")
+        if layout.view not in ("matrix", "convolution"):
+            raise CorruptError(
+                f"submatrix codes one matrix, and this tensor is seen as {layout.view!r}", component=INFO
+            )
+        if layout.column_order != "as_is":
+            raise CorruptError(
+                f"submatrix has columns as they are, not in order {layout.column_order!r}", component=INFO
+            )
+        return node.parameters[ROWS], node.parameters[COLUMNS]
+
+    def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int]:
+        return component_bytes(layout)
+
+    def check(self, part: Part) -> None:
+        """Checks that as many bits are set as are kept, none beyond the last row or column."""
+        lengths = (part.layout.rows, part.layout.columns)
+        for name, length, expected in zip((ROWS, COLUMNS), lengths, part.parameters, strict=True):
+            bits = np.unpackbits(part.components[name], bitorder="little")
+            if (stray := np.flatnonzero(bits[length:])).size:
+                byte = int(length + stray[0]) // 8
+                raise CorruptError("a bit beyond the last place is set", component=name, byte=byte)
+            found = int(bits.sum(dtype=np.int64))
+            if found != expected:
+                message = f"{found} {name} are kept where the description has {expected}"
+                raise CorruptError(message, component=name, byte=0)
+
+    def child(self, part: Part, name: str) -> tuple[str, Geometry]:
+        return part.dtype, Geometry(part.parameters, "matrix")
+
+    def words(self, part: Part) -> np.ndarray:
+        kept, geometry = part.children[KEPT], part.layout
+        rows = reference.kept_numbers(part.components[ROWS], geometry.rows)
+        columns = reference.kept_numbers(part.components[COLUMNS], geometry.columns)
+        return reference.put(kept.row.words(kept), rows, columns, geometry)
+
+    def work(self, part: Part) -> Work | None:
+        kept = part.children[KEPT]
+        own = kept.row.work(kept)
+        if own is None:
+            return None
+        return Work(costs.Kernel(own.kernel), part.layout, part.nbytes, own.padded_weights, own.entries, own)
+
+    def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
+        """What picking and filling adds; the cost model adds the time of the product of what is kept."""
+        return batch * (work.geometry.rows + work.geometry.columns) * costs.MOVED_NS
+
+    def slower_than_dense(self, part: Part, profile: str) -> bool:
+        """Only where codes are slow and more than half of the weights are kept."""
+        kept = part.children[KEPT]
+        full = math.prod(part.parameters) * 2 > math.prod(part.layout.shape)
+        return full and kept.row.slower_than_dense(kept, profile)
+
+    def step(self, part: Part) -> int:
+        return int(part.layout.panels)
+
+    def slice_panels(self, part: Part, span: Span) -> Run:
+        """What is kept of a slice begins anywhere in what is kept of the whole, so only the whole is a slice of itself."""
+        return Run(dict(part.components))
+
+    def child_span(self, part: Part, name: str, span: Span) -> None:
+        """The whole node is one run."""
+
+    def pack(self, part: Part, runs: Sequence[Run]) -> tuple[Node, dict[str, np.ndarray]] | None:
+        return (part.node, dict(runs[0].streams)) if len(runs) == 1 else None
 
 
-def work(encoded: Encoded, geometry: Geometry) -> Work | None:
-    """For the cost model; `encoded` must have passed `validate`."""
-    kept = kept_of(encoded)
-    known = getattr(inner.row_of(kept.node), "work", None)
-    if known is None:
-        return None
-    own: Work = known(kept, _geometry(kept))
-    return Work(f"submatrix {own.kernel}", geometry, encoded.nbytes_stored, own.places, own.entries, own)
-
-
-def validate(encoded: Encoded, geometry: Geometry) -> None:
-    """Structure check: parameters, bitmaps, and what the formulation of what is kept checks of it."""
-    checks.expect_dtype(encoded, DTYPES, NAME)
-    _check_node(encoded.node)
-    if geometry.view not in ("matrix", "convolution"):
-        raise CorruptError(
-            f"submatrix codes one matrix, and this tensor is seen as {geometry.view!r}", component="info"
-        )
-    if geometry.column_order != "as_is":
-        raise CorruptError(
-            f"submatrix has columns as they are, not in order {geometry.column_order!r}", component="info"
-        )
-    own = {name for name in encoded.components if not name.startswith(PREFIX)}
-    sizes = component_bytes(geometry)
-    checks.expect_components(own, set(sizes), NAME)
-    for name, all_places in ((ROWS, geometry.rows), (COLUMNS, geometry.columns)):
-        checks.expect_bytes(encoded.components, name, sizes[name])
-        _check_bitmap(encoded, name, all_places)
-    kept = kept_of(encoded)
-    try:
-        inner.row_of(kept.node).validate(kept, _geometry(kept))
-    except FormatError as error:
-        if error.component not in (None, "info"):
-            error.component = PREFIX + str(error.component)
-        raise
-
-
-def _check_node(node: Node) -> None:
-    """Raises UnsupportedError."""
-    counts = [node.parameters.get(name) for name in (ROWS, COLUMNS)]
-    if node.version != VERSION or set(node.parameters) != {ROWS, COLUMNS} or set(node.children) != {KEPT}:
-        raise UnsupportedError(
-            f"formulation {NAME!r} has version {VERSION}, the parameters {COLUMNS} and {ROWS} and one child, {KEPT}; "
-            "the file is damaged or needs a newer tersely"
-        )
-    if not all(type(count) is int and count > 0 for count in counts):
-        raise UnsupportedError(f"a submatrix of {counts[0]!r} rows and {counts[1]!r} columns; get the file again")
-
-
-def _check_bitmap(encoded: Encoded, name: str, places: int) -> None:
-    """Raises CorruptError unless as many bits are set as are kept, none beyond the last place."""
-    bits = np.unpackbits(encoded.components[name], bitorder="little")
-    if (stray := np.flatnonzero(bits[places:])).size:
-        raise CorruptError("a bit beyond the last place is set", component=name, byte=int(places + stray[0]) // 8)
-    expected, found = encoded.node.parameters[name], int(bits.sum(dtype=np.int64))
-    if found != expected:
-        raise CorruptError(f"{found} {name} are kept where the description has {expected}", component=name, byte=0)
-
-
-def decode(encoded: Encoded, geometry: Geometry, threads: int = 1) -> np.ndarray:
-    """The tensor in its own shape and dtype. `encoded` must have passed `validate`."""
-    return checks.decode(matrix(encoded, geometry), encoded, threads, lambda word: _decoded(encoded, geometry, word))
-
-
-def _decoded(encoded: Encoded, geometry: Geometry, word: np.dtype) -> np.ndarray:
-    kept = kept_of(encoded)
-    words = inner.row_of(kept.node).decode(kept, _geometry(kept), 1).view(word)
-    rows = reference.places(encoded.components[ROWS], geometry.rows)
-    columns = reference.places(encoded.components[COLUMNS], geometry.columns)
-    return reference.put(words, rows, columns, geometry)
-
-
-def matrix(encoded: Encoded, geometry: Geometry) -> Any:
-    """A native matrix over the components, which it keeps alive; None without the native module."""
-    if not native.available():
-        return None
-    kept = kept_of(encoded)
-    own = inner.row_of(kept.node).matrix(kept, _geometry(kept))
-    bitmaps = {name: encoded.components[name] for name in (ROWS, COLUMNS)}
-    return native.module.SubMatrix(native.shape_of(geometry), bitmaps, own)
-
-
-def _geometry(kept: Encoded) -> Geometry:
-    return Geometry(kept.shape, kept.view)
+submatrix = Submatrix()

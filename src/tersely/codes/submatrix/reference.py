@@ -22,11 +22,11 @@ def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bitmap(kept: np.ndarray) -> np.ndarray:
-    """bool [places] as a component."""
+    """bool [rows or columns] as a component."""
     return stored(np.packbits(kept, bitorder="little"), index_bytes)
 
 
-def places(component: np.ndarray, count: int) -> np.ndarray:
+def kept_numbers(component: np.ndarray, count: int) -> np.ndarray:
     """int64: the first `count` bits that are set."""
     return np.flatnonzero(np.unpackbits(component, count=count, bitorder="little"))
 
@@ -37,7 +37,7 @@ def take(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
 
 
 def put(kept: np.ndarray, rows: np.ndarray, columns: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Inverse of `take`: the tensor's words, zero elsewhere. rows, columns: places."""
+    """Inverse of `take`: the tensor's words, zero elsewhere. rows, columns: numbers."""
     cube = np.zeros((1, geometry.rows, geometry.columns), kept.dtype)
     cube[0][np.ix_(rows, columns)] = kept
     return geometry.tensor(cube)

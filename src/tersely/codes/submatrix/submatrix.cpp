@@ -2,13 +2,14 @@
 #include "tersely/codes/submatrix/submatrix.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
+#include "tersely/backends/cpu/matrix/rows.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {
@@ -79,6 +80,18 @@ void pick(const SubmatrixView& v, const int64_t* wanted, int64_t count, Word* ou
   }
 }
 
+template <class Word>
+const void* picked_columns(const Rows& rows, const int64_t* from, int64_t count, int threads) {
+  static thread_local Scratch memory;
+  auto* picked = memory.get<Word>(rows.batch * count * static_cast<int64_t>(sizeof(Word)));
+  // Workers see their own thread's memory by that name, so all they use is named here.
+  parallel_for(threads, rows.batch, [=, &rows](int64_t b) {
+    const auto* x = static_cast<const Word*>(rows.row(b));
+    for (int64_t i = 0; i < count; ++i) picked[b * count + i] = x[from[i]];
+  });
+  return picked;
+}
+
 // A number as a word of a result.
 template <class Word>
 Word rounded(DType dtype, float value) {
@@ -86,42 +99,28 @@ Word rounded(DType dtype, float value) {
   return dtype == DType::kBfloat16 ? float_to_bfloat16(value) : float_to_float16(value);
 }
 
+// Results of what is kept with their own bias, rounded once, between those of the bias alone. rows: of what is kept,
+// but for y.
 template <class Word>
-void multiply(const SubmatrixView& v, const Rows& rows, int threads, bool transposed) {
-  const Geometry& g = v.geometry;
-  const Geometry& k = v.kept->geometry();
-  const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
-  const int64_t own_inner = transposed ? k.rows : k.columns, own_outer = transposed ? k.columns : k.rows;
-  const int64_t* from = transposed ? v.rows : v.columns;
-  const int64_t* to = transposed ? v.columns : v.rows;
-  static thread_local Scratch x_memory, out_memory, bias_memory;
-  Rows own = rows;
-  const int moving = workers_worth_waking(threads, rows.batch * (own_inner + own_outer));
-  // Workers see their own thread's memory by that name, so all they use is named here.
-  if (own_inner < inner) {
-    auto* picked = x_memory.get<Word>(rows.batch * own_inner * static_cast<int64_t>(sizeof(Word)));
-    const auto* x = static_cast<const Word*>(rows.x);
-    parallel_for(moving, rows.batch, [=](int64_t row) {
-      for (int64_t i = 0; i < own_inner; ++i) picked[row * own_inner + i] = x[row * inner + from[i]];
-    });
-    own.x = picked;
-  }
-  if (own_outer == outer) return v.kept->multiply(own, threads, transposed);
+void multiply_plain(const SubmatrixView& v, const Rows& rows, const int64_t* to, int64_t outer, int threads, int moving,
+                    bool transposed) {
+  static thread_local Scratch out_memory, bias_memory;
+  const int64_t own_outer = transposed ? v.kept->geometry().columns : v.kept->geometry().rows;
   auto* results = out_memory.get<Word>(rows.batch * own_outer * static_cast<int64_t>(sizeof(Word)));
-  own.out = results;
-  if (rows.bias != nullptr) {
+  Epilogue own{rows.dtype, results, own_outer};
+  if (rows.y.bias != nullptr) {
     auto* bias = bias_memory.get<float>(own_outer * static_cast<int64_t>(sizeof(float)));
-    for (int64_t i = 0; i < own_outer; ++i) bias[i] = rows.bias[to[i]];
+    for (int64_t i = 0; i < own_outer; ++i) bias[i] = rows.y.bias[to[i]];
     own.bias = bias;
   }
-  v.kept->multiply(own, threads, transposed);
-  auto* out = static_cast<Word*>(rows.out);
+  v.kept->multiply_rows({rows.dtype, rows.batch, rows.x, rows.x_stride, own, true}, threads, transposed);
+  // Workers see their own thread's memory by that name, so all they use is named here.
   parallel_for(moving, rows.batch, [=, &rows](int64_t row) {
-    Word* line = out + row * outer;
-    if (rows.bias == nullptr) {
+    Word* line = static_cast<Word*>(rows.y.out) + row * rows.y.row_stride;
+    if (rows.y.bias == nullptr) {
       std::fill_n(line, outer, Word{0});
     } else {
-      for (int64_t i = 0; i < outer; ++i) line[i] = rounded<Word>(rows.dtype, rows.bias[i]);
+      for (int64_t i = 0; i < outer; ++i) line[i] = rounded<Word>(rows.dtype, rows.y.bias[i]);
     }
     for (int64_t i = 0; i < own_outer; ++i) line[to[i]] = results[row * own_outer + i];
   });
@@ -153,8 +152,39 @@ int64_t submatrix_pick_rows(const SubmatrixView& view, const int64_t* wanted, in
   return -1;
 }
 
-void submatrix_linear(const SubmatrixView& view, const Rows& rows, int threads, bool transposed) {
-  (rows.dtype == DType::kFloat32 ? multiply<uint32_t> : multiply<uint16_t>)(view, rows, threads, transposed);
+void submatrix_linear(const SubmatrixView& v, const Rows& rows, int threads, bool transposed) {
+  const Geometry& g = v.geometry;
+  const Geometry& k = v.kept->geometry();
+  const int64_t inner = transposed ? g.rows : g.columns, outer = transposed ? g.columns : g.rows;
+  const int64_t own_inner = transposed ? k.rows : k.columns, own_outer = transposed ? k.columns : k.rows;
+  const int64_t* from = transposed ? v.rows : v.columns;
+  const int64_t* to = transposed ? v.columns : v.rows;
+  static thread_local Scratch sums_memory;
+  const int moving = workers_worth_waking(threads, rows.batch * (own_inner + own_outer));
+  const void* x = rows.x;
+  int64_t x_stride = rows.x_stride;
+  if (own_inner < inner) {
+    x = (rows.dtype == DType::kFloat32 ? picked_columns<uint32_t> : picked_columns<uint16_t>)(rows, from, own_inner,
+                                                                                              moving);
+    x_stride = own_inner;
+  }
+  if (own_outer == outer)
+    return v.kept->multiply_rows({rows.dtype, rows.batch, x, x_stride, rows.y, rows.plain}, threads, transposed);
+  if (rows.plain) {
+    const Rows own{rows.dtype, rows.batch, x, x_stride, rows.y, true};
+    return (rows.dtype == DType::kFloat32 ? multiply_plain<uint32_t>
+                                          : multiply_plain<uint16_t>)(v, own, to, outer, threads, moving, transposed);
+  }
+  auto* sums = sums_memory.get<float>(rows.batch * (own_outer + outer) * 4);
+  float* spread = sums + rows.batch * own_outer;
+  const Epilogue own{DType::kFloat32, sums, own_outer};
+  v.kept->multiply_rows({rows.dtype, rows.batch, x, x_stride, own, rows.dtype == DType::kFloat32}, threads, transposed);
+  parallel_for(moving, rows.batch, [=, &rows](int64_t b) {
+    float* line = spread + b * outer;
+    std::fill_n(line, outer, 0.0F);
+    for (int64_t i = 0; i < own_outer; ++i) line[to[i]] = sums[b * own_outer + i];
+    finish_row(rows, b, 0, outer, line);
+  });
 }
 
 }  // namespace tersely

@@ -1,6 +1,6 @@
 """Symbol codes in plain NumPy: the explanation and the oracle of the kernels.
 
-A code turns a sequence of symbols (bytes, here exponents) into 64-bit words. The sequence is cut into groups of
+A code turns a sequence of symbols (bytes, here exponents) into 64-bit words. The sequence is split into groups of
 64 symbols, and a *plane* is one bit of 64 symbols in one word: bit b belongs to symbol b of the group.
 
     constant         no words: every symbol is table[0]
@@ -78,8 +78,8 @@ def decode_layered(levels: list[np.ndarray], escapes: np.ndarray, widths: tuple[
         survives = fields == level_symbols(widths[level])
         own = np.frombuffer(table, np.uint8)[starts[level] : starts[level + 1]]
         symbols = np.append(own, 0)[fields].astype(np.uint8)
-        places = np.flatnonzero(survives)[: below.size]
-        symbols[places] = below[: places.size]
+        at = np.flatnonzero(survives)[: below.size]
+        symbols[at] = below[: at.size]
         below = symbols
     return below
 
@@ -95,6 +95,6 @@ def decode_packed(groups: np.ndarray, escapes: np.ndarray, table: bytes) -> np.n
     """Inverse of `encode_packed`. Missing escapes read as zero."""
     fields = np.stack([groups & 15, groups >> 4], axis=1).reshape(-1)
     symbols = np.append(np.frombuffer(table, np.uint8), 0)[fields].astype(np.uint8)
-    places = np.flatnonzero(fields == PACKED_ESCAPE)[: escapes.size]
-    symbols[places] = escapes[: places.size]
+    at = np.flatnonzero(fields == PACKED_ESCAPE)[: escapes.size]
+    symbols[at] = escapes[: at.size]
     return symbols

@@ -32,11 +32,12 @@ SINCE = {
     "blocks": "1.2",
     "block_sparse": "1.2",
     "submatrix": "1.2",
-    "same": "1.2",  # no formulation of the registry: `container.same`
+    "signed_zeros": "1.2",
+    "same": "1.2",  # no formulation of the registry: `container.alias`
 }
 """The format version that each formulation came with."""
 SINCE_VERSION = {("sparse", 2): "1.2", ("sparse", 3): "1.2"}
-"""That of later versions of a formulation."""
+"""The format version that later versions of a formulation came with."""
 FIRST = "1.0"
 MARK = ".tersely."
 INFO = "info"
@@ -200,7 +201,7 @@ class Description:
         def refuse(_: str) -> Any:
             raise ValueError("a number that is not a short whole number")
 
-        def whole(text: str) -> int:
+        def integer(text: str) -> int:
             return refuse(text) if len(text) > 20 else int(text)
 
         def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class Description:
         try:
             document = json.loads(
                 raw.decode("utf-8"),
-                parse_int=whole,
+                parse_int=integer,
                 parse_float=refuse,
                 parse_constant=refuse,
                 object_pairs_hook=unique,

@@ -19,7 +19,7 @@ from tersely.core import collector
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError, TerselyError, UnsupportedError
-from tersely.files.container import closing, description, limits, packing, pieces, same, writer
+from tersely.files.container import alias, closing, description, limits, packing, pieces, writer
 from tersely.files.container.header import Entry, Header, parse, parse_bytes
 
 _DENSE = Node("dense", 1)
@@ -52,7 +52,7 @@ class Reader:
                 raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
             self._facts = self._parse_facts()
             self._group()
-            self.same = self._copies()
+            self.aliases = self._resolve_aliases()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -125,12 +125,12 @@ class Reader:
                     )
         self.descriptions = {name: self._describe(name, parts) for name, parts in self._parts.items()}
 
-    def _copies(self) -> dict[str, str]:
-        """What each copy is a copy of; the checksums of dense tensors are looked at only where a file has copies."""
-        if not any(same.is_copy(found.node) for found in self.descriptions.values()):
+    def _resolve_aliases(self) -> dict[str, str]:
+        """What each alias stands for; the checksums of dense tensors are looked at only where a file has aliases."""
+        if not any(alias.is_alias(found.node) for found in self.descriptions.values()):
             return {}
         dense = {name: (entry.tag, entry.shape) for name, entry in self.dense.items()}
-        return same.resolve(self.descriptions, dense, self._dense_sums, self.file)
+        return alias.resolve(self.descriptions, dense, self._dense_sums, self.file)
 
     def _describe(self, name: str, parts: Mapping[str, Entry]) -> description.Description:
         entry = parts[description.INFO]
@@ -191,21 +191,21 @@ class Reader:
         return self._bytes[start : start + entry.nbytes]
 
     def stored_as(self, name: str) -> str:
-        """The tensor whose bytes are those of `name`: the one that it is a copy of, else itself."""
-        return self.same.get(name, name)
+        """The tensor whose bytes are those of `name`: the one that it is an alias of, else itself."""
+        return self.aliases.get(name, name)
 
     def entries_of(self, name: str) -> list[Entry]:
-        """All header entries of one tensor: its components, or itself; of a copy its description alone."""
+        """All header entries of one tensor: its components, or itself; of an alias its description alone."""
         return [self.dense[name]] if name in self.dense else list(self._parts[name].values())
 
     def forget(self, name: str) -> None:
         """Let the system drop the mapped pages of a tensor that is done with: keeps long jobs small.
 
-        Of a copy these are those of the tensor that was read for it, too.
+        For an alias these are those of the tensor that was read for it, too.
         """
         if self._map is None or not hasattr(self._map, "madvise"):
             return
-        names = (name, self.same[name]) if name in self.same else (name,)
+        names = (name, self.aliases[name]) if name in self.aliases else (name,)
         for entry in [entry for one in names for entry in self.entries_of(one)]:
             if entry.end - entry.begin < mmap.PAGESIZE:
                 continue
@@ -215,7 +215,7 @@ class Reader:
                 self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def encoded(self, name: str) -> Encoded:
-        """One tensor, coded or dense, its components as views of the file; for a copy the tensor that it is a copy of."""
+        """One tensor, coded or dense, its components as views of the file; for an alias the tensor that it stands for."""
         name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]
@@ -228,7 +228,7 @@ class Reader:
     def check_sums(self, name: str) -> None:
         """Compare the stored CRC-32 of every component of a coded tensor, or of a dense one where we wrote it.
 
-        A copy has the components of the tensor that it is a copy of.
+        An alias has the components of the tensor that it stands for.
         """
         name = self.stored_as(name)
         if name in self.dense:

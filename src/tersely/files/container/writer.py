@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, DestinationError
-from tersely.files.container import closing, description, limits, same, temporary
+from tersely.files.container import alias, closing, description, limits, temporary
 from tersely.files.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 
 METADATA = "tersely"
@@ -33,7 +32,7 @@ tells a re-saved file (whose header seal is void) from a damaged one (whose seal
 _COPY_BYTES = 1 << 22
 
 
-LEAST_INFO_BYTES = len(description.to_bytes(Encoded((), "uint8", "", "", "", Node("", 1), {}, ""), {}, "0" * 8))
+MIN_INFO_BYTES = len(description.to_bytes(Encoded((), "uint8", "", "", "", Node("", 1), {}, ""), {}, "0" * 8))
 """No description is shorter than one in which every word is empty."""
 
 
@@ -48,13 +47,13 @@ def cost_bytes(name: str, encoded: Encoded) -> int:
     return encoded.nbytes_stored + info + entries
 
 
-def least_cost_bytes(name: str) -> int:
-    """Less than any coded tensor of this name takes in a file, but for copies: a description, a component, two entries."""
+def min_cost_bytes(name: str) -> int:
+    """Less than any coded tensor of this name takes in a file, but for aliases: a description, a component, two entries."""
     mark = f"{name}{description.MARK}"
-    return LEAST_INFO_BYTES + entry_bytes(f"{mark}{description.INFO}", "U8", (1,)) + entry_bytes(mark, "U8", (1,))
+    return MIN_INFO_BYTES + entry_bytes(f"{mark}{description.INFO}", "U8", (1,)) + entry_bytes(mark, "U8", (1,))
 
 
-def copy_cost_bytes(name: str, info: int) -> int:
+def alias_cost_bytes(name: str, info: int) -> int:
     """Bytes that a tensor takes whose description of `info` bytes is all that a file has of it."""
     return info + entry_bytes(f"{name}{description.MARK}{description.INFO}", "U8", (info,))
 
@@ -121,7 +120,7 @@ class Writer:
         self._stored[name] = (BY_NAME[encoded.dtype].tag, encoded.shape, crc)
         self._spool_encoded(name, encoded, crc)
 
-    def add_same(self, name: str, other: str, encoded: Encoded, original: Any) -> None:
+    def add_alias(self, name: str, other: str, encoded: Encoded, original: Any) -> None:
         """Spool the description of a tensor that is bit for bit `other`, which this file has already.
 
         encoded: the other tensor, whose view and profile are taken over; components do not matter. original: as of
@@ -134,7 +133,7 @@ class Writer:
         if len(other) > limits.NAME_CHARACTERS:
             raise ArgumentError(f"{name!r} cannot be a copy of a tensor of so long a name: {other[:80]!r}...")
         self._claim(name)
-        self._spool_encoded(name, same.described(encoded, other), crc)
+        self._spool_encoded(name, alias.described(encoded, other), crc)
 
     def _spool_encoded(self, name: str, encoded: Encoded, crc: str) -> None:
         self._format = description.newer(self._format, description.version_of(encoded.node))
@@ -180,8 +179,7 @@ class Writer:
         header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            self._spool.seek(len(temporary.SPOOL_MARK))
-            shutil.copyfileobj(self._spool, file, _COPY_BYTES)
+            temporary.copy_rest(self._spool, len(temporary.SPOOL_MARK), file)
             for item in dense:
                 for start in range(0, item.bytes.nbytes, _COPY_BYTES):
                     file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tersely.codes import registry
+from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_NAME, DType
-from tersely.core.errors import DestinationError, FormatError, VerificationError
-from tersely.files.container import description
+from tersely.core.errors import DestinationError, VerificationError
 from tersely.files.container.pieces import Pieces
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
-from tersely.planner import choose
+from tersely.files.open import check_decoded, decoded
 
 _BLOCK_BYTES = 1 << 22
 
@@ -35,24 +34,24 @@ def check_destinations(pieces: Pieces, destination: Path, force: bool) -> list[P
 
 
 def rebuild(
-    reader: Reader, pieces: Pieces, paths: list[Path], progress: Callable[[int, str], None], force: bool = False
+    reader: Reader,
+    pieces: Pieces,
+    paths: list[Path],
+    found: Mapping[str, Checked],
+    progress: Callable[[int, str], None],
+    force: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write all files; returns their bytes and notes. force: replace what is there by then.
+    """Write all files; returns their bytes and notes. found: all tensors. force: replace what is there by then.
 
     Raises VerificationError or DestinationError, keeping nothing.
     """
 
     def tensor(name: str) -> tuple[np.ndarray, DType]:
-        encoded = reader.encoded(name)
-        try:
-            raw = choose.raw_bytes(registry.decode(encoded))
-        except FormatError as error:
-            raise error.located(file=reader.file, tensor=name) from None
-        if name in reader.descriptions and description.crc32(raw) != reader.descriptions[name].crc32:
-            raise VerificationError("decoded weights are not those that were stored", file=reader.file, tensor=name)
+        raw = decoded(reader, name, found[name])
+        check_decoded(reader, name, raw)
         reader.forget(name)
         progress(raw.nbytes, name)
-        return raw, BY_NAME[encoded.dtype]
+        return raw, BY_NAME[found[name].encoded.dtype]
 
     # All files are whole before the first gets its name: the contexts close only when every SHA-256 held.
     with contextlib.ExitStack() as stack:

@@ -1,13 +1,15 @@
 // Instruction sets, threads, and the processor.
+#include <nanobind/stl/vector.h>
+
 #include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "tersely/backends/cpu/base/cpu.hpp"
 #include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 
 namespace {
 
@@ -25,7 +27,6 @@ struct FloatsScope {
 }  // namespace
 
 void bind_base(nb::module_& m) {
-  nb::class_<tersely::CodedMatrix>(m, "CodedMatrix");
   m.def("isa_available", [] {
     std::vector<std::string> names;
     for (int isa = 0; isa < tersely::kIsaCount; ++isa)

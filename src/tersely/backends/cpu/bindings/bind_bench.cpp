@@ -18,7 +18,7 @@ namespace {
 // y[rows] = dense words in vector order, [panels][chunks][64], times x [chunks * 4].
 void dense_product(Words words, const std::string& dtype, nb::ndarray<const float, nb::ndim<1>, nb::c_contig> x,
                    nb::ndarray<float, nb::ndim<1>, nb::c_contig> y, int threads) {
-  const auto type = dtype_of(dtype);
+  const auto type = tersely::dtype_of(dtype);
   const auto panels = static_cast<int64_t>(y.size()) / 16, chunks = static_cast<int64_t>(x.size()) / 4;
   const int64_t panel_bytes = chunks * 64 * tersely::kFields[static_cast<int>(type)].word_bytes;
   if (static_cast<int64_t>(words.nbytes()) < panels * panel_bytes) throw std::invalid_argument("words too few");

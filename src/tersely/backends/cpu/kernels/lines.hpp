@@ -1,12 +1,12 @@
-// What kernels of lines (codes/affine/lines.hpp) of all instruction sets share: how they go through 16 rows, and
+// What kernels of lines (kernels/line_layout.hpp) of all instruction sets share: how they go through 16 rows, and
 // which of them a call takes. Included by kernel files only, which define TERSELY_INLINE and TERSELY_LINE_SINK (of
 // lambdas); everything is internal to them.
 #pragma once
 
 #include <type_traits>
 
+#include "tersely/backends/cpu/kernels/line_layout.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/affine/lines.hpp"
 
 namespace tersely {
 namespace {

@@ -8,15 +8,15 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tersely/backends/cpu/matrix/view.hpp"
-#include "tersely/codes/affine/lines.hpp"
+#include "tersely/backends/cpu/kernels/layout.hpp"
+#include "tersely/backends/cpu/kernels/line_layout.hpp"
 
 namespace tersely {
 
 // Decodes the levels below the tiles of one segment into `scratch` (2 x kLevelScratchBytes) and points the cursor at
 // the symbols that the tiles' survivors take.
 constexpr int64_t kLevelScratchBytes = kSegmentWeights + 128;
-using ExpandLevels = void (*)(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor);
+using ExpandLevels = void (*)(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor);
 
 // Decodes `chunks` chunks of one panel and segment to words in vector order; advances the cursor.
 using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
@@ -187,7 +187,7 @@ using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&fac
 // Bit i: whether byte i of 64 is zeros[i % 16].
 using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
 
-// Lines [first, last) of 16 rows (codes/affine/lines.hpp) to bytes, column by column: out[column * 16 + row],
+// Lines [first, last) of 16 rows (kernels/line_layout.hpp) to bytes, column by column: out[column * 16 + row],
 // from the first one's first column on.
 using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
                              uint8_t* out);
@@ -241,17 +241,17 @@ struct KernelTable {
 
 inline constexpr int kBitmapIndex = 6;
 inline constexpr int kPaletteIndex = 7;
-inline constexpr int kSelectIndex = 8;
+inline constexpr int kNOfMIndex = 8;
 inline constexpr int kAffineIndex = 9;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
-  if (parameters.code == Code::kBitmap) return kBitmapIndex;
-  if (parameters.code == Code::kPalette) return kPaletteIndex;
-  if (parameters.code == Code::kSelect) return kSelectIndex;
-  if (parameters.code == Code::kAffine) return kAffineIndex;
-  if (parameters.code == Code::kConstant || parameters.byte_is_constant) return 0;
-  return parameters.code == Code::kPacked ? 1 : 1 + parameters.widths[0];
+  if (parameters.code == SymbolCode::kBitmap) return kBitmapIndex;
+  if (parameters.code == SymbolCode::kPalette) return kPaletteIndex;
+  if (parameters.code == SymbolCode::kNOfM) return kNOfMIndex;
+  if (parameters.code == SymbolCode::kAffine) return kAffineIndex;
+  if (parameters.code == SymbolCode::kConstant || parameters.byte_is_constant) return 0;
+  return parameters.code == SymbolCode::kPacked ? 1 : 1 + parameters.widths[0];
 }
 
 // Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.

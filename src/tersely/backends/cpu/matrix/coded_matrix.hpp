@@ -1,21 +1,54 @@
-// A coded matrix of any formulation, as formulations see it that hold another one inside.
+// A coded matrix of any formulation: what programs, bindings and formulations that hold another one inside see of it.
 #pragma once
 
+#include <memory>
+
+#include "tersely/backends/cpu/base/dispatch.hpp"
+#include "tersely/backends/cpu/matrix/integer_rows.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
 
 namespace tersely {
 
-// What the operators of the same names do (operators.hpp); safe under several threads.
+// What kernels multiply a matrix by: nothing (it is decoded), floats, whole numbers (integer_rows.hpp), or whole
+// numbers of which each weight is two, a byte's halves.
+enum class Products : uint8_t { kNone, kFloats, kIntegers, kNibbles };
+
+// Borrows the components that it was opened over; safe under several threads.
 class CodedMatrix {
  public:
+  CodedMatrix() = default;
+  CodedMatrix(const CodedMatrix&) = delete;
+  CodedMatrix& operator=(const CodedMatrix&) = delete;
   virtual ~CodedMatrix() = default;
+
   virtual const Geometry& geometry() const = 0;
   virtual int64_t word_bytes() const = 0;
+  virtual Products products() const { return Products::kFloats; }
+
+  // The operators of the same names (operators.hpp).
   virtual void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements,
                              uint8_t* out, int threads) const = 0;
   virtual uint32_t access(int64_t matrix, int64_t row, int64_t column) const = 0;
   virtual int64_t pick(const int64_t* wanted, int64_t count, uint8_t* out, int threads) const = 0;
-  virtual void multiply(const Rows& rows, int threads, bool transposed) const = 0;
+
+  // y = x w^T, or x w where `transposed`, for one matrix with a product of floats. Throws std::invalid_argument for
+  // others.
+  void multiply(const Operand& x, const Epilogue& y, int threads, bool transposed) const;
+
+  // Products of whole numbers; of kNibbles, x has two numbers for each byte of a row, and `is_signed` says how halves
+  // are meant. False, with nothing written, where x holds an infinity or a NaN, or kernels do not know these numbers.
+  // Throws std::invalid_argument where there is no such product.
+  virtual bool multiply_integers(const IntegerRows& rows, int threads) const;
+  virtual bool multiply_nibbles(const IntegerRows& rows, bool is_signed, int threads) const;
+
+  // One matrix of a stack, or rows [first, last) of a matrix that is stored by rows, borrowing what this one borrows
+  // and what it holds; null where these are no whole units, or the formulation has no parts.
+  virtual std::unique_ptr<CodedMatrix> part(int64_t /*matrix*/, int64_t /*first*/, int64_t /*last*/) const {
+    return nullptr;
+  }
+
+  // The product behind `multiply`: x and y are checked, x has whole rows, and there are sums to write.
+  virtual void multiply_rows(const Rows& rows, int threads, bool transposed) const;
 };
 
 }  // namespace tersely

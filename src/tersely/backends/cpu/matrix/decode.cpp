@@ -47,11 +47,11 @@ void scatter(const Geometry& g, int64_t panel, int64_t rows, int64_t first_colum
       out[row * g.row_stride + column_offset(g, first_column + column)] = in[row * kBlockColumns + column];
 }
 
-void store_block(const SplitView& view, const KernelTable& table, int64_t panel, int64_t first_column, int64_t columns,
+void store_block(const MatrixView& view, const KernelTable& table, int64_t panel, int64_t first_column, int64_t columns,
                  const void* words, uint8_t* rows_scratch, const Window& window) {
   const Geometry& g = view.geometry;
-  const DType dtype = written_dtype(view);
-  const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
+  const DType dtype = view.dtype;
+  const auto word_bytes = static_cast<int>(word_bytes_of(dtype));
   const int64_t rows = std::min(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows);
   const int64_t base = row_offset(g, panel, 0) + column_offset(g, first_column);
   const bool contiguous = g.column_offsets == nullptr && g.column_stride == 1;
@@ -90,22 +90,21 @@ void store_block(const SplitView& view, const KernelTable& table, int64_t panel,
 }
 
 // Words in vector order at their distance from the centre.
-void unfold(const SplitView& view, const KernelTable& table, const uint8_t* folded, int64_t count, uint8_t* out) {
-  const auto [centre, written] = *view.folding;
-  const auto bytes = [](DType dtype) { return kFields[static_cast<int>(dtype)].word_bytes; };
-  if (bytes(written) == 1) return table.unfold.bytes(folded, count, static_cast<uint8_t>(centre), out);
+void unfold(const MatrixView& view, const KernelTable& table, const uint8_t* folded, int64_t count, uint8_t* out) {
+  const uint16_t centre = view.folding->centre;
+  if (word_bytes_of(view.dtype) == 1) return table.unfold.bytes(folded, count, static_cast<uint8_t>(centre), out);
   auto* words = reinterpret_cast<uint16_t*>(out);
-  if (bytes(view.parameters.dtype) == 1) return table.unfold.widen(folded, count, centre, words);
+  if (word_bytes_of(view.source.parameters().dtype) == 1) return table.unfold.widen(folded, count, centre, words);
   table.unfold.words(reinterpret_cast<const uint16_t*>(folded), count, centre, words);
 }
 
 }  // namespace
 
-void decode_window(const SplitView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
+void decode_window(const MatrixView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                    int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const Geometry& g = view.geometry;
   if (first_panel >= last_panel || g.units == 0) return;
-  const int64_t bytes = elements * kFields[static_cast<int>(written_dtype(view))].word_bytes;
+  const int64_t bytes = elements * word_bytes_of(view.dtype);
   const Window window{first_element, first_element + elements, out, bytes >= kStreamBytes};
   const int64_t first_unit = unit_of_panel(g, first_panel), last_unit = unit_of_panel(g, last_panel - 1) + 1;
   parallel_for(threads, last_unit - first_unit, [&](int64_t index) {
@@ -119,7 +118,7 @@ void decode_window(const SplitView& view, const KernelTable& table, int64_t firs
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 for (int64_t done = 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
-                  kernels.decode_words(view.parameters, cursor, block, decoded);
+                  kernels.decode_words(view.source.parameters(), cursor, block, decoded);
                   if (panel < first_panel || panel >= last_panel) continue;
                   if (decoded != words) unfold(view, table, decoded, block * kChunkWeights, words);
                   const int64_t column = (first_chunk + done) * kChunkColumns;
@@ -129,6 +128,16 @@ void decode_window(const SplitView& view, const KernelTable& table, int64_t firs
               });
     if (window.streamed) finish_stream();
   });
+}
+
+uint32_t access(const MatrixView& view, const KernelTable& table, int64_t matrix, int64_t row, int64_t column) {
+  const uint32_t word = view.source.access(table, matrix, row, column);
+  if (view.folding == nullptr) return word;
+  // The word at the distance that a folded one has from the centre.
+  const int64_t bits = word_bytes_of(view.source.parameters().dtype) * 8;
+  const uint32_t sizes = (1u << (bits - 1)) - 1, size = word & sizes;
+  const uint32_t distance = (word >> (bits - 1)) != 0 ? ~size : size;
+  return (distance + view.folding->centre) & ((1u << word_bytes_of(view.dtype) * 8) - 1);
 }
 
 }  // namespace tersely

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/matrix/geometry.hpp"
 
 namespace tersely {
 

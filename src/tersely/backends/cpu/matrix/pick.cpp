@@ -10,10 +10,10 @@
 
 namespace tersely {
 
-int64_t pick_rows(const SplitView& view, const KernelTable& table, const int64_t* wanted, int64_t count, uint8_t* out,
+int64_t pick_rows(const MatrixView& view, const KernelTable& table, const int64_t* wanted, int64_t count, uint8_t* out,
                   int threads) {
   const Geometry& g = view.geometry;
-  const int64_t bytes = g.columns * kFields[static_cast<int>(written_dtype(view))].word_bytes;
+  const int64_t bytes = g.columns * word_bytes_of(view.dtype);
   std::vector<int64_t> order(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     if (wanted[i] < 0 || wanted[i] >= g.rows) return i;

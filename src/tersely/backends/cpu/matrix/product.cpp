@@ -15,7 +15,7 @@ namespace tersely {
 namespace {
 
 // Up to 4 batch rows: no scratch for weights at all.
-void multiply_in_registers(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
+void multiply_in_registers(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;
   const int64_t width = g.chunks_per_panel * kChunkColumns;
   const int64_t block = rows.batch == 3 ? 4 : rows.batch;
@@ -29,16 +29,16 @@ void multiply_in_registers(const SplitView& view, const KernelTable& table, cons
     walk_unit(view, table, unit, memory,
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
-                kernels.product[index](view.parameters, cursor, chunks, x + first_chunk * kChunkColumns, width, sums);
+                kernels.product[index](view.source.parameters(), cursor, chunks, x + first_chunk * kChunkColumns, width,
+                                       sums);
                 if (first_chunk + chunks == g.chunks_per_panel)
-                  finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows),
-                              sums);
+                  finish_rows(rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
               });
   });
 }
 
 // Up to 16 batch rows at once: x is packed, so that the rows of a column lie together.
-void multiply_packed(const SplitView& view, const KernelTable& table, const Rows& rows, int block, bool pairs,
+void multiply_packed(const MatrixView& view, const KernelTable& table, const Rows& rows, int block, bool pairs,
                      int threads) {
   const Geometry& g = view.geometry;
   const int64_t width = g.chunks_per_panel * kChunkColumns;
@@ -51,19 +51,21 @@ void multiply_packed(const SplitView& view, const KernelTable& table, const Rows
     static thread_local Scratch scratch;
     auto* memory = scratch.get<uint8_t>(kExpandScratchBytes);
     alignas(64) float sums[16 * 16];
-    walk_unit(
-        view, table, unit, memory,
-        [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
-          if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
-          const uint32_t* from = x + first_chunk * dwords_per_chunk;
-          if (pairs) {
-            kernels.product_pairs[block == 4 ? 0 : block == 8 ? 1 : 2](view.parameters, cursor, chunks, from, sums);
-          } else {
-            kernels.product_packed(view.parameters, cursor, chunks, reinterpret_cast<const float*>(from), sums);
-          }
-          if (first_chunk + chunks == g.chunks_per_panel)
-            finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
-        });
+    walk_unit(view, table, unit, memory,
+              [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
+                if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
+                const uint32_t* from = x + first_chunk * dwords_per_chunk;
+                if (pairs) {
+                  kernels.product_pairs[block == 4   ? 0
+                                        : block == 8 ? 1
+                                                     : 2](view.source.parameters(), cursor, chunks, from, sums);
+                } else {
+                  kernels.product_packed(view.source.parameters(), cursor, chunks, reinterpret_cast<const float*>(from),
+                                         sums);
+                }
+                if (first_chunk + chunks == g.chunks_per_panel)
+                  finish_rows(rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
+              });
   });
 }
 
@@ -87,14 +89,14 @@ Batching choose_batching(int64_t batch) {
 // a block is two whole panels.
 class TileProduct {
  public:
-  TileProduct(const SplitView& view, const KernelTable& table, const Rows& rows, int threads)
+  TileProduct(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads)
       : view_(view),
         g_(view.geometry),
-        p_(view.parameters),
+        source_(view.source),
         table_(table),
         rows_(rows),
-        kernels_(table.codes[static_cast<int>(p_.dtype)][code_index(p_)]),
-        pairs_(table.multiply_pairs != nullptr && p_.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16),
+        kernels_(view.source.kernels(table)),
+        pairs_(table.multiply_pairs != nullptr && view.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16),
         batching_(choose_batching(rows.batch)),
         side_by_side_(g_.panels_per_unit == 1) {
     static thread_local Scratch x_scratch;
@@ -128,12 +130,12 @@ class TileProduct {
     Cursor cursors[2];
     for (int k = 0; k < count; ++k) {
       panels[k] = unit_panels(g_, first + k).first;
-      cursors[k] = {view_.streams.tiles + panel_offset(view_, panels[k]), nullptr, nullptr};
+      cursors[k] = {nullptr, nullptr, nullptr};
     }
     std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       for (int k = 0; k < count; ++k)
-        begin_segment(view_, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+        begin_segment(view_.source, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * (kSegmentColumns / kChunkColumns);
       const int64_t end = s + 1 < g_.segments_per_panel ? begin + kSegmentColumns / kChunkColumns : g_.chunks_per_panel;
       for (int64_t chunk = begin; chunk < end; chunk += block_chunks_) {
@@ -149,8 +151,8 @@ class TileProduct {
   void run_in_turn(int64_t unit, uint8_t* memory, float* sums) const {
     uint8_t* weights = memory + 2 * kExpand;
     const UnitPanels panels = unit_panels(g_, unit);
-    Cursor cursor{view_.streams.tiles + panel_offset(view_, panels.first), nullptr, nullptr};
-    begin_segment(view_, table_, unit, memory, cursor);
+    Cursor cursor{nullptr, nullptr, nullptr};
+    begin_segment(view_.source, table_, unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
       std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
@@ -162,11 +164,11 @@ class TileProduct {
   }
 
   void decode(int64_t panel, Cursor& cursor, int64_t chunks, uint8_t* to) const {
-    const Tail tail = panel_is_short(view_.streams, panel) ? p_.short_tail : p_.tail;
+    const CodeKernels& own = kernels_[static_cast<int>(source_.tail(panel))];
     if (pairs_) {
-      kernels_[static_cast<int>(tail)].decode_words(p_, cursor, chunks, to);
+      own.decode_words(source_.parameters(), cursor, chunks, to);
     } else {
-      kernels_[static_cast<int>(tail)].decode_floats(p_, cursor, chunks, reinterpret_cast<float*>(to));
+      own.decode_floats(source_.parameters(), cursor, chunks, reinterpret_cast<float*>(to));
     }
   }
 
@@ -187,12 +189,12 @@ class TileProduct {
 
   void finish(int64_t panel, const float* sums) const {
     const int64_t first = panel * kPanelRows;
-    finish_rows(rows_, g_.rows, first, std::min(kPanelRows, g_.rows - first), sums);
+    finish_rows(rows_, first, std::min(kPanelRows, g_.rows - first), sums);
   }
 
-  const SplitView& view_;
+  const MatrixView& view_;
   const Geometry& g_;
-  const Parameters& p_;
+  const Source& source_;
   const KernelTable& table_;
   const Rows& rows_;
   const CodeKernels (&kernels_)[3];
@@ -207,9 +209,8 @@ class TileProduct {
 
 int64_t product_ns(const Geometry& g, int64_t batch) { return g.rows * g.columns * (batch + 4) / 40; }
 
-void linear(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
-  const Parameters& p = view.parameters;
-  const auto& kernels = table.codes[static_cast<int>(p.dtype)][code_index(p)][static_cast<int>(p.tail)];
+void linear(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {
+  const auto& kernels = view.source.kernels(table)[static_cast<int>(view.source.parameters().tail)];
   threads = workers_worth_waking(threads, product_ns(view.geometry, rows.batch));
   if (has_tiles(view, table, rows)) return linear_in_tiles(view, table, rows, threads);
   const int block = rows.batch <= 4 ? 4 : rows.batch <= 8 ? 8 : 16;

@@ -32,7 +32,7 @@ class TileSession {
   const KernelTable& table_;
 };
 
-void multiply_at_once(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
+void multiply_at_once(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;
   const int batch = static_cast<int>(rows.batch);
   static thread_local Scratch x_scratch;
@@ -45,23 +45,22 @@ void multiply_at_once(const SplitView& view, const KernelTable& table, const Row
     walk_unit(view, table, unit, memory,
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 if (first_chunk == 0) std::memset(sums, 0, sizeof sums);
-                kernels.product_tiles(view.parameters, cursor, chunks,
+                kernels.product_tiles(view.source.parameters(), cursor, chunks,
                                       x + first_chunk / kTileChunks * batch * kTileColumns, batch, sums);
                 if (first_chunk + chunks == g.chunks_per_panel)
-                  finish_rows(rows, g.rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows),
-                              sums);
+                  finish_rows(rows, panel * kPanelRows, std::min(kPanelRows, g.rows - panel * kPanelRows), sums);
               });
   });
 }
 
 class MatrixProduct {
  public:
-  MatrixProduct(const SplitView& view, const KernelTable& table, const Rows& rows, int threads)
+  MatrixProduct(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads)
       : view_(view),
         g_(view.geometry),
         table_(table),
         rows_(rows),
-        decode_words_(table.codes[static_cast<int>(DType::kBfloat16)][code_index(view.parameters)][0].decode_words),
+        decode_words_(view.source.kernels(table)[0].decode_words),
         blocks_(ceil_div(rows.batch, 16)),
         block_rows_(static_cast<int>(ceil_div(rows.batch, blocks_))),
         tiles_(ceil_div(g_.chunks_per_panel, kTileChunks)),
@@ -98,13 +97,13 @@ class MatrixProduct {
     Cursor cursors[kGroup];
     for (int k = 0; k < count; ++k) {
       panels[k] = unit_panels(g_, first + k).first;
-      cursors[k] = {view_.streams.tiles + panel_offset(view_, panels[k]), nullptr, nullptr};
+      cursors[k] = {nullptr, nullptr, nullptr};
     }
     std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
     constexpr int64_t kSegmentTiles = kSegmentColumns / kTileColumns;
     for (int64_t s = 0; s < g_.segments_per_panel; ++s) {
       for (int k = 0; k < count; ++k)
-        begin_segment(view_, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+        begin_segment(view_.source, table_, (first + k) * g_.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t end = s + 1 < g_.segments_per_panel ? (s + 1) * kSegmentTiles : tiles_;
       for (int64_t tile = s * kSegmentTiles; tile < end; tile += block_tiles_) {
         const int64_t tiles = std::min(block_tiles_, end - tile);
@@ -118,8 +117,8 @@ class MatrixProduct {
   void run_in_turn(int64_t unit, uint8_t* memory, float* sums) const {
     auto* weights = reinterpret_cast<uint16_t*>(memory + kGroup * kExpand);
     const UnitPanels panels = unit_panels(g_, unit);
-    Cursor cursor{view_.streams.tiles + panel_offset(view_, panels.first), nullptr, nullptr};
-    begin_segment(view_, table_, unit, memory, cursor);
+    Cursor cursor{nullptr, nullptr, nullptr};
+    begin_segment(view_.source, table_, unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += kGroup) {
       const int count = static_cast<int>(std::min<int64_t>(kGroup, panels.last - panel));
       std::memset(sums, 0, static_cast<size_t>(count * sums_stride_) * 4);
@@ -132,7 +131,7 @@ class MatrixProduct {
   // The last tile may have fewer chunks; the rest of it must be zero, not what was there.
   void decode(Cursor& cursor, int64_t first_tile, int64_t tiles, uint16_t* to) const {
     const int64_t chunks = std::min(tiles * kTileChunks, g_.chunks_per_panel - first_tile * kTileChunks);
-    decode_words_(view_.parameters, cursor, chunks, to);
+    decode_words_(view_.source.parameters(), cursor, chunks, to);
     std::memset(to + chunks * kChunkWeights, 0,
                 static_cast<size_t>((tiles * kTileChunks - chunks) * kChunkWeights) * 2);
   }
@@ -149,10 +148,10 @@ class MatrixProduct {
 
   void finish(int64_t panel, const float* sums) const {
     const int64_t first = panel * kPanelRows;
-    finish_rows(rows_, g_.rows, first, std::min(kPanelRows, g_.rows - first), sums);
+    finish_rows(rows_, first, std::min(kPanelRows, g_.rows - first), sums);
   }
 
-  const SplitView& view_;
+  const MatrixView& view_;
   const Geometry& g_;
   const KernelTable& table_;
   const Rows& rows_;
@@ -169,13 +168,13 @@ class MatrixProduct {
 
 }  // namespace
 
-bool has_tiles(const SplitView& view, const KernelTable& table, const Rows& rows) {
-  return table.multiply_tiles != nullptr && view.parameters.dtype == DType::kBfloat16 &&
-         rows.dtype == DType::kBfloat16 && rows.batch >= kLeastBatch;
+bool has_tiles(const MatrixView& view, const KernelTable& table, const Rows& rows) {
+  return table.multiply_tiles != nullptr && view.dtype == DType::kBfloat16 && rows.dtype == DType::kBfloat16 &&
+         rows.batch >= kLeastBatch;
 }
 
-void linear_in_tiles(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
-  const auto& kernels = table.codes[static_cast<int>(DType::kBfloat16)][code_index(view.parameters)][0];
+void linear_in_tiles(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {
+  const CodeKernels& kernels = view.source.kernels(table)[0];
   if (rows.batch <= 16 && kernels.product_tiles != nullptr) {
     multiply_at_once(view, table, rows, threads);
   } else {

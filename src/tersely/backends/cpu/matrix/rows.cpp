@@ -1,7 +1,10 @@
-// See rows.hpp. None of this is hot beside the weights: x is read once per call, y written once.
+// See rows.hpp. None of this is hot beside the weights: x is read once per call, y written once (operand.hpp says what
+// becomes of a sum).
 #include "tersely/backends/cpu/matrix/rows.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
@@ -13,9 +16,51 @@ namespace {
 
 void widen(const KernelTable& table, const Rows& rows, int64_t b, int64_t columns, float* out) {
   if (rows.dtype == DType::kFloat32) {
-    std::memcpy(out, static_cast<const float*>(rows.x) + b * columns, static_cast<size_t>(columns) * 4);
+    std::memcpy(out, rows.row(b), static_cast<size_t>(columns) * 4);
   } else {
-    table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * columns, columns, out);
+    table.widen_words(rows.dtype, rows.row(b), columns, out);
+  }
+}
+
+float activated(Activation activation, float value) {
+  switch (activation) {
+    case Activation::kRelu:
+      return value < 0 ? 0.0F : value;  // NaN stays
+    case Activation::kSilu:
+      return value / (1.0F + std::exp(-value));
+    case Activation::kGeluTanh:
+      return 0.5F * value * (1.0F + std::tanh(0.7978845608028654F * (value + 0.044715F * value * value * value)));
+    case Activation::kGeluErf:
+      return 0.5F * value * (1.0F + std::erf(value * 0.7071067811865476F));
+    default:
+      return value;
+  }
+}
+
+float float_at(DType dtype, const void* words, int64_t at) {
+  if (dtype == DType::kFloat32) return static_cast<const float*>(words)[at];
+  const uint16_t word = static_cast<const uint16_t*>(words)[at];
+  return dtype == DType::kBfloat16 ? std::bit_cast<float>(static_cast<uint32_t>(word) << 16) : float16_to_float(word);
+}
+
+// Everything that an epilogue asks for, sum by sum: they are still in the first-level cache.
+void finish_any(const Epilogue& y, int64_t b, int64_t first, int64_t count, const float* sums) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t column = first + i, at = b * y.row_stride + column * y.column_stride;
+    float value = y.bias == nullptr ? sums[i] : sums[i] + y.bias[column];
+    if (y.accumulate) value += float_at(y.dtype, y.out, at);
+    float residual = 0;
+    if (y.residual != nullptr)
+      residual = float_at(y.dtype, y.residual, b * y.residual_row_stride + column * y.residual_column_stride);
+    if (y.residual != nullptr && y.residual_first) value += residual;
+    value = activated(y.activation, value);
+    if (y.residual != nullptr && !y.residual_first) value += residual;
+    if (y.dtype == DType::kFloat32) {
+      static_cast<float*>(y.out)[at] = value;
+    } else {
+      static_cast<uint16_t*>(y.out)[at] =
+          y.dtype == DType::kBfloat16 ? float_to_bfloat16(value) : float_to_float16(value);
+    }
   }
 }
 
@@ -23,7 +68,8 @@ void widen(const KernelTable& table, const Rows& rows, int64_t b, int64_t column
 
 const float* padded_floats(const KernelTable& table, const Rows& rows, int64_t columns, int64_t width, int64_t block,
                            Scratch& scratch) {
-  if (rows.dtype == DType::kFloat32 && columns == width && rows.batch == block)
+  if (rows.dtype == DType::kFloat32 && columns == width && rows.batch == block &&
+      (block == 1 || rows.x_stride == columns))
     return static_cast<const float*>(rows.x);
   auto* out = scratch.get<float>(block * width * 4);
   for (int64_t b = 0; b < block; ++b) {
@@ -58,17 +104,18 @@ const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, B
   const int64_t pairs = width / 2;
   auto* out = scratch.get<uint32_t>(batching.rows() * pairs * 4);
   const auto* x = static_cast<const uint16_t*>(rows.x);
+  const int64_t stride = rows.x_stride;
   parallel_for(threads, batching.blocks, [&](int64_t item) {
     const int block = batching.of(item);
     const int64_t first = item * batching.block;
     uint32_t* to = out + pairs * first;
     const int64_t real = std::min<int64_t>(block, rows.batch - first), whole = columns / 2;
-    const uint16_t* from = x + first * columns;
+    const uint16_t* from = x + first * stride;
     if (real < block || whole < pairs) std::memset(to, 0, static_cast<size_t>(pairs * block) * 4);
     for (int64_t pair = 0; pair < whole; ++pair)
-      for (int64_t k = 0; k < real; ++k) std::memcpy(to + pair * block + k, from + k * columns + pair * 2, 4);
+      for (int64_t k = 0; k < real; ++k) std::memcpy(to + pair * block + k, from + k * stride + pair * 2, 4);
     if (columns % 2)
-      for (int64_t k = 0; k < real; ++k) to[whole * block + k] = from[k * columns + columns - 1];
+      for (int64_t k = 0; k < real; ++k) to[whole * block + k] = from[k * stride + columns - 1];
   });
   return out;
 }
@@ -84,7 +131,7 @@ const uint16_t* packed_tiles(const Rows& rows, int64_t columns, int block, int t
       const int64_t first = tile * kColumns, filled = std::min(kColumns, columns - first);
       for (int64_t k = 0; k < block; ++k, to += kColumns) {
         const int64_t b = item * block + k, count = b < rows.batch ? filled : 0;
-        if (count > 0) std::memcpy(to, x + b * columns + first, static_cast<size_t>(count) * 2);
+        if (count > 0) std::memcpy(to, x + b * rows.x_stride + first, static_cast<size_t>(count) * 2);
         std::memset(to + count, 0, static_cast<size_t>(kColumns - count) * 2);
       }
     }
@@ -92,23 +139,25 @@ const uint16_t* packed_tiles(const Rows& rows, int64_t columns, int block, int t
   return out;
 }
 
-void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64_t count, const float* sums) {
-  const int64_t at = b * outer + first;
-  const auto value = [&](int64_t i) { return rows.bias == nullptr ? sums[i] : sums[i] + rows.bias[first + i]; };
-  switch (rows.dtype) {
+void finish_row(const Rows& rows, int64_t b, int64_t first, int64_t count, const float* sums) {
+  const Epilogue& y = rows.y;
+  if (!rows.plain) return finish_any(y, b, first, count, sums);
+  const int64_t at = b * y.row_stride + first;
+  const auto value = [&](int64_t i) { return y.bias == nullptr ? sums[i] : sums[i] + y.bias[first + i]; };
+  switch (y.dtype) {
     case DType::kFloat32:
-      for (int64_t i = 0; i < count; ++i) static_cast<float*>(rows.out)[at + i] = value(i);
+      for (int64_t i = 0; i < count; ++i) static_cast<float*>(y.out)[at + i] = value(i);
       break;
     case DType::kBfloat16:
-      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(rows.out)[at + i] = float_to_bfloat16(value(i));
+      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(y.out)[at + i] = float_to_bfloat16(value(i));
       break;
     default:
-      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(rows.out)[at + i] = float_to_float16(value(i));
+      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(y.out)[at + i] = float_to_float16(value(i));
   }
 }
 
-void finish_rows(const Rows& rows, int64_t outer, int64_t first, int64_t count, const float* sums) {
-  for (int64_t b = 0; b < rows.batch; ++b) finish_row(rows, outer, b, first, count, sums + b * 16);
+void finish_rows(const Rows& rows, int64_t first, int64_t count, const float* sums) {
+  for (int64_t b = 0; b < rows.batch; ++b) finish_row(rows, b, first, count, sums + b * 16);
 }
 
 }  // namespace tersely

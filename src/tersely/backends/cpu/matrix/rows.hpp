@@ -27,9 +27,9 @@ const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, B
 // bfloat16 x as [batch / block][tiles of 32 columns][block][32], zeros beyond its columns and rows.
 const uint16_t* packed_tiles(const Rows& rows, int64_t columns, int block, int threads, Scratch& scratch);
 
-// Writes sums[b][16] plus bias as places [first, first + count) of every batch row of out, in out's dtype.
-void finish_rows(const Rows& rows, int64_t outer, int64_t first, int64_t count, const float* sums);
-// Writes count floats plus bias at `first` of batch row b.
-void finish_row(const Rows& rows, int64_t outer, int64_t b, int64_t first, int64_t count, const float* sums);
+// Writes what becomes of sums[b][16] (operand.hpp) as places [first, first + count) of every batch row of y.
+void finish_rows(const Rows& rows, int64_t first, int64_t count, const float* sums);
+// The same for `count` sums at `first` of batch row b.
+void finish_row(const Rows& rows, int64_t b, int64_t first, int64_t count, const float* sums);
 
 }  // namespace tersely

@@ -25,9 +25,9 @@ const float* panel_floats(const KernelTable& table, const Rows& rows, const Geom
   for (int64_t b = 0; b < rows.batch; ++b) {
     std::memset(row + g.rows, 0, static_cast<size_t>(width - g.rows) * 4);
     if (rows.dtype == DType::kFloat32) {
-      std::memcpy(row, static_cast<const float*>(rows.x) + b * g.rows, static_cast<size_t>(g.rows) * 4);
+      std::memcpy(row, rows.row(b), static_cast<size_t>(g.rows) * 4);
     } else {
-      table.widen_words(rows.dtype, static_cast<const uint16_t*>(rows.x) + b * g.rows, g.rows, row);
+      table.widen_words(rows.dtype, rows.row(b), g.rows, row);
     }
     for (int64_t panel = 0; panel < g.panels; ++panel)
       std::memcpy(out + (panel * rows.batch + b) * 16, row + panel * 16, 64);
@@ -37,9 +37,9 @@ const float* panel_floats(const KernelTable& table, const Rows& rows, const Geom
 
 }  // namespace
 
-void linear_transposed(const SplitView& view, const KernelTable& table, const Rows& rows, int threads) {
+void linear_transposed(const MatrixView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;
-  const Parameters& p = view.parameters;
+  const Parameters& p = view.source.parameters();
   const int word_bytes = kFields[static_cast<int>(p.dtype)].word_bytes;
   const int64_t width = g.chunks_per_panel * kChunkColumns;
   threads = workers_worth_waking(threads, product_ns(g, rows.batch));
@@ -82,7 +82,7 @@ void linear_transposed(const SplitView& view, const KernelTable& table, const Ro
       const float* part = y + (group * rows.batch + b) * width;
       for (int64_t column = 0; column < g.columns; ++column) total[column] += part[column];
     }
-    finish_row(rows, g.columns, b, 0, g.columns, total);
+    finish_row(rows, b, 0, g.columns, total);
   }
 }
 

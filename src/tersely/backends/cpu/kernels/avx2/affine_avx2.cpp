@@ -2,9 +2,9 @@
 //
 // A product of float32 needs the scale once a group: numbers minus zero are exact floats, and their sums are scaled at
 // the end.
+#include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/affine/groups.hpp"
 
 namespace tersely {
 namespace {

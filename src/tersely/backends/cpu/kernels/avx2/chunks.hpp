@@ -11,8 +11,8 @@
 #include <cstdint>
 
 #include "tersely/backends/cpu/kernels/avx2/survivors.hpp"
+#include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/prefetch.hpp"
-#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

@@ -20,10 +20,10 @@ void expand_level(const uint8_t* planes, int64_t groups, const uint8_t* table_by
   store256(out + groups * 64 + 32, _mm256_setzero_si256());
 }
 
-void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
-  if (p.code == Code::kConstant) return;
+  if (p.code == SymbolCode::kConstant) return;
   const uint64_t* entry = s.directory + segment * s.directory_columns;
   const uint64_t* next = entry + s.directory_columns;
   const int escapes = s.directory_columns - 1;

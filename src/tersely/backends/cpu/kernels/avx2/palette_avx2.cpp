@@ -6,8 +6,8 @@
 // Tables of 32 and 64 words take two and four shuffles and choose by the index's upper bits; larger ones are gathered.
 // Four words fit a lane, whose own permute looks them up; two are chosen by the sign that a shift brings there.
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
+#include "tersely/backends/cpu/kernels/index_blocks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/palette/streams.hpp"
 
 namespace tersely {
 namespace {

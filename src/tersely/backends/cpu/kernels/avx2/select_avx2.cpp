@@ -251,7 +251,7 @@ void decode_floats(const Parameters& p, Cursor& cursor, int64_t chunks, float* o
 
 template <DType D>
 void fill(KernelTable& table) {
-  CodeKernels& kernels = table.codes[static_cast<int>(D)][kSelectIndex][0];
+  CodeKernels& kernels = table.codes[static_cast<int>(D)][kNOfMIndex][0];
   kernels.decode_words = decode_words<D>;
   kernels.decode_floats = decode_floats<D>;
   kernels.product[0] = product<D, 1>;

@@ -1,7 +1,7 @@
 // Numbers to weights under AVX-512: as under AVX2, a column of 16 rows a register.
+#include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/affine/groups.hpp"
 
 namespace tersely {
 namespace {

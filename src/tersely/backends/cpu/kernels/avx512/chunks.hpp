@@ -12,8 +12,8 @@
 #include <cstdint>
 
 #include "tersely/backends/cpu/kernels/avx512/float8.hpp"
+#include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/prefetch.hpp"
-#include "tersely/backends/cpu/matrix/view.hpp"
 
 namespace tersely {
 namespace {

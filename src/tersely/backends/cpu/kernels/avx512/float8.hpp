@@ -10,7 +10,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/kernels/layout.hpp"
 
 namespace tersely {
 namespace {

@@ -22,10 +22,10 @@ void expand_level(const uint8_t* planes, int64_t groups, const uint8_t* table_by
 }
 
 template <bool Shift>
-void expand_segment(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+void expand_segment(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
-  if (p.code == Code::kConstant) return;
+  if (p.code == SymbolCode::kConstant) return;
   const uint64_t* entry = s.directory + segment * s.directory_columns;
   const uint64_t* next = entry + s.directory_columns;
   const int escapes = s.directory_columns - 1;
@@ -65,7 +65,7 @@ void expand_segment(const SplitView& view, int64_t segment, uint8_t* scratch, Cu
   cursor.survivors_end = end;
 }
 
-void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
   return symbol_shift_in_byte(view.parameters.dtype) != 0 ? expand_segment<true>(view, segment, scratch, cursor)
                                                           : expand_segment<false>(view, segment, scratch, cursor);
 }

@@ -5,8 +5,8 @@
 // Permutes look at four bits, and tables repeat, so nothing above an index is cleared. The bit of a part of one bit is
 // a mask register's already: two lookups, the second under the mask.
 #include "tersely/backends/cpu/kernels/avx512/planes.hpp"
+#include "tersely/backends/cpu/kernels/index_blocks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/palette/streams.hpp"
 
 namespace tersely {
 namespace {

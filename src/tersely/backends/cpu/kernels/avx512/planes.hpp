@@ -9,7 +9,7 @@
 #pragma once
 
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
-#include "tersely/codes/palette/palette.hpp"
+#include "tersely/backends/cpu/kernels/lookup.hpp"
 
 namespace tersely {
 namespace {

@@ -1,7 +1,7 @@
 // Numbers to weights in plain C++: the readable form.
+#include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/affine/groups.hpp"
 
 namespace tersely {
 namespace {

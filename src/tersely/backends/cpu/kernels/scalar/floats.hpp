@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tersely/backends/cpu/matrix/view.hpp"
+#include "tersely/backends/cpu/kernels/layout.hpp"
 
 namespace tersely {
 namespace {

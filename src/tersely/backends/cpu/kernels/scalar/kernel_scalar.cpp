@@ -33,10 +33,10 @@ void decode_group(const uint8_t* planes, int64_t plane_stride, int width, const 
   }
 }
 
-void expand_levels(const SplitView& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
+void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
   const Parameters& p = view.parameters;
   const Streams& s = view.streams;
-  if (p.code == Code::kConstant) return;
+  if (p.code == SymbolCode::kConstant) return;
   const uint64_t* entry = s.directory + segment * s.directory_columns;
   const uint64_t* next = entry + s.directory_columns;
   const int escapes = s.directory_columns - 1;
@@ -66,9 +66,9 @@ void decode_tile(const Parameters& p, Cursor& cursor, int64_t c, uint8_t*& out) 
   const uint8_t* tail = bytes + (plane ? c * 64 : 0);
   for (int64_t j = 0; j < c; ++j) {
     uint8_t symbols[64];
-    if (p.code == Code::kConstant) {
+    if (p.code == SymbolCode::kConstant) {
       std::memset(symbols, p.tables[0][0], 64);
-    } else if (p.code == Code::kPacked) {
+    } else if (p.code == SymbolCode::kPacked) {
       for (int i = 0; i < 64; ++i) {
         const unsigned field = i < 32 ? codes[j * 32 + i] & 15u : codes[j * 32 + i - 32] >> 4;
         symbols[i] = p.tables[0][field];

@@ -2,8 +2,8 @@
 #include <bit>
 #include <cstring>
 
+#include "tersely/backends/cpu/kernels/index_blocks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
-#include "tersely/codes/palette/streams.hpp"
 
 namespace tersely {
 namespace {

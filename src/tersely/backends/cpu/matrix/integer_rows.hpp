@@ -1,0 +1,28 @@
+// What a product of whole numbers takes beside the weights.
+#pragma once
+
+#include "tersely/backends/cpu/kernels/layout.hpp"
+
+namespace tersely {
+
+// Rows in and out of a product of 8-bit weights w: out = scale (w - zero) x + bias.
+struct IntegerRows {
+  bool whole;   // x is int8 and out int32; else both are `dtype`
+  DType dtype;  // float32, bfloat16 or float16
+  int64_t batch;
+  const void* x;        // [batch][columns]
+  const void* bias;     // int32 or float [rows], or null
+  const double* scale;  // [rows] or, with scale_step 0, one
+  const int32_t* zero;  // likewise
+  int64_t scale_step, zero_step;
+  void* out;  // [batch][rows]
+  // Also false where the largest |x| of a row is over this many times the mean of the others, 0: whatever it is.
+  // Weights that are floats to their owner are to be multiplied as well as floats are, and small x beside such an x
+  // would lose bits.
+  int64_t most_peak = 0;
+  // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
+  // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
+  int64_t groups = 1, scale_group = 0, zero_group = 0;
+};
+
+}  // namespace tersely

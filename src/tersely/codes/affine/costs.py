@@ -1,0 +1,41 @@
+"""What products of `affine` take by shipped figures: the longer of bytes / bandwidth and chunks x time per chunk, each group
+of rows and columns adding its own; many rows of x by words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tersely.codes.affine import row_fields
+from tersely.codes.affine.row_fields import FIELD_ROW_NS, by_words_ns, fields_ns
+from tersely.codes.machine import call_ns
+from tersely.codes.protocol import Work
+
+# MEASURED: row_fields.py says where.
+CODED_NS = {
+    "avx2": {"float32": 45.0, "bfloat16": 46.0, "float16": 46.0},
+    "avx512": {"float32": 4.6, "bfloat16": 5.9, "float16": 5.4},
+}
+"""64 coded numbers, for up to four rows of x; AVX2's by what indices of palettes take."""
+GROUP_NS = {"avx2": (30.0, 10.0), "avx512": (6.0, 6.0)}
+"""What a group of 16 rows adds, where rows have several: of at least 128 columns, and shorter ones."""
+WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
+"""Expanding 64 numbers to words: for more rows, and where numbers are coded."""
+
+
+@dataclass(frozen=True)
+class Kernel(row_fields.Kernel):
+    formulation = "affine"
+
+
+def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
+    kernel = work.kernel
+    assert isinstance(kernel, Kernel)
+    if kernel.bits is None and batch <= 4:
+        chunk = CODED_NS[machine][dtype] + FIELD_ROW_NS[machine][0] * (batch - 1)
+    elif batch > kernel.rows:
+        chunk = by_words_ns(kernel, machine, batch, WORDS_NS[machine])
+    else:  # four rows of x share what is looked up
+        group = GROUP_NS[machine][kernel.is_short] * 4 / kernel.columns if kernel.columns else 0.0
+        chunk = fields_ns(kernel, dtype, machine, batch) + group
+    return call_ns(work, work.padded_weights / 64 * chunk)
