@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.arrays import ISAS, needs_native, same_bits
 from support.integer_forms import HALF_ULP, SUBNORMAL, X_DTYPES
+from support.profile import one
 
 import tersely
 from tersely.backends.cpu import isa
@@ -88,6 +89,7 @@ def assert_within_bound(
     assert (np.abs(y.astype(np.float64) - exact) <= allowed).all()
 
 
+@pytest.mark.exhaustive
 @needs_native
 @pytest.mark.parametrize("formulation", ["integer", "dense"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -103,7 +105,7 @@ def test_float_products_are_within_the_bound(
             (np.array([0.013]), np.array([100])),
             (rng.random(shape[0]) + 0.01, rng.integers(0, 128, shape[0])),
         ):
-            for x_dtype, batch in itertools.product(X_DTYPES, (1, 2, 5)):
+            for x_dtype, batch in itertools.product(one(X_DTYPES, shape, dtype, each_isa, spread), (1, 2, 5)):
                 size = 10.0 ** rng.integers(-4, 4) if x_dtype == np.float32 else 0.002
                 x = (rng.standard_normal((batch, shape[1])) * size).astype(x_dtype)
                 y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)

@@ -67,7 +67,8 @@ def wrong_nodes(node: Node) -> Iterator[tuple[str, Node]]:
     yield "child more", dataclasses.replace(node, children={**node.children, "more": Node("dense", 1)})
     for name, value in node.parameters.items():
         wrong: tuple[Any, ...] = (None, [value], {"x": value}, -(10**30))
-        wrong += (True, str(value), 0.5) if isinstance(value, int) else (0, "no such")
+        numbers = isinstance(value, int) and not isinstance(value, bool)
+        wrong += (True, str(value), 0.5) if numbers else (0, "no such")
         for other in wrong:
             yield f"{name} {other!r}", dataclasses.replace(node, parameters={**node.parameters, name: other})
     for name, child in node.children.items():
