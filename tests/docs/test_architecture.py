@@ -135,6 +135,43 @@ def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
     assert set(found) == set(NAMES_ABOVE), found
 
 
+CPP_LAYERS = ("backends/cpu/base", "backends/cpu/kernels", "backends/cpu/matrix", "codes", "backends/cpu/bindings")
+"""Folders of C++, lowest first. A file includes from its own or from lower ones; codes, among each other, as Python's."""
+
+
+def includes() -> list[tuple[str, str, Path]]:
+    found = []
+    for path in PACKAGE.rglob("*.?pp"):
+        for name in re.findall(r'#include "tersely/([^"]+)"', path.read_text()):
+            assert (PACKAGE / name).exists(), f"{path.relative_to(ROOT)} includes {name}, which is nowhere"
+            found.append((path.relative_to(PACKAGE).as_posix(), name, path))
+    return found
+
+
+def test_includes_point_downward() -> None:
+    def cpp_level(name: str) -> int:
+        return next(number for number, folder in enumerate(CPP_LAYERS) if name.startswith(f"{folder}/"))
+
+    def code(name: str) -> str:
+        """'codes/split/encode.hpp' -> 'codes.split'; '' for what all codes share."""
+        parts = name.split("/")
+        return ".".join(parts[:2]) if parts[0] == "codes" and len(parts) == 3 else ""
+
+    for source, target, _ in includes():
+        assert cpp_level(target) <= cpp_level(source), f"{source} must not include {target}"
+        own, other = code(source), code(target)
+        if own and other and own != other:
+            assert (own, other) in SIDEWAYS, f"{source} must not include {target}"
+        # The list of all codes is the way in from outside: nothing that it lists includes it.
+        assert target != "codes/open.hpp" or source.startswith(("backends/cpu/bindings/", "codes/open.cpp")), source
+
+
+def test_cpp_below_the_bindings_knows_no_python() -> None:
+    for path in PACKAGE.rglob("*.?pp"):
+        if "bindings" not in path.parts:
+            assert "nanobind" not in path.read_text(), path
+
+
 def test_every_module_has_a_layer() -> None:
     for path in PACKAGE.rglob("*.py"):
         module = "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -193,7 +230,7 @@ def test_no_build_is_for_this_machine_only() -> None:
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs binutils' nm")
 def test_kernel_objects_share_no_code_between_instruction_sets() -> None:
     """A weak symbol in an AVX-512 object could be the copy that the linker keeps for every processor."""
-    for_tests = (ROOT / "build/sanitized", ROOT / "build/emulated")  # never shipped
+    for_tests = (ROOT / "build/sanitized", ROOT / "build/emulated", ROOT / "build/native_tests")  # never shipped
     found = [path for path in ROOT.glob("build/**/*.o") if "/kernels/" in str(path)]
     objects = [path for path in found if not any(folder in path.parents for folder in for_tests)]
     if not objects:

@@ -17,6 +17,7 @@ from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, sh
 from golden.copies import copies_1_2
 from golden.nibbles import integer_nibbles_1_2
 from golden.rows import affine_1_2, row_palettes_1_2
+from golden.signs import signed_zeros_1_2
 from golden.submatrices import submatrices_1_2
 from golden.whole import sparse_whole_1_2
 
@@ -337,6 +338,7 @@ FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "spars
 FILES_1_2 |= {"palette_grids": palette_grids_1_2, "affine": affine_1_2, "row_palettes": row_palettes_1_2}
 FILES_1_2 |= {"integer_nibbles": integer_nibbles_1_2}
 FILES_1_2 |= {"sparse_whole": sparse_whole_1_2, "copies": copies_1_2, "submatrices": submatrices_1_2}
+FILES_1_2 |= {"signed_zeros": signed_zeros_1_2}
 FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 

@@ -143,6 +143,8 @@ class Formulation:
     """Whether components are also those of the transposed tensor under the other orientation."""
     TAKES_INT4: ClassVar[bool] = False
     """Whether it knows of bytes that hold two 4-bit values each."""
+    ADVICE: ClassVar[str] = ""
+    """What to do about bytes that a tensor takes only because of how it was made; see `avoidable_bytes`."""
     INDEXES: ClassVar[frozenset[str]] = frozenset({"directory"})
     """Components that are read word by word and have no slack."""
 
@@ -219,6 +221,10 @@ class Formulation:
     def label(self, parameters: Mapping[str, Any]) -> str:
         """A node in a few characters, by whatever a description says; children have labels of their own."""
         return self.NAME
+
+    def avoidable_bytes(self, encoded: Encoded) -> int:
+        """Stored bytes that a harmless change of the tensor, which `ADVICE` names, would save."""
+        return 0
 
     # -- slicing
 

@@ -29,7 +29,7 @@ from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.files.foreign import onnx, restore
 from tersely.files.foreign.source import SlicedSource
 from tersely.files.open import check_decoded, check_tensor, decoded
-from tersely.files.results import TensorReport, tensor_report
+from tersely.files.results import Avoidable, TensorReport, tensor_report
 from tersely.planner import choose as plan
 from tersely.planner.cost_model import predict_ns
 from tersely.planner.profiles import Profile, resolve
@@ -268,19 +268,20 @@ def compress_file(
     reader = open_source(source)
     reports = []
     duplicates = duplicates_of(reader, options)
-    notes = reader.notes if isinstance(reader, SlicedSource) else ()
+    notes, avoidable = reader.notes if isinstance(reader, SlicedSource) else (), Avoidable()
     before = reader.file_bytes
     if destination is None:
         saved = 0
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            avoidable.see(encoded)
             if encoded is not None:
                 entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        return before, plain_bytes(reader) - saved, reports, notes
+        return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
     with Writer(destination, reader.paths, replace=force) as writer:
@@ -289,6 +290,7 @@ def compress_file(
             sha256.update(raw)
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            avoidable.see(encoded)
             if encoded is not None and alias.is_alias(encoded.node):
                 writer.add_alias(name, encoded.node.parameters[alias.TENSOR], encoded, raw)
             elif encoded is not None:
@@ -313,7 +315,7 @@ def compress_file(
             verify_copy(temporary, reader, progress)
 
         after = writer.write(reader.header.metadata, facts, check, since)
-    return before, after, reports, notes
+    return before, after, reports, (*notes, *avoidable.notes())
 
 
 def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]) -> None:

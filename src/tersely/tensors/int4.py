@@ -139,11 +139,8 @@ def _by_kernel(
     workers = get_num_threads()
     scales, zeros = operands.scales.reshape(-1), operands.zeros.reshape(-1)
     matrix = weight.matrix
-    if (
-        matrix is not None
-        and matrix.products == "nibbles"
-        and matrix.nibbles_linear(words, name, signed, scales, zeros, bias, into, workers, operands.groups)
-    ):
+    given = (words, name, signed, scales, zeros, bias, into, workers, operands.groups)
+    if matrix is not None and matrix.products == "nibbles" and matrix.nibbles_linear(*given):
         return True
     pairs = native.module.pair_integer_linear
     if weight.formulation == "dense":

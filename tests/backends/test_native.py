@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 import tersely
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 BUILD = ROOT / "build" / "native_tests"
 
 

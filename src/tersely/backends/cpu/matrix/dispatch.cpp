@@ -1,5 +1,5 @@
 // See dispatch.hpp. Built without some kernels (TERSELY_SCALAR_ONLY) their names say so.
-#include "tersely/backends/cpu/base/dispatch.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 
 #include <atomic>
 
