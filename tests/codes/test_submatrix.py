@@ -258,4 +258,8 @@ def test_what_the_oracle_takes_out_it_puts_back(rng: np.random.Generator) -> Non
 
 def test_everything_with_products_of_its_own_may_be_inside() -> None:
     floats = {row.NAME for row in registry.ROWS if "float32" in row.DTYPES}
-    assert {row.NAME for row in KEPT_ROWS} == floats - {"dense", "submatrix", "signed_zeros"}  # which holds a submatrix itself
+    assert {row.NAME for row in KEPT_ROWS} == floats - {
+        "dense",
+        "submatrix",
+        "signed_zeros",
+    }  # which holds a submatrix itself
