@@ -48,7 +48,7 @@ def assert_by_numbers(y: np.ndarray, x: np.ndarray, tensor: Tensor, weight: np.n
     """Bound of products by numbers, with k = number - zero and m = max |x| of a row: cutting x to integers and what words
     are off their points, |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| + 1)) + half a unit of y's
     last place."""
-    grid = Grid.of(tensor.parameters)
+    grid = Grid.parse(tensor.parameters)
     assert grid is not None
     wide, size = weight.astype(np.float64), np.abs(x.astype(np.float64))
     steps = np.abs(np.rint(wide / grid.scale))
