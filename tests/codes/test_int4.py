@@ -20,7 +20,7 @@ from tersely.backends.cpu import isa, native, threads
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -111,7 +111,7 @@ def test_int8_products_are_exact(form: str, packed: str, each_isa: str, rng: np.
         tensor, zero = coded(numbers, form, packed), scales_of(rng, shape[0], 1, packed)[1]
         bias = rng.integers(-(2**20), 2**20, shape[0]).astype(np.int32)
         whole = centred(numbers, zero).astype(np.int64)
-        for batch in (1, 3, KERNEL_ROWS + 1):
+        for batch in (1, 3, INTEGER_ROWS + 1):
             x = rng.integers(-128, 128, (batch, shape[1])).astype(np.int8)
             y = tersely.linear(x, tensor, bias, zero_point=zero, packed=packed)
             assert y.dtype == np.int32
@@ -129,7 +129,7 @@ def test_what_kernels_do_not_know_is_decoded(
     """Transposed products, many rows of x, infinities, folded tensors, other formulations; no native module."""
     if not with_native:
         monkeypatch.setattr(native, "module", None)
-    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 96)
+    monkeypatch.setattr("tersely.tensors.handoff.NUMPY_BLOCK_WEIGHTS", 32 * 96)
     for shape, groups in itertools.product(((80, 96), (9, 96)), (0, 1, 3)):
         numbers = values(rng, shape, packed)
         scale, zero = scales_of(rng, shape[0], groups, packed)
@@ -139,7 +139,7 @@ def test_what_kernels_do_not_know_is_decoded(
             tersely.encode(pack(numbers), "integer"),
             tersely.encode(pack(numbers), "integer", code="distances"),
         ]
-        for tensor, batch in itertools.product(tensors, (1, KERNEL_ROWS + 1)):
+        for tensor, batch in itertools.product(tensors, (1, INTEGER_ROWS + 1)):
             x = rng.standard_normal((2, batch, 96)).astype(np.float32)
             y = tersely.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
             assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)

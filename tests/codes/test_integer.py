@@ -20,7 +20,7 @@ from tersely.codes.integer import codec, layout, reference
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -158,7 +158,7 @@ def test_what_kernels_do_not_know_is_decoded(
     tensor = tersely.encode(weight, formulation="integer", orientation=orientation)
     scale, zero = rng.random(shape[0]).astype(np.float32), rng.integers(-9, 9, shape[0])
     real = scale[:, None].astype(np.float64) * (weight.astype(np.float64) - zero[:, None])
-    for batch in (1, KERNEL_ROWS + 1):
+    for batch in (1, INTEGER_ROWS + 1):
         x = rng.standard_normal((batch, shape[1])).astype(np.float32)
         y = tersely.linear(x, tensor, scale=scale, zero_point=zero)
         assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)
@@ -232,7 +232,7 @@ def test_other_refusals(rng: np.random.Generator) -> None:
             tersely.encode(array, formulation="integer", **options)
     with pytest.raises(ArgumentError, match="codes int8, uint8, int16, uint16, not float32"):
         tersely.encode(array.astype(np.float32), formulation="integer")
-    with pytest.raises(ArgumentError, match="belong to weights that are whole"):
+    with pytest.raises(ArgumentError, match="belong to weights that are integers"):
         tersely.linear(np.zeros((1, 32), np.float32), tersely.encode(array.astype(np.float32)), scale=0.5)
     wide = tersely.encode(np.ones((1, 65537), np.int8))
     with pytest.raises(ArgumentError, match="might not fit int32"):

@@ -24,7 +24,7 @@ from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
 from tersely.files import plan_file
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -137,7 +137,7 @@ def test_products_in_every_direction(dtype: np.dtype, each_isa: str, rng: np.ran
     scale, zero = rng.random(48), int(weight[0, 0])
     bias = rng.standard_normal(48).astype(np.float32)
     exact = (weight.astype(np.float64) - zero) * scale[:, None]
-    for orientation, batch in itertools.product(("out_in", "in_out"), (1, 5, KERNEL_ROWS + 1)):
+    for orientation, batch in itertools.product(("out_in", "in_out"), (1, 5, INTEGER_ROWS + 1)):
         tensor = tersely.encode(weight, "integer", orientation=orientation, code="distances")
         x = rng.standard_normal((batch, 100)).astype(np.float32)
         y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
@@ -163,7 +163,7 @@ def test_products_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatc
     x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(0, 9, 100)
     bias = rng.standard_normal(100).astype(np.float32)
     whole_product = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
-    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 64)
+    monkeypatch.setattr("tersely.tensors.handoff.NUMPY_BLOCK_WEIGHTS", 32 * 64)
     assert same_bits(tersely.linear(x, tensor, bias, scale=scale, zero_point=zero), whole_product)
 
 

@@ -150,7 +150,7 @@ def test_wrong_arguments_are_refused(options: dict, sentence: str) -> None:
 
 def test_large_batches_stacks_and_folded_tensors_multiply_by_words(rng: np.random.Generator) -> None:
     weight = quantised(rng, (48, 100), FLOAT32, 100)
-    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), FLOAT32)
+    x = normal(rng, (tersely.tensors.handoff.NUMPY_FLOAT_ROWS + 1, 100), FLOAT32)
     assert_close(tersely.linear(x, coded(weight)), x, weight, None)
     for options in ({"view": "folded"}, {"orientation": "in_out"}):
         tensor = coded(weight, **options)

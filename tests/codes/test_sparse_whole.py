@@ -13,7 +13,7 @@ from support.sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, fit, quantised
 
 import tersely
 from tersely.codes.integer import reference as integer
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -35,7 +35,7 @@ def check_products(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random
     x = (rng.standard_normal((batch, columns)) * 10.0 ** rng.integers(-20, 20)).astype(np.float32)
     scale, shift = rng.random(rows) + 0.01, rng.standard_normal(rows).astype(np.float32)
     results = [tersely.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
-    if batch <= KERNEL_ROWS:
+    if batch <= INTEGER_ROWS:
         assert same_bits(*results)
     else:  # BLAS, whose order of sums is its own
         size = np.abs(x).astype(np.float64) @ np.abs(array.astype(np.float64) - zero[:, None]).T * scale

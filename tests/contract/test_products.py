@@ -15,7 +15,7 @@ from tersely.backends.cpu import isa
 from tersely.codes.integer import reference as integer
 from tersely.codes.palette.grid import Grid
 from tersely.core.geometry import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = [pytest.mark.kernels, pytest.mark.exhaustive]
@@ -119,14 +119,14 @@ def check_integers(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random
     x = (rng.standard_normal((batch, columns)) * 10.0 ** rng.integers(-20, 20)).astype(np.float32)
     scale, shift = rng.random(rows) + 0.01, rng.standard_normal(rows).astype(np.float32)
     results = [tersely.linear(x, one, shift, scale=scale, zero_point=zero) for one in (tensor, dense)]
-    if batch <= KERNEL_ROWS:
+    if batch <= INTEGER_ROWS:
         assert same_bits(*results)
     else:  # BLAS, whose order of sums is its own
         size = np.abs(x).astype(np.float64) @ np.abs(array.astype(np.float64) - zero[:, None]).T * scale
         assert (np.abs(results[0].astype(np.float64) - results[1]) <= 1e-4 * size + 1e-4).all()
     halves = rng.standard_normal((batch, columns)).astype(np.float16)
     halves[0, 0] = np.inf
-    if batch <= KERNEL_ROWS:
+    if batch <= INTEGER_ROWS:
         assert same_bits(*(tersely.linear(halves, one, scale=0.1) for one in (tensor, dense)))
 
 
@@ -139,7 +139,7 @@ def test_integers_give_exact_sums_and_the_bits_of_dense_weights(
         for kind in pick(range(sample.weight_kinds), sample.name, shape):
             for orientation in one(sample.orientations(shape), sample.name, each_isa):
                 array = sample.weights(rng, shape, dtype, orientation, kind)
-                batch = int(rng.choice((1, 2, 3, 5, 17, KERNEL_ROWS + 2, 70)))
+                batch = int(rng.choice((1, 2, 3, 5, 17, INTEGER_ROWS + 2, 70)))
                 check_integers(Tensor(sample.encode(array, orientation)), array, batch, rng)
 
 
@@ -153,7 +153,7 @@ def test_integers_of_16_bits_are_decoded_for_products(
         weight = sample.weights(rng, (48, 100), dtype, orientation, 0)
         tensor, scale, zero = Tensor(sample.encode(weight, orientation)), rng.random(48), int(weight[0, 0])
         exact = (weight.astype(np.float64) - zero) * scale[:, None]
-        for batch in (1, 5, KERNEL_ROWS + 1):
+        for batch in (1, 5, INTEGER_ROWS + 1):
             x, back = (rng.standard_normal((batch, length)).astype(np.float32) for length in (100, 48))
             assert np.allclose(
                 tersely.linear(x, tensor, scale=scale, zero_point=zero), x @ exact.T, rtol=1e-4, atol=0.5

@@ -58,7 +58,7 @@ def test_weights_without_kernels_multiply_too(view: str, rng: np.random.Generato
 def test_large_batches_go_through_blas(rng: np.random.Generator) -> None:
     weight = normal(rng, (48, 100), np.dtype(np.float32))
     tensor = tersely.encode(weight, formulation="split")
-    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), np.dtype(np.float32))
+    x = normal(rng, (tersely.tensors.handoff.NUMPY_FLOAT_ROWS + 1, 100), np.dtype(np.float32))
     assert_close(tersely.linear(x, tensor), x, weight, None)
 
 
