@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pytest
 
+from tersely.backends.cpu import native
 from tersely.codes import registry, slicing
 from tersely.core.encoded import Encoded
+from tersely.planner import choose
 
 
 def reference_words(encoded: Encoded) -> np.ndarray:
     """What the NumPy reference decodes."""
     checked = registry.check(encoded)
     return checked.row.words(checked.root)
+
+
+def reference_components(array: np.ndarray, **options: Any) -> Mapping[str, np.ndarray]:
+    """What the NumPy reference encodes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "module", None)
+        return choose.encode(array, **options).components
 
 
 def slower_than_dense(encoded: Encoded, profile: str) -> bool:
