@@ -133,11 +133,6 @@ def test_more_than_two_to_the_31_elements() -> None:
     assert same_bits(tensor.decode(), array)
 
 
-@pytest.mark.xfail(
-    any(name not in ("reference", "scalar", "avx2") for name in ISAS),
-    reason="AVX-512 expands levels to shifted symbols, and bytes that are all alike are decoded by the scalar kernel",
-    strict=True,
-)
 def test_levels_under_bytes_that_are_all_alike(rng: np.random.Generator) -> None:
     """Powers of two in float16: symbols lie above the odd bits, and the low byte is stored once."""
     array = rng.choice(np.array((-1, -0.5, 0.5, 1), np.float16), (64, 150))
