@@ -38,10 +38,16 @@ LAYERS = (
     {"codes.signed_zeros"},
     {"codes.registry"},
     {"codes.anatomy"},
+    {"tensors.handoff"},
     {"planner"},
     {"tensors"},
     {"files.container"},
     {"files"},
+    {"torch.weight"},
+    {"torch.operators"},
+    {"torch.modules"},
+    {"torch.checkpoint"},
+    {"torch.interop"},
     {"torch"},
     {"transformers"},
     {"report"},
@@ -71,8 +77,53 @@ SIDEWAYS = {
     ),
 }
 """Codes that are made of others."""
-NARROW = {"files.container": {"core"}, "tensors": {"core", "backends", "codes", "planner"}}
-"""What a unit may import at most: the file's container knows no code and no planner."""
+NARROW = {
+    "files.container": {"core"},
+    "tensors": {"core", "backends", "codes", "planner", "tensors"},
+    "tensors.handoff": {"core", "backends"},
+}
+"""What a unit may import at most: the file's container knows no code and no planner, thresholds nothing that uses them."""
+IN_TORCH = {
+    "weight": (
+        "plain",
+        "dtypes",
+        "placement",
+        "layouts",
+        "tensor_spec",
+        "weight_storage",
+        "coded",
+        "concatenated",
+        "scratch",
+        "multiply",
+        "short_way",
+        "holder",
+        "dispatch",
+        "tersely_tensor",
+    ),
+    "operators": ("compiled", "int8_operators", "views", "pointwise", "table"),
+    "modules": (
+        "summary",
+        "pruning",
+        "int8_linear",
+        "torchao",
+        "settings",
+        "config",
+        "budget",
+        "compression",
+    ),
+    "checkpoint": ("extra_state", "dense_tensors", "recipes", "state_dicts", "save_load"),
+    "interop": (
+        "imports",
+        "entrances",
+        "hooks",
+        "footprint",
+        "offloading",
+        "lending",
+        "programs",
+        "exporters",
+    ),
+}
+"""The files of tersely.torch in an order in which each imports only those before it, inside of functions too."""
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}
@@ -176,6 +227,28 @@ def test_every_module_has_a_layer() -> None:
     for path in PACKAGE.rglob("*.py"):
         module = "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         assert unit_of(module) or path.name == "__init__.py", path
+
+
+def test_files_of_torch_see_only_those_above() -> None:
+    order = [f"tersely.torch.{room}.{file}" for room, files in IN_TORCH.items() for file in files]
+    found = {
+        "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in (PACKAGE / "torch").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert set(order) == found
+    for place, module in enumerate(order):
+        path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tersely.torch"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.startswith("tersely.torch")]
+            else:
+                continue
+            for name in names:
+                above = [other for other in order[:place] if name == other or name.startswith(f"{other}.")]
+                assert above, f"{path.relative_to(ROOT)} imports {name}, which is not above it"
 
 
 def test_only_adapters_import_what_they_adapt() -> None:
