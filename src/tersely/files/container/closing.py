@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from tersely.files.container.header import Entry
 
-SINCE = "1.2"
 SHAPE = (0,)
 
 

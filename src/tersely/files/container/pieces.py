@@ -27,8 +27,6 @@ from tersely.files.container.header import is_text
 from tersely.files.container.packing import pack_verbatim, unpack_verbatim
 
 FORMS = ("raw", "varint")
-SINCE = "1.2"
-"""The format version that pieces came with."""
 _LENGTH = 8
 _FILE_KEYS = {"name", "bytes", "sha256", "rest", "cuts"}
 
