@@ -1,10 +1,11 @@
 # The commands to know. Each sets up what it needs in .venv; nothing outside this folder is touched.
 #
 #   make demo    compress a real sentence encoder and search with it from the compressed file
-#   make test    build, lint, all tests
+#   make test    build, lint, every test: the exhaustive ones on a spread of their cases
+#   make test-all  after it: every case, slow tests, kernels once more with emulated instruction sets and under sanitizers
 #   make lint    ruff, mypy, clang-format
 #   make test-transformers4  tests of tersely.transformers with transformers 4 instead of 5
-#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
+#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test-all)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
 #   make docs    write docs/api.md and every table, after a change of docstrings or records
@@ -21,7 +22,7 @@ SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pypro
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-transformers4 lint bench bench-peers docs fuzz emulate sanitize stub clean build
+.PHONY: demo test test-all test-transformers4 lint bench bench-peers docs fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -61,9 +62,16 @@ lint: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
-# As many processes as there are processors, each test file in one of them.
-test: lint emulate $(VENV)/torch $(VENV)/tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# As many processes as there are processors; one that has nothing left takes tests from another.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test: lint $(VENV)/torch $(VENV)/tools
+	$(PYTEST)
+
+# Without one: calls of torch on every kind of weight in every mode and context are for changes of the adapter.
+test-all: lint $(VENV)/torch $(VENV)/tools
+	$(MAKE) emulate sanitize
+	$(PYTEST) --thorough -m "slow or exhaustive" -k "not agree_everywhere"
 
 # The last transformers 4 in front of the other packages of .venv.
 $(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tersely.codes.blocks import codec
+from tersely.codes.blocks.candidates import candidates
 from tersely.codes.blocks.layout import MAX_BLOCKS, SHAPES, block_words
 from tersely.codes.blocks.sample import may_repeat
+from tersely.codes.protocol import Request
 from tersely.core.geometry import choose
 
 BLOCKS = tuple(shape for shape in SHAPES if shape != "row")
@@ -38,12 +39,13 @@ def test_a_dictionary_is_found_however_its_blocks_are_spread(shape: str, how: st
         geometry = choose(words.shape)
         places = words.size // block_words(shape, geometry)
         if count <= 0.9 * places:
-            assert may_repeat(words, geometry, shape, MAX_BLOCKS), count
-            assert codec.find(words, geometry, "bfloat16", shape) is not None
+            assert may_repeat(words, geometry, shape), count
+            request = Request(words, "bfloat16", objective="size")
+            assert shape in [one.options["block"] for one in candidates(request)]
 
 
 @pytest.mark.parametrize("shape", BLOCKS)
 def test_blocks_that_do_not_repeat_are_ruled_out(shape: str, rng: np.random.Generator) -> None:
     words = rng.integers(1 << 16, size=(4096, 4096), dtype=np.uint16)
-    assert not may_repeat(words, choose(words.shape), shape, MAX_BLOCKS)
-    assert codec.find(words, choose(words.shape), "bfloat16", shape) is None
+    assert not may_repeat(words, choose(words.shape), shape)
+    assert shape not in [one.options["block"] for one in candidates(Request(words, "bfloat16"))]

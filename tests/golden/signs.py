@@ -8,7 +8,7 @@ import tersely
 from golden.arithmetic import noise, weights
 
 
-def signed_zeros_1_2() -> dict[str, tersely.Tensor]:
+def signed_zeros_1_0() -> dict[str, tersely.Tensor]:
     """`signed_zeros`: every dtype, several formulations inside, every view, and zeros that are all negative."""
 
     def masked(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:

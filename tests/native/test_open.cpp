@@ -1,7 +1,8 @@
 // Opens coded tensors from their bytes, decodes and multiplies them, without Python: `open FOLDER...`.
 //
-// A folder, which tests/test_native.py writes, has description.json, components/NAME, words (the tensor's, as they are)
-// and values (the same as little-endian float64). Ends with status 1 and a sentence for the first thing that is wrong.
+// A folder, which tests/backends/test_native.py writes, has description.json, components/NAME, words (the tensor's, as
+// they are) and values (the same as little-endian float64). Ends with status 1 and a sentence for the first thing that
+// is wrong.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -11,7 +11,7 @@ make a *tile*; rows are padded to 16 and columns to 4. A *segment* is the unit o
 2,048 columns or, where panels are narrower, as many whole panels as fit 32,768 weights. A *unit* is what one worker
 takes: whole panels and whole segments.
 
-FORMAT: docs/FORMAT.md, "Views" and "Panels, chunks, tiles, segments".
+FORMAT: docs/FORMAT.md, "Views" and "Panels, chunks, segments".
 """
 
 from __future__ import annotations

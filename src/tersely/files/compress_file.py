@@ -21,7 +21,7 @@ from tersely.core.errors import ArgumentError, TerselyError, VerificationError
 from tersely.files.container import alias, description
 from tersely.files.container.header import fresh_header
 from tersely.files.container.packing import pack_verbatim
-from tersely.files.container.pieces import SINCE, OriginalFiles
+from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
 from tersely.files.container.writer import Writer, alias_cost_bytes, cost_bytes, dense_cost_bytes, min_cost_bytes
@@ -303,9 +303,8 @@ def compress_file(
             reader.forget(name)
             progress(entry.nbytes, name)
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
-        since = description.FIRST
         if isinstance(reader, SlicedSource):
-            facts["pieces"], since = reader.pieces().pack(), SINCE
+            facts["pieces"] = reader.pieces().pack()
         else:
             facts["original"] = {
                 "header": pack_verbatim(reader.header.raw),
@@ -316,7 +315,7 @@ def compress_file(
         def check(temporary: Path) -> None:
             verify_copy(temporary, reader, progress)
 
-        after = writer.write(reader.header.metadata, facts, check, since)
+        after = writer.write(reader.header.metadata, facts, check)
     return before, after, reports, (*notes, *avoidable.notes())
 
 

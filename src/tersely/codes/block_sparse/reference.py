@@ -1,6 +1,6 @@
 """`block_sparse` in plain NumPy: encode and decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation block_sparse".
+FORMAT: docs/FORMAT.md, "Blocks".
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from tersely.codes.blocks.layout import (
     shelve,
     stored_words,
 )
-from tersely.codes.blocks.sample import may_repeat
 from tersely.core.encoded import stored, stream_bytes
 from tersely.core.geometry import Geometry
 
@@ -49,10 +48,7 @@ def component_bytes(shape: str, count: int, geometry: Geometry, word_bytes: int)
 
 def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: int = MAX_BLOCKS) -> Found | None:
     """The distinct blocks of C-contiguous words; None where there are more than `limit`."""
-    if shape == "row":
-        if any(len(_by_prefix(words, geometry, used_bytes)) > limit for used_bytes in _PREFIXES_BYTES):
-            return None
-    elif not may_repeat(words, geometry, shape, limit):
+    if shape == "row" and any(len(_by_prefix(words, geometry, prefix)) > limit for prefix in _PREFIXES_BYTES):
         return None
     if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)

@@ -9,27 +9,26 @@ from tersely.core.geometry import Geometry
 
 DRAWN = 4096
 """Blocks that are compared."""
-_SHARE = 1 / 8
-"""Share of the repetitions that are expected of the largest dictionary: with fewer, every dictionary is larger than that."""
+MIN_REPEATED = 4
+"""Repetitions among them below which no dictionary is worth having."""
 
 
-def may_repeat(words: np.ndarray, geometry: Geometry, shape: str, max_blocks: int) -> bool:
-    """Tell whether C-contiguous words may have at most `max_blocks` distinct blocks, by a sample of them.
+def may_repeat(words: np.ndarray, geometry: Geometry, shape: str) -> bool:
+    """Tell whether C-contiguous words may have few enough distinct blocks for a dictionary, by a sample of them.
 
-    If blocks come from a dictionary of D, n that are drawn repeat earlier ones about n^2 / 2D times, or more often where
-    some are commoner than others (the birthday problem). With 4,096 drawn and 65,536 blocks those are 124, give or take
-    11: fewer than an eighth of them do not happen. The draw is the same every time.
+    A dictionary of 65,536 blocks that holds at most nine tenths of a tensor's blocks repeats 23 or more of 4,096 that are
+    drawn, give or take five, and smaller dictionaries more (the birthday problem): fewer than four do not happen. The draw
+    is the same every time.
 
     Args:
         words: unsigned words of the tensor, in its own shape.
         geometry: how they are seen as matrices.
         shape: of the blocks, one of `layout.SHAPES` but 'row'.
-        max_blocks: size of the largest dictionary that would be worth having.
     """
     cube, _ = geometry.matrices(words)
     tall, wide = height(shape), width(shape, geometry)
     count, down, across = cube.shape[0], cube.shape[1] // tall, cube.shape[2] // wide
-    if count * down * across < 2 * DRAWN or max_blocks < DRAWN:
+    if count * down * across < 2 * DRAWN:
         return True
     rng = np.random.default_rng(0)
     drawn = np.unique(rng.integers(count * down * across, size=DRAWN))  # each place once: it would repeat itself
@@ -41,4 +40,4 @@ def may_repeat(words: np.ndarray, geometry: Geometry, shape: str, max_blocks: in
     odd = rng.integers(1 << 63, size=blocks.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     sums = (blocks.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
     repeated = drawn.size - np.unique(sums).size
-    return bool(repeated >= drawn.size**2 / (2 * max_blocks) * _SHARE)
+    return repeated >= MIN_REPEATED

@@ -19,11 +19,8 @@ from tersely.codes.sparse.layout import (
     BYTES,
     CHILD,
     DTYPES,
-    INTEGERS,
     MAX_CODED_BLOCKS,
     NAME,
-    NESTED,
-    VERSION,
     WINDOW_ROWS,
     Positions,
     positions_of,
@@ -43,7 +40,6 @@ SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
 
 class Sparse(Formulation):
     NAME = NAME
-    VERSIONS = (VERSION, NESTED, INTEGERS)
     DTYPES = DTYPES
     HUE = 48
     OFFERS = candidates

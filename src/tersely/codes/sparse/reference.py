@@ -3,7 +3,7 @@
 elias_fano: P. Elias, "Efficient Storage and Retrieval by Content and Address of Static Files", 1974,
 doi:10.1145/321812.321820; R. M. Fano, "On the number of bits required to implement an associative memory", 1971.
 deltas: the order of rows is that of SELL-C-sigma; deltas.hpp cites it.
-FORMAT: docs/FORMAT.md, "The formulation sparse".
+FORMAT: docs/FORMAT.md, "Selection".
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ A tile of c chunks (8, fewer at a panel's right end) is stored as
 Code planes and odd planes are plane-major: plane 0 of all c chunks, then plane 1. Layered codes are directly
 addressable codes: N. R. Brisaboa, S. Ladra, G. Navarro, "DACs: Bringing direct access to variable-length codes", 2013,
 doi:10.1016/j.ipm.2012.08.003.
-FORMAT: docs/FORMAT.md, "The formulation split".
+FORMAT: docs/FORMAT.md, "Exponents".
 """
 
 from __future__ import annotations
