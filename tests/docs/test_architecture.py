@@ -165,7 +165,6 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
-    "files/container/description.py": "the table of what each version of the format has, which knows no code",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
 }
