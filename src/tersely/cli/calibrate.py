@@ -35,7 +35,9 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The profile on standard output, too.")] = False,
 ) -> None:
-    """Time every kernel by dtype and batch, about a quarter of an hour on two cores; `--profile FILE` then plans by these times."""
+    """Time every kernel by dtype and batch, about a quarter of an hour on two cores; `--profile FILE` then plans by
+    these times.
+    """
     from tersely.report import calibrate  # imports torch where it is installed, so that both share one thread pool
 
     folder.check_document(None, destination, force)

@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Run a Python program that loads models by transformers, so that it opens compressed folders.
 
-    PROGRAM: a command such as `transformers`, `python` (with -m MODULE or a file), or a .py file. Its arguments, exit code
-    and signals are its own.
+    PROGRAM: a command such as `transformers`, `python` (with -m MODULE or a file), or a .py file. Its arguments, exit
+    code and signals are its own.
     """
     words = program(command[0]) + command[1:]
     path = os.pathsep.join([str(_HOOK), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -26,7 +26,10 @@ def run(
         bool, typer.Option("--json", help="One JSON document on standard output; a page only with -o.")
     ] = False,
 ) -> None:
-    """Write a page that needs nothing else: bytes of every component, formulations, predicted times. Reads no payload."""
+    """Write a page that needs nothing else: bytes of every component, formulations, predicted times.
+
+    Reads no payload.
+    """
     destination = dst or Path(path.resolve().name.removesuffix(".safetensors") + ".report.html")
     wanted = dst is not None or not json
     if wanted:

@@ -12,7 +12,9 @@ from tersely.codes.node import INFO, split_components
 
 @dataclass(frozen=True)
 class SizeNode:
-    """One node. name: how its parent calls it ('' for the root). components: bytes by short name, its children's not."""
+    """One node. name: how its parent calls it ('' for the root). components: bytes by short name, its children's
+    not.
+    """
 
     name: str
     formulation: str

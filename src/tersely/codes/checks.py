@@ -61,12 +61,15 @@ def directory_of(components: Components, parts: int, limits: Callable[[], np.nda
 
 
 def decoded_bytes(encoded: Encoded) -> int:
-    """Bytes of all weights. Empty dimensions count as one: arrays with absurd ones beside them cannot be made either."""
+    """Bytes of all weights.
+
+    Empty dimensions count as one: arrays with absurd ones beside them cannot be made either.
+    """
     return math.prod(max(1, length) for length in encoded.shape) * by_name(encoded.dtype).bits // 8
 
 
 def too_large(encoded: Encoded, doing: str = "decoding it") -> TooLargeError:
-    """What to raise where memory does not hold what a tensor claims to be: a few bytes of code may stand for any size."""
+    """What to raise where memory does not hold what a tensor claims: a few bytes of code may stand for any size."""
     return TooLargeError(
         f"shape {list(encoded.shape)} of {encoded.dtype} is {decoded_bytes(encoded)} bytes, and {doing} takes more memory "
         "than there is; take fewer rows at a time, or refuse such files with load_file(max_bytes=)"

@@ -1,8 +1,8 @@
 """Figures of machines that the shipped costs of all formulations share: two threads, nanoseconds, by the class of a
 machine's instruction set.
 
-They are for choosing, not for promises, and the same everywhere, so that a plan does not depend on the machine that made it.
-Each formulation has its own figures in its module `costs`.
+They are for choosing, not for promises, and the same everywhere, so that a plan does not depend on the machine that
+made it. Each formulation has its own figures in its module `costs`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A node of the description tree: what a formulation is, what it nests, and how a coded tensor is checked, once.
 
-A formulation is a folder whose module `formulation` has one object of a class derived from `Formulation`, and one row in
-`registry`. Nothing above the registry knows a formulation by name: planner, tensors, products and files ask the row.
+A formulation is a folder whose module `formulation` has one object of a class derived from `Formulation`, and one row
+in `registry`. Nothing above the registry knows a formulation by name: planner, tensors, products and files ask the row.
 
-`check` is the only way to a `Checked` tensor. It walks the tree: versions, names and lengths of components, directories;
-each node's parameters are parsed there and nowhere else. Components of a child carry its name as a prefix; a child knows
-nothing of it, and an error below gets the prefix here.
+`check` is the only way to a `Checked` tensor. It walks the tree: versions, names and lengths of components,
+directories; each node's parameters are parsed there and nowhere else. Components of a child carry its name as a prefix;
+a child knows nothing of it, and an error below gets the prefix here.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ INDEX = "index"
 class Part:
     """A node that has been checked, with what it codes. Made by `check` alone.
 
-    dtype: of what the node codes, or `INDEX`. components: by the names that they have in this node, children's with their
-    prefix. parameters: what the formulation made of the node's.
+    dtype: of what the node codes, or `INDEX`. components: by the names that they have in this node, children's with
+    their prefix. parameters: what the formulation made of the node's.
     """
 
     row: Formulation
@@ -105,8 +105,8 @@ class Span:
 class Run:
     """What the components of a node have of a run of segments: `tersely.codes.slicing` puts runs one after another.
 
-    streams: bytes by component. bits: the same of components whose runs begin between bytes, one for each bit. counts: by
-    directory, how much it counts of each segment. shared: what must be the same in all runs, such as a table.
+    streams: bytes by component. bits: the same of components whose runs begin between bytes, one for each bit. counts:
+    by directory, how much it counts of each segment. shared: what must be the same in all runs, such as a table.
     """
 
     streams: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -233,7 +233,9 @@ class Formulation:
         return int(part.layout.panels_per_unit)
 
     def slice_panels(self, part: Part, span: Span) -> Run | None:
-        """What its own components have of a run of panels; children's are added where they have the same. None: nothing."""
+        """What its own components have of a run of panels; children's are added where they have the same. None:
+        nothing.
+        """
         return None
 
     def child_span(self, part: Part, name: str, span: Span) -> Span | None:
@@ -329,7 +331,10 @@ def check_part(row: Formulation, node: Node, dtype: str, layout: Any, components
 
 
 def _check_version(node: Node, row: Formulation) -> dict[str, Formulation]:
-    """The rows of a node's children. Raises UnsupportedError for versions and children that this release does not know."""
+    """The rows of a node's children.
+
+    Raises UnsupportedError for versions and children that this release does not know.
+    """
     if node.version not in row.VERSIONS:
         known = f"version {row.VERSIONS[0]}" if len(row.VERSIONS) == 1 else f"versions 1 to {row.VERSIONS[-1]}"
         raise UnsupportedError(

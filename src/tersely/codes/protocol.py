@@ -20,12 +20,12 @@ from tersely.core.geometry import Geometry, choose, folded
 class Request:
     """One tensor to code, and what for.
 
-    words: C-contiguous unsigned words of the tensor's shape. dtype: as in `tersely.core.dtypes`.
-    orientation: of two- and three-dimensional weights. objective: see `tersely.planner.choose`; profile: a class of machines.
-    view: 'folded', or '' for the view that the shape suggests. batch: rows of x that products will have. costs: times
-    that were measured (`tersely.planner.cost_model`), empty for the shipped ones. int4_columns: 4-bit values of a row,
-    where the bytes of a uint8 tensor hold two each. formulation, parameters: the form that the caller names; None where
-    the planner has the choice.
+    words: C-contiguous unsigned words of the tensor's shape. dtype: as in `tersely.core.dtypes`. orientation: of two-
+    and three-dimensional weights. objective: see `tersely.planner.choose`; profile: a class of machines. view:
+    'folded', or '' for the view that the shape suggests. batch: rows of x that products will have. costs: times that
+    were measured (`tersely.planner.cost_model`), empty for the shipped ones. int4_columns: 4-bit values of a row, where
+    the bytes of a uint8 tensor hold two each. formulation, parameters: the form that the caller names; None where the
+    planner has the choice.
     """
 
     words: np.ndarray
@@ -78,8 +78,8 @@ class Work:
     """What the cost model must know of a product.
 
     kernel: predicts its time. nbytes: of all components, slack included. padded_weights and entries: weights that the
-    kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops). inner: of a form
-    that holds another matrix, that one's: its product is most of the time.
+    kernel goes through, padding included, and how many of them it visits one by one (0 for dense loops). inner: of a
+    form that holds another matrix, that one's: its product is most of the time.
     """
 
     kernel: KernelKey

@@ -1,8 +1,8 @@
 """Slices and joins of coded tensors by their stored bytes, where a formulation's bytes can be taken as they are.
 
-A slice is whole matrices of a stack, or rows of a matrix that begin and end where the formulation begins anew (a segment;
-a window of 256 rows under gaps); a join puts such slices of equal description one after another. No weight is decoded.
-Everything else is None, and the caller codes anew or keeps the pieces apart.
+A slice is whole matrices of a stack, or rows of a matrix that begin and end where the formulation begins anew (a
+segment; a window of 256 rows under gaps); a join puts such slices of equal description one after another. No weight is
+decoded. Everything else is None, and the caller codes anew or keeps the pieces apart.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def pack(part: Part, runs: Sequence[Run]) -> tuple[Node, dict[str, np.ndarray]] 
 
 
 def concatenated(part: Part, runs: Sequence[Run]) -> tuple[Node, dict[str, np.ndarray]] | None:
-    """`pack` as most formulations have it: bytes after bytes, directories counted anew. None where what must be the same
-    in all runs is not.
+    """`pack` as most formulations have it: bytes after bytes, directories counted anew.
+
+    None where what must be the same in all runs is not.
     """
     first, indexes = runs[0], part.row.INDEXES
     components = dict(first.shared)

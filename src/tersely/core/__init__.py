@@ -1,1 +1,4 @@
-"""What everything else speaks in: shapes as matrices, element types, `Encoded`, errors, the environment. Imports nothing of ours."""
+"""What everything else speaks in: shapes as matrices, element types, `Encoded`, errors, the environment.
+
+Imports nothing of ours.
+"""

@@ -17,7 +17,10 @@ _was_on = False
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """No collection inside, in any thread; afterwards the collector is as it was. Not for work that makes large arrays."""
+    """No collection inside, in any thread; afterwards the collector is as it was.
+
+    Not for work that makes large arrays.
+    """
     global _inside, _was_on
     with _lock:
         if not _inside:

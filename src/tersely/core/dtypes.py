@@ -20,9 +20,9 @@ from tersely.core.errors import ArgumentError
 class DType:
     """An element type that safetensors can name.
 
-    name: as in NumPy and ml_dtypes, or of what several elements are together. tag: safetensors' name. bits: width of one
-    element. numpy: the dtype of arrays. floating: floats of 8 to 32 bits, which products take. packed: elements of less
-    than a byte, which arrays hold as the bytes they lie in.
+    name: as in NumPy and ml_dtypes, or of what several elements are together. tag: safetensors' name. bits: width of
+    one element. numpy: the dtype of arrays. floating: floats of 8 to 32 bits, which products take. packed: elements of
+    less than a byte, which arrays hold as the bytes they lie in.
     """
 
     name: str

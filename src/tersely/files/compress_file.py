@@ -83,7 +83,7 @@ def reason_dense_already(reader: TensorFile, name: str, options: Options) -> str
 
 
 def cannot_win(reader: TensorFile, name: str) -> bool:
-    """Whether a tensor is too small for any code to pay for its description, whatever its weights: nothing is planned."""
+    """Whether a tensor is too small for any code to pay for its description: nothing is planned."""
     entry = reader.dense[name]
     return dense_cost_bytes(name, entry.tag, entry.shape) <= min_cost_bytes(name)
 
@@ -156,8 +156,9 @@ def max_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
 def decide(reader: TensorFile, name: str, options: Options, duplicates: Duplicates | None = None) -> list[plan.Verdict]:
     """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
 
-    Dense where `reason_dense_already` says so, or where a description in the file costs more than the chosen code saves.
-    duplicates: what became of the tensors before; one that is equal and coded leaves an alias of it as the only candidate.
+    Dense where `reason_dense_already` says so, or where a description in the file costs more than the chosen code
+    saves. duplicates: what became of the tensors before; one that is equal and coded leaves an alias of it as the only
+    candidate.
     """
     if duplicates is None:
         return _decide(reader, name, options)
@@ -203,7 +204,7 @@ def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdic
 def encode_tensor(
     reader: TensorFile, name: str, options: Options, duplicates: Duplicates
 ) -> tuple[Encoded | None, str]:
-    """The coded form of a dense tensor of a file, or None and the reason why it stays dense. duplicates: as of `decide`."""
+    """The coded form of a dense tensor, or None and the reason why it stays dense. duplicates: as of `decide`."""
     planned = options.plan.get(name)
     if planned is None:
         if reason := reason_unplanned(reader, name, options):

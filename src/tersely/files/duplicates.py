@@ -1,7 +1,7 @@
 """Equal tensors, of which a file has one: who is equal to whom, and where an alias costs less than the tensor again.
 
-Only a tensor whose first duplicate is coded is written as an alias (`container.alias`): dense tensors are whole for every
-reader of safetensors.
+Only a tensor whose first duplicate is coded is written as an alias (`container.alias`): dense tensors are whole for
+every reader of safetensors.
 """
 
 from __future__ import annotations
@@ -112,8 +112,9 @@ class Duplicates:
             self._kept.setdefault(self.first(name), name)
 
     def alias(self, name: str) -> tuple[Candidate, float, str] | None:
-        """A tensor as an alias of one that is coded, the time of its product, and the other's name; None where there is none
-        or the alias would take more."""
+        """A tensor as an alias of one that is coded, the time of its product, and the other's name; None where there
+        is none or the alias would take more.
+        """
         other = self._kept.get(self.first(name), name)
         if other == name:
             return None

@@ -247,7 +247,7 @@ def assignment(index: Path) -> dict[str, str]:
 
 
 def tensor_of(key: str) -> str:
-    """The tensor that a name in an index or a file belongs to: its own name, or that of the tensor it is a component of."""
+    """The tensor that a name in an index or a file belongs to: its own name, or that of a component's tensor."""
     name, mark, _ = key.rpartition(description.MARK)
     return name if mark else key
 
@@ -255,8 +255,8 @@ def tensor_of(key: str) -> str:
 def loaded_from(source: Path) -> dict[Path, set[str] | None]:
     """The files to load the model of a path from, and the tensors to take from each, None for all.
 
-    A file is itself; an index, or the one index of a folder, says what is where; a folder without has its files, which must
-    not hold a tensor twice. Raises TerselyError where it is not clear what is meant.
+    A file is itself; an index, or the one index of a folder, says what is where; a folder without has its files, which
+    must not hold a tensor twice. Raises TerselyError where it is not clear what is meant.
     """
     if _is_index(source):
         return _by_index(source)

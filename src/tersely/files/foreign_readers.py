@@ -1,7 +1,8 @@
 """Weights of a folder that another library than transformers reads, and what becomes of them.
 
-Whoever reads such a file knows nothing of us. A layer or adapter that lies beside a model we can load stays as it is, so
-that both open as before. What makes up a folder, or is large, is compressed and said to need decompressing before use.
+Whoever reads such a file knows nothing of us. A layer or adapter that lies beside a model we can load stays as it is,
+so that both open as before. What makes up a folder, or is large, is compressed and said to need decompressing before
+use.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Readers:
-    """library: who reads each of the weight files that transformers does not. kept: those of them that stay as they are.
-    root: who reads the folder as a whole, where that is not transformers."""
+    """library: who reads each of the weight files that transformers does not. kept: those of them that stay as they
+    are. root: who reads the folder as a whole, where that is not transformers.
+    """
 
     library: Mapping[Path, str]
     kept: tuple[Path, ...]

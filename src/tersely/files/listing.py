@@ -1,7 +1,8 @@
 """What lies in a folder: its files, its links and its empty folders, each once.
 
-A link that leads to another place of the same folder stays a link. One that leads out of it is followed, as the caches of
-model hubs want it, and its copy is a file of its own. What could loop, or cannot be read, is refused by name before any work.
+A link that leads to another place of the same folder stays a link. One that leads out of it is followed, as the caches
+of model hubs want it, and its copy is a file of its own. What could loop, or cannot be read, is refused by name before
+any work.
 """
 
 from __future__ import annotations

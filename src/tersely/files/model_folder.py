@@ -2,8 +2,8 @@
 
 `config.json` names the method, so that loaders of `transformers` look for ours; the folder of a model that was already
 quantised keeps its original entry inside ours. It also says, in the place where transformers looks for the name of the
-weights, that there is none for it: without our adapter every version that we know raises an error with that sentence, where
-an unknown method alone is a warning and random weights. README.md begins with how to use the folder.
+weights, that there is none for it: without our adapter every version that we know raises an error with that sentence,
+where an unknown method alone is a warning and random weights. README.md begins with how to use the folder.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def rewrite(root: Path, out: Path, weights: Iterable[Path], facts: dict[str, Any
     """Write config.json and README.md of a compressed folder.
 
     root: the source folder. out: the folder being written, with copies of all other files. weights: weight files,
-    relative. facts: objective and profile. readers: what other libraries read. Folders of which nothing says that somebody
-    loads them stay as they are.
+    relative. facts: objective and profile. readers: what other libraries read. Folders of which nothing says that
+    somebody loads them stay as they are.
     """
     done = Rewritten()
     configs = {folder: model_config(root / folder / CONFIG) for folder in {path.parent for path in weights}}
@@ -125,7 +125,7 @@ def opened(config: dict[str, Any], entry: Any) -> dict[str, Any]:
 
 
 def recover(root: Path) -> dict[str, bytes] | None:
-    """config.json as it would be without us, by name, for a compressed folder that keeps no original; None: not ours."""
+    """config.json without our entry, by name, for a compressed folder that keeps no original; None: not ours."""
     config = model_config(root / CONFIG)
     plain = None if config is None else without_entry(config)
     if plain is config or plain is None:
@@ -134,7 +134,7 @@ def recover(root: Path) -> dict[str, bytes] | None:
 
 
 def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
-    """How the model was quantised before it was compressed: its own entry, or that of its text model; None: it was not."""
+    """How the model was quantised before it was compressed: its entry, or its text model's; None: it was not."""
     inner = config.get("text_config")
     for entry in (config.get(ENTRY), inner.get(ENTRY) if isinstance(inner, dict) else None):
         if isinstance(entry, dict):

@@ -51,7 +51,8 @@ class File(Mapping[str, Tensor]):
                 file=str(path),
             )
         self._checked: dict[str, Checked] = {}
-        """Checked tensors by the name that their bytes are stored under. Dense tensors have been held to their shapes by the header."""
+        """Checked tensors by the name that their bytes are stored under. Dense tensors have been held to their
+        shapes by the header."""
         for name in self.reader.descriptions if check == "structure" else self.reader.names():
             if self.reader.aliases.get(name) in self.reader.descriptions:
                 continue  # an alias of a coded tensor, which is checked, and has the same checksum
@@ -90,7 +91,7 @@ class File(Mapping[str, Tensor]):
 
 
 def checked(reader: Any, name: str) -> Checked:
-    """One tensor of an open file, any that has `file` and `encoded`, its structure checked; errors name file and tensor."""
+    """One tensor of an open file (`file`, `encoded`), its structure checked; errors name file and tensor."""
     try:
         return registry.check(reader.encoded(name))
     except FormatError as error:
@@ -111,7 +112,7 @@ def check_tensor(reader: Reader, name: str, check: str) -> Checked:
 
 
 def decoded(reader: Any, name: str, found: Checked | None = None) -> np.ndarray:
-    """The decoded bytes of one tensor of an open file, uint8; errors name file and tensor. found: it, where it is checked."""
+    """The decoded bytes of a tensor of an open file, uint8; errors name file and tensor. found: it, once checked."""
     try:
         return raw_bytes(registry.decode(found or checked(reader, name)))
     except FormatError as error:

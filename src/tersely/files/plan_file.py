@@ -1,7 +1,7 @@
 """Plans as data: what every tensor of a file or folder would become and why, to look at, to edit, to compress by.
 
-{"tersely_plan": 1, "objective": ..., "profile": ..., "batch": ..., "tensors": {NAME: {"formulation": ..., "parameters": {...},
- "view": "folded" where it is, and for people: "stored_bytes", "predicted_us", "reason"}}}
+{"tersely_plan": 1, "objective": ..., "profile": ..., "batch": ..., "tensors": {NAME: {"formulation": ..., "parameters":
+ {...}, "view": "folded" where it is, and for people: "stored_bytes", "predicted_us", "reason"}}}
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which files of PyTorch hold nothing but the tensors of the safetensors files beside them.
 
-Only that makes a file one that may be left out: each of its tensors must be there, of the same dtype and shape and with the
-same bytes by size and CRC-32, under its own name, or, as a tie that safetensors does not keep, under another. Names of
-files alone say nothing (`2_Dense/pytorch_model.bin` is a layer of its own). The pickle inside is read by a machine that
-can build tensors' descriptions and nothing else.
+Only that makes a file one that may be left out: each of its tensors must be there, of the same dtype and shape and with
+the same bytes by size and CRC-32, under its own name, or, as a tie that safetensors does not keep, under another. Names
+of files alone say nothing (`2_Dense/pytorch_model.bin` is a layer of its own). The pickle inside is read by a machine
+that can build tensors' descriptions and nothing else.
 """
 
 from __future__ import annotations

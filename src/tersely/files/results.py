@@ -149,8 +149,8 @@ class FileReport:
 class VerifyReport:
     """Result of `verify`.
 
-    first_difference: name of the first tensor that differs, None where all agree. unchecked: how many of the tensors have
-    no checksum in their file; only an original to compare with can vouch for them.
+    first_difference: name of the first tensor that differs, None where all agree. unchecked: how many of the tensors
+    have no checksum in their file; only an original to compare with can vouch for them.
     """
 
     path: str

@@ -77,17 +77,23 @@ def encode(
     int4_columns: int | None = None,
     **parameters: Any,
 ) -> Encoded:
-    """Code one tensor.
+    """Codes one tensor.
 
     Args:
         array: any shape; dtypes of `tersely.core.dtypes`. Never modified; copied only where it is not contiguous.
-        objective, profile, batch: see the module. orientation: 'in_out' for weights stored [inputs, outputs].
-        formulation, parameters: None lets the planner choose; or a formulation's name and what its `candidate_for` takes.
+        objective: see the module.
+        profile: see the module.
+        batch: rows of x to plan for.
+        orientation: 'in_out' for weights stored [inputs, outputs].
+        formulation: None lets the planner choose.
+        threads: workers; None for `get_num_threads()`.
         view: 'folded' codes the tensor as a flat sequence.
-        threads: workers; None for `get_num_threads()`. int4_columns: says that each byte of a uint8 array holds two 4-bit
-            values, so many a row: twice the last dimension.
+        int4_columns: says that each byte of a uint8 array holds two 4-bit values, so many a row: twice the last
+            dimension.
+        parameters: what the formulation's `candidate_for` takes.
 
-    Raises ArgumentError for arguments that do not fit the array.
+    Raises:
+        ArgumentError: for arguments that do not fit the array.
     """
     dtype = of_array(array)
     if objective not in OBJECTIVES:

@@ -2,8 +2,8 @@
 
 Shipped figures (the module `costs` of each formulation) make the same plan on every machine. They are for choosing, not
 for promises: what counts is which candidate is faster, on machines whose memory and cores differ by less than the
-candidates do. Measured (`tersely calibrate`): call + weights visited x a + stored bytes x b + rows x c, by kernel, dtype and
-batch.
+candidates do. Measured (`tersely calibrate`): call + weights visited x a + stored bytes x b + rows x c, by kernel,
+dtype and batch.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from tersely.codes import registry
 from tersely.codes.protocol import Work, is_wide
 
 Costs = Mapping[str, Mapping[str, Mapping[int, tuple[float, ...]]]]
-"""Times by name of the kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the weight."""
+"""Times by name of the kernel, dtype and batch: ns of a call, ns per visited weight, per stored byte, per row of the
+weight."""
 
 
 def predict_ns(work: Work, dtype: str, profile: str, batch: int = 1, measured: Costs | None = None) -> float:
     """Nanoseconds of a product with `batch` rows of x under a class of machines; `portable` is the slower one, AVX2.
 
-    work: a candidate's, or that of a tensor that is coded already. measured: the costs of a calibrated profile, which count
-    where they have the kernel and the dtype.
+    work: a candidate's, or that of a tensor that is coded already. measured: the costs of a calibrated profile, which
+    count where they have the kernel and the dtype.
     """
     row, machine = registry.BY_NAME[work.kernel.formulation], "avx512" if is_wide(profile) else "avx2"
     if work.inner is not None:

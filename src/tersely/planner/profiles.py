@@ -3,8 +3,9 @@
 Classes of machines are shipped, so that every machine makes the same plan; `tersely calibrate` measures this one and
 writes a profile of its own, which is named by its file.
 
-{"tersely_profile": 1, "machine": "portable" | "avx512" | "amx", "threads": ..., "costs": {KERNEL: {DTYPE: {BATCH: [ns of a
- call, ns per weight that the kernel goes through, ns per stored byte, ns per row]}}}, and for people: "processor", ...}
+{"tersely_profile": 1, "machine": "portable" | "avx512" | "amx", "threads": ..., "costs": {KERNEL: {DTYPE: {BATCH: [ns
+ of a call, ns per weight that the kernel goes through, ns per stored byte, ns per row]}}}, and for people: "processor",
+ ...}
 """
 
 from __future__ import annotations

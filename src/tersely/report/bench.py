@@ -77,7 +77,7 @@ class Row:
 
     @property
     def void(self) -> bool:
-        """The machine was busy, or our dense kernel fell short of the read stream: then it was, or the kernel is bad."""
+        """The machine was busy, or our dense kernel fell short of the read stream."""
         return bool(self.busy) or (self.stream_share is not None and self.stream_share < VOID_BELOW)
 
     def to_json(self) -> dict[str, Any]:
@@ -281,7 +281,10 @@ def copies_of(tensor: Tensor, count: int) -> list[Tensor]:
 def bench_shape(
     rows: int, columns: int, dtype: str, batches: Iterable[int], settings: Settings, codes: Any = None
 ) -> list[Row]:
-    """Normal weights (sigma 0.02) of one shape under packed and layered codes. Raises ArgumentError for unknown dtypes."""
+    """Normal weights (sigma 0.02) of one shape under packed and layered codes.
+
+    Raises ArgumentError for unknown dtypes.
+    """
     known = registry.named("split").DTYPES
     if dtype not in known:
         raise ArgumentError(f"dtype {dtype!r} has no code: use one of {', '.join(known)}")
@@ -327,7 +330,7 @@ class Coverage:
 
 
 def bench_file(path: str | os.PathLike[str], batches: Iterable[int], settings: Settings) -> tuple[list[Row], Coverage]:
-    """Every matrix shape of a file once, from the mapped file where it is compressed, else coded as planned for here."""
+    """Every matrix shape of a file once, mapped where it is compressed, else coded as planned for here."""
     found: list[Row] = []
     seen: dict[Any, int] = {}
     left_out: dict[str, int] = {}

@@ -39,7 +39,7 @@ WORKING_SET_BYTES = 96_000_000
 """Stored bytes that copies rotate through: more than most last-level caches of two cores."""
 MAX_COPIES = 2000
 SECONDS = 0.06
-"""For each form, shape and batch."""
+"""Seconds of measurement for each form, shape and batch."""
 
 Point = tuple[Candidate, float]
 

@@ -92,7 +92,7 @@ def _shades(summary: Summary) -> Shades:
 
 
 def bytes_text(count: float) -> str:
-    """For people: 640 B, 7.68 kB, 57.3 MB, powers of ten."""
+    """Bytes for people: 640 B, 7.68 kB, 57.3 MB, powers of ten."""
     value, unit = float(count), "B"
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":

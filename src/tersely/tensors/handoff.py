@@ -1,10 +1,10 @@
-"""Thresholds at which a product stops multiplying codes and hands decoded weights to somebody else, each of them once.
+"""Thresholds at which a product stops multiplying codes and hands decoded weights on, each of them once.
 
-Kernels decode each weight once for all rows of x and multiply on the way; a library's matrix product is faster per row and
-needs the weights decoded first. So few rows go to kernels and many to the library, and where they meet depends on who
-is asking: NumPy's BLAS or torch's. Nothing here imports anything above `tersely.core` and `tersely.backends`, so that a
-planner that predicts times on both sides can read the same numbers. Where one code's kernels hand over to others of the
-same code, as grids of `palette` do to tables, that code's own folder says it, to its kernels and to its costs.
+Kernels decode each weight once for all rows of x and multiply on the way; a library's matrix product is faster per row
+and needs the weights decoded first. So few rows go to kernels and many to the library, and where they meet depends on
+who is asking: NumPy's BLAS or torch's. Nothing here imports anything above `tersely.core` and `tersely.backends`, so
+that a planner that predicts times on both sides can read the same numbers. Where one code's kernels hand over to others
+of the same code, as grids of `palette` do to tables, that code's own folder says it, to its kernels and to its costs.
 
 MEASURED names a file of benchmarks/records, or the machine alone where only these lines keep the figures. A threshold
 without it is a guess that no record contradicts.
@@ -30,8 +30,8 @@ int8 x has no such number: BLAS has no products of integers, so kernels take eve
 products of integers for each one of BLAS, which is worth it while the weights come from memory.
 """
 
-# MEASURED on Zen 3 (AVX2), 2 threads, 2048 x 2048, ms: float32, 1024 rows: tiles 278, decoded 292, dense 262; 2048 rows:
-# 495, 438, 409. bfloat16, where torch has no matrix unit: 1024 rows: tiles 209, decoded 1142, dense 1035.
+# MEASURED on Zen 3 (AVX2), 2 threads, 2048 x 2048, ms: float32, 1024 rows: tiles 278, decoded 292, dense 262; 2048
+# rows: 495, 438, 409. bfloat16, where torch has no matrix unit: 1024 rows: tiles 209, decoded 1142, dense 1035.
 TORCH_FLOAT_ROWS = 1024
 """`F.linear` and its kin: rows of float32 x up to which kernels multiply; above, torch's product does."""
 
@@ -40,9 +40,9 @@ TORCH_FLOAT_ROWS = 1024
 TORCH_NARROW_ROWS = {"avx512_bf16": 512, "amx": 512}
 """Rows of 16-bit floats, by instruction set: elsewhere torch's products of them are so slow that kernels always win."""
 
-# MEASURED with AVX2 on Zen, one thread, 1024 x 1024 and 256 x 256, ms: split, 196 rows of x: product 10.1, decoded 11.6; 400
-# rows: 19.5, 17.1. 90 % zeros: 49 rows: 1.9, 4.2; 196: 14.4, 12.9; 784: 52, 26. Rows that lie side by side in memory
-# are worth products for longer.
+# MEASURED with AVX2 on Zen, one thread, 1024 x 1024 and 256 x 256, ms: split, 196 rows of x: product 10.1, decoded
+# 11.6; 400 rows: 19.5, 17.1. 90 % zeros: 49 rows: 1.9, 4.2; 196: 14.4, 12.9; 784: 52, 26. Rows that lie side by side in
+# memory are worth products for longer.
 POINTWISE_FLOAT_ROWS = 256
 """Convolutions of one tap in torch: rows of float32 x, positions of all images, up to which kernels multiply."""
 

@@ -1,15 +1,16 @@
 """Products of 4-bit integers packed two a byte: scale x (weight - zero point), by integers inside.
 
-A uint8 tensor [rows, columns / 2] is the matrix [rows, columns] of its values, the low half of each byte first; `packed`
-says whether they are two's complement. Scale and zero point belong to the tensor, to a row, or to a group of so many
-neighbouring columns of a row. x is rounded as for 8-bit weights (`tersely.tensors.int8`), sums are exact inside a group,
-and the scaled sums of groups are added up as doubles before the one rounding at the end; with m = max |x| of its row
+A uint8 tensor [rows, columns / 2] is the matrix [rows, columns] of its values, the low half of each byte first;
+`packed` says whether they are two's complement. Scale and zero point belong to the tensor, to a row, or to a group of
+so many neighbouring columns of a row. x is rounded as for 8-bit weights (`tersely.tensors.int8`), sums are exact inside
+a group, and the scaled sums of groups are added up as doubles before the one rounding at the end; with m = max |x| of
+its row
 
     |y - exact| <= 1.01 x 2^-23 m sum scale |weight - zero| + half a unit of y's last place in its dtype
 
-Kernels multiply values that are fields (`integer` with nibbles under fields, groups of whole blocks of 16 columns) as they
-are, dense pairs some columns at a time in cache; every other form is decoded to pairs, some rows at a time, for those.
-What kernels leave (as for 8-bit weights) goes, some rows at a time, to NumPy's BLAS.
+Kernels multiply values that are fields (`integer` with nibbles under fields, groups of whole blocks of 16 columns) as
+they are, dense pairs some columns at a time in cache; every other form is decoded to pairs, some rows at a time, for
+those. What kernels leave (as for 8-bit weights) goes, some rows at a time, to NumPy's BLAS.
 """
 
 from __future__ import annotations

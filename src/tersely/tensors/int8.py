@@ -87,7 +87,7 @@ def _by_kernel(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndar
 
 
 def row_blocks(weight: Tensor) -> list[slice]:
-    """Returns the rows to decode at a time: all, where only the whole can be decoded without doing it again and again."""
+    """Returns the rows to decode at a time: all, where parts would be decoded again and again."""
     rows, columns = weight.shape
     block = handoff.block_rows(columns)
     if weight.geometry.view != "matrix" or weight.geometry.orientation == "in_out":
@@ -111,7 +111,7 @@ def _by_blas(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndarra
 
 
 def write_sums(own: Operands, total: np.ndarray) -> None:
-    """Adds the bias to sums of BLAS and writes them as the result. total: [batch, outer], float64 where sums are exact."""
+    """Adds the bias to sums of BLAS and writes the result. total: [batch, outer], float64 where sums are exact."""
     if own.bias is not None:
         total += own.bias
     own.out[...] = total.astype(np.int64).astype(np.int32) if own.exact else total

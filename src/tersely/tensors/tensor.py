@@ -70,7 +70,7 @@ class Tensor:
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """The NumPy or ml_dtypes dtype of the decoded array; uint8 for elements of less than a byte; `repr` names them."""
+        """The NumPy or ml_dtypes dtype of the decoded array; uint8 for elements of less than a byte."""
         return by_name(self.encoded.dtype).numpy
 
     @property

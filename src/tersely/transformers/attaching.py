@@ -1,8 +1,8 @@
 """`save_pretrained` of a model whatever happened to its weights after it was loaded.
 
-What is saved decides, not how the model came about: with compressed weights, by `tersely.torch.compress_` or by loading,
-the folder names our method; without, it does not. What no folder of transformers can hold is refused before anything is
-written.
+What is saved decides, not how the model came about: with compressed weights, by `tersely.torch.compress_` or by
+loading, the folder names our method; without, it does not. What no folder of transformers can hold is refused before
+anything is written.
 """
 
 from __future__ import annotations

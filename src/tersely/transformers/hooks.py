@@ -1,4 +1,5 @@
-"""The places where transformers offers a quantisation method no way in: reading files and writing them, and their config.json.
+"""The places where transformers offers a quantisation method no way in: reading files and writing them, and their
+config.json.
 
 All are wrapped once, on import. For every other model they do what they did.
 """

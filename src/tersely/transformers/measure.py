@@ -1,4 +1,6 @@
-"""Dense against compressed, whole models: time per token at batch 1 and prefill, interleaved, medians, answers first."""
+"""Dense against compressed, whole models: time per token at batch 1 and prefill, interleaved, medians, answers
+first.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,9 @@ class Comparison:
 class Report:
     """Memory and times of one model.
 
-    error: largest difference of answers / largest answer. same_tokens: of `tokens`. coded_weights: those of the `weights`
-    that are compressed, the others are dense in both. busy: what made threads wait meanwhile (`tersely.backends.cpu.busy`), '' for
-    nothing: if not, the times are void.
+    error: largest difference of answers / largest answer. same_tokens: of `tokens`. coded_weights: those of the
+    `weights` that are compressed, the others are dense in both. busy: what made threads wait meanwhile
+    (`tersely.backends.cpu.busy`), '' for nothing: if not, the times are void.
     """
 
     model: str
@@ -81,8 +83,8 @@ def bench_folder(
         threads: workers; None for torch's own number.
         trust_remote_code: whether code that lies in the folder may run; nobody is asked.
 
-    Raises TerselyError for models that do not take tokens, before they are loaded, VerificationError where answers differ
-    too much.
+    Raises TerselyError for models that do not take tokens, before they are loaded, VerificationError where answers
+    differ too much.
     """
     models.set_threads(threads)
     models.check_tokens(folder, trust_remote_code)

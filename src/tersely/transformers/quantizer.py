@@ -96,7 +96,8 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
             if not isinstance(weight, TerselyTensor):
                 continue
             weight.was_trainable = True
-            # Cast while loading, to a dtype that was asked for; or written to by its owner at each call, as under max_norm.
+            # Cast while loading, to a dtype that was asked for; or written to by its owner at each call, as under
+            # max_norm.
             if isinstance(weight.storage_, Dense) or use.reason:
                 put(use, nn.Parameter(weight.decode().detach()))
         # Saving undoes them before tensors become bytes; transformers would do it afterwards.

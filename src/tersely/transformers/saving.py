@@ -1,8 +1,8 @@
 """`save_pretrained` of models with compressed weights.
 
-transformers sorts, splits and counts the tensors of a state dict by their memory, then gives each shard to the writer of
-safetensors. Compressed weights have no dense memory, so each goes on that way as a stand-in, its largest component; the
-writer (`hooks`) puts the weight back and lets `tersely.torch.save_file` write the shard.
+transformers sorts, splits and counts the tensors of a state dict by their memory, then gives each shard to the writer
+of safetensors. Compressed weights have no dense memory, so each goes on that way as a stand-in, its largest component;
+the writer (`hooks`) puts the weight back and lets `tersely.torch.save_file` write the shard.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _MARK = "_tersely_weight"
 
 
 def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) -> dict[str, Tensor]:
-    """Returns a model's state dict in the names and shapes of its checkpoint, with a stand-in for each compressed weight.
+    """Returns a model's state dict in the names and shapes of its checkpoint, with a stand-in for each compressed
+    weight.
 
     Args:
         given: what to save instead of the model's own state.
@@ -62,7 +63,10 @@ def _without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _stand_in(tensor: Tensor, taken: set[int]) -> Tensor:
-    """taken: the memory of other stand-ins. Equal weights that are not tied may share theirs, which transformers refuses."""
+    """taken: the memory of other stand-ins.
+
+    Equal weights that are not tied may share theirs, which transformers refuses.
+    """
     if not isinstance(tensor, TerselyTensor):
         return tensor
     weight = tensor

@@ -15,7 +15,8 @@ from tersely.transformers.config import TerselyConfig
 
 INSTALLED: str = transformers.__version__
 RANGE = ">=4.57,<6"
-"""The versions that pyproject.toml allows. 4.57 is the last minor version of 4; before it, the arguments of loading have other names."""
+"""The versions that pyproject.toml allows. 4.57 is the last minor version of 4; before it, the arguments of loading
+have other names."""
 _MAJOR, _MINOR = (int(part) for part in INSTALLED.split(".")[:2])
 FOUR = _MAJOR == 4
 

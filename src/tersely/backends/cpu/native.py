@@ -1,8 +1,8 @@
 """The one place that knows whether the native module is there.
 
-`module` is `tersely.backends.cpu._native`, to be used where `available()` says so: not where the wheel has none or TERSELY_NATIVE=0
-asks for the NumPy reference. Where the environment asks for what cannot be had, every use of it raises ArgumentError
-and `loaded` is the module itself. Calls are checked by its stub (`make stub` writes it).
+`module` is `tersely.backends.cpu._native`, to be used where `available()` says so: not where the wheel has none or
+TERSELY_NATIVE=0 asks for the NumPy reference. Where the environment asks for what cannot be had, every use of it raises
+ArgumentError and `loaded` is the module itself. Calls are checked by its stub (`make stub` writes it).
 """
 
 from __future__ import annotations

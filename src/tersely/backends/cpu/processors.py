@@ -1,7 +1,8 @@
 """How many processors this process may keep busy: those it may run on, and the quota of the control groups it is in.
 
 A quota is time, not processors: more threads than it has spend it sooner, and then all of them stand still. Containers
-are limited this way by default (`docker run --cpus`, Kubernetes' limits). Nobody else's doing: `tersely.backends.cpu.busy`.
+are limited this way by default (`docker run --cpus`, Kubernetes' limits). Nobody else's doing:
+`tersely.backends.cpu.busy`.
 """
 
 from __future__ import annotations

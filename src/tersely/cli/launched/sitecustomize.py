@@ -1,7 +1,8 @@
 """Runs first in every Python of a process tree that `tersely exec` started: its folder leads PYTHONPATH there.
 
-It does nothing until transformers is imported. Right after the module that opens model folders has run, it brings in the
-adapter, so that nobody holds a transformers without it. Then, and in any case, the `sitecustomize` that stood here before.
+It does nothing until transformers is imported. Right after the module that opens model folders has run, it brings in
+the adapter, so that nobody holds a transformers without it. Then, and in any case, the `sitecustomize` that stood here
+before.
 """
 
 from __future__ import annotations

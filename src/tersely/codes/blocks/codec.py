@@ -26,7 +26,7 @@ _PREFIXES_BYTES = (8, 256)
 
 @dataclass(frozen=True)
 class Found:
-    """The distinct blocks [count, words] by first occurrence, and the index of every block, uint32 [panels, indices]."""
+    """Distinct blocks [count, words] by first occurrence, and the index of every block, uint32 [panels, indices]."""
 
     geometry: Geometry
     shape: str

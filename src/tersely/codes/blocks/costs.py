@@ -1,5 +1,5 @@
-"""What products of `blocks` and `block_sparse` take by shipped figures: the longer of bytes / bandwidth and weights of blocks
-that are there x time per weight.
+"""What products of `blocks` and `block_sparse` take by shipped figures: the longer of bytes / bandwidth and weights
+of blocks that are there x time per weight.
 """
 
 from __future__ import annotations

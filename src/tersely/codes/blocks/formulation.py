@@ -32,7 +32,8 @@ from tersely.core.errors import CorruptError, UnsupportedError
 
 INDICES = "indices"
 _STEP = 1 << 16
-"""Indices that are unpacked at a time, whose bits take a word each; a multiple of eight, so that they begin with a byte."""
+"""Indices that are unpacked at a time, whose bits take a word each; a multiple of eight, so that they begin with a
+byte."""
 
 
 class Blocky(Formulation):
@@ -113,8 +114,9 @@ class Blocks(Blocky):
         yield "few rows", normal[rng.integers(max(2, rows // 4), size=rows)]
 
     def slice_panels(self, part: Part, span: Span) -> Run:
-        """Indices counted anew among the blocks that they use, in the order of their first occurrence: the dictionary that
-        encoding the slice would give."""
+        """Indices counted anew among the blocks that they use, in the order of their first occurrence: the
+        dictionary that encoding the slice would give.
+        """
         geometry, (shape, count) = part.layout, part.parameters
         (first, last), bits, across = span.panels, index_bits(count), indices(shape, geometry)
         old = np.empty((last - first) * across, np.uint32)

@@ -3,7 +3,8 @@
     row      one row of all columns         1x4, 1x8   one row of 4 or 8 columns
     chunk    16 rows x 4 columns            16x1       16 rows of one column
 
-A panel has as many blocks as it has rows (row), groups of columns x 16 rows (1x4, 1x8), or columns or chunks. A block of 16 rows holds its words column by column; whole rows are kept 16 side by side, likewise column by column.
+A panel has as many blocks as it has rows (row), groups of columns x 16 rows (1x4, 1x8), or columns or chunks. A block
+of 16 rows holds its words column by column; whole rows are kept 16 side by side, likewise column by column.
 
 FORMAT: docs/FORMAT.md, "Blocks".
 """
@@ -19,7 +20,7 @@ NAME = "blocks"
 VERSION = 1
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 SHAPES = ("row", "1x4", "1x8", "16x1", "chunk")
-"""In the order in which the native module numbers them."""
+"""Shapes of blocks in the order in which the native module numbers them."""
 MAX_BLOCKS = 1 << 16
 """FORMAT: indices have at most 16 bits."""
 

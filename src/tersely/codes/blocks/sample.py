@@ -1,4 +1,4 @@
-"""Whether blocks can repeat often enough to be looked for: a few thousand of them, drawn from all over, rule most out."""
+"""Whether blocks can repeat often enough to be looked for: a few thousand of them, drawn anywhere, rule most out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MIN_REPEATED = 4
 def may_repeat(words: np.ndarray, geometry: Geometry, shape: str) -> bool:
     """Tell whether C-contiguous words may have few enough distinct blocks for a dictionary, by a sample of them.
 
-    A dictionary of 65,536 blocks that holds at most nine tenths of a tensor's blocks repeats 23 or more of 4,096 that are
-    drawn, give or take five, and smaller dictionaries more (the birthday problem): fewer than four do not happen. The draw
-    is the same every time.
+    A dictionary of 65,536 blocks that holds at most nine tenths of a tensor's blocks repeats 23 or more of 4,096 that
+    are drawn, give or take five, and smaller dictionaries more (the birthday problem): fewer than four do not happen.
+    The draw is the same every time.
 
     Args:
         words: unsigned words of the tensor, in its own shape.

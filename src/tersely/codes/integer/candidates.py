@@ -20,14 +20,16 @@ from tersely.core.geometry import Geometry, choose, folded
 # MEASURED with AVX2 on Zen 3, one thread: an escape takes 4.5 ns of a float product; a chunk of 64 weights with 7 bits
 # takes 1.1 ns and 8 bytes more than with 6. So an escape is worth as much as four chunks' eight bytes.
 FAST_ESCAPE_BYTES = 32.0
-# MEASURED with AVX2 on Zen 3, two threads, float x and int8 x against dense int8: 6.04 bits 1.04 and 1.08, 7.03 bits 0.83
-# and 0.93; in zen-3_avx2_integers.json 1.00 and 1.07, 0.94 and 1.07. With AVX-512, zen-4_avx512_bf16_integers.json: 1.21
-# and 1.22, 1.09 and 1.10; zen-5_avx512_bf16_integers.json: 1.08 and 1.21, 1.00 and 1.18.
+# MEASURED with AVX2 on Zen 3, two threads, float x and int8 x against dense int8: 6.04 bits 1.04 and 1.08, 7.03 bits
+# 0.83 and 0.93; in zen-3_avx2_integers.json 1.00 and 1.07, 0.94 and 1.07. With AVX-512,
+# zen-4_avx512_bf16_integers.json: 1.21 and 1.22, 1.09 and 1.10; zen-5_avx512_bf16_integers.json: 1.08 and 1.21, 1.00
+# and 1.18.
 MAX_BITS_PER_WEIGHT = {"avx512": 7.25, "amx": 7.25}
 """Above it coded 8-bit weights multiply no faster than dense ones, by (resolved) profile."""
 MAX_BITS_ELSEWHERE = 6.5
 ALLOWED_SHARE = 256
-"""The share of the bytes of dense pairs that groups, directory and slack of 4-bit fields may cost under speed and balanced."""
+"""The share of the bytes of dense pairs that groups, directory and slack of 4-bit fields may cost under speed and
+balanced."""
 VALUE_KERNEL = Kernel(DISTANCES)
 """Decoding values is part of decoding a sparse tensor of integers: `sparse` has the figure."""
 CODES = ("fields", "distances", "nibbles", "nibble_fields")
@@ -63,7 +65,7 @@ def candidates(request: Request) -> list[Candidate]:
 
 
 def candidate_for(request: Request) -> Candidate:
-    """`integer` with the caller's code: fields with bits for all groups or the cheapest for each, distances, nibbles."""
+    """`integer` with the caller's code: fields with bits for all groups or the cheapest each, distances, nibbles."""
     parameters = dict(request.parameters)
     pairs = request.int4_columns is not None
     code = parameters.pop("code", "" if pairs else "fields" if request.dtype in BYTES else "distances")

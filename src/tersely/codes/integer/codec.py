@@ -1,4 +1,4 @@
-"""`integer`: one pass of statistics, bits and base of every group, exact sizes, encoding; NumPy without native module."""
+"""`integer`: statistics, bits and base of every group, exact sizes, encoding; NumPy without native module."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def statistics(words: np.ndarray, geometry: Geometry, dtype: str, threads: int =
 
 
 def choose(counts: np.ndarray, geometry: Geometry, dtype: str, escape_cost: float, bits: int | None = None) -> Groups:
-    """The cheapest bits and base of each group, an escape taken to cost `escape_cost` bytes; `bits` for all if given."""
+    """The cheapest bits and base of each group, where an escape costs `escape_cost` bytes; `bits` for all if given."""
     units, per_panel = unit_panels(geometry).size, geometry.segments_per_panel
     seen = counts.reshape(units, per_panel, 256)
     before = np.zeros((units, 257), np.int64)

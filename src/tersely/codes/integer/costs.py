@@ -14,9 +14,10 @@ from tersely.core.geometry import Geometry
 # MEASURED with AVX2 on Zen 3, one thread, halved: float x, 6 bits 2.5 ns, 7 bits 3.7 ns.
 CHUNK_NS = 1.5
 """A chunk of 64 fields of 8-bit weights; the few listed beside them are in it."""
-# MEASURED with two threads on Zen 5, AVX2 forced there: 2048 x 4096 of int8, normal with sigma 3, 12 and 30 (3.8, 5.7 and
-# 7.1 bits), each time as a share of the time of dense ones in turn with them. One row of x: 1.5 to 1.7 with AVX-512, 3.3
-# to 3.6 with AVX2; 4 rows 0.85 and 2; 16 rows 0.55 and 1.2. Decoded ones take 3 and 5 times as long as dense ones are read.
+# MEASURED with two threads on Zen 5, AVX2 forced there: 2048 x 4096 of int8, normal with sigma 3, 12 and 30 (3.8, 5.7
+# and 7.1 bits), each time as a share of the time of dense ones in turn with them. One row of x: 1.5 to 1.7 with
+# AVX-512, 3.3 to 3.6 with AVX2; 4 rows 0.85 and 2; 16 rows 0.55 and 1.2. Decoded ones take 3 and 5 times as long as
+# dense ones are read.
 DISTANCE_NS = {"avx2": (0.105, 0.009), "avx512": (0.051, 0.002)}
 """An integer under a code of `split`, and one row of x by it."""
 DECODED_NS = {"avx2": (0.16, 0.0125), "avx512": (0.11, 0.0075)}

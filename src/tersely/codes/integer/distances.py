@@ -50,7 +50,10 @@ def fold(words: np.ndarray, centre: int) -> np.ndarray:
 
 
 def unfold(folded: np.ndarray, centre: int, out: np.ndarray) -> None:
-    """Inverse of `fold`, into `out`; folded words of 8 bits give out of 8 or 16 bits. What kernels do is compared with it."""
+    """Inverse of `fold`, into `out`; folded words of 8 bits give out of 8 or 16 bits.
+
+    What kernels do is compared with it.
+    """
     kind, top = out.dtype.type, out.itemsize * 8 - 1
     words = widen(folded) if folded.itemsize < out.itemsize else folded
     negative = (words >> kind(top)) * kind((1 << top) - 1)

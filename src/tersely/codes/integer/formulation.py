@@ -112,8 +112,11 @@ fields, nibble_fields = Fields(), Fields(NIBBLE_BITS)
 
 
 class Integer(Fields):
-    """Fields, or one of two children. A node's parameters are None, a `Centre`, or what a 4-bit value and what the child
-    has for it differ by, as an exclusive or."""
+    """Fields, or one of two children.
+
+    A node's parameters are None, a `Centre`, or what a 4-bit value and what the child has for it differ by, as an
+    exclusive or.
+    """
 
     HUE = 305
     OFFERS = candidates
@@ -182,8 +185,9 @@ class Integer(Fields):
         return child.row.work(child) or super().work(part)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
-        """Where fields save too little to pay for taking them apart; for one row of x a code of `split` is slower on every
-        machine, and fields of 4-bit values on none, by which their products go."""
+        """Where fields save too little to pay for taking them apart; for one row of x a code of `split` is slower on
+        every machine, and fields of 4-bit values on none, by which their products go.
+        """
         if part.node.children:
             return not _is_fields(part.node)
         weights = by_name(part.dtype).bits // 8 * math.prod(part.layout.shape)
@@ -203,7 +207,7 @@ integer = Integer()
 
 
 class Distances(Integer, ValueCoding):
-    """The values of sparse tensors: they are decoded for every product, and then the smallest code is the one to take."""
+    """The values of sparse tensors: decoded for every product, so the smallest code is the one to take."""
 
     VALUE_DTYPES = BYTES
 

@@ -1,6 +1,7 @@
 """How `integer` stores 8-bit weights: fields of a few bits above a base, and a list of the weights they cannot hold.
 
-Two other ways have modules of their own, `distances` and `nibbles`: for 16 bits, for the smallest size, for 4-bit pairs.
+Two other ways have modules of their own, `distances` and `nibbles`: for 16 bits, for the smallest size, for 4-bit
+pairs.
 
 The *level* of a weight counts from its dtype's smallest value: int8 -128 has level 0, uint8 5 has level 5. A *group* of
 rows, one unit of the geometry, has its own number of bits and its own base; a field is level - base. So small integers

@@ -132,7 +132,9 @@ class NibbleMatrix:
         threads: int,
         groups: int,
     ) -> bool | None:
-        """Multiplies as `integer_linear` of the native matrices does, by the values; None where they are not what kernels multiply."""
+        """Multiplies as `integer_linear` of the native matrices does, by the values; None where they are not what
+        kernels multiply.
+        """
         if self._bytes.view != "matrix" or not hasattr(self._matrix, "integer_linear"):
             return None
         # Fields that were counted in the other order are no integers apart from a zero.

@@ -1,9 +1,10 @@
 """Which forms of `palette` are worth considering, and the form that a caller asks for.
 
 Packed indices always; coded ones by their smallest code, where that is smaller; numbers where the words are a grid.
-Under `size` all of them also folded. Indices of values are packed, or split into low bits, packed, and a high part under a
-code of `split`. The table is sorted by count, so the high parts of hundreds of words are few symbols of unlike counts, and
-each code of them is tried with each number of low bits: what is nearly uniform is packed, what is skewed is coded.
+Under `size` all of them also folded. Indices of values are packed, or split into low bits, packed, and a high part
+under a code of `split`. The table is sorted by count, so the high parts of hundreds of words are few symbols of unlike
+counts, and each code of them is tried with each number of low bits: what is nearly uniform is packed, what is skewed is
+coded.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What products of `palette`, and values under it, take by shipped figures: the longer of bytes / bandwidth and chunks x
-time per chunk + weights x further rows of x; numbers of a grid up to 8 rows likewise by integers, above by words.
+"""What products of `palette`, and values under it, take by shipped figures: the longer of bytes / bandwidth and
+chunks x time per chunk + weights x further rows of x; numbers of a grid up to 8 rows likewise by integers, above by
+words.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ CHUNK_NS: Costs = {
 }
 """A chunk of 64 weights."""
 PLANES_ROW_NS = 1.05
-"""A chunk, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8 rows)."""
-# MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run; means
-# of two runs, fast quartiles. zen-5_avx512_bf16_quantised.json and zen-5_avx2_quantised.json: 4 to 8 bits, one run each.
+"""A chunk, for each further row of x, where AVX-512 looks float32 up byte by byte (Zen 5, 5 to 8 bits, 4 and 8
+rows)."""
+# MEASURED with two threads on Zen 5 for 2 to 8 bits, AVX2 too, each time as a share of dense float32 in the same run;
+# means of two runs, fast quartiles. zen-5_avx512_bf16_quantised.json and zen-5_avx2_quantised.json: 4 to 8 bits, one
+# run each.
 GRID_CHUNK_NS = {
     "avx2": (1.6, 1.6, 2.2, 1.9, 2.15, 2.35, 3.1, 3.6),
     "avx512": (1.5, 1.5, 1.55, 1.65, 1.75, 1.85, 2.05, 2.7),
@@ -45,8 +48,8 @@ GRID_ROWS = 8
 """Rows up to which they are: grid.cpp says why."""
 GRID_WORDS_NS = 3.5
 """What making a chunk of numbers indices adds to looking them up, for more rows."""
-# MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where they
-# cost most: few groups are decoded at a time. AVX-512 likewise, two threads.
+# MEASURED with AVX2 on Zen 3 (one thread, halved) with 4, 5, 6 and 8 bits behind a bitmap with 10 % of values, where
+# they cost most: few groups are decoded at a time. AVX-512 likewise, two threads.
 VALUE_NS: Costs = {
     "avx2": {
         "float32": (6.3, 6.3, 7.0, 6.3, 8.0, 10.2, 18.2, 18.2),
@@ -81,7 +84,9 @@ INDEX_VALUE_NS = {"avx2": 20.0, "avx512": 3.0}
 
 @dataclass(frozen=True)
 class Kernel(KernelKey):
-    """bits: of an index, or of a field. code: of coded indices under `split`, '' for packed ones. grid: they are numbers."""
+    """bits: of an index, or of a field. code: of coded indices under `split`, '' for packed ones. grid: they are
+    numbers.
+    """
 
     formulation = "palette"
     bits: int

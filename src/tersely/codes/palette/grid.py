@@ -1,12 +1,13 @@
 """Words that are a grid: scale x (number - zero), as quantising to few levels and back leaves them.
 
-A word may be off its point by as much as rounding to float32 moves it, so that a product by numbers, which are exact sums
-(`tersely.tensors.int8`), is as good as one by words; with k = number - zero and m = max |x| of its row:
+A word may be off its point by as much as rounding to float32 moves it, so that a product by numbers, which are exact
+sums (`tersely.tensors.int8`), is as good as one by words; with k = number - zero and m = max |x| of its row:
 
     |word - scale k| <= 2^-24 scale (|k| + 1)
     |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| + 1)) + half a unit of y's last place in its dtype
 
-Numbers count from the smallest word on; the table has a word for each, those that do not occur rounded from their points.
+Numbers count from the smallest word on; the table has a word for each, those that do not occur rounded from their
+points.
 """
 
 from __future__ import annotations

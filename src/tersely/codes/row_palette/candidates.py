@@ -1,8 +1,8 @@
 """Which forms of `row_palette` are worth considering, and the form that a caller asks for.
 
-None for tensors whose words one palette of the same index bits holds. Rows, or groups of columns, by what is smallest in
-row fields; by what is smallest in row fields that products go through as they are; and the former coded where that is
-smaller.
+None for tensors whose words one palette of the same index bits holds. Rows, or groups of columns, by what is smallest
+in row fields; by what is smallest in row fields that products go through as they are; and the former coded where that
+is smaller.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class RowPalette(RowFields):
         return bits is None or bits > costs.FAST_BITS
 
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
-        """So many distinct words, at no regular distances, for each row or so many of its columns, as k-means leaves them."""
+        """So many distinct words for each row or so many of its columns, at no regular distances, as of k-means."""
         rows, width = normal.shape
         for columns, words in ((width, 15), (min(128, width), 14)):
             groups = width // columns

@@ -1,11 +1,12 @@
 """How `row_palette` stores weights that have few distinct words in each row, or in each group of a row's columns.
 
-Each row of each group has a table of words. Tables lie panel by panel, group by group, 16 rows side by side. Weights are
-indices into their own table, stored as `affine.row_fields` says; with up to 4 bits, products go through them as they are.
+Each row of each group has a table of words. Tables lie panel by panel, group by group, 16 rows side by side. Weights
+are indices into their own table, stored as `affine.row_fields` says; with up to 4 bits, products go through them as
+they are.
 
 A table has its finite words by falling count first (ties by rising word), then infinities and NaN likewise, then words
-of zero bits up to the tensor's number of entries. One without finite words has a word of zero bits in front: padding has
-index 0, and a product multiplies it by zero.
+of zero bits up to the tensor's number of entries. One without finite words has a word of zero bits in front: padding
+has index 0, and a product multiplies it by zero.
 
 FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 """

@@ -1,4 +1,4 @@
-"""`signed_zeros`: which zeros are -0.0, a bit for each weight, and the tensor with clean zeros under another formulation.
+"""`signed_zeros`: which zeros are -0.0, a bit a weight, and the tensor with clean zeros under another formulation.
 
 Pruning by a mask (`weight * mask`) leaves -0.0 wherever the weight was negative. To every product it is a zero like any
 other; coded as a value it would cost as much as one, and no formulation for zeros would see half of them.
@@ -68,7 +68,10 @@ class SignedZeros(Formulation):
         return [_candidate(one, signs, clean.words) for row in OFFERED for one in row.candidates(clean)]
 
     def candidate_for(self, request: Request) -> Candidate:
-        """clean: the formulation of the tensor with clean zeros; the other parameters are its own. Raises ArgumentError."""
+        """clean: the formulation of the tensor with clean zeros; the other parameters are its own.
+
+        Raises ArgumentError.
+        """
         options = dict(request.parameters)
         name = options.pop(CLEAN, "sparse")
         row = next((row for row in CHILDREN if name == row.NAME), None)

@@ -23,9 +23,9 @@ from tersely.core.errors import ArgumentError
 from tersely.core.geometry import Geometry, folded
 
 # MEASURED on Zen 4, 4096 x 4096, batch 1, against our own dense kernel, over runs, of which
-# zen-4_avx512_bf16_products.json is one: bfloat16 packed 1.06 to 1.29, layered(3) 1.16 to 1.27, four levels 1.15 to 1.28;
-# float32 packed 1.00 to 1.08, layered(3) 1.09 to 1.23, four levels 1.09 to 1.16; float16 one level 0.95 to 1.09; float8
-# 0.6.
+# zen-4_avx512_bf16_products.json is one: bfloat16 packed 1.06 to 1.29, layered(3) 1.16 to 1.27, four levels 1.15 to
+# 1.28; float32 packed 1.00 to 1.08, layered(3) 1.09 to 1.23, four levels 1.09 to 1.16; float16 one level 0.95 to 1.09;
+# float8 0.6.
 FAST_LEVELS = {
     "speed": {"float32": 1, "bfloat16": 1, "float16": 1},
     "balanced": {"float32": 4, "bfloat16": 4, "float16": 1},

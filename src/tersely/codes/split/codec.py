@@ -1,7 +1,7 @@
 """`split`: words in, native calls out; the NumPy reference where the native module is missing.
 
-Words are arrays of unsigned integers (`tersely.core.dtypes`), never floats: those of a tensor in its own shape, or those
-of a sequence of values.
+Words are arrays of unsigned integers (`tersely.core.dtypes`), never floats: those of a tensor in its own shape, or
+those of a sequence of values.
 """
 
 from __future__ import annotations

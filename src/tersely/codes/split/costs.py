@@ -1,5 +1,5 @@
-"""What products of `split`, and values under it, take by shipped figures: the longer of dense time at one row of x times a
-measured share, and weights x (decoding + rows of x).
+"""What products of `split`, and values under it, take by shipped figures: the longer of dense time at one row of x
+times a measured share, and weights x (decoding + rows of x).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ LAYERED_SHARE = {
 """Time of layered codes as a share of dense time."""
 ONE_LEVEL_SHARE = {"float32": 1 / 1.12, "bfloat16": 1 / 1.4, "float16": 1 / 0.88}
 """Time of layered codes of one level under AVX-512 as a share of dense time."""
-# MEASURED with AVX2: one exponent for all weights takes 27 x dense time in bfloat16; no kernel of its own, on any machine.
+# MEASURED with AVX2: one exponent for all weights takes 27 x dense time in bfloat16; no kernel of its own, on any
+# machine.
 CONSTANT_SHARE = 27.0
 SLOW_SHARE = 1 / 0.6
 """Every other form, such as all of float8."""

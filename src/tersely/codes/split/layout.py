@@ -81,7 +81,8 @@ FIELDS = {
     "float8_e5m2": Fields(2, 5, (1, 2, 0x80), False, False, _positions("float8_e5m2")),
     "index": Fields(0, 8, (), False, False, _positions("index")),
 }
-"""The bits of each dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices of a table."""
+"""The bits of each dtype; `index` is none of a weight: a byte that is all symbol, as formulations code the indices
+of a table."""
 
 
 def widths_of(given: object) -> tuple[int, ...]:

@@ -120,7 +120,7 @@ def encode_chunks(
     tiles: list[tuple[int, int, int]],
     short: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Components of chunks [n, 16, 4], in segments of (first, last) chunk. short: whether panels have the short tail."""
+    """Components of chunks [n, 16, 4], in segments of (first, last) chunk. short: which panels have the short tail."""
     fields = FIELDS[dtype]
     symbols, odd, octets, tails = split_words(chunks, dtype)
     # FORMAT: padding has the first symbol of the table and zeros elsewhere, or the constant byte.

@@ -114,7 +114,7 @@ class SizeModel:
         return sum(self.component_bytes(parameters).values())
 
     def codes(self, levels: int) -> list[tuple[str, tuple[int, ...]]]:
-        """Every (code, widths) that fits the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
+        """(code, widths) that fit the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
         chunks = self.layout.panels * self.layout.chunks_per_panel
         layers = _layers(alphabet, levels)
@@ -145,9 +145,10 @@ def _stream_bytes(used: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Layers:
-    """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the first
-    width and the length of the table of each. deeper: indices of the further levels among the streams of every beginning
-    and width, the last one where there is none."""
+    """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the
+    first width and the length of the table of each. deeper: indices of the further levels among the streams of every
+    beginning and width, the last one where there is none.
+    """
 
     widths: list[tuple[int, ...]]
     depth: np.ndarray

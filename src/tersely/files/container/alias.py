@@ -44,8 +44,9 @@ def resolve(
 ) -> dict[str, str]:
     """The tensor that each alias of a file stands for, by the alias's name.
 
-    dense: safetensors dtype and shape of dense tensors. dense_sums: CRC-32 of those that have one. Raises CorruptError or UnsupportedError naming file,
-    tensor and component where an alias is none of a tensor that is there with bytes of its own.
+    dense: safetensors dtype and shape of dense tensors. dense_sums: CRC-32 of those that have one. Raises CorruptError
+    or UnsupportedError naming file, tensor and component where an alias is none of a tensor that is there with bytes of
+    its own.
     """
     return {
         name: _other(name, found, descriptions, dense, dense_sums, file)

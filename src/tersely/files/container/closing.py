@@ -1,8 +1,8 @@
-"""Closing entries: each coded tensor's own name, with no elements, so that nobody loads the file without decoding it.
+"""Closing entries: coded tensors' own names, with no elements, so that nobody loads a file without decoding it.
 
-A loader that does not know the components would find no `NAME`, and many only warn of that and leave a weight at random.
-With an entry of shape [0] under that name they stop at a shape that does not fit. Files for PyTorch's loaders have them;
-readers of ours pass over them. FORMAT: docs/FORMAT.md, "Closing entries".
+A loader that does not know the components would find no `NAME`, and many only warn of that and leave a weight at
+random. With an entry of shape [0] under that name they stop at a shape that does not fit. Files for PyTorch's loaders
+have them; readers of ours pass over them. FORMAT: docs/FORMAT.md, "Closing entries".
 """
 
 from __future__ import annotations

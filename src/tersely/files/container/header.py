@@ -1,6 +1,7 @@
 """The safetensors header, read strictly: 8 bytes of length, JSON, then data without holes or overlaps.
 
-    [u64 length n][n bytes JSON: {"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {...}}][data]
+    [u64 length n][n bytes JSON][data]
+    JSON: {"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {...}}
 
 See: the safetensors format (README of the safetensors project, "Format") and docs/FORMAT.md.
 """
@@ -269,7 +270,7 @@ def entry_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
 def fresh_header(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
 ) -> tuple[bytes, list[str]]:
-    """A plain header for tensors (dtype, shape) whose own one is gone, and their order: widest items first, then by name."""
+    """A plain header for tensors (dtype, shape) whose own is gone, and the order: widest items first, then by name."""
     order = sorted(tensors, key=lambda name: (-BY_TAG[tensors[name][0]].bits, name))
     parts, position = [], 0
     if metadata:

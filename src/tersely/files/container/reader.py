@@ -215,7 +215,7 @@ class Reader:
                 self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def encoded(self, name: str) -> Encoded:
-        """One tensor, coded or dense, its components as views of the file; for an alias the tensor that it stands for."""
+        """One tensor, its components as views of the file; for an alias the tensor that it stands for."""
         name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]

@@ -1,8 +1,9 @@
-"""Temporary files beside a destination: as private as their source, locked while in use, swept where their writer died.
+"""Temporary files beside a destination: private as their source, locked in use, swept where their writer died.
 
 `.NAME.12345678.partial` becomes NAME, as the folder `NAME.partial` does; `.NAME.12345678.spool` holds components until
-their number is known. A writer keeps an exclusive lock (flock) on its own, which the system takes back when the process ends, however it ends: one that can
-be locked is abandoned. The same lock tells a second writer of one new output that somebody is at work on it.
+their number is known. A writer keeps an exclusive lock (flock) on its own, which the system takes back when the process
+ends, however it ends: one that can be locked is abandoned. The same lock tells a second writer of one new output that
+somebody is at work on it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tersely.core.errors import DestinationError
 
 PARTIAL, SPOOL = "partial", "spool"
 SPOOL_MARK = b"tersely: components of a file that is not whole yet\n".ljust(64)
-"""Begins every spool: only what begins so is swept under any name, the other temporary files by the name they are for."""
+"""Begins every spool: only what begins so is swept under any name, the other temporary files by the name they are
+for."""
 _OURS = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(partial|spool)")
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
 _PRIVATE = 0o600
@@ -235,7 +237,7 @@ def make_as_private(folder: Path, like: Path) -> None:
 
 
 def _umask(folder: Path) -> int:
-    """What this process takes away from new files, found by making one: to ask for it is to change it for all threads."""
+    """The umask of this process, found by making a file: to ask for it is to change it for all threads."""
     probe = folder / f".{secrets.token_hex(4)}.{PARTIAL}"
     os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777))
     try:

@@ -48,7 +48,7 @@ def cost_bytes(name: str, encoded: Encoded) -> int:
 
 
 def min_cost_bytes(name: str) -> int:
-    """Less than any coded tensor of this name takes in a file, but for aliases: a description, a component, two entries."""
+    """Less than any coded tensor of this name takes, aliases apart: a description, a component, two entries."""
     mark = f"{name}{description.MARK}"
     return MIN_INFO_BYTES + entry_bytes(f"{mark}{description.INFO}", "U8", (1,)) + entry_bytes(mark, "U8", (1,))
 
@@ -158,7 +158,8 @@ class Writer:
         check: Any = None,
         closed: bool = False,
     ) -> int:
-        """Write the file; returns its bytes. facts: file-level entries of our own metadata. closed: with closing entries, as files whose metadata says that they are PyTorch's have them in any case.
+        """Write the file; returns its bytes. facts: file-level entries of our own metadata. closed: with closing
+        entries, as files whose metadata says that they are PyTorch's have them in any case.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         """

@@ -1,4 +1,4 @@
-"""The files of an original that is not safetensors, written from a compressed file; SHA-256 before any gets its name."""
+"""The files of an original that is not safetensors, from a compressed file; SHA-256 before any gets its name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A source whose tensors are ranges of bytes in files of another format, with the face that a plain `Reader` has.
 
-Who knows the format finds the ranges (`tersely.files.foreign.onnx`); nobody who compresses, plans or compares needs to know it.
+Who knows the format finds the ranges (`tersely.files.foreign.onnx`); nobody who compresses, plans or compares needs to
+know it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def stored(name: str, tensor: Tensor) -> Any:
 
 
 def for_others(state: Mapping[str, Any], name: str) -> Any:
-    """Returns an entry of a state dict as other writers of safetensors need it, who look at memory, not at marks or strides.
+    """Returns an entry of a state dict as other writers need it, who look at memory, not at marks or strides.
 
     Raises ArgumentError for tensors that are no plain memory.
     """

@@ -1,4 +1,4 @@
-"""State of modules that is no tensor, as `get_extra_state` gives it: kept as JSON in a file's metadata, or refused by name.
+"""State of modules that is no tensor (`get_extra_state`): kept as JSON in a file's metadata, or refused by name.
 
 Kept is what JSON gives back unchanged. A pickle would keep more, and run what a file says.
 """

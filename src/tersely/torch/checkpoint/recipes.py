@@ -89,8 +89,8 @@ def _crc32(pieces: list[CodedTensor]) -> str | None:
 
 
 class Shelf:
-    """What a file will hold. stored: coded tensors and arrays by name. recipes: the other tensors; pieces: names that are
-    stored for them alone.
+    """What a file will hold. stored: coded tensors and arrays by name. recipes: the other tensors; pieces: names
+    that are stored for them alone.
 
     taken: more names that pieces may not have. once: what the file holds under one name is a recipe under others.
     """

@@ -60,7 +60,7 @@ def encode(
 
 
 def to_coded_tensor(tensor: TerselyTensor) -> CodedTensor | None:
-    """Returns one tensor's codes as `tersely` stores them: by reference, coded anew where that cannot be; None: dense."""
+    """Returns a tensor's codes as `tersely` stores them: by reference, else coded anew; None: dense."""
     coded = recipes.by_reference(tensor)
     return recipes.anew(tensor) if coded is None and not isinstance(tensor.storage_, Dense) else coded
 
@@ -176,7 +176,7 @@ def _loaded(
 
 
 def _residue(file: files.File, name: str, noted: Mapping[str, int]) -> int:
-    """The residue at which the dense weight lay: as the file notes it, or where safetensors maps it from the original file."""
+    """The residue at which the dense weight lay: as the file notes it, or as safetensors maps the original file."""
     return noted.get(name, (file.reader.offset_in_original(name) or 0) % LINE)
 
 

@@ -1,7 +1,7 @@
 """Ways into a tensor's memory that torch does not ask its class about: wrapped, so that compressed weights answer.
 
-`dense.data = coded` would make a dense parameter of no memory, and DLPack's C functions would hand over address 0. What is
-wrapped does for all other tensors what it did.
+`dense.data = coded` would make a dense parameter of no memory, and DLPack's C functions would hand over address 0. What
+is wrapped does for all other tensors what it did.
 """
 
 from __future__ import annotations

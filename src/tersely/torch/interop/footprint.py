@@ -62,7 +62,7 @@ def stored_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _place(tensor: Tensor, size: int) -> tuple[int, int]:
-    """The place where the bytes lie; tensors without addresses, as those of the meta device, are taken for different ones."""
+    """The address of the bytes; tensors without any, as those of the meta device, count as different ones."""
     try:
         address = tensor.data_ptr() if tensor.device.type != "meta" else 0
     except RuntimeError:  # of a subclass or a transform: it has no address

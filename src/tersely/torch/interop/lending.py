@@ -1,7 +1,7 @@
 """`dense_weights`: a module on its exact dense weights for a while, for readers that know nothing of codes.
 
-Exporters copy weights into a format of their own, so codes would gain nothing there: inside the context the module is an
-ordinary dense one, and afterwards it has its codes again.
+Exporters copy weights into a format of their own, so codes would gain nothing there: inside the context the module is
+an ordinary dense one, and afterwards it has its codes again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def dense_weights(module: nn.Module) -> Iterator[nn.Module]:
 
     For exporters and other libraries that read memory: `with tersely.torch.dense_weights(model): export(model, ...)`.
     `torch.onnx.export`, `torch.jit` and OpenVINO are entered so by themselves. The whole dense model is in memory
-    meanwhile; its weights are frozen as the codes are, and ties are kept. What is written to inside stays dense, with its
-    new values and a warning.
+    meanwhile; its weights are frozen as the codes are, and ties are kept. What is written to inside stays dense, with
+    its new values and a warning.
 
     Args:
         module: any module, compressed or not; it is the module itself that the context gives.

@@ -1,9 +1,9 @@
-"""accelerate's hooks beside compressed weights: codes stay in memory where they are, dense weights go where they are sent.
+"""accelerate's hooks beside compressed weights: codes stay where they are, dense weights go where they are sent.
 
-The hooks move weights by building parameters anew, and keep them on other devices and on disk. Codes are for the CPU and
-in memory (or mapped from their file) already, so to them the hooks do nothing; another device than the CPU to compute on is
-refused before anything has been moved. All of it happens in accelerate's own names for the functions that its hooks call,
-when accelerate is imported.
+The hooks move weights by building parameters anew, and keep them on other devices and on disk. Codes are for the CPU
+and in memory (or mapped from their file) already, so to them the hooks do nothing; another device than the CPU to
+compute on is refused before anything has been moved. All of it happens in accelerate's own names for the functions that
+its hooks call, when accelerate is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`dense_program`: an exported program on dense weights and torch's own operators, for converters that know no others.
+"""`dense_program`: an exported program on dense weights and torch's operators, for converters that know no others.
 
-`torch.export` of a compressed model keeps its codes. Before decompositions they are TerselyTensors in the program's state;
-after them, uint8 components that the operators of `compiled` and `int8_operators` take.
+`torch.export` of a compressed model keeps its codes. Before decompositions they are TerselyTensors in the program's
+state; after them, uint8 components that the operators of `compiled` and `int8_operators` take.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def within(
 ) -> dict[str, Settings | None]:
     """Returns settings under which what stays in memory of all parameters takes at most so many bits per weight.
 
-    A parameter with a formulation or an objective of its own keeps them. Raises TerselyError, naming the fewest bits that
-    can be had, where that is impossible.
+    A parameter with a formulation or an objective of its own keeps them. Raises TerselyError, naming the fewest bits
+    that can be had, where that is impossible.
     """
     names: list[str] = []
     offers: list[list[tuple[Candidate, float]]] = []

@@ -166,7 +166,10 @@ class _Product(torch.autograd.Function):
 
 
 class _Transformed(torch.autograd.Function):
-    """Multiplies as `_Product` does, under `torch.func`. Every call of such a function costs tens of us more, in torch."""
+    """Multiplies as `_Product` does, under `torch.func`.
+
+    Every call of such a function costs tens of us more, in torch.
+    """
 
     @staticmethod
     def forward(x: Tensor, bias: Tensor | None, weight: CodedTensor, scale: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Linear layers that torchao quantised to int8, weights only: their payload compressed, multiplied without a dense copy.
+"""Linear layers that torchao quantised to int8, weights only: compressed, and multiplied without a dense copy.
 
 torchao keeps such a weight as a tensor subclass of int8 values and a scale for each output (or one for all) under the
-name `weight` of a plain `nn.Linear`. `adopt` puts an `Int8Linear` of the same values and scales in the layer's place, so
-that everything else treats it as any other, and models have the same entries whatever of them was worth coding;
-`give_back` puts the layer back, its weight as it was. Nothing here imports torchao: a weight is known by what it has, and made again by its own class.
+name `weight` of a plain `nn.Linear`. `adopt` puts an `Int8Linear` of the same values and scales in the layer's place,
+so that everything else treats it as any other, and models have the same entries whatever of them was worth coding;
+`give_back` puts the layer back, its weight as it was. Nothing here imports torchao: a weight is known by what it has,
+and made again by its own class.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ PAYLOAD = "qdata"
 
 
 class QuantizedLinear(Int8Linear):
-    """An `Int8Linear` that stands for a layer of torchao. layer: that layer, without its weight, in a list to hide it."""
+    """An `Int8Linear` that stands for a layer of torchao. layer: that layer, without its weight, in a list to hide
+    it.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -50,7 +53,7 @@ class QuantizedLinear(Int8Linear):
         return layer.train(self.training)
 
     def _scale(self) -> Tensor:
-        """The scales as torchao had them, or those that were loaded since in the same shape and, where it holds them, dtype."""
+        """The scales as torchao had them, or as loaded since, in the same shape and, where it holds them, dtype."""
         kept: Tensor = self._others["scale"]
         own = self.scale.float()
         if torch.equal(kept.reshape(-1).float().expand(self.out_features), own):

@@ -83,7 +83,7 @@ torch.library.register_autograd("tersely::int8_linear", _backward, setup_context
 
 
 def vectorised(info: Any, in_dims: Sequence[int | None], call: Any, *given: Any) -> tuple[Tensor, int]:
-    """vmap of a product whose first argument is x: one more dimension of x where nothing else has it, else call by call."""
+    """vmap of a product by x: one more dimension of x where nothing else has it, else call by call."""
     first, *others = in_dims
     x, *rest = given
     if first is not None and all(dim is None for dim in others):

@@ -1,7 +1,7 @@
-"""Convolutions whose kernels have one tap: products of every position of x by the weight as a matrix [outputs, inputs].
+"""Convolutions with kernels of one tap: products of every position of x by the weight, [outputs, inputs].
 
-Only mode "fused" multiplies so, as sums are added in another order. Strides skip positions, and with one tap dilation means
-nothing. Results lie in memory as torch's: channels last where x or the weight has them so.
+Only mode "fused" multiplies so, as sums are added in another order. Strides skip positions, and with one tap dilation
+means nothing. Results lie in memory as torch's: channels last where x or the weight has them so.
 """
 
 from __future__ import annotations

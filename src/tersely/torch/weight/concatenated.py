@@ -1,4 +1,4 @@
-"""`Concatenated`: several storages as one, by reference; and storages made anew from what pickles and compilers keep."""
+"""`Concatenated`: several storages as one, by reference; storages made anew from what pickles and compilers keep."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ _SPECIAL_TORCH: dict[str, torch.dtype] = {dtype.name: key for key, dtype in _SPE
 _WORDS = {1: torch.uint8, 2: torch.int16}
 
 TORCH: dict[str, torch.dtype] = dict(_SPECIAL_TORCH)
-"""torch dtypes by tersely's names; of packed elements those that torch has by the same name, and so by the same bytes."""
+"""torch dtypes by tersely's names; of packed elements those that torch has by the same name, and so by the same
+bytes."""
 TORCH |= {name: getattr(torch, name) for name in BY_NAME if hasattr(torch, name) and name not in TORCH}
 TORCH["bool"] = torch.bool
 NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH.items()}
@@ -44,7 +45,7 @@ def _check(tensor: Tensor) -> None:
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """Returns a dense tensor as an array of the same bytes; a copy only where it is not contiguous, or lazily conjugated.
+    """Returns a dense tensor as an array of its bytes; a copy only where it is not contiguous, or lazily conjugated.
 
     Raises ArgumentError for tensors that are no plain memory of the CPU or have a dtype that arrays cannot have.
     """

@@ -1,7 +1,7 @@
 """`Holder`: what the aliases of one weight share. `detach()`, `.data`, transposes and slices all show one.
 
-Dense aliases see each other's writes because they have one memory. Codes are immutable, so a write puts other codes into
-the holder, and every tensor that shows it forgets what it had kept of the old ones.
+Dense aliases see each other's writes because they have one memory. Codes are immutable, so a write puts other codes
+into the holder, and every tensor that shows it forgets what it had kept of the old ones.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class Holder:
 
     @cached_property
     def token(self) -> Tensor:
-        """A tensor whose memory no other weight has, and that is no component either. It cannot be resized into more."""
+        """A tensor whose memory no other weight has, and that is no component either.
+
+        It cannot be resized into more.
+        """
         return torch.from_numpy(np.zeros(1, np.uint8))
 
     @cached_property

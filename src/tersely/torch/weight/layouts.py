@@ -15,7 +15,7 @@ FORMATS = {"channels_last": torch.channels_last, "channels_last_3d": torch.chann
 
 
 def strides_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
-    """Returns strides as torch gives them to a tensor of that layout; contiguous ones where the layout is for other shapes."""
+    """Returns the strides that torch gives a tensor of that layout; contiguous ones where it is for other shapes."""
     order = list(range(len(shape)))
     if len(shape) == {"channels_last": 4, "channels_last_3d": 5}.get(layout):
         order.append(order.pop(1))

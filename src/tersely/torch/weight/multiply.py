@@ -1,8 +1,8 @@
-"""Products by codes: `multiply`, the one place where torch's tensors meet a kernel, and `product`, which also splits work.
+"""Products by codes: `multiply`, the one place where tensors meet a kernel, and `product`, which splits work.
 
-Three entrances end in `multiply`: the short way of `F.linear` (`short_way`), the dispatcher's operators (`product` below)
-and compiled code (`operators/compiled`). Above `Kernel.max_rows` rows of x, `product` decodes weights to scratch for
-torch's own matrix product (`tersely.tensors.handoff` has the figures).
+Three entrances end in `multiply`: the short way of `F.linear` (`short_way`), the dispatcher's operators (`product`
+below) and compiled code (`operators/compiled`). Above `Kernel.max_rows` rows of x, `product` decodes weights to scratch
+for torch's own matrix product (`tersely.tensors.handoff` has the figures).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def multiply(kernel: Kernel | None, x: Tensor, bias: Tensor | None) -> Tensor | 
     Args:
         x: [..., inner], and no tracer's. bias: [outer] or None.
 
-    Returns [..., outer] in the kernel's dtype; None where dtypes, shapes or devices are not the kernel's, x has more than
-    `max_rows` rows, or a tensor turns out to have no memory.
+    Returns [..., outer] in the kernel's dtype; None where dtypes, shapes or devices are not the kernel's, x has more
+    than `max_rows` rows, or a tensor turns out to have no memory.
     """
     if kernel is None:
         return None
@@ -60,7 +60,7 @@ def multiply(kernel: Kernel | None, x: Tensor, bias: Tensor | None) -> Tensor | 
 
 
 def product(storage: WeightStorage, x: Tensor, bias: Tensor | None, transposed: bool) -> Tensor | None:
-    """Returns x @ w.T + bias, or x @ w + bias where `transposed`, in any number of rows; None where no kernel multiplies.
+    """Returns x @ w.T + bias, or x @ w + bias where `transposed`, for any rows; None where no kernel multiplies.
 
     Args:
         storage: the weight w, two dimensions. x: [..., inner]. bias: [outer] or None.
@@ -123,7 +123,7 @@ def _by_pieces(storage: Concatenated, x: Tensor, bias: Tensor | None, transposed
 
 
 def _by_panels(storage: Coded | RowSlice, x: Tensor, bias: Tensor | None, transposed: bool) -> Tensor:
-    """Many rows of x: the weights are decoded once for all of them, and torch's product is faster than the tile loop."""
+    """Many rows of x: the weights are decoded once for all, and torch's product is faster than the tile loop."""
     matrix, coded_transposed = storage.matrix()
     rows, columns = storage.shape
     block = handoff.block_rows(columns, handoff.TORCH_BLOCK_BYTES // storage.dtype.itemsize)

@@ -1,7 +1,7 @@
 """The place in memory where decoded weights lie: at the address, modulo a cache line, at which the dense weight lay.
 
-torch's product with one row of x gives other bits for other addresses of the same weight modulo 16 (torch 2.13, MKL), and
-safetensors maps weights at any multiple of 8. What is decoded in mode "identical" lies as the dense weight did.
+torch's product with one row of x gives other bits for other addresses of the same weight modulo 16 (torch 2.13, MKL),
+and safetensors maps weights at any multiple of 8. What is decoded in mode "identical" lies as the dense weight did.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which tensors are plain memory, and what to do about those that are not: nothing else can be stored or coded.
 
-torch marks conjugates and negatives without computing them, and hands out the memory as it lies; sparse, nested, quantised
-and traced tensors have no memory of their own shape, or none at all.
+torch marks conjugates and negatives without computing them, and hands out the memory as it lies; sparse, nested,
+quantised and traced tensors have no memory of their own shape, or none at all.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def _last_byte(tensor: Tensor) -> int:
 
 
 def _reason_of_kind(tensor: Tensor) -> str:
-    """What `reason_refused` says of subclasses: those that dispatch by themselves have no memory that C++ could read."""
+    """What `reason_refused` says of subclasses: those that dispatch by themselves have no memory that C++ could
+    read.
+    """
     if is_lazy(tensor):
         return "has no shape yet: run the module once, then save it"
     kind: Any = type(tensor)

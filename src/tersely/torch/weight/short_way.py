@@ -1,7 +1,7 @@
 """The short way: from `F.linear` to the kernel and back without torch's dispatcher.
 
-Taken only where nothing could notice: a plain x on the CPU, no gradient to be recorded, no mode, transform or tracer in the
-way. Everything else takes the long way, which is always right. Autocast is obeyed on the way.
+Taken only where nothing could notice: a plain x on the CPU, no gradient to be recorded, no mode, transform or tracer in
+the way. Everything else takes the long way, which is always right. Autocast is obeyed on the way.
 """
 
 from __future__ import annotations

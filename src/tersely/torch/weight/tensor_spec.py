@@ -1,8 +1,9 @@
-"""`TensorSpec`: the description of a coded tensor as one short text, so that it can be hashed, compared, pickled and traced.
+"""`TensorSpec`: the description of a coded tensor as one short text, so that it can be hashed, compared, pickled and
+traced.
 
-Compiled code is guarded by such texts. What layers of one shape do not have in common, such as tables of codes, would have
-each of them compiled anew; so compilers see the *frame* of a spec, with all that shapes follow from, and the rest as one
-more component: the *filling*.
+Compiled code is guarded by such texts. What layers of one shape do not have in common, such as tables of codes, would
+have each of them compiled anew; so compilers see the *frame* of a spec, with all that shapes follow from, and the rest
+as one more component: the *filling*.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class TensorSpec:
 
     @cached_property
     def code(self) -> str:
-        """The code as people read it: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows', 'sparse bitmap, split layered(3)'."""
+        """The code as people read it: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows',
+        'sparse bitmap, split layered(3)'.
+        """
         return self.document["tree"]["formulation"] if self.is_frame else _code(self.document["tree"])
 
     def transposed(self) -> TensorSpec | None:

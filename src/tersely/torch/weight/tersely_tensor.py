@@ -30,7 +30,7 @@ from tersely.torch.weight.layouts import laid_out, strides_of
 from tersely.torch.weight.weight_storage import Dense, WeightStorage, next_number
 
 COMPONENT = "tersely_component"
-"""And a number: attributes that compilers find components by."""
+"""Begins the names of attributes that compilers find components by; a number follows."""
 ADVICE = "tersely.torch.decompress_(model) gives dense weights back, and tensor.decode() a dense copy of this one"
 
 
@@ -67,7 +67,8 @@ class TerselyTensor(torch.Tensor):
             return again(storage, bool(kept.get("requires_grad", False)))
         holder = storage if isinstance(storage, Holder) else Holder(storage)
         shown = holder.storage if slicing is None else slicing(holder.storage)
-        # What shows a weight is as normal a tensor as the weight: views of normal tensors are, under inference_mode too.
+        # What shows a weight is as normal a tensor as the weight: views of normal tensors are, under inference_mode
+        # too.
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False):
                 self = _wrapper(cls, shown, layout)
@@ -361,7 +362,8 @@ def _wrapper(cls: type[TerselyTensor], storage: WeightStorage, layout: str) -> T
     self: TerselyTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
         cls, shape, strides=strides, dtype=storage.dtype, device=device, requires_grad=False
     )
-    # What C++ asks for memory to write to, DLPack and accessors among it, ends in an error of torch instead of at address 0.
+    # What C++ asks for memory to write to, DLPack and accessors among it, ends in an error of torch instead of at
+    # address 0.
     torch._C._set_throw_on_mutable_data_ptr(self)
     return self
 

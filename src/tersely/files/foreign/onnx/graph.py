@@ -41,7 +41,8 @@ _LISTS = {
     8: ("a list of integers", 7, tensors.INT64S),
     9: ("a list of strings", 8, 0),
 }
-"""Fields of an attribute that hold lists: what they are, and the data type and field of a tensor that would hold as much."""
+"""Fields of an attribute that hold lists: what they are, and the data type and field of a tensor that would hold as
+much."""
 _TEXT, _LONG_TEXT = 4, 1024
 
 
@@ -67,8 +68,9 @@ class _Node:
 
 
 class Walk:
-    """A model, walked once. found: its tensors in the order of the file. in_out: see `SlicedSource`. kept: attributes that
-    stay in the graph, as name, reason and bytes."""
+    """A model, walked once. found: its tensors in the order of the file. in_out: see `SlicedSource`. kept:
+    attributes that stay in the graph, as name, reason and bytes.
+    """
 
     def __init__(self, model: Message) -> None:
         """Raises CorruptError with the byte."""

@@ -17,7 +17,8 @@ from tersely.files.foreign.source import Slice, SlicedFile, SlicedSource
 
 SUFFIX = ".onnx"
 CONSTANT_BYTES = 32
-"""Attributes up to this long stay in the graph's own bytes: they are shapes, axes and scalars, and a name costs more."""
+"""Attributes up to this long stay in the graph's own bytes: they are shapes, axes and scalars, and a name costs
+more."""
 _SHOWN = 3
 
 
@@ -25,7 +26,8 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
     """The weights of a model by name: initialisers, and constants of more than `CONSTANT_BYTES`.
 
     What cannot be taken out (strings, types that no tensor file has) stays in the graph's bytes, and a note says so.
-    Raises TerselyError: CorruptError with tensor and byte where the file is damaged; no weights; data out of the folder.
+    Raises TerselyError: CorruptError with tensor and byte where the file is damaged; no weights; data out of the
+    folder.
     """
     file = SlicedFile(Path(path), Path(path).name)
     walk = graph.Walk(Message(memoryview(file.bytes), 0, file.bytes.size, str(path)))  # type: ignore[arg-type]
@@ -61,7 +63,10 @@ def open_model(path: str | os.PathLike[str]) -> SlicedSource:
 
 
 def _not_canonical(file: SlicedFile, location: tensors.Location, name: str) -> str:
-    """Why numbers written one by one would not come back byte for byte, or ''. Raises CorruptError for a wrong count."""
+    """Why numbers written one by one would not come back byte for byte, or ''.
+
+    Raises CorruptError for a wrong count.
+    """
     if location.form == "raw":
         return ""
     raw = file.bytes[location.begin : location.end]

@@ -41,7 +41,7 @@ class Message:
         return Message(self.data, field.begin, field.end, self.file)
 
     def fields(self) -> Iterator[Field]:
-        """In order. Raises CorruptError with the byte."""
+        """Yields the fields in order. Raises CorruptError with the byte."""
         at = self.begin
         while at < self.end:
             start = at
