@@ -69,17 +69,17 @@ int32_t zero_at(const AffineScales& scales, int64_t place, int64_t row) {
   return zero;
 }
 
-int64_t LineNumbers::lines_per_row(int64_t segment) const {
+int64_t RowFieldNumbers::lines_per_row(int64_t segment) const {
   const int64_t columns = std::min(kSegmentColumns, geometry_.columns - segment * kSegmentColumns);
   return ceil_div(columns, line_columns(bits_));
 }
 
-const uint8_t* LineNumbers::part(int64_t panel, int64_t segment) const {
+const uint8_t* RowFieldNumbers::part(int64_t panel, int64_t segment) const {
   const int64_t before = segment * (kSegmentColumns / line_columns(bits_)) * kPanelRows * kLineBytes;
   return lines_ + panel * panel_line_bytes(geometry_, bits_) + before;
 }
 
-void LineNumbers::expand(const KernelTable& table, int64_t segment, uint8_t*, uint8_t* indices) const {
+void RowFieldNumbers::expand(const KernelTable& table, int64_t segment, uint8_t*, uint8_t* indices) const {
   const SegmentPart part = segment_part(geometry_, segment);
   const int64_t inside = segment % geometry_.segments_per_panel, lines = lines_per_row(inside);
   // Whole lines of columns, most of a panel's last one beyond its chunks.
@@ -89,14 +89,14 @@ void LineNumbers::expand(const KernelTable& table, int64_t segment, uint8_t*, ui
     const uint8_t* from = this->part(part.first_panel + panel, inside);
     uint8_t* to = indices + panel * bytes;
     const int64_t whole = bytes / step;
-    table.expand_lines(from, lines, 0, whole, bits_, to);
+    table.expand_row_fields(from, lines, 0, whole, bits_, to);
     if (whole == lines) continue;
-    table.expand_lines(from, lines, whole, whole + 1, bits_, last);
+    table.expand_row_fields(from, lines, whole, whole + 1, bits_, last);
     std::memcpy(to + whole * step, last, static_cast<size_t>(bytes - whole * step));
   }
 }
 
-uint8_t LineNumbers::access(int64_t matrix, int64_t row, int64_t column) const {
+uint8_t RowFieldNumbers::access(int64_t matrix, int64_t row, int64_t column) const {
   const int64_t panel = matrix * geometry_.panels_per_matrix + row / kPanelRows;
   const int64_t segment = geometry_.segments_per_panel == 1 ? 0 : column / kSegmentColumns;
   const uint8_t* at = part(panel, segment) + row % kPanelRows * lines_per_row(segment) * kLineBytes;
@@ -107,7 +107,8 @@ int64_t panel_line_bytes(const Geometry& g, int bits) {
   return ceil_div(g.columns, line_columns(bits)) * kPanelRows * kLineBytes;
 }
 
-LineNumbers::LineNumbers(const Geometry& geometry, const Components& components, const std::string& name, int64_t bits)
+RowFieldNumbers::RowFieldNumbers(const Geometry& geometry, const Components& components, const std::string& name,
+                                 int64_t bits)
     : geometry_(geometry), bits_(static_cast<int>(bits)) {
   require(bits == 1 || bits == 2 || bits == 4 || bits == 8, "lines have fields of 1, 2, 4 or 8 bits");
   lines_ = components.stream(name, checked_product(geometry.panels, panel_line_bytes(geometry, bits_)));
@@ -117,8 +118,8 @@ SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Com
                            const std::string& name) {
   if (!node.children.empty())
     return {std::make_shared<SplitSymbols>(geometry, node.child(name), components.under(name)), nullptr};
-  auto lines = std::make_shared<LineNumbers>(geometry, components, name, node.parameters.at("bits").number());
-  const LineNumbers* own = lines.get();
+  auto lines = std::make_shared<RowFieldNumbers>(geometry, components, name, node.parameters.at("bits").number());
+  const RowFieldNumbers* own = lines.get();
   return {std::move(lines), own};
 }
 

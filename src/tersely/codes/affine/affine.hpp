@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
-#include "tersely/backends/cpu/kernels/line_layout.hpp"
+#include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
 
@@ -54,10 +54,10 @@ class AffineSource final : public Source {
 };
 
 // Numbers in lines.
-class LineNumbers : public SymbolSource {
+class RowFieldNumbers : public SymbolSource {
  public:
   // The component `name`; bits: of a field, 1, 2, 4 or 8.
-  LineNumbers(const Geometry& geometry, const Components& components, const std::string& name, int64_t bits);
+  RowFieldNumbers(const Geometry& geometry, const Components& components, const std::string& name, int64_t bits);
   void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* indices) const override;
   uint8_t access(int64_t matrix, int64_t row, int64_t column) const override;
   // The lines of a panel's segment, counted in the panel; and how many each row has.
@@ -74,14 +74,14 @@ class LineNumbers : public SymbolSource {
 // What a node of affine or row_palette keeps its numbers in: lines, or a child under split.
 struct SmallNumbers {
   std::shared_ptr<const SymbolSource> source;
-  const LineNumbers* lines = nullptr;  // null: they are coded
+  const RowFieldNumbers* lines = nullptr;  // null: they are coded
 };
 SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
                            const std::string& name);
 
 struct AffineView {
-  const MatrixView& words;   // over an AffineSource
-  const LineNumbers* lines;  // null: numbers are coded
+  const MatrixView& words;       // over an AffineSource
+  const RowFieldNumbers* lines;  // null: numbers are coded
   const AffineScales& scales;
 };
 
@@ -105,7 +105,7 @@ bool affine_fit(const uint8_t* words, DType dtype, const Geometry& geometry, int
 bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& geometry, const AffineScales& scales, int most,
                     uint8_t* numbers, uint8_t* negative, int threads);
 // Packs numbers, bytes of the tensor's shape, into lines.
-void affine_lines(const uint8_t* numbers, const Geometry& geometry, int bits, uint8_t* out, int threads);
+void affine_row_fields(const uint8_t* numbers, const Geometry& geometry, int bits, uint8_t* out, int threads);
 // Bytes of lines of a panel.
 int64_t panel_line_bytes(const Geometry& geometry, int bits);
 // Bytes of signs of each segment, or the signs, zeroed before, where `scales` has a directory.

@@ -230,7 +230,7 @@ bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const 
   return all;
 }
 
-void affine_lines(const uint8_t* numbers, const Geometry& g, int bits, uint8_t* out, int threads) {
+void affine_row_fields(const uint8_t* numbers, const Geometry& g, int bits, uint8_t* out, int threads) {
   const int64_t panel_bytes = panel_line_bytes(g, bits);
   parallel_for(threads, g.panels, [&](int64_t panel) {
     uint8_t* to = out + panel * panel_bytes;

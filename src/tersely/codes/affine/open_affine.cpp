@@ -19,7 +19,7 @@ class AffineMatrix final : public WalkedMatrix {
 
  private:
   const AffineScales scales_;
-  const LineNumbers* const lines_;  // of the source's numbers
+  const RowFieldNumbers* const lines_;  // of the source's numbers
 };
 
 }  // namespace

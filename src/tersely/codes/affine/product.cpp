@@ -7,16 +7,16 @@
 #include "tersely/backends/cpu/matrix/rows.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/codes/affine/affine.hpp"
-#include "tersely/codes/affine/line_groups.hpp"
+#include "tersely/codes/affine/row_fields.hpp"
 
 namespace tersely {
 namespace {
 
 // A panel of a view whose numbers lie in lines.
-class LineProduct {
+class RowFieldProduct {
  public:
-  LineProduct(const LinesView& view, const KernelTable& table, MultiplyLines multiply, const float* x, int64_t width,
-              int batch)
+  RowFieldProduct(const RowFieldsView& view, const KernelTable& table, MultiplyRowFields multiply, const float* x,
+                  int64_t width, int batch)
       : view_(view),
         g_(view.words.geometry),
         table_(table),
@@ -37,7 +37,7 @@ class LineProduct {
       const int64_t lines = view_.lines->lines_per_row(s), groups = ceil_div(columns, group_columns_);
       // A last line may be longer than the groups: what is there then meets zeros of x, and must be finite.
       const int64_t reached = std::max(groups, ceil_div(lines * line_columns(bits_), group_columns_));
-      LinesPart part{};
+      RowFieldsPart part{};
       part.lines = view_.lines->part(panel, s);
       part.row_bytes = lines * kLineBytes;
       part.lines_per_row = lines;
@@ -51,10 +51,10 @@ class LineProduct {
   }
 
  private:
-  const LinesView& view_;
+  const RowFieldsView& view_;
   const Geometry& g_;
   const KernelTable& table_;
-  const MultiplyLines multiply_;
+  const MultiplyRowFields multiply_;
   const int bits_;
   const float* x_;
   const int64_t width_;
@@ -63,10 +63,12 @@ class LineProduct {
 };
 
 // Scales and zeros as floats.
-class ScaledGroups : public LineGroups {
+class ScaledGroups : public RowFieldGroups {
  public:
-  explicit ScaledGroups(const AffineScales& scales) : LineGroups(scales.group_chunks, scales.groups), scales_(scales) {}
-  void point(const KernelTable& table, int64_t place, int64_t count, int64_t reached, LinesPart& part) const override {
+  explicit ScaledGroups(const AffineScales& scales)
+      : RowFieldGroups(scales.group_chunks, scales.groups), scales_(scales) {}
+  void point(const KernelTable& table, int64_t place, int64_t count, int64_t reached,
+             RowFieldsPart& part) const override {
     alignas(64) static thread_local float scales[kMaxGroups * kPanelRows], zeros[kMaxGroups * kPanelRows];
     widen_scales(scales_, table, place, count, scales);
     widen_zeros(scales_, place, count, zeros);
@@ -82,7 +84,7 @@ class ScaledGroups : public LineGroups {
 
 }  // namespace
 
-void lines_linear(const LinesView& view, const KernelTable& table, const Rows& rows, int threads) {
+void row_fields_linear(const RowFieldsView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.words.geometry;
   if (view.lines == nullptr || rows.batch > view.max_rows) return linear(view.words, table, rows, threads);
   threads = workers_worth_waking(threads, product_ns(g, rows.batch));
@@ -95,18 +97,18 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
   // two.
   const int64_t least = line_columns(4) * (view.words.dtype == DType::kFloat16 ? 2 : 1);
   const bool whole_lines = view.groups.groups() == 1 || view.groups.group_chunks() * kChunkColumns >= least;
-  MultiplyLines multiply = table.multiply_lines[dtype];
+  MultiplyRowFields multiply = table.multiply_row_fields[dtype];
   if (view.lines->bits() == 4 && whole_lines && table.multiply_ordered[dtype] != nullptr) {
     static thread_local Scratch ordered_scratch;
     auto* ordered = ordered_scratch.get<float>(batch * width * 4);
-    for (int b = 0; b < batch; ++b) table.order_lines(view.words.dtype, x + b * width, width, ordered + b * width);
+    for (int b = 0; b < batch; ++b) table.order_x(view.words.dtype, x + b * width, width, ordered + b * width);
     x = ordered;
     multiply = table.multiply_ordered[dtype];
   }
-  const LineProduct product(view, table, multiply, x, width, batch);
+  const RowFieldProduct product(view, table, multiply, x, width, batch);
   parallel_for(threads, g.units, [&](int64_t unit) {
     const UnitPanels panels = unit_panels(g, unit);
-    alignas(64) float sums[kLineRows * 16];
+    alignas(64) float sums[kRowFieldRows * 16];
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
       product.run(panel, sums);
       const int64_t first = panel * kPanelRows;
@@ -116,12 +118,12 @@ void lines_linear(const LinesView& view, const KernelTable& table, const Rows& r
 }
 
 void affine_linear(const AffineView& view, const KernelTable& table, const Rows& rows, int threads) {
-  // MEASURED like kLineRows: with 8 bits, 16 rows take by lines 1.1 (AVX-512) and 1.3 (AVX2) of the time that they take
-  // by words, 8 rows less.
+  // MEASURED like kRowFieldRows: with 8 bits, 16 rows take by lines 1.1 (AVX-512) and 1.3 (AVX2) of the time that they
+  // take by words, 8 rows less.
   constexpr int64_t kByteRows = 8;
   const ScaledGroups groups(view.scales);
   const bool bytes = view.lines != nullptr && view.lines->bits() == 8;
-  lines_linear({view.words, view.lines, groups, bytes ? kByteRows : kLineRows}, table, rows, threads);
+  row_fields_linear({view.words, view.lines, groups, bytes ? kByteRows : kRowFieldRows}, table, rows, threads);
 }
 
 }  // namespace tersely

@@ -19,7 +19,7 @@ class RowPaletteMatrix final : public WalkedMatrix {
 
  private:
   const RowTables tables_;
-  const LineNumbers* const lines_;  // of the source's indices
+  const RowFieldNumbers* const lines_;  // of the source's indices
 };
 
 }  // namespace

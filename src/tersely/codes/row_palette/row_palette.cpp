@@ -7,7 +7,7 @@
 
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/codes/affine/line_groups.hpp"
+#include "tersely/codes/affine/row_fields.hpp"
 #include "tersely/codes/affine/words.hpp"
 
 namespace tersely {
@@ -46,11 +46,12 @@ void look_up(const RowTables& tables, int64_t group_index, const uint8_t* indice
 }
 
 // Tables as floats, sixteen of each row.
-class TableGroups : public LineGroups {
+class TableGroups : public RowFieldGroups {
  public:
   explicit TableGroups(const RowTables& tables, int bits)
-      : LineGroups(tables.group_chunks, tables.groups), tables_(tables), mask_((1 << bits) - 1) {}
-  void point(const KernelTable&, int64_t group_index, int64_t count, int64_t reached, LinesPart& part) const override {
+      : RowFieldGroups(tables.group_chunks, tables.groups), tables_(tables), mask_((1 << bits) - 1) {}
+  void point(const KernelTable&, int64_t group_index, int64_t count, int64_t reached,
+             RowFieldsPart& part) const override {
     static thread_local Scratch scratch;
     auto* floats = scratch.get<float>(reached * kPanelRows * 16 * 4);
     float* out = floats;
@@ -102,7 +103,7 @@ void row_palette_linear(const RowPaletteView& view, const KernelTable& table, co
   // Tables of more than sixteen words do not fit registers: words are looked up once for all rows of x.
   const int bits = view.lines == nullptr ? 8 : view.lines->bits();
   const TableGroups groups(view.tables, bits);
-  lines_linear({view.words, view.lines, groups, bits == 8 ? 0 : kLineRows}, table, rows, threads);
+  row_fields_linear({view.words, view.lines, groups, bits == 8 ? 0 : kRowFieldRows}, table, rows, threads);
 }
 
 }  // namespace tersely

@@ -32,8 +32,8 @@ class RowTableSource final : public ExpandedSource {
 };
 
 struct RowPaletteView {
-  const MatrixView& words;   // over a RowTableSource
-  const LineNumbers* lines;  // null: indices are coded
+  const MatrixView& words;       // over a RowTableSource
+  const RowFieldNumbers* lines;  // null: indices are coded
   const RowTables& tables;
 };
 

@@ -16,7 +16,7 @@ bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const 
             uint8_t* codes, uint8_t* values, int threads) {
   const int n = p.n, m = p.m, block_chunks = m / static_cast<int>(kChunkColumns);
   uint8_t number[256] = {};
-  for (int code = (1 << p.select_bits) - 1; code >= 0; --code) number[p.selections[code]] = static_cast<uint8_t>(code);
+  for (int code = (1 << p.n_of_m_bits) - 1; code >= 0; --code) number[p.selections[code]] = static_cast<uint8_t>(code);
   std::atomic<bool> fits{true};
   parallel_for(threads, g.units, [&](int64_t unit) {
     if (!fits.load(std::memory_order_relaxed)) return;
@@ -31,7 +31,7 @@ bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const 
         for (int64_t chunk = begin; chunk < end; chunk += block_chunks, out += 16 * n) {
           gather_tile(words, g, panel, chunk * 4, m, tile);
           const int64_t block = chunk / block_chunks;
-          uint8_t* lanes = codes + panel * p.panel_bytes + block / 8 * 16 * p.select_bits;
+          uint8_t* lanes = codes + panel * p.panel_bytes + block / 8 * 16 * p.n_of_m_bits;
           for (int row = 0; row < 16; ++row) {
             unsigned chosen = 0;
             for (int column = 0; column < m; ++column)
@@ -41,9 +41,9 @@ bool encode(const uint8_t* words, const Geometry& g, const Parameters& p, const 
               return;
             }
             for (int column = 0; std::popcount(chosen) < n; ++column) chosen |= 1u << column;
-            const uint64_t code = uint64_t{number[chosen]} << (block % 8 * p.select_bits);
-            for (int byte = 0; byte < p.select_bits; ++byte)
-              lanes[row * p.select_bits + byte] |= static_cast<uint8_t>(code >> (8 * byte));
+            const uint64_t code = uint64_t{number[chosen]} << (block % 8 * p.n_of_m_bits);
+            for (int byte = 0; byte < p.n_of_m_bits; ++byte)
+              lanes[row * p.n_of_m_bits + byte] |= static_cast<uint8_t>(code >> (8 * byte));
             for (int slot = 0; slot < n; ++slot, chosen &= chosen - 1)
               out[slot_position(p.dtype, n, row, slot)] = tile[std::countr_zero(chosen)][row];
           }

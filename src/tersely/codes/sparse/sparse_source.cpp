@@ -185,7 +185,7 @@ NOfMSource::NOfMSource(const Geometry& g, const Node& node, const std::string& d
 void NOfMSource::begin_positions(int64_t segment, uint8_t*, Cursor& cursor) const {
   const SegmentPart part = segment_part(geometry_, segment);
   const int64_t blocks = part.first_chunk * kChunkColumns / parameters_.m;  // whole groups of eight
-  cursor.tile = codes_ + part.first_panel * parameters_.panel_bytes + blocks / 8 * 16 * parameters_.select_bits;
+  cursor.tile = codes_ + part.first_panel * parameters_.panel_bytes + blocks / 8 * 16 * parameters_.n_of_m_bits;
 }
 
 int64_t NOfMSource::count_values(const KernelTable&, int64_t chunks, const Cursor&) const {
@@ -197,10 +197,10 @@ uint32_t NOfMSource::access(const KernelTable&, int64_t matrix, int64_t row, int
   const Parameters& p = parameters_;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, block = column / p.m;
   const int lane = static_cast<int>(row % kPanelRows);
-  const uint8_t* at = codes_ + panel * p.panel_bytes + (block / 8 * 16 + lane) * static_cast<int64_t>(p.select_bits);
+  const uint8_t* at = codes_ + panel * p.panel_bytes + (block / 8 * 16 + lane) * static_cast<int64_t>(p.n_of_m_bits);
   uint64_t codes = 0;
-  std::memcpy(&codes, at, static_cast<size_t>(p.select_bits));
-  const unsigned chosen = p.selections[codes >> (block % 8 * p.select_bits) & ((1u << p.select_bits) - 1)];
+  std::memcpy(&codes, at, static_cast<size_t>(p.n_of_m_bits));
+  const unsigned chosen = p.selections[codes >> (block % 8 * p.n_of_m_bits) & ((1u << p.n_of_m_bits) - 1)];
   const unsigned bit = 1u << (column % p.m);
   if ((chosen & bit) == 0) return 0;
   const int64_t segment = chunk_in_segment(g, panel, column).segment;
@@ -218,11 +218,11 @@ Parameters n_of_m_parameters(const Json& json, DType dtype, const Geometry& g) {
   p.code = SymbolCode::kNOfM;
   const int64_t n = json.at("n").number(), m = json.at("m").number();
   for (const auto& pattern : kPatterns)
-    if (n == pattern[0] && m == pattern[1]) p.select_bits = pattern[2];
-  require(p.select_bits != 0, "no such pattern of n_of_m");
+    if (n == pattern[0] && m == pattern[1]) p.n_of_m_bits = pattern[2];
+  require(p.n_of_m_bits != 0, "no such pattern of n_of_m");
   p.n = static_cast<int>(n);
   p.m = static_cast<int>(m);
-  p.panel_bytes = ceil_div(ceil_div(g.chunks_per_panel * kChunkColumns, m), 8) * kPanelRows * p.select_bits;
+  p.panel_bytes = ceil_div(ceil_div(g.chunks_per_panel * kChunkColumns, m), 8) * kPanelRows * p.n_of_m_bits;
   // The columns of each code as bits, in lexicographic order of the columns; codes beyond stand for the last.
   int codes = 0;
   const auto reversed = [&](unsigned bits) {

@@ -70,7 +70,7 @@ void lines(Words numbers, const Seen& seen, int bits, MutableBytes out, int thre
                static_cast<int64_t>(numbers.nbytes()) == g.elements &&
                static_cast<int64_t>(out.size()) >= g.panels * tersely::panel_line_bytes(g, bits));
   const Computing unlocked;
-  tersely::affine_lines(bytes_of(numbers), g, bits, out.data(), threads);
+  tersely::affine_row_fields(bytes_of(numbers), g, bits, out.data(), threads);
 }
 
 // bytes [segments] gets the bytes of each segment's signs; with a directory of them, signs get the signs.
@@ -124,7 +124,7 @@ void bind_affine(nb::module_& m) {
   m.def("affine_numbers", &numbers, nb::arg("words"), nb::arg("dtype"), nb::arg("geometry"), nb::arg("columns"),
         nb::arg("scales"), nb::arg("zeros"), nb::arg("most"), nb::arg("out"), nb::arg("negative").none(),
         nb::arg("threads"));
-  m.def("affine_lines", &lines);
+  m.def("affine_row_fields", &lines);
   m.def("affine_signs", &signs, nb::arg("numbers"), nb::arg("negative"), nb::arg("geometry"), nb::arg("columns"),
         nb::arg("zeros"), nb::arg("bytes"), nb::arg("directory").none(), nb::arg("out").none(), nb::arg("threads"));
   m.def("row_palette_entries", &entries);

@@ -90,7 +90,7 @@ struct Parameters {
   // Symbols of each level by field, 16 entries a level: one vpshufb each. For packed and constant: level 0.
   alignas(16) uint8_t tables[kMaximumLevels][16];
   // Of kNOfM: n columns of each m, the bits of a code, the bytes of a panel's codes, the columns (bits) of each code.
-  int n, m, select_bits;
+  int n, m, n_of_m_bits;
   int64_t panel_bytes;
   uint8_t selections[256];
 };

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "tersely/backends/cpu/kernels/layout.hpp"
-#include "tersely/backends/cpu/kernels/line_layout.hpp"
+#include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 
 namespace tersely {
 
@@ -187,14 +187,14 @@ using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&fac
 // Bit i: whether byte i of 64 is zeros[i % 16].
 using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
 
-// Lines [first, last) of 16 rows (kernels/line_layout.hpp) to bytes, column by column: out[column * 16 + row],
+// Lines [first, last) of 16 rows (kernels/row_fields_layout.hpp) to bytes, column by column: out[column * 16 + row],
 // from the first one's first column on.
-using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
-                             uint8_t* out);
+using ExpandRowFields = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
+                                 uint8_t* out);
 // sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
-using MultiplyLines = void (*)(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums);
+using MultiplyRowFields = void (*)(const RowFieldsPart& part, const float* x, int64_t x_stride, int batch, float* sums);
 // x in the order in which a dtype's kernel of ordered lines takes it; whole lines of 4 bits.
-using OrderLines = void (*)(DType dtype, const float* x, int64_t columns, float* out);
+using OrderX = void (*)(DType dtype, const float* x, int64_t columns, float* out);
 
 struct KernelTable {
   const char* isa;
@@ -213,11 +213,11 @@ struct KernelTable {
   SliceFloats<int8_t> slice_bytes;
   SliceFloats<int16_t> slice_words;
   EqualBytes equal_bytes;
-  ExpandLines expand_lines;
-  MultiplyLines multiply_lines[3];  // float32, bfloat16, float16
-  // Lines of 4 bits whose groups have whole lines, by x that order_lines has put in order; null: multiply_lines.
-  MultiplyLines multiply_ordered[3];
-  OrderLines order_lines;
+  ExpandRowFields expand_row_fields;
+  MultiplyRowFields multiply_row_fields[3];  // float32, bfloat16, float16
+  // Lines of 4 bits whose groups have whole lines, by x that order_x has put in order; null: multiply_row_fields.
+  MultiplyRowFields multiply_ordered[3];
+  OrderX order_x;
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits

@@ -178,7 +178,7 @@ void fill_avx2_fields(KernelTable& table);
 void fill_avx2_cut(KernelTable& table);
 void fill_avx2_folded(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
-void fill_avx2_select(KernelTable& table);
+void fill_avx2_n_of_m(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -203,7 +203,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_cut(table);
   fill_avx2_folded(table);
   fill_avx2_blocks(table);
-  fill_avx2_select(table);
+  fill_avx2_n_of_m(table);
 }
 
 }  // namespace tersely

@@ -55,7 +55,8 @@ uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
   return found;
 }
 
-void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits, uint8_t* out) {
+void expand_row_fields(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
+                       uint8_t* out) {
   for (int64_t row = 0; row < 16; ++row, lines += lines_per_row * kLineBytes)
     for (int64_t column = first * line_columns(bits); column < last * line_columns(bits); ++column)
       out[(column - first * line_columns(bits)) * 16 + row] = line_field(lines, bits, column);
@@ -63,7 +64,7 @@ void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, in
 
 // Calls take(row, column, group, field) for every position of lines.
 template <class Take>
-void for_fields(const LinesPart& part, Take&& take) {
+void for_fields(const RowFieldsPart& part, Take&& take) {
   for (int64_t row = 0; row < 16; ++row)
     for (int64_t column = 0; column < part.lines_per_row * line_columns(part.bits); ++column)
       take(row, column, column / kStepColumns / part.group_steps,
@@ -71,7 +72,7 @@ void for_fields(const LinesPart& part, Take&& take) {
 }
 
 template <DType D>
-void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+void multiply_row_fields(const RowFieldsPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
   for_fields(part, [&](int64_t row, int64_t column, int64_t group, uint8_t field) {
     const int64_t at = group * 16 + row;
     const float weight = part.tables != nullptr
@@ -86,7 +87,7 @@ void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
   kernels.decode_words = decode_words<D>;
   kernels.decode_floats = decode_floats<D>;
-  table.multiply_lines[static_cast<int>(D)] = multiply_lines<D>;
+  table.multiply_row_fields[static_cast<int>(D)] = multiply_row_fields<D>;
 }
 
 }  // namespace
@@ -96,7 +97,7 @@ void fill_scalar_affine(KernelTable& table) {
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
-  table.expand_lines = expand_lines;
+  table.expand_row_fields = expand_row_fields;
 }
 
 }  // namespace tersely

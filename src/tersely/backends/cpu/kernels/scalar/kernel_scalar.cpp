@@ -217,7 +217,7 @@ void fill_scalar_fields(KernelTable& table);
 void fill_scalar_quantise(KernelTable& table);
 void fill_scalar_folded(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
-void fill_scalar_select(KernelTable& table);
+void fill_scalar_n_of_m(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -247,7 +247,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_quantise(table);
   fill_scalar_folded(table);
   fill_scalar_blocks(table);
-  fill_scalar_select(table);
+  fill_scalar_n_of_m(table);
 }
 
 }  // namespace tersely

@@ -261,7 +261,7 @@ void fill(KernelTable& table) {
 
 }  // namespace
 
-void fill_avx2_select(KernelTable& table) {
+void fill_avx2_n_of_m(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);

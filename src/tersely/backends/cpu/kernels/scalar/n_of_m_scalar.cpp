@@ -17,12 +17,12 @@ void for_blocks(const Parameters& p, Cursor& cursor, int64_t chunks, Visit&& vis
     uint8_t chosen[16];
     for (int row = 0; row < 16; ++row) {
       uint64_t codes = 0;
-      std::memcpy(&codes, cursor.tile + row * p.select_bits, static_cast<size_t>(p.select_bits));
-      chosen[row] = p.selections[codes >> (block % 8 * p.select_bits) & ((1u << p.select_bits) - 1)];
+      std::memcpy(&codes, cursor.tile + row * p.n_of_m_bits, static_cast<size_t>(p.n_of_m_bits));
+      chosen[row] = p.selections[codes >> (block % 8 * p.n_of_m_bits) & ((1u << p.n_of_m_bits) - 1)];
     }
     visit(block * block_chunks, chosen, cursor.survivors);
     cursor.survivors += 16 * p.n * kFields[static_cast<int>(D)].word_bytes;
-    if (block % 8 == 7 || block + 1 == blocks) cursor.tile += 16 * p.select_bits;
+    if (block % 8 == 7 || block + 1 == blocks) cursor.tile += 16 * p.n_of_m_bits;
   }
 }
 
@@ -69,7 +69,7 @@ void fill(KernelTable& table) {
 
 }  // namespace
 
-void fill_scalar_select(KernelTable& table) {
+void fill_scalar_n_of_m(KernelTable& table) {
   fill<DType::kFloat32>(table);
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);

@@ -5,8 +5,8 @@
 // at the end of a group
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
 
-#define TERSELY_LINE_SINK TERSELY_SINK
-#include "tersely/backends/cpu/kernels/lines.hpp"
+#define TERSELY_ROW_FIELDS_SINK TERSELY_SINK
+#include "tersely/backends/cpu/kernels/row_fields.hpp"
 
 namespace tersely {
 namespace {
@@ -24,7 +24,7 @@ TERSELY_INLINE __m512 as_read(__m512 weights) {
 
 // The words that numbers of up to 4 bits stand for, one after another and again from the first on.
 template <DType D>
-TERSELY_INLINE __m512 words_of(const LinesPart& part, int64_t at, __m512 numbers) {
+TERSELY_INLINE __m512 words_of(const RowFieldsPart& part, int64_t at, __m512 numbers) {
   if (part.tables != nullptr) return _mm512_loadu_ps(part.tables + at * 16);
   const __m512 from_zero = _mm512_sub_ps(numbers, _mm512_set1_ps(part.zeros[at]));
   return as_read<D>(_mm512_mul_ps(from_zero, _mm512_set1_ps(part.scales[at])));
@@ -49,7 +49,7 @@ struct Line {
 };
 
 template <int Bits, DType D, int Batch>
-void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr int kRows = 4;
   alignas(64) int32_t repeated[16];
   for (int i = 0; i < 16; ++i) repeated[i] = i & ((1 << Bits) - 1);
@@ -77,7 +77,7 @@ void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* su
 }
 
 template <DType D, int Batch>
-void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply_bytes(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr bool kWords = D != DType::kFloat32;
   constexpr int kRows = Batch == 4 ? 2 : 4;
   for (int64_t row = 0; row < 16; row += kRows) {
@@ -119,11 +119,11 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
 
 struct Kernels {
   template <int Bits, DType D, int Batch>
-  static void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  static void multiply(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
     tersely::multiply<Bits, D, Batch>(part, x, x_stride, sums);
   }
   template <DType D, int Batch>
-  static void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  static void multiply_bytes(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
     tersely::multiply_bytes<D, Batch>(part, x, x_stride, sums);
   }
 };
@@ -131,8 +131,9 @@ struct Kernels {
 }  // namespace
 
 void fill_avx512_lines(KernelTable& table) {
-  fill_lines<Kernels>(table);
-  for (MultiplyLines& ordered : table.multiply_ordered) ordered = nullptr;  // one permute looks 16 words up in order
+  fill_row_fields<Kernels>(table);
+  for (MultiplyRowFields& ordered : table.multiply_ordered)
+    ordered = nullptr;  // one permute looks 16 words up in order
 }
 
 }  // namespace tersely

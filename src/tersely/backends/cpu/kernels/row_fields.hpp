@@ -1,11 +1,11 @@
-// What kernels of lines (kernels/line_layout.hpp) of all instruction sets share: how they go through 16 rows, and
-// which of them a call takes. Included by kernel files only, which define TERSELY_INLINE and TERSELY_LINE_SINK (of
-// lambdas); everything is internal to them.
+// What kernels of lines (kernels/row_fields_layout.hpp) of all instruction sets share: how they go through 16 rows, and
+// which of them a call takes. Included by kernel files only, which define TERSELY_INLINE and TERSELY_ROW_FIELDS_SINK
+// (of lambdas); everything is internal to them.
 #pragma once
 
 #include <type_traits>
 
-#include "tersely/backends/cpu/kernels/line_layout.hpp"
+#include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
@@ -21,13 +21,13 @@ constexpr int kIntegerBits = 0x4B000000;  // the bits of 2^23, whose lowest are 
 // side by side. Line: registers of 64 bytes, with load(at) and shift<Bits>(). Whatever lies above the lowest fields is
 // no matter: from byte to byte of dwords, a load from there is a shift that takes no arithmetic port.
 template <class Line, int Bits, int Rows, class Begin, class Step, class End>
-TERSELY_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x, Begin&& begin, Step&& step,
+TERSELY_INLINE void for_steps(const RowFieldsPart& part, int64_t row, const float* x, Begin&& begin, Step&& step,
                               End&& end) {
   constexpr int kSteps = static_cast<int>(line_steps(Bits)), kUnrolled = kSteps < 8 ? kSteps : 8;
   const uint8_t* at = part.lines + row * part.row_bytes;
   Line lines[Rows];
   // Groups shorter than a line, of so many steps each.
-  const auto grouped = [&](auto steps) TERSELY_LINE_SINK {
+  const auto grouped = [&](auto steps) TERSELY_ROW_FIELDS_SINK {
     int64_t group = 0;
     for (int64_t line = 0; line < part.lines_per_row; ++line, at += kLineBytes) {
 #pragma GCC unroll 4
@@ -82,7 +82,7 @@ TERSELY_INLINE void for_steps(const LinesPart& part, int64_t row, const float* x
 
 // Kernels: multiply<Bits, D, Batch> for up to 4 bits, and multiply_bytes<D, Batch>.
 template <class Kernels, int Bits, DType D>
-void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+void multiply_rows(const RowFieldsPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
   const auto run = [&](auto rows) {
     if constexpr (Bits == 8) {
       Kernels::template multiply_bytes<D, decltype(rows)::value>(part, x, x_stride, sums);
@@ -96,7 +96,7 @@ void multiply_rows(const LinesPart& part, const float* x, int64_t x_stride, int 
 }
 
 template <class Kernels, DType D>
-void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
+void multiply_row_fields(const RowFieldsPart& part, const float* x, int64_t x_stride, int batch, float* sums) {
   switch (part.bits) {
     case 1:
       return multiply_rows<Kernels, 1, D>(part, x, x_stride, batch, sums);
@@ -110,10 +110,10 @@ void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int
 }
 
 template <class Kernels>
-void fill_lines(KernelTable& table) {
-  table.multiply_lines[0] = multiply_lines<Kernels, DType::kFloat32>;
-  table.multiply_lines[1] = multiply_lines<Kernels, DType::kBfloat16>;
-  table.multiply_lines[2] = multiply_lines<Kernels, DType::kFloat16>;
+void fill_row_fields(KernelTable& table) {
+  table.multiply_row_fields[0] = multiply_row_fields<Kernels, DType::kFloat32>;
+  table.multiply_row_fields[1] = multiply_row_fields<Kernels, DType::kBfloat16>;
+  table.multiply_row_fields[2] = multiply_row_fields<Kernels, DType::kFloat16>;
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 // up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
 // 8 bits: into a float of integers, minus that and the zero; times the scale at once where that is rounded, else
 // at the end of a group
-#include "tersely/backends/cpu/kernels/avx2/line_words.hpp"
+#include "tersely/backends/cpu/kernels/avx2/row_field_words.hpp"
 
 namespace tersely {
 namespace {
@@ -50,7 +50,8 @@ void expand(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t 
   }
 }
 
-void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits, uint8_t* out) {
+void expand_row_fields(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
+                       uint8_t* out) {
   switch (bits) {
     case 1:
       return expand<1>(lines, lines_per_row, first, last, out);
@@ -87,7 +88,7 @@ TERSELY_INLINE __m256 look_up(__m256 first, __m256 second, __m256i fields) {
 }
 
 template <int Bits, DType D, int Batch>
-void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr int kRows = Batch == 1 ? 2 : 1;
   for (int64_t row = 0; row < 16; row += kRows) {
     __m256 acc[kRows * Batch * 2], first[kRows], second[kRows];
@@ -128,7 +129,7 @@ TERSELY_INLINE __m256 integers_of(__m256i fields) {
 }
 
 template <DType D, int Batch>
-void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+void multiply_bytes(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
   constexpr bool kWords = D != DType::kFloat32;
   constexpr int kRows = Batch == 1 ? 2 : 1;
   for (int64_t row = 0; row < 16; row += kRows) {
@@ -178,11 +179,11 @@ void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, flo
 
 struct Kernels {
   template <int Bits, DType D, int Batch>
-  static void multiply(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  static void multiply(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
     tersely::multiply<Bits, D, Batch>(part, x, x_stride, sums);
   }
   template <DType D, int Batch>
-  static void multiply_bytes(const LinesPart& part, const float* x, int64_t x_stride, float* sums) {
+  static void multiply_bytes(const RowFieldsPart& part, const float* x, int64_t x_stride, float* sums) {
     tersely::multiply_bytes<D, Batch>(part, x, x_stride, sums);
   }
 };
@@ -190,8 +191,8 @@ struct Kernels {
 }  // namespace
 
 void fill_avx2_lines(KernelTable& table) {
-  fill_lines<Kernels>(table);
-  table.expand_lines = expand_lines;
+  fill_row_fields<Kernels>(table);
+  table.expand_row_fields = expand_row_fields;
 }
 
 }  // namespace tersely

@@ -4,8 +4,8 @@
 
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
 
-#define TERSELY_LINE_SINK __attribute__((always_inline))
-#include "tersely/backends/cpu/kernels/lines.hpp"
+#define TERSELY_ROW_FIELDS_SINK __attribute__((always_inline))
+#include "tersely/backends/cpu/kernels/row_fields.hpp"
 
 namespace tersely {
 namespace {
@@ -23,7 +23,7 @@ TERSELY_INLINE __m256 as_read(__m256 weights) {
 
 // The words that numbers from `first` on stand for, up to 4 bits of them: again from 0 on behind the last.
 template <int Bits, DType D>
-TERSELY_INLINE __m256 words_of(const LinesPart& part, int64_t at, int first) {
+TERSELY_INLINE __m256 words_of(const RowFieldsPart& part, int64_t at, int first) {
   if (part.tables != nullptr) return _mm256_loadu_ps(part.tables + at * 16 + first);
   const __m256i positions = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
   const __m256 numbers = _mm256_cvtepi32_ps(_mm256_and_si256(positions, _mm256_set1_epi32((1 << Bits) - 1)));

@@ -18,7 +18,7 @@ constexpr int64_t line_columns(int bits) { return 512 / bits; }
 constexpr int64_t line_steps(int bits) { return 32 / bits; }
 
 // What kernels multiply: neighbouring lines of 16 rows, all of a segment or some.
-struct LinesPart {
+struct RowFieldsPart {
   const uint8_t* lines;   // of the first row
   int64_t row_bytes;      // to the next row's
   int64_t lines_per_row;  // that are multiplied
