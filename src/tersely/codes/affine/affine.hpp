@@ -1,5 +1,5 @@
 // The formulation `affine`: a weight is scale x (number - zero), with a scale for each row or for each group of a row's
-// columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales and tables by
+// columns. Numbers lie in row fields, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales and tables by
 // rows".
 #pragma once
 
@@ -53,7 +53,7 @@ class AffineSource final : public Source {
   const std::shared_ptr<const SymbolSource> numbers_;
 };
 
-// Numbers in lines.
+// Numbers in row fields.
 class RowFieldNumbers : public SymbolSource {
  public:
   // The component `name`; bits: of a field, 1, 2, 4 or 8.
@@ -85,7 +85,7 @@ struct AffineView {
   const AffineScales& scales;
 };
 
-// y = x w^T. Few rows of x are multiplied by lines as they are.
+// y = x w^T. Few rows of x are multiplied by row fields as they are.
 void affine_linear(const AffineView& view, const KernelTable& table, const Rows& rows, int threads);
 
 // What scales and numbers a tensor's words are made of; FORMAT does not depend on it. Arrays as in AffineScales.

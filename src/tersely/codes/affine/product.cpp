@@ -1,4 +1,4 @@
-// y = x w^T of numbers in lines, for few rows of x: nothing is expanded.
+// y = x w^T of numbers in row fields, for few rows of x: nothing is expanded.
 #include <algorithm>
 #include <cstring>
 
@@ -12,7 +12,7 @@
 namespace tersely {
 namespace {
 
-// A panel of a view whose numbers lie in lines.
+// A panel of a view whose numbers lie in row fields.
 class RowFieldProduct {
  public:
   RowFieldProduct(const RowFieldsView& view, const KernelTable& table, MultiplyRowFields multiply, const float* x,
@@ -118,8 +118,8 @@ void row_fields_linear(const RowFieldsView& view, const KernelTable& table, cons
 }
 
 void affine_linear(const AffineView& view, const KernelTable& table, const Rows& rows, int threads) {
-  // MEASURED like kRowFieldRows: with 8 bits, 16 rows take by lines 1.1 (AVX-512) and 1.3 (AVX2) of the time that they
-  // take by words, 8 rows less.
+  // MEASURED like kRowFieldRows: with 8 bits, 16 rows take by row fields 1.1 (AVX-512) and 1.3 (AVX2) of the time that
+  // they take by words, 8 rows less.
   constexpr int64_t kByteRows = 8;
   const ScaledGroups groups(view.scales);
   const bool bytes = view.lines != nullptr && view.lines->bits() == 8;

@@ -1,4 +1,4 @@
-// What the rows of each group of columns have in common where numbers lie in lines, and the product by lines: for
+// What the rows of each group of columns have in common where numbers lie in row fields, and the product by them: for
 // formulations whose numbers do.
 #pragma once
 
@@ -39,8 +39,8 @@ struct RowFieldsView {
 };
 
 // Rows of x that lines of up to 4 bits are multiplied by, at most four at a time; with more, words are expanded once
-// for all of them. MEASURED on Emerald Rapids: by lines, 16 rows take with 4 bits 0.5 (AVX-512) and 1.1 (AVX2) of the
-// time that they take by words.
+// for all of them. MEASURED on Emerald Rapids: by row fields, 16 rows take with 4 bits 0.5 (AVX-512) and 1.1 (AVX2) of
+// the time that they take by words.
 constexpr int64_t kRowFieldRows = 16;
 
 // y = x w^T.

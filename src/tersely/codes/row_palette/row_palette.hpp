@@ -1,6 +1,6 @@
 // The formulation `row_palette`: each row, or each group of a row's columns, has a table of words, and each weight is
-// an index into its own. Indices lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales and
-// tables by rows".
+// an index into its own. Indices lie in row fields, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales
+// and tables by rows".
 #pragma once
 
 #include "tersely/codes/affine/affine.hpp"
@@ -37,7 +37,7 @@ struct RowPaletteView {
   const RowTables& tables;
 };
 
-// y = x w^T. Few rows of x are multiplied by lines of up to 4 bits as they are.
+// y = x w^T. Few rows of x are multiplied by row fields of up to 4 bits as they are.
 void row_palette_linear(const RowPaletteView& view, const KernelTable& table, const Rows& rows, int threads);
 
 // The most words that a table needs, at this many columns a group; 0 where one needs more than `most`.

@@ -91,7 +91,7 @@ void SplitSource::mark_short_panels(const uint8_t* bitmap, int64_t bytes) {
 
 SplitSymbols::SplitSymbols(const Geometry& geometry, const Node& node, const Components& components)
     : geometry_(geometry) {
-  require(node.formulation == "split", "small symbols lie in lines or under 'split'");
+  require(node.formulation == "split", "small symbols are row fields or under 'split'");
   const Parameters p = split_parameters(node.parameters, DType::kIndex);
   require(!p.has_short, "symbols have no tail");
   coded_ = streams_of(geometry, p, components);

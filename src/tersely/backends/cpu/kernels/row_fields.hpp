@@ -1,6 +1,6 @@
-// What kernels of lines (kernels/row_fields_layout.hpp) of all instruction sets share: how they go through 16 rows, and
-// which of them a call takes. Included by kernel files only, which define TERSELY_INLINE and TERSELY_ROW_FIELDS_SINK
-// (of lambdas); everything is internal to them.
+// What kernels of row fields (kernels/row_fields_layout.hpp) of all instruction sets share: how they go through 16
+// rows, and which of them a call takes. Included by kernel files only, which define TERSELY_INLINE and
+// TERSELY_ROW_FIELDS_SINK (of lambdas); everything is internal to them.
 #pragma once
 
 #include <type_traits>

@@ -1,6 +1,6 @@
-// Numbers of 1, 2, 4 or 8 bits in lines: 64 bytes of a row, 16 dwords, whose fields of so many bits from the lowest up
-// are 16 neighbouring columns each. So a register is shifted from 16 columns to the next, permutes look its low bits
-// up, and x is read as it is.
+// Numbers of 1, 2, 4 or 8 bits in row fields. A line is 64 bytes of a row, 16 dwords, whose fields of so many bits from
+// the lowest up are 16 neighbouring columns each. So a register is shifted from 16 columns to the next, permutes look
+// its low bits up, and x is read as it is.
 //
 //     column of a line = field x 16 + dword            512 / bits columns a line
 //

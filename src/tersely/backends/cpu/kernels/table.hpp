@@ -193,7 +193,7 @@ using ExpandRowFields = void (*)(const uint8_t* lines, int64_t lines_per_row, in
                                  uint8_t* out);
 // sums[b * 16 + row] += 16 rows of lines x x[b * x_stride ...]; batch 1, 2 or 4; x has as many columns as lines have.
 using MultiplyRowFields = void (*)(const RowFieldsPart& part, const float* x, int64_t x_stride, int batch, float* sums);
-// x in the order in which a dtype's kernel of ordered lines takes it; whole lines of 4 bits.
+// x in the order in which a dtype's kernel of ordered row fields takes it; whole lines of 4 bits.
 using OrderX = void (*)(DType dtype, const float* x, int64_t columns, float* out);
 
 struct KernelTable {
@@ -215,7 +215,7 @@ struct KernelTable {
   EqualBytes equal_bytes;
   ExpandRowFields expand_row_fields;
   MultiplyRowFields multiply_row_fields[3];  // float32, bfloat16, float16
-  // Lines of 4 bits whose groups have whole lines, by x that order_x has put in order; null: multiply_row_fields.
+  // Row fields of 4 bits whose groups have whole lines, by x that order_x has put in order; null: multiply_row_fields.
   MultiplyRowFields multiply_ordered[3];
   OrderX order_x;
   UnfoldKernels unfold;

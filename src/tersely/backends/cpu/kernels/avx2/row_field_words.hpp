@@ -1,4 +1,4 @@
-// What numbers of up to 4 bits stand for in lines, under AVX2. Included by kernel files only, which are compiled
+// What numbers of up to 4 bits stand for in row fields, under AVX2. Included by kernel files only, which are compiled
 // without contraction of products and sums; everything is internal to them.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Lines of numbers under AVX2: half a line is a register, whose dwords are shifted from 16 columns to the next.
+// Row fields under AVX2: half a line is a register, whose dwords are shifted from 16 columns to the next.
 //
 // up to 4 bits: two permutes of eight words each, and the field's highest bit chooses
 // 8 bits: into a float of integers, minus that and the zero; times the scale at once where that is rounded, else

@@ -1,4 +1,4 @@
-// Lines of 4-bit numbers under AVX2, for groups of whole lines: words are looked up byte by byte, 32 numbers at once.
+// Row fields of 4 bits under AVX2, for groups of whole lines: words are looked up byte by byte, 32 numbers at once.
 //
 // per half line: the low or high nibbles of its bytes, one vpshufb for each byte of a word, and unpacking puts the
 // bytes together in the registers they are in. That leaves 8 words in an order of their own in each, so x is put in

@@ -1,4 +1,4 @@
-// Lines of numbers under AVX-512: a line is a register, whose dwords are shifted from 16 columns to the next.
+// Row fields under AVX-512: a line is a register, whose dwords are shifted from 16 columns to the next.
 //
 // up to 4 bits: one permute of 16 words, which looks at the four lowest bits; tables repeat
 // 8 bits: into a float of integers, minus that and the zero; times the scale at once where that is rounded, else
