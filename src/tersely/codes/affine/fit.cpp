@@ -202,10 +202,10 @@ bool affine_numbers(const uint8_t* words, DType dtype, const Geometry& g, const 
     bool own = true;
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t group = 0; group < scales.groups; ++group) {
-        const int64_t place = panel * scales.groups + group;
+        const int64_t group_index = panel * scales.groups + group;
         float scale;
-        std::memcpy(&scale, scales.scales + (place * kPanelRows + row) * 4, 4);
-        const int zero = zero_at(scales, place, row);
+        std::memcpy(&scale, scales.scales + (group_index * kPanelRows + row) * 4, 4);
+        const int zero = zero_at(scales, group_index, row);
         const double inverse = 1.0 / static_cast<double>(scale);
         const int64_t columns = scales.group_chunks * kChunkColumns;
         for (int64_t column = group * columns; column < std::min((group + 1) * columns, g.columns); ++column) {
@@ -264,10 +264,10 @@ void affine_signs(const uint8_t* numbers, const uint8_t* negative, const Geometr
     for (int64_t panel = panels.first; panel < panels.last; ++panel) {
       const int rows = static_cast<int>(std::min(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows));
       for (int64_t column = first; column < last; ++column) {
-        const int64_t place = panel * scales.groups + column / kChunkColumns / scales.group_chunks;
+        const int64_t group_index = panel * scales.groups + column / kChunkColumns / scales.group_chunks;
         for (int row = 0; row < rows; ++row) {
           const int64_t at = row_offset(g, panel, row) + column_offset(g, column);
-          if (numbers[at] != zero_at(scales, place, row)) continue;
+          if (numbers[at] != zero_at(scales, group_index, row)) continue;
           if (out != nullptr && negative[at]) out[count / 8] |= static_cast<uint8_t>(1 << count % 8);
           ++count;
         }

@@ -67,11 +67,11 @@ class ScaledGroups : public RowFieldGroups {
  public:
   explicit ScaledGroups(const AffineScales& scales)
       : RowFieldGroups(scales.group_chunks, scales.groups), scales_(scales) {}
-  void point(const KernelTable& table, int64_t place, int64_t count, int64_t reached,
+  void point(const KernelTable& table, int64_t group_index, int64_t count, int64_t reached,
              RowFieldsPart& part) const override {
     alignas(64) static thread_local float scales[kMaxGroups * kPanelRows], zeros[kMaxGroups * kPanelRows];
-    widen_scales(scales_, table, place, count, scales);
-    widen_zeros(scales_, place, count, zeros);
+    widen_scales(scales_, table, group_index, count, scales);
+    widen_zeros(scales_, group_index, count, zeros);
     std::fill_n(scales + count * kPanelRows, (reached - count) * kPanelRows, 0.0F);
     std::fill_n(zeros + count * kPanelRows, (reached - count) * kPanelRows, 0.0F);
     part.scales = scales;

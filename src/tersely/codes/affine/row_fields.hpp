@@ -16,9 +16,9 @@ class RowFieldGroups {
   RowFieldGroups(const RowFieldGroups&) = delete;
   RowFieldGroups& operator=(const RowFieldGroups&) = delete;
   virtual ~RowFieldGroups() = default;
-  // Points `part` at what `count` neighbouring groups have, from a place (panel x groups + group) on, and behind them
-  // at groups of zeros, up to `reached` groups in all. Holds until the thread calls it again.
-  virtual void point(const KernelTable& table, int64_t place, int64_t count, int64_t reached,
+  // Points `part` at what `count` neighbouring groups have, from a group index (panel x groups + group) on, and behind
+  // them at groups of zeros, up to `reached` groups in all. Holds until the thread calls it again.
+  virtual void point(const KernelTable& table, int64_t group_index, int64_t count, int64_t reached,
                      RowFieldsPart& part) const = 0;
   int64_t group_chunks() const { return group_chunks_; }
   int64_t groups() const { return groups_; }  // of a panel

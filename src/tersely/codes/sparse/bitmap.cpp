@@ -29,9 +29,9 @@ bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, 
           uint64_t mask = 0;
           for (int column = 0; column < 4; ++column)
             for (int row = 0; row < 16; ++row) {
-              const int place = vector_position(D, row, column);
-              ordered[place] = tile[column][row];
-              mask |= static_cast<uint64_t>(tile[column][row] != 0) << place;
+              const int position = vector_position(D, row, column);
+              ordered[position] = tile[column][row];
+              mask |= static_cast<uint64_t>(tile[column][row] != 0) << position;
             }
           std::memcpy(masks + (panel * g.chunks_per_panel + chunk) * 8, &mask, 8);
           if (entry[1] - at < static_cast<uint64_t>(std::popcount(mask))) {

@@ -21,8 +21,8 @@ struct LaneRow {
   int row;
 };
 LaneRow lane_row(const Geometry& g, const uint8_t* rows, int64_t group, int lane) {
-  const int place = rows[group * 16 + lane];
-  return {window_of(g, group) + place / kPanelRows, static_cast<int>(place % kPanelRows)};
+  const int in_window = rows[group * 16 + lane];
+  return {window_of(g, group) + in_window / kPanelRows, static_cast<int>(in_window % kPanelRows)};
 }
 bool row_is_real(const Geometry& g, LaneRow at) {
   return at.panel % g.panels_per_matrix * kPanelRows + at.row < g.rows;
@@ -107,10 +107,10 @@ void decode(const DeltaView& view, const KernelTable& table, int64_t first_panel
 int64_t lane_of(const DeltaView& view, int64_t matrix, int64_t row) {
   const Geometry& g = view.geometry;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, first = window_of(g, panel);
-  const int64_t place = (panel - first) * kPanelRows + row % kPanelRows;
+  const int64_t in_window = (panel - first) * kPanelRows + row % kPanelRows;
   // SAFE BECAUSE: `validate` has seen every row of the window once.
   int64_t at = first * 16;
-  while (view.rows[at] != place) ++at;
+  while (view.rows[at] != in_window) ++at;
   return at;
 }
 

@@ -22,23 +22,23 @@ uint64_t EliasFano::word(uint64_t index) const {
 
 void EliasFano::expand(int64_t segment, int64_t chunks, uint64_t* masks) const {
   std::memset(masks, 0, static_cast<size_t>(chunks) * 8);
-  const auto places = static_cast<uint64_t>(chunks * kChunkWeights);
+  const auto positions = static_cast<uint64_t>(chunks * kChunkWeights);
   const uint64_t first = s_.directory[segment], count = s_.directory[segment + 1] - first;
   const uint64_t begin = s_.starts[segment], end = s_.starts[segment + 1];
   uint64_t value = 0;
   for (uint64_t index = begin; index < end; ++index)
     for (uint64_t ones = word(index); ones != 0 && value < count; ones &= ones - 1, ++value) {
       const uint64_t high = (index - begin) * 64 + static_cast<uint64_t>(std::countr_zero(ones)) - value;
-      const uint64_t place = high << s_.low_bits | low(first + value);
-      if (place < places) masks[place / 64] |= uint64_t{1} << (place % 64);
+      const uint64_t position = high << s_.low_bits | low(first + value);
+      if (position < positions) masks[position / 64] |= uint64_t{1} << (position % 64);
     }
 }
 
-int64_t EliasFano::find(int64_t segment, int64_t place) const {
+int64_t EliasFano::find(int64_t segment, int64_t position) const {
   const uint64_t first = s_.directory[segment], count = s_.directory[segment + 1] - first;
   const uint64_t begin = s_.starts[segment], end = s_.starts[segment + 1];
-  const uint64_t high = static_cast<uint64_t>(place) >> s_.low_bits;
-  const uint64_t wanted = static_cast<uint64_t>(place) & ((uint64_t{1} << s_.low_bits) - 1);
+  const uint64_t high = static_cast<uint64_t>(position) >> s_.low_bits;
+  const uint64_t wanted = static_cast<uint64_t>(position) & ((uint64_t{1} << s_.low_bits) - 1);
   // Ones that follow the high-th zero belong to this high part; before it are as many zeros, and the values before.
   uint64_t index = begin, zeros = 0;
   for (; index < end; ++index) {

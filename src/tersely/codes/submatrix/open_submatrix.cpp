@@ -33,14 +33,15 @@ class SubMatrix final : public CodedMatrix {
   const SubmatrixView view_;
 };
 
-// The places of a component's bits, which are as many as the node says.
-std::vector<int64_t> places(const Opening& opening, const char* name, int64_t all) {
+// The positions of a component's set bits, which are as many as the node says.
+std::vector<int64_t> set_bits(const Opening& opening, const char* name, int64_t all) {
   const int64_t kept = opening.parameters().at(name).number();
   const uint8_t* bits = opening.components.index(name, ceil_div(all, 8));
   std::vector<int64_t> found;
-  for (int64_t place = 0; place < all; ++place)
-    if (bits[place / 8] >> place % 8 & 1) found.push_back(place);
-  if (static_cast<int64_t>(found.size()) != kept) opening.components.refuse(name, "keeps another number of places");
+  for (int64_t bit = 0; bit < all; ++bit)
+    if (bits[bit / 8] >> bit % 8 & 1) found.push_back(bit);
+  if (static_cast<int64_t>(found.size()) != kept)
+    opening.components.refuse(name, "keeps another number than the node says");
   return found;
 }
 
@@ -50,7 +51,7 @@ std::unique_ptr<CodedMatrix> open_submatrix(const Opening& opening) {
   const Geometry& g = opening.geometry();
   require(g.count == 1 && opening.view != "folded" && g.column_offsets == nullptr,
           "submatrix codes one matrix, its columns as they are");
-  auto rows = places(opening, "rows", g.rows), columns = places(opening, "columns", g.columns);
+  auto rows = set_bits(opening, "rows", g.rows), columns = set_bits(opening, "columns", g.columns);
   const std::vector<int64_t> shape = {static_cast<int64_t>(rows.size()), static_cast<int64_t>(columns.size())};
   const Node& child = opening.node.child("kept");
   require(child.formulation != "submatrix", "a submatrix keeps no submatrix");

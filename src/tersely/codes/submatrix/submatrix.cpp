@@ -14,10 +14,10 @@
 namespace tersely {
 namespace {
 
-// Which of `count` ascending places is `wanted`, or -1.
-int64_t find(const int64_t* places, int64_t count, int64_t wanted) {
-  const int64_t* found = std::lower_bound(places, places + count, wanted);
-  return found != places + count && *found == wanted ? found - places : -1;
+// Which of `count` ascending indices is `wanted`, or -1.
+int64_t find(const int64_t* indices, int64_t count, int64_t wanted) {
+  const int64_t* found = std::lower_bound(indices, indices + count, wanted);
+  return found != indices + count && *found == wanted ? found - indices : -1;
 }
 
 // Rows of `kept` that are decoded at a time: gaps have windows of 256 rows, which begin anew at multiples of them.
@@ -59,12 +59,12 @@ template <class Word>
 void pick(const SubmatrixView& v, const int64_t* wanted, int64_t count, Word* out, int threads) {
   const int64_t columns = v.geometry.columns, own = v.kept->geometry().columns;
   clear(reinterpret_cast<uint8_t*>(out), count * columns * static_cast<int64_t>(sizeof(Word)), threads);
-  std::vector<int64_t> rows, places;
+  std::vector<int64_t> rows, indices;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = find(v.rows, v.kept->geometry().rows, wanted[i]);
     if (row < 0) continue;
     rows.push_back(row);
-    places.push_back(i);
+    indices.push_back(i);
   }
   constexpr int64_t kAtOnce = 1024;
   static thread_local Scratch scratch;
@@ -74,7 +74,7 @@ void pick(const SubmatrixView& v, const int64_t* wanted, int64_t count, Word* ou
     auto* words = scratch.get<Word>(some * own * static_cast<int64_t>(sizeof(Word)));
     v.kept->pick(rows.data() + first, some, reinterpret_cast<uint8_t*>(words), threads);
     for (int64_t i = 0; i < some; ++i) {
-      Word* to = out + places[static_cast<size_t>(first + i)] * columns;
+      Word* to = out + indices[static_cast<size_t>(first + i)] * columns;
       for (int64_t column = 0; column < own; ++column) to[v.columns[column]] = words[i * own + column];
     }
   }
