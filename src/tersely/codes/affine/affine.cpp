@@ -9,6 +9,7 @@
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
 #include "tersely/codes/opening.hpp"
+#include "tersely/codes/sparse/sparse_source.hpp"
 #include "tersely/codes/split/split_source.hpp"
 
 namespace tersely {
@@ -115,8 +116,13 @@ LineNumbers::LineNumbers(const Geometry& geometry, const Components& components,
 
 SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
                            const std::string& name) {
-  if (!node.children.empty())
-    return {std::make_shared<SplitSymbols>(geometry, node.child(name), components.under(name)), nullptr};
+  if (!node.children.empty()) {
+    const Node& child = node.child(name);
+    if (child.formulation != "sparse")
+      return {std::make_shared<SplitSymbols>(geometry, child, components.under(name)), nullptr};
+    auto source = sparse_source(geometry, child, "int8", components.under(name));
+    return {std::make_shared<SourceSymbols>(geometry, std::move(source)), nullptr, true};
+  }
   auto lines = std::make_shared<LineNumbers>(geometry, components, name, node.parameters.at("bits").number());
   const LineNumbers* own = lines.get();
   return {std::move(lines), own};
@@ -178,14 +184,31 @@ void AffineSource::mark_negative_zeros(const KernelTable& table, int64_t segment
   }
 }
 
+// Group by group, the rows of which have their zeros.
+void AffineSource::add_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
+                             uint8_t* numbers) const {
+  const SegmentPart part = segment_part(geometry_, segment);
+  for (int64_t left = part.panels * part.chunks; left > 0; left -= groups->chunks, ++groups) {
+    uint8_t zeros[16];
+    for (int row = 0; row < 16; ++row) zeros[row] = static_cast<uint8_t>(static_cast<int32_t>(groups->zeros[row]));
+    table.add_bytes(numbers, groups->chunks, zeros);
+    numbers += groups->chunks * kChunkWeights;
+  }
+}
+
 AffineSource::AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
-                           std::shared_ptr<const SymbolSource> numbers)
-    : Source(affine_parameters(dtype)), geometry_(geometry), scales_(scales), numbers_(std::move(numbers)) {}
+                           std::shared_ptr<const SymbolSource> numbers, bool from_zero)
+    : Source(affine_parameters(dtype)),
+      geometry_(geometry),
+      scales_(scales),
+      numbers_(std::move(numbers)),
+      from_zero_(from_zero) {}
 
 void AffineSource::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
   uint8_t* numbers = scratch + kLevelsScratchBytes;
   numbers_->expand(table, segment, scratch, numbers);
   const AffineGroup* groups = expand_groups(table, segment, numbers);
+  if (from_zero_) add_zeros(table, segment, groups, numbers);
   if (scales_.signs != nullptr) mark_negative_zeros(table, segment, groups, numbers);
   cursor.tile = numbers;
   cursor.group = groups;
@@ -198,7 +221,8 @@ uint32_t AffineSource::access(const KernelTable& table, int64_t matrix, int64_t 
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
   const int64_t place = panel * scales_.groups + chunk / scales_.group_chunks;
   const int32_t zero = zero_at(scales_, place, row % kPanelRows);
-  const int32_t number = numbers_->access(matrix, row, column);
+  int32_t number = numbers_->access(matrix, row, column);
+  if (from_zero_) number = (number + zero) & 255;
   // As kernels have it: only in a damaged file, since encoders leave this number to -0.0.
   if (number == kNegativeZero && scales_.signs != nullptr) return word_of(parameters_.dtype, -0.0F);
   float scales[16];

@@ -37,8 +37,9 @@ inline int64_t groups_of(const Geometry& geometry, int64_t group_chunks) {
 // Numbers as bytes, and what the rows of each group have in common, which kernels take together.
 class AffineSource final : public Source {
  public:
+  // from_zero: what `numbers` has is number - zero, modulo 256.
   AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
-               std::shared_ptr<const SymbolSource> numbers);
+               std::shared_ptr<const SymbolSource> numbers, bool from_zero);
   void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
   uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
 
@@ -46,10 +47,12 @@ class AffineSource final : public Source {
   AffineGroup* expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const;
   void mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
                            uint8_t* numbers) const;
+  void add_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups, uint8_t* numbers) const;
 
   const Geometry geometry_;
   const AffineScales scales_;
   const std::shared_ptr<const SymbolSource> numbers_;
+  const bool from_zero_;
 };
 
 // Numbers in lines.
@@ -70,10 +73,11 @@ class LineNumbers : public SymbolSource {
   const uint8_t* lines_;
 };
 
-// What a node of affine or row_palette keeps its numbers in: lines, or a child under split.
+// What a node of affine or row_palette keeps its numbers in: lines, or a child under split or sparse.
 struct SmallNumbers {
   std::shared_ptr<const SymbolSource> source;
   const LineNumbers* lines = nullptr;  // null: they are coded
+  bool sparse = false;
 };
 SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
                            const std::string& name);

@@ -69,6 +69,11 @@ class Scaled:
         return self._numbers[0]
 
     @cached_property
+    def from_zeros(self) -> np.ndarray:
+        """uint8 in the tensor's shape: number - zero modulo 256, what a sparse child has."""
+        return reference.from_zeros(self.numbers, self.geometry, self.scaling.columns, self.zeros)
+
+    @cached_property
     def _signs(self) -> tuple[np.ndarray, np.ndarray | None]:
         """uint64 [segments + 1], bytes before each segment's signs; the signs themselves where they are made with them."""
         numbers, negative = self._numbers

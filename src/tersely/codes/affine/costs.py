@@ -19,6 +19,10 @@ CODED_NS = {
 """64 coded numbers, for up to four rows of x; AVX2's by what indices of palettes take."""
 GROUP_NS = {"avx2": (30.0, 10.0), "avx512": (6.0, 6.0)}
 """What a group of 16 rows adds, where rows have several: of at least 128 columns, and shorter ones."""
+SPARSE_NS = {
+    "avx2": {"float32": 6.0, "bfloat16": 6.0, "float16": 6.0},
+    "avx512": {"float32": 3.0, "bfloat16": 3.0, "float16": 3.0},
+}
 WORDS_NS = {"avx2": 17.0, "avx512": 14.0}
 """Expanding 64 numbers to words: for more rows, and where numbers are coded."""
 
@@ -31,7 +35,9 @@ class Kernel(row_fields.Kernel):
 def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
     kernel = work.kernel
     assert isinstance(kernel, Kernel)
-    if kernel.bits is None and batch <= 4:
+    if kernel.numbers is not None and batch <= 4:
+        chunk = SPARSE_NS[machine][dtype] + FIELD_ROW_NS[machine][0] * (batch - 1)
+    elif kernel.bits is None and batch <= 4:
         chunk = CODED_NS[machine][dtype] + FIELD_ROW_NS[machine][0] * (batch - 1)
     elif batch > kernel.rows:
         chunk = by_words_ns(kernel, machine, batch, WORDS_NS[machine])

@@ -9,7 +9,7 @@ namespace {
 class AffineMatrix final : public WalkedMatrix {
  public:
   AffineMatrix(const Seen& seen, DType dtype, const AffineScales& scales, const SmallNumbers& numbers)
-      : WalkedMatrix(seen, std::make_unique<AffineSource>(seen.geometry, dtype, scales, numbers.source)),
+      : WalkedMatrix(seen, std::make_unique<AffineSource>(seen.geometry, dtype, scales, numbers.source, numbers.sparse)),
         scales_(scales),
         lines_(numbers.lines) {}
   void multiply_rows(const Rows& rows, int threads, bool transposed) const override {
@@ -44,8 +44,9 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
     scales.directory = components.directory(g.segments, 1, kSegmentWeights / 8);
     scales.signs = components.stream("signs", static_cast<int64_t>(scales.directory[g.segments]));
   }
-  return std::make_unique<AffineMatrix>(opening.seen, wide_dtype(opening.dtype), scales,
-                                        small_numbers(g, opening.node, components, "numbers"));
+  const SmallNumbers numbers = small_numbers(g, opening.node, components, "numbers");
+  require(!numbers.sparse || scales.signs == nullptr, "sparse numbers have no signs of zeros");
+  return std::make_unique<AffineMatrix>(opening.seen, wide_dtype(opening.dtype), scales, numbers);
 }
 
 }  // namespace tersely

@@ -92,19 +92,20 @@ std::unique_ptr<const ValueSource> coded_values(const Node& node, const std::str
   return std::make_unique<DistanceValues>(node, components, groups);
 }
 
+std::unique_ptr<const Source> sparse_source(const Geometry& g, const Node& node, const std::string& dtype,
+                                            const Components& components) {
+  const std::string& positions = node.parameters.at("positions").string();
+  if (positions == "bitmap") return std::make_unique<BitmapSource>(g, node, dtype, components);
+  if (positions == "elias_fano") return std::make_unique<EliasFanoSource>(g, node, dtype, components);
+  require(positions == "n_of_m", "sparse has no such positions");
+  return std::make_unique<NOfMSource>(g, node, dtype, components);
+}
+
 std::unique_ptr<CodedMatrix> open_sparse(const Opening& opening) {
   const std::string& positions = opening.parameters().at("positions").string();
-  const auto walked = [&](std::unique_ptr<const Source> source) -> std::unique_ptr<CodedMatrix> {
-    return std::make_unique<WalkedMatrix>(opening.seen, std::move(source));
-  };
-  const Geometry& g = opening.geometry();
   if (positions == "deltas") return std::make_unique<DeltaMatrix>(opening);
-  if (positions == "bitmap")
-    return walked(std::make_unique<BitmapSource>(g, opening.node, opening.dtype, opening.components));
-  if (positions == "elias_fano")
-    return walked(std::make_unique<EliasFanoSource>(g, opening.node, opening.dtype, opening.components));
-  require(positions == "n_of_m", "sparse has no such positions");
-  return walked(std::make_unique<NOfMSource>(g, opening.node, opening.dtype, opening.components));
+  auto source = sparse_source(opening.geometry(), opening.node, opening.dtype, opening.components);
+  return std::make_unique<WalkedMatrix>(opening.seen, std::move(source));
 }
 
 }  // namespace tersely

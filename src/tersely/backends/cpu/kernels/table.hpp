@@ -187,6 +187,9 @@ using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&fac
 // Bit i: whether byte i of 64 is zeros[i % 16].
 using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
 
+// Adds addends[i % 16] to each byte of `chunks` chunks, modulo 256.
+using AddBytes = void (*)(uint8_t* bytes, int64_t chunks, const uint8_t* addends);
+
 // Lines [first, last) of 16 rows (kernels/line_layout.hpp) to bytes, column by column: out[column * 16 + row],
 // from the first one's first column on.
 using ExpandLines = void (*)(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
@@ -213,6 +216,7 @@ struct KernelTable {
   SliceFloats<int8_t> slice_bytes;
   SliceFloats<int16_t> slice_words;
   EqualBytes equal_bytes;
+  AddBytes add_bytes;
   ExpandLines expand_lines;
   MultiplyLines multiply_lines[3];  // float32, bfloat16, float16
   // Lines of 4 bits whose groups have whole lines, by x that order_lines has put in order; null: multiply_lines.

@@ -159,6 +159,11 @@ uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
   return low | static_cast<uint64_t>(high) << 32;
 }
 
+void add_bytes(uint8_t* bytes, int64_t chunks, const uint8_t* addends) {
+  const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(addends)));
+  for (int64_t i = 0; i < chunks * 2; ++i, bytes += 32) store256(bytes, _mm256_add_epi8(load256(bytes), all));
+}
+
 template <DType D>
 void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
@@ -176,6 +181,7 @@ void fill_avx2_affine(KernelTable& table) {
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
+  table.add_bytes = add_bytes;
 }
 
 }  // namespace tersely

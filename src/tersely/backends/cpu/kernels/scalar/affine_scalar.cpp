@@ -55,6 +55,10 @@ uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
   return found;
 }
 
+void add_bytes(uint8_t* bytes, int64_t chunks, const uint8_t* addends) {
+  for (int64_t i = 0; i < chunks * 64; ++i) bytes[i] = static_cast<uint8_t>(bytes[i] + addends[i % 16]);
+}
+
 void expand_lines(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits, uint8_t* out) {
   for (int64_t row = 0; row < 16; ++row, lines += lines_per_row * kLineBytes)
     for (int64_t column = first * line_columns(bits); column < last * line_columns(bits); ++column)
@@ -96,6 +100,7 @@ void fill_scalar_affine(KernelTable& table) {
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
+  table.add_bytes = add_bytes;
   table.expand_lines = expand_lines;
 }
 
