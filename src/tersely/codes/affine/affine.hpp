@@ -44,7 +44,6 @@ class AffineSource final : public Source {
   uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
 
  private:
-  AffineGroup* expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const;
   void mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
                            uint8_t* numbers) const;
   void add_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups, uint8_t* numbers) const;
@@ -53,6 +52,27 @@ class AffineSource final : public Source {
   const AffineScales scales_;
   const std::shared_ptr<const SymbolSource> numbers_;
   const bool from_zero_;
+};
+
+// The zero from which sparse numbers count as signed bytes do: kernels take them as they lie.
+constexpr int32_t kSignedZero = 128;
+
+// Sparse numbers whose zero is kSignedZero, which kernels spread and scale in registers.
+class SparseAffineSource final : public Source {
+ public:
+  // numbers: masks and the bytes under them.
+  SparseAffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
+                     std::unique_ptr<const Source> numbers);
+  void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
+  void make_ready(const KernelTable& table, int64_t chunks, uint8_t* scratch, Cursor& cursor) const override {
+    numbers_->make_ready(table, chunks, scratch, cursor);
+  }
+  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
+
+ private:
+  const Geometry geometry_;
+  const AffineScales scales_;
+  const std::unique_ptr<const Source> numbers_;
 };
 
 // Numbers in lines.
@@ -77,7 +97,6 @@ class LineNumbers : public SymbolSource {
 struct SmallNumbers {
   std::shared_ptr<const SymbolSource> source;
   const LineNumbers* lines = nullptr;  // null: they are coded
-  bool sparse = false;
 };
 SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
                            const std::string& name);

@@ -35,7 +35,9 @@ def _sparse(found: codec.Scaled, request: Request) -> list[Candidate]:
     """Those whose zeros are skipped; where some are -0.0, `signed_zeros` keeps their signs and asks again without."""
     if found.scaling.signed_zeros:
         return []
-    numbers = sparse_numbers.candidates(found.from_zeros, SPARSE_DTYPE, found.geometry, request)
+    if np.count_nonzero(request.words) > (1 - sparse_numbers.MIN_ZEROS) * request.words.size:
+        return []
+    numbers = sparse_numbers.candidates(found.sparse[0], SPARSE_DTYPE, found.geometry, request)
     return [_candidate(found, one) for one in numbers]
 
 
@@ -57,7 +59,7 @@ def candidate_for(request: Request) -> Candidate:
     if isinstance(code, Request):
         if found.scaling.signed_zeros:
             raise ArgumentError("sparse numbers have no signs of zeros: use formulation='signed_zeros', clean='affine'")
-        return _candidate(found, sparse_numbers.candidate_for(found.from_zeros, SPARSE_DTYPE, code))
+        return _candidate(found, sparse_numbers.candidate_for(found.sparse[0], SPARSE_DTYPE, code))
     if code[0] == "lines":
         return _candidate(found)
     if code[0] == "constant" and found.numbers.min() != found.numbers.max():
@@ -75,6 +77,8 @@ def _candidate(found: codec.Scaled, coded: split.Coded | Candidate | None = None
     """coded: numbers under `split` or `sparse`, None for row fields."""
     sparse = coded if isinstance(coded, Candidate) else None
     geometry, scaling = found.geometry, found.scaling if coded is None else replace(found.scaling, bits=None)
+    if sparse is not None:
+        scaling = found.sparse[1]
 
     def components(threads: int) -> dict[str, np.ndarray]:
         own = found.components(scaling, threads)

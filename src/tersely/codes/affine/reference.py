@@ -209,7 +209,7 @@ def decode(
     *,
     from_zero: bool = False,
 ) -> np.ndarray:
-    """The tensor's words, from its numbers and valid components. from_zero: numbers are what `from_zeros` makes."""
+    """The tensor's words, from its numbers and valid components. from_zero: numbers are what `from_zeros` makes, modulo 256."""
     count = scaling.all_groups(geometry) * PANEL_ROWS
     kind = by_name(scaling.dtype)
     raw = components[SCALES][: count * kind.bits // 8].view(kind.word)
@@ -231,9 +231,9 @@ def decode(
 
 
 def from_zeros(numbers: np.ndarray, geometry: Geometry, columns: int, zeros: np.ndarray) -> np.ndarray:
-    """number - zero modulo 256, uint8 in the tensor's shape: 0 where the weight is. zeros: int16 [groups, 16]."""
+    """number - zero, int16 in the tensor's shape: 0 where the weight is. zeros: int16 [groups, 16]."""
     cube, _ = geometry.matrices(numbers)
-    return geometry.tensor(cube - by_weights(zeros, geometry, columns).astype(np.uint8))
+    return geometry.tensor(cube.astype(np.int16) - by_weights(zeros, geometry, columns))
 
 
 def _negative(

@@ -203,8 +203,8 @@ struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
-  // affine][tail]
-  CodeKernels codes[6][10][3];
+  // affine, 10 sparse affine][tail]
+  CodeKernels codes[6][11][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
@@ -247,6 +247,7 @@ inline constexpr int kBitmapIndex = 6;
 inline constexpr int kPaletteIndex = 7;
 inline constexpr int kNOfMIndex = 8;
 inline constexpr int kAffineIndex = 9;
+inline constexpr int kSparseAffineIndex = 10;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
@@ -254,6 +255,7 @@ inline int code_index(const Parameters& parameters) {
   if (parameters.code == SymbolCode::kPalette) return kPaletteIndex;
   if (parameters.code == SymbolCode::kNOfM) return kNOfMIndex;
   if (parameters.code == SymbolCode::kAffine) return kAffineIndex;
+  if (parameters.code == SymbolCode::kSparseAffine) return kSparseAffineIndex;
   if (parameters.code == SymbolCode::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == SymbolCode::kPacked ? 1 : 1 + parameters.widths[0];
 }

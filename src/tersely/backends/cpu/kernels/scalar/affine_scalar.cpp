@@ -1,4 +1,7 @@
 // Numbers to weights in plain C++: the readable form.
+#include <bit>
+#include <cstring>
+
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
@@ -14,13 +17,32 @@ float as_read(float weight) {
   return weight;
 }
 
+// What sparse numbers say for a chunk: number minus zero of each weight. A chunk whose values are not all there (a
+// damaged file) is zeros and takes none.
+void take_sparse(Cursor& cursor, float (&steps)[64]) {
+  uint64_t mask;
+  std::memcpy(&mask, cursor.tile, 8);
+  cursor.tile += 8;
+  std::memset(steps, 0, sizeof steps);
+  // SAFE BECAUSE: survivors moves only where all of a chunk's values lie before the end.
+  if (cursor.survivors_end - cursor.survivors < std::popcount(mask)) return;
+  for (; mask != 0; mask &= mask - 1)
+    steps[std::countr_zero(mask)] = static_cast<float>(static_cast<int8_t>(*cursor.survivors++));
+}
+
 // Calls take(chunk, row, column, weight) for each place of a panel's next chunks.
-template <class Take>
+template <bool Sparse, class Take>
 void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
-  for (int64_t j = 0; j < chunks; ++j, cursor.tile += kChunkWeights) {
+  float steps[64];
+  for (int64_t j = 0; j < chunks; ++j, cursor.tile += Sparse ? 0 : kChunkWeights) {
     if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
     --cursor.group_left;
+    if constexpr (Sparse) take_sparse(cursor, steps);
     for (int place = 0; place < 64; ++place) {
+      if constexpr (Sparse) {
+        take(j, place % 16, place / 16, cursor.group->scales[place % 16] * steps[place]);
+        continue;
+      }
       const int row = place % 16;
       const uint8_t number = cursor.tile[place];
       float weight = cursor.group->scales[row] * (static_cast<float>(number) - cursor.group->zeros[row]);
@@ -30,9 +52,9 @@ void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
   }
 }
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
-  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+  for_weights<Sparse>(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
     const int64_t at = j * 64 + vector_position(D, row, column);
     if constexpr (D == DType::kFloat32) {
       static_cast<float*>(out)[at] = weight;
@@ -42,9 +64,9 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
   });
 }
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
-  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+  for_weights<Sparse>(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
     out[j * 64 + column * 16 + row] = as_read<D>(weight);
   });
 }
@@ -88,8 +110,11 @@ void multiply_lines(const LinesPart& part, const float* x, int64_t x_stride, int
 template <DType D>
 void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
-  kernels.decode_words = decode_words<D>;
-  kernels.decode_floats = decode_floats<D>;
+  kernels.decode_words = decode_words<D, false>;
+  kernels.decode_floats = decode_floats<D, false>;
+  CodeKernels& sparse = table.codes[static_cast<int>(D)][kSparseAffineIndex][0];
+  sparse.decode_words = decode_words<D, true>;
+  sparse.decode_floats = decode_floats<D, true>;
   table.multiply_lines[static_cast<int>(D)] = multiply_lines<D>;
 }
 
