@@ -1,5 +1,6 @@
-// Products of folded distances: a block of chunks to folded words in vector order, in cache, where every batch row
-// multiplies it; kernels unfold in registers. Nothing of the weights goes through memory but their code.
+// Products of 8-bit weights that are walked, folded distances or words: a block of chunks to bytes in vector order, in
+// cache, where every batch row multiplies it; kernels unfold in registers. Nothing of the weights goes through memory
+// but their code.
 #include <algorithm>
 #include <cstring>
 
@@ -14,9 +15,9 @@ constexpr int64_t kBlockChunks = 128;
 constexpr int64_t kBatchBlock = 64;  // batch rows whose sums are held at once; above, weights are decoded again
 
 template <class Slice>
-class FoldedProduct {
+class WalkedProduct {
  public:
-  FoldedProduct(const MatrixView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
+  WalkedProduct(const MatrixView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
                 MultiplyFolded<Slice> kernel, const Slices<Slice>& slices)
       : view_(view), table_(table), rows_(rows), is_signed_(is_signed), kernel_(kernel), slices_(slices) {}
 
@@ -48,7 +49,8 @@ class FoldedProduct {
   void multiply(const uint8_t* folded, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
                 int32_t* sums) const {
     // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
-    const auto centre = static_cast<uint8_t>(view_.folding->centre + (is_signed_ ? 128 : 0));
+    const int own = view_.folding == nullptr ? 0 : view_.folding->centre;
+    const auto centre = static_cast<uint8_t>(own + (is_signed_ ? 128 : 0));
     const SlicedRows<Slice> x{slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width,
                               slices_.width, slices_.count, static_cast<int>(batch)};
     kernel_(folded, chunks, centre, x, sums);
@@ -75,7 +77,7 @@ bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, 
   const Geometry& g = view.geometry;
   Slices<Slice> slices{};
   if (!cut(rows, table, g.columns, slices)) return false;
-  const FoldedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
+  const WalkedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
   parallel_for(threads, g.units, [&](int64_t unit) {
     for (int64_t b = 0; b < rows.batch; b += kBatchBlock) product.run(unit, b, std::min(kBatchBlock, rows.batch - b));
@@ -85,11 +87,13 @@ bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, 
 
 }  // namespace
 
-bool folded_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+bool walked_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads) {
-  return table.multiply_folded_bytes != nullptr
-             ? multiply(view, is_signed, table, rows, threads, table.multiply_folded_bytes)
-             : multiply(view, is_signed, table, rows, threads, table.multiply_folded_words);
+  const bool folded = view.folding != nullptr;
+  const auto bytes = folded ? table.multiply_folded_bytes : table.multiply_shifted_bytes;
+  if (bytes != nullptr) return multiply(view, is_signed, table, rows, threads, bytes);
+  const auto words = folded ? table.multiply_folded_words : table.multiply_shifted_words;
+  return multiply(view, is_signed, table, rows, threads, words);
 }
 
 }  // namespace tersely

@@ -225,6 +225,9 @@ struct KernelTable {
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
+  // The same for bytes that are not folded: centre is added to them.
+  MultiplyFolded<int8_t> multiply_shifted_bytes;
+  MultiplyFolded<int16_t> multiply_shifted_words;
   BlockKernels blocks[3];                         // likewise
   ExpandIndices expand_indices;
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
