@@ -33,7 +33,8 @@ class WalkedProduct {
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 if (first_chunk == 0) std::memset(totals, 0, static_cast<size_t>(places) * 8);
                 std::memset(sums, 0, static_cast<size_t>(places) * 4);
-                for (int64_t done = 0; done < chunks; done += kBlockChunks) {
+                const bool in_registers = batch == 1 && multiply_masked(cursor, first_chunk, chunks, first, sums);
+                for (int64_t done = in_registers ? chunks : 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
                   kernels.decode_words(view_.source.parameters(), cursor, block, memory + kExpand);
                   multiply(memory + kExpand, first_chunk + done, block, first, batch, sums);
@@ -46,14 +47,30 @@ class WalkedProduct {
  private:
   static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
 
-  void multiply(const uint8_t* folded, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
-                int32_t* sums) const {
-    // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
+  // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
+  uint8_t centre() const {
     const int own = view_.folding == nullptr ? 0 : view_.folding->centre;
-    const auto centre = static_cast<uint8_t>(own + (is_signed_ ? 128 : 0));
-    const SlicedRows<Slice> x{slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width,
-                              slices_.width, slices_.count, static_cast<int>(batch)};
-    kernel_(folded, chunks, centre, x, sums);
+    return static_cast<uint8_t>(own + (is_signed_ ? 128 : 0));
+  }
+
+  SlicedRows<Slice> sliced(int64_t first_chunk, int64_t first, int64_t batch) const {
+    return {slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width, slices_.width,
+            slices_.count, static_cast<int>(batch)};
+  }
+
+  void multiply(const uint8_t* bytes, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
+                int32_t* sums) const {
+    kernel_(bytes, chunks, centre(), sliced(first_chunk, first, batch), sums);
+  }
+
+  // Whether a kernel takes masks as they are, for one row of x, and has done so.
+  bool multiply_masked(Cursor& cursor, int64_t first_chunk, int64_t chunks, int64_t first, int32_t* sums) const {
+    if constexpr (sizeof(Slice) == 1) {
+      if (view_.source.parameters().code != SymbolCode::kBitmap || table_.multiply_masked == nullptr) return false;
+      table_.multiply_masked(cursor, chunks, centre(), sliced(first_chunk, first, 1), sums);
+      return true;
+    }
+    return false;
   }
 
   void finish_panel(int64_t panel, int64_t first, int64_t batch, const int64_t* totals) const {

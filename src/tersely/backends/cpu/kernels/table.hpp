@@ -175,6 +175,10 @@ template <class Slice>
 using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<Slice>& x,
                                 int32_t* sums);
 
+// The same for chunks of masks and the bytes under them, for one row of x; moves the cursor on.
+using MultiplyMasked = void (*)(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
+                                int32_t* sums);
+
 // The largest size of floats, NaN above infinity.
 using LargestFloat = float (*)(const float* x, int64_t count);
 // integers[i] = x[i] x factors[0] x factors[1] to the nearest even whole number, below 2^23 in size, and their sum;
@@ -228,6 +232,7 @@ struct KernelTable {
   // The same for bytes that are not folded: centre is added to them.
   MultiplyFolded<int8_t> multiply_shifted_bytes;
   MultiplyFolded<int16_t> multiply_shifted_words;
+  MultiplyMasked multiply_masked;                 // null: masks are spread to bytes first
   BlockKernels blocks[3];                         // likewise
   ExpandIndices expand_indices;
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
