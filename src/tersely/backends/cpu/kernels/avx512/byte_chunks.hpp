@@ -19,7 +19,8 @@ TERSELY_INLINE void for_byte_chunks(Cursor& cursor, int64_t chunks, Sink&& sink)
     __m512i next = load512(values);
     keep_in_register(next);  // the expand's memory form is slower
     next = _mm512_mask_expand_epi8(fresh_zeros(), mask, next);
-    prefetch_stream(next, values);
+    if (j % 2 == 0) prefetch_stream(next, values);  // a chunk has a line of values at most
+    if (j % kAtOnce == 1) prefetch_stream(next, masks + j * 8);
     values += _mm_popcnt_u64(mask);
     sink(j, next);
   };
