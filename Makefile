@@ -1,12 +1,14 @@
 # The commands to know. Each sets up what it needs in .venv; nothing outside this folder is touched.
 #
 #   make demo    compress a real sentence encoder and search with it from the compressed file
-#   make test    build, lint, all tests
+#   make test    build, lint, every test: the exhaustive ones on a spread of their cases
+#   make test-all  after it: every case, slow tests, kernels once more with emulated instruction sets and under sanitizers
 #   make lint    ruff, mypy, clang-format
 #   make test-transformers4  tests of tersely.transformers with transformers 4 instead of 5
-#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test)
+#   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test-all)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
+#   make docs    write docs/api.md and every table, after a change of docstrings or records
 #   make stub    write the types of the native module after a change of its bindings
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
 #
@@ -20,7 +22,7 @@ SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pypro
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-transformers4 lint bench bench-peers fuzz emulate sanitize stub clean build
+.PHONY: demo test test-all test-transformers4 lint bench bench-peers docs fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -55,14 +57,21 @@ demo: $(VENV)/built $(VENV)/demo
 	$(BIN)/python examples/minilm/run.py
 
 lint: $(VENV)/built
-	$(BIN)/ruff check src tests benchmarks examples fuzz
-	$(BIN)/ruff format --check src tests benchmarks examples fuzz
+	$(BIN)/ruff check src tests benchmarks docs examples fuzz
+	$(BIN)/ruff format --check src tests benchmarks docs examples fuzz
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES)) tests/emulated/*.h
 
-# As many processes as there are processors, each test file in one of them.
-test: lint emulate $(VENV)/torch $(VENV)/tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# As many processes as there are processors; one that has nothing left takes tests from another.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test: lint $(VENV)/torch $(VENV)/tools
+	$(PYTEST)
+
+# Without one: calls of torch on every kind of weight in every mode and context are for changes of the adapter.
+test-all: lint $(VENV)/torch $(VENV)/tools
+	$(MAKE) emulate sanitize
+	$(PYTEST) --thorough -m "slow or exhaustive" -k "not agree_everywhere"
 
 # The last transformers 4 in front of the other packages of .venv.
 $(VENV)/transformers4: $(VENV)/torch constraints-transformers4.txt
@@ -77,7 +86,7 @@ emulate: $(VENV)/made
 	tests/emulated/run $(BIN)/python
 
 bench: $(VENV)/built $(VENV)/torch
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.products
 
 # Against zstd, zlib, ZipNN and pcodec on real weights. ZipNN imports torch.
 $(VENV)/peers: $(VENV)/torch
@@ -86,11 +95,15 @@ $(VENV)/peers: $(VENV)/torch
 	touch $@
 
 bench-peers: $(VENV)/built $(VENV)/peers
-	$(BIN)/python -m benchmarks.peers $(PEER_MODELS)
+	$(BIN)/python -m benchmarks.files $(PEER_MODELS)
 
 # The types of the native module, as its binding has them; a test compares.
 stub: $(VENV)/built
 	$(BIN)/python -m nanobind.stubgen -q -m tersely.backends.cpu._native -o src/tersely/backends/cpu/_native.pyi
+
+docs: $(VENV)/built $(VENV)/torch
+	$(BIN)/python -W ignore docs/make_api.py
+	$(BIN)/python -m benchmarks.tables
 
 sanitize: $(VENV)/made
 	tests/sanitized/run $(BIN)/python

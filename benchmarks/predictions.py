@@ -1,24 +1,22 @@
 """Predicted against measured times of planned layers, and mixed plans against single formulations.
 
-`python -m benchmarks.predictions [--profile FILE]` on the real networks of ../shared/models; without a profile this machine
-is calibrated first. Every layer that has a product of its own - matrices, and convolutions as the matrices that they
+    python -m benchmarks.predictions a.safetensors b.safetensors [--profile FILE]
+
+Without a profile this machine is calibrated first. Every layer that has a product of its own - matrices, and convolutions as the matrices that they
 are - is coded as planned and timed from copies that rotate through memory; folded tensors have none.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tersely
-from benchmarks.common import fingerprint, record_path
+from benchmarks import protocol, record
+from benchmarks.protocol import Protocol
 from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import by_name
@@ -29,7 +27,6 @@ from tersely.files.container.reader import Reader
 from tersely.planner import choose, knapsack, profiles
 from tersely.report import calibrate
 
-MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SINGLE = (
     "split packed",
     "split layered",
@@ -50,27 +47,28 @@ def layers(path: Path, options: Options) -> list[tuple[str, Request]]:
     return found
 
 
-def measured(request: Request, candidate: Candidate, threads: int, seconds: float) -> float | None:
+def measured(request: Request, candidate: Candidate, plan: Protocol) -> float | None:
     """Nanoseconds of one product, or None where there is no kernel for it."""
     dtype = by_name(request.dtype).numpy
     array = request.words.view(dtype)
-    set_bytes = calibrate.WORKING_SET_BYTES
+    set_bytes, threads = plan.working_set_bytes, plan.threads
     if candidate.kernel.formulation == "dense":
         if array.ndim != 2 or min(array.shape) < 16:
             return None
-        return calibrate.nanoseconds(calibrate.dense_run(array, request.batch, threads, set_bytes), seconds)
+        run = calibrate.dense_run(array, request.batch, threads, set_bytes)
+        return protocol.measure({"layer": run}, plan).median_ms["layer"] * 1e6
     tensor = calibrate.coded(array, candidate, threads)
     if tensor.matrix is None or tensor.geometry.view == "folded" or tensor.geometry.count > 1:
         return None
     run = calibrate.coded_run(calibrate.copies(tensor, set_bytes), array, request.batch, threads)
-    return calibrate.nanoseconds(run, seconds)
+    return protocol.measure({"layer": run}, plan).median_ms["layer"] * 1e6
 
 
-def predictions(path: Path, options: Options, seconds: float) -> list[dict[str, Any]]:
+def predictions(path: Path, options: Options, plan: Protocol) -> list[dict[str, Any]]:
     rows = []
     for name, request in layers(path, options):
         chosen = choose.decide(request)[0]
-        ns = measured(request, chosen.candidate, request.threads, seconds)
+        ns = measured(request, chosen.candidate, plan)
         if ns is not None:
             row = {
                 "tensor": name,
@@ -100,48 +98,41 @@ def mixed(path: Path, options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def planning_time(path: Path) -> tuple[float, float]:
-    """Seconds of planning a file, and of compressing it into another one, in turn; the best of three each."""
-    times: tuple[list[float], list[float]] = ([], [])
+def planning_time(path: Path, plan: Protocol) -> tuple[float, float]:
+    """Seconds of planning a file, and of compressing it into another one, taking turns."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "compressed.safetensors"
-        runs = (lambda: plan_file.make_plan(path), lambda: commands.compress(path, target, force=True))
-        for _ in range(3):
-            for run, found in zip(runs, times, strict=True):
-                start = time.perf_counter()
-                run()
-                found.append(time.perf_counter() - start)
-    return min(times[0]), min(times[1])
+        runs: dict[str, protocol.Run] = {
+            "plan": lambda k: plan_file.make_plan(path),
+            "compress": lambda k: commands.compress(path, target, force=True),
+        }
+        ms = protocol.measure(runs, replace(plan, seconds=0, minimum_rounds=3)).median_ms
+    return ms["plan"] / 1e3, ms["compress"] / 1e3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=MODELS)
-    parser.add_argument("--only", default="*.safetensors", help="glob of file names")
+    default = Protocol(seconds=0.1, working_set_bytes=calibrate.WORKING_SET_BYTES, tries=1)
+    parser = protocol.options(__doc__, default)
+    parser.add_argument("models", type=Path, nargs="+", help="safetensors files")
     parser.add_argument("--profile", type=Path, help="a file of `tersely calibrate`; else this machine is measured")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=0.1, help="for each layer")
-    parser.add_argument("-o", "--output", type=Path, help="write every row here, not to records/")
     arguments = parser.parse_args()
-    tersely.set_num_threads(arguments.threads)
+    plan = protocol.begin(arguments, default)
     if arguments.profile is None:
         arguments.profile = Path("profile.json")
-        arguments.profile.write_text(json.dumps(calibrate.calibrate(threads=arguments.threads), indent=1) + "\n")
+        arguments.profile.write_text(json.dumps(calibrate.calibrate(threads=plan.threads), indent=1) + "\n")
     profile = profiles.resolve(arguments.profile)
-    record: dict[str, Any] = {"machine": fingerprint(), "threads": arguments.threads, "models": {}}
-    record["profile"] = json.loads(arguments.profile.read_text())
+    found = record.new("predictions", plan) | {"profile": json.loads(arguments.profile.read_text()), "models": {}}
     errors: list[float] = []
-    for path in sorted(arguments.models.glob(arguments.only)):
+    for path in arguments.models:
         source = checkpoint.find_source(path, False)
-        options = Options("balanced", profile, threads=arguments.threads, orientation=source.orientation)
+        options = Options("balanced", profile, threads=plan.threads, orientation=source.orientation)
         options = replace(options, batch=arguments.batch)
-        rows = predictions(path, options, arguments.seconds)
+        rows = predictions(path, options, plan)
         own = [row["error"] for row in rows]
         errors += own
-        comparison = mixed(path, options)
-        seconds = planning_time(path)
-        record["models"][path.name] = {
+        comparison, seconds = mixed(path, options), planning_time(path, plan)
+        found["models"][path.name] = {
             "layers": rows,
             "mixed": comparison,
             "plan_s": seconds[0],
@@ -150,12 +141,11 @@ def main() -> None:
         print(f"{path.name}: {len(rows)} layers, median error {statistics.median(own or [0]):.1%}; ", end="")
         print(f"planning {seconds[0]:.2f} s, compressing {seconds[1]:.2f} s", flush=True)
         for row in comparison:
-            print(
-                f"  {row['single']:<14} {row['bytes']:>10} bytes; mixed at its time {row['mixed_bytes']:>10}, {row['share']:.3f}"
-            )
-    print(f"all {len(errors)} layers: median error {statistics.median(errors or [0]):.1%}", file=sys.stderr)
-    record["median_error"] = statistics.median(errors or [0])
-    (arguments.output or record_path(record, "predictions")).write_text(json.dumps(record, indent=1) + "\n")
+            single, size, best = row["single"], row["bytes"], row["mixed_bytes"]
+            print(f"  {single:<14} {size:>10} bytes; mixed at its time {best:>10}, {row['share']:.3f}")
+    found["median_error"] = statistics.median(errors or [0])
+    print(f"all {len(errors)} layers: median error {found['median_error']:.1%}")
+    record.save(found, arguments.output)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from support import profile
 from support.arrays import ISAS, MODELS, installed
 
 from tersely.backends.cpu import isa, threads
@@ -16,8 +17,25 @@ _ADAPTERS = {"torch_adapter": ("torch",), "transformers_adapter": ("torch", "tra
 collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(installed, needed))]
 """Tests of adapters need what they adapt: `make test` installs it."""
 
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.load_profile("quick")
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="every case of exhaustive tests, more random examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    profile.thorough = config.getoption("thorough")
+    settings.load_profile("thorough" if profile.thorough else "quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Random examples are a spread of cases, too."""
+    for item in items:
+        if getattr(getattr(item, "function", None), "is_hypothesis_test", False):
+            item.add_marker("exhaustive")
 
 
 @pytest.fixture(params=ISAS)

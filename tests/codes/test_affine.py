@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.affine_weights import BFLOAT16, CODES, DTYPES, FLOAT32, coded, quantised
+from support.affine_weights import DTYPES, FLOAT32, coded, quantised
 from support.arrays import ISAS, needs_native, normal, same_bits
-from support.products import assert_close
 from support.references import reference_words
 
 import tersely
-from tersely.backends.cpu import isa, threads
+from tersely.backends.cpu import isa
 from tersely.codes.affine import codec, reference
 from tersely.codes.affine.formulation import affine
 from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
@@ -27,8 +26,6 @@ from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
-
-SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
 
 
 def words_of(array: np.ndarray) -> np.ndarray:
@@ -63,24 +60,6 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Ten
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
     return tensor
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_isa_decodes_what_references_and_native_encode_alike(
-    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
-) -> None:
-    for bits, code in itertools.product((1, 2, 3, 4, 8), CODES):
-        if bits == 8 and dtype == BFLOAT16 and shape[-1] < 64:
-            continue  # too few weights of too many levels to tell their scale
-        check(quantised(rng, shape, dtype, bits, negative=bits % 3 == 1, zeros=bits == 3), **code)
-    if len(shape) < 4:
-        for columns in (16, 32):
-            array = quantised(rng, shape, dtype, 4, columns, scale_dtype=dtype, zeros=columns == 16, negative=True)
-            tensor = check(array)
-            assert 0 < tensor.parameters["columns"] <= columns or shape[-1] <= columns
-    if shape[-1] % 16 == 0 and len(shape) in (2, 3):
-        check(quantised(rng, shape, dtype, 4, orientation="in_out", negative=True), "in_out")
 
 
 @given(
@@ -185,56 +164,6 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str, rng
         coded(quantised(rng, (32, 64)), **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
-    for shape, bits, negative in itertools.product(((48, 100), (32, 2304), (32, 32, 3, 3)), (3, 8), (False, True)):
-        array = quantised(rng, shape, dtype, bits, negative=negative)
-        for objective in choose.OBJECTIVES:
-            found = affine.candidates(choose.Request(words_of(array), dtype.name, objective=objective))
-            assert found
-            for candidate in found:
-                stored = candidate.components(1)
-                assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                again = choose.encode(array, formulation="affine", **candidate.options)
-                assert again.node == candidate.node
-                assert {name: data.tobytes() for name, data in again.components.items()} == {
-                    name: data.tobytes() for name, data in stored.items()
-                }
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], rng: np.random.Generator) -> None:
-    for dtype, code in itertools.product(DTYPES, CODES):
-        array = quantised(rng, shape, dtype, 3, negative=True)
-        tensor = coded(array, **code)
-        for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
-            assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
-        for _ in range(20):
-            index = tuple(int(rng.integers(-length, length)) for length in shape)
-            assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
-
-
-@needs_native
-@pytest.mark.parametrize("shape", [(48, 101), (32, 2304), (304, 48), (16, 4100)], ids=str)
-def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, rng: np.random.Generator) -> None:
-    bias = rng.standard_normal(shape[0]).astype(np.float32)
-    batches = (1, 3, 9) if each_isa == "scalar" else (1, 2, 3, 4, 5, 8, 9, 16, 17, 33)
-    forms = [(dtype, bits, columns) for dtype in DTYPES for bits in (1, 2, 4, 8) for columns in (0, 16, 32, 128)]
-    for dtype, bits, columns in forms[:: 1 if each_isa != "scalar" else 5]:
-        weight = quantised(rng, shape, dtype, bits, columns, zeros=True)
-        width = columns if columns < shape[1] else 0
-        if codec.scales_of_groups(words_of(weight), coded_geometry(weight), dtype.name, width) is None:
-            assert bits == 8  # too few weights of too many levels
-            continue
-        for code in CODES[: 3 if bits == 4 else 1]:
-            tensor = coded(weight, columns=width, **code)
-            for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
-                x = normal(rng, (batch, shape[1]), x_dtype)
-                assert_close(tersely.linear(x, tensor, bias), x, weight, bias)
-            x = normal(rng, (3, shape[0]), FLOAT32)
-            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
-
-
 def coded_geometry(array: np.ndarray) -> Any:
     return choose.Request(words_of(array), array.dtype.name).geometry()
 
@@ -253,19 +182,3 @@ def test_infinities_of_x_are_those_of_the_words(value: float, each_isa: str, rng
             y = tersely.linear(x, tensor)
             assert np.array_equal(np.isnan(y), np.isnan(expected))
             assert np.array_equal(np.sign(y[np.isinf(y)]), np.sign(expected[np.isinf(expected)]))
-
-
-@needs_native
-def test_bits_do_not_depend_on_threads(each_isa: str, rng: np.random.Generator) -> None:
-    before = threads.get_num_threads()
-    for bits, columns, batch in itertools.product((4, 8), (0, 64), (1, 4, 12)):
-        weight = quantised(rng, (608, 2560), FLOAT32, bits, columns, negative=True)
-        x, results = normal(rng, (batch, 2560), FLOAT32), set()
-        for count in (1, 2, 7):
-            tersely.set_num_threads(count)
-            tensor = coded(weight)
-            results.add(
-                (tersely.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
-            )
-        assert len(results) == 1
-    tersely.set_num_threads(before)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.affine_weights import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, quantised
+from support.affine_weights import BFLOAT16, FLOAT16, FLOAT32, coded, quantised
 from support.arrays import needs_native, same_bits
-from support.guarded import GuardedBytes, run_everything
-from support.references import reference_words, slower_than_dense
+from support.references import slower_than_dense
 
 import tersely
 from tersely.codes import anatomy, registry
@@ -21,33 +20,6 @@ from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
-
-
-@needs_native
-@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
-def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.random.Generator) -> None:
-    for (shape, bits, columns), code in (
-        (((48, 100), 4, 0), CODES[0]),
-        (((32, 2304), 2, 64), CODES[0]),
-        (((304, 48), 8, 16), CODES[0]),
-        (((64, 128), 1, 16), CODES[1]),
-        (((64, 64), 3, 0), CODES[2]),
-    ):
-        encoded = coded(quantised(rng, shape, bits=bits, columns=columns, negative=True, zeros=True), **code).encoded
-        guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
-        payload = {NUMBERS, f"{NUMBERS}.tiles", f"{NUMBERS}.escapes", "signs"}
-        for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
-            for name, guard in guards.items():
-                if fill is not None and name in payload:
-                    guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
-            components = {name: guard.array for name, guard in guards.items()}
-            tensor = Tensor(dataclasses.replace(encoded, components=components))
-            if not code or fill is None:  # what escapes that there are not stand for is anybody's choice
-                expected = reference_words(tensor.encoded)
-                assert same_bits(tensor.decode().view("<u4"), expected)
-                place = tuple(length // 2 for length in shape)
-                assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
-            run_everything(tensor, rng)
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
@@ -153,21 +125,6 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
         encoded = coded(quantised(rng, (3, 64, 80)), **options).encoded
         found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
         assert (found.label, [child.label for child in found.children]) == (label, children)
-
-
-def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
-    arrays = {
-        f"{bits}.{columns}": quantised(rng, (64, 256), bits=bits, columns=columns, negative=True)
-        for bits in (3, 4)
-        for columns in (0, 32)
-    }
-    tensors = {
-        f"{name}{index}": coded(array, **code) for name, array in arrays.items() for index, code in enumerate(CODES)
-    }
-    tersely.save_file(tensors, tmp_path / "model.tersely.safetensors")
-    for name, tensor in tersely.load_file(tmp_path / "model.tersely.safetensors").items():
-        assert tensor.formulation == "affine"
-        assert same_bits(tensor.decode(), arrays[name[:-1]])
 
 
 @needs_native

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.arrays import DTYPES, ISAS, needs_native, normal, random_bits, same_bits
-from support.guarded import GuardedBytes, run_everything
-from support.products import check_batches
 
 import tersely
-from tersely.backends.cpu import isa, threads
+from tersely.backends.cpu import isa
 from tersely.codes import registry
 from tersely.codes.block_sparse import reference as sparse_reference
 from tersely.codes.block_sparse.layout import SHAPES as SPARSE_SHAPES
@@ -85,39 +80,6 @@ def check(array: np.ndarray, formulation: str, block: str, orientation: str = "o
             assert same_bits(Tensor(encoded).decode(), array), name
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@each_form
-def test_every_isa_decodes_what_reference_and_native_encode_alike(
-    formulation: str, block: str, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
-) -> None:
-    for kept in (0.0, 0.5, 1.0):
-        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-            check(blocky(rng, shape, dtype, kept), formulation, block, orientation)
-
-
-shapes = st.one_of(
-    st.lists(st.integers(0, 16), max_size=4).map(tuple),  # no more blocks than a dictionary holds
-    st.tuples(st.integers(1, 300), st.integers(1, 90)),
-    st.tuples(st.integers(16, 33), st.sampled_from((255, 256, 257, 2049))),
-)
-
-
-@given(
-    st.sampled_from(FORMS),
-    st.sampled_from(FLOATS),
-    shapes,
-    st.sampled_from((0.0, 0.3, 0.9, 1.0)),
-    st.integers(0, 2**32 - 1),
-)
-def test_whatever_the_shape_and_bits(
-    form: tuple[str, str], dtype: np.dtype, shape: tuple[int, ...], kept: float, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    empty = not np.prod(shape, dtype=np.int64)
-    check(np.zeros(shape, dtype) if empty else blocky(rng, shape, dtype, kept), *form)
-
-
 def test_every_number_of_index_bits(rng: np.random.Generator) -> None:
     """1 to 65,536 distinct blocks: 0 to 16 bits, whose groups of eight end at every bit of a byte."""
     for bits in range(17):
@@ -132,35 +94,6 @@ def test_every_number_of_index_bits(rng: np.random.Generator) -> None:
         choose.encode(array, formulation="blocks", block="1x4")
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s], ids=str)
-@each_form
-def test_rows_and_single_weights_are_exact(
-    formulation: str, block: str, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
-) -> None:
-    array = blocky(rng, shape, dtype, 0.7)
-    for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-        tensor = tersely.encode(array, formulation=formulation, block=block, orientation=orientation)
-        for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
-            assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
-        for _ in range(20):
-            index = tuple(int(rng.integers(-length, length)) for length in shape)
-            assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
-
-
-@needs_native
-@each_form
-def test_rows_are_picked_in_any_order(formulation: str, block: str, rng: np.random.Generator) -> None:
-    array = blocky(rng, (200, 300), FLOATS[0], 0.7)
-    tensor = tersely.encode(array, formulation=formulation, block=block)
-    wanted = rng.integers(200, size=40)
-    out = np.empty((40, 300), np.uint32)
-    assert tensor.matrix.pick_at(wanted.ctypes.data, 40, out.ctypes.data, 2) == -1
-    assert same_bits(out, words_of(array)[wanted])
-    wanted[7] = 200
-    assert tensor.matrix.pick_at(wanted.ctypes.data, 40, out.ctypes.data, 2) == 7
-
-
 def weights(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """Finite weights, with empty and repeated blocks."""
     array = normal(rng, shape, dtype)
@@ -169,41 +102,6 @@ def weights(rng: np.random.Generator, shape: tuple[int, int], dtype: np.dtype) -
     array[~mask[: shape[0], : shape[1]]] = 0
     array[rng.random(shape[0]) < 0.2] = 0
     return array
-
-
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape", [(48, 100), (64, 1030), (317, 62), (47, 2053)], ids=str)
-@each_form
-def test_products_are_within_the_bound(
-    formulation: str, block: str, shape: tuple[int, int], dtype: np.dtype, each_isa: str, rng: np.random.Generator
-) -> None:
-    bias = rng.standard_normal(shape[0]).astype(np.float32)
-    batches = (1, 5) if each_isa in ("scalar", "reference") else (1, 2, 3, 4, 5, 9, 16, 17)
-    for weight in (weights(rng, shape, dtype), np.zeros(shape, dtype), np.full(shape, 0.25, dtype)):
-        for orientation in ("out_in", "in_out"):
-            tensor = tersely.encode(weight, formulation=formulation, block=block, orientation=orientation)
-            for x_dtype in FLOATS[:2]:
-                check_batches(tensor, weight, bias, x_dtype, batches, rng)
-
-
-@pytest.mark.parametrize("batch", [1, 4, 16])
-@each_form
-def test_bits_do_not_depend_on_threads(
-    formulation: str, block: str, batch: int, each_isa: str, rng: np.random.Generator
-) -> None:
-    weight = weights(rng, (600, 1500), FLOATS[0])
-    before = threads.get_num_threads()
-    tensor = tersely.encode(weight, formulation=formulation, block=block)
-    x, back = normal(rng, (batch, 1500), FLOATS[0]), normal(rng, (batch, 600), FLOATS[0])
-    results, components = set(), set()
-    for count in (1, 2, 7):
-        tersely.set_num_threads(count)
-        results.add((tersely.linear(x, tensor).tobytes(), tersely.linear_transposed(back, tensor).tobytes()))
-        again = choose.encode(weight, formulation=formulation, block=block, threads=count).components
-        components.add(tuple(data.tobytes() for data in again.values()))
-    tersely.set_num_threads(before)
-    assert len(results) == 1
-    assert len(components) == 1
 
 
 @each_form
@@ -222,25 +120,6 @@ def test_padding_and_empty_blocks_never_enter_a_product(
         for batch in (1, 20):
             assert not tersely.linear(np.full((batch, 39), np.inf, np.float32), tensor).any()
             assert not tersely.linear_transposed(np.full((batch, 63), np.inf, np.float32), tensor).any()
-
-
-@needs_native
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
-@each_form
-def test_no_kernel_reads_past_a_component(
-    formulation: str, block: str, dtype: np.dtype, hostile: bool, each_isa: str, rng: np.random.Generator
-) -> None:
-    for shape in ((48, 100), (32, 2100), (280, 32), (5,)):
-        encoded = tersely.encode(blocky(rng, shape, dtype, 0.6), formulation=formulation, block=block).encoded
-        guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
-        for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
-            for name, guard in guards.items():
-                if name in ("directory", "masks") or fill is None:
-                    continue  # checked when a file is opened; payload is not
-                guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
-            components = {name: guard.array for name, guard in guards.items()}
-            run_everything(Tensor(dataclasses.replace(encoded, components=components)), rng)
 
 
 @needs_native
@@ -315,23 +194,6 @@ def test_wrong_arguments_are_refused_with_a_sentence(formulation: str) -> None:
     ):
         with pytest.raises(ArgumentError, match=sentence):
             choose.encode(np.zeros((16, 16), dtype), formulation=formulation, **options)
-
-
-@each_form
-def test_files_find_every_changed_byte(formulation: str, block: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    array = blocky(rng, (20, 24), FLOATS[1], 0.6)
-    path = tmp_path / "w.safetensors"
-    tersely.save_file({"w": tersely.encode(array, formulation=formulation, block=block)}, path)
-    assert same_bits(tersely.load_file(path, check="full")["w"].decode(), array)
-    raw = path.read_bytes()
-    for at in range(len(raw)):
-        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :])
-        with pytest.raises(tersely.TerselyError):
-            tersely.load_file(path, check="full")["w"].decode()
-    for cut in (*range(0, len(raw), 37), len(raw) - 1):
-        path.write_bytes(raw[:cut])
-        with pytest.raises(tersely.TerselyError):
-            tersely.load_file(path, check="full")["w"].decode()
 
 
 def chosen(array: np.ndarray, objective: str = "size") -> str:

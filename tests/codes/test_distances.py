@@ -4,16 +4,15 @@ sums and the bits of dense weights, extreme values, every centre, payload of ran
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.arrays import ISAS, needs_native, random_bits, same_bits
+from support.arrays import needs_native, random_bits, same_bits
 from support.guarded import GuardedBytes
 
 import tersely
-from tersely.backends.cpu import isa, native, threads
+from tersely.backends.cpu import native
 from tersely.codes import registry
 from tersely.codes.integer import distances, reference
 from tersely.codes.protocol import Request
@@ -25,10 +24,6 @@ pytestmark = [needs_native, pytest.mark.kernels, pytest.mark.bfloat16_kernels]
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 PAIRS = (np.dtype(np.int16), np.dtype(np.uint16))
-SHAPES = ((48, 100), (63, 2051), (304, 31), (16, 4), (31, 257), (31, 4100), (1, 5), (40, 1))
-"""The last two are folded, and decoded for products: padding would be more than a sixteenth."""
-BATCHES = (1, 3, 17, 48, 70)
-"""Above 48 rows floats go to BLAS; above 64 weights are decoded again for the next rows."""
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spread: float) -> np.ndarray:
@@ -65,41 +60,6 @@ def check_products(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random
     assert same_bits(*results)
 
 
-@pytest.mark.parametrize("dtype", BYTES, ids=str)
-@pytest.mark.parametrize("like", distances.NARROW)
-def test_products_are_exact(like: str, dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
-    for shape, spread in itertools.product(SHAPES, (0.5, 12.0, 200.0)):
-        array = weights(rng, shape, dtype, spread)
-        check_products(coded(array, like), array, int(rng.choice(BATCHES)), rng)
-    array = weights(rng, (47, 259), dtype, 20)
-    for batch in BATCHES:
-        check_products(coded(array, like), array, batch, rng)
-
-
-def test_halves_are_multiplied_as_floats_are(each_isa: str, rng: np.random.Generator) -> None:
-    array = weights(rng, (47, 130), BYTES[0], 9)
-    x = rng.standard_normal((5, 130)).astype(np.float16)
-    results = [tersely.linear(x, one, scale=0.1) for one in (coded(array, "index"), tersely.encode(array, "dense"))]
-    assert same_bits(*results)
-    x[2, 7] = np.inf
-    assert not np.isfinite(tersely.linear(x, coded(array, "index"))[2]).any()
-
-
-def test_bits_depend_neither_on_threads_nor_on_the_instruction_set(rng: np.random.Generator) -> None:
-    array = weights(rng, (600, 2500), BYTES[0], 15)
-    tensor = tersely.encode(array, "integer", code="distances")
-    assert tensor.geometry.view == "matrix"
-    before, results = threads.get_num_threads(), set()
-    x = rng.standard_normal((5, 2500)).astype(np.float32)
-    for count, name in itertools.product((1, 2, 7), ISAS):
-        tersely.set_num_threads(count)
-        with isa.using(name):
-            results.add(tersely.linear(x, tensor, scale=0.1).tobytes())
-            assert same_bits(tensor.decode(), array)
-    tersely.set_num_threads(before)
-    assert len(results) == 1
-
-
 def test_products_decode_no_rows_to_memory(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     array = weights(rng, (64, 256), BYTES[0], 15)
     tensor = tersely.encode(array, "integer", code="distances")
@@ -130,20 +90,6 @@ def test_every_word_about_every_centre(dtype: np.dtype, each_isa: str, rng: np.r
                 assert other[row, column] == expected[row, column]
             if dtype in BYTES:
                 check_products(other, expected, 2, rng)
-
-
-@pytest.mark.parametrize("dtype", BYTES + PAIRS, ids=str)
-def test_rows_by_number_and_by_address(dtype: np.dtype, each_isa: str, rng: np.random.Generator) -> None:
-    array = weights(rng, (47, 300), dtype, 20)
-    matrix = tersely.encode(array, "integer", code="distances").matrix
-    wanted = rng.integers(0, 47, 23)
-    out, everything = np.zeros((23, 300), dtype), np.zeros_like(array)
-    assert matrix.pick_at(wanted.ctypes.data, 23, out.ctypes.data, 2) == -1
-    matrix.decode_at(everything.ctypes.data, 2)
-    assert same_bits(out, array[wanted])
-    assert same_bits(everything, array)
-    wanted[5] = 47
-    assert matrix.pick_at(wanted.ctypes.data, 23, out.ctypes.data, 2) == 5
 
 
 def test_stacks_and_pairs_have_no_product_of_their_own(rng: np.random.Generator) -> None:

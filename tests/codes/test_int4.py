@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrays import ISAS, needs_native, same_bits
 from support.guarded import GuardedBytes
-from support.integer_forms import HALF_ULP, PAIRS, SUBNORMAL, X_DTYPES, check, check_reading
+from support.integer_forms import HALF_ULP, SUBNORMAL, X_DTYPES
+from support.profile import one
 
 import tersely
 from tersely.backends.cpu import isa, native, threads
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -79,6 +80,7 @@ def assert_within_bound(y: np.ndarray, x: np.ndarray, real: np.ndarray, bias: np
     assert (np.abs(y.astype(np.float64) - exact) <= allowed).all()
 
 
+@pytest.mark.exhaustive
 @needs_native
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("form", FORMS)
@@ -92,10 +94,10 @@ def test_float_products_are_within_the_bound(
 ) -> None:
     numbers = values(rng, shape, packed)
     tensor, bias = coded(numbers, form, packed), rng.standard_normal(shape[0]).astype(np.float32)
-    for count in (0, 1, groups):
+    for count in one((0, 1, groups), form, shape, each_isa):
         scale, zero = scales_of(rng, shape[0], count, packed)
         real = centred(numbers, zero, scale)
-        for x_dtype, batch in itertools.product(X_DTYPES, (1, 3, 18)):
+        for x_dtype, batch in itertools.product(one(X_DTYPES, packed, shape, each_isa), (1, 3, 18)):
             x = (rng.standard_normal((batch, shape[1])) * (1 if x_dtype == np.float32 else 0.002)).astype(x_dtype)
             y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero, packed=packed)
             assert_within_bound(y, x, real, bias)
@@ -109,7 +111,7 @@ def test_int8_products_are_exact(form: str, packed: str, each_isa: str, rng: np.
         tensor, zero = coded(numbers, form, packed), scales_of(rng, shape[0], 1, packed)[1]
         bias = rng.integers(-(2**20), 2**20, shape[0]).astype(np.int32)
         whole = centred(numbers, zero).astype(np.int64)
-        for batch in (1, 3, KERNEL_ROWS + 1):
+        for batch in (1, 3, INTEGER_ROWS + 1):
             x = rng.integers(-128, 128, (batch, shape[1])).astype(np.int8)
             y = tersely.linear(x, tensor, bias, zero_point=zero, packed=packed)
             assert y.dtype == np.int32
@@ -127,7 +129,7 @@ def test_what_kernels_do_not_know_is_decoded(
     """Transposed products, many rows of x, infinities, folded tensors, other formulations; no native module."""
     if not with_native:
         monkeypatch.setattr(native, "module", None)
-    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 96)
+    monkeypatch.setattr("tersely.tensors.handoff.NUMPY_BLOCK_WEIGHTS", 32 * 96)
     for shape, groups in itertools.product(((80, 96), (9, 96)), (0, 1, 3)):
         numbers = values(rng, shape, packed)
         scale, zero = scales_of(rng, shape[0], groups, packed)
@@ -137,7 +139,7 @@ def test_what_kernels_do_not_know_is_decoded(
             tersely.encode(pack(numbers), "integer"),
             tersely.encode(pack(numbers), "integer", code="distances"),
         ]
-        for tensor, batch in itertools.product(tensors, (1, KERNEL_ROWS + 1)):
+        for tensor, batch in itertools.product(tensors, (1, INTEGER_ROWS + 1)):
             x = rng.standard_normal((2, batch, 96)).astype(np.float32)
             y = tersely.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
             assert np.allclose(y, x @ real.T, rtol=1e-4, atol=1e-3)
@@ -188,7 +190,7 @@ def test_bits_depend_neither_on_threads_nor_on_instruction_set_nor_on_the_form(
     for count, name in itertools.product((1, 2, 7), ISAS):
         tersely.set_num_threads(count)
         with isa.using(name):
-            results |= {tersely.linear(x, one, scale=scale, packed="int4").tobytes() for one in tensors}
+            results |= {tersely.linear(x, own, scale=scale, packed="int4").tobytes() for own in tensors}
     tersely.set_num_threads(before)
     assert len(results) == 1
 
@@ -211,23 +213,6 @@ def test_whatever_the_shape_groups_and_values(
     assert same_bits(tensor.decode(), pack(numbers))
     y = tersely.linear(x, tensor, scale=scale, zero_point=zero, packed=packed)
     assert_within_bound(y, x, centred(numbers, zero, scale), 0.0)
-
-
-@pytest.mark.parametrize("shape", PAIRS, ids=str)
-@pytest.mark.parametrize("packed", PACKED)
-def test_fields_of_values(packed: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
-    array = pack(values(rng, (*shape[:-1], 2 * shape[-1]), packed))
-    options = {"code": "nibble_fields", "int4_columns": 2 * shape[-1]}
-    for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-        for own in ({}, {"bits": 3}, {"bits": 0}, {"signed": True}, {"signed": False}, {"smallest": True}):
-            tensor = check(array, orientation, **options, **own)
-            assert tensor.encoded.node.children["nibbles"] == Node("integer", 1)
-            if "signed" in own:
-                assert tensor.parameters == ({"signed": 1} if own["signed"] else {})
-            check_reading(tensor, array, rng)
-    if array.size > 1000:
-        found = tersely.encode(array, "integer", **options, bits=3, smallest=True)
-        assert bool(found.parameters) == (packed == "int4")  # the order in which values are neighbours
 
 
 def test_the_planner_takes_fields_for_products_and_the_smallest_for_size(rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from support.arrays import needs_native, same_bits
 from support.guarded import GuardedBytes
-from support.integer_forms import PAIRS, check, check_reading
+from support.integer_forms import check
 
 import tersely
 from tersely.codes.integer import distances
@@ -24,43 +24,18 @@ from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
 from tersely.files import plan_file
 from tersely.planner import choose
-from tersely.tensors.int8 import KERNEL_ROWS
+from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
 
 DTYPES = tuple(np.dtype(scalar) for scalar in (np.int8, np.uint8, np.int16, np.uint16))
-SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 16, 3, 3), (20, 6, 5, 5), (7,), (), (300, 40))
 
 
 def whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, spread: float) -> np.ndarray:
     limits = np.iinfo(dtype)
     middle = limits.max // 2 - 5 if dtype.kind == "u" else -3
     return np.clip(np.rint(rng.standard_normal(shape) * spread + middle), limits.min, limits.max).astype(dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_distances_of_every_cut(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> None:
-    for spread, like in itertools.product((0.0, 12.0, 0.15 * np.iinfo(dtype).max), distances.layouts_of(dtype.name)):
-        if dtype.itemsize == 2 and like in distances.NARROW and spread > 20:
-            continue
-        array = whole(rng, shape, dtype, spread)
-        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-            tensor = check(array, orientation, code="distances", like=like)
-            assert tensor.encoded.node.parameters["like"] == like
-            if shape:
-                check_reading(tensor, array, rng)
-
-
-@pytest.mark.parametrize("shape", PAIRS, ids=str)
-def test_nibbles(shape: tuple[int, ...], rng: np.random.Generator) -> None:
-    low, high = (np.clip(np.rint(rng.standard_normal(shape) * 1.5), -8, 7).astype(np.int64) & 15 for _ in range(2))
-    array = (low | high << 4).astype(np.uint8)
-    for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-        tensor = check(array, orientation, code="nibbles", int4_columns=2 * shape[-1])
-        assert list(tensor.encoded.node.children) == ["nibbles"]
-        check_reading(tensor, array, rng)
 
 
 @given(
@@ -162,7 +137,7 @@ def test_products_in_every_direction(dtype: np.dtype, each_isa: str, rng: np.ran
     scale, zero = rng.random(48), int(weight[0, 0])
     bias = rng.standard_normal(48).astype(np.float32)
     exact = (weight.astype(np.float64) - zero) * scale[:, None]
-    for orientation, batch in itertools.product(("out_in", "in_out"), (1, 5, KERNEL_ROWS + 1)):
+    for orientation, batch in itertools.product(("out_in", "in_out"), (1, 5, INTEGER_ROWS + 1)):
         tensor = tersely.encode(weight, "integer", orientation=orientation, code="distances")
         x = rng.standard_normal((batch, 100)).astype(np.float32)
         y = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
@@ -188,7 +163,7 @@ def test_products_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatc
     x, scale, zero = rng.standard_normal((3, 64)).astype(np.float32), rng.random(100), rng.integers(0, 9, 100)
     bias = rng.standard_normal(100).astype(np.float32)
     whole_product = tersely.linear(x, tensor, bias, scale=scale, zero_point=zero)
-    monkeypatch.setattr("tersely.tensors.int8.BLOCK_WEIGHTS", 32 * 64)
+    monkeypatch.setattr("tersely.tensors.handoff.NUMPY_BLOCK_WEIGHTS", 32 * 64)
     assert same_bits(tersely.linear(x, tensor, bias, scale=scale, zero_point=zero), whole_product)
 
 

@@ -7,7 +7,6 @@ their points, |y - exact| <= scale (1.01 x 2^-23 m sum |k| + 2^-24 sum |x| (|k| 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import ml_dtypes
 import numpy as np
@@ -16,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrays import ISAS, needs_native, normal, same_bits
 from support.grids import coded
-from support.guarded import GuardedBytes, run_everything
-from support.products import HALF_ULP, assert_close
+from support.products import assert_close
 from support.references import reference_words, slower_than_dense
 
 import tersely
@@ -36,9 +34,6 @@ from tersely.tensors.tensor import Tensor
 pytestmark = pytest.mark.kernels
 
 FLOAT32 = np.dtype(np.float32)
-DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))
-SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,), (), (300, 40), (16, 4))
-SIZES = (1, 2, 3, 16, 17, 40, 130, 256)
 KERNEL_ROWS = 8
 """Rows of x up to which numbers are multiplied as they are."""
 
@@ -83,30 +78,6 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: object) -> 
     for name in ISAS:
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_isa_decodes_what_references_and_native_encode_alike(
-    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
-) -> None:
-    for size, spread in itertools.product(SIZES, (0.0, 9.0)):
-        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) and size == 17 else ("out_in",):
-            check(quantised(rng, shape, dtype, size, spread), orientation, smallest=bool(spread))
-
-
-shapes = st.one_of(
-    st.lists(st.integers(0, 40), max_size=4).map(tuple),
-    st.tuples(st.integers(1, 300), st.integers(1, 90)),
-    st.tuples(st.integers(16, 33), st.sampled_from((2048, 2049, 4097))),
-)
-
-
-@given(st.sampled_from(DTYPES), shapes, st.integers(1, 256), st.booleans(), st.integers(0, 2**32 - 1))
-def test_whatever_the_shape_and_numbers(
-    dtype: np.dtype, shape: tuple[int, ...], size: int, spread: bool, seed: int
-) -> None:
-    check(quantised(np.random.default_rng(seed), shape, dtype, size, size / 6 if spread else 0.0))
 
 
 @given(st.floats(2.0**-100, 2.0**100, width=32), st.integers(-256, 255), st.integers(2, 256), st.integers(0, 2**32 - 1))
@@ -177,74 +148,9 @@ def test_wrong_arguments_are_refused(options: dict, sentence: str) -> None:
         coded(np.arange(512, dtype=np.float32))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
-    for shape, size in itertools.product(((48, 100), (17, 2300), (7,), (20, 6, 5, 5)), (3, 17, 200)):
-        array = quantised(rng, shape, dtype, size, size / 7)
-        for objective in choose.OBJECTIVES:
-            request = choose.Request(words_of(array), dtype.name, objective=objective)
-            for candidate in palette.candidates(request):
-                stored = candidate.components(1)
-                assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                if "grid" in str(candidate.kernel):
-                    again = choose.encode(
-                        array, formulation="palette", view=candidate.geometry.view, **candidate.options
-                    )
-                    assert again.node == candidate.node
-                    assert {name: data.tobytes() for name, data in again.components.items()} == {
-                        name: data.tobytes() for name, data in stored.items()
-                    }
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s], ids=str)
-def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> None:
-    for size, spread in ((3, 0.0), (200, 12.0)):
-        array = quantised(rng, shape, dtype, size, spread)
-        for orientation in ("out_in", "in_out") if len(shape) in (2, 3) else ("out_in",):
-            tensor = coded(array, orientation=orientation)
-            for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
-                assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
-            for _ in range(10):
-                index = tuple(int(rng.integers(-length, length)) for length in shape)
-                assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
-
-
-def assert_by_numbers(y: np.ndarray, x: np.ndarray, tensor: Tensor, weight: np.ndarray, bias: np.ndarray) -> None:
-    grid, wide, size = grid_of(tensor), weight.astype(np.float64), np.abs(x.astype(np.float64))
-    steps = np.abs(np.rint(wide / grid.scale))
-    exact = x.astype(np.float64) @ wide.T + bias
-    cut = 1.01 * 2.0**-23 * size.max(axis=1, keepdims=True) * steps.sum(axis=1)
-    allowed = grid.scale * (cut + 2.0**-24 * (size @ (steps + 1).T)) + 1.01 * HALF_ULP[x.dtype.name] * np.abs(exact)
-    if x.dtype != np.float32:
-        allowed += 2.0**-24 * np.abs(exact) + 2.0**-25  # rounded to float32 first; subnormal float16
-    assert (np.abs(y.astype(np.float64) - exact) <= allowed + 1e-40).all()
-
-
-@needs_native
-@pytest.mark.parametrize("shape", [(48, 100), (33, 4100), (300, 30), (17, 2051), (33, 16)], ids=str)
-def test_products_are_within_the_bound(shape: tuple[int, int], each_isa: str, rng: np.random.Generator) -> None:
-    bias = rng.standard_normal(shape[0]).astype(np.float32)
-    batches = (1, 3, 9) if each_isa == "scalar" else (1, 3, 8, 17, 48, 60)
-    for dtype, size in (*((FLOAT32, size) for size in (3, 16, 100, 256)), (DTYPES[1], 17), (DTYPES[2], 200)):
-        weight = quantised(rng, shape, dtype, size, size / 5)
-        tensor = coded(weight)
-        turned = coded(np.ascontiguousarray(weight.T), orientation="in_out")
-        for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
-            x = normal(rng, (batch, shape[1]), x_dtype)
-            y = tersely.linear(x, tensor, bias)
-            if batch <= KERNEL_ROWS:
-                assert_by_numbers(y, x, tensor, weight, bias)
-                assert turned.geometry.view == "folded" or same_bits(tersely.linear_transposed(x, turned, bias), y)
-            else:
-                assert_close(y, x, weight, bias)
-            x = normal(rng, (batch, shape[0]), x_dtype)
-            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
-
-
 def test_large_batches_stacks_and_folded_tensors_multiply_by_words(rng: np.random.Generator) -> None:
     weight = quantised(rng, (48, 100), FLOAT32, 100)
-    x = normal(rng, (tersely.tensors.linear.TILE_BATCH + 1, 100), FLOAT32)
+    x = normal(rng, (tersely.tensors.handoff.NUMPY_FLOAT_ROWS + 1, 100), FLOAT32)
     assert_close(tersely.linear(x, coded(weight)), x, weight, None)
     for options in ({"view": "folded"}, {"orientation": "in_out"}):
         tensor = coded(weight, **options)
@@ -288,26 +194,6 @@ def test_bits_depend_neither_on_threads_nor_few_rows_on_the_instruction_set(
     tersely.set_num_threads(before)
     assert len(results) == 1 or batch > KERNEL_ROWS
     assert (len(turned), len(components)) == (len(ISAS), 1)
-
-
-@needs_native
-@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
-def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.random.Generator) -> None:
-    for shape, size in (((48, 100), 16), ((32, 2100), 5), ((280, 32), 40), ((5,), 3), ((48, 70), 200)):
-        array = quantised(rng, shape, FLOAT32, size, size / 8)
-        encoded = coded(array).encoded
-        guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
-        for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
-            for name, guard in guards.items():
-                if fill is not None and name in ("indices.fields", "indices.places", "indices.escapes"):
-                    guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
-            components = {name: guard.array for name, guard in guards.items()}
-            tensor = Tensor(dataclasses.replace(encoded, components=components))
-            expected = reference_words(tensor.encoded)
-            assert same_bits(tensor.decode().view("<u4"), expected)  # numbers beyond the table too
-            place = tuple(length // 2 for length in shape)
-            assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
-            run_everything(tensor, rng)
 
 
 def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:

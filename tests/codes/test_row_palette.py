@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.arrays import ISAS, needs_native, normal, same_bits
-from support.products import assert_close
 from support.references import reference_words
-from support.row_palette_weights import BFLOAT16, CODES, DTYPES, FLOAT16, FLOAT32, coded, shared
+from support.row_palette_weights import BFLOAT16, DTYPES, FLOAT16, FLOAT32, coded, shared
 
 import tersely
-from tersely.backends.cpu import isa, threads
+from tersely.backends.cpu import isa
 from tersely.codes.affine.row_fields import reference_pack, reference_unpack
 from tersely.codes.row_palette import codec, reference
 from tersely.codes.row_palette.formulation import row_palette
@@ -27,15 +23,9 @@ from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
 
-SHAPES = ((48, 101), (32, 2304), (304, 48), (16, 4100), (3, 48, 64), (32, 32, 3, 3), (64, 20, 1, 1))
-
 
 def words_of(array: np.ndarray) -> np.ndarray:
     return raw_bytes(array).view(f"<u{array.itemsize}").reshape(array.shape)
-
-
-def geometry_of(array: np.ndarray) -> Any:
-    return choose.Request(words_of(array), array.dtype.name).geometry()
 
 
 def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Tensor:
@@ -56,41 +46,6 @@ def check(array: np.ndarray, orientation: str = "out_in", **options: Any) -> Ten
         with isa.using(name):
             assert same_bits(Tensor(encoded).decode(), array), name
     return tensor
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_isa_decodes_what_references_and_native_encode_alike(
-    shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator
-) -> None:
-    length = int(np.prod(shape[1:])) if len(shape) == 4 else shape[-1]
-    for entries, code in itertools.product((1, 2, 3, 5, 16, 100), CODES):
-        if entries <= length // 4:
-            check(shared(rng, shape, dtype, entries), **code)
-    if len(shape) < 4:
-        for columns, entries in ((16, 4), (32, 7), (64, 16)):
-            if columns < shape[-1]:
-                tensor = check(shared(rng, shape, dtype, entries, columns), columns=columns)
-                assert tensor.parameters["columns"] == columns
-    if shape[-1] % 16 == 0 and len(shape) in (2, 3):
-        check(shared(rng, shape, dtype, 4, orientation="in_out"), "in_out")
-
-
-@given(
-    st.sampled_from(DTYPES),
-    st.integers(1, 5).map(lambda panels: 16 * panels),
-    st.one_of(st.integers(16, 300), st.sampled_from((2048, 2052, 4096))),
-    st.integers(1, 256),
-    st.sampled_from((0, 0, 16, 64)),
-    st.integers(0, 2**32 - 1),
-)
-def test_whatever_the_shape_and_tables(
-    dtype: np.dtype, rows: int, columns: int, entries: int, group: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    array = shared(rng, (rows, columns), dtype, min(entries, (group or columns) // 4), group)
-    if geometry_of(array).view != "folded" and group <= columns:
-        check(array, columns=group)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -164,54 +119,6 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str, rng
         coded(shared(rng, (32, 64)), **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sizes_are_known_before_writing_and_options_make_the_same(dtype: np.dtype, rng: np.random.Generator) -> None:
-    for shape, entries in itertools.product(((48, 100), (32, 2304), (32, 32, 3, 3)), (3, 25)):
-        array = shared(rng, shape, dtype, entries)
-        for objective in choose.OBJECTIVES:
-            found = row_palette.candidates(choose.Request(words_of(array), dtype.name, objective=objective))
-            assert found
-            for candidate in found:
-                stored = candidate.components(1)
-                assert sum(data.nbytes for data in stored.values()) == candidate.nbytes
-                again = choose.encode(array, formulation="row_palette", **candidate.options)
-                assert again.node == candidate.node
-                assert {name: data.tobytes() for name, data in again.components.items()} == {
-                    name: data.tobytes() for name, data in stored.items()
-                }
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rows_and_single_weights_are_exact(shape: tuple[int, ...], rng: np.random.Generator) -> None:
-    for dtype, code in itertools.product(DTYPES, CODES):
-        array = shared(rng, shape, dtype, 5)
-        tensor = coded(array, **code)
-        for first, last in ((0, 1), (1, shape[0]), (shape[0] // 2, shape[0] // 2), (-2, shape[0])):
-            assert same_bits(tensor.rows(first, last), np.ascontiguousarray(array[first:last]))
-        for _ in range(20):
-            index = tuple(int(rng.integers(-length, length)) for length in shape)
-            assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
-
-
-@needs_native
-@pytest.mark.parametrize("shape", [(48, 101), (32, 2304), (304, 64), (16, 4100)], ids=str)
-def test_products_are_those_of_the_words(shape: tuple[int, int], each_isa: str, rng: np.random.Generator) -> None:
-    bias = rng.standard_normal(shape[0]).astype(np.float32)
-    batches = (1, 3, 9) if each_isa == "scalar" else (1, 2, 3, 4, 5, 8, 9, 16, 17, 33)
-    forms = [(2, 0), (3, 0), (7, 32), (16, 0), (4, 16), (15, 64), (min(100, shape[1] // 4), 0)]
-    for dtype, (entries, columns) in itertools.product(DTYPES, forms):
-        if columns >= shape[1] or entries > (columns or shape[1]) // 4:
-            continue
-        weight = shared(rng, shape, dtype, entries, columns)
-        for code in CODES[: 3 if entries == 7 else 1]:
-            tensor = coded(weight, columns=columns, **code)
-            for x_dtype, batch in itertools.product({FLOAT32, dtype}, batches):
-                x = normal(rng, (batch, shape[1]), x_dtype)
-                assert_close(tersely.linear(x, tensor, bias), x, weight, bias)
-            x = normal(rng, (3, shape[0]), FLOAT32)
-            assert_close(tersely.linear_transposed(x, tensor), x, np.ascontiguousarray(weight.T), None)
-
-
 @needs_native
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_infinities_of_x_and_of_words_are_those_of_the_words(
@@ -232,21 +139,3 @@ def test_infinities_of_x_and_of_words_are_those_of_the_words(
         with np.errstate(all="ignore"):
             expected = x.astype(np.float64) @ weight.astype(np.float64).T
         assert np.array_equal(np.isnan(tersely.linear(x, tensor)), np.isnan(expected))
-
-
-@needs_native
-def test_bits_do_not_depend_on_threads(each_isa: str, rng: np.random.Generator) -> None:
-    before = threads.get_num_threads()
-    for entries, columns, batch in itertools.product((5, 16, 60), (0, 64), (1, 4, 12)):
-        if entries > (columns or 2560) // 4:
-            continue
-        weight = shared(rng, (608, 2560), FLOAT32, entries, columns)
-        x, results = normal(rng, (batch, 2560), FLOAT32), set()
-        for count in (1, 2, 7):
-            tersely.set_num_threads(count)
-            tensor = coded(weight)
-            results.add(
-                (tersely.linear(x, tensor).tobytes(), *(d.tobytes() for d in tensor.encoded.components.values()))
-            )
-        assert len(results) == 1
-    tersely.set_num_threads(before)

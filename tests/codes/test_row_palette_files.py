@@ -8,47 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from support.arrays import needs_native, same_bits
-from support.guarded import GuardedBytes, run_everything
-from support.references import reference_words, slower_than_dense
-from support.row_palette_weights import BFLOAT16, CODES, FLOAT16, FLOAT32, coded, shared
+from support.references import slower_than_dense
+from support.row_palette_weights import BFLOAT16, FLOAT16, FLOAT32, coded, shared
 
 import tersely
 from tersely.codes import anatomy, registry
-from tersely.codes.row_palette.layout import INDICES, TABLES
+from tersely.codes.row_palette.layout import INDICES
 from tersely.core.encoded import Node
-from tersely.core.errors import CorruptError, UnsupportedError
+from tersely.core.errors import UnsupportedError
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
-
-
-@needs_native
-@pytest.mark.parametrize("hostile", [False, True], ids=["honest", "hostile"])
-def test_no_kernel_reads_past_a_component(hostile: bool, each_isa: str, rng: np.random.Generator) -> None:
-    for (shape, entries, columns), code in (
-        (((48, 100), 13, 0), CODES[0]),
-        (((32, 2304), 3, 64), CODES[0]),
-        (((304, 48), 4, 16), CODES[0]),
-        (((64, 128), 30, 0), CODES[0]),
-        (((64, 128), 2, 16), CODES[1]),
-        (((64, 64), 5, 0), CODES[2]),
-    ):
-        encoded = coded(shared(rng, shape, entries=entries, columns=columns), columns=columns, **code).encoded
-        guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
-        payload = {TABLES, INDICES, f"{INDICES}.tiles", f"{INDICES}.escapes"}
-        for fill in (None, 0xFF, 0x00, "random") if hostile else (None,):
-            for name, guard in guards.items():
-                if fill is not None and name in payload:
-                    guard.array[:] = rng.integers(256, size=guard.array.size) if fill == "random" else fill
-            components = {name: guard.array for name, guard in guards.items()}
-            tensor = Tensor(dataclasses.replace(encoded, components=components))
-            if not code or fill is None:  # what escapes that there are not stand for is anybody's choice
-                expected = reference_words(tensor.encoded)
-                assert same_bits(tensor.decode().view("<u4"), expected)
-                place = tuple(length // 2 for length in shape)
-                assert np.uint32(tensor[place].view(np.uint32)) == expected[place]
-            run_everything(tensor, rng)
 
 
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
@@ -76,23 +47,6 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     for node in nodes:
         with pytest.raises(UnsupportedError):
             Tensor(dataclasses.replace(encoded, node=node))
-
-
-def test_bad_components_are_refused(rng: np.random.Generator) -> None:
-    array = shared(rng, (32, 512), entries=9, columns=64)
-    for code, name in ((CODES[0], INDICES), (CODES[1], f"{INDICES}.tiles")):
-        encoded = coded(array, columns=64, **code).encoded
-        for own in (TABLES, name):
-            shorter = {**encoded.components, own: encoded.components[own][:-64]}
-            with pytest.raises(CorruptError, match=f"component '{own}', byte .* bytes where"):
-                Tensor(dataclasses.replace(encoded, components=shorter))
-            missing = {key: data for key, data in encoded.components.items() if key != own}
-            with pytest.raises(CorruptError, match=f"component '{own}': the component is missing"):
-                Tensor(dataclasses.replace(encoded, components=missing))
-        with pytest.raises(CorruptError, match="does not have"):
-            Tensor(dataclasses.replace(encoded, components={**encoded.components, "extra": np.zeros(64, np.uint8)}))
-    with pytest.raises(CorruptError, match="folded"):
-        Tensor(dataclasses.replace(encoded, view="folded"))
 
 
 @pytest.mark.parametrize(
@@ -135,21 +89,6 @@ def test_what_it_is_called(rng: np.random.Generator) -> None:
         encoded = coded(shared(rng, (3, 64, 80)), **options).encoded
         found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
         assert (found.label, [child.label for child in found.children]) == (label, children)
-
-
-def test_files_keep_it(tmp_path: Any, rng: np.random.Generator) -> None:
-    arrays = {
-        f"{entries}.{columns}": shared(rng, (64, 256), entries=entries, columns=columns)
-        for entries in (3, 12)
-        for columns in (0, 64)
-    }
-    tensors = {
-        f"{name}{index}": coded(array, **code) for name, array in arrays.items() for index, code in enumerate(CODES)
-    }
-    tersely.save_file(tensors, tmp_path / "model.tersely.safetensors")
-    for name, tensor in tersely.load_file(tmp_path / "model.tersely.safetensors").items():
-        assert tensor.formulation == "row_palette"
-        assert same_bits(tensor.decode(), arrays[name[:-1]])
 
 
 @needs_native

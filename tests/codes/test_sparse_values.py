@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.arrays import ISAS, same_bits
 from support.references import reference_words, slower_than_dense
-from support.sparse_forms import FORMS, SPARSE, WORDS, code, fit, pruned, words_of
+from support.sparse_forms import FORMS, SPARSE, code, fit, pruned, words_of
 
 import tersely
-from tersely.backends.cpu import isa, native
-from tersely.codes import registry
+from tersely.backends.cpu import isa
 from tersely.codes.protocol import Request
 from tersely.codes.sparse import candidates
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
-from tersely.planner import choose, cost_model
+from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
 pytestmark = pytest.mark.kernels
@@ -57,35 +55,6 @@ def test_every_number_of_packed_bits(packed_bits: int, dtype: np.dtype, rng: np.
                     assert np.asarray(tensor[index]).tobytes() == array[index].tobytes()
 
 
-def test_sizes_and_options_are_those_of_what_is_made(rng: np.random.Generator) -> None:
-    """Every candidate is as large as it said, and its options, which go into plans, make it again."""
-    made = set()
-    for dtype in SPARSE:
-        for words, zeros in ((16, 0.9), (200, 0.7), (3, 0.6)):
-            array = shared(rng, words, zeros, dtype)
-            for objective, profile in (("size", "portable"), ("balanced", "avx512"), ("speed", "avx2")):
-                request = Request(words_of(array), dtype.name, objective=objective, profile=profile)
-                for one in candidates.candidates(request):
-                    if one.node.children["values"].formulation != "palette" or one.geometry.view == "folded":
-                        continue
-                    components = one.components(1)
-                    assert sum(data.nbytes for data in components.values()) == one.nbytes
-                    again = candidates.candidate_for(replace(request, parameters=dict(one.options)))
-                    assert (again.node, again.nbytes, again.kernel) == (one.node, one.nbytes, one.kernel)
-                    encoded = choose.encode(array, formulation="sparse", **one.options)
-                    work = registry.work(encoded)
-                    assert work is not None
-                    assert (work.kernel, work.padded_weights, work.entries) == (
-                        one.kernel,
-                        one.padded_weights,
-                        one.entries,
-                    )
-                    assert cost_model.predict_ns(work, dtype.name, profile) > 0
-                    made.add(str(one.kernel))
-    # Gaps have fillers, whose word is one more.
-    assert {"sparse deltas + palette 5", "sparse elias_fano + palette 8 layered", "sparse bitmap + palette 4"} <= made
-
-
 def test_coded_high_bits_are_smaller_where_words_are_many(rng: np.random.Generator) -> None:
     """What the form is for: hundreds of words, of which none is frequent, but some are twice as frequent as others."""
     array = shared(rng, 250, 0.7)
@@ -100,21 +69,6 @@ def test_coded_high_bits_are_smaller_where_words_are_many(rng: np.random.Generat
     assert sizes[4] < 0.97 * packed < sizes[0]
     assert chosen.nbytes_stored <= sizes[4]
     assert chosen.node.children["values"].parameters["packed_bits"] in (3, 4, 5)
-
-
-@pytest.mark.parametrize("form", WORDS)
-def test_without_the_native_module_the_bytes_are_the_same(
-    form: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    array = fit(pruned(rng, (48, 100), FLOAT, 0.8), form)
-    expected = code(array, form)
-    monkeypatch.setattr(native, "module", None)
-    found = code(array, form)
-    assert found.node == expected.node
-    assert {name: data.tobytes() for name, data in found.components.items()} == {
-        name: data.tobytes() for name, data in expected.components.items()
-    }
-    assert same_bits(registry.decode(found), array)
 
 
 def test_more_words_than_a_palette_holds_are_refused_and_no_candidate(rng: np.random.Generator) -> None:

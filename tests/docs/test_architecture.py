@@ -38,10 +38,16 @@ LAYERS = (
     {"codes.signed_zeros"},
     {"codes.registry"},
     {"codes.anatomy"},
+    {"tensors.handoff"},
     {"planner"},
     {"tensors"},
     {"files.container"},
     {"files"},
+    {"torch.weight"},
+    {"torch.operators"},
+    {"torch.modules"},
+    {"torch.checkpoint"},
+    {"torch.interop"},
     {"torch"},
     {"transformers"},
     {"report"},
@@ -71,8 +77,53 @@ SIDEWAYS = {
     ),
 }
 """Codes that are made of others."""
-NARROW = {"files.container": {"core"}, "tensors": {"core", "backends", "codes", "planner"}}
-"""What a unit may import at most: the file's container knows no code and no planner."""
+NARROW = {
+    "files.container": {"core"},
+    "tensors": {"core", "backends", "codes", "planner", "tensors"},
+    "tensors.handoff": {"core", "backends"},
+}
+"""What a unit may import at most: the file's container knows no code and no planner, thresholds nothing that uses them."""
+IN_TORCH = {
+    "weight": (
+        "plain",
+        "dtypes",
+        "placement",
+        "layouts",
+        "tensor_spec",
+        "weight_storage",
+        "coded",
+        "concatenated",
+        "scratch",
+        "multiply",
+        "short_way",
+        "holder",
+        "dispatch",
+        "tersely_tensor",
+    ),
+    "operators": ("compiled", "int8_operators", "views", "pointwise", "table"),
+    "modules": (
+        "summary",
+        "pruning",
+        "int8_linear",
+        "torchao",
+        "settings",
+        "config",
+        "budget",
+        "compression",
+    ),
+    "checkpoint": ("extra_state", "dense_tensors", "recipes", "state_dicts", "save_load"),
+    "interop": (
+        "imports",
+        "entrances",
+        "hooks",
+        "footprint",
+        "offloading",
+        "lending",
+        "programs",
+        "exporters",
+    ),
+}
+"""The files of tersely.torch in an order in which each imports only those before it, inside of functions too."""
 
 
 ADAPTERS = {"torch": {"torch"}, "transformers": {"torch", "transformers"}}
@@ -114,7 +165,6 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
-    "files/container/description.py": "the table of what each version of the format has, which knows no code",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
 }
@@ -135,10 +185,69 @@ def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
     assert set(found) == set(NAMES_ABOVE), found
 
 
+CPP_LAYERS = ("backends/cpu/base", "backends/cpu/kernels", "backends/cpu/matrix", "codes", "backends/cpu/bindings")
+"""Folders of C++, lowest first. A file includes from its own or from lower ones; codes, among each other, as Python's."""
+
+
+def includes() -> list[tuple[str, str, Path]]:
+    found = []
+    for path in PACKAGE.rglob("*.?pp"):
+        for name in re.findall(r'#include "tersely/([^"]+)"', path.read_text()):
+            assert (PACKAGE / name).exists(), f"{path.relative_to(ROOT)} includes {name}, which is nowhere"
+            found.append((path.relative_to(PACKAGE).as_posix(), name, path))
+    return found
+
+
+def test_includes_point_downward() -> None:
+    def cpp_level(name: str) -> int:
+        return next(number for number, folder in enumerate(CPP_LAYERS) if name.startswith(f"{folder}/"))
+
+    def code(name: str) -> str:
+        """'codes/split/encode.hpp' -> 'codes.split'; '' for what all codes share."""
+        parts = name.split("/")
+        return ".".join(parts[:2]) if parts[0] == "codes" and len(parts) == 3 else ""
+
+    for source, target, _ in includes():
+        assert cpp_level(target) <= cpp_level(source), f"{source} must not include {target}"
+        own, other = code(source), code(target)
+        if own and other and own != other:
+            assert (own, other) in SIDEWAYS, f"{source} must not include {target}"
+        # The list of all codes is the way in from outside: nothing that it lists includes it.
+        assert target != "codes/open.hpp" or source.startswith(("backends/cpu/bindings/", "codes/open.cpp")), source
+
+
+def test_cpp_below_the_bindings_knows_no_python() -> None:
+    for path in PACKAGE.rglob("*.?pp"):
+        if "bindings" not in path.parts:
+            assert "nanobind" not in path.read_text(), path
+
+
 def test_every_module_has_a_layer() -> None:
     for path in PACKAGE.rglob("*.py"):
         module = "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         assert unit_of(module) or path.name == "__init__.py", path
+
+
+def test_files_of_torch_see_only_those_above() -> None:
+    order = [f"tersely.torch.{room}.{file}" for room, files in IN_TORCH.items() for file in files]
+    found = {
+        "tersely." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in (PACKAGE / "torch").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert set(order) == found
+    for place, module in enumerate(order):
+        path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tersely.torch"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.startswith("tersely.torch")]
+            else:
+                continue
+            for name in names:
+                above = [other for other in order[:place] if name == other or name.startswith(f"{other}.")]
+                assert above, f"{path.relative_to(ROOT)} imports {name}, which is not above it"
 
 
 def test_only_adapters_import_what_they_adapt() -> None:
@@ -193,7 +302,7 @@ def test_no_build_is_for_this_machine_only() -> None:
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs binutils' nm")
 def test_kernel_objects_share_no_code_between_instruction_sets() -> None:
     """A weak symbol in an AVX-512 object could be the copy that the linker keeps for every processor."""
-    for_tests = (ROOT / "build/sanitized", ROOT / "build/emulated")  # never shipped
+    for_tests = (ROOT / "build/sanitized", ROOT / "build/emulated", ROOT / "build/native_tests")  # never shipped
     found = [path for path in ROOT.glob("build/**/*.o") if "/kernels/" in str(path)]
     objects = [path for path in found if not any(folder in path.parents for folder in for_tests)]
     if not objects:

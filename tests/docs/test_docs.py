@@ -25,8 +25,8 @@ def dump() -> tuple[Path, bytes]:
     assert found
     lines = found[2].splitlines()
     for number, line in enumerate(lines):
-        assert line.startswith(f"{16 * number:08x}: ")
-    return ROOT / found[1], bytes.fromhex("".join(line[10:57] for line in lines))
+        assert line.startswith(f"{32 * number:08x}: ")
+    return ROOT / found[1], bytes.fromhex("".join(line[10:81] for line in lines))
 
 
 def test_the_dump_is_the_file() -> None:
@@ -117,6 +117,21 @@ def test_the_python_of_comments_names_files_that_exist() -> None:
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.?pp")]:
         for target in re.findall(r"docs/[\w/]+\.md", path.read_text()):
             assert (ROOT / target).exists(), f"{path}: {target}"
+
+
+def test_sections_of_the_format_that_comments_name_exist() -> None:
+    """A comment names a section by its title: numbers move."""
+    titles = set(re.findall(r"^#+ (?:[\d.]+ )?(.+)$", (ROOT / "docs/FORMAT.md").read_text(), re.M))
+    named = 0
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.?pp")]:
+        text = re.sub(r"\s*\n(?://)?\s*", " ", path.read_text())
+        for section in re.findall(r'docs/FORMAT\.md, "([^"]+)"', text) + re.findall(
+            r'docs/FORMAT\.md, "[^"]+" and "([^"]+)"', text
+        ):
+            named += 1
+            assert section in titles, f"{path}: docs/FORMAT.md has no section {section!r}"
+        assert "docs/FORMAT.md, section" not in text, f"{path}: name the section"
+    assert named > 30
 
 
 def test_python_of_the_page_on_transformers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

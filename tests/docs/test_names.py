@@ -240,7 +240,7 @@ def test_their_values_are_those_that_are_checked() -> None:
     assert set(get_args(choices.Packed)) == set(PACKED)
     assert set(choices.OBJECTIVES) == set(get_args(choices.Objective))
     if installed("torch"):
-        from tersely.torch.tensor import CLASSES
+        from tersely.torch.weight.tersely_tensor import CLASSES
 
         assert set(get_args(choices.Mode)) == set(CLASSES)
 

@@ -23,7 +23,7 @@ def forged(path: Path, pieces: Pieces | str) -> Path:
     with Writer(path) as writer:
         writer.add_dense("w", "U8", (4,), np.arange(4, dtype=np.uint8))
         text = pieces if isinstance(pieces, str) else pieces.pack()
-        writer.write({}, {"pieces": text}, since="1.2")
+        writer.write({}, {"pieces": text})
     return path
 
 

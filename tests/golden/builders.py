@@ -14,11 +14,12 @@ import numpy as np
 
 import tersely
 from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, shared, weights
-from golden.copies import copies_1_2
-from golden.nibbles import integer_nibbles_1_2
-from golden.rows import affine_1_2, row_palettes_1_2
-from golden.submatrices import submatrices_1_2
-from golden.whole import sparse_whole_1_2
+from golden.copies import copies_1_0
+from golden.nibbles import integer_nibbles_1_0
+from golden.rows import affine_1_0, row_palettes_1_0
+from golden.signs import signed_zeros_1_0
+from golden.submatrices import submatrices_1_0
+from golden.whole import sparse_whole_1_0
 
 HERE = Path(__file__).parent
 
@@ -29,7 +30,7 @@ def tensors_1_0() -> dict[str, tersely.Tensor]:
     codes = {
         "packed": {"code": "packed"},
         "layered_3": {"code": "layered", "widths": (3,)},
-        "layered_2_1_1": {"code": "layered", "widths": (2, 1, 1)},
+        "layered_2_1_0": {"code": "layered", "widths": (2, 1, 1)},
     }
     for seed, dtype in enumerate(DTYPES):
         for name, parameters in codes.items():
@@ -79,10 +80,7 @@ def original_1_0() -> dict[str, np.ndarray]:
     }
 
 
-FILES_1_0 = {"tensors": tensors_1_0, "example": example_1_0}
-
-
-def bitmaps_1_1() -> dict[str, tersely.Tensor]:
+def bitmaps_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with a bitmap: every dtype, several segments, views, nothing but zeros."""
     arrays = {dtype: pruned((47, 70), dtype, 200 + seed, 3) for seed, dtype in enumerate(list(DTYPES)[:3])}
     arrays["segments"] = pruned((17, 4099), "bfloat16", 210, 9)
@@ -96,7 +94,7 @@ def bitmaps_1_1() -> dict[str, tersely.Tensor]:
     return found
 
 
-def deltas_1_1() -> dict[str, tersely.Tensor]:
+def deltas_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with gaps: every dtype, several windows and matrices, fillers, nothing but zeros."""
     arrays = {dtype: pruned((47, 70), dtype, 300 + seed, 5) for seed, dtype in enumerate(list(DTYPES)[:3])}
     arrays["windows"] = pruned((275, 40), "bfloat16", 310, 6)
@@ -110,13 +108,13 @@ def deltas_1_1() -> dict[str, tersely.Tensor]:
     return found
 
 
-def sparse_values_1_2() -> dict[str, tersely.Tensor]:
+def sparse_values_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with a bitmap whose values `split` codes: every dtype and code, several segments, views, no values at all."""
     options = {"formulation": "sparse", "positions": "bitmap", "values": "split", "profile": "portable"}
     codes = {
         "packed": {"code": "packed"},
         "layered_3": {"code": "layered", "widths": (3,)},
-        "layered_2_1_1": {"code": "layered", "widths": (2, 1, 1)},
+        "layered_2_1_0": {"code": "layered", "widths": (2, 1, 1)},
     }
     found = {}
     for seed, dtype in enumerate(list(DTYPES)[:3]):
@@ -134,7 +132,7 @@ def sparse_values_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def elias_fano_1_2() -> dict[str, tersely.Tensor]:
+def elias_fano_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with Elias-Fano positions: every dtype, several segments, few and many values, no values at all."""
     options = {"formulation": "sparse", "positions": "elias_fano", "profile": "portable"}
     found = {}
@@ -148,7 +146,7 @@ def elias_fano_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def sparse_palette_1_2() -> dict[str, tersely.Tensor]:
+def sparse_palette_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` whose values are a palette's: every kind of positions and dtype; indices packed, coded, and cut in two."""
     options = {"formulation": "sparse", "values": "palette", "profile": "portable"}
     forms: dict[str, dict[str, object]] = {"fixed": {}, "coded": {"code": "layered", "widths": (1, 2)}}
@@ -176,7 +174,7 @@ def sparse_palette_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def n_of_m_1_2() -> dict[str, tersely.Tensor]:
+def n_of_m_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with n_of_m: every pattern and dtype, values as they are and coded, columns that fill no block."""
     found = {}
     for k, (n, m) in enumerate(((1, 4), (2, 4), (4, 8))):
@@ -190,7 +188,7 @@ def n_of_m_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def palettes_1_2() -> dict[str, tersely.Tensor]:
+def palettes_1_0() -> dict[str, tersely.Tensor]:
     """`palette`: every dtype, every number of index bits, views, coded indices, words that are not finite."""
     options = {"formulation": "palette", "profile": "portable"}
     found = {}
@@ -228,15 +226,15 @@ def blocks_of(formulation: str, blocks: tuple[str, ...], seed: int) -> dict[str,
     return found
 
 
-def blocks_1_2() -> dict[str, tersely.Tensor]:
+def blocks_1_0() -> dict[str, tersely.Tensor]:
     return blocks_of("blocks", ("row", "1x4", "1x8", "16x1", "chunk"), 400)
 
 
-def block_sparse_1_2() -> dict[str, tersely.Tensor]:
+def block_sparse_1_0() -> dict[str, tersely.Tensor]:
     return blocks_of("block_sparse", ("row", "16x1", "chunk"), 500)
 
 
-def integer_1_2() -> dict[str, tersely.Tensor]:
+def integer_1_0() -> dict[str, tersely.Tensor]:
     """`integer`: both dtypes, every number of bits, groups of their own, several segments, views, escapes."""
 
     def whole(shape: tuple[int, ...], seed: int, spread: int) -> np.ndarray:
@@ -260,7 +258,7 @@ def integer_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def palette_grids_1_2() -> dict[str, tersely.Tensor]:
+def palette_grids_1_0() -> dict[str, tersely.Tensor]:
     """`palette` whose words are a grid: every dtype and number of bits, groups of their own, numbers that fields leave out."""
 
     def quantised(shape: tuple[int, ...], dtype: str, seed: int, size: int, scale: float = 0.0123) -> np.ndarray:
@@ -287,7 +285,7 @@ def palette_grids_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def recipes_1_2() -> tuple[dict[str, tersely.Tensor], dict[str, str]]:
+def recipes_1_0() -> tuple[dict[str, tersely.Tensor], dict[str, str]]:
     """(tensors, metadata): two matrices that a stack and a join of rows are made of, one of them in its own right."""
     options = {"formulation": "split", "code": "packed"}
     tensors = {
@@ -303,7 +301,7 @@ def recipes_1_2() -> tuple[dict[str, tersely.Tensor], dict[str, str]]:
     return tensors, {"made by": "tests/golden/builders.py", "tersely_recipes": note}
 
 
-def integer_codes_1_2() -> dict[str, tersely.Tensor]:
+def integer_codes_1_0() -> dict[str, tersely.Tensor]:
     """`integer` under codes of `split`: every dtype and cut, views, bytes of two 4-bit values."""
 
     def whole(shape: tuple[int, ...], seed: int, spread: int, dtype: str = "int64") -> np.ndarray:
@@ -328,16 +326,30 @@ def integer_codes_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-FILES_1_1 = {"bitmaps": bitmaps_1_1, "deltas": deltas_1_1}
+FILES_1_0 = {
+    "example": example_1_0,
+    "tensors": tensors_1_0,
+    "bitmaps": bitmaps_1_0,
+    "deltas": deltas_1_0,
+    "sparse_values": sparse_values_1_0,
+    "sparse_n_of_m": n_of_m_1_0,
+    "sparse_elias_fano": elias_fano_1_0,
+    "sparse_palette": sparse_palette_1_0,
+    "sparse_whole": sparse_whole_1_0,
+    "signed_zeros": signed_zeros_1_0,
+    "palettes": palettes_1_0,
+    "palette_grids": palette_grids_1_0,
+    "row_palettes": row_palettes_1_0,
+    "affine": affine_1_0,
+    "integer": integer_1_0,
+    "integer_codes": integer_codes_1_0,
+    "integer_nibbles": integer_nibbles_1_0,
+    "blocks": blocks_1_0,
+    "block_sparse": block_sparse_1_0,
+    "submatrices": submatrices_1_0,
+    "copies": copies_1_0,
+}
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}
-FILES |= {f"v1.1/{name}": build for name, build in FILES_1_1.items()}
-FILES_1_2 = {"sparse_values": sparse_values_1_2, "sparse_n_of_m": n_of_m_1_2, "sparse_elias_fano": elias_fano_1_2}
-FILES_1_2 |= {"palettes": palettes_1_2, "blocks": blocks_1_2, "block_sparse": block_sparse_1_2}
-FILES_1_2 |= {"integer": integer_1_2, "integer_codes": integer_codes_1_2, "sparse_palette": sparse_palette_1_2}
-FILES_1_2 |= {"palette_grids": palette_grids_1_2, "affine": affine_1_2, "row_palettes": row_palettes_1_2}
-FILES_1_2 |= {"integer_nibbles": integer_nibbles_1_2}
-FILES_1_2 |= {"sparse_whole": sparse_whole_1_2, "copies": copies_1_2, "submatrices": submatrices_1_2}
-FILES |= {f"v1.2/{name}": build for name, build in FILES_1_2.items()}
 
 
 def write_missing() -> None:
@@ -353,9 +365,8 @@ def write_missing() -> None:
 
         save_file(original_1_0(), source, metadata={"format": "pt"})
         tersely.compress(source, packed)
-    folder = HERE / "v1.2"
     if not (folder / "recipes.safetensors").exists():
-        tensors, metadata = recipes_1_2()
+        tensors, metadata = recipes_1_0()
         tersely.save_file(tensors, folder / "recipes.safetensors", metadata)
     source, packed = folder / "original.onnx", folder / "onnx.safetensors"
     if not packed.exists():

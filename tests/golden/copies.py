@@ -8,7 +8,7 @@ import tersely
 from golden.arithmetic import noise, weights
 
 
-def copies_1_2() -> dict[str, tersely.Tensor]:
+def copies_1_0() -> dict[str, tersely.Tensor]:
     """Copies of coded tensors of several formulations and views; equal weights under other codes are no copies."""
     options = {"profile": "portable"}
     head = weights((64, 48), "bfloat16", 1500)

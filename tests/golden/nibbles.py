@@ -8,7 +8,7 @@ import tersely
 from golden.arithmetic import noise
 
 
-def integer_nibbles_1_2() -> dict[str, tersely.Tensor]:
+def integer_nibbles_1_0() -> dict[str, tersely.Tensor]:
     """`integer` with nibbles under fields: both orders, every number of bits, segments and groups of their own, views."""
 
     def pairs(shape: tuple[int, ...], seed: int, middle: int, size: int = 5) -> np.ndarray:

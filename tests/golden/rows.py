@@ -10,7 +10,7 @@ import tersely
 from golden.arithmetic import DTYPES, noise, weights
 
 
-def affine_1_2() -> dict[str, tersely.Tensor]:
+def affine_1_0() -> dict[str, tersely.Tensor]:
     """`affine`: every dtype, bits and code, groups, zeros of their own, -0.0, views."""
 
     def quantised(shape: tuple[int, ...], dtype: str, seed: int, most: int, columns: int = 0) -> np.ndarray:
@@ -44,7 +44,7 @@ def affine_1_2() -> dict[str, tersely.Tensor]:
     return found
 
 
-def row_palettes_1_2() -> dict[str, tersely.Tensor]:
+def row_palettes_1_0() -> dict[str, tersely.Tensor]:
     """`row_palette`: every dtype and bits, codes, groups, infinities and NaN, views."""
 
     def by_rows(shape: tuple[int, ...], dtype: str, seed: int, entries: int, columns: int = 0) -> np.ndarray:

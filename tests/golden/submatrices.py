@@ -10,7 +10,7 @@ import tersely
 from golden.arithmetic import noise, pruned, repeated, weights
 
 
-def submatrices_1_2() -> dict[str, tersely.Tensor]:
+def submatrices_1_0() -> dict[str, tersely.Tensor]:
     """`submatrix`: every dtype, every formulation inside, views, rows that are kept though they are empty."""
 
     def holed(array: np.ndarray, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import tersely
 from golden.arithmetic import noise
 
 
-def sparse_whole_1_2() -> dict[str, tersely.Tensor]:
+def sparse_whole_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` of int8 and uint8: every kind of positions, values as they are and under every cut, views, no values at all."""
 
     def holed(shape: tuple[int, ...], dtype: str, seed: int, kept: int, spread: int = 20) -> np.ndarray:

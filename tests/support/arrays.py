@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ml_dtypes
@@ -64,3 +66,11 @@ def k_means(array: np.ndarray, words: int) -> np.ndarray:
         centres = np.where(np.diff(edges) > 0, np.diff(sums[edges]) / counts, centres)
     nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, array)
     return centres.astype(array.dtype)[nearest]
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    """NumPy references do all of the work, as where there is no native module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "module", None)
+        yield

@@ -87,7 +87,7 @@ class Llama(nn.Module):
 
 
 class Experts(nn.Module):
-    """A mixture of experts as transformers 5 has it: stacks of weights, rows sorted by expert, grouped products."""
+    """A mixture of experts as transformers 5 has it: stacks of weights, rows sorted by expert, grouped multiply."""
 
     def __init__(self, experts: int = 4, width: int = 64, hidden: int = 96) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ def test_twins_agree_everywhere(listed: tuple[list[Call], list[str]], kind: str,
 
 def test_what_would_be_wrong_is_found() -> None:
     """Calls that only lie or die where the weight is compressed, for the list is worth what it finds."""
-    ours = "hasattr(w, 'content')"
+    ours = "hasattr(w, 'storage_')"
     wrong = {
         f"w + 1 if {ours} else w": "other values",
         f"w.double() if {ours} else w": "dtype",

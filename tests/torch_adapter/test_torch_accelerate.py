@@ -21,7 +21,8 @@ from torch_fixtures import EVERYTHING, Tied, two_threads
 
 import tersely.torch
 from tersely.core.errors import TerselyError
-from tersely.torch import TerselyTensor, offloading
+from tersely.torch import TerselyTensor
+from tersely.torch.interop import offloading
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:compressed weights stay in memory", "ignore::FutureWarning", "ignore::DeprecationWarning"

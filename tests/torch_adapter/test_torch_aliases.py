@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
 from torch_fixtures import coded, compressed, mode, same, two_threads, weight
 
+import tersely.torch
 from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
 
@@ -76,7 +78,7 @@ def test_parts_show_what_is_written_and_refuse_writes(name: str, mode: str, with
     w = coded(first, mode)
     part = PARTS[name](w)
     assert torch.equal(part + 0, PARTS[name](first))
-    with pytest.raises(TerselyError, match="part of a compressed weight|would write into a compressed weight"):
+    with pytest.raises(TerselyError, match="slice of a compressed weight|would write into a compressed weight"):
         part.copy_(torch.zeros(part.shape))
     with pytest.raises(TerselyError, match="would write into a compressed weight"):
         part.zero_()
@@ -280,6 +282,58 @@ def test_swapping_weights_that_are_watched(mode: str, compressed: Callable[..., 
     del views
     nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
     layer(torch.ones(1, 64))
+
+
+@pytest.mark.filterwarnings("ignore:compressed weights are moved")
+def test_modules_are_moved_while_views_of_their_weights_are_alive(mode: str, compressed: Callable[..., Any]) -> None:
+    """As with dense weights: views keep the old ones, and a graph that was recorded before can still run backward."""
+    layer = compressed(nn.Linear(64, 48), mode=mode)
+    old, parameter = layer.weight.decode(), layer.weight
+    views = [layer.weight.t(), layer.weight[1:3], layer.weight.view(-1), layer.weight.detach()]
+    expected = [old.t(), old[1:3], old.view(-1), old]
+    x = torch.randn(2, 64, requires_grad=True)
+    y = layer(x)
+    for move, dtype in ((nn.Module.half, torch.float16), (nn.Module.float, torch.float32)):
+        move(layer)
+        assert layer.weight is parameter
+        assert layer.weight.dtype is layer.bias.dtype is dtype
+        assert torch.equal(layer.weight.decode(), old.half().to(dtype))
+        for view, dense in zip(views, expected, strict=True):
+            assert torch.equal(view + 0, dense)
+        more = layer.weight.t()
+        assert torch.equal(more + 0, old.half().to(dtype).t())
+    torch.__future__.set_swap_module_params_on_conversion(True)  # as dense ones then
+    try:
+        with pytest.raises(RuntimeError, match="Couldn't swap") as refused:
+            layer.half()
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    assert isinstance(refused.value.__cause__, TerselyError)
+    assert layer.weight.dtype is torch.float32
+    del refused
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.allclose(gradient, old.sum(0).expand(2, 64), atol=1e-5)
+    del views, view, more, y, expected
+    gc.collect()
+    layer.bfloat16()
+    with torch.no_grad():
+        layer.weight.copy_(torch.ones(48, 64))
+    assert torch.equal(layer.weight.decode(), torch.ones(48, 64, dtype=torch.bfloat16))
+
+
+@pytest.mark.filterwarnings("ignore:compressed weights are moved")
+def test_modules_are_moved_while_compiled_code_watches_them(mode: str, compressed: Callable[..., Any]) -> None:
+    layer = compressed(nn.Linear(64, 48).bfloat16(), mode=mode)
+    torch._dynamo.reset()
+    fast = torch.compile(layer, backend="aot_eager")
+    x = torch.randn(2, 64)
+    with torch.no_grad():
+        fast(x.bfloat16())
+        layer.float()
+        found = fast(x)
+        tersely.torch.decompress_(layer)
+        assert torch.allclose(found, nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5)
+    torch._dynamo.reset()
 
 
 def test_parameters_made_anew_by_their_class(mode: str, compressed: Callable[..., Any]) -> None:

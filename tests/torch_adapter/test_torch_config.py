@@ -86,7 +86,7 @@ def test_every_parameter_of_a_formulation(options: dict[str, Any], description: 
     assert description in weight.formulation
     assert torch.equal(weight.decode(), dense)
     if "view" in options:
-        assert weight.content.coded.geometry.view == "folded"
+        assert weight.storage_.coded_tensor.geometry.view == "folded"
 
 
 def test_grids_and_groups_of_columns() -> None:
@@ -98,7 +98,7 @@ def test_grids_and_groups_of_columns() -> None:
         ({"formulation": "affine", "columns": 64}, "columns"),
     ):
         tersely.torch.compress_(model, config={"0": options})
-        coded = model[0].weight.content.coded
+        coded = model[0].weight.storage_.coded_tensor
         assert coded.formulation == options["formulation"]
         assert coded.parameters[word] == options.get(word, coded.parameters[word])
         tersely.torch.decompress_(model)

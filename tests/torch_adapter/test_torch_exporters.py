@@ -25,8 +25,9 @@ from torch_fixtures import EVERYTHING, mode, two_threads
 
 import tersely.torch
 from tersely.core.errors import ArgumentError, TerselyError
-from tersely.torch import TerselyTensor, exporters, imports
-from tersely.torch.tensor import _said
+from tersely.torch import TerselyTensor
+from tersely.torch.interop import exporters, imports
+from tersely.torch.weight.tersely_tensor import _said
 
 # torch says of TorchScript, and of its own way of counting trees, that they will go.
 pytestmark = pytest.mark.filterwarnings(

@@ -16,7 +16,7 @@ from torch_fixtures import EVERYTHING, two_threads
 import tersely
 import tersely.torch
 from tersely.torch import TerselyTensor
-from tersely.torch.placement import LINE, laid_at, residue_of
+from tersely.torch.weight.placement import LINE, laid_at, residue_of
 
 BATCHES = (1, 2, 3, 4, 8, 16, 64)
 RESIDUES = (0, 8, 16, 24, 40, 56)

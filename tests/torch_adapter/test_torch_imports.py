@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tersely.torch import imports
+from tersely.torch.interop import imports
 
 
 def test_libraries_are_wrapped_when_they_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

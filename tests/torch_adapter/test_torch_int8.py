@@ -14,7 +14,7 @@ from torch import nn
 import tersely.torch
 from tersely.core.errors import ArgumentError
 from tersely.torch import Int8Linear, TerselyTensor
-from tersely.torch.content import Leaf
+from tersely.torch.weight.coded import Coded
 
 
 def network() -> nn.Sequential:
@@ -255,7 +255,7 @@ def test_codes_without_kernels_of_their_own_are_read_like_others(dtype: type) ->
     """Distances and, as uint8, pairs of 4-bit values: decoded, cut into rows, taken over by a copy."""
     array = np.random.default_rng(4).integers(3, 60, (40, 64)).astype(dtype)
     options = {"code": "nibbles", "int4_columns": 128} if dtype is np.uint8 else {"code": "distances"}
-    weight = TerselyTensor(Leaf.of(tersely.encode(array, "integer", **options)))
+    weight = TerselyTensor(Coded.of(tersely.encode(array, "integer", **options)))
     dense = torch.from_numpy(array.copy())
     assert torch.equal(weight.decode(), dense)
     assert torch.equal(weight[5:21].decode(), dense[5:21])

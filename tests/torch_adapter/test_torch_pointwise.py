@@ -12,8 +12,9 @@ from torch import nn
 from torch_fixtures import compressed, mode, two_threads
 
 import tersely.torch
-from tersely.torch import FusedTensor, pointwise
-from tersely.torch.content import Leaf
+from tersely.tensors import handoff
+from tersely.torch import FusedTensor
+from tersely.torch.weight.coded import Coded
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 PLACES = {1: (9,), 2: (5, 6), 3: (3, 4, 5)}
@@ -40,7 +41,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a dense copy was made")
 
-    monkeypatch.setattr(Leaf, "decode_into", refuse)
+    monkeypatch.setattr(Coded, "decode_into", refuse)
 
 
 @pytest.mark.parametrize("inference", [False, True])
@@ -176,9 +177,9 @@ def test_many_places_are_torchs(compressed: Callable[..., Any], monkeypatch: pyt
     dense = layer()
     small = compressed(dense)
     called: list[int] = []
-    monkeypatch.setattr("tersely.torch.pointwise.product", lambda *given: called.append(1))
+    monkeypatch.setattr("tersely.torch.operators.pointwise.product", lambda *given: called.append(1))
     x = torch.randn(1, 48, 20, 20, requires_grad=True)
-    assert x[0, 0].numel() > pointwise.FLOAT_PLACES
+    assert x[0, 0].numel() > handoff.POINTWISE_FLOAT_PLACES
     assert torch.equal(small(x), dense(x))
     (expected,) = torch.autograd.grad(dense(x).square().sum(), x)
     (actual,) = torch.autograd.grad(small(x).square().sum(), x)
@@ -221,7 +222,7 @@ def test_compiled_and_exported(compressed: Callable[..., Any], mode: str) -> Non
     with torch.no_grad():
         assert close(fast(x), dense(x))
         assert close(fast(torch.randn(3, 48, 6, 6).contiguous(memory_format=torch.channels_last))[:0], x[:0, :, :3, :3])
-    assert any("tersely.tensors.linear" in name for name in called) == (mode == "fused")
+    assert any("tersely.product" in name for name in called) == (mode == "fused")
     torch._dynamo.reset()
     x.requires_grad_()
     (expected,) = torch.autograd.grad(dense(x).square().sum(), x)

@@ -27,7 +27,7 @@ def test_compress_by_a_measured_profile(tmp_path: Path) -> None:
         module.weight[torch.rand(256, 512) < 0.95] = 0
     before = module.weight.detach().clone()
     tersely.torch.compress_(module, objective="speed", profile=path, batch=4)
-    assert module.weight.content.coded.parameters == {"positions": "bitmap"}
+    assert module.weight.storage_.coded_tensor.parameters == {"positions": "bitmap"}
     assert torch.equal(module.weight.decode(), before)
     path.unlink()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Exported programs on dense weights, where they hold parts of weights and whole numbers."""
+"""Exported programs on dense weights, where they hold slices of weights and int8 layers."""
 
 from __future__ import annotations
 

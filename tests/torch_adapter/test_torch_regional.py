@@ -17,8 +17,8 @@ from torch_fixtures import EVERYTHING, two_threads
 
 import tersely.torch
 from tersely.core.errors import CorruptError
-from tersely.torch.content import Leaf
-from tersely.torch.form import Form
+from tersely.torch.weight.coded import Coded
+from tersely.torch.weight.tensor_spec import TensorSpec
 
 LAYERS = 10
 
@@ -92,9 +92,9 @@ def test_one_compilation_serves_all_layers_of_a_shape(kind: str) -> None:
         for layer in layers(make):
             torch.testing.assert_close(block(layer, x), torch.relu(layer(x)))
             weight: Any = next(
-                value for value in layer.state_dict(keep_vars=True).values() if hasattr(value, "content")
+                value for value in layer.state_dict(keep_vars=True).values() if hasattr(value, "storage_")
             )
-            texts.add(weight.content.form.text)
+            texts.add(weight.storage_.spec.text)
             frames.add(weight.__tensor_flatten__()[1][0])
     assert len(counts) == len(frames) <= 2  # layers whose codes have other numbers of levels
     assert len(texts) > 2 or kind == "int8"
@@ -111,22 +111,22 @@ def test_new_weights_under_one_compilation() -> None:
     assert len(counts) <= 2
 
 
-def leaf(scale: float = 1.0) -> Leaf:
+def leaf(scale: float = 1.0) -> Coded:
     weight: Any = tersely.torch.encode(torch.randn(96, 64) * scale, formulation="split")
-    assert isinstance(weight.content, Leaf)
-    return weight.content
+    assert isinstance(weight.storage_, Coded)
+    return weight.storage_
 
 
 def test_frames_hold_what_shapes_follow_from_and_fillings_the_rest() -> None:
     one, other = leaf(), leaf(64.0)
-    assert one.form.text != other.form.text
-    assert one.framed.form.text == other.framed.form.text
-    assert one.framed.parts[-1].shape == other.framed.parts[-1].shape
+    assert one.spec.text != other.spec.text
+    assert one.framed.spec.text == other.framed.spec.text
+    assert one.framed.components[-1].shape == other.framed.components[-1].shape
     for whole in (one, other):
-        frame, filling = whole.form.frame, whole.form.filling()
-        assert (frame.shape, frame.dtype, frame.names) == (whole.form.shape, whole.form.dtype, whole.form.names)
-        assert frame.filled(filling).document == whole.form.document
-        turned, expected = frame.turned(), whole.form.turned()
+        frame, filling = whole.spec.frame, whole.spec.filling()
+        assert (frame.shape, frame.dtype, frame.names) == (whole.spec.shape, whole.spec.dtype, whole.spec.names)
+        assert frame.filled(filling).document == whole.spec.document
+        turned, expected = frame.transposed(), whole.spec.transposed()
         assert turned is not None
         assert expected is not None
         assert turned.filled(filling).document == expected.document
@@ -134,17 +134,17 @@ def test_frames_hold_what_shapes_follow_from_and_fillings_the_rest() -> None:
 
 def test_a_filling_that_does_not_fit_is_refused() -> None:
     one = leaf()
-    frame = one.form.frame
+    frame = one.spec.frame
     others = [
         tersely.torch.encode(torch.randn(96, 64).half(), formulation="split"),
         tersely.torch.encode(torch.randn(96, 64) * (torch.rand(96, 64) > 0.9), formulation="sparse"),
     ]
     for other in others:
-        assert isinstance(other.content, Leaf)
+        assert isinstance(other.storage_, Coded)
         with pytest.raises(CorruptError, match="does not fit"):
-            frame.filled(other.content.form.filling())
+            frame.filled(other.storage_.spec.filling())
     for bad in (b"", b"{", b"\xff" * 512, b"[]"):
         with pytest.raises(CorruptError):
             frame.filled(np.frombuffer(bad.ljust(512), np.uint8))
     with pytest.raises(CorruptError):
-        _ = Form("{}").frame
+        _ = TensorSpec("{}").frame

@@ -16,8 +16,8 @@ import tersely
 import tersely.torch
 from tersely.core.errors import CorruptError
 from tersely.files.container.reader import Reader
-from tersely.torch import storage
-from tersely.torch.content import Plain
+from tersely.torch.checkpoint import save_load as storage
+from tersely.torch.weight.weight_storage import Dense
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def packed(dense: tuple[Path, Tied], tmp_path: Path) -> Path:
 
 
 def memory(weight: Any) -> list[int]:
-    return [part.data_ptr() for part in weight.content.tensors()]
+    return [part.data_ptr() for part in weight.storage_.tensors()]
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -45,7 +45,7 @@ def test_names_of_one_weight_share_their_codes_and_are_not_tied(
     packed: Path, dense: tuple[Path, Tied], mode: str, mmap: bool, tmp_path: Path
 ) -> None:
     found = tersely.torch.load_file(packed, mode=mode, mmap=mmap, check="full")
-    assert found["embed.weight"].content is not found["head.weight"].content
+    assert found["embed.weight"].storage_ is not found["head.weight"].storage_
     assert memory(found["embed.weight"]) == memory(found["head.weight"])
     assert torch.equal(found["head.weight"].decode(), dense[1].head.weight)
     tersely.torch.save_file(found, tmp_path / "again")
@@ -64,7 +64,7 @@ def test_models_keep_their_ties_and_get_no_others(
             model = Tied(tied).bfloat16()
         tersely.torch.load_model(model, packed, mode=mode)
         assert (model.head.weight is model.embed.weight) == tied
-        assert (model.head.weight.content is model.embed.weight.content) == tied
+        assert (model.head.weight.storage_ is model.embed.weight.storage_) == tied
         assert memory(model.head.weight) == memory(model.embed.weight)
         if mode == "identical":
             assert torch.equal(model(tokens), dense[1](tokens))
@@ -83,7 +83,7 @@ def test_flat_dictionaries(packed: Path, dense: tuple[Path, Tied], mode: str) ->
     flat = safetensors.torch.load_file(packed)
     found = tersely.torch.unflatten_state_dict(flat, mode=mode)
     assert set(found) == {"embed.weight", "head.weight"}
-    assert found["embed.weight"].content is not found["head.weight"].content
+    assert found["embed.weight"].storage_ is not found["head.weight"].storage_
     assert memory(found["embed.weight"]) == memory(found["head.weight"])
     assert torch.equal(found["head.weight"].decode(), dense[1].head.weight)
     again = tersely.torch.unflatten_state_dict(tersely.torch.flatten_state_dict(found), mode=mode)
@@ -128,7 +128,7 @@ def test_weights_that_would_be_slow_here(
         assert torch.equal(values, dense[1].head.weight)
     if on_slow == "transcode":
         assert memory(found["embed.weight"]) == memory(found["head.weight"])
-        assert not isinstance(found["embed.weight"].content, Plain)
+        assert not isinstance(found["embed.weight"].storage_, Dense)
 
 
 def test_copies_in_a_module_are_saved_once_and_stay_copies(
@@ -142,5 +142,5 @@ def test_copies_in_a_module_are_saved_once_and_stay_copies(
     assert Reader(tmp_path / "m.safetensors").aliases == {"1.weight": "0.weight"}
     other = nn.Sequential(nn.Linear(96, 96), nn.Linear(96, 96))
     tersely.torch.load_model(other, tmp_path / "m.safetensors", mode=mode)
-    assert other[0].weight.content is not other[1].weight.content
+    assert other[0].weight.storage_ is not other[1].weight.storage_
     assert torch.equal(other[1].weight.decode(), layer.weight.decode())

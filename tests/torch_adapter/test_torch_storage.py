@@ -74,7 +74,8 @@ def test_models_load_on_the_meta_device(compressed: Callable[..., Any], mode: st
     assert torch.equal(empty(tokens), model(tokens))
     assert empty.head.weight is empty.embed.weight
     assert (
-        empty.q.weight.content.coded.encoded.components.keys() == model.q.weight.content.coded.encoded.components.keys()
+        empty.q.weight.storage_.coded_tensor.encoded.components.keys()
+        == model.q.weight.storage_.coded_tensor.encoded.components.keys()
     )
     with torch.no_grad():
         empty.norm1.weight.mul_(2)  # dense tensors of a mapped file may be written to
@@ -179,7 +180,7 @@ def test_transposed_weights_are_saved_by_reference(
         raise AssertionError("coded anew")
 
     with monkeypatch.context() as context:
-        context.setattr(tersely.torch.views, "encode", refuse)
+        context.setattr(tersely.torch.operators.views, "encode", refuse)
         tersely.torch.save_file({"w": weight.mT}, tmp_path / "a.safetensors")
     back = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode, check="full")["w"]
     assert isinstance(back, TerselyTensor)
@@ -187,3 +188,21 @@ def test_transposed_weights_are_saved_by_reference(
     assert torch.equal(back.decode(), dense.mT)
     x = torch.randn(*shape[:-2], 5, shape[-1]).to(torch.bfloat16)
     assert torch.allclose((x @ back).float(), (x @ dense.mT).float(), atol=2e-2)
+
+
+def test_a_file_of_another_dtype_keeps_it_and_says_so(tmp_path: Path) -> None:
+    """Casting would lose bits, and a module that silently is no longer bfloat16 would fail far from here."""
+    model = nn.Sequential(nn.Linear(256, 256), nn.LayerNorm(256))
+    expected = model[0].weight.detach().clone()
+    tersely.torch.compress_(model)
+    tersely.torch.save_model(model, tmp_path / "m")
+    other = nn.Sequential(nn.Linear(256, 256), nn.LayerNorm(256))
+    other[0].bfloat16()
+    said = r"2 of 4 tensors .* \(0.weight stays torch.float32, the module had torch.bfloat16\): .*to\(torch.float32\)"
+    with pytest.warns(UserWarning, match=said):
+        tersely.torch.load_model(other, tmp_path / "m")
+    assert other[0].weight.dtype is other[0].bias.dtype is torch.float32
+    assert torch.equal(other[0].weight.decode(), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tersely.torch.load_model(nn.Sequential(nn.Linear(256, 256), nn.LayerNorm(256)), tmp_path / "m")

@@ -18,7 +18,7 @@ from torch_fixtures import coded, compressed, mode, same, two_threads, under, we
 import tersely.torch
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.torch import FusedTensor, TerselyTensor
-from tersely.torch import tensor as tensor_module
+from tersely.torch.weight import tersely_tensor as tensor_module
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -90,13 +90,13 @@ def test_products_in_either_orientation(dtype: Any, options: dict[str, Any], und
 
 
 def test_products_of_many_rows_use_panels_and_the_tile_loop_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tersely.torch import products
+    from tersely.tensors import handoff
 
     dense, bias = weight(1040, 320), weight(1040)
     x = torch.randn(40, 320)
     tiles = F.linear(x, coded(dense), bias)
-    monkeypatch.setattr(products, "most_rows", lambda dtype: 8)
-    monkeypatch.setattr(products, "PANEL_BYTES", 1 << 16)
+    monkeypatch.setattr(handoff, "torch_max_rows", lambda dtype: 8)
+    monkeypatch.setattr(handoff, "TORCH_BLOCK_BYTES", 1 << 16)
     for options in ({"orientation": "out_in"}, {"orientation": "in_out"}):
         panels = F.linear(x, coded(dense, **options), bias)
         assert torch.allclose(tiles, panels, atol=1e-5)
@@ -203,11 +203,11 @@ def test_writes_are_refused_by_name(mode: str, under: Callable[[], Any]) -> None
     ):
         with (
             under(),
-            pytest.raises(TerselyError, match="would write into a compressed weight|part of a compressed weight"),
+            pytest.raises(TerselyError, match="would write into a compressed weight|slice of a compressed weight"),
         ):
             write()
     assert same(w, before)
-    with pytest.raises(TerselyError, match="part of a compressed weight"):
+    with pytest.raises(TerselyError, match="slice of a compressed weight"):
         w[:32].copy_(before[:32])
     with pytest.raises(TerselyError, match="flatten_state_dict"):
         w.data_ptr()
@@ -263,9 +263,9 @@ def test_moves_are_dense_and_say_so_once(mode: str, fresh_warnings: None) -> Non
 
 def test_moves_to_where_it_is_do_nothing(compressed: Callable[..., Any]) -> None:
     model = compressed(nn.Linear(64, 64))
-    content = model.weight.content
+    storage = model.weight.storage_
     model.cpu().float().to(torch.float32)
-    assert model.weight.content is content
+    assert model.weight.storage_ is storage
 
 
 def test_copies_and_pickles(mode: str, compressed: Callable[..., Any]) -> None:
@@ -339,3 +339,51 @@ def test_settings_by_name() -> None:
     assert set(summary.frozen) == set(summary.compressed)
     tersely.torch.decompress_(model)
     assert all(type(parameter) is nn.Parameter and parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_tensors_that_only_look_plain_are_multiplied_as_what_they_show() -> None:
+    """torch marks negatives without computing them, and hands out their memory as it lies; nested ones have no shape."""
+    dense, x, bias = weight(48, 32), torch.randn(3, 32), torch.randn(48)
+    w = coded(dense)
+    negated = torch._neg_view(x)
+    assert negated.is_neg()
+    assert negated.is_contiguous()
+    for given, own_bias in (
+        (negated, None),
+        (x, torch._neg_view(bias)),
+        (torch.complex(x, x).conj().imag, bias),
+        (x.to_sparse(), None),
+        (x.to_sparse_csr(), None),
+        (x.to_mkldnn(), bias.to_mkldnn()),
+        (x[:, ::2].repeat(1, 2), bias[::2].repeat_interleave(2)),
+    ):
+        found, expected = F.linear(given, w, own_bias), F.linear(given, dense, own_bias)
+        assert found.layout is expected.layout
+        assert torch.allclose(found.to_dense(), expected.to_dense(), atol=1e-5)
+    found = F.linear(torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged), w)
+    assert torch.allclose(found.values(), F.linear(torch.cat([x, x[:1]]), dense), atol=1e-5)
+
+
+def test_errors_inside_of_products_are_not_taken_for_a_reason_to_go_another_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tersely.torch.weight import multiply
+
+    w = coded(weight(48, 32))
+
+    def fail() -> int:
+        raise RuntimeError("no workers today")
+
+    monkeypatch.setattr(multiply, "get_num_threads", fail)
+    for call in (lambda: F.linear(torch.randn(3, 32), w), lambda: F.embedding(torch.tensor([3]), w)):
+        with pytest.raises(RuntimeError, match="no workers today"):
+            call()
+
+
+def test_embeddings_of_indices_without_memory_read_none() -> None:
+    dense = weight(500, 48)
+    w, indices = coded(dense), torch.tensor([3, 7])
+    assert F.embedding(indices.to("meta"), w).device == F.embedding(indices.to("meta"), dense).device
+    found = torch.func.functionalize(lambda given: F.embedding(given, w))(indices)
+    assert same(found, F.embedding(indices, dense))

@@ -17,11 +17,11 @@ from torch_fixtures import Tied, compressed, mode, two_threads
 
 import tersely
 import tersely.torch
-from tersely.torch import tensor as tensors_of_torch
+from tersely.torch.weight import tersely_tensor as tensors_of_torch
 
 
 def is_tied(model: Tied) -> bool:
-    return model.head.weight.content is model.embed.weight.content
+    return model.head.weight.storage_ is model.embed.weight.storage_
 
 
 def through(state: Any, weights_only: bool = True) -> Any:
@@ -35,7 +35,7 @@ def test_saved_state_dicts_stay_tied(compressed: Callable[..., Any], mode: str, 
     dense = Tied()
     model = compressed(dense, mode=mode)
     state = through(model.state_dict())
-    assert state["head.weight"].content is state["embed.weight"].content
+    assert state["head.weight"].storage_ is state["embed.weight"].storage_
     again = Tied()
     again.load_state_dict(state, assign=True)
     assert is_tied(again)
@@ -73,14 +73,14 @@ def test_other_writers_take_copies_and_keep_ties(compressed: Callable[..., Any],
     state = {"w": weight, "tied": weight, "copy": weight.clone()}
     safetensors.torch.save_file(tersely.torch.flatten_state_dict(state), tmp_path / "a.safetensors")
     found = tersely.torch.load_file(tmp_path / "a.safetensors", mode=mode)
-    assert found["w"].content is found["tied"].content is not found["copy"].content
+    assert found["w"].storage_ is found["tied"].storage_ is not found["copy"].storage_
     assert all(torch.equal(tensor.decode(), weight.decode()) for tensor in found.values())
 
 
 def test_two_loads_are_two_weights(compressed: Callable[..., Any], mode: str) -> None:
     state = compressed(Tied(), mode=mode).state_dict()
     one, other = through(state), through(state)
-    assert one["head.weight"].content is not other["head.weight"].content
+    assert one["head.weight"].storage_ is not other["head.weight"].storage_
 
 
 def test_copies_are_not_tied(compressed: Callable[..., Any], mode: str, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_copies_are_not_tied(compressed: Callable[..., Any], mode: str, tmp_path
     model.append(copy.deepcopy(model[0]))
     weights = [layer.weight for layer in model]
     cloned = weights[0].clone()
-    parts = [weight.content.tensors()[0] for weight in (*weights, cloned)]
+    parts = [weight.storage_.tensors()[0] for weight in (*weights, cloned)]
     assert parts[0] is parts[1] is parts[2]
     state = through({"0": weights[0], "1": weights[1], "2": cloned})
-    contents = [tensor.content for tensor in (*weights, cloned, *state.values())]
-    assert len({id(content) for content in contents}) == 6
+    storages = [tensor.storage_ for tensor in (*weights, cloned, *state.values())]
+    assert len({id(storage) for storage in storages}) == 6
     tersely.torch.save_model(model, tmp_path / "a.safetensors")
     assert {"0.weight", "1.weight"} <= set(tersely.load_file(tmp_path / "a.safetensors"))
     tersely.torch.decompress_(model)
@@ -115,7 +115,7 @@ def test_deep_copies_of_models_keep_ties_and_codes(compressed: Callable[..., Any
     model = compressed(Tied(), mode=mode)
     other = copy.deepcopy(model)
     assert other.head.weight is other.embed.weight
-    assert other.head.weight.content.tensors()[0] is model.head.weight.content.tensors()[0]
+    assert other.head.weight.storage_.tensors()[0] is model.head.weight.storage_.tensors()[0]
     assert other.head.weight is not model.head.weight
 
 

@@ -14,8 +14,9 @@ from torch import nn
 from torch_fixtures import two_threads
 
 import tersely.torch
-from tersely.torch import Int8Linear, Summary, TerselyTensor, products
-from tersely.torch.content import Leaf
+from tersely.torch import Int8Linear, Summary, TerselyTensor
+from tersely.torch.weight import multiply
+from tersely.torch.weight.coded import Coded
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
 
@@ -36,7 +37,7 @@ def quantised(dtype: torch.dtype = torch.float32, **options: Any) -> nn.Sequenti
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_(model, Int8WeightOnlyConfig(**options))
-    assert tersely.torch.torchao.is_payload(model[0].weight)
+    assert tersely.torch.modules.torchao.is_payload(model[0].weight)
     return model
 
 
@@ -60,8 +61,8 @@ def test_outputs_are_at_least_as_exact_as_torchaos(dtype: torch.dtype, monkeypat
     def refuse(*_: Any) -> None:
         raise AssertionError("a dense copy was made")
 
-    monkeypatch.setattr(Leaf, "decode_into", refuse)
-    monkeypatch.setattr(products, "scratch", refuse)
+    monkeypatch.setattr(Coded, "decode_into", refuse)
+    monkeypatch.setattr(multiply, "scratch", refuse)
     with torch.no_grad():
         ours, after = model[0](x), model(x)
     assert ours.dtype == dtype

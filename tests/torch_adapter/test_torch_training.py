@@ -20,7 +20,9 @@ from torch_fixtures import compressed, dtype, mode, two_threads
 
 import tersely.torch
 from tersely.core.errors import TerselyError
-from tersely.torch import TerselyTensor, custom, tensor
+from tersely.torch import TerselyTensor
+from tersely.torch.operators import compiled
+from tersely.torch.weight import tersely_tensor as tensor
 
 
 def test_gradients_flow_to_inputs_and_biases(compressed: Callable[..., Any], mode: str, dtype: Any) -> None:
@@ -148,7 +150,7 @@ def test_compile_has_no_graph_breaks(compressed: Callable[..., Any], mode: str, 
                 fast(tokens).float(), small(tokens).float(), atol=1e-5 if dtype is torch.float32 else 0.1
             )
     called = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
-    products = sum("tersely.tensors.linear" in name for name in called)
+    products = sum("tersely.product" in name for name in called)
     assert products == (8 if mode == "fused" else 0)
     assert sum("tersely" in name for name in called) >= 8
 
@@ -167,14 +169,14 @@ def test_compiled_models_train_adapters(compressed: Callable[..., Any]) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_models_that_are_gone_keep_no_memory(compressed: Callable[..., Any]) -> None:
     small = compressed(nn.Linear(64, 64))
-    content = small.weight.content
-    before = len(custom._leaves)
-    call = (torch.randn(2, 64), list(content.parts), content.form.text, 0, 64, False, None, False)
+    storage = small.weight.storage_
+    before = len(compiled._kept)
+    call = (torch.randn(2, 64), list(storage.components), storage.spec.text, 0, 64, False, None, False)
     assert torch.equal(torch.ops.tersely.product(*call), torch.ops.tersely.product(*call))
-    assert len(custom._leaves) == before + 1
-    del small, content, call
+    assert len(compiled._kept) == before + 1
+    del small, storage, call
     gc.collect()
-    assert len(custom._leaves) == before
+    assert len(compiled._kept) == before
 
 
 @pytest.mark.filterwarnings("ignore")

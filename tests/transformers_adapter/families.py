@@ -42,12 +42,12 @@ def _numbers(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(7))
 
 
-def _words(length: int = 12) -> torch.Tensor:
+def _tokens(length: int = 12) -> torch.Tensor:
     return torch.randint(2, VOCABULARY, (2, length), generator=torch.Generator().manual_seed(7))
 
 
 def _text() -> dict[str, torch.Tensor]:
-    ids = _words()
+    ids = _tokens()
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -83,7 +83,7 @@ FAMILIES: dict[str, Family] = {
         lambda: transformers.T5Config(
             vocab_size=VOCABULARY, d_model=64, d_kv=16, d_ff=160, num_layers=2, num_heads=4, decoder_start_token_id=0
         ),
-        lambda: {**_text(), "decoder_input_ids": _words(5)},
+        lambda: {**_text(), "decoder_input_ids": _tokens(5)},
         True,
     ),
     "vit": Family("ViTForImageClassification", lambda: transformers.ViTConfig(**_PICTURE), _picture),
@@ -119,7 +119,7 @@ FAMILIES: dict[str, Family] = {
             suppress_tokens=None,
             begin_suppress_tokens=None,
         ),
-        lambda: {"input_features": _numbers(2, 16, 64), "decoder_input_ids": _words(5)},
+        lambda: {"input_features": _numbers(2, 16, 64), "decoder_input_ids": _tokens(5)},
     ),
     "clip": Family(
         "CLIPModel",

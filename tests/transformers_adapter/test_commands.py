@@ -75,7 +75,7 @@ def test_bench_compares_both_forms_of_a_folder(with_words: tuple[Path, Path], pl
 
 def test_bench_of_an_encoder(folders: Any) -> None:
     found = json.loads(invoke("bench", folders("bert").packed, *BENCH).output)
-    assert [row["what"] for row in found["rows"]] == ["8 words", "16 words"]
+    assert [row["what"] for row in found["rows"]] == ["8 tokens", "16 tokens"]
 
 
 def test_what_cannot_be_run_says_why(llama: Any, folders: Any, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_cannot_be_run_is_known_before_anything_is_loaded(llama: Any, folde
 
     for name, runs, benches in (
         ("bert", "tersely bench", None),
-        ("vit", "only models of words", "only models of words"),
+        ("vit", "only models that take tokens", "only models that take tokens"),
     ):
         folder = tmp_path / name
         folder.mkdir()

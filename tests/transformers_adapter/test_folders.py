@@ -17,8 +17,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 import tersely
 from tersely.core.errors import CorruptError, TerselyError
-from tersely.torch import TerselyTensor, recipes
-from tersely.torch.content import Leaf
+from tersely.torch import TerselyTensor
+from tersely.torch.checkpoint import recipes
+from tersely.torch.weight.coded import Coded
 from tersely.transformers import TerselyConfig, TerselyHfQuantizer
 
 overrides = pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning")
@@ -97,13 +98,13 @@ def test_tied_weights_are_one_and_stored_once(folders: Callable, tmp_path: Path)
 
 
 def test_loading_maps_the_file_and_decodes_nothing(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tersely.torch.content import Leaf
+    from tersely.torch.weight.coded import Coded
 
     def refuse(*_: Any) -> None:
         raise AssertionError("decoded while loading")
 
     with monkeypatch.context() as context:
-        context.setattr(Leaf, "decode_into", refuse)
+        context.setattr(Coded, "decode_into", refuse)
         model = llama.load(llama.packed)
     with open("/proc/self/maps") as maps:
         assert str(llama.packed / "model.safetensors") in maps.read()
@@ -315,19 +316,19 @@ def test_experts_that_the_router_did_not_choose_are_not_touched(
         id(leaf)
         for name, weight in model.named_parameters()
         if ".experts." in name
-        for leaf in recipes._leaves(weight.content)
+        for leaf in recipes._leaves(weight.storage_)
     }
     layers, chosen, known = model.config.num_hidden_layers, 2, model.config.num_local_experts
     assert len(experts) == 3 * known * layers
     touched: set[int] = set()
-    for name in ("matrix", "decode_into"):
-        original = getattr(Leaf, name)
+    for name in ("matrix_of_rows", "decode_into"):
+        original = getattr(Coded, name)
 
-        def spy(leaf: Leaf, *rest: Any, original: Any = original) -> Any:
+        def spy(leaf: Coded, *rest: Any, original: Any = original) -> Any:
             touched.add(id(leaf))
             return original(leaf, *rest)
 
-        monkeypatch.setattr(Leaf, name, spy)
+        monkeypatch.setattr(Coded, name, spy)
     with torch.no_grad():
         model(input_ids=torch.tensor([[5]]))
     assert len(touched & experts) == 3 * chosen * layers

@@ -52,7 +52,9 @@ def test_both_names_of_a_tied_weight_in_a_checkpoint(tied: bool, dtype: torch.dt
     head, embed = model.lm_head.weight, model.model.embed_tokens.weight
     assert isinstance(head, TerselyTensor)
     assert (head is embed) == tied
-    assert [part.data_ptr() for part in head.content.tensors()] == [part.data_ptr() for part in embed.content.tensors()]
+    assert [part.data_ptr() for part in head.storage_.tensors()] == [
+        part.data_ptr() for part in embed.storage_.tensors()
+    ]
     weights = [weight for _, weight in model.named_parameters()]
     kept = [weight.nbytes_stored if isinstance(weight, TerselyTensor) else weight.nbytes for weight in weights]
     shared = 0 if tied else head.nbytes_stored  # counted once

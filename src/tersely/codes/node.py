@@ -75,12 +75,6 @@ class Part:
         before = self.layout.segments_before
         return Span((first, last), (before(first), before(last)))
 
-    def as_encoded(self) -> Encoded:
-        """The node as a tensor of its own, which only one that codes a tensor can be."""
-        seen = self.layout
-        shape = seen.shape
-        return Encoded(shape, self.dtype, seen.view, seen.orientation, seen.column_order, self.node, self.components)
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -149,6 +143,8 @@ class Formulation:
     """Whether components are also those of the transposed tensor under the other orientation."""
     TAKES_INT4: ClassVar[bool] = False
     """Whether it knows of bytes that hold two 4-bit values each."""
+    ADVICE: ClassVar[str] = ""
+    """What to do about bytes that a tensor takes only because of how it was made; see `avoidable_bytes`."""
     INDEXES: ClassVar[frozenset[str]] = frozenset({"directory"})
     """Components that are read word by word and have no slack."""
 
@@ -225,6 +221,10 @@ class Formulation:
     def label(self, parameters: Mapping[str, Any]) -> str:
         """A node in a few characters, by whatever a description says; children have labels of their own."""
         return self.NAME
+
+    def avoidable_bytes(self, encoded: Encoded) -> int:
+        """Stored bytes that a harmless change of the tensor, which `ADVICE` names, would save."""
+        return 0
 
     # -- slicing
 
@@ -352,16 +352,9 @@ def _check_version(node: Node, row: Formulation) -> dict[str, Formulation]:
     return rows
 
 
-def parse_node(row: Formulation, node: Node, dtype: str, layout: Any) -> Part:
-    """A node's own parameters without any components: what the references need to encode under a node."""
-    _check_version(node, row)
-    return Part(row, node, dtype, layout, {}, row.parse(node, dtype, layout))
-
-
-def only_child(node: Node, name: str, required: bool = True) -> Node | None:
-    """The child of a node that has no others. Raises UnsupportedError where it is missing."""
-    if required and name not in node.children:
+def expect_child(node: Node, name: str) -> None:
+    """Raises UnsupportedError where a node lacks its child."""
+    if name not in node.children:
         raise UnsupportedError(
             f"{node.formulation} has one child, {name}; the file is damaged or needs a newer tersely"
         )
-    return node.children.get(name)

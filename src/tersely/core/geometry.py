@@ -11,7 +11,7 @@ make a *tile*; rows are padded to 16 and columns to 4. A *segment* is the unit o
 2,048 columns or, where panels are narrower, as many whole panels as fit 32,768 weights. A *unit* is what one worker
 takes: whole panels and whole segments.
 
-FORMAT: docs/FORMAT.md, "Views" and "Panels, chunks, tiles, segments".
+FORMAT: docs/FORMAT.md, "Views" and "Panels, chunks, segments".
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Geometry:
         return np.ascontiguousarray(blocked).reshape(-1)
 
     def matrices(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding)."""
+        """The tensor as [count, rows, columns], and which of its weights are real (False: fold padding), read-only."""
         if self.view == "folded":
             flat = np.zeros(PANEL_ROWS * self.columns, dtype=words.dtype)
             flat[: self.elements] = words.reshape(-1)
@@ -191,7 +191,7 @@ class Geometry:
         else:
             cube = words.reshape(self.count, *self.shape[-2:])
             cube = cube if self.orientation == "out_in" else cube.swapaxes(1, 2)
-        return cube, np.ones(cube.shape, dtype=bool)
+        return cube, np.broadcast_to(np.True_, cube.shape)
 
     def tensor(self, cube: np.ndarray) -> np.ndarray:
         """Inverse of `matrices`: the tensor in its own shape and order."""

@@ -13,6 +13,7 @@ import numpy as np
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.node import Checked
+from tersely.core.bits import same_bytes
 from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
@@ -255,7 +256,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             check_decoded(reader, name, ours)
             if other is not None:
                 theirs = decoded(other, name)
-                if not np.array_equal(ours, theirs):
+                if not same_bytes(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
                     return report(name, f"{name!r} differs from byte {byte} of its data on")
                 other.forget(name)

@@ -14,13 +14,14 @@ import numpy as np
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.protocol import Candidate, Request
+from tersely.core.bits import same_bytes
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, TerselyError, VerificationError
 from tersely.files.container import alias, description
 from tersely.files.container.header import fresh_header
 from tersely.files.container.packing import pack_verbatim
-from tersely.files.container.pieces import SINCE, Pieces
+from tersely.files.container.pieces import Pieces
 from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
 from tersely.files.container.writer import Writer, alias_cost_bytes, cost_bytes, dense_cost_bytes, min_cost_bytes
@@ -28,7 +29,7 @@ from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.files.foreign import onnx, restore
 from tersely.files.foreign.source import SlicedSource
 from tersely.files.open import check_decoded, check_tensor, decoded
-from tersely.files.results import TensorReport, tensor_report
+from tersely.files.results import Avoidable, TensorReport, tensor_report
 from tersely.planner import choose as plan
 from tersely.planner.cost_model import predict_ns
 from tersely.planner.profiles import Profile, resolve
@@ -267,19 +268,20 @@ def compress_file(
     reader = open_source(source)
     reports = []
     duplicates = duplicates_of(reader, options)
-    notes = reader.notes if isinstance(reader, SlicedSource) else ()
+    notes, avoidable = reader.notes if isinstance(reader, SlicedSource) else (), Avoidable()
     before = reader.file_bytes
     if destination is None:
         saved = 0
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            avoidable.see(encoded)
             if encoded is not None:
                 entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        return before, plain_bytes(reader) - saved, reports, notes
+        return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
     with Writer(destination, reader.paths, replace=force) as writer:
@@ -288,6 +290,7 @@ def compress_file(
             sha256.update(raw)
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            avoidable.see(encoded)
             if encoded is not None and alias.is_alias(encoded.node):
                 writer.add_alias(name, encoded.node.parameters[alias.TENSOR], encoded, raw)
             elif encoded is not None:
@@ -298,9 +301,8 @@ def compress_file(
             reader.forget(name)
             progress(entry.nbytes, name)
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
-        since = description.FIRST
         if isinstance(reader, SlicedSource):
-            facts["pieces"], since = reader.pieces().pack(), SINCE
+            facts["pieces"] = reader.pieces().pack()
         else:
             facts["original"] = {
                 "header": pack_verbatim(reader.header.raw),
@@ -311,8 +313,8 @@ def compress_file(
         def check(temporary: Path) -> None:
             verify_copy(temporary, reader, progress)
 
-        after = writer.write(reader.header.metadata, facts, check, since)
-    return before, after, reports, notes
+        after = writer.write(reader.header.metadata, facts, check)
+    return before, after, reports, (*notes, *avoidable.notes())
 
 
 def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]) -> None:
@@ -321,7 +323,7 @@ def verify_copy(path: Path, source: Source, progress: Callable[[int, str], None]
     written.check_original()
     for name in written.names():
         found = check_tensor(written, name, "checksums")
-        if not np.array_equal(decoded(written, name, found), source.raw(source.dense[name])):
+        if not same_bytes(decoded(written, name, found), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),

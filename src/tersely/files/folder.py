@@ -320,7 +320,7 @@ def plain_indexes(root: Path) -> dict[str, bytes]:
 
 def write_ledger(out: Path, verbatim: dict[str, str], added: Sequence[str], facts: dict[str, Any]) -> None:
     """`tersely.json`: the format version, what was asked for, every replaced file verbatim, and what was added."""
-    ledger = {"format": description.FIRST, **facts, "files": verbatim, "added": list(added)}
+    ledger = {"format": description.VERSION, **facts, "files": verbatim, "added": list(added)}
     (out / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n")
 
 

@@ -144,7 +144,7 @@ def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def with_entry(config: dict[str, Any], facts: dict[str, Any]) -> bytes:
     """The text of a config.json that names our method and closes the folder to loaders without it."""
-    entry: dict[str, Any] = {"quant_method": METHOD, "format": description.FIRST, **facts}
+    entry: dict[str, Any] = {"quant_method": METHOD, "format": description.VERSION, **facts}
     original = original_entry(config)
     if original is not None:
         entry["original"] = original

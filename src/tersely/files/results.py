@@ -175,3 +175,24 @@ class VerifyReport:
             "first_difference": self.first_difference,
             "message": self.message,
         }
+
+
+class Avoidable:
+    """What tensors take only because of how they were made, for notes to the user."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[int]] = {}
+
+    def see(self, encoded: Encoded | None) -> None:
+        """Take one tensor into account; None is one that stays dense."""
+        row = None if encoded is None else registry.BY_NAME.get(encoded.node.formulation)
+        if row is not None and encoded is not None and (avoidable := row.avoidable_bytes(encoded)):
+            self._found.setdefault(row.ADVICE, []).append(avoidable)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence for each kind."""
+        return tuple(
+            f"{len(found):,} tensor{'s have' if len(found) > 1 else ' has'} {advice} the file would be "
+            f"{sum(found):,} bytes smaller"
+            for advice, found in self._found.items()
+        )

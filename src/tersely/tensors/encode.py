@@ -27,17 +27,22 @@ def encode(
     int4_columns: int | None = None,
     **parameters: Any,
 ) -> Tensor:
-    """Code an array, every bit of it.
+    """Codes an array, every bit of it.
 
     Args:
         array: NumPy array of any shape (ml_dtypes for bfloat16 and float8), or what gives one by DLPack or the buffer
-            protocol. formulation: None lets the planner choose; 'dense'; or one of these, which take parameters as plans
+            protocol.
+        formulation: None lets the planner choose; 'dense'; or one of these, which take parameters as plans
             name them: 'split' with code='packed', bits=4 or code='layered', widths=(3,), 'sparse' with positions='bitmap',
             'deltas', 'n_of_m' or 'elias_fano', 'palette', 'row_palette', 'affine', 'integer' with bits=0 to 8 or
             code='distances', 'blocks', 'block_sparse', 'submatrix' with kept='split' or another that codes floats.
-            objective: 'size', 'speed', 'balanced'. profile: 'native' plans for this
-            machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one. batch: rows of x to plan
-            for. orientation: 'in_out' for [inputs, outputs]. int4_columns: says that each byte of a uint8 array holds two
+        objective: 'size', 'speed', 'balanced'.
+        profile: 'native' plans for this machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a measured one.
+        batch: rows of x to plan for.
+        orientation: 'in_out' for [inputs, outputs].
+        threads: workers of the encoder.
+        parameters: of the formulation.
+        int4_columns: says that each byte of a uint8 array holds two
             4-bit values, so many a row (twice the last dimension): they are coded one by one, for objectives 'speed' and
             'balanced' as fields that `linear` multiplies as they are (packed=), where that takes no more.
 

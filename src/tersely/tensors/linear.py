@@ -1,17 +1,15 @@
 """`linear`: x @ weight.T + bias, straight from the coded weight.
 
 Three regimes by batch (docs/explanation/kernels.md): up to 4 rows of x every decoded register is multiplied at once;
-up to `TILE_BATCH` rows each tile is decoded once for all of them; above, panels are decoded for NumPy's BLAS.
-Products accumulate in float32; the result has x's dtype. Palettes that are grids multiply up to 8 rows of finite x by whole
-numbers (`tersely.codes.palette.grid` has the error bound).
+up to `handoff.NUMPY_FLOAT_ROWS` rows each tile is decoded once for all of them; above, panels are decoded for NumPy's
+BLAS. Products accumulate in float32; the result has x's dtype. Palettes that are grids multiply up to 8 rows of finite x
+as integers (`tersely.codes.palette.grid` has the error bound).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from tersely.backends.cpu import float_environment
@@ -19,13 +17,9 @@ from tersely.backends.cpu.threads import get_num_threads
 from tersely.core.choices import Packed
 from tersely.core.dtypes import by_name
 from tersely.core.errors import ArgumentError
-from tersely.tensors import int4, int8
+from tersely.tensors import handoff, int4, int8
+from tersely.tensors.operands import FLOAT_DTYPES, Operands, numbers, operands_of
 from tersely.tensors.tensor import Tensor
-
-TILE_BATCH = 512
-"""Rows of x up to which the tile loop is used; above it, decoded panels go to BLAS (float32 x only)."""
-
-_X_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
 
 
 def linear(
@@ -38,15 +32,16 @@ def linear(
     zero_point: Any = None,
     packed: Packed | None = None,
 ) -> np.ndarray:
-    """x [..., columns] @ weight [rows, columns].T + bias [rows] -> [..., rows], in x's dtype.
+    """Returns x [..., columns] @ weight [rows, columns].T + bias [rows], [..., rows] in x's dtype.
 
     Args:
         x: float32, bfloat16 or float16; for int8 and uint8 weights also int8, which gives exact int32 sums.
-        weight: a coded matrix (two dimensions). bias: any float dtype, shape [rows]; int32 where x is int8.
+        weight: a coded matrix (two dimensions).
+        bias: any float dtype, shape [rows]; int32 where x is int8.
         out: C-contiguous, of the result's dtype, shape [..., rows]; it may share memory with x and bias, which costs a copy.
-        scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one number, or
-            [rows], one for each row. Not rounded to float32 before the sum is scaled; `tersely.tensors.int8` has
-            the error bound.
+        scale, zero_point: of weights of int8, uint8, int16 and uint16, which then mean scale x (weight - zero_point): one
+            number, or [rows], one for each row. Not rounded to float32 before the sum is scaled; `tersely.tensors.int8`
+            has the error bound.
         packed: 'int4' or 'uint4' for a uint8 weight of shape [rows, columns / 2] that holds two 4-bit values a byte, the
             low half first, in two's complement or unsigned. They are the weights: x is [..., columns], zero_point in their
             range (-8 to 7, 0 to 15), and scale and zero_point may also be [rows, groups], one for each columns / groups
@@ -67,24 +62,20 @@ def linear_transposed(
     zero_point: Any = None,
     packed: Packed | None = None,
 ) -> np.ndarray:
-    """x [..., rows] @ weight [rows, columns] + bias [columns] -> [..., columns]: gradients, and weights stored [in, out].
+    """Returns x [..., rows] @ weight [rows, columns] + bias [columns]: gradients, and weights stored [inputs, outputs].
 
-    scale, zero_point, packed: as in `linear`: one number, or one for each row of the weight, or for each group of its columns
-    where they are packed; x has as many columns as the weight has rows, whatever is packed.
+    Args:
+        x, weight, bias, out: as in `linear`; x has as many columns as the weight has rows, whatever is packed.
+        scale, zero_point, packed: as in `linear`: one number, or one for each row of the weight, or for each group of its
+            columns where they are packed.
+
+    Raises ArgumentError and TooLargeError as `linear` does.
     """
     return _multiply(x, weight, bias, out, scale, zero_point, packed, transposed=True)
 
 
 def _multiply(
-    x: Any,
-    weight: Tensor,
-    bias: np.ndarray | None,
-    out: np.ndarray | None,
-    scale: Any,
-    zero_point: Any,
-    packed: Packed | None,
-    *,
-    transposed: bool,
+    x: Any, weight: Tensor, bias: Any, out: Any, scale: Any, zero_point: Any, packed: Packed | None, *, transposed: bool
 ) -> np.ndarray:
     if not isinstance(weight, Tensor):
         raise ArgumentError("weight must be a tersely.Tensor: make one with tersely.encode(array)")
@@ -94,7 +85,7 @@ def _multiply(
         )
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
-    x = int8.numbers(x, "x")
+    x = numbers(x, "x")
     try:
         with float_environment.default():
             if packed is not None:
@@ -107,70 +98,43 @@ def _multiply(
 
 
 def _multiply_floats(
-    x: np.ndarray,
-    weight: Tensor,
-    bias: np.ndarray | None,
-    out: np.ndarray | None,
-    scale: Any,
-    zero_point: Any,
-    *,
-    transposed: bool,
+    x: np.ndarray, weight: Tensor, bias: Any, out: Any, scale: Any, zero_point: Any, *, transposed: bool
 ) -> np.ndarray:
     if not by_name(weight.encoded.dtype).floating:
         raise ArgumentError(
-            f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and whole numbers of 8 and 16"
+            f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and integers of 8 and 16"
         )
     if scale is not None or zero_point is not None:
-        raise ArgumentError(f"scale and zero_point belong to weights that are whole numbers, not to {weight.dtype}")
-    if x.dtype not in _X_DTYPES:
+        raise ArgumentError(f"scale and zero_point belong to weights that are integers, not to {weight.dtype}")
+    if x.dtype not in FLOAT_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")
-    inner, outer = (weight.shape[0], weight.shape[1]) if transposed else (weight.shape[1], weight.shape[0])
-    if x.ndim == 0 or x.shape[-1] != inner:
-        raise ArgumentError(f"x has shape {list(x.shape)}; its last dimension must be {inner}")
-    shape = (*x.shape[:-1], outer)
-    if bias is not None:
-        bias = np.ascontiguousarray(int8.numbers(bias, "bias"), dtype=np.float32)
-        if bias.shape != (outer,):
-            raise ArgumentError(f"bias has shape {list(bias.shape)}; it must be [{outer}]")
-    out, target = int8.result(out, shape, x.dtype, x, bias)
-    batch = math.prod(x.shape[:-1])
-    rows, flat = x.reshape(batch, inner), target.reshape(batch, outer)
-    if not flat.size or not inner:
-        flat[...] = 0 if bias is None else bias
-    elif _fused(weight, len(rows), x.dtype):
+    rows, columns = weight.shape
+    inner, outer = (rows, columns) if transposed else (columns, rows)
+    own = operands_of(x, bias, out, inner, outer)
+    if own.is_empty:
+        own.fill_empty()
+    elif _has_kernel(weight) and not handoff.numpy_multiplies(len(own.x), x.dtype.name):
         # The stored matrix is [rows, columns] in coding order; an in_out weight is its transpose.
         swap = transposed != (weight.geometry.orientation == "in_out")
         run = weight.matrix.linear_transposed if swap else weight.matrix.linear
-        rows = np.ascontiguousarray(rows)
-        name = x.dtype.name
-        word = by_name(name).word
-        run(rows.view(word), name, bias, flat.view(word), get_num_threads())
+        words, name = own.words()
+        run(words, name, own.bias, own.out.view(words.dtype), get_num_threads())
     else:
         with np.errstate(all="ignore"):  # as in our kernels: infinities and NaN are results, not events
-            _by_blas(rows, weight, bias, flat, transposed)
-    if target is not out:
-        out[...] = target
-    return out
+            _by_blas(own, weight, transposed)
+    return own.finish()
 
 
-def _fused(weight: Tensor, batch: int, dtype: np.dtype) -> bool:
-    if weight.matrix is None or weight.geometry.view == "folded":
-        return False
-    return batch <= TILE_BATCH or dtype != np.float32
+def _has_kernel(weight: Tensor) -> bool:
+    return weight.matrix is not None and weight.geometry.view != "folded"
 
 
-def _by_blas(
-    rows: np.ndarray,
-    weight: Tensor,
-    bias: np.ndarray | None,
-    flat: np.ndarray,
-    transposed: bool,
-) -> None:
-    """Decode some panels at a time and multiply them with NumPy's BLAS in float32."""
-    x = rows.astype(np.float32, copy=False)
-    block = max(16, (1 << 22) // max(1, weight.shape[1]) // 16 * 16)
-    total = np.zeros(flat.shape, np.float32) if transposed else None
-    dense = weight.decode() if weight.matrix is None or weight.geometry.view == "folded" else None
+def _by_blas(own: Operands, weight: Tensor, transposed: bool) -> None:
+    """Decodes some panels at a time and multiplies them with NumPy's BLAS in float32."""
+    x = own.x.astype(np.float32, copy=False)
+    block = handoff.block_rows(weight.shape[1])
+    total = np.zeros(own.out.shape, np.float32) if transposed else None
+    dense = None if _has_kernel(weight) else weight.decode()
     for first in range(0, weight.shape[0], block):
         last = min(first + block, weight.shape[0])
         panel = weight.rows(first, last) if dense is None else dense[first:last]
@@ -179,6 +143,6 @@ def _by_blas(
             total += x[:, first:last] @ values
         else:
             product = x @ values.T
-            flat[:, first:last] = product if bias is None else product + bias[first:last]
+            own.out[:, first:last] = product if own.bias is None else product + own.bias[first:last]
     if total is not None:
-        flat[...] = total if bias is None else total + bias
+        own.out[...] = total if own.bias is None else total + own.bias

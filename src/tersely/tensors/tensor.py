@@ -49,7 +49,7 @@ class Tensor:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """That of the decoded array: of elements of less than a byte the last dimension counts bytes."""
+        """The shape of the decoded array: of elements of less than a byte the last dimension counts bytes."""
         return by_name(self.encoded.dtype).array_shape(self.encoded.shape)
 
     @property
@@ -113,7 +113,7 @@ class Tensor:
             raise self._located(error) from None
 
     def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
-        """The exact tensor.
+        """Returns the exact tensor.
 
         out: C-contiguous writeable array of the same shape and dtype, filled and returned; None for a new array.
         Raises ArgumentError where `out` does not fit, TooLargeError where memory does not hold what a file claims.
@@ -183,7 +183,7 @@ class Tensor:
         return np.empty(shape, dtype)
 
     def too_large(self, doing: str = "decoding it") -> TooLargeError:
-        """What to raise where memory does not hold what the tensor's shape asks for."""
+        """Returns what to raise where memory does not hold what the tensor's shape asks for."""
         return self._located(too_large(self.encoded, doing))
 
     def _located(self, error: TooLargeError) -> TooLargeError:

@@ -10,25 +10,24 @@ a quick start and the table of operators.
 
 from __future__ import annotations
 
-from tersely.torch import custom as custom
-from tersely.torch import entrances, exporters, footprint, hooks, offloading
-from tersely.torch import operators as operators
-from tersely.torch.compression import compress_, decompress_
-from tersely.torch.footprint import memory_footprint
-from tersely.torch.int8 import Int8Linear
-from tersely.torch.lending import dense_weights
-from tersely.torch.programs import dense_program
-from tersely.torch.storage import (
+from tersely.torch.checkpoint.save_load import (
     encode,
-    flatten_state_dict,
     load_file,
     load_model,
     save_file,
     save_model,
-    unflatten_state_dict,
 )
-from tersely.torch.summary import ParameterReport, Summary
-from tersely.torch.tensor import FusedTensor, TerselyTensor
+from tersely.torch.checkpoint.state_dicts import flatten_state_dict, unflatten_state_dict
+from tersely.torch.interop import entrances, exporters, footprint, hooks, offloading
+from tersely.torch.interop.footprint import memory_footprint
+from tersely.torch.interop.lending import dense_weights
+from tersely.torch.interop.programs import dense_program
+from tersely.torch.modules.compression import compress_, decompress_
+from tersely.torch.modules.int8_linear import Int8Linear
+from tersely.torch.modules.summary import ParameterReport, Summary
+from tersely.torch.operators import compiled as compiled
+from tersely.torch.operators import table as table
+from tersely.torch.weight.tersely_tensor import FusedTensor, TerselyTensor
 
 hooks.install()
 entrances.install()

@@ -15,7 +15,7 @@ import tersely.torch
 from tersely.core.choices import Objective
 from tersely.core.errors import TerselyError
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of
+from tersely.torch.modules.compression import parameters_of
 from tersely.transformers.config import TerselyConfig
 from tersely.transformers.quantizer import TerselyHfQuantizer
 
@@ -24,7 +24,7 @@ _ABSENT = object()
 
 @contextlib.contextmanager
 def settled(model: Any, state: Mapping[str, Any] | None, safe: bool) -> Iterator[None]:
-    """The model as its weights are, while it is saved. state: what the caller gives to be saved instead of its own.
+    """Prepares the model to be saved as its weights are. state: what the caller gives to be saved instead of its own.
     safe: whether it becomes safetensors. Raises TerselyError for what a folder cannot hold."""
     quantizer = getattr(model, "hf_quantizer", None)
     ours = quantizer if isinstance(quantizer, TerselyHfQuantizer) else None
@@ -55,10 +55,10 @@ def settled(model: Any, state: Mapping[str, Any] | None, safe: bool) -> Iterator
 
 
 def _refuse(model: Any, coded: bool, other: Any, safe: bool) -> None:
-    whole = [name for name, module in model.named_modules() if isinstance(module, tersely.torch.Int8Linear)]
-    if whole:
+    int8 = [name for name, module in model.named_modules() if isinstance(module, tersely.torch.Int8Linear)]
+    if int8:
         raise TerselyError(
-            f"{', '.join(whole[:4])}: transformers has no folder for Int8Linear; tersely.torch.save_model keeps them, or "
+            f"{', '.join(int8[:4])}: transformers has no folder for Int8Linear; tersely.torch.save_model keeps them, or "
             "save the model before they are put in"
         )
     if coded and other is not None:
@@ -80,7 +80,7 @@ def _config_of(coded: list[TerselyTensor]) -> TerselyConfig:
 
 
 def _for_now(undo: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
-    """Set an attribute, or take it away, until the stack closes."""
+    """Sets an attribute, or takes it away, until the stack closes."""
     before = vars(owner).get(name, _ABSENT)
     undo.callback(_put, owner, name, before)
     _put(owner, name, value)

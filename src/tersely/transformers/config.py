@@ -12,7 +12,7 @@ from tersely.core.errors import ArgumentError
 from tersely.files.model_folder import METHOD
 from tersely.planner.choose import OBJECTIVES, PROFILES
 from tersely.planner.profiles import CALIBRATED
-from tersely.torch.tensor import CLASSES
+from tersely.torch.weight.tersely_tensor import CLASSES
 
 _OF_THE_SESSION = ("mode", "on_slow", "check")
 
@@ -57,9 +57,9 @@ class TerselyConfig(QuantizationConfigMixin):  # type: ignore[misc]
         self.format, self.original = format, original
 
     def to_dict(self) -> dict[str, Any]:
-        """What config.json holds: not what was only asked for at this loading."""
+        """Returns what config.json holds: not what was only asked for at this loading."""
         return {key: value for key, value in self.__dict__.items() if key not in _OF_THE_SESSION and value is not None}
 
     def get_loading_attributes(self) -> dict[str, Any]:
-        """What `from_pretrained(..., quantization_config=TerselyConfig(...))` overrides for a compressed folder."""
+        """Returns what `from_pretrained(..., quantization_config=...)` overrides for a compressed folder."""
         return {name: getattr(self, name) for name in _OF_THE_SESSION}

@@ -28,7 +28,7 @@ _LOAD, _SAVE = "_load_pretrained_model", "safe_save_file"
 
 
 def install() -> None:
-    """Wrap loading and saving. Raises TerselyError for a transformers whose inner workings are not those we know."""
+    """Wraps loading and saving. Raises TerselyError for a transformers whose inner workings are not those we know."""
     load, save = PreTrainedModel.__dict__.get(_LOAD), getattr(modeling_utils, _SAVE, None)
     if not versions.known() or not isinstance(load, (staticmethod, classmethod)) or save is None:
         raise TerselyError(
@@ -94,7 +94,7 @@ def _model_saver(original: Any) -> Any:
 
 
 def _model_opener(original: Any) -> Any:
-    """As `_config_reader`, for a config that was read before this adapter was imported."""
+    """Does what `_config_reader` does, for a config that was read before this adapter was imported."""
 
     @functools.wraps(original)
     def from_pretrained(cls: Any, *given: Any, **options: Any) -> Any:

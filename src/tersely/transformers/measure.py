@@ -20,7 +20,7 @@ from tersely.core.errors import TerselyError, VerificationError
 from tersely.transformers import models
 
 BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""Most difference of answers, as a share of the largest one, that another order of summing up explains."""
+"""The largest difference of answers, as a share of the largest one, that another order of summing up explains."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ def bench_folder(
     threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> Report:
-    """Measure the model of a folder, dense or compressed, against itself in the other form.
+    """Measures the model of a folder, dense or compressed, against itself in the other form.
 
     Args:
         tokens: decoded one by one after a prompt of 32. prefill: lengths of prompts. objective: for dense folders.
         threads: workers; None for torch's own number.
         trust_remote_code: whether code that lies in the folder may run; nobody is asked.
 
-    Raises TerselyError for models that do not take words, before they are loaded, VerificationError where answers differ
+    Raises TerselyError for models that do not take tokens, before they are loaded, VerificationError where answers differ
     too much.
     """
     models.set_threads(threads)
-    models.check_words(folder, trust_remote_code)
+    models.check_tokens(folder, trust_remote_code)
     dense = models.open_dense(folder, trust_remote_code)
     coded = models.open_coded(folder, trust_remote_code, **({"objective": objective} if objective else {}))
     return bench_models(str(folder), dense, coded, tokens, prefill)
@@ -93,13 +93,13 @@ def bench_folder(
 
 @torch.inference_mode()
 def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: Sequence[int] = (128,)) -> Report:
-    """As `bench_folder`, for two models that are loaded."""
+    """Measures two loaded models as `bench_folder` does."""
     if dense.main_input_name != "input_ids":
         raise TerselyError(
-            f"{name}: {type(dense).__name__} takes {dense.main_input_name}; only models of words are timed"
+            f"{name}: {type(dense).__name__} takes {dense.main_input_name}; only models that take tokens are timed"
         )
     both = {"dense": dense, "coded": coded}
-    prompt = words(dense, 32)
+    prompt = random_tokens(dense, 32)
     error = difference(answer(dense, prompt), answer(coded, prompt))
     if not error <= BOUNDS.get(dense.dtype, 1e-3):
         raise VerificationError(
@@ -115,9 +115,9 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
         same = sum(a == b for a, b in zip(said["dense"], said["coded"], strict=True))
         rows.append(row("token", times))
     for length in prefill:
-        ids = words(dense, length)
+        ids = random_tokens(dense, length)
         runs = {key: lambda model=model, ids=ids: answer(model, ids) for key, model in both.items()}
-        rows.append(row(f"prefill {length}" if decodes else f"{length} words", interleaved(runs)))
+        rows.append(row(f"prefill {length}" if decodes else f"{length} tokens", interleaved(runs)))
     busy = watch.troubles(torch.get_num_threads())
     stored = {key: models.weight_bytes(model)[0] for key, model in both.items()}
     return Report(
@@ -134,10 +134,10 @@ def bench_models(name: str, dense: Any, coded: Any, tokens: int = 32, prefill: S
     )
 
 
-def words(model: Any, length: int) -> Tensor:
-    """Random ids, the same for every model of this vocabulary."""
-    most = int(model.get_input_embeddings().weight.shape[0])
-    return torch.randint(0, most, (1, length), generator=torch.Generator().manual_seed(3))
+def random_tokens(model: Any, length: int) -> Tensor:
+    """Returns random token ids, the same for every model of this vocabulary."""
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    return torch.randint(0, vocabulary, (1, length), generator=torch.Generator().manual_seed(3))
 
 
 def answer(model: Any, ids: Tensor) -> Tensor:
@@ -152,13 +152,13 @@ def answer(model: Any, ids: Tensor) -> Tensor:
 
 
 def difference(expected: Tensor, found: Tensor) -> float:
-    """Largest difference as a share of the largest expected value."""
+    """Returns the largest difference as a share of the largest expected value."""
     scale = float(expected.float().abs().max()) or 1.0
     return float((expected.float() - found.float()).abs().max()) / scale
 
 
 def decode(both: Mapping[str, Any], prompt: Tensor, tokens: int) -> tuple[dict[str, list[float]], dict[str, list[int]]]:
-    """Greedy decoding with caches, models taking turns token by token; times in ms, and the tokens.
+    """Decodes greedily with caches, models taking turns token by token; returns times in ms, and the tokens.
 
     All models are fed the first one's tokens, so that they do the same work.
     """
@@ -183,7 +183,7 @@ def decode(both: Mapping[str, Any], prompt: Tensor, tokens: int) -> tuple[dict[s
 
 
 def empty_cache(model: Any) -> dict[str, Any]:
-    """An empty cache of keys and values, under the name that this transformers gives the argument."""
+    """Returns an empty cache of keys and values, under the name that this transformers gives the argument."""
     known = inspect.signature(type(model).forward).parameters
     return {"cache" if "cache" in known else "past_key_values": transformers.DynamicCache(config=model.config)}
 
@@ -194,7 +194,7 @@ def _last_only(model: Any) -> dict[str, int]:
 
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int = 7) -> dict[str, list[float]]:
-    """Times in ms of each run, taking turns; one unmeasured round first."""
+    """Returns the times in ms of each run, taking turns; one unmeasured round first."""
     times: dict[str, list[float]] = {key: [] for key in runs}
     for number in range(rounds + 1):
         for key, run in _turn(runs, number):
@@ -211,6 +211,6 @@ def _turn(things: Mapping[str, Any], number: int) -> list[tuple[str, Any]]:
 
 
 def row(what: str, times: Mapping[str, list[float]]) -> Comparison:
-    """Medians of the times of 'dense' and 'coded'."""
+    """Returns the medians of the times of 'dense' and 'coded'."""
     dense, coded = (statistics.median(times[key]) for key in ("dense", "coded"))
     return Comparison(what, dense, coded, len(times["dense"]))

@@ -17,12 +17,12 @@ from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.foreign_readers import CONFIG
 from tersely.files.model_folder import ENTRY, METHOD
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of
+from tersely.torch.modules.compression import parameters_of
 from tersely.transformers.config import TerselyConfig
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """The parsed config.json. Raises TerselyError where the folder is not that of a transformers model."""
+    """Returns the parsed config.json. Raises TerselyError where the folder is not that of a transformers model."""
     try:
         document = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
@@ -33,7 +33,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def is_compressed(folder: Path) -> bool:
-    """Whether config.json names our method."""
+    """Returns whether config.json names our method."""
     entry = config_of(folder).get(ENTRY)
     return isinstance(entry, dict) and entry.get("quant_method") == METHOD
 
@@ -52,7 +52,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def class_of(folder: Path, trust_remote_code: bool = False) -> Any:
-    """The class of the folder's model, by its config.json: nothing of the weights is read.
+    """Returns the class of the folder's model, by its config.json: nothing of the weights is read.
 
     trust_remote_code: whether code that lies in the folder may run. Raises TerselyError where the class is unknown.
     """
@@ -83,20 +83,22 @@ def class_of(folder: Path, trust_remote_code: bool = False) -> Any:
     )
 
 
-def check_words(folder: Path, trust_remote_code: bool = False, *, generates: bool = False) -> None:
-    """Raises TerselyError where the folder's model takes no words, or (generates) gives none, by its config.json."""
+def check_tokens(folder: Path, trust_remote_code: bool = False, *, generates: bool = False) -> None:
+    """Raises TerselyError where the folder's model takes no tokens, or (generates) gives none, by its config.json."""
     model = class_of(folder, trust_remote_code)
     takes = getattr(model, "main_input_name", "input_ids")
     if takes != "input_ids":
-        raise TerselyError(f"{folder}: {model.__name__} takes {takes}; only models of words are run and timed here")
+        raise TerselyError(
+            f"{folder}: {model.__name__} takes {takes}; only models that take tokens are run and timed here"
+        )
     if generates and model is not transformers.AutoModel and not model.can_generate():
         raise TerselyError(
-            f"{folder}: {model.__name__} takes words and does not generate text; 'tersely bench {folder}' measures it"
+            f"{folder}: {model.__name__} takes tokens and does not generate text; 'tersely bench {folder}' measures it"
         )
 
 
 def open_model(folder: Path, trust_remote_code: bool = False, **wanted: Any) -> Any:
-    """The folder's model as it lies there, in evaluation mode, from local files only. Nobody is asked anything.
+    """Returns the folder's model as it lies there, in evaluation mode, from local files only. Nobody is asked anything.
 
     Args:
         trust_remote_code: whether code that lies in the folder may run.
@@ -115,7 +117,7 @@ def open_model(folder: Path, trust_remote_code: bool = False, **wanted: Any) -> 
 
 
 def open_dense(folder: Path, trust_remote_code: bool = False) -> Any:
-    """The folder's model on dense weights, decoded if they are compressed."""
+    """Returns the folder's model on dense weights, decoded if they are compressed."""
     if not is_compressed(folder):
         return open_model(folder, trust_remote_code)
     model = open_model(folder, trust_remote_code, on_slow="decode")
@@ -124,7 +126,7 @@ def open_dense(folder: Path, trust_remote_code: bool = False) -> Any:
 
 
 def open_coded(folder: Path, trust_remote_code: bool = False, **wanted: Any) -> Any:
-    """The folder's model on compressed weights, compressed if they are dense."""
+    """Returns the folder's model on compressed weights, compressed if they are dense."""
     default = {"on_slow": "transcode"} if is_compressed(folder) else {"objective": "balanced"}
     return open_model(folder, trust_remote_code, **{**default, **wanted})
 

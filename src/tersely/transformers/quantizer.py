@@ -16,8 +16,8 @@ from tersely.core.errors import TerselyError
 from tersely.files.folder import tensor_of
 from tersely.files.model_folder import METHOD
 from tersely.torch import TerselyTensor
-from tersely.torch.compression import parameters_of, put
-from tersely.torch.content import Plain
+from tersely.torch.modules.compression import parameters_of, put
+from tersely.torch.weight.weight_storage import Dense
 from tersely.transformers import saving, versions
 from tersely.transformers.config import TerselyConfig
 
@@ -49,7 +49,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
             raise TerselyError("compressed weights are mapped from their file already: drop 'disk' from device_map")
 
     def read(self, files: Sequence[str], index: Mapping[str, str]) -> dict[str, Tensor]:
-        """All weights of a compressed folder's files, mapped; one that several files have from where the index has it.
+        """Returns all weights of a compressed folder's files, mapped. One that several files have comes from where the index has it.
 
         Raises TerselyError naming file, tensor and byte.
         """
@@ -63,7 +63,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
         return tensors
 
     def update_dtype(self, dtype: Any) -> Any:
-        """A folder without a dtype in its config.json has it from its weights, where transformers only sees bytes.
+        """Reads the dtype of a folder whose config.json has none from its weights, where transformers only sees bytes.
 
         transformers 4 asks earlier, with what the caller gave: nothing means the stored dtype, not float32 as there.
         """
@@ -92,7 +92,7 @@ class TerselyHfQuantizer(HfQuantizer):  # type: ignore[misc]
                 continue
             weight.was_trainable = True
             # Cast while loading, to a dtype that was asked for; or written to by its owner at each call, as under max_norm.
-            if isinstance(weight.content, Plain) or use.reason:
+            if isinstance(weight.storage_, Dense) or use.reason:
                 put(use, nn.Parameter(weight.decode().detach()))
         # Saving undoes them before tensors become bytes; transformers would do it afterwards.
         self.conversions = getattr(model, "_weight_conversions", None)

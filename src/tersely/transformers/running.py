@@ -52,10 +52,10 @@ def generate(
     tell: Callable[[str], None] | None = None,
     trust_remote_code: bool = False,
 ) -> Run:
-    """Greedy continuation of a prompt by the model of a folder, dense or compressed.
+    """Continues a prompt greedily by the model of a folder, dense or compressed.
 
     Args:
-        tokens: most new ones. mode: 'fused' or 'identical' for compressed folders; None for what the folder says.
+        tokens: at most so many new ones. mode: 'fused' or 'identical' for compressed folders; None for what the folder says.
         threads: workers; None for torch's own number. tell: called with pieces of text as they come.
         trust_remote_code: whether code that lies in the folder may run; nobody is asked.
 
@@ -64,7 +64,7 @@ def generate(
     if tokens < 1:
         raise ArgumentError(f"the number of tokens must be at least 1, not {tokens}")
     models.set_threads(threads)
-    models.check_words(folder, trust_remote_code, generates=True)
+    models.check_tokens(folder, trust_remote_code, generates=True)
     tokenizer = _tokenizer(folder, trust_remote_code)
     start = time.perf_counter()
     compressed = models.is_compressed(folder)

@@ -17,17 +17,22 @@ from torch import Tensor
 import tersely.torch
 from tersely.core.choices import Objective
 from tersely.torch import TerselyTensor
-from tersely.torch.content import Leaf, Plain
-from tersely.torch.storage import coded_of
+from tersely.torch.checkpoint.save_load import to_coded_tensor
+from tersely.torch.weight.coded import Coded
+from tersely.torch.weight.weight_storage import Dense
 from tersely.transformers import versions
 
 _MARK = "_tersely_weight"
 
 
 def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) -> dict[str, Tensor]:
-    """The state dict of a model in the names and shapes of its checkpoint, a stand-in for each compressed weight.
+    """Returns a model's state dict in the names and shapes of its checkpoint, with a stand-in for each compressed weight.
 
-    given: what to save instead of the model's own state. conversions: what transformers did to names and shapes while loading; undone here. Tied weights occur once.
+    Args:
+        given: what to save instead of the model's own state.
+        conversions: what transformers did to names and shapes while loading; undone here.
+
+    Tied weights occur once.
     """
     state = _without_ties(model, dict(model.state_dict() if given is None else given))
     for pattern in getattr(model, "_keys_to_ignore_on_save", None) or ():
@@ -38,7 +43,7 @@ def stand_ins(model: Any, given: Mapping[str, Tensor] | None, conversions: Any) 
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors with every stand-in replaced by its weight; None where there is no stand-in."""
+    """Returns the tensors with every stand-in replaced by its weight; None where there is no stand-in."""
     found = {name: getattr(tensor, _MARK, tensor) for name, tensor in tensors.items()}
     return found if any(isinstance(tensor, TerselyTensor) for tensor in found.values()) else None
 
@@ -61,16 +66,16 @@ def _stand_in(tensor: Tensor, taken: set[int]) -> Tensor:
     if not isinstance(tensor, TerselyTensor):
         return tensor
     weight = tensor
-    if isinstance(weight.content, Plain):  # a part that codes could not follow: coded anew
+    if isinstance(weight.storage_, Dense):  # a slice that codes could not follow: coded anew
         objective, profile = weight.encoding
         dense = weight.decode().contiguous()
         weight = tersely.torch.encode(dense, objective=cast(Objective, objective), profile=profile)
-    elif not isinstance(weight.content, Leaf) or weight.layout_ == "transposed":
-        coded = coded_of(weight)
-        weight = weight.like(Plain(weight.decode()) if coded is None else Leaf.of(coded), "contiguous")
-    if isinstance(weight.content, Plain):
+    elif not isinstance(weight.storage_, Coded) or weight.layout_ == "transposed":
+        coded = to_coded_tensor(weight)
+        weight = weight.like(Dense(weight.decode()) if coded is None else Coded.of(coded), "contiguous")
+    if isinstance(weight.storage_, Dense):
         return weight.decode()
-    stand_in = max(weight.content.tensors(), key=lambda part: part.nbytes).detach()
+    stand_in = max(weight.storage_.tensors(), key=lambda part: part.nbytes).detach()
     if stand_in.data_ptr() in taken:
         stand_in = torch.empty_like(stand_in)  # nobody reads it
     taken.add(stand_in.data_ptr())

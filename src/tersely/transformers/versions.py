@@ -15,18 +15,18 @@ from tersely.transformers.config import TerselyConfig
 
 INSTALLED: str = transformers.__version__
 RANGE = ">=4.57,<6"
-"""As in pyproject.toml. 4.57 is the last minor version of 4; before it, the arguments of loading have other names."""
+"""The versions that pyproject.toml allows. 4.57 is the last minor version of 4; before it, the arguments of loading have other names."""
 _MAJOR, _MINOR = (int(part) for part in INSTALLED.split(".")[:2])
 FOUR = _MAJOR == 4
 
 
 def known() -> bool:
-    """Whether this adapter knows the installed version's inner workings."""
+    """Returns whether this adapter knows the installed version's inner workings."""
     return _MAJOR == 5 or (FOUR and _MINOR >= 57)
 
 
 def install() -> None:
-    """Have transformers take `mode`, `on_slow` and `check` of a config that is passed for a compressed folder."""
+    """Has transformers take `mode`, `on_slow` and `check` of a config that is passed for a compressed folder."""
     if not FOUR:
         auto.LOADING_ATTRIBUTES_CONFIG_TYPES = (*auto.LOADING_ATTRIBUTES_CONFIG_TYPES, TerselyConfig)
         return
@@ -51,7 +51,7 @@ def arguments_of_loading(function: Any, given: Sequence[Any], options: Mapping[s
 
 
 def index_of(arguments: dict[str, Any]) -> Mapping[str, str]:
-    """The weight_map of a sharded checkpoint among these arguments, as its index has it; empty for a single file.
+    """Returns the weight_map of a sharded checkpoint among these arguments; empty for a single file.
 
     transformers 4 must not see the index when it is given tensors.
     """
@@ -62,7 +62,7 @@ def index_of(arguments: dict[str, Any]) -> Mapping[str, str]:
 
 
 def in_checkpoint_form(model: Any, state: dict[str, Tensor], conversions: Any) -> dict[str, Tensor]:
-    """A state dict as checkpoints have it. conversions: what transformers 5 did to names and shapes while loading."""
+    """Returns a state dict as checkpoints have it. conversions: what transformers 5 did to names and shapes."""
     if FOUR:
         return state
     from transformers import core_model_loading
@@ -75,12 +75,12 @@ def in_checkpoint_form(model: Any, state: dict[str, Tensor], conversions: Any) -
 
 
 def without_ties(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each tied dense weight once. transformers 4 does that itself, after it has asked the quantizer."""
+    """Returns each tied dense weight once. transformers 4 does that itself, after it has asked the quantizer."""
     return state if FOUR else dict(modeling_utils.remove_tied_weights_from_state_dict(state, model))
 
 
 def tied_names(model: Any) -> set[str]:
-    """Names of weights that are ties to others, which no file holds."""
+    """Returns the names of weights that are ties to others, which no file holds."""
     if FOUR:
         return set(modeling_utils._get_tied_weight_keys(model))
     return set(getattr(model, "all_tied_weights_keys", None) or ())

@@ -31,6 +31,7 @@ class _Watch(MetaPathFinder):
 
         def exec_module(module: Any) -> None:
             run(module)
+            import tersely.transformers  # noqa: F401
 
         loader.exec_module = exec_module
         return spec

@@ -1,5 +1,6 @@
 // The formulation `affine`: a weight is scale x (number - zero), with a scale for each row or for each group of a row's
-// columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The formulation affine".
+// columns. Numbers lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales and tables by
+// rows".
 #pragma once
 
 #include <memory>

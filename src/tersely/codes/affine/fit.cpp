@@ -10,10 +10,10 @@
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/geometry.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/word_map.hpp"
 #include "tersely/codes/affine/affine.hpp"
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
-#include "tersely/codes/palette/word_map.hpp"
 
 namespace tersely {
 namespace {

@@ -7,7 +7,7 @@ A weight of -0.0 has the number that 0.0 has, and one bit of a list says which o
 
     weight = dtype(float32(scale x (number - zero)))
 
-FORMAT: docs/FORMAT.md, "The formulation affine".
+FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 """
 
 from __future__ import annotations

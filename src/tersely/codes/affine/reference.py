@@ -1,6 +1,6 @@
 """`affine` in plain NumPy: what words are made of, encode, decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation affine".
+FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 """
 
 from __future__ import annotations

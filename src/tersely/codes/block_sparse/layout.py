@@ -1,6 +1,6 @@
 """`block_sparse`: a bit for every block that has a word that is not zero, and those blocks.
 
-FORMAT: docs/FORMAT.md, "The formulation block_sparse".
+FORMAT: docs/FORMAT.md, "Blocks".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`block_sparse` in plain NumPy: encode and decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation block_sparse".
+FORMAT: docs/FORMAT.md, "Blocks".
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def bits_of(masks: np.ndarray, geometry: Geometry, shape: str) -> np.ndarray:
 
 
 def decode(components: Mapping[str, np.ndarray], geometry: Geometry, shape: str, word: np.dtype) -> np.ndarray:
-    """Inverse of `encode`: the tensor's words. Components must have passed `validate`."""
+    """Inverse of `encode`: the tensor's words. Components must be valid."""
     kept = bits_of(components["masks"], geometry, shape)[:, : panel_blocks(shape, geometry)].astype(bool)
     count = int(kept.sum())
     words = stored_words(shape, count, geometry)

@@ -14,6 +14,7 @@ from tersely.codes.blocks.layout import (
     panel_blocks,
     width,
 )
+from tersely.codes.blocks.sample import may_repeat
 from tersely.codes.dense.formulation import NODE as DENSE
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.encoded import Node
@@ -31,14 +32,16 @@ def node(shape: str, count: int) -> Node:
 
 
 def candidates(request: Request) -> list[Candidate]:
-    """Every shape whose dictionary is small enough; trained weights are given up after at most 65,536 blocks."""
+    """Every shape whose dictionary is small enough; a sample rules trained weights out."""
     if not request.words.size:
         return []
     geometry = request.geometry()
     found = []
     for shape in SHAPES:
-        limit = int(LARGEST_SHARE * request.words.size / block_words(shape, geometry))
-        one = codec.find(request.words, geometry, request.dtype, shape, min(limit, MAX_BLOCKS))
+        limit = min(MAX_BLOCKS, int(LARGEST_SHARE * request.words.size / block_words(shape, geometry)))
+        if shape != "row" and not may_repeat(request.words, geometry, shape):
+            continue
+        one = codec.find(request.words, geometry, request.dtype, shape, limit)
         if one is not None:
             found.append(_candidate(one))
     return found

@@ -20,8 +20,8 @@ from tersely.codes.blocks.layout import (
 from tersely.core.encoded import stored, stream_bytes
 from tersely.core.geometry import Geometry
 
-_PREFIX = 64
-"""Columns by which rows are told apart before whole rows are compared."""
+_PREFIXES_BYTES = (8, 256)
+"""What rows are told apart by before whole rows are compared."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def component_bytes(shape: str, count: int, geometry: Geometry, word_bytes: int)
 
 def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: int = MAX_BLOCKS) -> Found | None:
     """The distinct blocks of C-contiguous words; None where there are more than `limit`."""
-    if shape == "row" and len(_by_prefix(words, geometry)) > limit:
+    if shape == "row" and any(len(_by_prefix(words, geometry, prefix)) > limit for prefix in _PREFIXES_BYTES):
         return None
     if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)
@@ -60,13 +60,14 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: i
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 
-def _by_prefix(words: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> np.ndarray:
     """One of each kind of row beginnings: at most as many as there are kinds of rows."""
     if not words.size:
         return words.reshape(-1)
     cube, _ = geometry.matrices(words)
-    first = np.ascontiguousarray(cube[:, :, :_PREFIX]).reshape(geometry.count * geometry.rows, -1)
-    kinds: np.ndarray = np.unique(first.view(np.dtype((np.void, first.shape[1] * first.itemsize))))
+    first = np.ascontiguousarray(cube[:, :, : used_bytes // words.itemsize]).reshape(geometry.count * geometry.rows, -1)
+    found_bytes = first.shape[1] * first.itemsize
+    kinds: np.ndarray = np.unique(first.view(np.uint64 if found_bytes == 8 else np.dtype((np.void, found_bytes))))
     return kinds
 
 

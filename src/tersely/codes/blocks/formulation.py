@@ -24,7 +24,7 @@ from tersely.codes.blocks.layout import (
 )
 from tersely.codes.dense.formulation import BYTES, dense
 from tersely.codes.layouts import Words
-from tersely.codes.node import INFO, Formulation, Part, Run, Span, only_child, prefixed
+from tersely.codes.node import INFO, Formulation, Part, Run, Span, expect_child, prefixed
 from tersely.codes.protocol import Work
 from tersely.codes.slicing import joined
 from tersely.core.encoded import Node, stream_bytes
@@ -48,7 +48,7 @@ class Blocky(Formulation):
 
     def shape_of(self, node: Node, names: set[str]) -> str:
         """The shape of the blocks of a node with these parameters. Raises UnsupportedError."""
-        only_child(node, self.CHILD)
+        expect_child(node, self.CHILD)
         shape = node.parameters.get("block")
         if set(node.parameters) != names:
             raise UnsupportedError(

@@ -5,7 +5,7 @@
 
 A panel has as many blocks as it has rows (row), groups of columns x 16 rows (1x4, 1x8), or columns or chunks. A block of 16 rows holds its words column by column; whole rows are kept 16 side by side, likewise column by column.
 
-FORMAT: docs/FORMAT.md, "The formulation blocks" and "The formulation block_sparse".
+FORMAT: docs/FORMAT.md, "Blocks".
 """
 
 from __future__ import annotations

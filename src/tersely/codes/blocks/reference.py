@@ -1,6 +1,6 @@
 """`blocks` in plain NumPy: encode and decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation blocks".
+FORMAT: docs/FORMAT.md, "Blocks".
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ they are. So the code takes what the histogram needs, whatever the number of val
     8 bits     'index': the whole word is the symbol; 'float8_e5m2' and 'float8_e4m3fn': five or four bits of the size are
     16 bits    'bfloat16' and 'float16': eight or five bits are; distances from -128 to 127: as words of 8 bits
 
-FORMAT: docs/FORMAT.md, "Distances".
+FORMAT: docs/FORMAT.md, "Integers".
 """
 
 from __future__ import annotations

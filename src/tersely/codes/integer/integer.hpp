@@ -1,5 +1,5 @@
 // The formulation `integer`: fields of a few bits above a base, one pair of bits and base for each unit, and a list of
-// the weights that these cannot hold. FORMAT: docs/FORMAT.md, "The formulation integer"; layout.py draws a block.
+// the weights that these cannot hold. FORMAT: docs/FORMAT.md, "Fields by blocks"; layout.py draws a block.
 #pragma once
 
 #include <vector>

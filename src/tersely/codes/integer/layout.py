@@ -13,7 +13,7 @@ registers:
     slice of width w    w runs of 32 bytes; byte b of run r holds field b of the half-chunks r 8/w, r 8/w + 1, ...,
                         the first of them in its lowest w bits
 
-FORMAT: docs/FORMAT.md, "The formulation integer".
+FORMAT: docs/FORMAT.md, "Fields by blocks".
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 // Bytes that hold two 4-bit values each, read through the matrix of their values, which has twice as many columns: the
-// low half of a byte, then its high half. FORMAT: docs/FORMAT.md, "Nibbles".
+// low half of a byte, then its high half. FORMAT: docs/FORMAT.md, "Integers".
 #pragma once
 
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"

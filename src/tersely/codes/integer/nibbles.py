@@ -8,7 +8,7 @@ and in which order, is the caller's affair: the tensor stays one of bytes, whose
                        they are; with the parameter `signed` bit 3 is inverted, so that two's complement counts from -8
                        and the values of signed weights, about zero, are neighbours for fields of fewer bits
 
-FORMAT: docs/FORMAT.md, "Nibbles".
+FORMAT: docs/FORMAT.md, "Integers".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`integer` in plain NumPy: encode, decode, product. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation integer".
+FORMAT: docs/FORMAT.md, "Fields by blocks".
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ zero bits in front. Indices have `index_bits(entries)` bits and are stored in on
     coded     a child `indices`: a tensor of bytes of the same shape under `split`, whose symbol is the whole byte
     integers  where words are a grid (`grid`), in the order of their values: a child `indices` of `integer`, uint8
 
-FORMAT: docs/FORMAT.md, "The formulation palette".
+FORMAT: docs/FORMAT.md, "A table for the tensor".
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/matrix/gather.hpp"
-#include "tersely/codes/palette/word_map.hpp"
+#include "tersely/backends/cpu/matrix/word_map.hpp"
 
 namespace tersely {
 namespace {

@@ -1,6 +1,6 @@
 // The formulation `palette`: a table of at most 256 words, and for each weight its index in there, packed
 // (kernels/lookup.hpp), or a tensor of bytes of its own under a code of split, or numbers that `integer` holds. FORMAT:
-// docs/FORMAT.md, "The formulation palette".
+// docs/FORMAT.md, "A table for the tensor".
 #pragma once
 
 #include "tersely/backends/cpu/kernels/lookup.hpp"

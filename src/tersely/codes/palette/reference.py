@@ -1,6 +1,6 @@
 """`palette` in plain NumPy: encode and decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation palette".
+FORMAT: docs/FORMAT.md, "A table for the tensor".
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/word_map.hpp"
 #include "tersely/codes/affine/panels.hpp"
-#include "tersely/codes/palette/word_map.hpp"
 #include "tersely/codes/row_palette/row_palette.hpp"
 
 namespace tersely {

@@ -7,7 +7,7 @@ A table has its finite words by falling count first (ties by rising word), then 
 of zero bits up to the tensor's number of entries. One without finite words has a word of zero bits in front: padding has
 index 0, and a product multiplies it by zero.
 
-FORMAT: docs/FORMAT.md, "The formulation row_palette".
+FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`row_palette` in plain NumPy: which words tables have, encode, decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation row_palette".
+FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 """
 
 from __future__ import annotations

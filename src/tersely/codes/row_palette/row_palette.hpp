@@ -1,6 +1,6 @@
 // The formulation `row_palette`: each row, or each group of a row's columns, has a table of words, and each weight is
-// an index into its own. Indices lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "The
-// formulation row_palette".
+// an index into its own. Indices lie in lines, or are bytes under a code of split. FORMAT: docs/FORMAT.md, "Scales and
+// tables by rows".
 #pragma once
 
 #include "tersely/codes/affine/affine.hpp"

@@ -15,7 +15,7 @@ import numpy as np
 from tersely.codes.affine.formulation import affine
 from tersely.codes.block_sparse.formulation import block_sparse
 from tersely.codes.blocks.formulation import blocks
-from tersely.codes.node import Formulation, Part, Run, Span, only_child, prefixed
+from tersely.codes.node import Formulation, Part, Run, Span, expect_child, prefixed
 from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.row_palette.formulation import row_palette
@@ -23,7 +23,7 @@ from tersely.codes.signed_zeros import costs, reference
 from tersely.codes.sparse.formulation import sparse
 from tersely.codes.split.formulation import split
 from tersely.codes.submatrix.formulation import submatrix
-from tersely.core.encoded import Node, stored, stream_bytes
+from tersely.core.encoded import Encoded, Node, stored, stream_bytes
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.core.geometry import PANEL_ROWS
 
@@ -48,6 +48,9 @@ class SignedZeros(Formulation):
 
     NAME = NAME
     HUE = 12
+    ADVICE = (
+        "zeros of either sign (+0.0 and -0.0), whose signs are kept; without them (weight + 0.0 in PyTorch and NumPy)"
+    )
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
@@ -80,7 +83,7 @@ class SignedZeros(Formulation):
     # -- checking
 
     def parse(self, node: Node, dtype: str, layout: Any) -> bool:
-        only_child(node, CLEAN)
+        expect_child(node, CLEAN)
         every = node.parameters.get(EVERY)
         if set(node.parameters) != {EVERY} or not isinstance(every, bool):
             raise UnsupportedError(
@@ -113,6 +116,9 @@ class SignedZeros(Formulation):
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         clean = part.children[CLEAN]
         return clean.row.slower_than_dense(clean, profile)
+
+    def avoidable_bytes(self, encoded: Encoded) -> int:
+        return int(encoded.components[SIGNS].nbytes) if SIGNS in encoded.components else 0
 
     # -- slicing
 

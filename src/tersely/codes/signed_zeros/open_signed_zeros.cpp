@@ -1,6 +1,6 @@
 // The formulation `signed_zeros`: a matrix with clean zeros, and a bit for each weight that says which of them are
 // -0.0. Products are those of the clean matrix; whatever gives weights sets the signs afterwards. FORMAT:
-// docs/FORMAT.md, "The formulation signed_zeros".
+// docs/FORMAT.md, "Signed zeros".
 #include <bit>
 #include <cstring>
 

@@ -1,6 +1,6 @@
 """`signed_zeros` in plain NumPy: which weights are -0.0, and the words without and with their signs.
 
-FORMAT: docs/FORMAT.md, "The formulation signed_zeros".
+FORMAT: docs/FORMAT.md, "Signed zeros".
 """
 
 from __future__ import annotations

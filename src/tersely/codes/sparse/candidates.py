@@ -163,7 +163,7 @@ def _plain(words: np.ndarray, statistics: codec.Statistics, kind: str) -> Candid
         statistics.total(kind),
         geometry.padded_weights,
         statistics.blocks * CHUNK_WEIGHTS if kind == "deltas" else 0,
-        node=node(positions, DENSE, statistics.dtype),
+        node=node(positions, DENSE),
         components=lambda threads: codec.encode(words, statistics, kind, threads),
         options=positions.to_json(),
     )
@@ -196,7 +196,7 @@ def _candidate(
         nbytes + (stream_bytes(words.nbytes) if coded is None else coded.nbytes),
         geometry.padded_weights,
         0 if coded is None and positions.kind == "n_of_m" else words.size,
-        node=node(positions, DENSE if coded is None else coded.node, values.dtype),
+        node=node(positions, DENSE if coded is None else coded.node),
         components=components,
         options=options,
     )

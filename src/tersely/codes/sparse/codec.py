@@ -83,7 +83,7 @@ def encode(words: np.ndarray, found: Statistics, positions: str, threads: int = 
     """Components of C-contiguous words, whose statistics are `found`."""
     geometry, dtype = found.geometry, found.dtype
     if not native.available():
-        return reference.encode(words, geometry, dtype, node(Positions(positions), DENSE, dtype))
+        return reference.encode(words, geometry, dtype, node(Positions(positions), DENSE))
     components = {name: np.zeros(size, np.uint8) for name, size in found.component_bytes(positions).items()}
     if positions == "deltas":
         lanes, blocks = found.lanes

@@ -12,18 +12,15 @@ from tersely.codes import checks
 from tersely.codes.checks import expect_bytes
 from tersely.codes.dense.formulation import dense
 from tersely.codes.layouts import Groups, Words
-from tersely.codes.node import Formulation, Part, Run, Span, only_child
+from tersely.codes.node import Formulation, Part, Run, Span, expect_child
 from tersely.codes.protocol import Work, is_wide
 from tersely.codes.sparse import candidates, costs, reference
 from tersely.codes.sparse.layout import (
     BYTES,
     CHILD,
     DTYPES,
-    INTEGERS,
     MAX_CODED_BLOCKS,
     NAME,
-    NESTED,
-    VERSION,
     WINDOW_ROWS,
     Positions,
     positions_of,
@@ -43,7 +40,6 @@ SLOW_INDEX_SHARE = {32: 0.18, 16: 0.04}
 
 class Sparse(Formulation):
     NAME = NAME
-    VERSIONS = (VERSION, NESTED, INTEGERS)
     DTYPES = DTYPES
     HUE = 48
     OFFERS = candidates
@@ -55,7 +51,7 @@ class Sparse(Formulation):
         return {CHILD: (dense, *ROWS)}
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
-        only_child(node, CHILD)
+        expect_child(node, CHILD)
         coding = BY_NAME.get(node.children[CHILD].formulation)
         positions = positions_of(node, dtype)
         if coding is not None and dtype not in coding.VALUE_DTYPES:

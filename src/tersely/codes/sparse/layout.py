@@ -12,7 +12,7 @@ A word is zero where all its bits are: -0.0 is a value. Positions are one of
               words of zero bits. Rows are sorted by their number of entries inside windows of 256 rows, and 16 of
               them lie side by side as lanes, 4 entries of each a block, so that one gather serves 16 rows.
 
-FORMAT: docs/FORMAT.md, "The formulation sparse".
+FORMAT: docs/FORMAT.md, "Selection".
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from tersely.codes.checks import is_integer
-from tersely.codes.dense.formulation import NODE
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.core.geometry import CHUNK_COLUMNS, CHUNK_WEIGHTS, PANEL_ROWS, Geometry
@@ -35,11 +34,6 @@ CHILD = "values"
 VALUE_BYTES = "values.bytes"
 """The words themselves, under a dense child."""
 VERSION = 1
-"""Bitmaps and deltas whose values are dense."""
-NESTED = 2
-"""Coded values, n_of_m and elias_fano."""
-INTEGERS = 3
-"""Integers, whatever codes them."""
 BYTES: tuple[str, ...] = ("int8", "uint8")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", *BYTES)
 POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
@@ -79,11 +73,6 @@ class Positions:
     @property
     def code_bits(self) -> int:
         return PATTERNS[self.n, self.m]
-
-    @property
-    def plain(self) -> bool:
-        """Whether these positions are in version 1 where values are dense."""
-        return self.kind in ("bitmap", "deltas")
 
     def to_json(self) -> dict[str, Any]:
         more = {"n_of_m": {"n": self.n, "m": self.m}, "elias_fano": {"low_bits": self.low_bits}}
@@ -134,9 +123,8 @@ def slots(dtype: str, n: int) -> np.ndarray:
     return np.where(paired, slot // 2 * 32 + row * 2 + slot % 2, slot * PANEL_ROWS + row)
 
 
-def node(positions: Positions, child: Node, dtype: str) -> Node:
-    version = VERSION if positions.plain and child == NODE else NESTED
-    return Node(NAME, INTEGERS if dtype in BYTES else version, positions.to_json(), {CHILD: child})
+def node(positions: Positions, child: Node) -> Node:
+    return Node(NAME, VERSION, positions.to_json(), {CHILD: child})
 
 
 def positions_of(found: Node, dtype: str) -> Positions:
@@ -148,16 +136,8 @@ def positions_of(found: Node, dtype: str) -> Positions:
             f"({', '.join(f'{n}:{m}' for n, m in PATTERNS)}), low_bits for elias_fano; the file is damaged or needs a "
             "newer tersely"
         )
-    child = found.children[CHILD].formulation
-    if found.version == INTEGERS:
-        fits = positions.kind != "n_of_m"
-    else:
-        fits = (positions.plain and child == NODE.formulation) == (found.version == VERSION)
-    if not fits or (found.version == INTEGERS) != (dtype in BYTES):
-        raise UnsupportedError(
-            f"sparse version {found.version} of {dtype} with {positions.kind} and values under {child!r}: the file is "
-            "damaged or needs a newer tersely"
-        )
+    if positions.kind == "n_of_m" and dtype in BYTES:
+        raise UnsupportedError(f"sparse {dtype} with n_of_m: the file is damaged or needs a newer tersely")
     return positions
 
 

@@ -1,6 +1,6 @@
 """`sparse` in plain NumPy: encode and decode. Slow, short, and the oracle of every kernel.
 
-FORMAT: docs/FORMAT.md, "The formulation sparse".
+FORMAT: docs/FORMAT.md, "Selection".
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ A tile of c chunks (8, fewer at a panel's right end) is stored as
     [code words of c chunks][odd planes, c words each][c x 64 bytes][tail: planes or c x 64 little-endian u16]
 
 Code planes and odd planes are plane-major: plane 0 of all c chunks, then plane 1.
-FORMAT: docs/FORMAT.md, "The formulation split".
+FORMAT: docs/FORMAT.md, "Exponents".
 """
 
 from __future__ import annotations

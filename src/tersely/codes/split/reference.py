@@ -2,7 +2,7 @@
 
 A tensor becomes chunks of 64 words in the order of `layout.positions`; each word is split into symbol, odd bits, byte
 and tail; symbols are coded segment by segment, the rest lies beside the code words in the tiles.
-FORMAT: docs/FORMAT.md, "The formulation split".
+FORMAT: docs/FORMAT.md, "Exponents".
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,16 +56,19 @@ def _alive(matrix: np.ndarray) -> np.ndarray:
 
 
 def candidates(request: Request, rows: tuple[Formulation, ...]) -> list[Candidate]:
-    found = find(request)
-    if found is None or found.request.words.size > (1 - MIN_LEFT_OUT) * request.words.size:
+    found = find(request, (1 - MIN_LEFT_OUT) * request.words.size)
+    if found is None:
         return []
     return [
         _candidate(found, one) for row in rows for one in row.candidates(found.request) if one.geometry.view == "matrix"
     ]
 
 
-def find(request: Request) -> Found | None:
-    """What is worth keeping of a matrix that holds anything at all; None for everything else."""
+def find(request: Request, max_weights: float = math.inf) -> Found | None:
+    """What is worth keeping of a matrix that holds anything at all; None for everything else, and where more is kept.
+
+    max_weights: how many weights may be kept; they are copied only where no more are.
+    """
     geometry = geometry_of(request)
     if geometry is None:
         return None
@@ -73,9 +77,12 @@ def find(request: Request) -> Found | None:
     if not rows.any():
         return None
     shape = (int(rows.sum()), int(columns.sum()))
+    if math.prod(shape) > max_weights:
+        return None
     if choose(shape).view != "matrix":  # padding would cost more than some empty rows and columns
         rows, columns = _filled(rows, PANEL_ROWS), _filled(columns, CHUNK_COLUMNS)
-        if choose((int(rows.sum()), int(columns.sum()))).view != "matrix":
+        shape = (int(rows.sum()), int(columns.sum()))
+        if choose(shape).view != "matrix" or math.prod(shape) > max_weights:
             return None
     words = reference.take(matrix, rows, columns)
     return Found(geometry, rows, columns, replace(request, words=words, orientation="out_in", view=""))

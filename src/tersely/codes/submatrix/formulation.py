@@ -11,7 +11,7 @@ import numpy as np
 from tersely.codes.affine.formulation import affine
 from tersely.codes.block_sparse.formulation import block_sparse
 from tersely.codes.blocks.formulation import blocks
-from tersely.codes.node import INFO, Formulation, Part, Run, Span, only_child
+from tersely.codes.node import INFO, Formulation, Part, Run, Span, expect_child
 from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.row_palette.formulation import row_palette
@@ -44,7 +44,7 @@ class Submatrix(Formulation):
         return candidates.candidate_for(request, KEPT_ROWS)
 
     def parse(self, node: Node, dtype: str, layout: Geometry) -> tuple[int, int]:
-        only_child(node, KEPT)
+        expect_child(node, KEPT)
         counts = [node.parameters.get(name) for name in (ROWS, COLUMNS)]
         if set(node.parameters) != {ROWS, COLUMNS}:
             raise UnsupportedError(

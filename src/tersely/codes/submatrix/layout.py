@@ -1,6 +1,6 @@
 """`submatrix`: which rows and columns are kept, and what they hold as a matrix of its own under another formulation.
 
-FORMAT: docs/FORMAT.md, "The formulation submatrix".
+FORMAT: docs/FORMAT.md, "Submatrix".
 """
 
 from __future__ import annotations

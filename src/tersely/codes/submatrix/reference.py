@@ -1,6 +1,6 @@
 """`submatrix` in plain NumPy: which rows and columns are kept, taking them out, putting them back. The oracle.
 
-FORMAT: docs/FORMAT.md, "The formulation submatrix".
+FORMAT: docs/FORMAT.md, "Submatrix".
 """
 
 from __future__ import annotations

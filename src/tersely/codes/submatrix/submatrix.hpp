@@ -1,5 +1,5 @@
 // The formulation `submatrix`: the rows and columns of a matrix that hold anything, as a matrix of their own under
-// another formulation. FORMAT: docs/FORMAT.md, "The formulation submatrix".
+// another formulation. FORMAT: docs/FORMAT.md, "Submatrix".
 #pragma once
 
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"

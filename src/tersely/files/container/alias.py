@@ -1,7 +1,7 @@
 """Aliases: a tensor that is bit for bit another tensor of its file is there as its description alone.
 
 The root node of its `info` is `same` with the other tensor's name; what the file has of the other is read for it.
-FORMAT: docs/FORMAT.md, "Copies".
+FORMAT: docs/FORMAT.md, "Aliases".
 """
 
 from __future__ import annotations

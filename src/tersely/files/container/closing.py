@@ -2,7 +2,7 @@
 
 A loader that does not know the components would find no `NAME`, and many only warn of that and leave a weight at random.
 With an entry of shape [0] under that name they stop at a shape that does not fit. Files for PyTorch's loaders have them;
-readers of ours pass over them. FORMAT: docs/FORMAT.md, section 1.7.
+readers of ours pass over them. FORMAT: docs/FORMAT.md, "Closing entries".
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from tersely.files.container.header import Entry
 
-SINCE = "1.2"
 SHAPE = (0,)
 
 

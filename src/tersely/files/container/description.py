@@ -19,26 +19,8 @@ from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.files.container import limits
 
-VERSION = "1.2"
-"""The newest format that this package reads; it writes each tensor as the oldest that holds it."""
-SINCE = {
-    "dense": "1.0",
-    "split": "1.0",
-    "sparse": "1.1",
-    "integer": "1.2",
-    "palette": "1.2",
-    "row_palette": "1.2",
-    "affine": "1.2",
-    "blocks": "1.2",
-    "block_sparse": "1.2",
-    "submatrix": "1.2",
-    "signed_zeros": "1.2",
-    "same": "1.2",  # no formulation of the registry: `container.alias`
-}
-"""The format version that each formulation came with."""
-SINCE_VERSION = {("sparse", 2): "1.2", ("sparse", 3): "1.2"}
-"""The format version that later versions of a formulation came with."""
-FIRST = "1.0"
+VERSION = "1.0"
+"""The format that this package reads and writes."""
 MARK = ".tersely."
 INFO = "info"
 
@@ -104,24 +86,10 @@ def seal_holds(document: bytes, mark: bytes) -> bool:
     return crc32(document[:at] + b"0" * 8 + document[at + 8 :]).encode() == document[at : at + 8]
 
 
-def newer(a: str, b: str) -> str:
-    """The newer of two format versions."""
-    return max(a, b, key=lambda version: tuple(map(int, version.split("."))))
-
-
-def version_of(node: Node) -> str:
-    """The oldest format version that has every formulation of a tree."""
-    found = FIRST
-    for _, part in node.walk():
-        since = SINCE_VERSION.get((part.formulation, part.version), SINCE.get(part.formulation, FIRST))
-        found = newer(found, since)
-    return found
-
-
 def to_bytes(encoded: Encoded, component_crc32: Mapping[str, str], original_crc32: str) -> bytes:
     """The component `info` of a coded tensor. original_crc32: of the decoded tensor's bytes."""
     document = {
-        "tersely": version_of(encoded.node),
+        "tersely": VERSION,
         "shape": list(encoded.shape),
         "dtype": BY_NAME[encoded.dtype].tag,
         "view": encoded.view,

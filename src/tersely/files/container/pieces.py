@@ -6,7 +6,7 @@
 So the original comes back byte for byte without a line of code that knows its format. A form says how a tensor's bytes
 stand in the file: `raw` as they are, `varint` as protobuf's integers.
 
-FORMAT: docs/FORMAT.md, "Originals of other formats".
+FORMAT: docs/FORMAT.md, "Originals".
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from tersely.files.container.header import is_text
 from tersely.files.container.packing import pack_verbatim, unpack_verbatim
 
 FORMS = ("raw", "varint")
-SINCE = "1.2"
-"""The format version that pieces came with."""
 _LENGTH = 8
 _FILE_KEYS = {"name", "bytes", "sha256", "rest", "cuts"}
 

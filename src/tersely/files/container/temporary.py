@@ -27,6 +27,7 @@ SPOOL_MARK = b"tersely: components of a file that is not whole yet\n".ljust(64)
 _OURS = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(partial|spool)")
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
 _PRIVATE = 0o600
+_COPY_BYTES = 1 << 22
 
 
 def mode_like(sources: Iterable[Path], ordinary: int = 0o666) -> int:
@@ -142,6 +143,19 @@ def atomic_file(path: Path, like: Iterable[Path] = (), *, replace: bool = True) 
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def copy_rest(source: IO[bytes], start: int, destination: IO[bytes]) -> None:
+    """Copy what an open file has from byte `start` on to where another one stands, inside the kernel where it can."""
+    source.flush()
+    destination.flush()
+    at, copied = destination.tell(), start
+    with contextlib.suppress(OSError):  # two file systems, or one that cannot: the loop below takes over
+        while done := os.copy_file_range(source.fileno(), destination.fileno(), _COPY_BYTES, copied, at):
+            copied, at = copied + done, at + done
+    source.seek(copied)
+    destination.seek(at)
+    shutil.copyfileobj(source, destination, _COPY_BYTES)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

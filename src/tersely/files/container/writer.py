@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -78,7 +77,6 @@ class Writer:
     def __init__(self, path: Path, like: Iterable[Path] = (), *, replace: bool = True) -> None:
         """like, replace: as of `temporary.atomic_file`. Raises DestinationError."""
         self._path, self._like, self._replace = path, tuple(like), replace
-        self._format = description.FIRST
         try:
             if replace:
                 temporary.sweep(path)
@@ -137,7 +135,6 @@ class Writer:
         self._spool_encoded(name, alias.described(encoded, other), crc)
 
     def _spool_encoded(self, name: str, encoded: Encoded, crc: str) -> None:
-        self._format = description.newer(self._format, description.version_of(encoded.node))
         self._closing.append((name, BY_NAME[encoded.dtype].tag))
         sums = {component: description.crc32(data) for component, data in encoded.components.items()}
         info = np.frombuffer(description.to_bytes(encoded, sums, crc), np.uint8)
@@ -159,29 +156,24 @@ class Writer:
         metadata: Mapping[str, str],
         facts: Mapping[str, Any],
         check: Any = None,
-        since: str = description.FIRST,
         closed: bool = False,
     ) -> int:
-        """Write the file; returns its bytes. facts: file-level entries of our own metadata; since: their format version.
-        closed: with closing entries, as files whose metadata says that they are PyTorch's have them in any case.
+        """Write the file; returns its bytes. facts: file-level entries of our own metadata. closed: with closing entries, as files whose metadata says that they are PyTorch's have them in any case.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         """
         dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
         if not (closed or closing.wanted(metadata)):
             self._closing = []
-        if self._closing:
-            since = description.newer(since, closing.SINCE)
         facts = {
-            "format": description.newer(self._format, since),
+            "format": description.VERSION,
             **facts,
             "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }
         header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            self._spool.seek(len(temporary.SPOOL_MARK))
-            shutil.copyfileobj(self._spool, file, _COPY_BYTES)
+            temporary.copy_rest(self._spool, len(temporary.SPOOL_MARK), file)
             for item in dense:
                 for start in range(0, item.bytes.nbytes, _COPY_BYTES):
                     file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))

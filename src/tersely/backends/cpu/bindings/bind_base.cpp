@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/cpu.hpp"
-#include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 
 namespace {
 

@@ -9,9 +9,9 @@
 #include <thread>
 #include <tuple>
 
-#include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 
 namespace {
 

@@ -8,9 +8,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "tersely/backends/cpu/base/dispatch.hpp"
 #include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/codes/opening.hpp"
 
 namespace nb = nanobind;

@@ -1,7 +1,7 @@
 // What kernels see of a coded matrix: plain numbers and pointers, checked before they get here.
 //
 // Words as in design: chunk = 16 rows x 4 columns, tile = 8 chunks, panel = 16 rows x all columns, segment = the unit
-// of random access, unit = what one worker takes. FORMAT: docs/FORMAT.md, "The formulation split"; layout.py is the
+// of random access, unit = what one worker takes. FORMAT: docs/FORMAT.md, "Exponents"; layout.py is the
 // same in Python.
 #pragma once
 

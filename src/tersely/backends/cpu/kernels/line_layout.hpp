@@ -5,7 +5,7 @@
 //     column of a line = field x 16 + dword            512 / bits columns a line
 //
 // Segment after segment of a panel, row after row of 16, a row's lines follow each other. FORMAT: docs/FORMAT.md,
-// "Numbers in lines".
+// "Fields by rows".
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@
 //              2 bits of each, if k has the 2: byte b holds places b, b + 16, b + 32, b + 48
 //              1 bit of each, if k has the 1:  one word, bit b for place b
 //
-// FORMAT: docs/FORMAT.md, "The formulation palette".
+// FORMAT: docs/FORMAT.md, "Fields by chunks".
 #pragma once
 
 #include "tersely/backends/cpu/kernels/layout.hpp"

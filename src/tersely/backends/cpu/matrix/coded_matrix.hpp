@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "tersely/backends/cpu/base/dispatch.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/matrix/integer_rows.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
 

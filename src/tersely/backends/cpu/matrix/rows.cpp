@@ -104,10 +104,9 @@ const uint32_t* packed_pairs(const Rows& rows, int64_t columns, int64_t width, B
   const int64_t pairs = width / 2;
   auto* out = scratch.get<uint32_t>(batching.rows() * pairs * 4);
   const auto* x = static_cast<const uint16_t*>(rows.x);
-  const int64_t stride = rows.x_stride;
   parallel_for(threads, batching.blocks, [&](int64_t item) {
     const int block = batching.of(item);
-    const int64_t first = item * batching.block;
+    const int64_t first = item * batching.block, stride = rows.x_stride;
     uint32_t* to = out + pairs * first;
     const int64_t real = std::min<int64_t>(block, rows.batch - first), whole = columns / 2;
     const uint16_t* from = x + first * stride;

@@ -34,7 +34,7 @@ void expand_segment(const SplitStreams& view, int64_t segment, uint8_t* scratch,
   _mm_prefetch(reinterpret_cast<const char*>(next + 8 * s.directory_columns), _MM_HINT_T0);
   _mm_prefetch(reinterpret_cast<const char*>(below + 192), _MM_HINT_T0);
   const uint8_t* end = s.escapes + next[escapes];
-  const __m128i table_shift = _mm_cvtsi32_si128(symbol_shift_in_byte(p.dtype));
+  const __m128i table_shift = _mm_cvtsi32_si128(Shift ? symbol_shift_in_byte(p.dtype) : 0);
   __m128i shift = table_shift;  // of the survivors of the last level: they are escapes
   for (int level = p.levels - 1; level >= 1; --level) {
     const auto groups = static_cast<int64_t>(next[level - 1] - entry[level - 1]);
@@ -66,8 +66,12 @@ void expand_segment(const SplitStreams& view, int64_t segment, uint8_t* scratch,
 }
 
 void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, Cursor& cursor) {
-  return symbol_shift_in_byte(view.parameters.dtype) != 0 ? expand_segment<true>(view, segment, scratch, cursor)
-                                                          : expand_segment<false>(view, segment, scratch, cursor);
+  // What takes the survivors decides how they lie: constant bytes go to the scalar kernel, whose symbols are not
+  // shifted.
+  const Parameters& p = view.parameters;
+  return symbol_shift_in_byte(p.dtype) != 0 && code_index(p) != 0
+             ? expand_segment<true>(view, segment, scratch, cursor)
+             : expand_segment<false>(view, segment, scratch, cursor);
 }
 
 template <DType D, int Code, Tail T>

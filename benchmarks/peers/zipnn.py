@@ -1,0 +1,39 @@
+"""ZipNN, told the dtype, one thread."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Stored
+
+
+def version() -> str:
+    import zipnn  # noqa: F401
+
+    return importlib.metadata.version("zipnn")
+
+
+@functools.cache
+def _coder(dtype: str) -> Any:
+    from zipnn import ZipNN
+
+    return ZipNN(input_format="byte", bytearray_dtype=dtype, threads=1)
+
+
+def encode(array: np.ndarray) -> Stored:
+    # It reorders its input's bytes in place, so it gets its own; a bytearray costs next to nothing beside it.
+    found = _coder(array.dtype.name).compress(bytearray(array.reshape(-1).view(np.uint8)))
+    return Stored(found, len(found), array.shape, array.dtype)
+
+
+def decode(stored: Stored) -> Any:
+    return _coder(stored.dtype.name).decompress(stored.data)
+
+
+def product(stored: Stored, x: np.ndarray) -> Callable[[], Any] | None:
+    return None

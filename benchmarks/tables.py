@@ -1,0 +1,237 @@
+"""Every table of README.md and docs/benchmarks.md, made from the records.
+
+    python -m benchmarks.tables            # write them between their marks
+    python -m benchmarks.tables --check    # exit 1 where one is not what the records say
+
+A page has a line `<!-- table: NAME -->` before a table and `<!-- end of table -->` behind it; what is between is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.record import Record
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/benchmarks.md")
+MARKS = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
+
+Row = dict[str, Any]
+Cell = tuple[tuple[str, ...], str]
+"""The first columns of a row, and what stands in the column of the machine."""
+
+
+def grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Lines of a Markdown table."""
+    titles = list(head)
+    yield f"| {' | '.join(titles)} |"
+    yield "|---" * len(titles) + "|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def by_machine(kind: str, titles: tuple[str, ...], cells: Callable[[Record], Iterator[Cell]]) -> list[str]:
+    """A table with a column for each machine that has a record of the kind, and a line that names the records."""
+    found = record.of_kind(kind)
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for path, one in found:
+        for key, text in cells(one):
+            rows.setdefault(key, {})[path.name] = text
+    order = list(dict.fromkeys(key[0] for key in rows))
+    ranked = sorted(rows, key=lambda key: (order.index(key[0]), int(key[1]) if key[1:] and key[1].isdecimal() else 0))
+    heads = [f"{one['machine']['model']}, {one['machine']['isa']}" for _, one in found]
+    lines = list(grid((*titles, *heads), ([*key, *(rows[key].get(p.name, "") for p, _ in found)] for key in ranked)))
+    return [*lines, "", *(f"* {_link(path, one)}" for path, one in found)]
+
+
+def _link(path: Path, one: Record) -> str:
+    name = f"../{path.relative_to(ROOT).as_posix()}"
+    versions = {**one["versions"]}
+    named = "".join(
+        f", {key} {versions[key]}" for key in ("torch", "transformers", "llama-cpp-python") if key in versions
+    )
+    others = sorted({row["commit"] for row in one.get("rows", []) if "commit" in row})
+    commits = "commit " + " and ".join([one["commit"], *others])
+    return f"[{one['machine']['model']}, {one['machine']['isa']}]({name}), {commits}{named}"
+
+
+def _times(row: Row) -> str:
+    return f"{row['x_dense']:.2f} x" + (" (void)" if row.get("void") or row.get("busy") else "")
+
+
+def product_cells(one: Record) -> Iterator[Cell]:
+    """Each form of each case."""
+    for row in one["rows"]:
+        bits = f"{row['bits_per_weight']:.1f}"
+        stored = row["stored_as"].replace(" (planned for speed)", "")
+        yield (row["what"], str(row["batch"]), stored, bits), f"{_times(row)}, {row['ms']:.2f} ms"
+
+
+def best_cells(one: Record) -> Iterator[Cell]:
+    """The fastest form of each case, or what the planner takes for speed, where the record says so."""
+    best: dict[tuple[str, str], Row] = {}
+    for row in one["rows"]:
+        key = (row["what"], str(row["batch"]))
+        if key not in best or row["ms"] < best[key]["ms"]:
+            best[key] = row
+    for key, row in best.items():
+        yield key, f"{_times(row)}, {row['bits_per_weight']:.1f} bits"
+
+
+def model_cells(one: Record) -> Iterator[Cell]:
+    """Times of every choice against the dense model."""
+    for row in one["rows"]:
+        for choice, ratio in row["x_dense"].items():
+            if choice == "dense":
+                continue
+            ms, busy = row["ms"][choice], " (void)" if row["busy"] else ""
+            yield (row["what"], choice.replace("llama_cpp", "llama.cpp")), f"{ms:,.1f} ms, {ratio:.2f} x{busy}"
+    for choice, size in _memory(one["rows"]).items():
+        yield ("memory of the weights", choice), f"{size:.3f} of dense"
+    for row in one.get("load", []):
+        what = f"first answer, page cache {row['page_cache']}"
+        yield (what, row["choice"]), f"{row['first_answer_seconds']:.2f} s"
+
+
+def _memory(rows: list[Row]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in rows:
+        sizes = row.get("bytes", {})
+        found |= {choice: size / sizes["dense"] for choice, size in sizes.items() if choice != "dense"}
+    return found
+
+
+def codec_cells(one: Record) -> Iterator[Cell]:
+    for row in one["rows"]:
+        speed = row["gb_per_s"]
+        yield (
+            (row["dtype"], row["code"]),
+            f"{speed['decode']:.1f} GB/s ({speed['decode'] / speed['memcpy']:.2f} of memcpy); {speed['encode']:.1f} GB/s",
+        )
+    yield ("a call of `linear`", "next to no weights"), f"{one['call']['linear_us']:.1f} µs"
+
+
+def file_cells(one: Record) -> Iterator[Cell]:
+    for row in one["rows"]:
+        speeds = f"{row['encode_mb_per_s']:,.0f} and {row['decode_mb_per_s']:,.0f} MB/s"
+        yield (row["model"], row["dtype"], row["codec"]), f"{row['ratio']:.3f} x, {speeds}"
+
+
+def size_table() -> list[str]:
+    """Files of real networks by objective; the same on every machine."""
+    ((path, one),) = record.of_kind("sizes")
+    objectives = list(one["rows"][0]["bytes_after"])
+    rows = (
+        [
+            row["model"],
+            f"{row['bytes'] / 1e6:.2f} MB",
+            *(f"{row['bytes'] / size:.3f} x" for size in row["bytes_after"].values()),
+        ]
+        for row in one["rows"]
+    )
+    link = f"../{path.relative_to(ROOT).as_posix()}"
+    return [*grid(("network", "before", *objectives), rows), "", f"* [Record]({link}), commit {one['commit']}"]
+
+
+def kernel_cells(one: Record) -> Iterator[Cell]:
+    for row in one["rows"]:
+        yield (row["what"], row["isa"], str(row["rows"])), f"{row.get('least_ns', row['ns']) * row['clock_ghz']:.1f}"
+
+
+def prediction_cells(one: Record) -> Iterator[Cell]:
+    for name, model in one["models"].items():
+        errors = [row["error"] for row in model["layers"]]
+        found = f"{statistics.median(errors):.1%} in {len(errors)} layers; " if errors else ""
+        share = model["plan_s"] / model["compress_s"]
+        yield (name.removesuffix(".safetensors"),), f"{found}planning takes {share:.2f} of compressing"
+    yield ("all",), f"{one['median_error']:.1%}"
+
+
+def overview() -> list[str]:
+    """The six rows of the README, from the record of `benchmarks.overview`."""
+    ((path, one),) = record.of_kind("overview")
+    rows, machine = one["rows"], one["machine"]
+
+    def timed(key: str) -> tuple[str, ...]:
+        row = rows[key]
+        void = " (void)" if row["busy"] else ""
+        ratio = row["dense_ms"] / row["ms"]
+        return _short(row["dense_ms"]), _short(row["ms"]), f"{ratio:.1f} x{void}", f"{row['smaller']:.2f} x"
+
+    def stored(key: str) -> tuple[str, ...]:
+        row = rows[key]
+        best = max(row["others"], key=row["others"].__getitem__)
+        sizes = (f"{size / 1e6:.1f} MB" for size in (row["bytes"], row["bytes"] / row["smaller"]))
+        return *sizes, "", f"{row['smaller']:.2f} x ({best}: {row['others'][best]:.2f} x)"
+
+    billions = rows["token"]["weights"] / 1e9
+    lines = grid(
+        ("", "dense", "tersely", "faster", "smaller"),
+        (
+            (f"a token of a language model, {billions:.1f} G weights, bfloat16", *timed("token")),
+            ("a sentence through an encoder (MiniLM), float32", *timed("encoder")),
+            ("a layer with 90 % of its weights pruned, float32", *timed("pruned")),
+            ("a layer of int8 weights", *timed("int8")),
+            ("a file of a convolutional network (part of ResNet-50), float32", *stored("convolutional file")),
+            ("that encoder's file without word embeddings, float32", *stored("encoder file")),
+        ),
+    )
+    elsewhere = {rows[key]["commit"]: key for key in rows if rows[key].get("commit", one["commit"]) != one["commit"]}
+    names = {"convolutional file": "files"}
+    others = (f"{names.get(key, key)}: {commit}" for commit, key in elsewhere.items())
+    commits = "; ".join([f"commit {one['commit']}", *others])
+    told = f"{machine['model']}, {one['protocol']['threads']} threads, kernels {machine['isa']}"
+    versions = f"torch {one['versions']['torch']}"
+    llama = rows["token"].get("others_ms", {}).get("llama_cpp")
+    beside = f" llama.cpp takes {_short(llama)} for the token, from all 16 bits." if llama else ""
+    line = f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()})).{beside}"
+    return [*lines, "", *textwrap.wrap(line, 119, break_long_words=False, break_on_hyphens=False)]
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.{0 if ms >= 10 else 1 if ms >= 1 else 2}f} ms"
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "overview": overview,
+    "models": lambda: by_machine("models", ("", "objective"), model_cells),
+    "products": lambda: by_machine("products", ("weights", "rows of x", "stored as", "bits"), product_cells),
+    "pruned": lambda: by_machine("pruned", ("weights", "rows of x"), best_cells),
+    "quantised": lambda: by_machine("quantised", ("weights", "rows of x"), best_cells),
+    "integers": lambda: by_machine("integers", ("weights", "rows of x", "stored as", "bits"), product_cells),
+    "sizes": size_table,
+    "codec": lambda: by_machine("codec", ("weights", "code"), codec_cells),
+    "files": lambda: by_machine("files", ("model", "weights", "codec"), file_cells),
+    "kernels": lambda: by_machine("kernels", ("form", "kernels", "rows of x"), kernel_cells),
+    "predictions": lambda: by_machine("predictions", ("network",), prediction_cells),
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the records have them. Raises KeyError where a mark names no table."""
+    return MARKS.sub(lambda found: found[1] + "\n" + "\n".join(TABLES[found[2]]()) + "\n\n" + found[3], text)
+
+
+def stale() -> list[str]:
+    """The pages whose tables are not what the records say."""
+    return [name for name in PAGES if filled((ROOT / name).read_text()) != (ROOT / name).read_text()]
+
+
+def main() -> None:
+    if "--check" in sys.argv[1:]:
+        if found := stale():
+            raise SystemExit(f"{', '.join(found)}: run python -m benchmarks.tables")
+        return
+    for name in PAGES:
+        (ROOT / name).write_text(filled((ROOT / name).read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What torch's operators do with compressed weights, called directly and by compiled code."""
