@@ -88,6 +88,8 @@ class Affine(RowFields):
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         for bits, columns in ((4, normal.shape[1]), (8, normal.shape[1]), (4, 128), (4, 32)):
             yield f"{bits} bits by {columns}", quantised(normal, bits, columns)
+        pruned = np.where(rng.random(normal.shape) < 0.8, 0, quantised(normal, 8, normal.shape[1]))
+        yield f"8 bits by {normal.shape[1]}, 80% zeros", pruned.astype(np.float32)
 
     def slice_panels(self, part: Part, span: Span) -> Run:
         scaling, components, geometry = part.parameters, part.components, part.layout

@@ -33,7 +33,9 @@ def is_sparse(node: Node) -> bool:
 def check_positions(child: Node) -> None:
     """Raises CorruptError for positions that make no masks."""
     if child.parameters.get("positions") not in MASKS:
-        raise CorruptError(f"sparse numbers have the positions {' or '.join(MASKS)}; get the file again", component=INFO)
+        raise CorruptError(
+            f"sparse numbers have the positions {' or '.join(MASKS)}; get the file again", component=INFO
+        )
 
 
 def candidates(numbers: np.ndarray, dtype: str, geometry: Geometry, request: Request) -> list[Candidate]:

@@ -128,7 +128,8 @@ struct Cursor {
   void (*decode_high)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
   const uint8_t* low = nullptr;
   int low_bits = 0;
-  // SymbolCode::kAffine, kSparseAffine: the group of the next chunk, how many of its chunks are left, whether numbers stand for -0.0.
+  // SymbolCode::kAffine, kSparseAffine: the group of the next chunk, how many of its chunks are left, whether numbers
+  // stand for -0.0.
   const AffineGroup* group = nullptr;
   int64_t group_left = 0;
   bool negative_zeros = false;

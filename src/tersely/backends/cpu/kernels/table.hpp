@@ -232,8 +232,8 @@ struct KernelTable {
   // The same for bytes that are not folded: centre is added to them.
   MultiplyFolded<int8_t> multiply_shifted_bytes;
   MultiplyFolded<int16_t> multiply_shifted_words;
-  MultiplyMasked multiply_masked;                 // null: masks are spread to bytes first
-  BlockKernels blocks[3];                         // likewise
+  MultiplyMasked multiply_masked;  // null: masks are spread to bytes first
+  BlockKernels blocks[3];          // likewise
   ExpandIndices expand_indices;
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;

@@ -16,7 +16,8 @@ TERSELY_INLINE void sparse_columns(Cursor& cursor, Sink&& sink) {
   uint64_t mask = load64(cursor.tile);
   cursor.tile += 8;
   // SAFE BECAUSE: survivors never passes the end, from which 64 bytes are readable; a chunk that does not fit is zeros.
-  if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - cursor.survivors, 0)) mask = 0;
+  if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - cursor.survivors, 0))
+    mask = 0;
 #pragma GCC unroll 4
   for (int column = 0; column < 4; ++column) {
     const int64_t before = column == 0 ? 0 : static_cast<int64_t>(_mm_popcnt_u64(mask << (64 - 16 * column)));

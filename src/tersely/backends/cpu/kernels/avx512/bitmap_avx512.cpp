@@ -106,7 +106,8 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
 // Bytes, which products of whole numbers take from the cache.
 void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
   auto* at = static_cast<uint8_t*>(out);
-  for_byte_chunks(cursor, chunks, [&](int64_t j, __m512i bytes) TERSELY_SINK { _mm512_storeu_si512(at + j * 64, bytes); });
+  for_byte_chunks(cursor, chunks,
+                  [&](int64_t j, __m512i bytes) TERSELY_SINK { _mm512_storeu_si512(at + j * 64, bytes); });
 }
 
 // Entry by entry: assigning the whole struct would use AVX-512 here, and tables are filled on every machine.

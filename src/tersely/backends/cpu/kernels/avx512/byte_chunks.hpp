@@ -9,8 +9,8 @@ namespace {
 
 // Calls sink(j, 64 bytes in vector order) for each chunk.
 // SAFE BECAUSE: values never passes the end, from which 64 bytes are readable. Eight chunks that fit together are not
-// looked at one by one (MEASURED on Zen 4: a value's place would wait for the look at the chunk before, 7 cycles instead
-// of 4); of others, one that does not fit is zeros.
+// looked at one by one (MEASURED on Zen 4: a value's place would wait for the look at the chunk before, 7 cycles
+// instead of 4); of others, one that does not fit is zeros.
 template <class Sink>
 TERSELY_INLINE void for_byte_chunks(Cursor& cursor, int64_t chunks, Sink&& sink) {
   constexpr int64_t kAtOnce = 8;

@@ -88,15 +88,15 @@ void multiply_rows(const uint8_t* folded, int64_t chunks, uint8_t centre, Sliced
 }
 
 template <bool Folded>
-void multiply_bytes(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
-                    int32_t* sums) {
+void multiply_bytes(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
   if (x.slices == 1) return multiply_rows<Folded, 1>(folded, chunks, centre, x, sums);
   multiply_rows<Folded, 3>(folded, chunks, centre, x, sums);
 }
 
 // In registers: for one row of x nothing is gained by bytes that go through the cache.
 template <int Slices>
-void multiply_masked_slices(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
+void multiply_masked_slices(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
+                            int32_t* sums) {
   const Unfolding<false> unfolding(centre);
   __m512i own[Slices], other[Slices];
   load_sums(sums, own);

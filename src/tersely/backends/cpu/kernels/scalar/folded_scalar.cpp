@@ -8,8 +8,7 @@ namespace {
 constexpr int kChunkBytes = 64;
 
 template <bool Folded>
-void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x,
-                     int32_t* sums) {
+void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x, int32_t* sums) {
   uint8_t levels[kChunkBytes];
   for (int64_t j = 0; j < chunks; ++j, folded += kChunkBytes) {
     if constexpr (Folded) unfold_bytes(folded, kChunkBytes, centre, levels);
