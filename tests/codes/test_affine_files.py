@@ -99,7 +99,7 @@ def test_bad_components_are_refused(rng: np.random.Generator) -> None:
         (FLOAT32, 8, 0, "size", "avx512", 1, "affine 8 rows"),
         (BFLOAT16, 4, 0, "balanced", "avx512", 4, "affine 4 rows"),
         (FLOAT16, 4, 32, "size", "avx512", 1, "affine coded groups 32"),
-        (FLOAT32, 3, 0, "size", "portable", 1, "affine coded rows"),
+        (FLOAT32, 3, 0, "size", "portable", 1, "affine coded rows + sparse bitmap + integer distances"),
         (BFLOAT16, 3, 0, "balanced", "avx512", 1, "affine 4 rows"),
     ],
 )

@@ -146,6 +146,39 @@ def scaled(columns: int) -> Maker:
     return make
 
 
+def pruned_scales(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """Most weights 0.0, the others as quantising leaves them: symmetric, with zeros of their own, one number, none."""
+        kept = rng.random(shape) < (0.25, 0.1, 0.5, 0.0)[kind]
+        array = affine_weights.quantised(
+            rng,
+            shape,
+            dtype,
+            (4, 4, 1, 4)[kind],
+            0 if len(shape) == 4 else columns,
+            scale_dtype=dtype,
+            zeros=kind == 1,
+            orientation=orientation,
+        )
+        if kind == 1:
+            array = np.abs(array) * np.array(0.125, dtype)
+            array[array == array.max()] *= np.array(32, dtype)  # more than signed bytes count from zero on
+        return np.where(kept, array, np.zeros((), dtype))
+
+    return make
+
+
+def pruned_tables(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """A few words a row, or for so many of its columns, beside the 0.0 that most weights are."""
+        length = int(np.prod(shape[1:])) if len(shape) == 4 else shape[-2] if orientation == "in_out" else shape[-1]
+        entries = min((12, 3, 100, 1)[kind], max(1, (columns or length) // 4 - 1))
+        array = row_palette_weights.shared(rng, shape, dtype, entries, columns, orientation=orientation)
+        return np.where(rng.random(shape) < (0.25, 0.1, 0.5, 0.0)[kind], array, np.zeros((), dtype))
+
+    return make
+
+
 def tables(columns: int) -> Maker:
     def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
         """16, 3, 1, 100, 2 or 5 words a row, or 4 in so many of its columns."""

@@ -194,6 +194,34 @@ def _by_rows() -> Iterator[Sample]:
             )
 
 
+def _sparse_by_rows() -> Iterator[Sample]:
+    """Numbers, and indices, under masks: signed bytes that kernels take as they lie, other zeros, groups, coded values."""
+    matrices = tuple(shape for shape in MATRICES if len(shape) < 4 and min(shape[-2:]) > 16)
+    for name, options, columns, shapes in (
+        ("bitmap", {"positions": "bitmap"}, 0, MATRICES),
+        ("elias_fano", {"positions": "elias_fano"}, 0, MATRICES),
+        ("bitmap coded", {"positions": "bitmap", "values": "integer"}, 0, MATRICES),
+        ("groups of 16", {"positions": "bitmap", "columns": 16}, 16, matrices),
+    ):
+        for code, child, maker in (
+            ("affine", "numbers", makers.pruned_scales(columns)),
+            ("row_palette", "indices", makers.pruned_tables(columns)),
+        ):
+            yield Sample(
+                code,
+                f"sparse {name}",
+                {child: "sparse", **options},
+                FLOATS,
+                maker,
+                maker,
+                4,
+                4,
+                shapes,
+                trusted=("directory", "scales", "zeros"),
+                folds=False,
+            )
+
+
 def _blocks() -> Iterator[Sample]:
     for block in ("row", "1x4", "1x8", "16x1", "chunk"):
         yield Sample("blocks", block, {"block": block}, FLOATS, makers.blocky, makers.blocky_weights, 3, 3)
@@ -266,7 +294,7 @@ def _dense() -> Iterator[Sample]:
         yield Sample("dense", "bytes", {}, (dtype,), makers.any_bits, weights, turns=False, trusted=("bytes",))
 
 
-_HELD = (*_split(), *_sparse(), *_palette(), *_by_rows(), *_blocks(), *_submatrix())
+_HELD = (*_split(), *_sparse(), *_palette(), *_by_rows(), *_sparse_by_rows(), *_blocks(), *_submatrix())
 SAMPLES = (*_dense(), *_HELD, *_integer(), *_signed_zeros(_HELD))
 CELLS = [
     pytest.param(

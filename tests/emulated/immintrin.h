@@ -256,6 +256,11 @@ EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a) {
   std::memcpy(bytes, &a, 16);
   return each<uint32_t>([&](int i) { return bytes[i]; });
 }
+EMULATED __m512i _mm512_cvtepi8_epi32(__m128i a) {
+  int8_t bytes[16];
+  std::memcpy(bytes, &a, 16);
+  return each<uint32_t>([&](int i) { return static_cast<uint32_t>(int32_t{bytes[i]}); });
+}
 EMULATED __mmask16 _mm512_cmpeq_epi32_mask(const __m512i& a, const __m512i& b) {
   const Lanes<uint32_t> x(a), y(b);
   __mmask16 mask = 0;

@@ -73,3 +73,42 @@ def row_palettes_1_0() -> dict[str, tersely.Tensor]:
     turned = np.ascontiguousarray(by_rows((64, 48), "float32", 1490, 12).T)
     found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
     return found
+
+
+def sparse_numbers_1_0() -> dict[str, tersely.Tensor]:
+    """`affine` and `row_palette` over `sparse`: every dtype, positions, coded values, zeros that signed bytes do not fit."""
+
+    def pruned_numbers(
+        shape: tuple[int, ...], dtype: str, seed: int, low: int, high: int, columns: int = 0
+    ) -> np.ndarray:
+        """About one in four a number from low to high x a scale for each row, or so many of its columns."""
+        count, length = int(np.prod(shape)), columns or int(np.prod(shape[1:]))
+        numbers = noise(count, seed).astype(np.int64).reshape(-1, length) % (high - low + 1) + low
+        numbers[:, :2] = low, 1
+        numbers[noise(count, seed + 1).reshape(-1, length) % 4 > 0] = 0
+        numbers[:, 2:4] = high, 1
+        scales = (1 + noise(len(numbers), seed + 2).astype(np.int64) % 100).astype(np.float32) * np.float32(2.0**-9)
+        return (numbers.astype(np.float32) * scales[:, None]).reshape(shape).astype(DTYPES[dtype])
+
+    found = {}
+    forms = {
+        "bitmap": {"positions": "bitmap"},
+        "elias_fano": {"positions": "elias_fano"},
+        "coded": {"positions": "bitmap", "values": "integer", "like": "index", "code": "layered", "widths": (2, 1)},
+    }
+    for k, (dtype, form) in enumerate(itertools.product(("float32", "bfloat16", "float16"), forms)):
+        array = pruned_numbers((48, 200), dtype, 1500 + 10 * k, -7, 7)
+        options = {"profile": "portable", **forms[form]}
+        found[f"affine.{dtype}.{form}"] = tersely.encode(array, formulation="affine", numbers="sparse", **options)
+        found[f"row_palette.{dtype}.{form}"] = tersely.encode(
+            array, formulation="row_palette", indices="sparse", **options
+        )
+    options = {"formulation": "affine", "numbers": "sparse", "positions": "bitmap", "profile": "portable"}
+    found["bytes"] = tersely.encode(pruned_numbers((32, 2112), "float32", 1600, -127, 127), **options)
+    found["unsigned"] = tersely.encode(pruned_numbers((32, 200), "float32", 1610, -20, 220), **options)
+    found["groups"] = tersely.encode(pruned_numbers((32, 256), "float32", 1620, -7, 7, 32), columns=32, **options)
+    found["stack"] = tersely.encode(pruned_numbers((3, 32, 48), "float16", 1630, -7, 7), **options)
+    found["convolution"] = tersely.encode(pruned_numbers((32, 16, 3, 3), "float32", 1640, -100, 100), **options)
+    turned = np.ascontiguousarray(pruned_numbers((64, 48), "float32", 1650, -7, 7).T)
+    found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
+    return found

@@ -9,16 +9,36 @@
 #include "tersely/codes/affine/panels.hpp"
 #include "tersely/codes/affine/words.hpp"
 #include "tersely/codes/opening.hpp"
+#include "tersely/codes/sparse/sparse_source.hpp"
 #include "tersely/codes/split/split_source.hpp"
 
 namespace tersely {
 namespace {
 
-Parameters affine_parameters(DType dtype) {
+Parameters affine_parameters(DType dtype, SymbolCode code = SymbolCode::kAffine) {
   Parameters p{};
   p.dtype = dtype;
-  p.code = SymbolCode::kAffine;
+  p.code = code;
   return p;
+}
+
+// The groups of a segment, which has at most kSegmentChunks: a group has four chunks or a panel's all.
+AffineGroup* expand_groups(const Geometry& g, const AffineScales& scales, const KernelTable& table, int64_t segment,
+                           uint8_t* memory) {
+  auto* groups = reinterpret_cast<AffineGroup*>(memory);
+  const SegmentPart part = segment_part(g, segment);
+  AffineGroup* out = groups;
+  for (int64_t panel = part.first_panel; panel < part.first_panel + part.panels; ++panel)
+    for (int64_t chunk = 0; chunk < part.chunks;) {
+      const int64_t group = (part.first_chunk + chunk) / scales.group_chunks;
+      const int64_t place = panel * scales.groups + group;
+      widen_scales(scales, table, place, 1, out->scales);
+      widen_zeros(scales, place, 1, out->zeros);
+      out->chunks =
+          std::min((group + 1) * scales.group_chunks, part.first_chunk + part.chunks) - part.first_chunk - chunk;
+      chunk += out++->chunks;
+    }
+  return groups;
 }
 
 // Reads bits one by one, zeros beyond the end.
@@ -116,8 +136,13 @@ RowFieldNumbers::RowFieldNumbers(const Geometry& geometry, const Components& com
 
 SmallNumbers small_numbers(const Geometry& geometry, const Node& node, const Components& components,
                            const std::string& name) {
-  if (!node.children.empty())
-    return {std::make_shared<SplitSymbols>(geometry, node.child(name), components.under(name)), nullptr};
+  if (!node.children.empty()) {
+    const Node& child = node.child(name);
+    if (child.formulation != "sparse")
+      return {std::make_shared<SplitSymbols>(geometry, child, components.under(name)), nullptr};
+    auto source = sparse_source(geometry, child, "uint8", components.under(name));
+    return {std::make_shared<SourceSymbols>(geometry, std::move(source)), nullptr};
+  }
   auto lines = std::make_shared<RowFieldNumbers>(geometry, components, name, node.parameters.at("bits").number());
   const RowFieldNumbers* own = lines.get();
   return {std::move(lines), own};
@@ -127,27 +152,6 @@ int64_t group_chunks_of(const Geometry& g, int64_t columns) {
   require(columns >= 0 && columns % kStepColumns == 0 && columns <= kSegmentColumns,
           "a group has whole blocks of columns, or all");
   return columns == 0 ? std::max<int64_t>(1, g.chunks_per_panel) : columns / kChunkColumns;
-}
-
-// Behind the numbers in scratch.
-AffineGroup* AffineSource::expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const {
-  // SAFE BECAUSE: a group has four chunks or a panel's all, so a segment has at most kSegmentChunks of them, and the
-  // room for values holds the numbers and as many.
-  static_assert(kSegmentWeights + kSegmentChunks * sizeof(AffineGroup) <= kValuesScratchBytes);
-  auto* groups = reinterpret_cast<AffineGroup*>(numbers + kSegmentWeights);
-  const SegmentPart part = segment_part(geometry_, segment);
-  AffineGroup* out = groups;
-  for (int64_t panel = part.first_panel; panel < part.first_panel + part.panels; ++panel)
-    for (int64_t chunk = 0; chunk < part.chunks;) {
-      const int64_t group = (part.first_chunk + chunk) / scales_.group_chunks;
-      const int64_t place = panel * scales_.groups + group;
-      widen_scales(scales_, table, place, 1, out->scales);
-      widen_zeros(scales_, place, 1, out->zeros);
-      out->chunks =
-          std::min((group + 1) * scales_.group_chunks, part.first_chunk + part.chunks) - part.first_chunk - chunk;
-      chunk += out++->chunks;
-    }
-  return groups;
 }
 
 void AffineSource::mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
@@ -179,14 +183,33 @@ void AffineSource::mark_negative_zeros(const KernelTable& table, int64_t segment
   }
 }
 
+// Group by group, the rows of which have their zeros.
+void AffineSource::add_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
+                             uint8_t* numbers) const {
+  const SegmentPart part = segment_part(geometry_, segment);
+  for (int64_t left = part.panels * part.chunks; left > 0; left -= groups->chunks, ++groups) {
+    uint8_t zeros[16];
+    for (int row = 0; row < 16; ++row) zeros[row] = static_cast<uint8_t>(static_cast<int32_t>(groups->zeros[row]));
+    table.add_bytes(numbers, groups->chunks, zeros);
+    numbers += groups->chunks * kChunkWeights;
+  }
+}
+
 AffineSource::AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
-                           std::shared_ptr<const SymbolSource> numbers)
-    : Source(affine_parameters(dtype)), geometry_(geometry), scales_(scales), numbers_(std::move(numbers)) {}
+                           std::shared_ptr<const SymbolSource> numbers, bool from_zero)
+    : Source(affine_parameters(dtype)),
+      geometry_(geometry),
+      scales_(scales),
+      numbers_(std::move(numbers)),
+      from_zero_(from_zero) {}
 
 void AffineSource::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
   uint8_t* numbers = scratch + kLevelsScratchBytes;
   numbers_->expand(table, segment, scratch, numbers);
-  const AffineGroup* groups = expand_groups(table, segment, numbers);
+  // Behind the numbers in scratch. SAFE BECAUSE: the room for values holds the numbers and as many groups.
+  static_assert(kSegmentWeights + kSegmentChunks * sizeof(AffineGroup) <= kValuesScratchBytes);
+  const AffineGroup* groups = expand_groups(geometry_, scales_, table, segment, numbers + kSegmentWeights);
+  if (from_zero_) add_zeros(table, segment, groups, numbers);
   if (scales_.signs != nullptr) mark_negative_zeros(table, segment, groups, numbers);
   cursor.tile = numbers;
   cursor.group = groups;
@@ -199,7 +222,8 @@ uint32_t AffineSource::access(const KernelTable& table, int64_t matrix, int64_t 
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;
   const int64_t place = panel * scales_.groups + chunk / scales_.group_chunks;
   const int32_t zero = zero_at(scales_, place, row % kPanelRows);
-  const int32_t number = numbers_->access(matrix, row, column);
+  int32_t number = numbers_->access(matrix, row, column);
+  if (from_zero_) number = (number + zero) & 255;
   // As kernels have it: only in a damaged file, since encoders leave this number to -0.0.
   if (number == kNegativeZero && scales_.signs != nullptr) return word_of(parameters_.dtype, -0.0F);
   float scales[16];
@@ -214,6 +238,33 @@ uint32_t AffineSource::access(const KernelTable& table, int64_t matrix, int64_t 
       return word_of(parameters_.dtype, -0.0F);
   }
   return word_of(parameters_.dtype, scales[row % kPanelRows] * (static_cast<float>(number) - static_cast<float>(zero)));
+}
+
+SparseAffineSource::SparseAffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
+                                       std::unique_ptr<const Source> numbers)
+    : Source(affine_parameters(dtype, SymbolCode::kSparseAffine)),
+      geometry_(geometry),
+      scales_(scales),
+      numbers_(std::move(numbers)) {
+  step_ = numbers_->step();
+}
+
+void SparseAffineSource::begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const {
+  numbers_->begin(table, segment, scratch, cursor);
+  // Behind the values that are decoded there, and their slack. SAFE BECAUSE: both have room.
+  constexpr int64_t kBefore = kSegmentWeights + kSlackBytes;
+  static_assert(kBefore + kSegmentChunks * sizeof(AffineGroup) <= kValuesScratchBytes && kBefore % 64 == 0);
+  cursor.group = expand_groups(geometry_, scales_, table, segment, scratch + kLevelsScratchBytes + kBefore);
+  cursor.group_left = cursor.group->chunks;
+}
+
+uint32_t SparseAffineSource::access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const {
+  const int64_t panel = matrix * geometry_.panels_per_matrix + row / kPanelRows;
+  const int64_t place = panel * scales_.groups + column / kChunkColumns / scales_.group_chunks;
+  float scales[16];
+  widen_scales(scales_, table, place, 1, scales);
+  const auto number = static_cast<int8_t>(numbers_->access(table, matrix, row, column));
+  return word_of(parameters_.dtype, scales[row % kPanelRows] * static_cast<float>(number));
 }
 
 }  // namespace tersely

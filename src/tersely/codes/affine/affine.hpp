@@ -38,19 +38,42 @@ inline int64_t groups_of(const Geometry& geometry, int64_t group_chunks) {
 // Numbers as bytes, and what the rows of each group have in common, which kernels take together.
 class AffineSource final : public Source {
  public:
+  // from_zero: what `numbers` has is number - zero, modulo 256.
   AffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
-               std::shared_ptr<const SymbolSource> numbers);
+               std::shared_ptr<const SymbolSource> numbers, bool from_zero);
   void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
   uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
 
  private:
-  AffineGroup* expand_groups(const KernelTable& table, int64_t segment, uint8_t* numbers) const;
   void mark_negative_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups,
                            uint8_t* numbers) const;
+  void add_zeros(const KernelTable& table, int64_t segment, const AffineGroup* groups, uint8_t* numbers) const;
 
   const Geometry geometry_;
   const AffineScales scales_;
   const std::shared_ptr<const SymbolSource> numbers_;
+  const bool from_zero_;
+};
+
+// The zero from which sparse numbers count as signed bytes do: kernels take them as they lie.
+constexpr int32_t kSignedZero = 128;
+
+// Sparse numbers whose zero is kSignedZero, which kernels spread and scale in registers.
+class SparseAffineSource final : public Source {
+ public:
+  // numbers: masks and the bytes under them.
+  SparseAffineSource(const Geometry& geometry, DType dtype, const AffineScales& scales,
+                     std::unique_ptr<const Source> numbers);
+  void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override;
+  void make_ready(const KernelTable& table, int64_t chunks, uint8_t* scratch, Cursor& cursor) const override {
+    numbers_->make_ready(table, chunks, scratch, cursor);
+  }
+  uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const override;
+
+ private:
+  const Geometry geometry_;
+  const AffineScales scales_;
+  const std::unique_ptr<const Source> numbers_;
 };
 
 // Numbers in row fields.
@@ -71,7 +94,7 @@ class RowFieldNumbers : public SymbolSource {
   const uint8_t* lines_;
 };
 
-// What a node of affine or row_palette keeps its numbers in: lines, or a child under split.
+// What a node of affine or row_palette keeps its numbers in: lines, or a child under split or sparse.
 struct SmallNumbers {
   std::shared_ptr<const SymbolSource> source;
   const RowFieldNumbers* lines = nullptr;  // null: they are coded

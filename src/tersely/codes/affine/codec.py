@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from tersely.codes.affine.layout import (
     NEGATIVE_ZERO,
     NUMBERS,
     SCALES,
+    SIGNED_ZERO,
     SIGNS,
     ZEROS,
     Scaling,
@@ -67,6 +68,17 @@ class Scaled:
     def numbers(self) -> np.ndarray:
         """uint8 in the tensor's shape."""
         return self._numbers[0]
+
+    @cached_property
+    def sparse(self) -> tuple[np.ndarray, Scaling]:
+        """uint8 in the tensor's shape, number - zero modulo 256, which a sparse child has; and how the node says so.
+
+        Where the differences fit signed bytes, any zero gives them, and `SIGNED_ZERO` is the one that kernels need not add.
+        """
+        steps = reference.from_zeros(self.numbers, self.geometry, self.scaling.columns, self.zeros)
+        fits = steps.min() >= -SIGNED_ZERO and steps.max() < SIGNED_ZERO
+        scaling = replace(self.scaling, bits=None)
+        return steps.astype(np.uint8), replace(scaling, zero=SIGNED_ZERO) if fits else scaling
 
     @cached_property
     def _signs(self) -> tuple[np.ndarray, np.ndarray | None]:

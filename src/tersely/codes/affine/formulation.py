@@ -22,7 +22,8 @@ from tersely.codes.affine.layout import (
     ZEROS,
     Scaling,
 )
-from tersely.codes.affine.row_fields import RowFields
+from tersely.codes.affine.row_fields import RowFields, sparse_work
+from tersely.codes.affine.sparse_numbers import is_sparse
 from tersely.codes.node import INFO, Part, Run, Span
 from tersely.codes.protocol import Work, is_wide
 from tersely.core.dtypes import by_name
@@ -39,12 +40,14 @@ class Affine(RowFields):
     HUE = 20
     OFFERS = candidates
     COSTS = costs
-    CHILD = NUMBERS
+    CHILD, SPARSE_DTYPE = NUMBERS, "int8"
     INDEXES = frozenset({SCALES, ZEROS, DIRECTORY})
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
-        self.check_view(layout)
+        self.check_node(node, layout)
+        if scaling.signed_zeros and NUMBERS in node.children and is_sparse(node.children[NUMBERS]):
+            raise CorruptError("sparse numbers have no signs of zeros; get the file again", component=INFO)
         return scaling
 
     def sizes(self, parameters: Scaling, dtype: str, layout: Any) -> Mapping[str, int | None]:
@@ -65,21 +68,28 @@ class Affine(RowFields):
             checks.expect_bytes(part.components, SIGNS, stream_bytes(int(starts[-1])))
 
     def words(self, part: Part) -> np.ndarray:
-        numbers = self.numbers(part)
-        return reference.decode(part.components, part.layout, part.dtype, part.parameters, numbers)
+        numbers, sparse = self.numbers(part), part.only is not None and is_sparse(part.only.node)
+        return reference.decode(part.components, part.layout, part.dtype, part.parameters, numbers, from_zero=sparse)
 
     def work(self, part: Part) -> Work:
         scaling, geometry = part.parameters, part.layout
-        kernel = costs.Kernel(scaling.bits, scaling.columns)
-        return Work(kernel, geometry, part.nbytes, scaling.padded_weights(geometry))
+        numbers, entries = sparse_work(part)
+        kernel = costs.Kernel(scaling.bits, scaling.columns, numbers)
+        return Work(kernel, geometry, part.nbytes, scaling.padded_weights(geometry), entries)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
-        """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare."""
+        """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare.
+        Sparse ones of 16-bit weights, which are rounded one by one, and Elias-Fano positions.
+        """
+        if part.only is not None and is_sparse(part.only.node):
+            return part.dtype != "float32" or part.only.parameters.kind != "bitmap"
         return part.only is not None and not (is_wide(profile) and part.dtype == "float32")
 
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         for bits, columns in ((4, normal.shape[1]), (8, normal.shape[1]), (4, 128), (4, 32)):
             yield f"{bits} bits by {columns}", quantised(normal, bits, columns)
+        pruned = np.where(rng.random(normal.shape) < 0.8, 0, quantised(normal, 8, normal.shape[1]))
+        yield f"8 bits by {normal.shape[1]}, 80% zeros", pruned.astype(np.float32)
 
     def slice_panels(self, part: Part, span: Span) -> Run:
         scaling, components, geometry = part.parameters, part.components, part.layout

@@ -33,6 +33,8 @@ MAX_ZERO = 4096
 """How far from 0 a zero may lie: with more, the sums that products take it off by leave their integers."""
 MIN_SCALE, MAX_SCALE = 2.0**-126, 2.0**64
 """Beyond them, kernels would meet subnormal floats, which processors may be told to take for zero, or infinities."""
+SIGNED_ZERO = 128
+"""The zero from which numbers under `sparse` count as signed bytes do: kernels take them as they lie."""
 NEGATIVE_ZERO = 255
 """The number that no weight has in a tensor with a list of signs: kernels put it where -0.0 is."""
 

@@ -2,16 +2,16 @@
 #include "tersely/backends/cpu/matrix/walked_matrix.hpp"
 #include "tersely/codes/affine/affine.hpp"
 #include "tersely/codes/opening.hpp"
+#include "tersely/codes/sparse/sparse_source.hpp"
 
 namespace tersely {
 namespace {
 
 class AffineMatrix final : public WalkedMatrix {
  public:
-  AffineMatrix(const Seen& seen, DType dtype, const AffineScales& scales, const SmallNumbers& numbers)
-      : WalkedMatrix(seen, std::make_unique<AffineSource>(seen.geometry, dtype, scales, numbers.source)),
-        scales_(scales),
-        lines_(numbers.lines) {}
+  AffineMatrix(const Seen& seen, std::unique_ptr<const Source> words, const AffineScales& scales,
+               const LineNumbers* lines)
+      : WalkedMatrix(seen, std::move(words)), scales_(scales), lines_(lines) {}
   void multiply_rows(const Rows& rows, int threads, bool transposed) const override {
     if (transposed) return linear_transposed(view(), active_table(), rows, threads);
     affine_linear({view(), lines_, scales_}, active_table(), rows, threads);
@@ -44,8 +44,20 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
     scales.directory = components.directory(g.segments, 1, kSegmentWeights / 8);
     scales.signs = components.stream("signs", static_cast<int64_t>(scales.directory[g.segments]));
   }
-  return std::make_unique<AffineMatrix>(opening.seen, wide_dtype(opening.dtype), scales,
-                                        small_numbers(g, opening.node, components, "numbers"));
+  const DType dtype = wide_dtype(opening.dtype);
+  const auto opened = [&](std::unique_ptr<const Source> words, const LineNumbers* lines) {
+    return std::make_unique<AffineMatrix>(opening.seen, std::move(words), scales, lines);
+  };
+  if (opening.node.children.empty() || opening.node.child("numbers").formulation != "sparse") {
+    const SmallNumbers numbers = small_numbers(g, opening.node, components, "numbers");
+    return opened(std::make_unique<AffineSource>(g, dtype, scales, numbers.source, false), numbers.lines);
+  }
+  require(scales.signs == nullptr, "sparse numbers have no signs of zeros");
+  auto numbers = sparse_source(g, opening.node.child("numbers"), "int8", components.under("numbers"));
+  if (scales.zeros == nullptr && scales.zero == kSignedZero)
+    return opened(std::make_unique<SparseAffineSource>(g, dtype, scales, std::move(numbers)), nullptr);
+  auto symbols = std::make_shared<SourceSymbols>(g, std::move(numbers));
+  return opened(std::make_unique<AffineSource>(g, dtype, scales, std::move(symbols), true), nullptr);
 }
 
 }  // namespace tersely

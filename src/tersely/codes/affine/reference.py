@@ -201,9 +201,15 @@ def signs_of(
 
 
 def decode(
-    components: Mapping[str, np.ndarray], geometry: Geometry, dtype: str, scaling: Scaling, numbers: np.ndarray
+    components: Mapping[str, np.ndarray],
+    geometry: Geometry,
+    dtype: str,
+    scaling: Scaling,
+    numbers: np.ndarray,
+    *,
+    from_zero: bool = False,
 ) -> np.ndarray:
-    """The tensor's words, from its numbers and valid components."""
+    """The tensor's words, from its numbers and valid components. from_zero: numbers are what `from_zeros` makes, modulo 256."""
     count = scaling.all_groups(geometry) * PANEL_ROWS
     kind = by_name(scaling.dtype)
     raw = components[SCALES][: count * kind.bits // 8].view(kind.word)
@@ -213,6 +219,8 @@ def decode(
     else:
         zeros = np.full((count // PANEL_ROWS, PANEL_ROWS), scaling.zero, np.int16)
     cube, _ = geometry.matrices(numbers)
+    if from_zero:
+        cube = cube + by_weights(zeros, geometry, scaling.columns).astype(np.uint8)
     steps = cube.astype(np.float32) - by_weights(zeros, geometry, scaling.columns).astype(np.float32)
     with np.errstate(over="ignore"):
         found = geometry.tensor(words_of(by_weights(scales, geometry, scaling.columns) * steps, dtype))
@@ -220,6 +228,12 @@ def decode(
         return found
     negative = _negative(components, geometry, scaling, numbers, zeros)
     return np.where(negative, found.dtype.type(_SIZE_BITS[dtype][0] + 1), found)
+
+
+def from_zeros(numbers: np.ndarray, geometry: Geometry, columns: int, zeros: np.ndarray) -> np.ndarray:
+    """number - zero, int16 in the tensor's shape: 0 where the weight is. zeros: int16 [groups, 16]."""
+    cube, _ = geometry.matrices(numbers)
+    return geometry.tensor(cube.astype(np.int16) - by_weights(zeros, geometry, columns))
 
 
 def _negative(

@@ -1,27 +1,29 @@
 """Row fields: numbers of a row's columns side by side, 64 bytes of a row at a time, which products go through as they are.
 
 `affine` has its numbers so, `row_palette` its indices; both may also have them coded, as a child of bytes under `split`
-whose symbol is the whole byte. Both have something for each row, or for each *group* of a row's columns: panel by panel,
+whose symbol is the whole byte, or under `sparse` (`sparse_numbers`). Both have something for each row, or for each *group* of a row's columns: panel by panel,
 group by group, 16 rows side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tersely.backends.cpu import native
+from tersely.codes.affine.sparse_numbers import SPARSE, check_positions, is_sparse
 from tersely.codes.checks import is_integer
 from tersely.codes.machine import INDEX_CODE_NS, MULTIPLY_NS
 from tersely.codes.node import INDEX, INFO, Formulation, Part, Run, Span
 from tersely.codes.protocol import KernelKey, Request
+from tersely.codes.sparse.formulation import sparse
 from tersely.codes.split import codec as split_codec
 from tersely.codes.split.formulation import split
 from tersely.codes.split.layout import widths_of
-from tersely.core.encoded import stored, stream_bytes
+from tersely.core.encoded import Node, stored, stream_bytes
 from tersely.core.errors import ArgumentError, CorruptError
 from tersely.core.geometry import PANEL_ROWS, SEGMENT_COLUMNS, Geometry
 
@@ -66,12 +68,18 @@ def columns_and_bits(given: dict[str, Any], coded: bool) -> tuple[int, int | Non
     return columns, None if coded else bits
 
 
-def options_of(request: Request, formulation: str) -> tuple[split_codec.Code, int | None]:
-    """What a caller asks of them: the code, columns of a group. Raises ArgumentError."""
+def options_of(request: Request, formulation: str, child: str) -> tuple[split_codec.Code | Request, int | None]:
+    """What a caller asks of them: the code, or what is asked of `sparse` where `child` is under it; columns of a group.
+
+    Raises ArgumentError.
+    """
     parameters = dict(request.parameters)
-    code, widths = parameters.pop("code", "lines"), parameters.pop("widths", None)
-    columns = parameters.pop("columns", None)
-    if parameters:
+    columns, under = parameters.pop("columns", None), parameters.pop(child, None)
+    if under not in (None, SPARSE):
+        raise ArgumentError(f"unknown {child} {under!r}: use {SPARSE!r}, or code= for one of {', '.join(CODES)}")
+    of_sparse = replace(request, parameters=parameters)
+    code, widths = ("lines", None) if under else (parameters.pop("code", "lines"), parameters.pop("widths", None))
+    if parameters and not under:
         raise ArgumentError(f"formulation {formulation!r} takes no parameter {next(iter(parameters))!r}")
     if code not in CODES:
         raise ArgumentError(f"unknown code {code!r}: use {', '.join(map(repr, CODES))}")
@@ -79,7 +87,7 @@ def options_of(request: Request, formulation: str) -> tuple[split_codec.Code, in
         raise ArgumentError(f"columns of a group are 0, for all, or a power of two from 16 to 1,024, not {columns!r}")
     if (code == "layered") != (widths is not None):
         raise ArgumentError("code 'layered', and no other, needs widths, such as widths=(2, 2)")
-    return (code, widths_of(widths) if code == "layered" else ()), columns
+    return (of_sparse if under else (code, widths_of(widths) if code == "layered" else ())), columns
 
 
 def columns_tried(geometry: Geometry) -> tuple[int, ...]:
@@ -142,20 +150,25 @@ def reference_unpack(fields: np.ndarray, geometry: Geometry, bits: int) -> np.nd
 
 
 class RowFields(Formulation):
-    """What both formulations have alike. CHILD: the component of fields, and the child of coded numbers."""
+    """What both formulations have alike. CHILD: the component of fields, and the child of coded numbers. SPARSE_DTYPE: of
+    such a child under `sparse`."""
 
     CHILD: ClassVar[str]
+    SPARSE_DTYPE: ClassVar[str]
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
-        return {self.CHILD: (split,)}
+        return {self.CHILD: (split, sparse)}
 
-    def check_view(self, geometry: Geometry) -> None:
+    def check_node(self, node: Node, geometry: Geometry) -> None:
         if geometry.view == "folded":
             raise CorruptError(f"{self.NAME} codes matrices, and this tensor is folded", component=INFO)
+        child = node.children.get(self.CHILD)
+        if child is not None and is_sparse(child):
+            check_positions(child)
 
     def child(self, part: Part, name: str) -> tuple[str, Any]:
-        return INDEX, part.layout
+        return self.SPARSE_DTYPE if is_sparse(part.node.children[name]) else INDEX, part.layout
 
     def numbers(self, part: Part) -> np.ndarray:
         """uint8 in the tensor's shape."""
@@ -178,15 +191,25 @@ class RowFields(Formulation):
         return Run({self.CHILD: part.components[self.CHILD][span.panels[0] * size : span.panels[1] * size]})
 
 
+def sparse_work(part: Part) -> tuple[KernelKey | None, int]:
+    """The kernel of a node's sparse numbers, None where they are not, and the values that it visits one by one."""
+    if part.only is None or not is_sparse(part.only.node):
+        return None, 0
+    own = sparse.work(part.only)
+    return own.kernel, own.entries
+
+
 @dataclass(frozen=True)
 class Kernel(KernelKey):
-    """bits: of a field, None for coded numbers. columns: of a group, 0 for all."""
+    """bits: of a field, None for coded numbers. columns: of a group, 0 for all. numbers: the kernel of sparse ones."""
 
     bits: int | None
     columns: int
+    numbers: KernelKey | None = None
 
     def words(self) -> tuple[object, ...]:
-        return (self.bits or "coded", f"groups {self.columns}" if self.columns else "rows")
+        own = (self.bits or "coded", f"groups {self.columns}" if self.columns else "rows")
+        return own if self.numbers is None else (*own, "+", self.numbers)
 
     @property
     def is_short(self) -> bool:
@@ -221,6 +244,6 @@ def fields_ns(kernel: Kernel, dtype: str, machine: str, batch: int) -> float:
 
 
 def by_words_ns(kernel: Kernel, machine: str, batch: int, expand: float) -> float:
-    """64 weights that are expanded to words, all rows of x."""
-    code = INDEX_CODE_NS[machine] if kernel.bits is None else 0.0
+    """64 weights that are expanded to words, all rows of x; what sparse numbers take left out."""
+    code = INDEX_CODE_NS[machine] if kernel.bits is None and kernel.numbers is None else 0.0
     return expand + code + 64 * MULTIPLY_NS[machine] * (batch - 1)

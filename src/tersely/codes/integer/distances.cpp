@@ -1,5 +1,6 @@
-// Products of folded distances: a block of chunks to folded words in vector order, in cache, where every batch row
-// multiplies it; kernels unfold in registers. Nothing of the weights goes through memory but their code.
+// Products of 8-bit weights that are walked, folded distances or words: a block of chunks to bytes in vector order, in
+// cache, where every batch row multiplies it; kernels unfold in registers. Nothing of the weights goes through memory
+// but their code.
 #include <algorithm>
 #include <cstring>
 
@@ -14,9 +15,9 @@ constexpr int64_t kBlockChunks = 128;
 constexpr int64_t kBatchBlock = 64;  // batch rows whose sums are held at once; above, weights are decoded again
 
 template <class Slice>
-class FoldedProduct {
+class WalkedProduct {
  public:
-  FoldedProduct(const MatrixView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
+  WalkedProduct(const MatrixView& view, const KernelTable& table, const IntegerRows& rows, bool is_signed,
                 MultiplyFolded<Slice> kernel, const Slices<Slice>& slices)
       : view_(view), table_(table), rows_(rows), is_signed_(is_signed), kernel_(kernel), slices_(slices) {}
 
@@ -32,7 +33,8 @@ class FoldedProduct {
               [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
                 if (first_chunk == 0) std::memset(totals, 0, static_cast<size_t>(sum_count) * 8);
                 std::memset(sums, 0, static_cast<size_t>(sum_count) * 4);
-                for (int64_t done = 0; done < chunks; done += kBlockChunks) {
+                const bool in_registers = batch == 1 && multiply_masked(cursor, first_chunk, chunks, first, sums);
+                for (int64_t done = in_registers ? chunks : 0; done < chunks; done += kBlockChunks) {
                   const int64_t block = std::min(kBlockChunks, chunks - done);
                   kernels.decode_words(view_.source.parameters(), cursor, block, memory + kExpand);
                   multiply(memory + kExpand, first_chunk + done, block, first, batch, sums);
@@ -45,13 +47,30 @@ class FoldedProduct {
  private:
   static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
 
-  void multiply(const uint8_t* folded, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
+  // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
+  uint8_t centre() const {
+    const int own = view_.folding == nullptr ? 0 : view_.folding->centre;
+    return static_cast<uint8_t>(own + (is_signed_ ? 128 : 0));
+  }
+
+  SlicedRows<Slice> sliced(int64_t first_chunk, int64_t first, int64_t batch) const {
+    return {slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width, slices_.width,
+            slices_.count, static_cast<int>(batch)};
+  }
+
+  void multiply(const uint8_t* bytes, int64_t first_chunk, int64_t chunks, int64_t first, int64_t batch,
                 int32_t* sums) const {
-    // Kernels take weights as 0 to 255: those of int8 are 128 too large there, which `finish_panel` makes up for.
-    const auto centre = static_cast<uint8_t>(view_.folding->centre + (is_signed_ ? 128 : 0));
-    const SlicedRows<Slice> x{slices_.row(first) + first_chunk * kChunkColumns, slices_.count * slices_.width,
-                              slices_.width, slices_.count, static_cast<int>(batch)};
-    kernel_(folded, chunks, centre, x, sums);
+    kernel_(bytes, chunks, centre(), sliced(first_chunk, first, batch), sums);
+  }
+
+  // Whether a kernel takes masks as they are, for one row of x, and has done so.
+  bool multiply_masked(Cursor& cursor, int64_t first_chunk, int64_t chunks, int64_t first, int32_t* sums) const {
+    if constexpr (sizeof(Slice) == 1) {
+      if (view_.source.parameters().code != SymbolCode::kBitmap || table_.multiply_masked == nullptr) return false;
+      table_.multiply_masked(cursor, chunks, centre(), sliced(first_chunk, first, 1), sums);
+      return true;
+    }
+    return false;
   }
 
   void finish_panel(int64_t panel, int64_t first, int64_t batch, const int64_t* totals) const {
@@ -75,7 +94,7 @@ bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, 
   const Geometry& g = view.geometry;
   Slices<Slice> slices{};
   if (!quantise_x(rows, table, g.columns, slices)) return false;
-  const FoldedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
+  const WalkedProduct<Slice> product(view, table, rows, is_signed, kernel, slices);
   threads = workers_worth_waking(threads, integer_product_ns(g.rows * g.columns, rows.batch));
   parallel_for(threads, g.units, [&](int64_t unit) {
     for (int64_t b = 0; b < rows.batch; b += kBatchBlock) product.run(unit, b, std::min(kBatchBlock, rows.batch - b));
@@ -85,11 +104,13 @@ bool multiply(const MatrixView& view, bool is_signed, const KernelTable& table, 
 
 }  // namespace
 
-bool folded_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+bool walked_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads) {
-  return table.multiply_folded_bytes != nullptr
-             ? multiply(view, is_signed, table, rows, threads, table.multiply_folded_bytes)
-             : multiply(view, is_signed, table, rows, threads, table.multiply_folded_words);
+  const bool folded = view.folding != nullptr;
+  const auto bytes = folded ? table.multiply_folded_bytes : table.multiply_shifted_bytes;
+  if (bytes != nullptr) return multiply(view, is_signed, table, rows, threads, bytes);
+  const auto words = folded ? table.multiply_folded_words : table.multiply_shifted_words;
+  return multiply(view, is_signed, table, rows, threads, words);
 }
 
 }  // namespace tersely

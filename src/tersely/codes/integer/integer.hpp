@@ -64,8 +64,8 @@ bool dense_integer_linear(const uint8_t* words, bool is_signed, int64_t matrix_r
 bool pair_integer_linear(const uint8_t* pairs, bool is_signed, int64_t matrix_rows, int64_t columns,
                          const KernelTable& table, const IntegerRows& rows, int threads);
 
-// The same for folded distances of 8-bit weights, whose centre is view.folding's.
-bool folded_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+// The same for 8-bit weights that are walked, as they are or as distances folded about view.folding's centre.
+bool walked_integer_linear(const MatrixView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
                            int threads);
 
 }  // namespace tersely

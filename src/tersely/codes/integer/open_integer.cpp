@@ -49,7 +49,7 @@ class DistanceMatrix final : public WalkedMatrix {
   bool multiply_integers(const IntegerRows& rows, int threads) const override {
     require(geometry().count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
     require(rows.groups == 1, "distances have no groups");
-    return folded_integer_linear(view(), is_signed_, active_table(), rows, threads);
+    return walked_integer_linear(view(), is_signed_, active_table(), rows, threads);
   }
 
  private:

@@ -1,8 +1,8 @@
 """Which forms of `row_palette` are worth considering, and the form that a caller asks for.
 
-None for tensors whose words one palette of the same index bits holds. Rows, or groups of columns, by what is smallest
-in row fields; by what is smallest in row fields that products go through as they are; and the former coded where that
-is smaller.
+None for tensors whose words one palette of the same index bits holds. Rows, or groups of columns, by what is smallest in
+row fields; by what is smallest in row fields that products go through as they are; and the former coded where that is
+smaller, and under `sparse` where many weights have the first word of their table.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tersely.codes.affine import sparse_numbers
 from tersely.codes.affine.row_fields import options_of
 from tersely.codes.node import INDEX, prefixed
 from tersely.codes.palette.codec import table_of
@@ -22,6 +23,9 @@ from tersely.codes.row_palette.layout import INDICES, max_entries
 from tersely.codes.split import codec as split
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import Geometry
+
+SPARSE_DTYPE = "uint8"
+"""Of sparse indices."""
 
 
 def candidates(request: Request) -> list[Candidate]:
@@ -40,7 +44,8 @@ def candidates(request: Request) -> list[Candidate]:
     if fast and smallest not in fast:
         found.append(_candidate(min(fast, key=codec.Indexed.fields_bytes)))
     coded = _coded(smallest, None)
-    return [*found, coded] if coded.nbytes < found[0].nbytes else found
+    numbers = sparse_numbers.candidates(smallest.indices, SPARSE_DTYPE, geometry, request)
+    return [*found, *[coded] * (coded.nbytes < found[0].nbytes), *(_candidate(smallest, one) for one in numbers)]
 
 
 def _indexed(request: Request, geometry: Geometry, columns: Iterable[int]) -> list[codec.Indexed]:
@@ -50,7 +55,7 @@ def _indexed(request: Request, geometry: Geometry, columns: Iterable[int]) -> li
 
 def candidate_for(request: Request) -> Candidate:
     """code: of the indices. columns: of a group, 0 for whole rows, None for what is smallest in row fields."""
-    code, columns = options_of(request, "row_palette")
+    code, columns = options_of(request, "row_palette", INDICES)
     geometry = request.geometry()
     if geometry.view == "folded":
         raise ArgumentError("row_palette needs a tensor that is seen as matrices, whose rows have tables of their own")
@@ -62,6 +67,8 @@ def candidate_for(request: Request) -> Candidate:
             f"than {max_entries(geometry, columns or 0)}"
         )
     chosen = min(eligible, key=codec.Indexed.fields_bytes)
+    if isinstance(code, Request):
+        return _candidate(chosen, sparse_numbers.candidate_for(chosen.indices, SPARSE_DTYPE, code))
     if code[0] == "lines":
         return _candidate(chosen)
     if code[0] == "constant" and chosen.indices.min() != chosen.indices.max():
@@ -75,20 +82,27 @@ def _coded(indexed: codec.Indexed, code: split.Code | None) -> Candidate:
     return _candidate(indexed, split.under(model, lambda: indexed.indices, code))
 
 
-def _candidate(indexed: codec.Indexed, coded: split.Coded | None = None) -> Candidate:
-    """coded: None for row fields."""
+def _candidate(indexed: codec.Indexed, coded: split.Coded | Candidate | None = None) -> Candidate:
+    """coded: indices under `split` or `sparse`, None for row fields."""
+    sparse = coded if isinstance(coded, Candidate) else None
     geometry, tables = indexed.geometry, indexed.tables if coded is None else replace(indexed.tables, bits=None)
 
     def components(threads: int) -> dict[str, np.ndarray]:
         own = indexed.components(tables, threads)
-        return own if coded is None else own | prefixed(INDICES, coded.encode(threads))
+        if coded is None:
+            return own
+        inner = coded.components(threads) if isinstance(coded, Candidate) else coded.encode(threads)
+        return own | prefixed(INDICES, inner)
 
     return Candidate(
-        Kernel(tables.bits, tables.columns),
+        Kernel(tables.bits, tables.columns, None if sparse is None else sparse.kernel),
         geometry,
         sum(tables.component_bytes(geometry, indexed.dtype).values()) + (0 if coded is None else coded.nbytes),
         tables.padded_weights(geometry),
+        0 if sparse is None else sparse.entries,
         node=tables.node(None if coded is None else coded.node),
         components=components,
-        options={"columns": tables.columns} | ({} if coded is None else coded.options),
+        options={"columns": tables.columns}
+        | ({} if coded is None else dict(coded.options))
+        | ({} if sparse is None else {INDICES: sparse_numbers.SPARSE}),
     )

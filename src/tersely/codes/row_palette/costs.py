@@ -8,6 +8,7 @@ from tersely.codes.affine import row_fields
 from tersely.codes.affine.row_fields import by_words_ns, fields_ns
 from tersely.codes.machine import call_ns
 from tersely.codes.protocol import Work
+from tersely.codes.sparse.costs import numbers_ns
 
 FAST_BITS = 4
 """Bits of fields whose words kernels look up in registers."""
@@ -30,4 +31,4 @@ def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
     else:
         group = GROUP_NS * 4 / kernel.columns if kernel.columns else 0.0
         chunk = fields_ns(kernel, dtype, machine, batch) + group
-    return call_ns(work, work.padded_weights / 64 * chunk)
+    return call_ns(work, work.padded_weights / 64 * chunk + numbers_ns(kernel.numbers, work.entries, machine))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.codes.affine.row_fields import RowFields
+from tersely.codes.affine.row_fields import RowFields, sparse_work
 from tersely.codes.node import Part, Run, Span
 from tersely.codes.protocol import Work
 from tersely.codes.row_palette import candidates, costs, reference
@@ -21,12 +21,12 @@ class RowPalette(RowFields):
     HUE = 172
     OFFERS = candidates
     COSTS = costs
-    CHILD = INDICES
+    CHILD, SPARSE_DTYPE = INDICES, "uint8"
     INDEXES = frozenset({TABLES})
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Tables:
         tables = Tables.parse(node)
-        self.check_view(layout)
+        self.check_node(node, layout)
         return tables
 
     def sizes(self, parameters: Tables, dtype: str, layout: Any) -> Mapping[str, int | None]:
@@ -37,8 +37,9 @@ class RowPalette(RowFields):
 
     def work(self, part: Part) -> Work:
         tables, geometry = part.parameters, part.layout
-        kernel = costs.Kernel(tables.bits, tables.columns)
-        return Work(kernel, geometry, part.nbytes, tables.padded_weights(geometry))
+        numbers, entries = sparse_work(part)
+        kernel = costs.Kernel(tables.bits, tables.columns, numbers)
+        return Work(kernel, geometry, part.nbytes, tables.padded_weights(geometry), entries)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """All but fields whose words kernels look up in registers: others are looked up weight by weight."""

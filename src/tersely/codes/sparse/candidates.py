@@ -36,16 +36,17 @@ def candidates(request: Request) -> list[Candidate]:
     if zeros <= words.size * (FEWEST_ZERO_BYTES if request.dtype in BYTES else FEWEST_ZEROS):
         return []
     geometry = request.geometry()
-    found = _in_view(request, geometry)
+    found = in_view(request, geometry)
     if request.objective == "size" and geometry.view != "folded":
-        found += _in_view(request, folded(words.shape))
+        found += in_view(request, folded(words.shape))
     for n, m in () if request.dtype in BYTES else PATTERNS:
         if zeros >= words.size * (1 - n / m) * 0.99:  # columns that fill no block need fewer zeros
             found += _selections(request, geometry, Positions("n_of_m", n, m))
     return found
 
 
-def _in_view(request: Request, geometry: Geometry) -> list[Candidate]:
+def in_view(request: Request, geometry: Geometry) -> list[Candidate]:
+    """Masks and gaps of a tensor that is seen so, whatever its share of zeros."""
     statistics = codec.statistics(request.words, geometry, request.dtype, request.threads)
     found = [_plain(request.words, statistics, kind) for kind in ("bitmap", "deltas")]
     if statistics.nonzero == 0 or (request.dtype in BYTES and request.objective != "size"):

@@ -2,7 +2,8 @@
 
 bitmap, elias_fano, n_of_m    the longer of bytes / bandwidth and chunks x time per chunk + weights x further rows
 deltas                        the longer of bytes / bandwidth and entries x time per entry, which grows with b
-integers                      likewise in deltas; all others weights x (decoding + b multiplications)
+integers                      likewise in deltas; under masks weights x (spreading + b multiplications), likewise where
+                              matrices are decoded
 """
 
 from __future__ import annotations
@@ -45,7 +46,14 @@ ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.19}
 # int8 in turn with them: a bitmap takes 5 to 6 times as long, Elias-Fano 8 to 11 times.
 INTEGER_NS = {"avx2": 0.16, "avx512": 0.11}
 """A weight of sparse integers, which are decoded anew for each product."""
-# MEASURED likewise, one thread, halved; AVX-512 has the same kernels. One row of x with 90 % zeros takes 0.35 to 0.9 of the
+# MEASURED on Zen 4, 4096 x 4096 of int8 with 80 % zeros, one row of float x, as shares of the time of dense int8 in turn
+# with it: AVX-512 0.98 with one thread, 0.63 with two (int8 x: 0.62); AVX2 3.1.
+MASKED_NS = {"avx2": (0.095, 0.009), "avx512": (0.0277, 0.002)}
+"""A weight under masks, spread, and one row of x by it."""
+# MEASURED on Zen 4, one thread, as `SPARSE_NS` of affine.
+CODED_BYTE_NS = {"avx2": 0.15, "avx512": 0.08}
+"""A value of one byte under a code, decoded."""
+# MEASURED as INTEGER_NS, one thread, halved; AVX-512 has the same kernels. One row of x with 90 % zeros takes 0.35 to 0.9 of the
 # time of dense int8, 16 rows half; with 95 % 0.2 to 0.5 and a third.
 GAP_INTEGER_NS = (0.27, 0.46, 0.95)
 """An entry of gaps of integers by one row of x, by two, and by more, in blocks of eight."""
@@ -90,10 +98,21 @@ def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
 
 
 def _integer_ns(work: Work, kernel: Kernel, machine: str, batch: int) -> float:
-    """Sparse integers: gaps with dense values as they are, everything else decoded."""
+    """Sparse integers: gaps with dense values and masks as they are, everything else decoded."""
     by_rows = work.geometry.view == "matrix" and work.geometry.orientation == "out_in"
     if kernel == Kernel("deltas") and by_rows:
         blocks, left = divmod(batch, 8)
         return work.entries * (blocks * GAP_INTEGER_NS[2] + (GAP_INTEGER_NS[min(left, 3) - 1] if left else 0.0))
+    if by_rows:
+        spread, row = MASKED_NS[machine]
+        return numbers_ns(kernel, work.entries, machine) + work.padded_weights * (spread + row * batch)
     positions = work.entries * POSITION_NS if kernel.kind == "elias_fano" else 0.0
     return positions + work.padded_weights * (INTEGER_NS[machine] + MULTIPLY_NS[machine] * batch)
+
+
+def numbers_ns(kernel: KernelKey | None, entries: int, machine: str) -> float:
+    """What values that are bytes add to masks: decoding them and Elias-Fano positions. None: nothing is sparse."""
+    if not isinstance(kernel, Kernel):
+        return 0.0
+    positions = POSITION_NS if kernel.kind == "elias_fano" else 0.0
+    return entries * (positions + (CODED_BYTE_NS[machine] if kernel.values is not None else 0.0))

@@ -118,11 +118,13 @@ class Sparse(Formulation):
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Gaps with many entries: visiting one costs as much as reading the dense weights around it. Without AVX-512, many
-        values whose indices are coded. Integers but gaps with dense values: they are decoded for every product. Others
-        never are.
+        values whose indices are coded. Integers but gaps and, with AVX-512, bitmaps, both with dense values. Others never
+        are.
         """
         positions, bits = part.parameters, by_name(part.dtype).bits
-        if part.dtype in BYTES and (positions.kind != "deltas" or _is_coded(part)):
+        if part.dtype in BYTES and positions.kind != "deltas":
+            return positions.kind != "bitmap" or _is_coded(part) or not is_wide(profile)
+        if part.dtype in BYTES and _is_coded(part):
             return True
         weights = max(1, math.prod(part.layout.shape))
         if part.children[CHILD].children and not is_wide(profile):

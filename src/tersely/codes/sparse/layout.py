@@ -37,6 +37,8 @@ VERSION = 1
 BYTES: tuple[str, ...] = ("int8", "uint8")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", *BYTES)
 POSITIONS: tuple[str, ...] = ("bitmap", "deltas", "n_of_m", "elias_fano")
+MASKS: tuple[str, ...] = ("bitmap", "elias_fano")
+"""Those that say for each place of a chunk whether it has a value."""
 
 MAXIMUM_LOW_BITS = 15
 WINDOW_ROWS = 256

@@ -86,6 +86,10 @@ class NOfMSource final : public SparseSource {
   std::vector<uint64_t> starts_;
 };
 
+// The source of a node of sparse whose positions are masks in any form; gaps have none.
+std::unique_ptr<const Source> sparse_source(const Geometry& geometry, const Node& node, const std::string& dtype,
+                                            const Components& components);
+
 // What kernels and encoders take of n_of_m. Throws std::invalid_argument for parameters that are none.
 Parameters n_of_m_parameters(const Json& json, DType dtype, const Geometry& geometry);
 

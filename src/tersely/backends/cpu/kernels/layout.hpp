@@ -24,8 +24,9 @@ constexpr int kMaximumWidth = 4;
 enum class DType : uint8_t { kFloat32, kBfloat16, kFloat16, kFloat8E4M3, kFloat8E5M2, kIndex };
 // kBitmap and kNOfM are sparse's: chunks of one mask word each, or codes of n columns among m; their values are the
 // survivors that a cursor walks. kPalette is palette's: chunks of 64 indices, packed, under one of the
-// other codes, or held by another formulation. kAffine is affine's: chunks of 64 numbers, as bytes.
-enum class SymbolCode : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kNOfM, kAffine };
+// other codes, or held by another formulation. kAffine is affine's: chunks of 64 numbers, as bytes; kSparseAffine too:
+// chunks of one mask word each, whose survivors are numbers minus zero, signed bytes.
+enum class SymbolCode : uint8_t { kConstant, kPacked, kLayered, kBitmap, kPalette, kNOfM, kAffine, kSparseAffine };
 enum class Tail : uint8_t { kNone, kBits3, kWord };
 constexpr int64_t kTailBytes[3] = {0, 24, 128};
 
@@ -129,7 +130,8 @@ struct Cursor {
   void (*decode_high)(const Parameters&, Cursor&, int64_t, void*) = nullptr;
   const uint8_t* low = nullptr;
   int low_bits = 0;
-  // SymbolCode::kAffine: the group of the next chunk, how many of its chunks are left, whether numbers stand for -0.0.
+  // SymbolCode::kAffine, kSparseAffine: the group of the next chunk, how many of its chunks are left, whether numbers
+  // stand for -0.0.
   const AffineGroup* group = nullptr;
   int64_t group_left = 0;
   bool negative_zeros = false;

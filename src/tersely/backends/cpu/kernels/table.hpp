@@ -175,6 +175,10 @@ template <class Slice>
 using MultiplyFolded = void (*)(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<Slice>& x,
                                 int32_t* sums);
 
+// The same for chunks of masks and the bytes under them, for one row of x; moves the cursor on.
+using MultiplyMasked = void (*)(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
+                                int32_t* sums);
+
 // The largest size of floats, NaN above infinity.
 using LargestFloat = float (*)(const float* x, int64_t count);
 // integers[i] = x[i] x factors[0] x factors[1] to the nearest integer, ties to even, below 2^23 in size, and
@@ -186,6 +190,9 @@ using SliceFloats = int64_t (*)(const float* x, int64_t count, const float (&fac
 
 // Bit i: whether byte i of 64 is zeros[i % 16].
 using EqualBytes = uint64_t (*)(const uint8_t* bytes, const uint8_t* zeros);
+
+// Adds addends[i % 16] to each byte of `chunks` chunks, modulo 256.
+using AddBytes = void (*)(uint8_t* bytes, int64_t chunks, const uint8_t* addends);
 
 // Lines [first, last) of 16 rows (kernels/row_fields_layout.hpp) to bytes, column by column: out[column * 16 + row],
 // from the first one's first column on.
@@ -200,8 +207,8 @@ struct KernelTable {
   const char* isa;
   ExpandLevels expand_levels;
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
-  // affine][tail]
-  CodeKernels codes[6][10][3];
+  // affine, 10 sparse affine][tail]
+  CodeKernels codes[6][11][3];
   DeltaKernels deltas[3];  // float32, bfloat16, float16
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
@@ -213,6 +220,7 @@ struct KernelTable {
   SliceFloats<int8_t> slice_bytes;
   SliceFloats<int16_t> slice_words;
   EqualBytes equal_bytes;
+  AddBytes add_bytes;
   ExpandRowFields expand_row_fields;
   MultiplyRowFields multiply_row_fields[3];  // float32, bfloat16, float16
   // Row fields of 4 bits whose groups have whole lines, by x that order_x has put in order; null: multiply_row_fields.
@@ -221,7 +229,11 @@ struct KernelTable {
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
-  BlockKernels blocks[3];                         // likewise
+  // The same for bytes that are not folded: centre is added to them.
+  MultiplyFolded<int8_t> multiply_shifted_bytes;
+  MultiplyFolded<int16_t> multiply_shifted_words;
+  MultiplyMasked multiply_masked;  // null: masks are spread to bytes first
+  BlockKernels blocks[3];          // likewise
   ExpandIndices expand_indices;
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;
@@ -243,6 +255,7 @@ inline constexpr int kBitmapIndex = 6;
 inline constexpr int kPaletteIndex = 7;
 inline constexpr int kNOfMIndex = 8;
 inline constexpr int kAffineIndex = 9;
+inline constexpr int kSparseAffineIndex = 10;
 
 // 0 is the scalar kernel for everything: constant symbols and constant bytes are too rare for kernels of their own.
 inline int code_index(const Parameters& parameters) {
@@ -250,6 +263,7 @@ inline int code_index(const Parameters& parameters) {
   if (parameters.code == SymbolCode::kPalette) return kPaletteIndex;
   if (parameters.code == SymbolCode::kNOfM) return kNOfMIndex;
   if (parameters.code == SymbolCode::kAffine) return kAffineIndex;
+  if (parameters.code == SymbolCode::kSparseAffine) return kSparseAffineIndex;
   if (parameters.code == SymbolCode::kConstant || parameters.byte_is_constant) return 0;
   return parameters.code == SymbolCode::kPacked ? 1 : 1 + parameters.widths[0];
 }

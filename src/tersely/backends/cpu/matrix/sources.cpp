@@ -1,6 +1,10 @@
 // See sources.hpp.
 #include "tersely/backends/cpu/matrix/sources.hpp"
 
+#include "tersely/backends/cpu/base/dispatch.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
+
 namespace tersely {
 namespace {
 
@@ -25,6 +29,22 @@ void ExpandedSource::begin(const KernelTable& table, int64_t segment, uint8_t* s
   cursor.tile = reinterpret_cast<const uint8_t*>(masks);
   cursor.survivors = words;
   cursor.survivors_end = words + chunks * kChunkWeights * kFields[static_cast<int>(parameters_.dtype)].word_bytes;
+}
+
+void SourceSymbols::expand(const KernelTable& table, int64_t segment, uint8_t*, uint8_t* symbols) const {
+  // What a source decodes on the way is more than symbols leave room for.
+  static thread_local Scratch scratch;
+  const SegmentPart part = segment_part(geometry_, segment);
+  const auto& kernels = source_->kernels(table);
+  Cursor cursor{nullptr, nullptr, nullptr};
+  begin_segment(*source_, table, segment, scratch.get<uint8_t>(kExpandScratchBytes), cursor);
+  for (int64_t panel = 0; panel < part.panels; ++panel)
+    kernels[static_cast<int>(source_->tail(part.first_panel + panel))].decode_words(
+        source_->parameters(), cursor, part.chunks, symbols + panel * part.chunks * kChunkWeights);
+}
+
+uint8_t SourceSymbols::access(int64_t matrix, int64_t row, int64_t column) const {
+  return static_cast<uint8_t>(source_->access(active_table(), matrix, row, column));
 }
 
 }  // namespace tersely

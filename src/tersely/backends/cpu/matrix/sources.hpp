@@ -6,6 +6,9 @@
 // else it is an `ExpandedSource`, which writes the segment's words to scratch, where the kernels of bitmaps walk them.
 #pragma once
 
+#include <memory>
+#include <utility>
+
 #include "tersely/backends/cpu/kernels/table.hpp"
 #include "tersely/backends/cpu/matrix/geometry.hpp"
 
@@ -88,6 +91,19 @@ class SymbolSource {
   virtual void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* symbols) const = 0;
   // The symbol of one weight.
   virtual uint8_t access(int64_t matrix, int64_t row, int64_t column) const = 0;
+};
+
+// The words of a source of bytes, whatever says where they are and codes them, as symbols.
+class SourceSymbols final : public SymbolSource {
+ public:
+  SourceSymbols(const Geometry& geometry, std::unique_ptr<const Source> source)
+      : geometry_(geometry), source_(std::move(source)) {}
+  void expand(const KernelTable& table, int64_t segment, uint8_t* scratch, uint8_t* symbols) const override;
+  uint8_t access(int64_t matrix, int64_t row, int64_t column) const override;
+
+ private:
+  const Geometry geometry_;
+  const std::unique_ptr<const Source> source_;
 };
 
 // Consecutive groups of 64 values; groups are counted through the whole sequence.

@@ -4,6 +4,7 @@
 // the end.
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
+#include "tersely/backends/cpu/kernels/avx2/survivors.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
@@ -25,9 +26,39 @@ TERSELY_INLINE __m256 weights(const uint8_t* numbers, const Rows8& rows) {
   return _mm256_blendv_ps(found, _mm256_set1_ps(-0.0F), _mm256_castsi256_ps(is_zero));
 }
 
+// Where numbers lie: all of them as bytes, of which one may stand for -0.0, or those under masks.
+enum class Numbers : uint8_t { kBytes, kNegativeZeros, kSparse };
+
+// The values that the bits of one mask byte stand for, in place: numbers minus zero of eight rows.
+TERSELY_INLINE __m256 expand_steps(uint64_t bits, const uint8_t*& values) {
+  const __m128i pattern = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kPatterns.expand[bits]));
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
+  values += _mm_popcnt_u64(bits);
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_shuffle_epi8(bytes, pattern)));
+}
+
+// Calls sink(column, rows 0-7, rows 8-15) with numbers minus zero for the next chunk of sparse numbers.
+template <class Sink>
+TERSELY_INLINE void sparse_columns(Cursor& cursor, Sink&& sink) {
+  uint64_t mask = load64(cursor.tile);
+  cursor.tile += 8;
+  const uint8_t* values = cursor.survivors;
+  // SAFE BECAUSE: values never passes the end, from which 64 bytes are readable; a chunk that does not fit is zeros.
+  if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - values, 0)) mask = 0;
+#pragma GCC unroll 4
+  for (int column = 0; column < 4; ++column) {
+    __m256 low = expand_steps(mask >> (16 * column) & 255, values);
+    const __m256 high = expand_steps(mask >> (16 * column + 8) & 255, values);
+    if (column == 0) prefetch_stream(low, values);
+    if (column == 2) prefetch_stream(low, cursor.tile);
+    sink(column, low, high);
+  }
+  cursor.survivors = values;
+}
+
 // Calls take(chunk, column, rows 0-7, rows 8-15) for a panel's next chunks. Scaled: otherwise they are numbers minus
 // zero, and end(scales) is called behind each group's chunks.
-template <bool Scaled, bool NegativeZeros, class Take, class End>
+template <bool Scaled, Numbers N, class Take, class End>
 TERSELY_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
   for (int64_t first = 0; first < chunks;) {
     if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
@@ -36,19 +67,29 @@ TERSELY_INLINE void for_columns(Cursor& cursor, int64_t chunks, Take&& take, End
     const AffineGroup& group = *cursor.group;
     const Rows8 low{_mm256_loadu_ps(group.scales), _mm256_loadu_ps(group.zeros)};
     const Rows8 high{_mm256_loadu_ps(group.scales + 8), _mm256_loadu_ps(group.zeros + 8)};
+    if constexpr (N == Numbers::kSparse) {
+      for (; first < last; ++first)
+        sparse_columns(cursor, [&](int column, __m256 rows, __m256 more) __attribute__((always_inline)) {
+          if constexpr (Scaled) rows = _mm256_mul_ps(rows, low.scales), more = _mm256_mul_ps(more, high.scales);
+          take(first, column, rows, more);
+        });
+      end(group.scales);
+      continue;
+    }
     for (; first < last; ++first, cursor.tile += kChunkWeights)
 #pragma GCC unroll 4
       for (int column = 0; column < 4; ++column)
-        take(first, column, weights<Scaled, NegativeZeros>(cursor.tile + column * 16, low),
-             weights<Scaled, NegativeZeros>(cursor.tile + column * 16 + 8, high));
+        take(first, column, weights<Scaled, N == Numbers::kNegativeZeros>(cursor.tile + column * 16, low),
+             weights<Scaled, N == Numbers::kNegativeZeros>(cursor.tile + column * 16 + 8, high));
     end(group.scales);
   }
 }
 
-template <bool Scaled, class Take, class End>
+template <bool Scaled, bool Sparse, class Take, class End>
 TERSELY_INLINE void for_all_columns(Cursor& cursor, int64_t chunks, Take&& take, End&& end) {
-  cursor.negative_zeros ? for_columns<Scaled, true>(cursor, chunks, take, end)
-                        : for_columns<Scaled, false>(cursor, chunks, take, end);
+  if constexpr (Sparse) return for_columns<Scaled, Numbers::kSparse>(cursor, chunks, take, end);
+  cursor.negative_zeros ? for_columns<Scaled, Numbers::kNegativeZeros>(cursor, chunks, take, end)
+                        : for_columns<Scaled, Numbers::kBytes>(cursor, chunks, take, end);
 }
 
 // The upper halves of floats, rounded to nearest even: bfloat16, zeros below.
@@ -61,12 +102,12 @@ TERSELY_INLINE __m256i rounded(__m256 floats) {
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
   const auto end = [](const float*) {};
   if constexpr (D == DType::kFloat32) {
     auto* to = static_cast<float*>(out);
-    for_all_columns<true>(
+    for_all_columns<true, Sparse>(
         cursor, chunks,
         [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
           _mm256_storeu_ps(to + j * 64 + column * 16, low);
@@ -75,7 +116,7 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
         end);
   } else if constexpr (D == DType::kFloat16) {
     auto* to = static_cast<uint16_t*>(out);
-    for_all_columns<true>(
+    for_all_columns<true, Sparse>(
         cursor, chunks,
         [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
           auto* at = reinterpret_cast<__m128i*>(to + j * 64 + column * 16);
@@ -86,7 +127,7 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
   } else {
     auto* to = static_cast<uint16_t*>(out);
     __m256i first[2] = {};
-    for_all_columns<true>(
+    for_all_columns<true, Sparse>(
         cursor, chunks,
         [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
           if (column % 2 == 0) {
@@ -110,9 +151,9 @@ TERSELY_INLINE __m256 as_read(__m256 weight) {
   return weight;
 }
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
-  for_all_columns<true>(
+  for_all_columns<true, Sparse>(
       cursor, chunks,
       [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
         _mm256_storeu_ps(out + j * 64 + column * 16, as_read<D>(low));
@@ -123,13 +164,13 @@ void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out
 
 // Numbers of float32 are multiplied before they are scaled: both are rounded once. What is rounded to 16 bits must be,
 // weight by weight.
-template <DType D, int Batch>
+template <DType D, bool Sparse, int Batch>
 void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride, float* sums) {
   constexpr bool kWords = D != DType::kFloat32;
   __m256 acc[Batch * 2];
 #pragma GCC unroll 8
   for (int i = 0; i < Batch * 2; ++i) acc[i] = _mm256_setzero_ps();
-  for_all_columns<kWords>(
+  for_all_columns<kWords, Sparse>(
       cursor, chunks,
       [&](int64_t j, int column, __m256 low, __m256 high) __attribute__((always_inline)) {
         low = as_read<D>(low);
@@ -159,14 +200,24 @@ uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
   return low | static_cast<uint64_t>(high) << 32;
 }
 
+void add_bytes(uint8_t* bytes, int64_t chunks, const uint8_t* addends) {
+  const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(addends)));
+  for (int64_t i = 0; i < chunks * 2; ++i, bytes += 32) store256(bytes, _mm256_add_epi8(load256(bytes), all));
+}
+
+template <DType D, bool Sparse>
+void fill_code(CodeKernels& kernels) {
+  kernels.decode_words = decode_words<D, Sparse>;
+  kernels.decode_floats = decode_floats<D, Sparse>;
+  kernels.product[0] = product<D, Sparse, 1>;
+  kernels.product[1] = product<D, Sparse, 2>;
+  kernels.product[2] = product<D, Sparse, 4>;
+}
+
 template <DType D>
 void fill(KernelTable& table) {
-  CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
-  kernels.decode_words = decode_words<D>;
-  kernels.decode_floats = decode_floats<D>;
-  kernels.product[0] = product<D, 1>;
-  kernels.product[1] = product<D, 2>;
-  kernels.product[2] = product<D, 4>;
+  fill_code<D, false>(table.codes[static_cast<int>(D)][kAffineIndex][0]);
+  fill_code<D, true>(table.codes[static_cast<int>(D)][kSparseAffineIndex][0]);
 }
 
 }  // namespace
@@ -176,6 +227,7 @@ void fill_avx2_affine(KernelTable& table) {
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
+  table.add_bytes = add_bytes;
 }
 
 }  // namespace tersely

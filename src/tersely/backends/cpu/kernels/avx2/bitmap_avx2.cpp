@@ -138,12 +138,13 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
 
 // Bytes, which no product takes from here.
 void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
-  const uint8_t* values = cursor.survivors;
+  // By value: bytes that are written may be anybody's, the cursor's too.
+  const uint8_t *values = cursor.survivors, *const end = cursor.survivors_end, *const masks = cursor.tile;
   auto* at = static_cast<uint8_t*>(out);
-  for (int64_t j = 0; j < chunks; ++j, at += 64, cursor.tile += 8) {
-    uint64_t mask = load64(cursor.tile);
+  for (int64_t j = 0; j < chunks; ++j, at += 64) {
+    uint64_t mask = load64(masks + j * 8);
     // SAFE BECAUSE: as above.
-    if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - values, 0)) mask = 0;
+    if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > end - values, 0)) mask = 0;
     __m256i bytes[2];
     expand_bytes(values, mask, bytes);
     prefetch_stream(bytes[0], values);
@@ -151,6 +152,7 @@ void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
     store256(at + 32, bytes[1]);
     values += _mm_popcnt_u64(mask);
   }
+  cursor.tile = masks + chunks * 8;
   cursor.survivors = values;
 }
 

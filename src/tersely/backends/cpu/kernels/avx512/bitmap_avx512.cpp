@@ -1,6 +1,7 @@
 // Bitmap chunks under AVX-512: a chunk's word is its mask register, one expand is 16 or 32 ranks at once.
 //
 // for each vector of a chunk: expand the values that follow under its bits; then advance by the mask's popcount
+#include "tersely/backends/cpu/kernels/avx512/byte_chunks.hpp"
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
@@ -102,22 +103,11 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
   }
 }
 
-// Bytes, which no product takes from here.
+// Bytes, which products of whole numbers take from the cache.
 void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
-  const uint8_t* values = cursor.survivors;
   auto* at = static_cast<uint8_t*>(out);
-  for (int64_t j = 0; j < chunks; ++j, at += 64, cursor.tile += 8) {
-    uint64_t mask = load64(cursor.tile);
-    // SAFE BECAUSE: as above.
-    if (__builtin_expect(static_cast<int64_t>(_mm_popcnt_u64(mask)) > cursor.survivors_end - values, 0)) mask = 0;
-    __m512i next = load512(values);
-    keep_in_register(next);  // as above
-    next = _mm512_mask_expand_epi8(fresh_zeros(), mask, next);
-    prefetch_stream(next, values);
-    _mm512_storeu_si512(at, next);
-    values += _mm_popcnt_u64(mask);
-  }
-  cursor.survivors = values;
+  for_byte_chunks(cursor, chunks,
+                  [&](int64_t j, __m512i bytes) TERSELY_SINK { _mm512_storeu_si512(at + j * 64, bytes); });
 }
 
 // Entry by entry: assigning the whole struct would use AVX-512 here, and tables are filled on every machine.

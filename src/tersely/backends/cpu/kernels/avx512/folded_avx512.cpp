@@ -1,9 +1,9 @@
-// Folded distances of 8-bit weights with VNNI.
+// Folded distances of 8-bit weights with VNNI, and weights as they are.
 //
 // a chunk: unfold 64 bytes; bring the four columns of each row together; for each slice of each batch row one
 // instruction multiplies all and adds them up.
 // MEASURED on Zen 5: to do so in registers, as chunks are decoded, is no faster for one row of x.
-#include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
+#include "tersely/backends/cpu/kernels/avx512/byte_chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 #include "tersely/backends/cpu/kernels/unfold.hpp"
 
@@ -22,7 +22,8 @@ TERSELY_INLINE __m512i four_columns(const int8_t* x) {
   return _mm512_set1_epi32(four);
 }
 
-// How folded words become levels, the four columns of a row together.
+// How words become levels, the four columns of a row together.
+template <bool Folded>
 struct Unfolding {
   __m512i rows, centre, from;
   explicit TERSELY_INLINE Unfolding(uint8_t about)
@@ -31,6 +32,7 @@ struct Unfolding {
         from(_mm512_set1_epi8(static_cast<char>(about + 0x7F))) {}  // 0x7F less a negative word is its size, inverted
   TERSELY_INLINE __m512i levels(__m512i folded) const {
     const __m512i positive = _mm512_add_epi8(folded, centre);
+    if constexpr (!Folded) return _mm512_permutexvar_epi8(rows, positive);
     return _mm512_permutexvar_epi8(rows, _mm512_mask_sub_epi8(positive, _mm512_movepi8_mask(folded), from, folded));
   }
 };
@@ -57,10 +59,10 @@ TERSELY_INLINE void store_sums(const __m512i (&sums)[Count], int32_t* to) {
   for (int i = 0; i < Count; ++i) _mm512_storeu_si512(to + i * 16, sums[i]);
 }
 
-template <int Slices, int Rows>
+template <bool Folded, int Slices, int Rows>
 void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
   constexpr int kCount = Slices * Rows, kTurns = kCount <= 4 ? 2 : 1;  // one sum waits for the one before
-  const Unfolding unfolding(centre);
+  const Unfolding<Folded> unfolding(centre);
   __m512i own[kCount], other[kCount];
   load_sums(sums, own);
 #pragma GCC unroll 12
@@ -76,26 +78,50 @@ void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const Slice
   store_sums(own, sums);
 }
 
-template <int Slices>
+template <bool Folded, int Slices>
 void multiply_rows(const uint8_t* folded, int64_t chunks, uint8_t centre, SlicedRows<int8_t> x, int32_t* sums) {
   for (; x.rows >= 4; x.rows -= 4, x.x += 4 * x.row_stride, sums += 4 * Slices * 16)
-    multiply<Slices, 4>(folded, chunks, centre, x, sums);
-  if (x.rows == 3) multiply<Slices, 3>(folded, chunks, centre, x, sums);
-  if (x.rows == 2) multiply<Slices, 2>(folded, chunks, centre, x, sums);
-  if (x.rows == 1) multiply<Slices, 1>(folded, chunks, centre, x, sums);
+    multiply<Folded, Slices, 4>(folded, chunks, centre, x, sums);
+  if (x.rows == 3) multiply<Folded, Slices, 3>(folded, chunks, centre, x, sums);
+  if (x.rows == 2) multiply<Folded, Slices, 2>(folded, chunks, centre, x, sums);
+  if (x.rows == 1) multiply<Folded, Slices, 1>(folded, chunks, centre, x, sums);
 }
 
-void multiply_folded(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
-                     int32_t* sums) {
-  if (x.slices == 1) return multiply_rows<1>(folded, chunks, centre, x, sums);
-  multiply_rows<3>(folded, chunks, centre, x, sums);
+template <bool Folded>
+void multiply_bytes(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
+  if (x.slices == 1) return multiply_rows<Folded, 1>(folded, chunks, centre, x, sums);
+  multiply_rows<Folded, 3>(folded, chunks, centre, x, sums);
+}
+
+// In registers: for one row of x nothing is gained by bytes that go through the cache.
+template <int Slices>
+void multiply_masked_slices(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x,
+                            int32_t* sums) {
+  const Unfolding<false> unfolding(centre);
+  __m512i own[Slices], other[Slices];
+  load_sums(sums, own);
+#pragma GCC unroll 3
+  for (int i = 0; i < Slices; ++i) other[i] = _mm512_setzero_si512();
+  for_byte_chunks(cursor, chunks, [&](int64_t j, __m512i bytes) TERSELY_SINK {
+    add_chunk<Slices>(unfolding.levels(bytes), x, j, j % 2 == 0 ? own : other);
+  });
+#pragma GCC unroll 3
+  for (int i = 0; i < Slices; ++i) own[i] = _mm512_add_epi32(own[i], other[i]);
+  store_sums(own, sums);
+}
+
+void multiply_masked(Cursor& cursor, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
+  if (x.slices == 1) return multiply_masked_slices<1>(cursor, chunks, centre, x, sums);
+  multiply_masked_slices<3>(cursor, chunks, centre, x, sums);
 }
 
 }  // namespace
 
 void fill_avx512_folded(KernelTable& table) {
   table.unfold = kUnfold;
-  table.multiply_folded_bytes = multiply_folded;
+  table.multiply_folded_bytes = multiply_bytes<true>;
+  table.multiply_shifted_bytes = multiply_bytes<false>;
+  table.multiply_masked = multiply_masked;
 }
 
 }  // namespace tersely

@@ -1,4 +1,7 @@
 // Numbers to weights in plain C++: the readable form.
+#include <bit>
+#include <cstring>
+
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/scalar/floats.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
@@ -14,13 +17,32 @@ float as_read(float weight) {
   return weight;
 }
 
+// What sparse numbers say for a chunk: number minus zero of each weight. A chunk whose values are not all there (a
+// damaged file) is zeros and takes none.
+void take_sparse(Cursor& cursor, float (&steps)[64]) {
+  uint64_t mask;
+  std::memcpy(&mask, cursor.tile, 8);
+  cursor.tile += 8;
+  std::memset(steps, 0, sizeof steps);
+  // SAFE BECAUSE: survivors moves only where all of a chunk's values lie before the end.
+  if (cursor.survivors_end - cursor.survivors < std::popcount(mask)) return;
+  for (; mask != 0; mask &= mask - 1)
+    steps[std::countr_zero(mask)] = static_cast<float>(static_cast<int8_t>(*cursor.survivors++));
+}
+
 // Calls take(chunk, row, column, weight) for each position of a panel's next chunks.
-template <class Take>
+template <bool Sparse, class Take>
 void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
-  for (int64_t j = 0; j < chunks; ++j, cursor.tile += kChunkWeights) {
+  float steps[64];
+  for (int64_t j = 0; j < chunks; ++j, cursor.tile += Sparse ? 0 : kChunkWeights) {
     if (cursor.group_left == 0) cursor.group_left = (++cursor.group)->chunks;
     --cursor.group_left;
+    if constexpr (Sparse) take_sparse(cursor, steps);
     for (int position = 0; position < 64; ++position) {
+      if constexpr (Sparse) {
+        take(j, position % 16, position / 16, cursor.group->scales[position % 16] * steps[position]);
+        continue;
+      }
       const int row = position % 16;
       const uint8_t number = cursor.tile[position];
       float weight = cursor.group->scales[row] * (static_cast<float>(number) - cursor.group->zeros[row]);
@@ -30,9 +52,9 @@ void for_weights(Cursor& cursor, int64_t chunks, Take&& take) {
   }
 }
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
-  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+  for_weights<Sparse>(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
     const int64_t at = j * 64 + vector_position(D, row, column);
     if constexpr (D == DType::kFloat32) {
       static_cast<float*>(out)[at] = weight;
@@ -42,9 +64,9 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
   });
 }
 
-template <DType D>
+template <DType D, bool Sparse>
 void decode_floats(const Parameters&, Cursor& cursor, int64_t chunks, float* out) {
-  for_weights(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
+  for_weights<Sparse>(cursor, chunks, [&](int64_t j, int row, int column, float weight) {
     out[j * 64 + column * 16 + row] = as_read<D>(weight);
   });
 }
@@ -53,6 +75,10 @@ uint64_t equal_bytes(const uint8_t* bytes, const uint8_t* zeros) {
   uint64_t found = 0;
   for (int i = 0; i < 64; ++i) found |= static_cast<uint64_t>(bytes[i] == zeros[i % 16]) << i;
   return found;
+}
+
+void add_bytes(uint8_t* bytes, int64_t chunks, const uint8_t* addends) {
+  for (int64_t i = 0; i < chunks * 64; ++i) bytes[i] = static_cast<uint8_t>(bytes[i] + addends[i % 16]);
 }
 
 void expand_row_fields(const uint8_t* lines, int64_t lines_per_row, int64_t first, int64_t last, int bits,
@@ -85,8 +111,11 @@ void multiply_row_fields(const RowFieldsPart& part, const float* x, int64_t x_st
 template <DType D>
 void fill(KernelTable& table) {
   CodeKernels& kernels = table.codes[static_cast<int>(D)][kAffineIndex][0];
-  kernels.decode_words = decode_words<D>;
-  kernels.decode_floats = decode_floats<D>;
+  kernels.decode_words = decode_words<D, false>;
+  kernels.decode_floats = decode_floats<D, false>;
+  CodeKernels& sparse = table.codes[static_cast<int>(D)][kSparseAffineIndex][0];
+  sparse.decode_words = decode_words<D, true>;
+  sparse.decode_floats = decode_floats<D, true>;
   table.multiply_row_fields[static_cast<int>(D)] = multiply_row_fields<D>;
 }
 
@@ -97,6 +126,7 @@ void fill_scalar_affine(KernelTable& table) {
   fill<DType::kBfloat16>(table);
   fill<DType::kFloat16>(table);
   table.equal_bytes = equal_bytes;
+  table.add_bytes = add_bytes;
   table.expand_row_fields = expand_row_fields;
 }
 

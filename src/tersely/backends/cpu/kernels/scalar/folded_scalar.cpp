@@ -7,11 +7,13 @@ namespace {
 
 constexpr int kChunkBytes = 64;
 
-void multiply_folded(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x,
-                     int32_t* sums) {
+template <bool Folded>
+void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x, int32_t* sums) {
   uint8_t levels[kChunkBytes];
   for (int64_t j = 0; j < chunks; ++j, folded += kChunkBytes) {
-    unfold_bytes(folded, kChunkBytes, centre, levels);
+    if constexpr (Folded) unfold_bytes(folded, kChunkBytes, centre, levels);
+    if constexpr (!Folded)
+      for (int i = 0; i < kChunkBytes; ++i) levels[i] = static_cast<uint8_t>(folded[i] + centre);
     for (int b = 0; b < x.rows; ++b)
       for (int s = 0; s < x.slices; ++s) {
         const int16_t* columns = x.x + b * x.row_stride + s * x.stride + j * 4;
@@ -24,7 +26,8 @@ void multiply_folded(const uint8_t* folded, int64_t chunks, uint8_t centre, cons
 
 void fill_scalar_folded(KernelTable& table) {
   table.unfold = kUnfold;
-  table.multiply_folded_words = multiply_folded;
+  table.multiply_folded_words = multiply<true>;
+  table.multiply_shifted_words = multiply<false>;
 }
 
 }  // namespace tersely
