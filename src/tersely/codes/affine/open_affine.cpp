@@ -10,7 +10,7 @@ namespace {
 class AffineMatrix final : public WalkedMatrix {
  public:
   AffineMatrix(const Seen& seen, std::unique_ptr<const Source> words, const AffineScales& scales,
-               const LineNumbers* lines)
+               const RowFieldNumbers* lines)
       : WalkedMatrix(seen, std::move(words)), scales_(scales), lines_(lines) {}
   void multiply_rows(const Rows& rows, int threads, bool transposed) const override {
     if (transposed) return linear_transposed(view(), active_table(), rows, threads);
@@ -45,7 +45,7 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
     scales.signs = components.stream("signs", static_cast<int64_t>(scales.directory[g.segments]));
   }
   const DType dtype = wide_dtype(opening.dtype);
-  const auto opened = [&](std::unique_ptr<const Source> words, const LineNumbers* lines) {
+  const auto opened = [&](std::unique_ptr<const Source> words, const RowFieldNumbers* lines) {
     return std::make_unique<AffineMatrix>(opening.seen, std::move(words), scales, lines);
   };
   if (opening.node.children.empty() || opening.node.child("numbers").formulation != "sparse") {
