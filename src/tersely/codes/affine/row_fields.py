@@ -112,7 +112,7 @@ def pack(numbers: np.ndarray, geometry: Geometry, bits: int, threads: int) -> np
     if not native.available():
         return stored(reference_pack(numbers, geometry, bits), stream_bytes)
     fields = np.zeros(stream_bytes(geometry.panels * panel_bytes(geometry, bits)), np.uint8)
-    native.module.affine_lines(numbers, native.shape_of(geometry), bits, fields, threads)
+    native.module.affine_row_fields(numbers, native.shape_of(geometry), bits, fields, threads)
     return fields
 
 
