@@ -1,7 +1,7 @@
 // See sources.hpp.
 #include "tersely/backends/cpu/matrix/sources.hpp"
 
-#include "tersely/backends/cpu/base/dispatch.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/backends/cpu/matrix/walk.hpp"
 
