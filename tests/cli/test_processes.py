@@ -51,8 +51,9 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 SLOW = """
-import sys, time, tersely.cli.__main__ as cli
+import signal, sys, time, tersely.cli.__main__ as cli
 from tersely.files import commands
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit that it is ignored
 steps = iter(range(10))
 class Slow(commands._Meter):
     def __call__(self, advance, name):

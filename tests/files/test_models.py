@@ -35,7 +35,7 @@ def test_checkpoints_come_back_with_the_same_sha256(models: Path, name: str, obj
 def order_0_bytes(array: np.ndarray, dtype: str) -> float:
     """Exponent entropy plus raw bits, the shorter tail where a panel's low bits are zero."""
     words = raw_bytes(array).view(f"<u{array.itemsize}")
-    symbols, _, _, tails = reference.cut_words(words, dtype)
+    symbols, _, _, tails = reference.split_words(words, dtype)
     share = np.bincount(symbols.reshape(-1), minlength=256) / symbols.size
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     kind = int(reference.tail_kinds(tails, folded(array.shape))[0]) if dtype == "float32" else 0

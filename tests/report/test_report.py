@@ -97,7 +97,8 @@ def test_what_is_stored_tells_the_work_that_was_planned(
     scaled = (rng.integers(-7, 8, shape) * (rows * 0.01).astype(np.float32)).astype(dtype)
     channels = full.copy()
     channels[:, ::3] = 0
-    for array in (full, few, holes, blocky, shared, scaled, channels):
+    masked = full * (rng.random(shape) < 0.2).astype(dtype)  # zeros of either sign
+    for array in (full, few, holes, blocky, shared, scaled, channels, masked):
         words = np.ascontiguousarray(array).view(f"u{array.itemsize}")
         for objective in plan.OBJECTIVES:
             for one in plan.candidates(Request(words, array.dtype.name, objective=objective)):

@@ -222,7 +222,8 @@ def test_wrappers_are_transparent(entrance: str) -> None:
         ours = ours.__wrapped__
     assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
     assert ours.__doc__ == ours.__wrapped__.__doc__
-    assert pickle.loads(pickle.dumps(wrapped)) is wrapped or "." in path
+    if ours is wrapped and "." not in path:  # what others wrap once more is theirs to pickle
+        assert pickle.loads(pickle.dumps(wrapped)) is wrapped
     exporters.install()
     assert functools.reduce(getattr, path.split("."), sys.modules[module]) is wrapped
 

@@ -16,6 +16,7 @@ REASONS: dict[str, str] = {
         "Tensor.untyped_storage Tensor.storage Tensor._typed_storage Tensor._fix_weakref Tensor._python_dispatch "
         "Tensor.__torch_dispatch__ Tensor.__torch_function__ Tensor._is_view Tensor._base Tensor._version Tensor.nbytes"
     ),
+    "gives the address of an object as bytes, another one at every call": "torch.fbgemm_pack_quantized_matrix",
     "changes the whole process or tells its state; takes no weight": (
         "torch.set_* torch.get_* torch.is_*_enabled torch.is_*_available torch.are_* torch.autocast_* torch.clear_autocast_cache torch.seed "
         "torch.manual_seed torch.initial_seed torch.use_deterministic_algorithms torch.init_num_threads torch.compiled_with_* "
