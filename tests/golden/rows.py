@@ -78,7 +78,9 @@ def row_palettes_1_0() -> dict[str, tersely.Tensor]:
 def sparse_numbers_1_0() -> dict[str, tersely.Tensor]:
     """`affine` and `row_palette` over `sparse`: every dtype, positions, coded values, zeros that signed bytes do not fit."""
 
-    def pruned_numbers(shape: tuple[int, ...], dtype: str, seed: int, low: int, high: int, columns: int = 0) -> np.ndarray:
+    def pruned_numbers(
+        shape: tuple[int, ...], dtype: str, seed: int, low: int, high: int, columns: int = 0
+    ) -> np.ndarray:
         """About one in four a number from low to high x a scale for each row, or so many of its columns."""
         count, length = int(np.prod(shape)), columns or int(np.prod(shape[1:]))
         numbers = noise(count, seed).astype(np.int64).reshape(-1, length) % (high - low + 1) + low
