@@ -116,6 +116,51 @@ def test_the_planner_takes_it(
     assert same_bits(Tensor(encoded).decode(), array)
 
 
+@pytest.mark.parametrize(
+    ("zeros", "objective", "expected"),
+    [
+        (0.8, "balanced", "affine coded rows + sparse bitmap"),
+        (0.8, "size", "affine coded rows + sparse elias_fano + integer distances"),
+        (0.1, "balanced", "affine 8 rows"),
+    ],
+)
+def test_what_was_pruned_before_it_was_quantised(
+    zeros: float, objective: str, expected: str, rng: np.random.Generator
+) -> None:
+    array = np.where(rng.random((512, 1024)) < zeros, np.float32(0), quantised(rng, (512, 1024), FLOAT32, 8))
+    encoded = choose.encode(array, objective=objective, profile="avx512")
+    work = registry.work(encoded)
+    assert work is not None
+    assert str(work.kernel) == expected
+    assert same_bits(Tensor(encoded).decode(), array)
+
+
+def test_sparse_numbers_have_masks_and_no_signs(rng: np.random.Generator) -> None:
+    array = np.where(rng.random((64, 128)) < 0.8, np.float32(0), quantised(rng, (64, 128), FLOAT32, 4))
+    encoded = tersely.encode(array, formulation="affine", numbers="sparse", positions="bitmap").encoded
+    child, parameters = encoded.node.children["numbers"], encoded.node.parameters
+    gaps = dataclasses.replace(child, parameters={"positions": "deltas"})
+    for node in (
+        dataclasses.replace(encoded.node, children={"numbers": gaps}),
+        dataclasses.replace(encoded.node, parameters={**parameters, "signed_zeros": 1}),
+    ):
+        with pytest.raises(CorruptError, match="sparse numbers have"):
+            Tensor(dataclasses.replace(encoded, node=node))
+    with pytest.raises(ArgumentError, match="sparse numbers have the positions 'bitmap' or 'elias_fano'"):
+        tersely.encode(array, formulation="affine", numbers="sparse", positions="deltas")
+    with pytest.raises(ArgumentError, match="unknown numbers 'split'"):
+        tersely.encode(array, formulation="affine", numbers="split")
+
+
+def test_zeros_of_either_sign_are_asked_for_above(rng: np.random.Generator) -> None:
+    array = quantised(rng, (64, 128), FLOAT32, 4)
+    array[rng.random(array.shape) < 0.6] = -0.0
+    with pytest.raises(ArgumentError, match="use formulation='signed_zeros', clean='affine'"):
+        tersely.encode(array, formulation="affine", numbers="sparse")
+    tensor = tersely.encode(array, formulation="signed_zeros", clean="affine", numbers="sparse", positions="bitmap")
+    assert same_bits(tensor.decode(), array)
+
+
 def test_what_it_is_called(rng: np.random.Generator) -> None:
     for options, label, children in (
         ({}, "affine 4-bit by rows", []),

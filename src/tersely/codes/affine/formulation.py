@@ -79,10 +79,11 @@ class Affine(RowFields):
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare.
-        Sparse ones of 16-bit weights, which are rounded one by one, and Elias-Fano positions.
+        Sparse ones of 16-bit weights, which are rounded one by one, Elias-Fano positions and, without AVX-512, coded values.
         """
         if part.only is not None and is_sparse(part.only.node):
-            return part.dtype != "float32" or part.only.parameters.kind != "bitmap"
+            masks = part.only.parameters.kind == "bitmap" and part.dtype == "float32"
+            return not (masks and (part.only.children["values"].only is None or is_wide(profile)))
         return part.only is not None and not (is_wide(profile) and part.dtype == "float32")
 
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:

@@ -44,7 +44,9 @@ def candidates(request: Request) -> list[Candidate]:
     if fast and smallest not in fast:
         found.append(_candidate(min(fast, key=codec.Indexed.fields_bytes)))
     coded = _coded(smallest, None)
-    numbers = sparse_numbers.candidates(smallest.indices, SPARSE_DTYPE, geometry, request)
+    # Looked up weight by weight, they are never fast, wherever zeros are.
+    small = request.objective == "size"
+    numbers = sparse_numbers.candidates(smallest.indices, SPARSE_DTYPE, geometry, request) if small else []
     return [*found, *[coded] * (coded.nbytes < found[0].nbytes), *(_candidate(smallest, one) for one in numbers)]
 
 

@@ -123,7 +123,8 @@ class Sparse(Formulation):
         """
         positions, bits = part.parameters, by_name(part.dtype).bits
         if part.dtype in BYTES and positions.kind != "deltas":
-            return positions.kind != "bitmap" or _is_coded(part) or not is_wide(profile)
+            by_rows = part.layout.view == "matrix" and part.layout.orientation == "out_in"
+            return not (by_rows and positions.kind == "bitmap" and not _is_coded(part) and is_wide(profile))
         if part.dtype in BYTES and _is_coded(part):
             return True
         weights = max(1, math.prod(part.layout.shape))
