@@ -40,7 +40,7 @@ def forms(name: str, dtype: str) -> Iterator[tuple[str, np.ndarray, dict[str, An
             yield f"layered({','.join(map(str, widths))})", normal, {"code": "layered", "widths": widths}
     elif name == "sparse":
         for zeros in (0.5, 0.8, 0.95):
-            for what, positions in (("bitmap", "bitmap"), ("gaps", "deltas")):
+            for what, positions in (("bitmap", "bitmap"), ("gaps", "gaps")):
                 array = cases.pruned(SHAPE, zeros).astype(kind)
                 yield f"{what}, {zeros:.0%} zeros", array, {"positions": positions}
     elif name == "palette":

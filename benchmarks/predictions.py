@@ -31,7 +31,7 @@ SINGLE = (
     "split packed",
     "split layered",
     "sparse bitmap",
-    "sparse deltas",
+    "sparse gaps",
     *(name for name in registry.NAMES if name not in ("dense", "split", "sparse")),
 )
 """Formulations that a whole network may be under: every kernel whose name begins so."""

@@ -15,7 +15,7 @@ from support.floating_environments import CONTROLS, control, environment, needs_
 import tersely
 from tersely.backends.cpu import float_environment, native
 from tersely.codes import registry, slicing
-from tersely.codes.palette import grid as grids
+from tersely.codes.words.palette import grid as grids
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.files import open as files
@@ -81,7 +81,7 @@ FORMS: dict[str, tuple[dict[str, Any], Maker, tuple[np.dtype, ...]]] = {
     "split packed": ({"formulation": "split", "code": "packed"}, mixed, DTYPES),
     "split layered": ({"formulation": "split", "code": "layered", "widths": (2, 2)}, mixed, DTYPES),
     "sparse bitmap": ({"formulation": "sparse", "positions": "bitmap"}, pruned(mixed), WIDE),
-    "sparse deltas": ({"formulation": "sparse", "positions": "deltas"}, pruned(mixed), WIDE),
+    "sparse gaps": ({"formulation": "sparse", "positions": "gaps"}, pruned(mixed), WIDE),
     "sparse coded": (
         {"formulation": "sparse", "positions": "elias_fano", "values": "split", "code": "layered", "widths": (2, 2)},
         pruned(mixed),

@@ -109,7 +109,7 @@ def test_a_program_opens_and_multiplies_every_formulation(program: Path, tmp_pat
         (pruned(rng), {"formulation": "sparse", "positions": "bitmap"}),
         (pruned(rng), {"formulation": "sparse", "positions": "bitmap", "values": "split"}),
         (pruned(rng, 0.95), {"formulation": "sparse", "positions": "elias_fano"}),
-        (pruned(rng, 0.95), {"formulation": "sparse", "positions": "deltas"}),
+        (pruned(rng, 0.95), {"formulation": "sparse", "positions": "gaps"}),
         (two_of_four(rng), {"formulation": "sparse", "positions": "n_of_m"}),
         (np.where(pruned(rng) == 0, np.float32(0), few(rng, 100)), {"formulation": "sparse", "values": "palette"}),
         (few(rng, 13), {"formulation": "palette"}),
@@ -126,7 +126,7 @@ def test_a_program_opens_and_multiplies_every_formulation(program: Path, tmp_pat
         (nibbles, {"formulation": "integer", "code": "nibbles", "int4_columns": 4200}),
         (
             np.where(rng.random((63, 2100)) < 0.9, np.int8(0), small(rng)),
-            {"formulation": "sparse", "positions": "deltas"},
+            {"formulation": "sparse", "positions": "gaps"},
         ),
     ]
     folders = []

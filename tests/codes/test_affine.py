@@ -16,10 +16,10 @@ from support.references import reference_words
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes.affine import codec, reference
-from tersely.codes.affine.formulation import affine
-from tersely.codes.affine.layout import NUMBERS, Scaling, side_by_side
-from tersely.codes.affine.row_fields import reference_pack, reference_unpack
+from tersely.codes.words.affine import codec, reference
+from tersely.codes.words.affine.formulation import affine
+from tersely.codes.words.affine.layout import NUMBERS, Scaling, side_by_side
+from tersely.codes.words.affine.row_fields import reference_pack, reference_unpack
 from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose

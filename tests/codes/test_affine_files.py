@@ -13,7 +13,7 @@ from support.references import slower_than_dense
 
 import tersely
 from tersely.codes import anatomy, registry
-from tersely.codes.affine.layout import MAX_ZERO, NUMBERS
+from tersely.codes.words.affine.layout import MAX_ZERO, NUMBERS
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -139,7 +139,7 @@ def test_sparse_numbers_have_masks_and_no_signs(rng: np.random.Generator) -> Non
     array = np.where(rng.random((64, 128)) < 0.8, np.float32(0), quantised(rng, (64, 128), FLOAT32, 4))
     encoded = tersely.encode(array, formulation="affine", numbers="sparse", positions="bitmap").encoded
     child, parameters = encoded.node.children["numbers"], encoded.node.parameters
-    gaps = dataclasses.replace(child, parameters={"positions": "deltas"})
+    gaps = dataclasses.replace(child, parameters={"positions": "gaps"})
     for node in (
         dataclasses.replace(encoded.node, children={"numbers": gaps}),
         dataclasses.replace(encoded.node, parameters={**parameters, "signed_zeros": 1}),
@@ -147,7 +147,7 @@ def test_sparse_numbers_have_masks_and_no_signs(rng: np.random.Generator) -> Non
         with pytest.raises(CorruptError, match="sparse numbers have"):
             Tensor(dataclasses.replace(encoded, node=node))
     with pytest.raises(ArgumentError, match="sparse numbers have the positions 'bitmap' or 'elias_fano'"):
-        tersely.encode(array, formulation="affine", numbers="sparse", positions="deltas")
+        tersely.encode(array, formulation="affine", numbers="sparse", positions="gaps")
     with pytest.raises(ArgumentError, match="unknown numbers 'split'"):
         tersely.encode(array, formulation="affine", numbers="split")
 

@@ -12,12 +12,12 @@ from support.arrays import DTYPES, ISAS, needs_native, normal, random_bits, same
 import tersely
 from tersely.backends.cpu import isa
 from tersely.codes import registry
-from tersely.codes.block_sparse import reference as sparse_reference
-from tersely.codes.block_sparse.layout import SHAPES as SPARSE_SHAPES
-from tersely.codes.block_sparse.layout import mask_words
-from tersely.codes.blocks import reference
-from tersely.codes.blocks.layout import SHAPES as BLOCK_SHAPES
 from tersely.codes.protocol import Request
+from tersely.codes.selection.block_sparse import reference as sparse_reference
+from tersely.codes.selection.block_sparse.layout import SHAPES as SPARSE_SHAPES
+from tersely.codes.selection.block_sparse.layout import mask_words
+from tersely.codes.selection.blocks import reference
+from tersely.codes.selection.blocks.layout import SHAPES as BLOCK_SHAPES
 from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError

@@ -14,8 +14,8 @@ from support.guarded import GuardedBytes
 import tersely
 from tersely.backends.cpu import native
 from tersely.codes import registry
-from tersely.codes.integer import distances, reference
 from tersely.codes.protocol import Request
+from tersely.codes.words.integer import distances, reference
 from tersely.core.encoded import Encoded, Node
 from tersely.planner import cost_model
 from tersely.tensors.tensor import Tensor
@@ -35,8 +35,8 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, s
     return found
 
 
-def coded(array: np.ndarray, like: str) -> Tensor:
-    return tersely.encode(array, "integer", code="distances", like=like)
+def coded(array: np.ndarray, bit_layout: str) -> Tensor:
+    return tersely.encode(array, "integer", code="distances", bit_layout=bit_layout)
 
 
 def moved(encoded: Encoded, centre: int) -> Encoded:
@@ -73,15 +73,15 @@ def test_every_word_about_every_centre(dtype: np.dtype, each_isa: str, rng: np.r
     """Distances that leave the dtype's range come back at its other end, as in the reference."""
     limits, word = np.iinfo(dtype), f"u{dtype.itemsize}"
     near = weights(rng, (32, 70), np.dtype(f"{dtype.kind}1"), 30).astype(dtype)
-    for like in distances.layouts_of(dtype.name):
-        small = like in distances.NARROW
+    for bit_layout in distances.layouts_of(dtype.name):
+        small = bit_layout in distances.NARROW
         array = near if small and dtype.itemsize == 2 else random_bits(rng, (32, 70), dtype)
-        encoded = coded(array, like).encoded
+        encoded = coded(array, bit_layout).encoded
         own = int(encoded.node.parameters["centre"])
         for centre in (limits.min, limits.max, 0, 1, own, int(rng.integers(limits.min, limits.max))):
             other = Tensor(moved(encoded, centre))
             expected = (array.view(word) + np.array((centre - own) % (1 << limits.bits), word)).view(dtype)
-            assert same_bits(other.decode(), expected), (like, centre)
+            assert same_bits(other.decode(), expected), (bit_layout, centre)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(native, "module", None)
                 assert same_bits(registry.decode(other.encoded), expected)
@@ -122,12 +122,12 @@ def test_the_cost_model_knows_which_are_multiplied_as_they_are(rng: np.random.Ge
 
 
 @pytest.mark.parametrize("dtype", BYTES, ids=str)
-@pytest.mark.parametrize("like", distances.NARROW)
+@pytest.mark.parametrize("bit_layout", distances.NARROW)
 def test_damaged_payload_is_multiplied_as_it_is_decoded(
-    like: str, dtype: np.dtype, each_isa: str, rng: np.random.Generator
+    bit_layout: str, dtype: np.dtype, each_isa: str, rng: np.random.Generator
 ) -> None:
     for shape in ((47, 2100), (63, 70)):
-        encoded = coded(weights(rng, shape, dtype, 9), like).encoded
+        encoded = coded(weights(rng, shape, dtype, 9), bit_layout).encoded
         guards = {name: GuardedBytes(data) for name, data in encoded.components.items()}
         for name, guard in guards.items():
             if not name.endswith("directory"):  # that is checked when a file is opened; payload is not

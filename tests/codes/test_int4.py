@@ -301,7 +301,9 @@ def test_impossible_descriptions_are_refused(rng: np.random.Generator) -> None:
             Tensor(dataclasses.replace(encoded, node=Node("integer", 1, parameters, {"nibbles": child})))
     with pytest.raises(UnsupportedError):
         Tensor(
-            dataclasses.replace(encoded, node=Node("integer", 1, {"centre": 0, "like": "index"}, {"distances": fields}))
+            dataclasses.replace(
+                encoded, node=Node("integer", 1, {"centre": 0, "bit_layout": "index"}, {"distances": fields})
+            )
         )
     with pytest.raises(CorruptError, match="nibbles are of uint8"):
         Tensor(dataclasses.replace(encoded, dtype="int8"))

@@ -16,7 +16,7 @@ from support.profile import one
 import tersely
 from tersely.backends.cpu import isa
 from tersely.codes import registry
-from tersely.codes.integer import codec, layout, reference
+from tersely.codes.words.integer import codec, layout, reference
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose

@@ -19,7 +19,7 @@ from support.guarded import GuardedBytes
 from support.integer_forms import check
 
 import tersely
-from tersely.codes.integer import distances
+from tersely.codes.words.integer import distances
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
 from tersely.files import plan_file
@@ -117,10 +117,14 @@ def test_the_planner_takes_nibbles_where_they_are_smaller(rng: np.random.Generat
         (np.zeros((4, 8), np.int16), {"formulation": "integer", "code": "fields"}, "use code='distances'"),
         (np.zeros((4, 8), np.int16), {"formulation": "integer", "bits": 3}, "takes no parameter 'bits'"),
         (np.zeros((4, 8), np.int8), {"formulation": "integer", "code": "packed"}, "unknown code 'packed'"),
-        (np.zeros((4, 8), np.int8), {"formulation": "integer", "code": "distances", "like": "float16"}, "like is one"),
+        (
+            np.zeros((4, 8), np.int8),
+            {"formulation": "integer", "code": "distances", "bit_layout": "float16"},
+            "like is one",
+        ),
         (
             np.array([[0, 256]], np.int16),
-            {"formulation": "integer", "code": "distances", "like": "index"},
+            {"formulation": "integer", "code": "distances", "bit_layout": "index"},
             "at most 256 neighbouring values",
         ),
     ],
@@ -214,8 +218,8 @@ def test_impossible_descriptions_are_refused(rng: np.random.Generator) -> None:
                     ("centre", 1 << 20),
                     ("centre", "1"),
                     ("centre", True),
-                    ("like", "float32"),
-                    ("like", 3),
+                    ("bit_layout", "float32"),
+                    ("bit_layout", 3),
                 )
             ]
             wrong += [Node("integer", 1, {"centre": 0}, {child: node})]
@@ -284,7 +288,7 @@ def test_a_median_at_the_end_of_a_range_of_256_values(dtype: str, far: int) -> N
     for common, rare in ((0, far), (far, 0)):
         array = np.full((64, 256), common + 300, dtype)
         array[::9, ::7] = rare + 300
-        for like in ("index", "float8_e5m2", "float8_e4m3fn") if far < 256 else (None,):
-            options = {} if like is None else {"like": like}
+        for bit_layout in ("index", "float8_e5m2", "float8_e4m3fn") if far < 256 else (None,):
+            options = {} if bit_layout is None else {"bit_layout": bit_layout}
             coded = tersely.encode(array, formulation="integer", code="distances", **options)
             assert np.array_equal(coded.decode(), array)

@@ -11,8 +11,8 @@ from support.products import assert_close
 from support.references import reference_words
 
 import tersely
-from tersely.codes.palette import codec
-from tersely.codes.palette.formulation import palette
+from tersely.codes.words.palette import codec
+from tersely.codes.words.palette.formulation import palette
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError

@@ -21,10 +21,10 @@ from support.references import reference_words, slower_than_dense
 import tersely
 from tersely.backends.cpu import isa, threads
 from tersely.codes import anatomy, registry
-from tersely.codes.integer import layout as integer_layout
-from tersely.codes.integer import reference as integer
-from tersely.codes.palette.formulation import palette
-from tersely.codes.palette.grid import MAX_ZERO, Grid, find, values_of
+from tersely.codes.words.integer import layout as integer_layout
+from tersely.codes.words.integer import reference as integer
+from tersely.codes.words.palette.formulation import palette
+from tersely.codes.words.palette.grid import MAX_ZERO, Grid, find, values_of
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError

@@ -13,8 +13,8 @@ from support.references import join, take
 
 import tersely
 from tersely.codes import registry
-from tersely.codes.blocks import formulation as blocks
-from tersely.codes.blocks.layout import SHAPES as BLOCKS
+from tersely.codes.selection.blocks import formulation as blocks
+from tersely.codes.selection.blocks.layout import SHAPES as BLOCKS
 from tersely.core.encoded import Encoded
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
@@ -110,7 +110,7 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{
         f"sparse {name}": ({"formulation": "sparse", **form}, holed)
         for name, form in sparse_forms.WHOLE_FORMS.items()
-        if "values" not in form or "like" in form  # else the code is the smallest of each part
+        if "values" not in form or "bit_layout" in form  # else the code is the smallest of each part
     },
     **{f"blocks {shape}": ({"formulation": "blocks", "block": shape}, blocky) for shape in BLOCKS},
     **{
@@ -132,9 +132,9 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
 each_form = pytest.mark.parametrize("form", FORMS)
 ALONE = (
     "sparse bitmap",
-    "sparse deltas",
+    "sparse gaps",
     "sparse whole_bitmap",
-    "sparse whole_deltas",
+    "sparse whole_gaps",
     "sparse 2:4",
     "sparse 4:8",
     "integer fields",
@@ -205,7 +205,7 @@ def test_rows(form: str, view: str) -> None:
     assert of.view == ("convolution" if view == "convolution" else "matrix")
     unit = step(of) * 16
     rows = len(array)
-    if form.startswith("sparse deltas"):
+    if form.startswith("sparse gaps"):
         assert unit == 256
     for first, last in ((unit, 2 * unit), (unit, rows), (0, rows), (0, unit)):
         if first < last <= rows:

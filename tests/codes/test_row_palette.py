@@ -12,10 +12,10 @@ from support.row_palette_weights import BFLOAT16, DTYPES, FLOAT16, FLOAT32, code
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes.affine.row_fields import reference_pack, reference_unpack
-from tersely.codes.row_palette import codec, reference
-from tersely.codes.row_palette.formulation import row_palette
-from tersely.codes.row_palette.layout import INDICES, TABLES, Tables
+from tersely.codes.words.affine.row_fields import reference_pack, reference_unpack
+from tersely.codes.words.row_palette import codec, reference
+from tersely.codes.words.row_palette.formulation import row_palette
+from tersely.codes.words.row_palette.layout import INDICES, TABLES, Tables
 from tersely.core.dtypes import raw_bytes
 from tersely.core.errors import ArgumentError
 from tersely.planner import choose

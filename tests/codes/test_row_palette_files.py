@@ -13,7 +13,7 @@ from support.row_palette_weights import BFLOAT16, FLOAT16, FLOAT32, coded, share
 
 import tersely
 from tersely.codes import anatomy, registry
-from tersely.codes.row_palette.layout import INDICES
+from tersely.codes.words.row_palette.layout import INDICES
 from tersely.core.encoded import Node
 from tersely.core.errors import UnsupportedError
 from tersely.planner import choose

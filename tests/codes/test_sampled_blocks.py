@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tersely.codes.blocks.candidates import candidates
-from tersely.codes.blocks.layout import MAX_BLOCKS, SHAPES, block_words
-from tersely.codes.blocks.sample import may_repeat
 from tersely.codes.protocol import Request
+from tersely.codes.selection.blocks.candidates import candidates
+from tersely.codes.selection.blocks.layout import MAX_BLOCKS, SHAPES, block_words
+from tersely.codes.selection.blocks.sample import may_repeat
 from tersely.core.geometry import choose
 
 BLOCKS = tuple(shape for shape in SHAPES if shape != "row")

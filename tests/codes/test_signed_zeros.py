@@ -16,7 +16,7 @@ from support.references import reference_components, reference_words
 import tersely
 from tersely.codes import registry, slicing
 from tersely.codes.protocol import Request
-from tersely.codes.signed_zeros.formulation import CHILDREN, CLEAN, EVERY, NAME, SIGNS
+from tersely.codes.selection.signed_zeros.formulation import CHILDREN, CLEAN, EVERY, NAME, SIGNS
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError

@@ -100,7 +100,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     inside = nested.node.children["values"]
     for version, positions, child in (
         (1, {"positions": "bitmap"}, inside),
-        (1, {"positions": "deltas"}, inside),
+        (1, {"positions": "gaps"}, inside),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, version=2)),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, formulation="sparse")),
         (2, {"positions": "bitmap"}, dataclasses.replace(inside, parameters=dict(inside.parameters) | {"x": 1})),
@@ -150,7 +150,7 @@ def test_the_geometry_is_the_tensors_own(rng: np.random.Generator) -> None:
 
 def test_gaps_with_many_entries_are_called_slow(rng: np.random.Generator) -> None:
     for zeros, slow in ((0.1, True), (0.9, False)):
-        coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="deltas")
+        coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], zeros), formulation="sparse", positions="gaps")
         assert slower_than_dense(coded.encoded, "portable") is slow
     coded = tersely.encode(pruned(rng, (256, 512), SPARSE[0], 0.1), formulation="sparse", positions="bitmap")
     assert not slower_than_dense(coded.encoded, "portable")

@@ -13,7 +13,7 @@ from support.sparse_forms import FORMS, SPARSE, code, fit, pruned, words_of
 import tersely
 from tersely.backends.cpu import isa
 from tersely.codes.protocol import Request
-from tersely.codes.sparse import candidates
+from tersely.codes.selection.sparse import candidates
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.planner import choose
@@ -82,8 +82,8 @@ def test_more_words_than_a_palette_holds_are_refused_and_no_candidate(rng: np.ra
 def test_rows_with_more_entries_than_a_segment_are_refused(rng: np.random.Generator) -> None:
     array = np.where(rng.random((16, 4096)) < 0.9, np.float32(0.5), np.float32(0))
     with pytest.raises(ArgumentError, match="more values than gaps can code"):
-        choose.encode(array, formulation="sparse", positions="deltas", values="palette")
-    plain = choose.encode(array, formulation="sparse", positions="deltas")
+        choose.encode(array, formulation="sparse", positions="gaps", values="palette")
+    plain = choose.encode(array, formulation="sparse", positions="gaps")
     nested = Node("sparse", 2, plain.node.parameters, {"values": Node("palette", 1, {"entries": 1})})
     components = {name: data for name, data in plain.components.items() if name != "values.bytes"}
     blocks = int(plain.components["directory"].view("<u8")[1])
@@ -126,7 +126,7 @@ def test_damage_names_the_component_and_its_byte(rng: np.random.Generator) -> No
         assert refused.value.byte == encoded.components[name].nbytes - 64
 
 
-@pytest.mark.parametrize("form", ["bitmap_palette", LOW, "deltas_palette", "elias_fano_low"])
+@pytest.mark.parametrize("form", ["bitmap_palette", LOW, "gaps_palette", "elias_fano_low"])
 def test_indices_beyond_the_table_are_zeros_everywhere(form: str, each_isa: str, rng: np.random.Generator) -> None:
     """A damaged table or index: the same bits under every instruction set, in rows and in single weights too."""
     encoded = code(fit(pruned(rng, (40, 60), FLOAT, 0.5), form), form)
@@ -154,7 +154,7 @@ def test_indices_beyond_the_table_are_zeros_everywhere(form: str, each_isa: str,
 def test_many_coded_indices_are_called_slow_without_avx512(rng: np.random.Generator) -> None:
     options = {"formulation": "sparse", "values": "palette", "code": "layered", "widths": (2, 2), "packed_bits": 3}
     for zeros, slow in ((0.4, True), (0.95, False)):
-        for positions in ("bitmap", "elias_fano", "deltas"):
+        for positions in ("bitmap", "elias_fano", "gaps"):
             coded = choose.encode(shared(rng, 100, zeros), positions=positions, **options)
             assert slower_than_dense(coded, "portable") is slow, positions
     bitmap = choose.encode(shared(rng, 100, 0.4), positions="bitmap", **options)

@@ -12,7 +12,7 @@ from support.references import reference_words
 from support.sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, fit, quantised
 
 import tersely
-from tersely.codes.integer import reference as integer
+from tersely.codes.words.integer import reference as integer
 from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor
 
@@ -46,7 +46,7 @@ def check_products(tensor: Tensor, array: np.ndarray, batch: int, rng: np.random
 def test_the_largest_sums_fit(value: int, each_isa: str, rng: np.random.Generator) -> None:
     """As many entries as are added up in 32 bits, and more, all as large as they can be."""
     array = np.full((20, 5000), value, WHOLE[1] if value > 127 else WHOLE[0])
-    tensor, dense = Tensor(code(array, "whole_deltas")), tersely.encode(array, "dense")
+    tensor, dense = Tensor(code(array, "whole_gaps")), tersely.encode(array, "dense")
     for batch in (1, 2, 8, 11):
         for x in (-1.0, 127 / 128, 1.0):
             some = np.full((batch, 5000), x, np.float32)
@@ -92,7 +92,7 @@ def test_damaged_payload_reads_as_the_reference_says(
                     index = tuple(int(rng.integers(length)) for length in shape)
                     assert 0 <= int(np.asarray(tensor[index]).view(np.uint8)) < 256
                 for batch in (2, 9) if len(shape) == 2 else ():
-                    if "deltas" not in form:
+                    if "gaps" not in form:
                         check_products(tensor, expected.view(dtype), batch, rng)
                     else:  # gaps may name a column twice: one value is decoded, products add both
                         tersely.linear(np.ones((batch, shape[1]), np.int8), tensor)

@@ -15,7 +15,7 @@ from support.sparse_forms import ALL, WHOLE, WHOLE_FORMS, code, quantised
 import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.sparse import candidates
+from tersely.codes.selection.sparse import candidates
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.planner import choose, cost_model
@@ -51,7 +51,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
         dataclasses.replace(inner, parameters={}),
         dataclasses.replace(inner, parameters={**inner.parameters, "centre": 128}),
         dataclasses.replace(inner, parameters={**inner.parameters, "centre": True}),
-        dataclasses.replace(inner, parameters={**inner.parameters, "like": "bfloat16"}),
+        dataclasses.replace(inner, parameters={**inner.parameters, "bit_layout": "bfloat16"}),
         dataclasses.replace(inner, parameters={**inner.parameters, "colour": 1}),
         dataclasses.replace(inner, children={}, parameters={}),
         dataclasses.replace(inner, children={"nibbles": split}),
@@ -68,10 +68,14 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
         (np.int8, {"values": "split"}, "values='split' codes no int8: use 'dense' or 'integer'"),
         (np.uint8, {"values": "palette"}, "values='palette' codes no uint8"),
         (np.float32, {"values": "integer"}, "values='integer' codes no float32: use 'dense' or 'split', 'palette'"),
-        (np.int8, {"values": "integer", "like": "float16"}, "like is one of"),
-        (np.int8, {"values": "integer", "like": "index", "colour": 1}, "no parameter 'colour'"),
+        (np.int8, {"values": "integer", "bit_layout": "float16"}, "bit_layout is one of"),
+        (np.int8, {"values": "integer", "bit_layout": "index", "colour": 1}, "no parameter 'colour'"),
         (np.int8, {"values": "integer", "code": "tree"}, "unknown code 'tree'"),
-        (np.int8, {"values": "integer", "code": "layered", "widths": (4, 4), "like": "float8_e4m3fn"}, "do not fit"),
+        (
+            np.int8,
+            {"values": "integer", "code": "layered", "widths": (4, 4), "bit_layout": "float8_e4m3fn"},
+            "do not fit",
+        ),
         (np.int16, {}, "codes float32, bfloat16, float16, int8, uint8, not int16"),
     ],
 )
@@ -82,7 +86,7 @@ def test_wrong_arguments_are_refused_with_a_sentence(dtype: type, options: dict,
 
 def test_one_symbol_needs_no_bits(rng: np.random.Generator) -> None:
     array = np.where(rng.random((64, 300)) < 0.9, 0, 7).astype(np.int8)
-    options = {"formulation": "sparse", "values": "integer", "like": "index", "code": "constant"}
+    options = {"formulation": "sparse", "values": "integer", "bit_layout": "index", "code": "constant"}
     encoded = choose.encode(array, **options)
     assert same_bits(Tensor(encoded).decode(), array)
     array[5, 5] = 8
@@ -114,13 +118,13 @@ def test_the_planner_takes_gaps_where_they_are_faster_than_dense_weights(rng: np
             found = tersely.encode(array, objective=objective, profile="avx2")
             assert (found.formulation == "sparse") is fast, (zeros, objective)
             if fast:
-                assert found.parameters["positions"] == "deltas"
+                assert found.parameters["positions"] == "gaps"
                 assert not slower_than_dense(found.encoded, "avx2")
     for form in WHOLE_FORMS:
         encoded = code(array, form)
-        assert slower_than_dense(encoded, "avx512") is (form not in ("whole_deltas", "whole_bitmap"))
-        assert slower_than_dense(encoded, "avx2") is (form != "whole_deltas")
-    for zeros, kernel in ((0.6, "sparse bitmap"), (0.8, "sparse bitmap"), (0.97, "sparse deltas")):
+        assert slower_than_dense(encoded, "avx512") is (form not in ("whole_gaps", "whole_bitmap"))
+        assert slower_than_dense(encoded, "avx2") is (form != "whole_gaps")
+    for zeros, kernel in ((0.6, "sparse bitmap"), (0.8, "sparse bitmap"), (0.97, "sparse gaps")):
         request = Request(quantised(rng, (512, 2048), WHOLE[0], zeros).view(np.uint8), "int8", profile="avx512")
         assert str(choose.decide(request)[0].candidate.kernel) == kernel
     turned = tersely.encode(array, objective="speed", orientation="in_out", profile="avx2")
@@ -133,7 +137,7 @@ def test_predicted_times_are_in_the_order_of_what_is_done(rng: np.random.Generat
     (dense,) = registry.BY_NAME["dense"].candidates(request)
     gaps, bitmap, places = (
         candidates.candidate_for(replace(request, parameters=dict(ALL[form])))
-        for form in ("whole_deltas", "whole_bitmap", "elias_fano_packed")
+        for form in ("whole_gaps", "whole_bitmap", "elias_fano_packed")
     )
     for machine, order in (("avx2", (gaps, dense, bitmap, places)), ("avx512", (gaps, bitmap, dense, places))):
         times = [cost_model.predict_ns(one, "int8", machine) for one in order]

@@ -15,8 +15,8 @@ from support.products import check_batches
 import tersely
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.submatrix import reference
-from tersely.codes.submatrix.formulation import KEPT_ROWS
+from tersely.codes.selection.submatrix import reference
+from tersely.codes.selection.submatrix.formulation import KEPT_ROWS
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
@@ -31,7 +31,7 @@ KEPT: dict[str, dict[str, Any]] = {
     "split": {},
     "split packed": {"code": "packed"},
     "sparse": {"positions": "bitmap"},
-    "sparse gaps": {"positions": "deltas"},
+    "sparse gaps": {"positions": "gaps"},
     "sparse coded": {"positions": "bitmap", "values": "split", "code": "layered", "widths": (3,)},
     "blocks": {},
     "block_sparse": {},

@@ -117,14 +117,14 @@ def _integer() -> Iterator[Sample]:
     yield fields
     yield Sample(**{**vars(fields), "name": "fields of 4 bits", "options": {"bits": 4}})
     yield Sample(**{**vars(fields), "name": "fields, smallest", "options": {"objective": "size"}})
-    for like in ("index", "float8_e5m2", "float8_e4m3fn", "bfloat16", "float16"):
-        options = {"code": "distances", "like": like}
-        if "16" in like:
-            yield Sample("integer", f"distances {like}", options, PAIRS, makers.integers, makers.integers, 6, 4)
+    for bit_layout in ("index", "float8_e5m2", "float8_e4m3fn", "bfloat16", "float16"):
+        options = {"code": "distances", "bit_layout": bit_layout}
+        if "16" in bit_layout:
+            yield Sample("integer", f"distances {bit_layout}", options, PAIRS, makers.integers, makers.integers, 6, 4)
             continue
-        yield Sample("integer", f"distances {like}", options, BYTES, makers.integers, makers.integers, 6, 4)
+        yield Sample("integer", f"distances {bit_layout}", options, BYTES, makers.integers, makers.integers, 6, 4)
         yield Sample(
-            "integer", f"narrow distances {like}", options, PAIRS, makers.near_integers, makers.near_integers, 2
+            "integer", f"narrow distances {bit_layout}", options, PAIRS, makers.near_integers, makers.near_integers, 2
         )
     pairs = Sample("integer", "nibbles", {"code": "nibbles"}, BYTES[1:], makers.nibbles, makers.nibbles, 2)
     shapes = ((48, 100), (17, 2300), (3, 40, 33), (8, 4, 3, 3), (7,), (300, 40), (1, 1))
@@ -245,7 +245,7 @@ def _submatrix() -> Iterator[Sample]:
         ("split", {}),
         ("split packed", {"code": "packed"}),
         ("sparse", {"positions": "bitmap"}),
-        ("sparse gaps", {"positions": "deltas"}),
+        ("sparse gaps", {"positions": "gaps"}),
         ("sparse coded", {"positions": "bitmap", "values": "split", "code": "layered", "widths": (3,)}),
         ("blocks", {}),
         ("block_sparse", {}),

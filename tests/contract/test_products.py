@@ -12,8 +12,8 @@ from support.profile import one, pick, spread
 
 import tersely
 from tersely.backends.cpu import isa
-from tersely.codes.integer import reference as integer
-from tersely.codes.palette.grid import Grid
+from tersely.codes.words.integer import reference as integer
+from tersely.codes.words.palette.grid import Grid
 from tersely.core.geometry import choose
 from tersely.tensors.handoff import INTEGER_ROWS
 from tersely.tensors.tensor import Tensor

@@ -24,18 +24,18 @@ LAYERS = (
     {"codes.node"},
     {"codes.slicing", "codes.machine"},
     {
-        "codes.dense",
-        "codes.split",
-        "codes.sparse",
-        "codes.integer",
-        "codes.palette",
-        "codes.affine",
-        "codes.row_palette",
-        "codes.blocks",
-        "codes.block_sparse",
-        "codes.submatrix",
+        "codes.words.dense",
+        "codes.words.split",
+        "codes.selection.sparse",
+        "codes.words.integer",
+        "codes.words.palette",
+        "codes.words.affine",
+        "codes.words.row_palette",
+        "codes.selection.blocks",
+        "codes.selection.block_sparse",
+        "codes.selection.submatrix",
     },
-    {"codes.signed_zeros"},
+    {"codes.selection.signed_zeros"},
     {"codes.registry"},
     {"codes.anatomy"},
     {"tensors.handoff"},
@@ -56,26 +56,34 @@ LAYERS = (
 )
 """Rooms, lowest first, some of them by their parts. A module imports from its own entry or from lower ones."""
 SIDEWAYS = {
-    ("codes.sparse", "codes.dense"),
-    ("codes.sparse", "codes.split"),
-    ("codes.sparse", "codes.palette"),
-    ("codes.sparse", "codes.integer"),
-    ("codes.integer", "codes.split"),
-    ("codes.palette", "codes.split"),
-    ("codes.palette", "codes.integer"),
-    ("codes.affine", "codes.split"),
-    ("codes.affine", "codes.sparse"),
-    ("codes.row_palette", "codes.affine"),
-    ("codes.row_palette", "codes.sparse"),
-    ("codes.row_palette", "codes.palette"),
-    ("codes.row_palette", "codes.split"),
-    ("codes.blocks", "codes.dense"),
-    ("codes.blocks", "codes.sparse"),
-    ("codes.block_sparse", "codes.dense"),
-    ("codes.block_sparse", "codes.blocks"),
+    ("codes.selection.sparse", "codes.words.dense"),
+    ("codes.selection.sparse", "codes.words.split"),
+    ("codes.selection.sparse", "codes.words.palette"),
+    ("codes.selection.sparse", "codes.words.integer"),
+    ("codes.words.integer", "codes.words.split"),
+    ("codes.words.palette", "codes.words.split"),
+    ("codes.words.palette", "codes.words.integer"),
+    ("codes.words.affine", "codes.words.split"),
+    ("codes.words.affine", "codes.selection.sparse"),
+    ("codes.words.row_palette", "codes.words.affine"),
+    ("codes.words.row_palette", "codes.selection.sparse"),
+    ("codes.words.row_palette", "codes.words.palette"),
+    ("codes.words.row_palette", "codes.words.split"),
+    ("codes.selection.blocks", "codes.words.dense"),
+    ("codes.selection.blocks", "codes.selection.sparse"),
+    ("codes.selection.block_sparse", "codes.words.dense"),
+    ("codes.selection.block_sparse", "codes.selection.blocks"),
     *(
-        ("codes.submatrix", f"codes.{kept}")
-        for kept in ("split", "sparse", "palette", "row_palette", "affine", "blocks", "block_sparse")
+        ("codes.selection.submatrix", f"codes.{kept}")
+        for kept in (
+            "words.split",
+            "selection.sparse",
+            "words.palette",
+            "words.row_palette",
+            "words.affine",
+            "selection.blocks",
+            "selection.block_sparse",
+        )
     ),
 }
 """Codes that are made of others."""
@@ -135,10 +143,10 @@ MAY_USE = {"transformers": {"torch"}, "cli": {"transformers"}}
 
 
 def unit_of(module: str) -> str:
-    """'tersely.codes.split.layout' -> 'codes.split'."""
+    """'tersely.codes.words.split.layout' -> 'codes.words.split'."""
     parts = module.split(".")[1:]
     known = set().union(*LAYERS)
-    return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in known), "")
+    return next((".".join(parts[:n]) for n in (3, 2, 1) if ".".join(parts[:n]) in known), "")
 
 
 def level(unit: str) -> int:
@@ -205,9 +213,9 @@ def test_includes_point_downward() -> None:
         return next(number for number, folder in enumerate(CPP_LAYERS) if name.startswith(f"{folder}/"))
 
     def code(name: str) -> str:
-        """'codes/split/encode.hpp' -> 'codes.split'; '' for what all codes share."""
+        """'codes/words/split/encode.hpp' -> 'codes.words.split'; '' for what all codes share."""
         parts = name.split("/")
-        return ".".join(parts[:2]) if parts[0] == "codes" and len(parts) == 3 else ""
+        return ".".join(parts[:3]) if parts[0] == "codes" and len(parts) == 4 else ""
 
     for source, target, _ in includes():
         assert cpp_level(target) <= cpp_level(source), f"{source} must not include {target}"

@@ -26,7 +26,7 @@ OTHERS = {
     **dict.fromkeys(("Conv1D", "from_pretrained", "save_pretrained", "_load_pretrained_model"), "transformers"),
     **dict.fromkeys(("conv1d", "copy_", "swap_tensors", "weight_mask", "weight_orig", "bias_dtype"), "torch"),
     **dict.fromkeys(("external_data", "float_data", "double_data", "raw_data", "value_floats"), "of ONNX"),
-    **dict.fromkeys(("portable", "balanced", "layered", "deltas"), "values of arguments"),
+    **dict.fromkeys(("portable", "balanced", "layered", "gaps"), "values of arguments"),
     **dict.fromkeys(("tersely_recipes", "ATTRIBUTE", "partial", "json", "js"), "parts of files and of their names"),
     "ValueSource": "C++",
 }

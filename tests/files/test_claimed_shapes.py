@@ -38,7 +38,7 @@ INDEXED = (
     ("bitmap", EYE, {"formulation": "sparse", "positions": "bitmap"}),
     ("bitmap of split", EYE, {"formulation": "sparse", "positions": "bitmap", "values": "split"}),
     ("elias_fano", EYE, {"formulation": "sparse", "positions": "elias_fano"}),
-    ("deltas", EYE, {"formulation": "sparse", "positions": "deltas"}),
+    ("gaps", EYE, {"formulation": "sparse", "positions": "gaps"}),
     ("fields", BYTES, {"formulation": "integer"}),
     ("fields of no bits", np.zeros((64, 96), np.int8), {"formulation": "integer", "bits": 0}),
     ("distances", BYTES, {"formulation": "integer", "code": "distances"}),
@@ -56,7 +56,7 @@ def test_segments_are_counted_before_anything_is_made_of_them(
 ) -> None:
     path = tmp_path / "f.safetensors"
     for shape in ((64, 1 << power), (1 << power, 96)):
-        if "deltas" in options.values() and shape[0] == 64:
+        if "gaps" in options.values() and shape[0] == 64:
             continue  # a row without entries may have any number of columns: see below
         tersely.save_file({"w": forged(array, shape, options)}, path)
         tracemalloc.start()
@@ -82,7 +82,7 @@ def test_max_bytes_counts_before_any_tensor_is_looked_at(tmp_path: Path, monkeyp
 
 ONES = np.ones((64, 96), np.float32)
 CLAIMS = (
-    ("deltas", np.zeros((64, 96), np.float32), (64, 1 << 50), {"formulation": "sparse", "positions": "deltas"}),
+    ("gaps", np.zeros((64, 96), np.float32), (64, 1 << 50), {"formulation": "sparse", "positions": "gaps"}),
     ("split constant", ONES, (1 << 25, 1 << 25), {"formulation": "split", "code": "constant"}),
     ("palette", ONES, (1 << 25, 1 << 25), {"formulation": "palette", "code": "constant"}),
     ("blocks", ONES, (1 << 50, 96), {"formulation": "blocks", "block": "row"}),
@@ -135,7 +135,7 @@ def test_memory_that_runs_out_is_the_same_sentence(monkeypatch: pytest.MonkeyPat
         tensor.rows(1, 2)
 
 
-@pytest.mark.parametrize("positions", ["n_of_m", "deltas"])
+@pytest.mark.parametrize("positions", ["n_of_m", "gaps"])
 def test_any_number_of_matrices_without_rows_is_nothing_to_walk_through(positions: str) -> None:
     options = {"formulation": "sparse", "positions": positions, "n": 2, "m": 4}
     options = options if positions == "n_of_m" else {"formulation": "sparse", "positions": positions}

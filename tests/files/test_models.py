@@ -11,7 +11,7 @@ import pytest
 from support.arrays import MODELS, k_means, same_bits
 
 import tersely
-from tersely.codes.split import reference
+from tersely.codes.words.split import reference
 from tersely.core.dtypes import raw_bytes
 from tersely.core.geometry import folded
 from tersely.planner import choose
@@ -136,7 +136,7 @@ def test_layers_quantised_by_k_means(models: Path, words: int, objective: str, r
     ("wanted", "ratio"),
     [
         ({"objective": "size", "profile": "portable"}, 33.0),
-        ({"formulation": "sparse", "positions": "deltas", "values": "palette"}, 20.0),
+        ({"formulation": "sparse", "positions": "gaps", "values": "palette"}, 20.0),
     ],
     ids=["size", "gaps"],
 )

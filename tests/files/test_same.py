@@ -156,7 +156,7 @@ def write(path: Path, *tensors: tuple[str, Encoded | np.ndarray, str]) -> Path:
 
 def copy_of(array: np.ndarray, other: Any, **changes: Any) -> Encoded:
     described = alias.described(split(array).encoded, "w")
-    return replace(described, **{"node": Node("same", 1, {"tensor": other}), **changes})
+    return replace(described, **{"node": Node("alias", 1, {"tensor": other}), **changes})
 
 
 HOSTILE: dict[str, tuple[Callable[[np.ndarray], Encoded], str]] = {
@@ -171,21 +171,21 @@ HOSTILE: dict[str, tuple[Callable[[np.ndarray], Encoded], str]] = {
     "shape": (lambda a: copy_of(a, "w", shape=(64, 48)), r"whose shape is \[48, 64\], not \[64, 48\]"),
     "dense shape": (lambda a: copy_of(a, "d", shape=(64, 48)), r"a copy of 'd', whose shape is \[48, 64\]"),
     "dense dtype": (lambda a: copy_of(a, "d", dtype="int32"), "a copy of 'd', whose dtype is F32, not I32"),
-    "no name": (lambda a: copy_of(a, "w", node=Node("same", 1)), "by at most 4096 characters, not None"),
+    "no name": (lambda a: copy_of(a, "w", node=Node("alias", 1)), "by at most 4096 characters, not None"),
     "number": (lambda a: copy_of(a, 7), "by at most 4096 characters, not 7"),
     "list": (lambda a: copy_of(a, ["w"]), r"not \['w'\]"),
     "long": (lambda a: copy_of(a, "w" * 5000), "by at most 4096 characters, not 'www"),
     "children": (
-        lambda a: copy_of(a, "w", node=Node("same", 1, {"tensor": "w"}, {"values": Node("split", 1)})),
+        lambda a: copy_of(a, "w", node=Node("alias", 1, {"tensor": "w"}, {"values": Node("split", 1)})),
         "no components and no children",
     ),
     "components": (lambda a: copy_of(a, "w", components={"tiles": np.zeros(64, np.uint8)}), "no components and no ch"),
     "view": (lambda a: copy_of(a, "w", view="v" * 64), "must be short words"),
 }
 NEWER = {
-    "version": (lambda a: copy_of(a, "w", node=Node("same", 2, {"tensor": "w"})), "'same': version 2; use a newer"),
+    "version": (lambda a: copy_of(a, "w", node=Node("alias", 2, {"tensor": "w"})), "'alias': version 2; use a newer"),
     "parameter": (
-        lambda a: copy_of(a, "w", node=Node("same", 1, {"tensor": "w", "spice": 1})),
+        lambda a: copy_of(a, "w", node=Node("alias", 1, {"tensor": "w", "spice": 1})),
         "unknown parameter 'spice'",
     ),
 }

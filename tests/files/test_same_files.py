@@ -99,7 +99,7 @@ def test_a_plan_that_is_made_and_used_gives_the_same_bytes(source: Path, tmp_pat
         for one in report.tensors:
             entry = document["tensors"][one.name]
             assert (one.formulation, stored[one.name].formulation) == (entry["formulation"],) * 2
-            if one.formulation == "same":
+            if one.formulation == "alias":
                 assert one.bytes_after == entry["stored_bytes"] == stored[one.name].bytes_after
                 assert one.parameters == entry["parameters"] == stored[one.name].parameters
     flat, first = pair(source, *FLATS).popitem()
@@ -175,12 +175,12 @@ def test_copies_that_a_plan_cannot_have_are_refused(
     path = tmp_path / "m.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
     named = {"SELF": "c", "COPY": "b", "LAST": "z", "FIRST": "a"}.get(other, other) if isinstance(other, str) else other
-    entry = {"formulation": "same", "parameters": {"tensor": named}} | changes
+    entry = {"formulation": "alias", "parameters": {"tensor": named}} | changes
     plan = {"tersely_plan": 1, "tensors": {"c": entry}}
     with pytest.raises(ArgumentError, match=f"^the plan for 'c': .*{sentence}"):
         tersely.compress(path, tmp_path / "o", plan=plan)
     assert not (tmp_path / "o").exists()
-    good = {"tersely_plan": 1, "tensors": {"c": {"formulation": "same", "parameters": {"tensor": "a"}}}}
+    good = {"tersely_plan": 1, "tensors": {"c": {"formulation": "alias", "parameters": {"tensor": "a"}}}}
     tersely.compress(path, tmp_path / "o", plan=good)
     assert Reader(tmp_path / "o").aliases == {"b": "a", "c": "a", "z": "a"}
     with pytest.raises(ArgumentError, match="'c': the tensor stays dense: excluded"):
@@ -210,7 +210,7 @@ def test_too_few_bits_name_what_can_be_had_with_copies(source: Path) -> None:
         plan_file.make_plan(source, target_bits=1)
     fewest = float(str(caught.value).rsplit(" ", 1)[1])
     document = plan_file.make_plan(source, target_bits=fewest)
-    assert {entry["formulation"] for entry in document["tensors"].values()} >= {"same", "dense"}
+    assert {entry["formulation"] for entry in document["tensors"].values()} >= {"alias", "dense"}
 
 
 def test_what_is_shown_says_same_and_counts_nothing_twice(source: Path, tmp_path: Path) -> None:
@@ -220,17 +220,17 @@ def test_what_is_shown_says_same_and_counts_nothing_twice(source: Path, tmp_path
     found = tersely.inspect(packed)
     one = next(tensor for tensor in found.tensors if tensor.name == copy)
     info = Reader(packed).header.entries[f"{copy}.tersely.info"].nbytes
-    assert (one.formulation, one.parameters, one.code) == ("same", {"tensor": first}, f"same as {first}")
+    assert (one.formulation, one.parameters, one.code) == ("alias", {"tensor": first}, f"same as {first}")
     assert (one.components, one.bytes_after, one.bytes_before) == ({"info": info}, info, 64 * 256 * 4)
-    assert one.tree == {"formulation": "same", "version": 1, "parameters": {"tensor": first}}
+    assert one.tree == {"formulation": "alias", "version": 1, "parameters": {"tensor": first}}
     assert one.predicted_us == next(tensor for tensor in found.tensors if tensor.name == first).predicted_us
     assert one.anatomy.nbytes == info
     data = packed.stat().st_size - Reader(packed).header.data_start
     assert sum(tensor.bytes_after for tensor in found.tensors) == data
     summary = report.gather(packed)
     assert summary.header_bytes == packed.stat().st_size - data
-    assert summary.components["same", "same", "info"] == sum(
-        tensor.bytes_after for tensor in found.tensors if tensor.formulation == "same"
+    assert summary.components["alias", "alias", "info"] == sum(
+        tensor.bytes_after for tensor in found.tensors if tensor.formulation == "alias"
     )
 
     def run(*arguments: object) -> str:
@@ -241,7 +241,7 @@ def test_what_is_shown_says_same_and_counts_nothing_twice(source: Path, tmp_path
     assert f"same as {first}" in run("inspect", packed)
     assert f"same as {first}" in run("inspect", packed, "--tree")
     listed = {tensor["name"]: tensor for tensor in json.loads(run("inspect", packed, "--json"))["tensors"]}
-    assert listed[copy]["formulation"] == "same"
+    assert listed[copy]["formulation"] == "alias"
     assert "every tensor decodes" in run("verify", packed)
     assert f"same as {first}" in run("plan", source)
     assert f"chosen: bit for bit '{first}', which the file has" in run("plan", source, "--explain", copy)

@@ -94,7 +94,7 @@ def bitmaps_1_0() -> dict[str, tersely.Tensor]:
     return found
 
 
-def deltas_1_0() -> dict[str, tersely.Tensor]:
+def gaps_1_0() -> dict[str, tersely.Tensor]:
     """`sparse` with gaps: every dtype, several windows and matrices, fillers, nothing but zeros."""
     arrays = {dtype: pruned((47, 70), dtype, 300 + seed, 5) for seed, dtype in enumerate(list(DTYPES)[:3])}
     arrays["windows"] = pruned((275, 40), "bfloat16", 310, 6)
@@ -102,7 +102,7 @@ def deltas_1_0() -> dict[str, tersely.Tensor]:
     arrays["stack"] = pruned((3, 31, 40), "float16", 330, 5)
     arrays["folded"] = pruned((7, 310), "float32", 340, 5)
     arrays["zeros"] = np.zeros((32, 32), np.float32)
-    options = {"formulation": "sparse", "positions": "deltas", "profile": "portable"}
+    options = {"formulation": "sparse", "positions": "gaps", "profile": "portable"}
     found = {name: tersely.encode(array, **options) for name, array in arrays.items()}
     found["in_out"] = tersely.encode(pruned((64, 48), "bfloat16", 350, 4), orientation="in_out", **options)
     return found
@@ -154,7 +154,7 @@ def sparse_palette_1_0() -> dict[str, tersely.Tensor]:
     found = {}
     for seed, dtype in enumerate(list(DTYPES)[:3]):
         array = holed(shared((47, 70), dtype, 800 + 40 * seed, 23, 3), 810 + 40 * seed, 5)
-        for positions in ("bitmap", "deltas", "elias_fano"):
+        for positions in ("bitmap", "gaps", "elias_fano"):
             for name, form in forms.items():
                 found[f"{positions}.{dtype}.{name}"] = tersely.encode(array, positions=positions, **options, **form)
         array = n_of_m((47, 70), dtype, 815 + 40 * seed, 2, 4)
@@ -168,7 +168,7 @@ def sparse_palette_1_0() -> dict[str, tersely.Tensor]:
         found[f"bits.{bits}"] = tersely.encode(array, **options)
         found[f"bits.{bits}.low"] = tersely.encode(array, **options, code="packed", packed_bits=bits - 1)
     segments = holed(shared((17, 4099), "bfloat16", 1010, 200, 2), 1011, 9)
-    for positions in ("bitmap", "deltas"):
+    for positions in ("bitmap", "gaps"):
         found[f"segments.{positions}"] = tersely.encode(segments, positions=positions, **options, **forms["low"])
     found["zeros"] = tersely.encode(np.zeros((32, 32), np.float32), **options)
     return found
@@ -312,9 +312,9 @@ def integer_codes_1_0() -> dict[str, tersely.Tensor]:
     options = {"formulation": "integer", "profile": "portable"}
     found = {}
     for k, (dtype, spread) in enumerate({"int8": 20, "uint8": 20, "int16": 40, "uint16": 40}.items()):
-        for like in ("index", "float8_e5m2", "float8_e4m3fn") + (("bfloat16", "float16") if spread == 40 else ()):
+        for bit_layout in ("index", "float8_e5m2", "float8_e4m3fn") + (("bfloat16", "float16") if spread == 40 else ()):
             array = (whole((47, 70), 800 + 10 * k, spread) + (100 if dtype[0] == "u" else 0)).astype(dtype)
-            found[f"{dtype}.{like}"] = tersely.encode(array, code="distances", like=like, **options)
+            found[f"{dtype}.{bit_layout}"] = tersely.encode(array, code="distances", bit_layout=bit_layout, **options)
     wide = {"code": "distances", **options}
     found["wide"] = tersely.encode(whole((33, 2100), 850, 8000, "int16"), **wide)
     found["stack"] = tersely.encode(whole((3, 31, 40), 860, 30, "int8"), **wide)
@@ -330,7 +330,7 @@ FILES_1_0 = {
     "example": example_1_0,
     "tensors": tensors_1_0,
     "bitmaps": bitmaps_1_0,
-    "deltas": deltas_1_0,
+    "gaps": gaps_1_0,
     "sparse_values": sparse_values_1_0,
     "sparse_n_of_m": n_of_m_1_0,
     "sparse_elias_fano": elias_fano_1_0,

@@ -94,7 +94,13 @@ def sparse_numbers_1_0() -> dict[str, tersely.Tensor]:
     forms = {
         "bitmap": {"positions": "bitmap"},
         "elias_fano": {"positions": "elias_fano"},
-        "coded": {"positions": "bitmap", "values": "integer", "like": "index", "code": "layered", "widths": (2, 1)},
+        "coded": {
+            "positions": "bitmap",
+            "values": "integer",
+            "bit_layout": "index",
+            "code": "layered",
+            "widths": (2, 1),
+        },
     }
     for k, (dtype, form) in enumerate(itertools.product(("float32", "bfloat16", "float16"), forms)):
         array = pruned_numbers((48, 200), dtype, 1500 + 10 * k, -7, 7)

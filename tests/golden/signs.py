@@ -20,7 +20,7 @@ def signed_zeros_1_0() -> dict[str, tersely.Tensor]:
     found = {}
     for seed, dtype in enumerate(("float32", "bfloat16", "float16")):
         array = masked((47, 70), dtype, 2000 + 10 * seed)
-        for positions in ("bitmap", "deltas"):
+        for positions in ("bitmap", "gaps"):
             found[f"{dtype}.{positions}"] = tersely.encode(array, clean="sparse", positions=positions, **options)
         found[f"{dtype}.split"] = tersely.encode(array, clean="split", code="packed", **options)
         negative = np.where(array == 0, np.array(-0.0, array.dtype), array)

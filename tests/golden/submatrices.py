@@ -27,7 +27,7 @@ def submatrices_1_0() -> dict[str, tersely.Tensor]:
     for k, (dtype, code) in enumerate(itertools.product(dtypes, split)):
         array = holed(weights((64, 96), dtype, 1600 + 10 * k), 1605 + 10 * k)
         found[f"{dtype}.{code['code']}"] = tersely.encode(array, kept="split", **code, **options)
-    for k, (dtype, positions) in enumerate(itertools.product(dtypes, ("bitmap", "deltas"))):
+    for k, (dtype, positions) in enumerate(itertools.product(dtypes, ("bitmap", "gaps"))):
         array = holed(pruned((64, 160), dtype, 1700 + 10 * k, 3), 1705 + 10 * k)
         values = {"values": "split", "code": "packed"} if k % 2 else {}
         found[f"{dtype}.{positions}"] = tersely.encode(array, kept="sparse", positions=positions, **values, **options)

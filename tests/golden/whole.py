@@ -22,22 +22,24 @@ def sparse_whole_1_0() -> dict[str, tersely.Tensor]:
     found = {}
     for seed, dtype in enumerate(("int8", "uint8")):
         array = holed((47, 70), dtype, 1400 + 10 * seed, 5)
-        for positions in ("bitmap", "deltas", "elias_fano"):
+        for positions in ("bitmap", "gaps", "elias_fano"):
             found[f"{positions}.{dtype}"] = tersely.encode(array, positions=positions, **options)
-            for like in ("index", "float8_e5m2", "float8_e4m3fn"):
-                coded = {"values": "integer", "like": like, "code": "layered", "widths": (2, 1)}
-                found[f"{positions}.{dtype}.{like}"] = tersely.encode(array, positions=positions, **coded, **options)
-    coded = {"values": "integer", "like": "index", "code": "packed"}
+            for bit_layout in ("index", "float8_e5m2", "float8_e4m3fn"):
+                coded = {"values": "integer", "bit_layout": bit_layout, "code": "layered", "widths": (2, 1)}
+                found[f"{positions}.{dtype}.{bit_layout}"] = tersely.encode(
+                    array, positions=positions, **coded, **options
+                )
+    coded = {"values": "integer", "bit_layout": "index", "code": "packed"}
     found["ends"] = tersely.encode(holed((48, 64), "int8", 1420, 3, 64), **coded, **options)
     found["segments"] = tersely.encode(holed((17, 4099), "int8", 1430, 9), **coded, **options)
-    found["windows"] = tersely.encode(holed((275, 40), "uint8", 1440, 6), positions="deltas", **options)
-    found["fillers"] = tersely.encode(holed((17, 4099), "int8", 1450, 301), positions="deltas", **coded, **options)
-    found["stack"] = tersely.encode(holed((3, 31, 40), "int8", 1460, 5), positions="deltas", **options)
+    found["windows"] = tersely.encode(holed((275, 40), "uint8", 1440, 6), positions="gaps", **options)
+    found["fillers"] = tersely.encode(holed((17, 4099), "int8", 1450, 301), positions="gaps", **coded, **options)
+    found["stack"] = tersely.encode(holed((3, 31, 40), "int8", 1460, 5), positions="gaps", **options)
     found["convolution"] = tersely.encode(holed((16, 17, 3, 3), "int8", 1470, 5), **coded, **options)
     found["folded"] = tersely.encode(holed((7, 310), "uint8", 1480, 5), positions="elias_fano", **coded, **options)
     found["in_out"] = tersely.encode(holed((64, 48), "int8", 1490, 4), orientation="in_out", **options)
     found["zeros"] = tersely.encode(np.zeros((32, 32), np.int8), **coded, **options)
     found["constant"] = tersely.encode(
-        np.full((32, 32), -3, np.int8), values="integer", like="index", code="constant", **options
+        np.full((32, 32), -3, np.int8), values="integer", bit_layout="index", code="constant", **options
     )
     return found

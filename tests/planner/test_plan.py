@@ -43,14 +43,14 @@ def chosen(array: np.ndarray, objective: str, profile: str = "portable") -> str:
     [
         (np.float32, 0.0, "balanced", "portable", "split"),
         (np.float32, 0.5, "balanced", "portable", "sparse bitmap"),
-        (np.float32, 0.95, "balanced", "portable", "sparse deltas"),
-        (np.float32, 0.95, "speed", "avx512", "sparse deltas"),
+        (np.float32, 0.95, "balanced", "portable", "sparse gaps"),
+        (np.float32, 0.95, "speed", "avx512", "sparse gaps"),
         (np.float32, 0.5, "size", "portable", "sparse bitmap split"),
         (np.float32, 0.8, "size", "portable", "sparse elias_fano split"),
         (np.float32, 0.95, "size", "portable", "sparse elias_fano split"),
         (ml_dtypes.bfloat16, 0.8, "balanced", "avx512", "sparse bitmap"),
-        (ml_dtypes.bfloat16, 0.95, "speed", "portable", "sparse deltas"),
-        (np.float16, 0.9, "speed", "portable", "sparse deltas"),
+        (ml_dtypes.bfloat16, 0.95, "speed", "portable", "sparse gaps"),
+        (np.float16, 0.9, "speed", "portable", "sparse gaps"),
         (np.float16, 0.0, "balanced", "portable", "dense"),
         (np.float64, 0.9, "size", "portable", "dense"),
     ],
@@ -67,8 +67,8 @@ def test_rules(
     [
         (0.7, 200, "size", "portable", "sparse bitmap palette"),
         (0.9, 16, "size", "portable", "sparse elias_fano palette"),
-        (0.9, 16, "balanced", "avx512", "sparse deltas"),
-        (0.9, 16, "speed", "portable", "sparse deltas"),
+        (0.9, 16, "balanced", "avx512", "sparse gaps"),
+        (0.9, 16, "speed", "portable", "sparse gaps"),
         (0.3, 3, "balanced", "portable", "palette"),
     ],
 )
@@ -195,7 +195,7 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
     result = run(app, ["plan", str(source), "-o", str(tmp_path / "p.json")])
     assert result.exit_code == 0, result.output
-    assert "sparse deltas" in result.output
+    assert "sparse gaps" in result.output
     assert (
         run(app, ["compress", str(source), "-o", str(tmp_path / "o"), "--plan", str(tmp_path / "p.json")]).exit_code
         == 0

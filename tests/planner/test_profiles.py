@@ -64,8 +64,8 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 def test_measured_times_decide(tmp_path: Path, rng: np.random.Generator) -> None:
     """The same matrix under three made-up machines: the kernel that is fast there is taken."""
     array = pruned(rng, 0.9)
-    for fast, expected in (("sparse_bitmap", "bitmap"), ("sparse_deltas", "deltas")):
-        slow = {"dense": 1.0, "sparse_bitmap": 0.5, "sparse_deltas": 9.0}
+    for fast, expected in (("sparse_bitmap", "bitmap"), ("sparse_gaps", "gaps")):
+        slow = {"dense": 1.0, "sparse_bitmap": 0.5, "sparse_gaps": 9.0}
         path = profile_with(tmp_path / f"{fast}.json", **{**slow, fast: 0.01})
         encoded = choose.encode(array, objective="speed", profile=path)
         assert encoded.node.parameters == {"positions": expected}
@@ -82,20 +82,19 @@ def test_balanced_takes_the_smallest_within_a_tenth_and_nothing_slower_than_dens
     """Of bitmap (larger here) and gaps (smaller): gaps while they take at most 1.1 x the bitmap's time."""
     array = pruned(rng, 0.97)
     request = Request(words(array), "float32")
-    entries = next(one.entries for one in choose.candidates(request) if str(one.kernel) == "sparse deltas")
-    for times, expected in ((1.09, "sparse deltas"), (1.11, "sparse bitmap")):
-        path = profile_with(tmp_path / "p", dense=9, sparse_bitmap=1, sparse_deltas=times * array.size / entries)
+    entries = next(one.entries for one in choose.candidates(request) if str(one.kernel) == "sparse gaps")
+    for times, expected in ((1.09, "sparse gaps"), (1.11, "sparse bitmap")):
+        path = profile_with(tmp_path / "p", dense=9, sparse_bitmap=1, sparse_gaps=times * array.size / entries)
         best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
         assert str(best.candidate.kernel) == expected
         sizes = {str(one.candidate.kernel): one.candidate.nbytes for one in (best, *others)}
-        assert sizes["sparse deltas"] < sizes["sparse bitmap"]
+        assert sizes["sparse gaps"] < sizes["sparse bitmap"]
     # Dense is only just the fastest but one: the smaller form within a tenth of the bitmap is slower than it.
-    path = profile_with(tmp_path / "p", dense=1.05, sparse_bitmap=1, sparse_deltas=1.08 * array.size / entries)
+    path = profile_with(tmp_path / "p", dense=1.05, sparse_bitmap=1, sparse_gaps=1.08 * array.size / entries)
     best, *others = choose.decide(Request(words(array), "float32", costs=profiles.resolve(path).costs))
     assert str(best.candidate.kernel) == "sparse bitmap"
     assert (
-        next(one.reason_rejected for one in others if str(one.candidate.kernel) == "sparse deltas")
-        == "slower than dense"
+        next(one.reason_rejected for one in others if str(one.candidate.kernel) == "sparse gaps") == "slower than dense"
     )
 
 
@@ -123,7 +122,7 @@ def test_the_batch_is_what_is_planned_for(rng: np.random.Generator) -> None:
         for batch in (1, 64)
     ]
     assert times[0]["sparse bitmap"] < times[1]["sparse bitmap"]
-    assert kernels[0] in ("sparse deltas", "sparse bitmap")
+    assert kernels[0] in ("sparse gaps", "sparse bitmap")
     for wrong in (0, -1, 1.5, True, "4"):
         with pytest.raises(ArgumentError, match="batch must be an integer"):
             choose.encode(array, batch=wrong)  # type: ignore[arg-type]
@@ -146,7 +145,7 @@ def test_calibrating_measures_every_kernel_that_the_planner_asks_about(tmp_path:
     assert steps[-1][0] == steps[-1][1] == len(steps) - 1
     (tmp_path / "p.json").write_text(json.dumps(document))
     found = profiles.resolve(tmp_path / "p.json")
-    assert {"dense", "split packed", "sparse bitmap", "sparse deltas"} <= set(found.costs)
+    assert {"dense", "split packed", "sparse bitmap", "sparse gaps"} <= set(found.costs)
     for dtypes in found.costs.values():
         assert all(set(rows) == {1, 4} for rows in dtypes.values())
         assert all(any(times) for rows in dtypes.values() for times in rows.values())
@@ -198,7 +197,7 @@ def test_files_that_are_no_profile_are_refused(tmp_path: Path, document: Any, se
 
 
 def test_a_profile_in_files_and_commands(source: Path, tmp_path: Path) -> None:
-    path = profile_with(tmp_path / "p.json", dense=1, split_packed=1, sparse_bitmap=0.1, sparse_deltas=9)
+    path = profile_with(tmp_path / "p.json", dense=1, split_packed=1, sparse_bitmap=0.1, sparse_gaps=9)
     report = tersely.compress(source, tmp_path / "out", profile=path)
     assert report.profile == "calibrated"
     found = tersely.load_file(tmp_path / "out", check="full")

@@ -11,7 +11,7 @@ import numpy as np
 from support.arrays import normal
 
 import tersely
-from tersely.codes.split import reference
+from tersely.codes.words.split import reference
 from tersely.tensors.tensor import Tensor
 
 X_DTYPES = tuple(np.dtype(scalar) for scalar in (np.float32, ml_dtypes.bfloat16, np.float16))

@@ -12,7 +12,7 @@ from support.references import reference_words
 from tersely.backends.cpu import isa
 from tersely.codes import registry
 from tersely.codes.protocol import Request
-from tersely.codes.sparse import candidates, codec, reference
+from tersely.codes.selection.sparse import candidates, codec, reference
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.geometry import choose
@@ -23,7 +23,7 @@ SPARSE = DTYPES[:3]
 WHOLE = (np.dtype(np.int8), np.dtype(np.uint8))
 FORMS = {
     "bitmap": {"positions": "bitmap"},
-    "deltas": {"positions": "deltas"},
+    "gaps": {"positions": "gaps"},
     "bitmap_packed": {"positions": "bitmap", "values": "split", "code": "packed"},
     "bitmap_layered": {"positions": "bitmap", "values": "split", "code": "layered", "widths": (2, 1, 3)},
     "elias_fano": {"positions": "elias_fano"},
@@ -37,9 +37,9 @@ FORMS = {
     "bitmap_indices": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (1, 2)},
     "bitmap_low": {"positions": "bitmap", "values": "palette", "code": "layered", "widths": (2, 2), "packed_bits": 3},
     "elias_fano_low": {"positions": "elias_fano", "values": "palette", "code": "packed", "packed_bits": 2},
-    "deltas_layered": {"positions": "deltas", "values": "split", "code": "layered", "widths": (2, 2)},
-    "deltas_palette": {"positions": "deltas", "values": "palette"},
-    "deltas_low": {"positions": "deltas", "values": "palette", "code": "layered", "widths": (2, 1), "packed_bits": 1},
+    "gaps_layered": {"positions": "gaps", "values": "split", "code": "layered", "widths": (2, 2)},
+    "gaps_palette": {"positions": "gaps", "values": "palette"},
+    "gaps_low": {"positions": "gaps", "values": "palette", "code": "layered", "widths": (2, 1), "packed_bits": 1},
     "2:4_palette": {"positions": "n_of_m", "n": 2, "m": 4, "values": "palette"},
     "1:4_low": {
         "positions": "n_of_m",
@@ -54,27 +54,27 @@ FORMS = {
 """Every kind of positions with every kind of values."""
 WHOLE_FORMS = {
     "whole_bitmap": {"positions": "bitmap"},
-    "whole_deltas": {"positions": "deltas"},
+    "whole_gaps": {"positions": "gaps"},
     "whole_elias_fano": {"positions": "elias_fano"},
     "bitmap_folded": {"positions": "bitmap", "values": "integer"},
     "bitmap_index": {
         "positions": "bitmap",
         "values": "integer",
-        "like": "index",
+        "bit_layout": "index",
         "code": "layered",
         "widths": (2, 1, 3),
     },
-    "deltas_cut": {
-        "positions": "deltas",
+    "gaps_cut": {
+        "positions": "gaps",
         "values": "integer",
-        "like": "float8_e4m3fn",
+        "bit_layout": "float8_e4m3fn",
         "code": "layered",
         "widths": (1, 2),
     },
     "elias_fano_packed": {
         "positions": "elias_fano",
         "values": "integer",
-        "like": "float8_e5m2",
+        "bit_layout": "float8_e5m2",
         "code": "packed",
     },
 }
@@ -86,9 +86,9 @@ WORDS = {
     "bitmap_low": 200,
     "elias_fano_low": 130,
     "2:4_palette": 33,
-    "deltas_palette": 40,
+    "gaps_palette": 40,
 }
-WORDS |= {"1:4_low": 17, "deltas_low": 100}
+WORDS |= {"1:4_low": 17, "gaps_low": 100}
 """Distinct words that are not zero, of forms with palettes."""
 
 
@@ -111,7 +111,7 @@ def fit(array: np.ndarray, form: str, orientation: str = "out_in") -> np.ndarray
         array = (few[words % max(1, few.size)] * (words != 0) if few.size else words).view(array.dtype)
     n, m = ALL[form].get("n", 0), ALL[form].get("m", 0)
     geometry = choose(array.shape, orientation)
-    if form.startswith("deltas_") and geometry.columns > 2048:
+    if form.startswith("gaps_") and geometry.columns > 2048:
         n, m = 2000, geometry.columns  # of a row: what 512 blocks hold, fillers among them
     if not m or not array.size:
         return array
@@ -161,7 +161,7 @@ def check(array: np.ndarray, form: str, orientation: str = "out_in") -> None:
     request = Request(words, encoded.dtype, orientation)
     assert candidates.candidate_for(replace(request, parameters=ALL[form])).nbytes == encoded.nbytes_stored
     positions = form.removeprefix("whole_")
-    if positions in ("bitmap", "deltas"):
+    if positions in ("bitmap", "gaps"):
         promised = codec.statistics(words, geometry, encoded.dtype).component_bytes(positions)
         assert promised == {name: data.nbytes for name, data in encoded.components.items()}
     assert same_bits(reference_words(encoded), words)

@@ -21,7 +21,7 @@ from tersely.core.errors import ArgumentError
 FORMS = (
     ({"formulation": "split"}, np.float32),
     ({"formulation": "sparse", "positions": "bitmap"}, np.float32),
-    ({"formulation": "sparse", "positions": "deltas"}, np.float32),
+    ({"formulation": "sparse", "positions": "gaps"}, np.float32),
     ({"formulation": "palette"}, np.float32),
     ({"formulation": "dense"}, np.float32),
     ({"formulation": "integer"}, np.int8),

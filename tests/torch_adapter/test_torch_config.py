@@ -48,7 +48,7 @@ def unchanged(model: nn.Sequential, before: dict[str, Any]) -> bool:
         ({"0.weigth": "size"}, "did you mean '0.weight'"),
         ({"2": {"formulation": "palette"}}, "config for '2.weight': palette holds at most 256"),
         ({"2": {"formulation": "split", "code": "what"}}, "config for '2.weight'"),
-        ({"2": {"formulation": "split", "positions": "deltas"}}, "config for '2.weight'.*'positions'"),
+        ({"2": {"formulation": "split", "positions": "gaps"}}, "config for '2.weight'.*'positions'"),
         ({"2": {"formulation": "integer"}}, "config for '2.weight': formulation 'integer' codes"),
         ([("0", "size")], "config must be a mapping"),
     ],
@@ -68,7 +68,7 @@ def test_what_cannot_be_meant_is_refused_by_name_and_nothing_changes(
 @pytest.mark.parametrize(
     ("options", "description"),
     [
-        ({"formulation": "sparse", "positions": "deltas"}, "sparse deltas"),
+        ({"formulation": "sparse", "positions": "gaps"}, "sparse gaps"),
         ({"formulation": "sparse", "positions": "elias_fano"}, "sparse elias_fano"),
         ({"formulation": "sparse", "positions": "bitmap", "values": "split", "code": "packed"}, "split packed"),
         ({"formulation": "split", "code": "packed", "bits": 4}, "split packed(4)"),
@@ -112,8 +112,8 @@ def test_names_of_ties_and_of_masks() -> None:
     assert tersely.torch.compress_(tied, config={"embed": {"minimum_bytes": 0}}).compressed == ("embed.weight",)
     model = network()
     prune.l1_unstructured(model[2], "weight", amount=0.9)
-    tersely.torch.compress_(model, config={"2.weight": {"formulation": "sparse", "positions": "deltas"}, "0": None})
-    assert "sparse deltas" in model[2].weight.formulation
+    tersely.torch.compress_(model, config={"2.weight": {"formulation": "sparse", "positions": "gaps"}, "0": None})
+    assert "sparse gaps" in model[2].weight.formulation
     alone = nn.Linear(256, 256)
     assert tersely.torch.compress_(alone, config={"": "size"}).compressed == ("weight",)
     assert not tersely.torch.compress_(nn.ReLU(), config={"re:nothing": "size"}).parameters

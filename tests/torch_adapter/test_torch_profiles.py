@@ -16,7 +16,7 @@ def test_compress_by_a_measured_profile(tmp_path: Path) -> None:
     """The profile's times decide; what is copied into a weight later is planned for the profile's class."""
     costs = {
         kernel: {"float32": {"1": [0, ns, 0, 0]}}
-        for kernel, ns in (("sparse bitmap", 0.01), ("sparse deltas", 9), ("split packed", 9))
+        for kernel, ns in (("sparse bitmap", 0.01), ("sparse gaps", 9), ("split packed", 9))
     }
     costs["dense"] = {"float32": {"1": [0, 0, 9, 0]}}
     path = tmp_path / "profile.json"

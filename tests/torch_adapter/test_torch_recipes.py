@@ -92,7 +92,7 @@ def test_one_tensor_where_bytes_allow(case: str, mode: str, tmp_path: Path, froz
 
 OTHERS: dict[str, tuple[dict[str, Any], torch.dtype]] = {
     "bitmaps": ({"formulation": "sparse"}, torch.bfloat16),
-    "gaps": ({"formulation": "sparse", "positions": "deltas"}, torch.float32),
+    "gaps": ({"formulation": "sparse", "positions": "gaps"}, torch.float32),
     "coded values": ({"formulation": "sparse", "values": "split", "code": "packed"}, torch.bfloat16),
     "fields": ({"formulation": "integer"}, torch.int8),
     "dictionary": ({"formulation": "blocks", "block": "row"}, torch.bfloat16),

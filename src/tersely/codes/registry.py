@@ -11,20 +11,20 @@ from tersely.backends.cpu import native
 from tersely.backends.cpu.float_environment import under_default
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import node
-from tersely.codes.affine.formulation import affine
-from tersely.codes.block_sparse.formulation import block_sparse
-from tersely.codes.blocks.formulation import blocks
 from tersely.codes.checks import MAX_BYTES, decoded_bytes, too_large
-from tersely.codes.dense.formulation import Kernel, dense
-from tersely.codes.integer.formulation import integer
 from tersely.codes.node import Checked, Formulation
-from tersely.codes.palette.formulation import palette
 from tersely.codes.protocol import Work
-from tersely.codes.row_palette.formulation import row_palette
-from tersely.codes.signed_zeros.formulation import signed_zeros
-from tersely.codes.sparse.formulation import sparse
-from tersely.codes.split.formulation import split
-from tersely.codes.submatrix.formulation import submatrix
+from tersely.codes.selection.block_sparse.formulation import block_sparse
+from tersely.codes.selection.blocks.formulation import blocks
+from tersely.codes.selection.signed_zeros.formulation import signed_zeros
+from tersely.codes.selection.sparse.formulation import sparse
+from tersely.codes.selection.submatrix.formulation import submatrix
+from tersely.codes.words.affine.formulation import affine
+from tersely.codes.words.dense.formulation import Kernel, dense
+from tersely.codes.words.integer.formulation import integer
+from tersely.codes.words.palette.formulation import palette
+from tersely.codes.words.row_palette.formulation import row_palette
+from tersely.codes.words.split.formulation import split
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError, UnsupportedError

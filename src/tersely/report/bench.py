@@ -23,7 +23,7 @@ from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.busy import Watch
 from tersely.backends.cpu.threads import get_num_threads
 from tersely.codes import registry
-from tersely.codes.split import reference
+from tersely.codes.words.split import reference
 from tersely.core.dtypes import by_name, raw_bytes
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files.open import load_file

@@ -3,7 +3,7 @@
 Three regimes by batch (docs/explanation/kernels.md): up to 4 rows of x every decoded register is multiplied at once; up
 to `handoff.NUMPY_FLOAT_ROWS` rows each tile is decoded once for all of them; above, panels are decoded for NumPy's
 BLAS. Products accumulate in float32; the result has x's dtype. Palettes that are grids multiply up to 8 rows of finite
-x as integers (`tersely.codes.palette.grid` has the error bound).
+x as integers (`tersely.codes.words.palette.grid` has the error bound).
 """
 
 from __future__ import annotations

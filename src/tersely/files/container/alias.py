@@ -1,6 +1,6 @@
 """Aliases: a tensor that is bit for bit another tensor of its file is there as its description alone.
 
-The root node of its `info` is `same` with the other tensor's name; what the file has of the other is read for it.
+The root node of its `info` is `alias` with the other tensor's name; what the file has of the other is read for it.
 FORMAT: docs/FORMAT.md, "Aliases".
 """
 
@@ -15,7 +15,7 @@ from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.files.container import limits
 from tersely.files.container.description import INFO, Description
 
-FORMULATION = "same"
+FORMULATION = "alias"
 VERSION = 1
 TENSOR = "tensor"
 """The parameter that names the other tensor."""

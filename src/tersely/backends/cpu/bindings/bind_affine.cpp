@@ -1,6 +1,6 @@
 // The encoders of `affine` and `row_palette`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/row_palette/row_palette.hpp"
+#include "tersely/codes/words/row_palette/row_palette.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // The encoders of `blocks` and `block_sparse`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/blocks/blocks.hpp"
+#include "tersely/codes/selection/blocks/blocks.hpp"
 
 namespace {
 

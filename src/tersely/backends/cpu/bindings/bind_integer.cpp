@@ -1,6 +1,6 @@
 // The encoders of `integer`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/integer/fields.hpp"
+#include "tersely/codes/words/integer/fields.hpp"
 
 namespace {
 
@@ -26,7 +26,7 @@ void encode(Words words, const Seen& seen, const std::string& dtype, nb::dict co
   view.directory = reinterpret_cast<const uint64_t*>(component(components, "directory", (g.segments + 1) * 8));
   const auto listed = static_cast<int64_t>(view.directory[g.segments]);
   uint8_t* fields = component(components, "fields", starts.back());
-  uint8_t* positions = component(components, "places", listed * 2);
+  uint8_t* positions = component(components, "escape_positions", listed * 2);
   uint8_t* escapes = component(components, "escapes", listed);
   view.fields = fields;
   bool same;

@@ -1,7 +1,7 @@
 // The encoders of `palette`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/palette/palette.hpp"
-#include "tersely/codes/palette/values.hpp"
+#include "tersely/codes/words/palette/palette.hpp"
+#include "tersely/codes/words/palette/values.hpp"
 
 namespace {
 

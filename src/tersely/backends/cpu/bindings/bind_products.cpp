@@ -1,6 +1,6 @@
 // Products of integers that lie as they are: no coded matrix.
 #include "tersely/backends/cpu/bindings/integer_operands.hpp"
-#include "tersely/codes/integer/fields.hpp"
+#include "tersely/codes/words/integer/fields.hpp"
 
 namespace {
 

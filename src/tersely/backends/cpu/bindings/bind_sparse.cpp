@@ -1,7 +1,7 @@
 // The encoders of `sparse`: borrow arrays, check their sizes, release the interpreter lock, call.
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/sparse/deltas.hpp"
-#include "tersely/codes/sparse/sparse_source.hpp"
+#include "tersely/codes/selection/sparse/gaps.hpp"
+#include "tersely/codes/selection/sparse/sparse_source.hpp"
 
 namespace {
 
@@ -52,7 +52,7 @@ bool encode_n_of_m(Words words, const Seen& seen, const std::string& dtype, cons
   return tersely::n_of_m_encode(from, g, p, starts.data(), granule, codes.data(), as<uint8_t>(values), threads);
 }
 
-void encode_deltas(Words words, const Seen& seen, const std::string& dtype, nb::dict components, int threads) {
+void encode_gaps(Words words, const Seen& seen, const std::string& dtype, nb::dict components, int threads) {
   const Geometry& g = seen.geometry;
   const auto type = tersely::sparse_dtype(dtype);
   const uint8_t* from = words_of(words, g, type);
@@ -64,7 +64,7 @@ void encode_deltas(Words words, const Seen& seen, const std::string& dtype, nb::
   bool same;
   {
     const Computing unlocked;
-    same = tersely::deltas_encode(from, g, type, directory, rows, gaps, values, threads);
+    same = tersely::gaps_encode(from, g, type, directory, rows, gaps, values, threads);
   }
   require_same(same);
 }
@@ -75,5 +75,5 @@ void bind_sparse(nb::module_& m) {
   m.def("sparse_statistics", &statistics);
   m.def("bitmap_encode", &encode_bitmap);
   m.def("n_of_m_encode", &encode_n_of_m);
-  m.def("deltas_encode", &encode_deltas);
+  m.def("gaps_encode", &encode_gaps);
 }

@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "tersely/backends/cpu/bindings/parts.hpp"
-#include "tersely/codes/split/sequence.hpp"
-#include "tersely/codes/split/split_source.hpp"
+#include "tersely/codes/words/split/sequence.hpp"
+#include "tersely/codes/words/split/split_source.hpp"
 
 namespace {
 

@@ -49,25 +49,25 @@ struct CodeKernels {
 
 // Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
 // the last one; a word of zero bits is a filler and takes no part.
-struct DeltaEntries {
+struct GapEntries {
   const uint8_t* gaps;
   const uint8_t* values;
   int64_t blocks, last_column;
 };
 // sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
-using DeltaProduct = void (*)(const DeltaEntries& entries, const float* x, int64_t x_stride, float* sums);
+using GapProduct = void (*)(const GapEntries& entries, const float* x, int64_t x_stride, float* sums);
 // sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
-using DeltaProductPacked = void (*)(const DeltaEntries& entries, const float* x, float* sums);
-struct DeltaKernels {
-  DeltaProduct product[3];  // 1, 2 and 4 batch rows
-  DeltaProductPacked product_packed;
+using GapProductPacked = void (*)(const GapEntries& entries, const float* x, float* sums);
+struct GapKernels {
+  GapProduct product[3];  // 1, 2 and 4 batch rows
+  GapProductPacked product_packed;
 };
 
 // Entries that are integers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
 // one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
 // totals[(b * 2 + slice) * 16 + lane] = entries of a lane x their columns, exact; batch 1, 2 or 8. Fillers are zeros as
 // any other.
-using MultiplyGaps = void (*)(const DeltaEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride,
+using MultiplyGaps = void (*)(const GapEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride,
                               int batch, int64_t* totals);
 // Blocks of four steps whose sums fit 32 bits.
 inline constexpr int64_t kExactGapBlocks = 512;
@@ -137,7 +137,7 @@ using CodeGroup = int64_t (*)(const uint8_t* symbols, const CodeLevel& level, ui
 // Exclusive or of whole 64-byte lines: a read-stream test for benchmarks, with the prefetching of the kernels.
 using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 
-// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (codes/integer). Writes 256
+// Fields of 8-bit weights: blocks of 16 rows x 16 columns, `bits` (0 to 8) each (codes/words/integer). Writes 256
 // bytes a block, (field + base) ^ flip, in the order of the block's chunks.
 using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
                               uint8_t* out);
@@ -155,7 +155,7 @@ using MultiplyBytes = void (*)(const uint8_t* const* rows, int64_t columns, bool
 // beyond `count` pairs is read or written.
 using UnpackPairs = void (*)(const uint8_t* pairs, int64_t count, bool is_signed, uint8_t* out);
 
-// Words folded to sign and size (codes/integer/distances.py) to words at that distance from `centre`; nothing is
+// Words folded to sign and size (codes/words/integer/distances.py) to words at that distance from `centre`; nothing is
 // read or written beyond `count`, and out is no part of folded.
 struct UnfoldKernels {
   void (*bytes)(const uint8_t* folded, int64_t count, uint8_t centre, uint8_t* out);
@@ -209,7 +209,7 @@ struct KernelTable {
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
   // affine, 10 sparse affine][tail]
   CodeKernels codes[6][11][3];
-  DeltaKernels deltas[3];  // float32, bfloat16, float16
+  GapKernels gaps[3];  // float32, bfloat16, float16
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;

@@ -168,7 +168,7 @@ void fill_index_codes(KernelTable& table) { fill_index_codes_of<1, 2, 3, 4, 5>(t
 void fill_avx2_multiply(KernelTable& table);
 
 void fill_avx2_bitmap(KernelTable& table);
-void fill_avx2_deltas(KernelTable& table);
+void fill_avx2_gaps(KernelTable& table);
 void fill_avx2_palette(KernelTable& table);
 void fill_avx2_affine(KernelTable& table);
 void fill_avx2_lines(KernelTable& table);
@@ -193,7 +193,7 @@ void fill_avx2(KernelTable& table) {
   fill_index_codes(table);
   fill_avx2_multiply(table);
   fill_avx2_bitmap(table);
-  fill_avx2_deltas(table);
+  fill_avx2_gaps(table);
   fill_avx2_palette(table);
   fill_avx2_affine(table);
   fill_avx2_lines(table);

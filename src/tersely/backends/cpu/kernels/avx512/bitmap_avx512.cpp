@@ -103,7 +103,7 @@ void product(const Parameters&, Cursor& cursor, int64_t chunks, const float* x, 
   }
 }
 
-// Bytes, which products of whole numbers take from the cache.
+// Bytes, which products of integers take from the cache.
 void decode_bytes(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
   auto* at = static_cast<uint8_t*>(out);
   for_byte_chunks(cursor, chunks,

@@ -169,7 +169,7 @@ void fill_index_codes(KernelTable& table) { fill_index_codes_of<1, 2, 3, 4, 5>(t
 void fill_avx512_multiply(KernelTable& table);
 
 void fill_avx512_bitmap(KernelTable& table);
-void fill_avx512_deltas(KernelTable& table);
+void fill_avx512_gaps(KernelTable& table);
 void fill_avx512_palette(KernelTable& table);
 void fill_avx512_affine(KernelTable& table);
 void fill_avx512_lines(KernelTable& table);
@@ -190,7 +190,7 @@ void fill_avx512(KernelTable& table) {
   fill_index_codes(table);
   fill_avx512_multiply(table);
   fill_avx512_bitmap(table);
-  fill_avx512_deltas(table);
+  fill_avx512_gaps(table);
   fill_avx512_palette(table);
   fill_avx512_affine(table);
   fill_avx512_lines(table);

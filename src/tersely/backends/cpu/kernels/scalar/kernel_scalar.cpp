@@ -209,7 +209,7 @@ void fill_codes(KernelTable& table) {
 }  // namespace
 
 void fill_scalar_bitmap(KernelTable& table);
-void fill_scalar_deltas(KernelTable& table);
+void fill_scalar_gaps(KernelTable& table);
 void fill_scalar_palette(KernelTable& table);
 void fill_scalar_affine(KernelTable& table);
 void fill_scalar_encode(KernelTable& table);
@@ -239,7 +239,7 @@ void fill_scalar(KernelTable& table) {
   table.dense_product = dense_product;
   table.read_stream = read_stream;
   fill_scalar_bitmap(table);
-  fill_scalar_deltas(table);
+  fill_scalar_gaps(table);
   fill_scalar_palette(table);
   fill_scalar_affine(table);
   fill_scalar_encode(table);

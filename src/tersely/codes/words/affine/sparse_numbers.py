@@ -1,0 +1,54 @@
+"""Numbers of which most stand for 0.0, as a child under `sparse`: what selects weights and what words are made of, nested.
+
+The child's bytes are 0 where the weight is: `affine` has number - zero there, modulo 256, as int8; `row_palette` its
+indices, since the word that a row has most of is its table's first. So a mask skips zeros whatever the scales are. Gaps go
+through a row's entries one by one and have no segments to expand, so positions are those that make masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tersely.codes.node import INFO
+from tersely.codes.protocol import Candidate, Request
+from tersely.codes.selection.sparse import candidates as offers
+from tersely.codes.selection.sparse.formulation import sparse
+from tersely.codes.selection.sparse.layout import MASKS
+from tersely.core.encoded import Node
+from tersely.core.errors import ArgumentError, CorruptError
+from tersely.core.geometry import Geometry
+
+SPARSE = "sparse"
+"""What a caller names to have numbers under it."""
+MIN_ZEROS = 0.4
+"""Share of zeros below which masks and bytes have no chance beside row fields."""
+
+
+def is_sparse(node: Node) -> bool:
+    return node.formulation == sparse.NAME
+
+
+def check_positions(child: Node) -> None:
+    """Raises CorruptError for positions that make no masks."""
+    if child.parameters.get("positions") not in MASKS:
+        raise CorruptError(
+            f"sparse numbers have the positions {' or '.join(MASKS)}; get the file again", component=INFO
+        )
+
+
+def candidates(numbers: np.ndarray, dtype: str, geometry: Geometry, request: Request) -> list[Candidate]:
+    """What is worth considering for bytes in the tensor's shape, 0 where the weight is 0.0."""
+    if np.count_nonzero(numbers) > (1 - MIN_ZEROS) * numbers.size:
+        return []
+    found = offers.in_view(replace(request, words=numbers, dtype=dtype), geometry)
+    return [one for one in found if one.node.parameters["positions"] in MASKS]
+
+
+def candidate_for(numbers: np.ndarray, dtype: str, request: Request) -> Candidate:
+    """The form that parameters of `sparse` name. Raises ArgumentError."""
+    found = offers.candidate_for(replace(request, words=numbers, dtype=dtype))
+    if found.node.parameters["positions"] not in MASKS:
+        raise ArgumentError(f"sparse numbers have the positions {' or '.join(map(repr, MASKS))}")
+    return found
