@@ -370,7 +370,9 @@ def decompress_file(
         tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
         tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
         raw_header, order = fresh_header(tensors, reader.metadata)
-        notes = [f"{source.name}: the original header is gone (saved by another program?); tensors are bit for bit"]
+        notes = [
+            f"{source.name}: no original header is kept (saved by another program, or by save_file); tensors are bit for bit the same"
+        ]
     sha256 = hashlib.sha256()
 
     with atomic_file(destination, (source,), replace=force) as (file, _):

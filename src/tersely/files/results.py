@@ -192,7 +192,7 @@ class Avoidable:
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each kind."""
         return tuple(
-            f"{len(found):,} tensor{'s have' if len(found) > 1 else ' has'} {advice} the file would be "
-            f"{sum(found):,} bytes smaller"
+            f"{len(found):,} tensor{'s have' if len(found) > 1 else ' has'} {advice} the file would be at "
+            f"least {sum(found):,} bytes smaller"
             for advice, found in self._found.items()
         )

@@ -144,7 +144,10 @@ def candidate_for(request: Request) -> Candidate:
         request = replace(request, int4_columns=own.pop("int4_columns"), parameters=own)
     _check_int4(request)
     if request.dtype not in row.DTYPES:
-        raise ArgumentError(f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use 'dense'")
+        others = ", ".join(repr(one.NAME) for one in registry.ROWS if request.dtype in one.DTYPES)
+        raise ArgumentError(
+            f"formulation {row.NAME!r} codes {', '.join(row.DTYPES)}, not {request.dtype}: use one of {others}"
+        )
     return row.candidate_for(request)
 
 

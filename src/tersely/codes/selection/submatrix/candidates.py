@@ -104,7 +104,8 @@ def candidate_for(request: Request, rows: tuple[Formulation, ...]) -> Candidate:
     found = find(request)
     if found is None:
         raise ArgumentError(
-            "submatrix needs a matrix, or the kernels of a convolution, with at least 16 rows, one of which is not empty"
+            "submatrix needs a matrix with orientation 'out_in', or the kernels of a convolution, with at least 16 rows, "
+            "one of which is not empty"
         )
     one = by_name[name].candidate_for(replace(found.request, parameters=parameters))
     if one.geometry.view != "matrix":
