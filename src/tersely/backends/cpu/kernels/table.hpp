@@ -67,8 +67,8 @@ struct GapKernels {
 // one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
 // totals[(b * 2 + slice) * 16 + lane] = entries of a lane x their columns, exact; batch 1, 2 or 8. Fillers are zeros as
 // any other.
-using MultiplyGaps = void (*)(const GapEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride,
-                              int batch, int64_t* totals);
+using MultiplyGaps = void (*)(const GapEntries& entries, bool is_signed, const uint32_t* x, int64_t x_stride, int batch,
+                              int64_t* totals);
 // Blocks of four steps whose sums fit 32 bits.
 inline constexpr int64_t kExactGapBlocks = 512;
 

@@ -1,8 +1,8 @@
 // Opening blocks: by index into a dictionary, or, for block_sparse, by bit.
 #include <bit>
 
-#include "tersely/codes/selection/blocks/blocks.hpp"
 #include "tersely/codes/opening.hpp"
+#include "tersely/codes/selection/blocks/blocks.hpp"
 
 namespace tersely {
 namespace {

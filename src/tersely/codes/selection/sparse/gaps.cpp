@@ -115,8 +115,7 @@ int64_t lane_of(const GapView& view, int64_t matrix, int64_t row) {
 }
 
 template <class Word>
-void pick(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count, Word* out,
-          int threads) {
+void pick(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count, Word* out, int threads) {
   const int64_t columns = view.geometry.columns;
   parallel_for(threads, count, [&](int64_t i) {
     const int64_t at = lane_of(view, 0, wanted[i]);
@@ -146,7 +145,7 @@ const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t
 }
 
 bool gaps_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, const uint8_t* rows,
-                   uint8_t* gaps, uint8_t* values, int threads) {
+                 uint8_t* gaps, uint8_t* values, int threads) {
   const int word_bytes = kFields[static_cast<int>(dtype)].word_bytes;
   if (word_bytes == 4) return encode<uint32_t>(words, g, directory, rows, gaps, values, threads);
   if (word_bytes == 1) return encode<uint8_t>(words, g, directory, rows, gaps, values, threads);
@@ -154,7 +153,7 @@ bool gaps_encode(const uint8_t* words, const Geometry& g, DType dtype, const uin
 }
 
 void gaps_decode_window(const GapView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
-                          int64_t first_element, int64_t elements, uint8_t* out, int threads) {
+                        int64_t first_element, int64_t elements, uint8_t* out, int threads) {
   const int word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;
   if (word_bytes == 4)
     return decode<uint32_t>(view, table, first_panel, last_panel, first_element, elements, out, threads);
@@ -185,7 +184,7 @@ uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t c
 }
 
 int64_t gaps_pick_rows(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
-                         uint8_t* out, int threads) {
+                       uint8_t* out, int threads) {
   for (int64_t i = 0; i < count; ++i)
     if (wanted[i] < 0 || wanted[i] >= view.geometry.rows) return i;
   const int word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;

@@ -6,8 +6,8 @@
 
 #include "tersely/backends/cpu/matrix/operators.hpp"
 #include "tersely/backends/cpu/matrix/sources.hpp"
-#include "tersely/codes/words/integer/integer.hpp"
 #include "tersely/codes/selection/sparse/sparse.hpp"
+#include "tersely/codes/words/integer/integer.hpp"
 
 namespace tersely {
 
@@ -35,18 +35,18 @@ int64_t entries_ns(const GapView& view, int64_t batch);
 // Writes gaps and values, zeroed before, for rows and directory that are filled in. Returns whether the words are those
 // that these were made from.
 bool gaps_encode(const uint8_t* words, const Geometry& geometry, DType dtype, const uint64_t* directory,
-                   const uint8_t* rows, uint8_t* gaps, uint8_t* values, int threads);
+                 const uint8_t* rows, uint8_t* gaps, uint8_t* values, int threads);
 
 // The operators of split (operators.hpp).
 void gaps_decode_window(const GapView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
-                          int64_t first_element, int64_t elements, uint8_t* out, int threads);
+                        int64_t first_element, int64_t elements, uint8_t* out, int threads);
 uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t column);
 int64_t gaps_pick_rows(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
-                         uint8_t* out, int threads);
+                       uint8_t* out, int threads);
 void gaps_linear(const GapView& view, const KernelTable& table, const Rows& rows, int threads);
 // Of integers of 8 bits; as integer_linear.
 bool gaps_integer_linear(const GapView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
-                           int threads);
+                         int threads);
 void gaps_linear_transposed(const GapView& view, const KernelTable& table, const Rows& rows, int threads);
 
 }  // namespace tersely

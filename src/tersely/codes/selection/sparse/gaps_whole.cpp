@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/codes/words/integer/slices.hpp"
 #include "tersely/codes/selection/sparse/gaps.hpp"
+#include "tersely/codes/words/integer/slices.hpp"
 
 namespace tersely {
 namespace {
@@ -40,7 +40,7 @@ const uint32_t* paired(const Slices<int16_t>& slices, int64_t batch) {
 }  // namespace
 
 bool gaps_integer_linear(const GapView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
-                           int threads) {
+                         int threads) {
   const Geometry& g = view.geometry;
   Slices<int16_t> slices{};
   if (!quantise_x(rows, table, g.columns, slices)) return false;

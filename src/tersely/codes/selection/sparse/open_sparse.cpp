@@ -1,11 +1,11 @@
 // Opening sparse matrices: chunks whose places hold values, or gaps between the columns of a row's values.
 #include "tersely/backends/cpu/matrix/walked_matrix.hpp"
-#include "tersely/codes/words/integer/integer.hpp"
-#include "tersely/codes/words/integer/values.hpp"
 #include "tersely/codes/opening.hpp"
-#include "tersely/codes/words/palette/values.hpp"
 #include "tersely/codes/selection/sparse/gaps.hpp"
 #include "tersely/codes/selection/sparse/sparse_source.hpp"
+#include "tersely/codes/words/integer/integer.hpp"
+#include "tersely/codes/words/integer/values.hpp"
+#include "tersely/codes/words/palette/values.hpp"
 
 namespace tersely {
 namespace {

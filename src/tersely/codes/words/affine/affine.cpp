@@ -6,10 +6,10 @@
 #include <cstring>
 
 #include "tersely/backends/cpu/matrix/scratch.hpp"
-#include "tersely/codes/words/affine/panels.hpp"
-#include "tersely/codes/words/affine/words.hpp"
 #include "tersely/codes/opening.hpp"
 #include "tersely/codes/selection/sparse/sparse_source.hpp"
+#include "tersely/codes/words/affine/panels.hpp"
+#include "tersely/codes/words/affine/words.hpp"
 #include "tersely/codes/words/split/split_source.hpp"
 
 namespace tersely {

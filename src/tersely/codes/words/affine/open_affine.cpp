@@ -1,8 +1,8 @@
 // Opening scale x (number - zero).
 #include "tersely/backends/cpu/matrix/walked_matrix.hpp"
-#include "tersely/codes/words/affine/affine.hpp"
 #include "tersely/codes/opening.hpp"
 #include "tersely/codes/selection/sparse/sparse_source.hpp"
+#include "tersely/codes/words/affine/affine.hpp"
 
 namespace tersely {
 namespace {

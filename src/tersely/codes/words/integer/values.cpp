@@ -17,8 +17,8 @@ DType narrow_dtype(const std::string& like) {
 }  // namespace
 
 DistanceValues::DistanceValues(const Node& node, const Components& components, const std::vector<uint64_t>& groups)
-    : folded_(node.child("distances"), narrow_dtype(node.parameters.at("bit_layout").string()), components.under("distances"),
-              groups),
+    : folded_(node.child("distances"), narrow_dtype(node.parameters.at("bit_layout").string()),
+              components.under("distances"), groups),
       centre_(static_cast<uint8_t>(node.parameters.at("centre").number())) {}
 
 void DistanceValues::next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const {
