@@ -53,7 +53,8 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 SLOW = """
 import signal, sys, time, tersely.cli.__main__ as cli
 from tersely.files import commands
-signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs and nohup leave these ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 steps = iter(range(10))
 class Slow(commands._Meter):
     def __call__(self, advance, name):

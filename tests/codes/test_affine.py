@@ -98,7 +98,7 @@ def test_what_quantisers_leave_is_recognised(rng: np.random.Generator) -> None:
         assert tensor.parameters["bits"] == 4
         assert tensor.parameters["zero"] == 8
         if dtype == FLOAT32:
-            assert tensor.parameters["scale"] == scale_dtype.name
+            assert tensor.parameters["scale_dtype"] == scale_dtype.name
             own = reference.values_of(
                 tensor.encoded.components["scales"].view(f"<u{scale_dtype.itemsize}")[:64], scale_dtype.name
             )

@@ -25,11 +25,11 @@ pytestmark = pytest.mark.kernels
 def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (32, 64))).encoded
     parameters = dict(encoded.node.parameters)
-    assert parameters == {"columns": 0, "scale": "float32", "zero": 7, "bits": 4}
+    assert parameters == {"columns": 0, "scale_dtype": "float32", "zero": 7, "bits": 4}
     packed = coded(quantised(rng, (32, 64)), code="packed").encoded.node
     wrong: list[tuple[str, Any]] = [
         *(("columns", value) for value in (1, 8, 48, 2048, True, "0", None)),
-        *(("scale", value) for value in ("float64", "int8", 1, None)),
+        *(("scale_dtype", value) for value in ("float64", "int8", 1, None)),
         *(("zero", value) for value in (0.0, "0", True, MAX_ZERO + 1, -(10**30), None)),
         *(("bits", value) for value in (0, 3, 5, 16, True, None)),
         *(("signed_zeros", value) for value in (0, 2, True, None)),
@@ -38,7 +38,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     nodes = [Node("affine", 1, parameters | {name: value}) for name, value in wrong]
     nodes += [
         Node("affine", 1, {name: value for name, value in parameters.items() if name != gone})
-        for gone in ("bits", "columns", "scale")
+        for gone in ("bits", "columns", "scale_dtype")
     ]
     nodes += [
         Node("affine", 2, parameters),

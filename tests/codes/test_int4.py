@@ -258,7 +258,7 @@ def test_no_kernel_reads_past_a_component(each_isa: str, rng: np.random.Generato
 def test_damage_is_found_or_does_no_harm(each_isa: str, rng: np.random.Generator) -> None:
     encoded = coded(values(rng, (40, 4200), "int4"), "narrow fields", "int4").encoded
     guards, tensor = guarded(encoded)
-    for name in ("nibbles.fields", "nibbles.places", "nibbles.escapes"):
+    for name in ("nibbles.fields", "nibbles.escape_positions", "nibbles.escapes"):
         guards[name].array[:] = rng.integers(256, size=guards[name].array.size)
     assert same_bits(tensor.rows(0, 40), tensor.decode())
     with pytest.MonkeyPatch.context() as patch:

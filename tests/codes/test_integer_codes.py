@@ -120,7 +120,7 @@ def test_the_planner_takes_nibbles_where_they_are_smaller(rng: np.random.Generat
         (
             np.zeros((4, 8), np.int8),
             {"formulation": "integer", "code": "distances", "bit_layout": "float16"},
-            "like is one",
+            "bit_layout is one",
         ),
         (
             np.array([[0, 256]], np.int16),

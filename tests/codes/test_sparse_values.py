@@ -84,7 +84,7 @@ def test_rows_with_more_entries_than_a_segment_are_refused(rng: np.random.Genera
     with pytest.raises(ArgumentError, match="more values than gaps can code"):
         choose.encode(array, formulation="sparse", positions="gaps", values="palette")
     plain = choose.encode(array, formulation="sparse", positions="gaps")
-    nested = Node("sparse", 2, plain.node.parameters, {"values": Node("palette", 1, {"entries": 1})})
+    nested = Node("sparse", 1, plain.node.parameters, {"values": Node("palette", 1, {"entries": 1})})
     components = {name: data for name, data in plain.components.items() if name != "values.bytes"}
     blocks = int(plain.components["directory"].view("<u8")[1])
     components |= {"values.table": np.zeros(64, np.uint8), "values.indices": np.zeros((blocks + 8) * 8, np.uint8)}

@@ -161,9 +161,9 @@ def test_the_fit_finds_the_sum_that_times_were_made_from(rng: np.random.Generato
             c for c in choose.candidates(Request(words(array), "float32")) if str(c.kernel) == "sparse bitmap"
         )
         points.append((candidate, float(np.dot(true, cost_model.features(candidate)))))
-    assert calibrate.fit(points) == pytest.approx(true, rel=1e-3)
+    assert calibrate.fit_costs(points) == pytest.approx(true, rel=1e-3)
     # Times that shrink with size fit no sum of times of at least 0 exactly: none of them is below 0 all the same.
-    assert (calibrate.fit([(c, 1e6 / ns) for c, ns in points]) >= 0).all()
+    assert (calibrate.fit_costs([(c, 1e6 / ns) for c, ns in points]) >= 0).all()
 
 
 @pytest.mark.parametrize(

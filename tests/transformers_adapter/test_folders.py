@@ -19,6 +19,7 @@ import tersely
 from tersely.core.errors import CorruptError, TerselyError
 from tersely.torch import TerselyTensor
 from tersely.torch.checkpoint import recipes
+from tersely.torch.weight import tersely_tensor
 from tersely.torch.weight.coded import Coded
 from tersely.transformers import TerselyConfig, TerselyHfQuantizer
 
@@ -141,7 +142,8 @@ def test_casting_ends_in_the_error_of_transformers(llama: Any) -> None:
     assert model.lm_head.weight.formulation != "dense"
 
 
-def test_another_dtype_while_loading_is_dense_and_says_so(llama: Any) -> None:
+def test_another_dtype_while_loading_is_dense_and_says_so(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tersely_tensor, "_said", set())  # it comes once in a process
     with pytest.warns(UserWarning, match="dense weights"):
         model = AutoModelForCausalLM.from_pretrained(llama.packed, dtype=torch.float32)
     assert type(model.lm_head.weight) is torch.nn.Parameter
