@@ -16,7 +16,8 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 import tersely
-from tersely.cli.output import print_totals, tensor_table
+from tersely.cli import tensor_table
+from tersely.cli.output import print_totals
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bert import CompressedWeights, DenseWeights, Weights, embed
@@ -98,8 +99,8 @@ def main() -> None:
     start = time.perf_counter()
     report = tersely.compress(source, packed, objective="balanced", profile="native", force=True)
     seconds = time.perf_counter() - start
-    console.print(tensor_table(report.tensors, 10))
     if not arguments.json:
+        tensor_table.show(report.tensors, 10)
         print_totals(report, f"compressed and verified in {seconds:.1f} s")
     smallest = tersely.compress(source, objective="size", dry_run=True)
     console.print(f"with --objective size it would be {smallest.bytes_after / 1e6:.1f} MB, ratio {smallest.ratio:.3f}")

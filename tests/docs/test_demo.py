@@ -38,3 +38,15 @@ def test_erf_is_the_error_function() -> None:
     x = np.linspace(-4, 4, 201, dtype=np.float32)
     exact = np.array([math.erf(value) for value in x])
     assert np.abs(bert.erf(x) - exact).max() < 1e-6
+
+
+def test_the_demo_imports_only_what_there_is() -> None:
+    import ast
+    import importlib
+
+    program = Path(bert.__file__).with_name("run.py")
+    for node in ast.walk(ast.parse(program.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tersely"):
+            module = importlib.import_module(node.module)
+            for one in node.names:
+                assert hasattr(module, one.name) or importlib.import_module(f"{node.module}.{one.name}"), one.name
