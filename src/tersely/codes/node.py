@@ -10,6 +10,7 @@ a child knows nothing of it, and an error below gets the prefix here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -129,7 +130,7 @@ class Costs(Protocol):
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float: ...
 
 
-class Formulation:
+class Formulation(ABC):
     """One way to code a tensor, or the child of one. What most share is here; each says what is its own."""
 
     NAME: ClassVar[str]
@@ -171,22 +172,23 @@ class Formulation:
 
     # -- checking
 
+    @abstractmethod
     def parse(self, node: Node, dtype: str, layout: Any) -> Any:
         """The node's parameters, checked down to what its children are called.
 
         Raises UnsupportedError, or CorruptError where they contradict the tensor.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         """Stored bytes of its own components; None for what only other components say, which `check` looks at."""
-        raise NotImplementedError
 
     def check(self, part: Part) -> None:
         """Structure check beyond `sizes`: after it no payload can make a kernel read outside its component.
 
         Raises CorruptError or UnsupportedError with the component and the byte.
         """
+        return
 
     def child(self, part: Part, name: str) -> tuple[str, Any]:
         """dtype and layout of what a child codes. part: its own components are checked."""
@@ -194,17 +196,17 @@ class Formulation:
 
     # -- reading
 
+    @abstractmethod
     def words(self, part: Part) -> np.ndarray:
         """The NumPy reference: what the node codes, in its own shape."""
-        raise NotImplementedError
 
     # -- costs: by the figures of the module `costs`
 
     COSTS: Costs
 
+    @abstractmethod
     def work(self, part: Part) -> Work | None:
         """What the cost model must know of a coded tensor; None where the formulation does not say."""
-        raise NotImplementedError
 
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:
         """Nanoseconds of a product by shipped figures. machine: 'avx2' or 'avx512'."""
@@ -253,25 +255,25 @@ class ValueCoding(Formulation):
 
     VALUE_DTYPES: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def value_candidates(self, values: Values, request: Request) -> list[ValueCandidate]:
         """What is worth considering for values, as `candidates`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value_candidate_for(self, values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
         """The form that the caller's options name. Raises ArgumentError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value_kernel(self, part: Part) -> KernelKey:
         """The row of the cost model for decoding a group of values, as `ValueCandidate.kernel`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
         """Nanoseconds of decoding a group by shipped figures. lanes: whole groups of 16 rows at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:
         """The NumPy reference: components under a node's parameters."""
-        raise NotImplementedError
 
 
 def prefixed(child: str, components: Mapping[str, Any]) -> dict[str, Any]:
