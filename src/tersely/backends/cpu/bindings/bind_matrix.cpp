@@ -1,10 +1,7 @@
 // Coded matrices: one class for all formulations, over components that it keeps alive. Borrow, check, release the lock,
 // call.
-#include <nanobind/stl/unique_ptr.h>
-
-#include <vector>
-
 #include "tersely/backends/cpu/bindings/integer_operands.hpp"
+#include "tersely/backends/cpu/bindings/matrix.hpp"
 #include "tersely/codes/open.hpp"
 
 namespace {
@@ -12,16 +9,6 @@ namespace {
 using tersely::CodedMatrix;
 using tersely::Geometry;
 using tersely::require;
-using ComponentArray = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-// A coded matrix and what it borrows: arrays, or the matrix that it is a part of.
-struct Matrix {
-  std::vector<ComponentArray> arrays;
-  nb::object whole;
-  std::unique_ptr<const CodedMatrix> coded;
-
-  const CodedMatrix* operator->() const { return coded.get(); }
-};
 
 // description: JSON (tersely/backends/cpu/matrix/description.hpp).
 std::unique_ptr<Matrix> open(const std::string& description, const nb::dict& components) {

@@ -6,6 +6,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Native operators of tersely; use the tersely package, not this module.";
   bind_base(m);
   bind_matrix(m);
+  bind_network(m);
   bind_products(m);
   bind_split(m);
   bind_sparse(m);

@@ -58,6 +58,7 @@ inline void require_same(bool same) {
 
 void bind_base(nb::module_& m);
 void bind_matrix(nb::module_& m);
+void bind_network(nb::module_& m);
 void bind_products(nb::module_& m);
 void bind_split(nb::module_& m);
 void bind_sparse(nb::module_& m);

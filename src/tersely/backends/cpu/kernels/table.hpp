@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 
@@ -238,6 +239,7 @@ struct KernelTable {
   RowBlockProduct row_blocks[2];  // of 4 and 8 columns
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
+  Convolve convolve;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

@@ -24,6 +24,8 @@ class CodedMatrix {
   virtual const Geometry& geometry() const = 0;
   virtual int64_t word_bytes() const = 0;
   virtual Products products() const { return Products::kFloats; }
+  // Its words as a walk, for operators of networks; null where it has none.
+  virtual const MatrixView* words() const { return nullptr; }
 
   // The operators of the same names (operators.hpp).
   virtual void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements,

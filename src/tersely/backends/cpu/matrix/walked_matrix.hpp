@@ -15,6 +15,7 @@ class WalkedMatrix : public CodedMatrix {
         view_{seen.geometry, source_->parameters().dtype, *source_} {}
 
   const Geometry& geometry() const override { return view_.geometry; }
+  const MatrixView* words() const override { return &view_; }
   int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
   Products products() const override { return view_.dtype == DType::kIndex ? Products::kNone : Products::kFloats; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,

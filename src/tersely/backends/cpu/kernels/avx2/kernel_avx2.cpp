@@ -179,6 +179,7 @@ void fill_avx2_cut(KernelTable& table);
 void fill_avx2_folded(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
 void fill_avx2_n_of_m(KernelTable& table);
+void fill_avx2_convolution(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -204,6 +205,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_folded(table);
   fill_avx2_blocks(table);
   fill_avx2_n_of_m(table);
+  fill_avx2_convolution(table);
 }
 
 }  // namespace tersely

@@ -176,6 +176,7 @@ void fill_avx512_lines(KernelTable& table);
 void fill_avx512_fields(KernelTable& table);
 void fill_avx512_folded(KernelTable& table);
 void fill_avx512_blocks(KernelTable& table);
+void fill_avx512_convolution(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -197,6 +198,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_fields(table);
   fill_avx512_folded(table);
   fill_avx512_blocks(table);
+  fill_avx512_convolution(table);
 }
 
 }  // namespace tersely

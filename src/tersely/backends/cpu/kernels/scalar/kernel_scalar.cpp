@@ -218,6 +218,7 @@ void fill_scalar_quantise(KernelTable& table);
 void fill_scalar_folded(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
 void fill_scalar_n_of_m(KernelTable& table);
+void fill_scalar_convolution(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -248,6 +249,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_folded(table);
   fill_scalar_blocks(table);
   fill_scalar_n_of_m(table);
+  fill_scalar_convolution(table);
 }
 
 }  // namespace tersely

@@ -1,0 +1,129 @@
+// Steps that move images: in from a caller, out to a caller, from one layout to another, zeros around them.
+#include <algorithm>
+#include <cstring>
+
+#include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/network/step.hpp"
+
+namespace tersely {
+namespace {
+
+// One row of pixels of up to 16 channels.
+void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLayout& out, int64_t channels) {
+  if (in.blocked == out.blocked && (in.blocked || channels == 1)) {
+    std::memcpy(to, from, static_cast<size_t>(in.width * in.pixel_floats()) * 4);
+    return;
+  }
+  const int64_t from_channel = in.blocked ? 1 : in.plane(), to_channel = out.blocked ? 1 : out.plane();
+  for (int64_t x = 0; x < in.width; ++x)
+    for (int64_t c = 0; c < channels; ++c)
+      to[x * out.pixel_floats() + c * to_channel] = from[x * in.pixel_floats() + c * from_channel];
+}
+
+// Channels that out's blocks have and in does not are zeros.
+void copy_image(const float* from, const ImageLayout& in, float* to, const ImageLayout& out, int64_t image,
+                int threads) {
+  from += image * in.floats(), to += image * out.floats();
+  parallel_for(threads, in.blocks(), [&](int64_t block) {
+    const int64_t channel = block * kChannelBlock, channels = std::min(kChannelBlock, in.channels - channel);
+    for (int64_t y = 0; y < in.height; ++y) {
+      if (out.blocked && channels < kChannelBlock && !in.blocked)
+        std::memset(to + out.at(channel, y, 0), 0, static_cast<size_t>(out.width * kChannelBlock) * 4);
+      copy_row(from + in.at(channel, y, 0), in, to + out.at(channel, y, 0), out, channels);
+    }
+  });
+}
+
+ImageLayout plain(const ImageLayout& l) { return {l.channels, l.height, l.width, 0, false}; }
+
+bool same_shape(const Value& a, const Value& b) {
+  return a.images == b.images && a.layout.channels == b.layout.channels && a.layout.height == b.layout.height &&
+         a.layout.width == b.layout.width;
+}
+
+// Images that a caller lends, [images][channels][height][width], to a value.
+class Input final : public Step {
+ public:
+  explicit Input(const StepText& text) : y_(text.value("y")), index_(text.number("index")) {}
+  void run(float* arena, const Lent& lent, int threads) const override {
+    for (int64_t image = 0; image < y_.images; ++image)
+      copy_image(lent.inputs[index_], plain(y_.layout), arena + y_.at, y_.layout, image, threads);
+  }
+
+ private:
+  const Value y_;
+  const int64_t index_;
+};
+
+class Output final : public Step {
+ public:
+  explicit Output(const StepText& text) : x_(text.value("x")), index_(text.number("index")) {}
+  void run(float* arena, const Lent& lent, int threads) const override {
+    for (int64_t image = 0; image < x_.images; ++image)
+      copy_image(arena + x_.at, x_.layout, lent.outputs[index_], plain(x_.layout), image, threads);
+  }
+
+ private:
+  const Value x_;
+  const int64_t index_;
+};
+
+// A value in another layout; with `flat`, its numbers in the order of [images][channels][height][width] as the channels
+// of images of one pixel.
+class Move final : public Step {
+ public:
+  explicit Move(const StepText& text) : x_(text.value("x")), y_(text.value("y")), target_(y_.layout) {
+    if (text.number_or("flat", 0) != 0) {
+      const ImageLayout& l = x_.layout;
+      fits(x_.images == y_.images && y_.layout.channels == l.channels * l.height * l.width && y_.layout.height == 1 &&
+               y_.layout.width == 1 && !y_.layout.blocked && y_.layout.halo == 0,
+           "y is not x in a row");
+      target_ = plain(l);
+    } else {
+      fits(same_shape(x_, y_), "x and y have different shapes");
+    }
+    fits(!overlap(x_, y_), "y lies over x");
+  }
+  void run(float* arena, const Lent&, int threads) const override {
+    for (int64_t image = 0; image < x_.images; ++image)
+      copy_image(arena + x_.at, x_.layout, arena + y_.at, target_, image, threads);
+  }
+
+ private:
+  const Value x_, y_;
+  ImageLayout target_;
+};
+
+// Zeros around images whose memory other values have had.
+class Clear final : public Step {
+ public:
+  explicit Clear(const StepText& text) : y_(text.value("y")) {}
+  void run(float* arena, const Lent&, int threads) const override {
+    const ImageLayout& l = y_.layout;
+    const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
+    const auto side = static_cast<size_t>(l.halo * l.pixel_floats()) * 4;
+    parallel_for(threads, planes, [&](int64_t plane) {
+      float* to = arena + y_.at + plane * l.plane();
+      const auto edge = static_cast<size_t>(l.halo * l.row()) * 4;
+      std::memset(to, 0, edge);
+      for (int64_t y = 0; y < l.height; ++y) {
+        float* row = to + (y + l.halo) * l.row();
+        std::memset(row, 0, side);
+        std::memset(row + l.row() - l.halo * l.pixel_floats(), 0, side);
+      }
+      std::memset(to + (l.height + l.halo) * l.row(), 0, edge);
+    });
+  }
+
+ private:
+  const Value y_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_input(const StepText& text) { return std::make_unique<Input>(text); }
+std::unique_ptr<Step> make_output(const StepText& text) { return std::make_unique<Output>(text); }
+std::unique_ptr<Step> make_move(const StepText& text) { return std::make_unique<Move>(text); }
+std::unique_ptr<Step> make_clear(const StepText& text) { return std::make_unique<Clear>(text); }
+
+}  // namespace tersely

@@ -1,0 +1,133 @@
+// See program.hpp.
+#include "tersely/backends/cpu/network/program.hpp"
+
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+
+#include "tersely/backends/cpu/matrix/description.hpp"
+
+namespace tersely {
+namespace {
+
+constexpr int64_t kLargest = int64_t{1} << 40;  // of any number in a program: products of two stay in 64 bits where checked
+
+struct Row {
+  const char* name;
+  MakeStep make;
+};
+constexpr Row kRows[] = {
+    {"input", make_input},         {"output", make_output}, {"move", make_move}, {"convolution", make_convolution},
+    {"linear", make_linear},       {"pool", make_pool},     {"pointwise", make_pointwise}, {"clear", make_clear},
+};
+
+int64_t count(const Json& json, const char* member, int64_t least) {
+  const int64_t number = json.at(member).number();
+  if (number < least || number > kLargest) throw std::invalid_argument(std::string(member) + " is out of range");
+  return number;
+}
+
+Value value_of(const Json& json, int64_t arena_floats) {
+  Value v;
+  v.at = count(json, "at", 0);
+  v.images = count(json, "images", 0);
+  v.layout = {count(json, "channels", 0), count(json, "height", 0), count(json, "width", 0), count(json, "halo", 0),
+              json.at("blocked").boolean()};
+  const ImageLayout& l = v.layout;
+  const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
+  const int64_t floats =
+      checked_product(checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1),
+                      v.images);
+  if (v.at % 16 != 0 || floats > arena_floats || v.at > arena_floats - floats)
+    throw std::invalid_argument("a value lies beyond the arena");
+  return v;
+}
+
+std::unique_ptr<Step> step_of(const StepText& text) {
+  const std::string& name = text.word("operator");
+  for (const Row& row : kRows)
+    if (name == row.name) return row.make(text);
+  throw std::invalid_argument("unknown operator " + name);
+}
+
+}  // namespace
+
+const Value& StepText::by_number(int64_t number, const char* member) const {
+  if (number < 0 || number >= static_cast<int64_t>(values_.size()))
+    throw std::invalid_argument(std::string(member) + " is no value");
+  return values_[static_cast<size_t>(number)];
+}
+
+const Value& StepText::value(const char* member) const { return by_number(number(member), member); }
+
+const Value* StepText::value_or_null(const char* member) const {
+  return has(member) ? &by_number(number(member), member) : nullptr;
+}
+
+std::vector<const Value*> StepText::list(const char* member) const {
+  std::vector<const Value*> found;
+  for (const Json& one : json_.at(member).array()) found.push_back(&by_number(one.number(), member));
+  return found;
+}
+
+std::vector<int64_t> StepText::numbers(const char* member) const {
+  std::vector<int64_t> found;
+  for (const Json& one : json_.at(member).array()) found.push_back(one.number());
+  return found;
+}
+
+const float* StepText::floats_or_null(const char* member, int64_t count) const {
+  if (!has(member)) return nullptr;
+  const Constant found = constant(member);
+  if (found.numbers == nullptr || found.count < count)
+    throw std::invalid_argument(std::string(member) + " has too few numbers");
+  return found.numbers;
+}
+
+Program::Program(std::string_view text, const StepText::Find& find) {
+  const Json json = Json::parse(text);
+  if (json.at("version").number() != 1) throw std::invalid_argument("a program of another version");
+  arena_floats_ = count(json, "arena", 0);
+  for (const Json& one : json.at("values").array()) values_.push_back(value_of(one, arena_floats_));
+  for (const Json& one : json.at("steps").array()) {
+    try {
+      steps_.push_back(step_of(StepText(one, values_, find)));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument("step " + std::to_string(steps_.size()) + ": " + error.what());
+    }
+  }
+}
+
+Program::Arena Program::take() const {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!idle_.empty()) {
+      Arena found = std::move(idle_.back());
+      idle_.pop_back();
+      return found;
+    }
+  }
+  const auto bytes = static_cast<size_t>((arena_bytes() + 4095) / 4096 * 4096 + 4096);
+  Arena made(static_cast<float*>(std::aligned_alloc(4096, bytes)));
+  if (made == nullptr) throw std::bad_alloc();
+  std::memset(made.get(), 0, bytes);
+  return made;
+}
+
+void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
+  Arena arena = take();
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (nanoseconds == nullptr) {
+      steps_[i]->run(arena.get(), lent, threads);
+      continue;
+    }
+    const auto begin = now();
+    steps_[i]->run(arena.get(), lent, threads);
+    nanoseconds[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(arena));
+}
+
+}  // namespace tersely

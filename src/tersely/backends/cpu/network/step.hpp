@@ -1,0 +1,79 @@
+// One operator of a network, its shapes checked and its weights at hand.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
+#include "tersely/backends/cpu/matrix/json.hpp"
+#include "tersely/backends/cpu/network/value.hpp"
+
+namespace tersely {
+
+// What a caller of a program lends to it for one run, in the order of its inputs and outputs.
+struct Lent {
+  const float* const* inputs;
+  float* const* outputs;
+};
+
+class Step {
+ public:
+  Step() = default;
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+  virtual ~Step() = default;
+  virtual void run(float* arena, const Lent& lent, int threads) const = 0;
+};
+
+// A weight or another constant that outlives the program: a coded matrix, or float32 numbers as they are.
+struct Constant {
+  const CodedMatrix* coded = nullptr;
+  const float* numbers = nullptr;
+  int64_t count = 0;
+};
+
+// What a step is made of. Getters throw std::invalid_argument with the member's name.
+class StepText {
+ public:
+  using Find = std::function<Constant(const std::string&)>;
+  StepText(const Json& json, const std::vector<Value>& values, const Find& find)
+      : json_(json), values_(values), find_(find) {}
+
+  const Value& value(const char* member) const;
+  const Value* value_or_null(const char* member) const;
+  std::vector<const Value*> list(const char* member) const;
+  int64_t number(const char* member) const { return json_.at(member).number(); }
+  int64_t number_or(const char* member, int64_t otherwise) const { return json_.number_or(member, otherwise); }
+  const std::string& word(const char* member) const { return json_.at(member).string(); }
+  bool has(const char* member) const { return json_.find(member) != nullptr; }
+  std::vector<int64_t> numbers(const char* member) const;
+  Constant constant(const char* member) const { return find_(word(member)); }
+  // At least `count` numbers; null where the step does not name any.
+  const float* floats_or_null(const char* member, int64_t count) const;
+
+ private:
+  const Value& by_number(int64_t number, const char* member) const;
+
+  const Json& json_;
+  const std::vector<Value>& values_;
+  const Find& find_;
+};
+
+// Throws std::invalid_argument where a step's operands do not fit.
+inline void fits(bool right, const char* what) {
+  if (!right) throw std::invalid_argument(what);
+}
+
+using MakeStep = std::unique_ptr<Step> (*)(const StepText&);
+std::unique_ptr<Step> make_convolution(const StepText& text);
+std::unique_ptr<Step> make_linear(const StepText& text);
+std::unique_ptr<Step> make_pool(const StepText& text);
+std::unique_ptr<Step> make_pointwise(const StepText& text);
+std::unique_ptr<Step> make_input(const StepText& text);
+std::unique_ptr<Step> make_output(const StepText& text);
+std::unique_ptr<Step> make_move(const StepText& text);
+std::unique_ptr<Step> make_clear(const StepText& text);
+
+}  // namespace tersely

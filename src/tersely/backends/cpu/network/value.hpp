@@ -1,0 +1,22 @@
+// A tensor between two operators of a network: where it lies in the arena, and how.
+#pragma once
+
+#include <vector>
+
+#include "tersely/backends/cpu/network/image.hpp"
+
+namespace tersely {
+
+struct Value {
+  int64_t at = 0;  // in floats from the arena's beginning, a multiple of 16
+  int64_t images = 0;
+  ImageLayout layout{};
+
+  int64_t floats() const { return images * layout.floats(); }
+};
+
+inline bool overlap(const Value& a, const Value& b) {
+  return a.at < b.at + b.floats() && b.at < a.at + a.floats();
+}
+
+}  // namespace tersely

@@ -1,0 +1,16 @@
+"""Rewritings of a graph, each with one job; `run` does all of them in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tersely.graph.graph import Graph
+from tersely.graph.passes import batch_norm, fuse
+
+
+def run(graph: Graph, constants: dict[str, Any]) -> Graph:
+    """The graph as it is lowered. constants: by name; what passes compute is added."""
+    for one in (batch_norm.run, fuse.run):
+        graph = one(graph, constants)
+        graph.check()
+    return graph

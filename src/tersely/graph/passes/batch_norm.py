@@ -1,0 +1,44 @@
+"""Batch norm after a convolution becomes the scale and shift of its epilogue: weights stay as they are, bit by bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tersely.graph.graph import Graph, Node, renamed
+
+
+def run(graph: Graph, constants: dict[str, Any]) -> Graph:
+    uses, producer = graph.uses(), graph.producer()
+    replaced: dict[str, Node] = {}
+    names: dict[str, str] = {}
+    added: set[str] = set()
+    for node in graph.nodes:
+        before = producer.get(node.inputs.get("x", ""))
+        is_norm = node.operator == "batch_norm"
+        if not is_norm or before is None or before.operator != "convolution" or uses[before.output] != 1:
+            continue
+        scale, shift = _affine(node, before, constants)
+        inputs = {role: name for role, name in before.inputs.items() if role != "bias"}
+        for role, values in (("scale", scale), ("shift", shift)):
+            inputs[role] = f"{node.output}.{role}"
+            constants[inputs[role]] = values
+            added.add(inputs[role])
+        replaced[before.output] = Node("convolution", inputs, before.output, before.attributes)
+        names[node.output] = before.output
+    kept = [replaced.get(node.output, node) for node in graph.nodes if node.output not in names]
+    wider = Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants | added)
+    return wider.with_nodes(list(renamed(kept, names)), [names.get(name, name) for name in graph.outputs])
+
+
+def _affine(norm: Node, convolution: Node, constants: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """scale and shift, float32 [channels], of float64: (sum + bias - mean) x weight / sqrt(variance + eps) + bias."""
+
+    def numbers(node: Node, role: str, otherwise: float) -> np.ndarray:
+        name = node.inputs.get(role)
+        return np.asarray(otherwise if name is None else constants[name], np.float64)
+
+    scale = numbers(norm, "weight", 1.0) / np.sqrt(numbers(norm, "variance", 1.0) + norm.attributes["eps"])
+    inside = numbers(convolution, "bias", 0.0) - numbers(norm, "mean", 0.0)
+    return scale.astype(np.float32), (inside * scale + numbers(norm, "bias", 0.0)).astype(np.float32)

@@ -1,0 +1,79 @@
+"""A network that runs on compressed weights, NumPy in and out: a graph, its constants, a program for each shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tersely.backends.cpu import native, threads
+from tersely.core.errors import ArgumentError
+from tersely.graph import passes
+from tersely.graph.graph import Graph
+from tersely.graph.lower import Program, lower
+from tersely.graph.operators import Shape
+from tersely.tensors.tensor import Tensor
+
+Constant = Tensor | np.ndarray
+
+
+class Pipeline:
+    """graph: as it was imported. constants: weights as coded tensors, everything else as float32 arrays."""
+
+    def __init__(self, graph: Graph, constants: Mapping[str, Constant]) -> None:
+        graph.check()
+        self.constants: dict[str, Constant] = dict(constants)
+        self.graph = passes.run(graph, self.constants)
+        self._programs: dict[tuple[Shape, ...], tuple[Program, Any]] = {}
+        self._natives: dict[str, Any] = {}
+
+    def program(self, *shapes: Shape) -> Program:
+        """The program for inputs of these shapes."""
+        return self._opened(shapes)[0]
+
+    def run(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[np.ndarray]:
+        """The network's outputs, float32, for float32 inputs."""
+        return self._run(inputs, threads_used, False)[0]
+
+    def profile(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[tuple[str, str, int]]:
+        """(node, operator, nanoseconds) of each step of one run."""
+        program, _ = self._opened(tuple(one.shape for one in inputs))
+        times = self._run(inputs, threads_used, True)[1]
+        return [
+            (name, str(step["operator"]), time)
+            for name, step, time in zip(program.nodes, program.steps, times, strict=True)
+        ]
+
+    def _run(
+        self, inputs: Sequence[np.ndarray], threads_used: int | None, timed: bool
+    ) -> tuple[list[np.ndarray], list[int]]:
+        if len(inputs) != len(self.graph.inputs):
+            raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
+        arrays = [np.ascontiguousarray(one, np.float32) for one in inputs]
+        program, opened = self._opened(tuple(one.shape for one in arrays))
+        outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
+        count = threads.workers_of(threads_used)
+        return outputs, opened.run(arrays, outputs, count, timed)
+
+    def _opened(self, shapes: tuple[Shape, ...]) -> tuple[Program, Any]:
+        if shapes not in self._programs:
+            known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
+            program = lower(self.graph, {**known, **dict(zip(self.graph.inputs, shapes, strict=True))})
+            constants = {name: self._native(name) for name in self.graph.constants}
+            sizes = [int(np.prod(shape)) for shape in shapes]
+            out = [int(np.prod(shape)) for shape in program.output_shapes]
+            opened = native.module.open_program(json.dumps(program.to_json()), constants, sizes, out)
+            self._programs[shapes] = program, opened
+        return self._programs[shapes]
+
+    def _native(self, name: str) -> Any:
+        if name not in self._natives:
+            constant = self.constants[name]
+            if isinstance(constant, Tensor):
+                self._natives[name] = native.open_matrix(constant.encoded)
+            else:
+                flat = np.ascontiguousarray(constant, np.float32).reshape(-1)
+                self._natives[name] = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
+        return self._natives[name]

@@ -1,0 +1,1 @@
+"""From torch.export to `tersely.graph`, and back for what the executor does not have."""
