@@ -10,7 +10,9 @@
 
 #include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
+#include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
+#include "tersely/backends/cpu/kernels/winograd.hpp"
 
 namespace tersely {
 
@@ -240,6 +242,8 @@ struct KernelTable {
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   Convolve convolve;
+  WinogradKernels winograd;
+  PoolKernels pool;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

@@ -25,7 +25,7 @@ class FloatPanels {
   int64_t items() const { return side_by_side_ ? ceil_div(view_.geometry.units, 2) : view_.geometry.units; }
 
   // Calls f(FloatBlock) for the blocks of an item, in column order for each panel. block_columns: at most so many, in
-  // whole tiles of chunks.
+  // whole tiles of chunks; where the matrix has no more, a block is whole panels.
   template <class F>
   void walk(int64_t item, int64_t block_columns, F&& f) const {
     static thread_local Scratch scratch;
@@ -49,17 +49,20 @@ class FloatPanels {
     const int count = static_cast<int>(std::min<int64_t>(2, g.units - first));
     const int64_t panel = unit_panels(g, first).first;
     Cursor cursors[2] = {{nullptr, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
+    const bool whole = block_columns >= g.columns;
     for (int64_t s = 0; s < g.segments_per_panel; ++s) {
       for (int k = 0; k < count; ++k)
         begin_segment(view_.source, table_, (first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * kSegmentColumns, end = std::min(begin + kSegmentColumns, g.columns);
       for (int64_t column = begin; column < end; column += block_columns) {
         const int64_t columns = std::min(block_columns, end - column);
+        float* to = weights + (whole ? column * kPanelRows : 0);
         for (int k = 0; k < count; ++k)
-          decode(panel + k, cursors[k], ceil_div(columns, kChunkColumns), weights + k * stride);
-        f(FloatBlock{panel, count, column, columns, weights, stride});
+          decode(panel + k, cursors[k], ceil_div(columns, kChunkColumns), to + k * stride);
+        if (!whole) f(FloatBlock{panel, count, column, columns, weights, stride});
       }
     }
+    if (whole) f(FloatBlock{panel, count, 0, g.columns, weights, stride});
   }
 
   template <class F>

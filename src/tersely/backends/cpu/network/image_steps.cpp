@@ -45,9 +45,9 @@ bool same_shape(const Value& a, const Value& b) {
 class Input final : public Step {
  public:
   explicit Input(const StepText& text) : y_(text.value("y")), index_(text.number("index")) {}
-  void run(float* arena, const Lent& lent, int threads) const override {
+  void run(const Run& run) const override {
     for (int64_t image = 0; image < y_.images; ++image)
-      copy_image(lent.inputs[index_], plain(y_.layout), arena + y_.at, y_.layout, image, threads);
+      copy_image(run.lent.inputs[index_], plain(y_.layout), run.arena + y_.at, y_.layout, image, run.threads);
   }
 
  private:
@@ -58,9 +58,9 @@ class Input final : public Step {
 class Output final : public Step {
  public:
   explicit Output(const StepText& text) : x_(text.value("x")), index_(text.number("index")) {}
-  void run(float* arena, const Lent& lent, int threads) const override {
+  void run(const Run& run) const override {
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(arena + x_.at, x_.layout, lent.outputs[index_], plain(x_.layout), image, threads);
+      copy_image(run.arena + x_.at, x_.layout, run.lent.outputs[index_], plain(x_.layout), image, run.threads);
   }
 
  private:
@@ -84,9 +84,9 @@ class Move final : public Step {
     }
     fits(!overlap(x_, y_), "y lies over x");
   }
-  void run(float* arena, const Lent&, int threads) const override {
+  void run(const Run& run) const override {
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(arena + x_.at, x_.layout, arena + y_.at, target_, image, threads);
+      copy_image(run.arena + x_.at, x_.layout, run.arena + y_.at, target_, image, run.threads);
   }
 
  private:
@@ -98,12 +98,12 @@ class Move final : public Step {
 class Clear final : public Step {
  public:
   explicit Clear(const StepText& text) : y_(text.value("y")) {}
-  void run(float* arena, const Lent&, int threads) const override {
+  void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
     const auto side = static_cast<size_t>(l.halo * l.pixel_floats()) * 4;
-    parallel_for(threads, planes, [&](int64_t plane) {
-      float* to = arena + y_.at + plane * l.plane();
+    parallel_for(run.threads, planes, [&](int64_t plane) {
+      float* to = run.arena + y_.at + plane * l.plane();
       const auto edge = static_cast<size_t>(l.halo * l.row()) * 4;
       std::memset(to, 0, edge);
       for (int64_t y = 0; y < l.height; ++y) {

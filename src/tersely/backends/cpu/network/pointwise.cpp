@@ -63,17 +63,17 @@ class Pointwise final : public Step {
     relu_ = text.has("activation");
   }
 
-  void run(float* arena, const Lent&, int threads) const override {
+  void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels), row = l.width * l.pixel_floats();
-    parallel_for(threads, planes, [&](int64_t plane) {
+    parallel_for(run.threads, planes, [&](int64_t plane) {
       for (int64_t y = 0; y < l.height; ++y) {
-        const float* a = arena + x_.at + plane * x_.layout.plane() + x_.layout.at(0, y, 0);
-        float* to = arena + y_.at + plane * l.plane() + l.at(0, y, 0);
+        const float* a = run.arena + x_.at + plane * x_.layout.plane() + x_.layout.at(0, y, 0);
+        float* to = run.arena + y_.at + plane * l.plane() + l.at(0, y, 0);
         if (unary_ != nullptr) {
           for (int64_t i = 0; i < row; ++i) to[i] = unary_(a[i]);
         } else {
-          const float* b = arena + z_->at + plane * z_->layout.plane() + z_->layout.at(0, y, 0);
+          const float* b = run.arena + z_->at + plane * z_->layout.plane() + z_->layout.at(0, y, 0);
           for (int64_t i = 0; i < row; ++i) to[i] = binary_(a[i], b[i]);
         }
         if (relu_)

@@ -1,9 +1,9 @@
 // Pooling: the greatest or the mean of each window. Padding takes no part in a greatest value, and in a mean where
 // `count_padding` says so.
 #include <algorithm>
-#include <limits>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
 
 namespace tersely {
@@ -14,7 +14,7 @@ struct Range {
 };
 
 // Pixels of a window that lie in the image.
-Range window(int64_t place, int64_t stride, int64_t pad, int64_t taps, int64_t size) {
+Range pixels_of(int64_t place, int64_t stride, int64_t pad, int64_t taps, int64_t size) {
   const int64_t begin = place * stride - pad;
   return {std::max<int64_t>(begin, 0), std::min(begin + taps, size)};
 }
@@ -41,45 +41,27 @@ class Pool final : public Step {
     fits(!overlap(x_, y_), "y lies over x");
   }
 
-  void run(float* arena, const Lent&, int threads) const override {
+  void run(const Run& run) const override {
     const ImageLayout &in = x_.layout, &out = y_.layout;
-    parallel_for(threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
+    const KernelTable& table = active_table();
+    parallel_for(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
       const int64_t y = item % out.height, plane = item / out.height;
-      const float* from = arena + x_.at + plane * in.plane() + in.at(0, 0, 0);
-      float* to = arena + y_.at + plane * out.plane() + out.at(0, y, 0);
-      const Range rows = window(y, stride_y_, pad_y_, height_, in.height);
+      const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, 0, 0);
+      float* to = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
+      const Range rows = pixels_of(y, stride_y_, pad_y_, height_, in.height);
       for (int64_t x = 0; x < out.width; ++x) {
-        const Range columns = window(x, stride_x_, pad_x_, width_, in.width);
-        greatest_ ? greatest(from, rows, columns, to + x * kChannelBlock)
-                  : mean(from, rows, columns, to + x * kChannelBlock);
+        const Range columns = pixels_of(x, stride_x_, pad_x_, width_, in.width);
+        const PoolWindow window{from + rows.first * in.row() + columns.first * kChannelBlock, in.row(),
+                                rows.last - rows.first, columns.last - columns.first};
+        const int64_t counted = count_padding_ ? height_ * width_ : window.rows * window.columns;
+        float* pixel = to + x * kChannelBlock;
+        greatest_ ? table.pool.greatest(window, pixel)
+                  : table.pool.mean(window, 1.0F / static_cast<float>(counted), pixel);
       }
     });
   }
 
  private:
-  void greatest(const float* from, Range rows, Range columns, float* to) const {
-    float most[kChannelBlock];
-    std::fill(most, most + kChannelBlock, -std::numeric_limits<float>::infinity());
-    for (int64_t y = rows.first; y < rows.last; ++y)
-      for (int64_t x = columns.first; x < columns.last; ++x) {
-        const float* at = from + y * x_.layout.row() + x * kChannelBlock;
-        for (int64_t c = 0; c < kChannelBlock; ++c) most[c] = most[c] >= at[c] || most[c] != most[c] ? most[c] : at[c];
-      }
-    std::copy(most, most + kChannelBlock, to);
-  }
-
-  void mean(const float* from, Range rows, Range columns, float* to) const {
-    float sums[kChannelBlock] = {};
-    for (int64_t y = rows.first; y < rows.last; ++y)
-      for (int64_t x = columns.first; x < columns.last; ++x) {
-        const float* at = from + y * x_.layout.row() + x * kChannelBlock;
-        for (int64_t c = 0; c < kChannelBlock; ++c) sums[c] += at[c];
-      }
-    const int64_t count =
-        count_padding_ ? height_ * width_ : (rows.last - rows.first) * (columns.last - columns.first);
-    for (int64_t c = 0; c < kChannelBlock; ++c) to[c] = sums[c] / static_cast<float>(count);
-  }
-
   const Value x_, y_;
   const bool greatest_, count_padding_;
   const int64_t height_, width_, stride_y_, stride_x_, pad_y_, pad_x_;

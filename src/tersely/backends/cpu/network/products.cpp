@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/backends/cpu/network/convolution.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
+#include "tersely/backends/cpu/network/winograd.hpp"
 
 namespace tersely {
 namespace {
@@ -47,16 +47,28 @@ class ConvolutionStep final : public Step {
                             residual_.layout.height == y_.layout.height && residual_.layout.width == y_.layout.width &&
                             residual_.images == y_.images && !overlap(residual_, y_)),
          "the residual has another shape than y, or y lies over it");
-    convolution_ = std::make_unique<Convolution>(x_.layout, y_.layout, has_residual_ ? &residual_.layout : nullptr,
-                                                 window, g.column_offsets);
+    const ImageLayout* residual = has_residual_ ? &residual_.layout : nullptr;
+    if (text.has("method")) {
+      fits(text.word("method") == "winograd", "unknown method of convolution");
+      winograd_ = std::make_unique<Winograd>(x_.layout, y_.layout, residual, window, g.column_offsets);
+    } else {
+      direct_ = std::make_unique<Convolution>(x_.layout, y_.layout, residual, window, g.column_offsets);
+    }
     const int64_t outputs = y_.layout.blocks() * kChannelBlock;
     const Bounds bounds = bounds_of(text);
     finish_ = {text.floats_or_null("scale", outputs), text.floats_or_null("shift", outputs), bounds.low, bounds.high};
   }
 
-  void run(float* arena, const Lent&, int threads) const override {
-    convolution_->run(*weights_, arena + x_.at, arena + y_.at, has_residual_ ? arena + residual_.at : nullptr,
-                      x_.images, finish_, threads);
+  int64_t workspace_floats() const override { return winograd_ == nullptr ? 0 : winograd_->workspace_floats(); }
+
+  void run(const Run& run) const override {
+    const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
+    float* y = run.arena + y_.at;
+    if (winograd_ != nullptr) {
+      winograd_->run(*weights_, x, y, residual, x_.images, finish_, run.workspace, run.threads);
+    } else {
+      direct_->run(*weights_, x, y, residual, x_.images, finish_, run.threads);
+    }
   }
 
  private:
@@ -64,7 +76,8 @@ class ConvolutionStep final : public Step {
   const bool has_residual_;
   const Value residual_;
   const MatrixView* weights_;
-  std::unique_ptr<const Convolution> convolution_;
+  std::unique_ptr<const Convolution> direct_;
+  std::unique_ptr<const Winograd> winograd_;
   Finish finish_{};
 };
 
@@ -89,11 +102,11 @@ class Linear final : public Step {
     }
   }
 
-  void run(float* arena, const Lent&, int threads) const override {
-    Epilogue y{DType::kFloat32, arena + y_.at, y_.layout.floats()};
+  void run(const Run& run) const override {
+    Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
-    matrix_->multiply({DType::kFloat32, x_.images, arena + x_.at, x_.layout.floats()}, y, threads, false);
+    matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
   }
 
  private:

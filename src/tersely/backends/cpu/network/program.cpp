@@ -1,6 +1,7 @@
 // See program.hpp.
 #include "tersely/backends/cpu/network/program.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
@@ -87,11 +88,12 @@ const float* StepText::floats_or_null(const char* member, int64_t count) const {
 Program::Program(std::string_view text, const StepText::Find& find) {
   const Json json = Json::parse(text);
   if (json.at("version").number() != 1) throw std::invalid_argument("a program of another version");
-  arena_floats_ = count(json, "arena", 0);
+  arena_floats_ = (count(json, "arena", 0) + 15) / 16 * 16;
   for (const Json& one : json.at("values").array()) values_.push_back(value_of(one, arena_floats_));
   for (const Json& one : json.at("steps").array()) {
     try {
       steps_.push_back(step_of(StepText(one, values_, find)));
+      workspace_floats_ = std::max(workspace_floats_, steps_.back()->workspace_floats());
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument("step " + std::to_string(steps_.size()) + ": " + error.what());
     }
@@ -116,14 +118,15 @@ Program::Arena Program::take() const {
 
 void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
   Arena arena = take();
+  const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
   const auto now = [] { return std::chrono::steady_clock::now(); };
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (nanoseconds == nullptr) {
-      steps_[i]->run(arena.get(), lent, threads);
+      steps_[i]->run(run);
       continue;
     }
     const auto begin = now();
-    steps_[i]->run(arena.get(), lent, threads);
+    steps_[i]->run(run);
     nanoseconds[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
   }
   const std::lock_guard<std::mutex> lock(mutex_);

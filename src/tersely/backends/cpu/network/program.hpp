@@ -20,7 +20,8 @@ class Program {
   Program(std::string_view text, const StepText::Find& find);
 
   int64_t steps() const { return static_cast<int64_t>(steps_.size()); }
-  int64_t arena_bytes() const { return arena_floats_ * 4; }
+  // Of values, and of what steps want beside them.
+  int64_t arena_bytes() const { return (arena_floats_ + workspace_floats_) * 4; }
 
   // nanoseconds: null, or [steps] times. Several threads may run a program at once. Throws std::bad_alloc.
   void run(const Lent& lent, int threads, int64_t* nanoseconds) const;
@@ -32,7 +33,7 @@ class Program {
   using Arena = std::unique_ptr<float, Free>;
   Arena take() const;
 
-  int64_t arena_floats_;
+  int64_t arena_floats_, workspace_floats_ = 0;
   std::vector<Value> values_;
   std::vector<std::unique_ptr<Step>> steps_;
   mutable std::mutex mutex_;

@@ -18,13 +18,22 @@ struct Lent {
   float* const* outputs;
 };
 
+// One run of a program.
+struct Run {
+  float* arena;
+  float* workspace;  // as many floats as the step wants, at a 64-byte boundary
+  Lent lent;
+  int threads;
+};
+
 class Step {
  public:
   Step() = default;
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
   virtual ~Step() = default;
-  virtual void run(float* arena, const Lent& lent, int threads) const = 0;
+  virtual int64_t workspace_floats() const { return 0; }
+  virtual void run(const Run& run) const = 0;
 };
 
 // A weight or another constant that outlives the program: a coded matrix, or float32 numbers as they are.

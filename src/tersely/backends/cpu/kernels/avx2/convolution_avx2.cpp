@@ -10,70 +10,71 @@ namespace {
 
 constexpr int kPixels = 6;
 
+// x: bytes of each pixel; at: bytes from there.
 template <int Pixels>
-inline __attribute__((always_inline)) void step(const float* const (&x)[Pixels], int64_t at, const float* w,
+inline __attribute__((always_inline)) void step(const char* const (&x)[Pixels], int64_t at, const float* w,
                                                 __m256 (&sums)[Pixels][2]) {
   const __m256 low = _mm256_loadu_ps(w), high = _mm256_loadu_ps(w + 8);
 #pragma GCC unroll 6
   for (int p = 0; p < Pixels; ++p) {
-    const __m256 value = _mm256_broadcast_ss(x[p] + at);
+    const __m256 value = _mm256_broadcast_ss(reinterpret_cast<const float*>(x[p] + at));
     sums[p][0] = _mm256_fmadd_ps(low, value, sums[p][0]);
     sums[p][1] = _mm256_fmadd_ps(high, value, sums[p][1]);
   }
 }
 
 template <int Pixels>
+inline __attribute__((always_inline)) void finish(const ConvolutionBlock& block, const PixelPlaces& places,
+                                                  int64_t pixel, int panel, __m256 (&sums)[Pixels][2]) {
+  const ConvolutionBlock b = block;  // stores to y may not make the compiler read it again
+  float* const y = b.y + panel * b.y_panel_stride;
+  const float* const residual = b.residual == nullptr ? nullptr : b.residual + panel * b.residual_panel_stride;
+  const int32_t *const y_at = places.y + pixel, *const residual_at = places.residual + pixel;
+  const __m256 least = _mm256_set1_ps(b.low), greatest = _mm256_set1_ps(b.high);
+  __m256 scale[2], shift[2];
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    const int64_t output = panel * 16 + half * 8;
+    scale[half] = b.scale == nullptr ? _mm256_set1_ps(1.0F) : _mm256_loadu_ps(b.scale + output);
+    shift[half] = b.shift == nullptr ? _mm256_setzero_ps() : _mm256_loadu_ps(b.shift + output);
+  }
+#pragma GCC unroll 6
+  for (int p = 0; p < Pixels; ++p) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      __m256 value = _mm256_fmadd_ps(sums[p][half], scale[half], shift[half]);
+      if (residual != nullptr) value = _mm256_add_ps(value, _mm256_loadu_ps(residual + residual_at[p] + half * 8));
+      // The second operand where one is NaN.
+      _mm256_storeu_ps(y + y_at[p] + half * 8, _mm256_min_ps(greatest, _mm256_max_ps(least, value)));
+    }
+  }
+}
+
+template <int Pixels>
 void tile(const ConvolutionBlock& b, const PixelPlaces& places, int64_t pixel, int panel) {
-  const float* x[Pixels];
-  float* y = b.y + panel * b.y_panel_stride;
-  const int32_t* y_at = places.y + pixel;
+  const char* x[Pixels];
+  float* const y = b.y + panel * b.y_panel_stride;
+  const int32_t* const y_at = places.y + pixel;
   __m256 sums[Pixels][2];
 #pragma GCC unroll 6
   for (int p = 0; p < Pixels; ++p) {
-    x[p] = b.x + places.x[pixel + p];
+    x[p] = reinterpret_cast<const char*>(b.x + places.x[pixel + p]);
     sums[p][0] = b.first ? _mm256_setzero_ps() : _mm256_loadu_ps(y + y_at[p]);
     sums[p][1] = b.first ? _mm256_setzero_ps() : _mm256_loadu_ps(y + y_at[p] + 8);
   }
   const float* w = b.weights + panel * b.panel_stride;
   const int32_t* offset = b.offsets;
   const int32_t* const end = offset + b.runs;
-  if (b.run % 4 == 0) {
-    for (; offset != end; ++offset) {
-      int64_t at = *offset;
-      const int64_t stop = at + b.run;
-      for (; at != stop; at += 4, w += 64) {
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) step(x, at + k, w + k * 16, sums);
-      }
-    }
-  } else {
-    for (; offset != end; ++offset) {
-      const int64_t first = *offset;
-      for (int64_t k = 0; k < b.run; ++k, w += 16) step(x, first + k, w, sums);
-    }
+  const int64_t run_bytes = b.run * 4;
+  // Not unrolled: the compiler would let sums wander from register to register and spill two of them.
+  for (; offset != end; ++offset) {
+    int64_t at = int64_t{*offset} * 4;
+#pragma GCC unroll 1
+    for (const int64_t stop = at + run_bytes; at != stop; at += 4, w += 16) step(x, at, w, sums);
   }
-  if (!b.last) {
+  if (b.last) return finish(b, places, pixel, panel, sums);
 #pragma GCC unroll 12
-    for (int i = 0; i < 2 * Pixels; ++i) _mm256_storeu_ps(y + y_at[i / 2] + i % 2 * 8, sums[i / 2][i % 2]);
-    return;
-  }
-  const __m256 least = _mm256_set1_ps(b.low), greatest = _mm256_set1_ps(b.high);
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    const int64_t output = panel * 16 + half * 8;
-    const __m256 scale = b.scale == nullptr ? _mm256_set1_ps(1.0F) : _mm256_loadu_ps(b.scale + output);
-    const __m256 shift = b.shift == nullptr ? _mm256_setzero_ps() : _mm256_loadu_ps(b.shift + output);
-#pragma GCC unroll 6
-    for (int p = 0; p < Pixels; ++p) {
-      __m256 value = _mm256_fmadd_ps(sums[p][half], scale, shift);
-      if (b.residual != nullptr)
-        value = _mm256_add_ps(value, _mm256_loadu_ps(b.residual + panel * b.residual_panel_stride +
-                                                     places.residual[pixel + p] + half * 8));
-      // The second operand where one is NaN.
-      value = _mm256_min_ps(greatest, _mm256_max_ps(least, value));
-      _mm256_storeu_ps(y + y_at[p] + half * 8, value);
-    }
-  }
+  for (int i = 0; i < 2 * Pixels; ++i) _mm256_storeu_ps(y + y_at[i / 2] + i % 2 * 8, sums[i / 2][i % 2]);
 }
 
 using Tile = void (*)(const ConvolutionBlock&, const PixelPlaces&, int64_t, int);

@@ -180,6 +180,8 @@ void fill_avx2_folded(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
 void fill_avx2_n_of_m(KernelTable& table);
 void fill_avx2_convolution(KernelTable& table);
+void fill_avx2_winograd(KernelTable& table);
+void fill_avx2_pool(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -206,6 +208,8 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_blocks(table);
   fill_avx2_n_of_m(table);
   fill_avx2_convolution(table);
+  fill_avx2_winograd(table);
+  fill_avx2_pool(table);
 }
 
 }  // namespace tersely

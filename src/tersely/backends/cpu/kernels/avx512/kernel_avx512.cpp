@@ -177,6 +177,8 @@ void fill_avx512_fields(KernelTable& table);
 void fill_avx512_folded(KernelTable& table);
 void fill_avx512_blocks(KernelTable& table);
 void fill_avx512_convolution(KernelTable& table);
+void fill_avx512_winograd(KernelTable& table);
+void fill_avx512_pool(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -199,6 +201,8 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_folded(table);
   fill_avx512_blocks(table);
   fill_avx512_convolution(table);
+  fill_avx512_winograd(table);
+  fill_avx512_pool(table);
 }
 
 }  // namespace tersely
