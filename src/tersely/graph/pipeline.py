@@ -12,7 +12,8 @@ from tersely.backends.cpu import native, threads
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
 from tersely.graph.graph import Graph
-from tersely.graph.lower import Program, lower
+from tersely.graph.lowering import lower
+from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
 from tersely.tensors.tensor import Tensor
 

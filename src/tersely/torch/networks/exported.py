@@ -62,9 +62,6 @@ def _arguments(node: Any, names: dict[str, str]) -> dict[str, Any]:
     values = dict(node.kwargs)
     found = {}
     for index, argument in enumerate(node.target._schema.arguments):
-        if index < len(node.args):
-            value = node.args[index]
-        else:
-            value = values.get(argument.name, argument.default_value)
+        value = node.args[index] if index < len(node.args) else values.get(argument.name, argument.default_value)
         found[argument.name] = names[value.name] if isinstance(value, torch.fx.Node) else value
     return found

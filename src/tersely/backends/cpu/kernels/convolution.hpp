@@ -28,8 +28,8 @@ struct ConvolutionBlock {
   const float* x;
   float* y;
   int64_t y_panel_stride;
-  bool first;  // sums begin at zero; else with what y holds
-  bool last;   // then y = least of `high` and greatest of `low` and (sum x scale + shift + residual); NaN stays
+  bool first;          // sums begin at zero; else with what y holds
+  bool last;           // then y = least of `high` and greatest of `low` and (sum x scale + shift + residual); NaN stays
   const float* scale;  // [panels x 16]; null: 1
   const float* shift;  // [panels x 16]; null: 0
   const float* residual;  // null: 0

@@ -1,5 +1,5 @@
-// Transforms of Winograd's minimal filtering F(2 x 2, 3 x 3): 16 products where a direct convolution has 36. Each works on
-// 16 channels or outputs side by side, `stride` floats from one of the 16 points of a transformed tile to the next.
+// Transforms of Winograd's minimal filtering F(2 x 2, 3 x 3): 16 products where a direct convolution has 36. Each works
+// on 16 channels or outputs side by side, `stride` floats from one of the 16 points of a transformed tile to the next.
 // A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", 2016, doi:10.1109/CVPR.2016.435.
 #pragma once
 

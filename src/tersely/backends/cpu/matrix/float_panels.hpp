@@ -78,8 +78,8 @@ class FloatPanels {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
       for (int k = 0; k < count; ++k) decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride);
       for (int64_t column = 0; column < g.columns; column += block_columns)
-        f(FloatBlock{panel, count, column, std::min(block_columns, g.columns - column),
-                     weights + column * kPanelRows, stride});
+        f(FloatBlock{panel, count, column, std::min(block_columns, g.columns - column), weights + column * kPanelRows,
+                     stride});
     }
   }
 

@@ -49,11 +49,13 @@ Convolution::Convolution(const ImageLayout& in, const ImageLayout& out, const Im
   for (size_t column = 0; column < offsets.size(); ++column) {
     const int64_t place = columns == nullptr ? static_cast<int64_t>(column) : columns[column];
     const int64_t tap = place % taps;
-    offsets[column] = in.at(place / taps, tap / window.width * window.dilation_y, tap % window.width * window.dilation_x) -
-                      in.at(0, 0, 0);
+    offsets[column] =
+        in.at(place / taps, tap / window.width * window.dilation_y, tap % window.width * window.dilation_x) -
+        in.at(0, 0, 0);
   }
   run_ = run_length(offsets);
-  if (static_cast<int64_t>(offsets.size()) > kSegmentColumns) run_ = std::gcd(run_, kSegmentColumns);  // segments hold whole runs
+  if (static_cast<int64_t>(offsets.size()) > kSegmentColumns)
+    run_ = std::gcd(run_, kSegmentColumns);  // segments hold whole runs
   for (size_t column = 0; column < offsets.size(); column += static_cast<size_t>(run_))
     offsets_.push_back(narrow(offsets[column]));
   const int64_t whole = std::lcm(run_, kTileChunks * kChunkColumns);  // a block ends where a run and a tile do

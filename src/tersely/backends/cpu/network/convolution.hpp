@@ -16,8 +16,8 @@ struct Window {
 
 // What becomes of a sum: least of high and greatest of low and (sum x scale + shift + residual).
 struct Finish {
-  const float* scale;     // [outputs, up to whole blocks]; null: 1
-  const float* shift;     // likewise; null: 0
+  const float* scale;  // [outputs, up to whole blocks]; null: 1
+  const float* shift;  // likewise; null: 0
   float low, high;
 };
 

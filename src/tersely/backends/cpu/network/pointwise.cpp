@@ -18,7 +18,9 @@ struct UnaryRow {
 constexpr UnaryRow kUnary[] = {
     {"copy", [](float a) { return a; }},
     {"relu", [](float a) { return a < 0 ? 0.0F : a; }},
-    {"relu6", [](float a) { return a < 0 ? 0.0F : a > 6 ? 6.0F : a; }},
+    {"relu6", [](float a) { return a < 0   ? 0.0F
+                                   : a > 6 ? 6.0F
+                                           : a; }},
     {"sigmoid", [](float a) { return 1.0F / (1.0F + std::exp(-a)); }},
     {"silu", [](float a) { return a / (1.0F + std::exp(-a)); }},
     {"tanh", [](float a) { return std::tanh(a); }},

@@ -35,10 +35,10 @@ class ConvolutionStep final : public Step {
     fits(weight.coded != nullptr && weight.coded->words() != nullptr, "the weight is no matrix of words");
     weights_ = weight.coded->words();
     const Geometry& g = weights_->geometry;
-    const Window window{text.number("height"),          text.number("width"),
-                        text.number("stride_y"),        text.number("stride_x"),
+    const Window window{text.number("height"),           text.number("width"),
+                        text.number("stride_y"),         text.number("stride_x"),
                         text.number_or("dilation_y", 1), text.number_or("dilation_x", 1),
-                        text.number_or("pad_y", 0),     text.number_or("pad_x", 0)};
+                        text.number_or("pad_y", 0),      text.number_or("pad_x", 0)};
     fits(g.count == 1 && g.rows == y_.layout.channels &&
              g.columns == x_.layout.channels * window.height * window.width && x_.images == y_.images,
          "the weight has other channels than x and y");
@@ -86,7 +86,8 @@ class Linear final : public Step {
  public:
   explicit Linear(const StepText& text) : x_(text.value("x")), y_(text.value("y")) {
     const Constant weight = text.constant("weight");
-    fits(weight.coded != nullptr && weight.coded->products() == Products::kFloats, "the weight has no product of floats");
+    fits(weight.coded != nullptr && weight.coded->products() == Products::kFloats,
+         "the weight has no product of floats");
     matrix_ = weight.coded;
     const Geometry& g = matrix_->geometry();
     for (const ImageLayout* l : {&x_.layout, &y_.layout})

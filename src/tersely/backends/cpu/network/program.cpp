@@ -11,15 +11,16 @@
 namespace tersely {
 namespace {
 
-constexpr int64_t kLargest = int64_t{1} << 40;  // of any number in a program: products of two stay in 64 bits where checked
+constexpr int64_t kLargest =
+    int64_t{1} << 40;  // of any number in a program: products of two stay in 64 bits where checked
 
 struct Row {
   const char* name;
   MakeStep make;
 };
 constexpr Row kRows[] = {
-    {"input", make_input},         {"output", make_output}, {"move", make_move}, {"convolution", make_convolution},
-    {"linear", make_linear},       {"pool", make_pool},     {"pointwise", make_pointwise}, {"clear", make_clear},
+    {"input", make_input},   {"output", make_output}, {"move", make_move},           {"convolution", make_convolution},
+    {"linear", make_linear}, {"pool", make_pool},     {"pointwise", make_pointwise}, {"clear", make_clear},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {
@@ -36,9 +37,8 @@ Value value_of(const Json& json, int64_t arena_floats) {
               json.at("blocked").boolean()};
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
-  const int64_t floats =
-      checked_product(checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1),
-                      v.images);
+  const int64_t floats = checked_product(
+      checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1), v.images);
   if (v.at % 16 != 0 || floats > arena_floats || v.at > arena_floats - floats)
     throw std::invalid_argument("a value lies beyond the arena");
   return v;

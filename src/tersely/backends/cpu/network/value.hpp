@@ -15,8 +15,6 @@ struct Value {
   int64_t floats() const { return images * layout.floats(); }
 };
 
-inline bool overlap(const Value& a, const Value& b) {
-  return a.at < b.at + b.floats() && b.at < a.at + a.floats();
-}
+inline bool overlap(const Value& a, const Value& b) { return a.at < b.at + b.floats() && b.at < a.at + a.floats(); }
 
 }  // namespace tersely

@@ -1,6 +1,6 @@
-// See winograd.hpp. Two orders of work. By panels: all tiles are transformed first, then each worker decodes its panels and
-// transforms them in its scratch. By bands: all panels are transformed first, then each worker transforms the tiles of a
-// band. What is transformed first is read again for each item of the other, so the smaller traffic decides.
+// See winograd.hpp. Two orders of work. By panels: all tiles are transformed first, then each worker decodes its panels
+// and transforms them in its scratch. By bands: all panels are transformed first, then each worker transforms the tiles
+// of a band. What is transformed first is read again for each item of the other, so the smaller traffic decides.
 #include "tersely/backends/cpu/network/winograd.hpp"
 
 #include <algorithm>
@@ -13,8 +13,9 @@ namespace tersely {
 namespace {
 
 constexpr int64_t kTaps = 9, kBlockWeights = kTaps * kChannelBlock;  // columns of a block of channels
-constexpr int64_t kBandFloats = 98304;  // of a band's transformed tiles: with its products they fit a second-level cache
-constexpr int64_t kChunkTiles = 48;     // whose products are finished while they are in cache
+constexpr int64_t kBandFloats =
+    98304;                           // of a band's transformed tiles: with its products they fit a second-level cache
+constexpr int64_t kChunkTiles = 48;  // whose products are finished while they are in cache
 
 }  // namespace
 

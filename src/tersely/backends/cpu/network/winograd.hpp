@@ -10,8 +10,8 @@ namespace tersely {
 
 class Winograd {
  public:
-  // As of Convolution, for a window of 3 x 3, stride and dilation 1. Channels of in are whole blocks, and columns lie in
-  // the order block, tap, channel; throws std::invalid_argument for others.
+  // As of Convolution, for a window of 3 x 3, stride and dilation 1. Channels of in are whole blocks, and columns lie
+  // in the order block, tap, channel; throws std::invalid_argument for others.
   Winograd(const ImageLayout& in, const ImageLayout& out, const ImageLayout* residual, const Window& window,
            const int64_t* columns);
 
@@ -29,7 +29,9 @@ class Winograd {
   int64_t weight_floats() const { return kWinogradPoints * in_.channels * out_.blocks() * kChannelBlock; }
   int64_t input_floats() const { return kWinogradPoints * in_.channels * tiles(); }
   // Columns of a block that has them all.
-  int64_t whole_panel() const { return ceil_div(in_.channels * 9, kTileChunks * kChunkColumns) * kTileChunks * kChunkColumns; }
+  int64_t whole_panel() const {
+    return ceil_div(in_.channels * 9, kTileChunks * kChunkColumns) * kTileChunks * kChunkColumns;
+  }
   bool by_bands() const;
   int64_t band_tiles() const;
 

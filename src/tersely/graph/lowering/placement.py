@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tersely.graph.lowering.program import Program
+
 ALIGNMENT = 16
 """Floats: a line of cache."""
+ROLES = ("x", "y", "z", "residual")
+"""Members of steps that are numbers of values."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,9 @@ class Life:
 
 
 def place(lives: Sequence[Life]) -> tuple[list[int], int]:
-    """The first float of each value, and how many there are in all. Largest first, each at the lowest place that is
-    free for its whole life.
+    """The first float of each value, and how many there are in all.
+
+    Largest first, each at the lowest place that is free for its whole life.
     """
     places = [0] * len(lives)
     done: list[int] = []
@@ -43,3 +48,24 @@ def place(lives: Sequence[Life]) -> tuple[list[int], int]:
 
 def _rounded(floats: int) -> int:
     return -(-floats // ALIGNMENT) * ALIGNMENT
+
+
+def place_values(program: Program) -> None:
+    """Give every value of a program its place; before one with a halo is written, a step writes the halo's zeros."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for index, step in enumerate(program.steps):
+        for value in [step[role] for role in ROLES if role in step] + list(step.get("xs", ())):
+            first.setdefault(value, index)
+            last[value] = index
+    lives = [Life(layout.floats, first[i], last[i]) for i, layout in enumerate(program.layouts)]
+    program.places, program.arena = place(lives)
+    steps, nodes = list(program.steps), list(program.nodes)
+    program.steps, program.nodes = [], []
+    for step, name in zip(steps, nodes, strict=True):
+        y = step.get("y")
+        if y is not None and program.layouts[y].halo:
+            program.steps.append({"operator": "clear", "y": y})
+            program.nodes.append(name)
+        program.steps.append(step)
+        program.nodes.append(name)

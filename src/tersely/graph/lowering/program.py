@@ -1,0 +1,47 @@
+"""A program as it is lowered: layouts of values, steps, places."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tersely.graph.operators import Shape
+
+CHANNEL_BLOCK = 16
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a value lies: `ImageLayout` of backends/cpu/network/image.hpp, and how many images there are."""
+
+    images: int
+    channels: int
+    height: int
+    width: int
+    halo: int = 0
+    blocked: bool = True
+
+    @property
+    def floats(self) -> int:
+        channels = -(-self.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if self.blocked else self.channels
+        return self.images * channels * (self.height + 2 * self.halo) * (self.width + 2 * self.halo)
+
+
+@dataclass
+class Program:
+    """steps: as the executor takes them, values by number. nodes: the graph's node that each step is part of.
+
+    places: of each value in the arena, in floats. arena: how many floats it has.
+    """
+
+    layouts: list[Layout] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    arena: int = 0
+    output_shapes: list[Shape] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        values = [{"at": at, **asdict(one)} for at, one in zip(self.places, self.layouts, strict=True)]
+        return {"version": VERSION, "arena": self.arena, "values": values, "steps": self.steps}
