@@ -63,5 +63,12 @@ def _arguments(node: Any, names: dict[str, str]) -> dict[str, Any]:
     found = {}
     for index, argument in enumerate(node.target._schema.arguments):
         value = node.args[index] if index < len(node.args) else values.get(argument.name, argument.default_value)
-        found[argument.name] = names[value.name] if isinstance(value, torch.fx.Node) else value
+        found[argument.name] = _named(value, names)
     return found
+
+
+def _named(value: Any, names: dict[str, str]) -> Any:
+    """An argument with names in the place of tensors, in lists too."""
+    if isinstance(value, torch.fx.Node):
+        return names[value.name]
+    return [_named(one, names) for one in value] if isinstance(value, (list, tuple)) else value
