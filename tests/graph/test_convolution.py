@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tersely.backends.cpu import isa, native
@@ -81,7 +81,8 @@ def network(case: Case, rng: np.random.Generator) -> tuple[Pipeline, list[np.nda
     names, arrays, result = ["x"], [x], "y"
     if case.residual:
         z = rng.normal(size=y.shape).astype(np.float32)
-        names.append("z"), arrays.append(z)
+        names.append("z")
+        arrays.append(z)
         y, bound = y + torch.from_numpy(z), bound + abs(torch.from_numpy(z))
         nodes.append(Node("add", {"x": "y", "z": "z"}, "sum", {}))
         result = "sum"
@@ -112,7 +113,9 @@ def check(case: Case, instruction_set: str) -> None:
     share = (terms + 8) * 2.0**-24 * 1.2 * (16 if winograd else 1)
     wrong = abs(torch.from_numpy(found).double() - y) > share * bound
     assert found.shape == tuple(y.shape)
-    assert not wrong.any(), f"{case}: {int(wrong.sum())} of {wrong.numel()} sums are off, at {wrong.nonzero()[:3].tolist()}"
+    assert not wrong.any(), (
+        f"{case}: {int(wrong.sum())} of {wrong.numel()} sums are off, at {wrong.nonzero()[:3].tolist()}"
+    )
 
 
 pairs = st.integers(1, 3)

@@ -7,7 +7,6 @@ from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower, finish_of
 from tersely.graph.operators import ACTIVATIONS, ARITHMETIC
 
-
 ON_IMAGES = ("relu", "relu6", "hard_sigmoid", "hard_swish", "sigmoid", "silu")
 """Activations that have a kernel for blocks of channels."""
 
@@ -26,7 +25,9 @@ def _arithmetic(context: Context, node: Node) -> None:
     if context.shapes[x] != context.shapes[z]:
         raise ArgumentError(f"{node}: operands of different shapes")
     numbers = {"x": context.number(x), "z": context.number(z)}
-    return context.emit("pointwise", node.output, context.output(node), kind=node.operator, **numbers, **finish_of(node))
+    return context.emit(
+        "pointwise", node.output, context.output(node), kind=node.operator, **numbers, **finish_of(node)
+    )
 
 
 def _on_images(context: Context, node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,13 @@ from tersely.core.errors import UnsupportedError
 
 @dataclass(frozen=True)
 class Call:
-    """One call: names of tensors and constants where a tensor was meant, all else as it is. Defaults are filled in."""
+    """One call: names of tensors and constants where a tensor was meant, all else as it is. Defaults are filled in.
+
+    tensors: what is known of the arguments that are tensors, by argument: shape and dtype.
+    """
 
     arguments: dict[str, Any]
+    tensors: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -44,12 +49,17 @@ def _inputs(call: Call, **roles: str) -> dict[str, str]:
 
 
 def _convolution(call: Call) -> Translated:
-    if isinstance(call["padding"], str):
-        raise UnsupportedError(f"padding {call['padding']!r} of a convolution")
+    dilation = _pair(call["dilation"])
+    padding = call["padding"]
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":  # one more behind where an even one does not halve
+        room = [spread * (tap - 1) for spread, tap in zip(dilation, call.tensors["weight"].shape[2:], strict=True)]
+        padding = [length // 2 for length in room] + [length - length // 2 for length in room]
     attributes = {
         "stride": _pair(call["stride"]),
-        "padding": _pair(call["padding"]),
-        "dilation": _pair(call["dilation"]),
+        "padding": _pair(padding),
+        "dilation": dilation,
         "groups": int(call["groups"]),
     }
     return Translated("convolution", _inputs(call, x="input", weight="weight", bias="bias"), attributes)
@@ -151,7 +161,8 @@ def _resize(mode: str) -> Translate:
 def _view(call: Call) -> Translated:
     """Of images to rows: `x.view(x.size(0), -1)`."""
     size = call["size"] if "size" in call.arguments else call["shape"]
-    if len(size) != 2 or size[1] != -1 or not isinstance(size[0], int):
+    shape = call.tensors["self"].shape
+    if len(size) != 2 or size[0] not in (-1, shape[0]) or size[1] not in (-1, math.prod(shape[1:])):
         raise UnsupportedError(f"a view of shape {list(size)}")
     images = {} if size[0] == -1 else {"images": size[0]}
     return Translated("flatten", {"x": call["self"]}, {"first": 1, "last": -1, **images})
@@ -170,11 +181,12 @@ def _unchanged(call: Call) -> Translated:
 def _dropout(call: Call) -> Translated:
     if call["train"] and call["p"]:
         raise UnsupportedError("dropout in training: call model.eval() first")
-    return Translated(None, {"x": call["input"]}, {})
+    return Translated(None, {"x": call.arguments.get("input") or call["self"]}, {})
 
 
 TRANSLATIONS: dict[str, Translate] = {
     "aten.conv2d.default": _convolution,
+    "aten.conv2d.padding": _convolution,
     "aten.batch_norm.default": _batch_norm,
     "aten.linear.default": lambda call: Translated(
         "linear", _inputs(call, x="input", weight="weight", bias="bias"), {}

@@ -47,7 +47,7 @@ def _translate(node: Any, names: dict[str, str], nodes: list[Node]) -> None:
     if target not in TRANSLATIONS:
         raise UnsupportedError(f"{node.name}: operator {target} is not one of the graph's")
     try:
-        found = TRANSLATIONS[target](Call(_arguments(node, names)))
+        found = TRANSLATIONS[target](Call(*_arguments(node, names)))
     except UnsupportedError as error:
         raise UnsupportedError(f"{node.name}: {error}") from None
     if found.operator is None:
@@ -57,14 +57,16 @@ def _translate(node: Any, names: dict[str, str], nodes: list[Node]) -> None:
         nodes.append(Node(found.operator, found.inputs, node.name, found.attributes))
 
 
-def _arguments(node: Any, names: dict[str, str]) -> dict[str, Any]:
-    """Arguments by name, defaults filled in, tensors as the names of their values."""
+def _arguments(node: Any, names: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments by name, defaults filled in, tensors as the names of their values; and what is known of tensors."""
     values = dict(node.kwargs)
-    found = {}
+    found, tensors = {}, {}
     for index, argument in enumerate(node.target._schema.arguments):
         value = node.args[index] if index < len(node.args) else values.get(argument.name, argument.default_value)
         found[argument.name] = _named(value, names)
-    return found
+        if isinstance(value, torch.fx.Node):
+            tensors[argument.name] = value.meta["val"]
+    return found, tensors
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:
