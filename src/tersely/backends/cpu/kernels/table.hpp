@@ -8,10 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
+#include "tersely/backends/cpu/kernels/tokens.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
 
 namespace tersely {
@@ -244,6 +246,8 @@ struct KernelTable {
   Convolve convolve;
   WinogradKernels winograd;
   PoolKernels pool;
+  Activate activate[kUnaryCount];  // by Unary
+  TokenKernels tokens;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

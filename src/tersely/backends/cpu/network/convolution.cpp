@@ -1,6 +1,7 @@
 // See convolution.hpp.
 #include "tersely/backends/cpu/network/convolution.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -68,6 +69,17 @@ Convolution::Convolution(const ImageLayout& in, const ImageLayout& out, const Im
     }
 }
 
+void Convolution::activate(const KernelTable& table, Unary kind, const ConvolutionBlock& block, int64_t first,
+                           int64_t count) const {
+  for (int panel = 0; panel < block.panels; ++panel)
+    for (int64_t pixel = first, last = first + count; pixel < last;) {
+      const int64_t row_end = std::min((pixel / out_.width + 1) * out_.width, last);
+      float* y = block.y + panel * block.y_panel_stride + y_at_[static_cast<size_t>(pixel)];
+      table.activate[static_cast<int>(kind)](y, (row_end - pixel) * kChannelBlock, y);
+      pixel = row_end;
+    }
+}
+
 void Convolution::run(const MatrixView& weights, const float* x, float* y, const float* residual, int64_t images,
                       const Finish& finish, int threads) const {
   const KernelTable& table = active_table();
@@ -94,6 +106,7 @@ void Convolution::run(const MatrixView& weights, const float* x, float* y, const
         b.residual =
             residual == nullptr ? nullptr : residual + image * residual_.floats() + block.panel * residual_.plane();
         table.convolve(b, places, count);
+        if (b.last && finish.activation) activate(table, *finish.activation, b, first, count);
       }
     });
   });

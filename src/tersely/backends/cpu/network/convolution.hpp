@@ -2,6 +2,7 @@
 // first-level cache and multiplied by all its pixels, so what decoding costs is shared among them.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "tersely/backends/cpu/matrix/float_panels.hpp"
@@ -19,6 +20,7 @@ struct Finish {
   const float* scale;  // [outputs, up to whole blocks]; null: 1
   const float* shift;  // likewise; null: 0
   float low, high;
+  std::optional<Unary> activation;  // of that, while it is in the cache; only of direct convolutions
 };
 
 class Convolution {
@@ -36,6 +38,8 @@ class Convolution {
 
  private:
   int64_t runs() const { return static_cast<int64_t>(offsets_.size()); }
+  // Of pixels [first, first + count) that a block's panels have been written to.
+  void activate(const KernelTable& table, Unary kind, const ConvolutionBlock& block, int64_t first, int64_t count) const;
   int64_t pixels() const { return out_.height * out_.width; }
 
   ImageLayout in_, out_, residual_;

@@ -13,13 +13,12 @@ struct Bounds {
   float low = -std::numeric_limits<float>::infinity(), high = std::numeric_limits<float>::infinity();
 };
 
-// "relu" and "relu6" are bounds; other activations are steps of their own.
+// "relu" and "relu6" are bounds; other activations are passes over what a worker has just written.
 Bounds bounds_of(const StepText& text) {
   Bounds found;
   if (!text.has("activation")) return found;
   const std::string& name = text.word("activation");
-  fits(name == "relu" || name == "relu6", "a convolution finishes with relu or relu6");
-  found.low = 0.0F;
+  if (name == "relu" || name == "relu6") found.low = 0.0F;
   if (name == "relu6") found.high = 6.0F;
   return found;
 }
@@ -57,6 +56,10 @@ class ConvolutionStep final : public Step {
     const int64_t outputs = y_.layout.blocks() * kChannelBlock;
     const Bounds bounds = bounds_of(text);
     finish_ = {text.floats_or_null("scale", outputs), text.floats_or_null("shift", outputs), bounds.low, bounds.high};
+    if (text.has("activation") && std::isinf(bounds.low)) {
+      fits(direct_ != nullptr, "Winograd's method finishes with relu or relu6");
+      finish_.activation = unary_of(text.word("activation"));
+    }
   }
 
   int64_t workspace_floats() const override { return winograd_ == nullptr ? 0 : winograd_->workspace_floats(); }
