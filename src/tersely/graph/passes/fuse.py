@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tersely.graph.graph import Graph, Node, renamed
+from tersely.graph.operators import ACTIVATIONS
 
-FINISHES = {"convolution": ("relu", "relu6"), "linear": ("relu",), "add": ("relu",)}
+FINISHES = {"convolution": ("relu", "relu6"), "linear": ACTIVATIONS, "add": ("relu",)}
 """Activations that an operator's kernel ends with."""
 
 
@@ -42,7 +43,7 @@ def renamed_as_we_go(graph: Graph, names: dict[str, str]) -> Any:
 
 
 def _residuals(graph: Graph) -> Graph:
-    """add(convolution, other) where the convolution comes last of the two and nobody else reads it."""
+    """add(product, other) where the product comes last of the two and nobody else reads it."""
     uses = graph.uses()
     place = {node.output: i for i, node in enumerate(graph.nodes)}
     producer = graph.producer()
@@ -55,7 +56,7 @@ def _residuals(graph: Graph) -> Graph:
             name
             for name in (node.inputs["x"], node.inputs["z"])
             if name in producer
-            and producer[name].operator == "convolution"
+            and producer[name].operator in ("convolution", "linear")
             and uses[name] == 1
             and "residual" not in nodes[name].inputs
             and name not in names
@@ -66,7 +67,7 @@ def _residuals(graph: Graph) -> Graph:
                 continue
             old = nodes[name]
             inputs = {**old.inputs, "residual": names.get(other, other)}
-            nodes[name] = Node("convolution", inputs, name, old.attributes)
+            nodes[name] = Node(old.operator, inputs, name, old.attributes)
             names[node.output] = name
             del nodes[node.output]
             break

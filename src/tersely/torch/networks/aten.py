@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tersely.core.errors import UnsupportedError
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: names of tensors and constants where a tensor was meant, all else as it is. Defaults are filled in."""
-
-    arguments: dict[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.arguments[name]
-
-
-@dataclass(frozen=True)
-class Translated:
-    """operator None: the output is the input `x`."""
-
-    operator: str | None
-    inputs: dict[str, str]
-    attributes: dict[str, Any]
-
-
-Translate = Callable[[Call], Translated]
+from tersely.torch.networks import aten_shapes, aten_tokens
+from tersely.torch.networks.calls import Call, Translate, Translated, inputs_of
 
 
 def _pair(value: Any, otherwise: Any = None) -> list[int]:
@@ -36,11 +14,6 @@ def _pair(value: Any, otherwise: Any = None) -> list[int]:
     if not numbers:
         return list(otherwise)
     return [int(one) for one in (numbers * 2 if len(numbers) == 1 else numbers)]
-
-
-def _inputs(call: Call, **roles: str) -> dict[str, str]:
-    """Roles by the argument that fills them, those left out that are None."""
-    return {role: call[name] for role, name in roles.items() if call[name] is not None}
 
 
 def _convolution(call: Call) -> Translated:
@@ -52,13 +25,13 @@ def _convolution(call: Call) -> Translated:
         "dilation": _pair(call["dilation"]),
         "groups": int(call["groups"]),
     }
-    return Translated("convolution", _inputs(call, x="input", weight="weight", bias="bias"), attributes)
+    return Translated("convolution", inputs_of(call, x="input", weight="weight", bias="bias"), attributes)
 
 
 def _batch_norm(call: Call) -> Translated:
     if call["training"]:
         raise UnsupportedError("batch norm in training: call model.eval() first")
-    roles = _inputs(call, x="input", weight="weight", bias="bias", mean="running_mean", variance="running_var")
+    roles = inputs_of(call, x="input", weight="weight", bias="bias", mean="running_mean", variance="running_var")
     return Translated("batch_norm", roles, {"eps": float(call["eps"])})
 
 
@@ -70,7 +43,7 @@ def _max_pool(call: Call) -> Translated:
         "dilation": _pair(call["dilation"]),
         "ceil": bool(call["ceil_mode"]),
     }
-    return Translated("max_pool", _inputs(call, x="self"), attributes)
+    return Translated("max_pool", inputs_of(call, x="self"), attributes)
 
 
 def _average_pool(call: Call) -> Translated:
@@ -83,14 +56,15 @@ def _average_pool(call: Call) -> Translated:
         "ceil": bool(call["ceil_mode"]),
         "count_padding": bool(call["count_include_pad"]),
     }
-    return Translated("average_pool", _inputs(call, x="self"), attributes)
+    return Translated("average_pool", inputs_of(call, x="self"), attributes)
 
 
 def _arithmetic(operator: str) -> Translate:
     def translate(call: Call) -> Translated:
-        if call.arguments.get("alpha", 1) != 1 or not isinstance(call["other"], str):
-            raise UnsupportedError(f"{operator} with a number or a factor")
-        return Translated(operator, {"x": call["self"], "z": call["other"]}, {})
+        if call.arguments.get("alpha", 1) != 1:
+            raise UnsupportedError(f"{operator} with a factor")
+        other = call["other"] if isinstance(call["other"], str) else call.number(call["other"])
+        return Translated(operator, {"x": call["self"], "z": other}, {})
 
     return translate
 
@@ -123,7 +97,7 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.conv2d.default": _convolution,
     "aten.batch_norm.default": _batch_norm,
     "aten.linear.default": lambda call: Translated(
-        "linear", _inputs(call, x="input", weight="weight", bias="bias"), {}
+        "linear", inputs_of(call, x="input", weight="weight", bias="bias"), {}
     ),
     "aten.max_pool2d.default": _max_pool,
     "aten.avg_pool2d.default": _average_pool,
@@ -133,6 +107,8 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.flatten.using_ints": lambda call: Translated(
         "flatten", {"x": call["self"]}, {"first": call["start_dim"], "last": call["end_dim"]}
     ),
+    **aten_shapes.TRANSLATIONS,
+    **aten_tokens.TRANSLATIONS,
     "aten.add.Tensor": _arithmetic("add"),
     "aten.add_.Tensor": _arithmetic("add"),
     "aten.sub.Tensor": _arithmetic("subtract"),
