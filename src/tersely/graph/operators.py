@@ -52,15 +52,26 @@ def _broadcast(node: Node, shapes: dict[str, Shape]) -> Shape:
     return tuple(b if a == 1 else a for a, b in zip(x, z, strict=True))
 
 
+def paddings(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Padding before and behind the rows, and the columns: an attribute of two numbers, or of four.
+
+    Four are top, left, bottom, right.
+    """
+    top, left, *behind = node.attributes["padding"]
+    bottom, right = behind or (top, left)
+    return (top, bottom), (left, right)
+
+
 def _window(node: Node, size: tuple[int, int], taps: tuple[int, int], ceil: bool = False) -> tuple[int, int]:
     """Height and width of what a sliding window leaves."""
     found = []
-    stride, padding = node.attributes["stride"], node.attributes["padding"]
-    dilation = node.attributes.get("dilation", [1, 1])
-    for length, tap, step, pad, spread in zip(size, taps, stride, padding, dilation, strict=True):
-        room = length + 2 * pad - spread * (tap - 1) - 1
+    stride, dilation = node.attributes["stride"], node.attributes.get("dilation", [1, 1])
+    for length, tap, step, (pad, behind), spread in zip(size, taps, stride, paddings(node), dilation, strict=True):
+        room = length + pad + behind - spread * (tap - 1) - 1
         if room < 0:
-            raise ArgumentError(f"a window of {spread * (tap - 1) + 1} does not fit into {length + 2 * pad} pixels")
+            raise ArgumentError(
+                f"a window of {spread * (tap - 1) + 1} does not fit into {length + pad + behind} pixels"
+            )
         count = (-(-room // step) if ceil else room // step) + 1
         if ceil and (count - 1) * step >= length + pad:
             count -= 1  # a window may not begin beyond the image
@@ -80,6 +91,8 @@ def _convolution(node: Node, shapes: dict[str, Shape]) -> Shape:
     weight = shapes["weight"]
     if len(weight) != 4 or weight[1] * node.attributes["groups"] != channels:
         raise ArgumentError(f"a weight of shape {list(weight)} does not fit {channels} channels")
+    if weight[0] % node.attributes["groups"]:
+        raise ArgumentError(f"{weight[0]} outputs are not shared out evenly to {node.attributes['groups']} groups")
     return images, weight[0], *_window(node, (size[0], size[1]), (weight[2], weight[3]))
 
 
@@ -93,6 +106,49 @@ def _adaptive(node: Node, shapes: dict[str, Shape]) -> Shape:
     return *_images(node, shapes)[:2], *node.attributes["size"]
 
 
+def _scale_shift(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = _images(node, shapes)
+    for role in ("scale", "shift"):
+        if shapes[role] != (x[1],):
+            raise ArgumentError(f"a {role} of shape {list(shapes[role])} does not fit {x[1]} channels")
+    return x
+
+
+def _pad(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Attributes before, behind: how many numbers along each axis; fewer than none cuts off."""
+    x, before, behind = shapes["x"], node.attributes["before"], node.attributes["behind"]
+    if not len(x) == len(before) == len(behind):
+        raise ArgumentError(f"padding of {len(before)} axes for a shape {list(x)}")
+    found = tuple(length + a + b for length, a, b in zip(x, before, behind, strict=True))
+    if min(found) < 1:
+        raise ArgumentError(f"padding leaves nothing of a shape {list(x)}")
+    return found
+
+
+def slice_range(node: Node, x: Shape) -> range:
+    """Which places along its axis a slice takes."""
+    length = x[node.attributes["axis"] % len(x)]
+    return range(*slice(node.attributes["begin"], node.attributes["end"], node.attributes["step"]).indices(length))
+
+
+def _slice(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x, axis = shapes["x"], node.attributes["axis"] % len(shapes["x"])
+    if not len(slice_range(node, x)):
+        raise ArgumentError(f"a slice takes nothing of a shape {list(x)}")
+    return *x[:axis], len(slice_range(node, x)), *x[axis + 1 :]
+
+
+def _resize(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Attributes size, or factors where size is None."""
+    images, channels, *lengths = _images(node, shapes)
+    size = node.attributes["size"]
+    if size is None:
+        size = [int(length * factor) for length, factor in zip(lengths, node.attributes["factors"], strict=True)]
+    if min(size) < 1:
+        raise ArgumentError(f"{lengths} pixels are resized to {size}")
+    return images, channels, *size
+
+
 def _linear(node: Node, shapes: dict[str, Shape]) -> Shape:
     x, weight = shapes["x"], shapes["weight"]
     if len(weight) != 2 or x[-1] != weight[1]:
@@ -103,6 +159,9 @@ def _linear(node: Node, shapes: dict[str, Shape]) -> Shape:
 def _flatten(node: Node, shapes: dict[str, Shape]) -> Shape:
     x = shapes["x"]
     first, last = (axis % len(x) for axis in (node.attributes["first"], node.attributes["last"]))
+    images = node.attributes.get("images", x[0])
+    if images != x[0]:
+        raise ArgumentError(f"was exported for {images} images, not {x[0]}: export it with a dynamic batch")
     return *x[:first], math.prod(x[first : last + 1]), *x[last + 1 :]
 
 
@@ -167,22 +226,6 @@ def _expand(node: Node, shapes: dict[str, Shape]) -> Shape:
     return shape
 
 
-def slice_of(node: Node, shape: Shape) -> tuple[int, int, int, int]:
-    """Axis, first number, how many, and step of a slice."""
-    axis = _axis(node, shape)
-    start, stop, step = slice(node.attributes["start"], node.attributes["stop"], node.attributes["step"]).indices(
-        shape[axis]
-    )
-    if step < 1 or stop <= start:
-        raise ArgumentError(f"nothing is left of {list(shape)}")
-    return axis, start, len(range(start, stop, step)), step
-
-
-def _slice(node: Node, shapes: dict[str, Shape]) -> Shape:
-    axis, _, count, _ = slice_of(node, shapes["x"])
-    return *shapes["x"][:axis], count, *shapes["x"][axis + 1 :]
-
-
 def _select(node: Node, shapes: dict[str, Shape]) -> Shape:
     x = shapes["x"]
     axis, index = _axis(node, x), node.attributes["index"]
@@ -201,14 +244,6 @@ def _concatenate(node: Node, shapes: dict[str, Shape]) -> Shape:
             raise ArgumentError(f"shapes {[list(one) for one in parts]} do not go together")
         rest = _broadcast(node, {"x": rest, "z": (*one[:axis], *one[axis + 1 :])})
     return *rest[:axis], sum(one[axis] for one in parts), *rest[axis:]
-
-
-def _pad(node: Node, shapes: dict[str, Shape]) -> Shape:
-    """Attribute pads: (before, after) of each axis."""
-    pads = node.attributes["pads"]
-    if len(pads) != len(shapes["x"]) or any(one < 0 for pair in pads for one in pair):
-        raise ArgumentError(f"padding {pads} does not fit {list(shapes['x'])}")
-    return tuple(before + length + after for length, (before, after) in zip(shapes["x"], pads, strict=True))
 
 
 def _reduce(node: Node, shapes: dict[str, Shape]) -> Shape:
@@ -263,6 +298,8 @@ OPERATORS: dict[str, Operator] = {
     "max_pool": Operator(("x",), _pool),
     "average_pool": Operator(("x",), _pool),
     "adaptive_average_pool": Operator(("x",), _adaptive),
+    "scale_shift": Operator(("x", "scale", "shift"), _scale_shift),
+    "resize": Operator(("x",), _resize),
     "flatten": Operator(("x",), _flatten),
     "reshape": Operator(("x",), _reshape),
     "unsqueeze": Operator(("x",), _unsqueeze),

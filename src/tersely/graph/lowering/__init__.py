@@ -12,14 +12,22 @@ from dataclasses import dataclass
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, rows, tokens
+from tersely.graph.lowering import images, pointwise, regions, rows, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape, infer
 
-ROWS: dict[str, Lower] = {**images.ROWS, **pointwise.ROWS, **rows.ROWS, **shape_rows.ROWS, **tokens.ROWS}
+ROWS: dict[str, Lower] = {
+    **images.ROWS,
+    **pointwise.ROWS,
+    **regions.ROWS,
+    **rows.ROWS,
+    **shape_rows.ROWS,
+    **tokens.ROWS,
+}
+"""Of two rows for an operator the last: `shapes` asks `images` and `regions` where operands are images."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,20 @@ class Choices:
 
 
 def lower(
-    graph: Graph, shapes: Mapping[str, Shape], choices: Choices = Choices(), integers: Collection[str] = ()
+    graph: Graph,
+    shapes: Mapping[str, Shape],
+    choices: Choices = Choices(),
+    integers: Collection[str] = (),
+    products_only: Collection[str] = (),
 ) -> Program:
     """The program of a graph for inputs of these shapes.
 
-    shapes: of inputs and constants. integers: inputs that are int64, not float32.
+    shapes: of inputs and constants. integers: inputs that are int64, not float32. products_only: weights of linear
+    layers whose code can be multiplied, but not decoded panel by panel.
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
-    context = Context(graph, infer(graph, shapes), choices.winograd)
+    context = Context(graph, infer(graph, shapes), choices.winograd, products_only)
     for index, name in enumerate(graph.inputs):
         _input(context, name, index, name in integers)
     for node in graph.nodes:

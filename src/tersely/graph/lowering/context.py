@@ -7,7 +7,8 @@ A value is bound to a view of memory. Operators ask for it in the layout that th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tersely.core.errors import ArgumentError
@@ -19,10 +20,15 @@ from tersely.graph.operators import Shape
 
 
 class Context:
-    """shapes: of every value and constant. winograd: whether convolutions may take Winograd's method."""
+    """shapes: of every value and constant. winograd: whether convolutions may take Winograd's method.
 
-    def __init__(self, graph: Graph, shapes: dict[str, Shape], winograd: bool) -> None:
-        self.graph, self.shapes, self.winograd = graph, shapes, winograd
+    products_only: weights whose code can be multiplied, but not walked as those of a convolution.
+    """
+
+    def __init__(
+        self, graph: Graph, shapes: dict[str, Shape], winograd: bool, products_only: Collection[str] = ()
+    ) -> None:
+        self.graph, self.shapes, self.winograd, self.products_only = graph, shapes, winograd, products_only
         self.program = Program()
         self._numbers: dict[str, int] = {}
         self._views: dict[str, View] = {}
@@ -298,6 +304,11 @@ def operand(role: str, view: View, strides: Sequence[int]) -> dict[str, Any]:
     """Members of a step for what it reads or writes through strides."""
     where = {role: view.number} if view.constant is None else {f"{role}_constant": view.constant}
     return {**where, f"{role}_at": view.offset, f"{role}_strides": list(strides)}
+
+
+def real(number: float) -> int:
+    """A float32 as a member of a step: the integer of its bits."""
+    return int.from_bytes(struct.pack("<f", number), "little")
 
 
 def flat(size: int) -> Layout:

@@ -6,11 +6,16 @@ import math
 
 from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower, finish_of, flat
+from tersely.graph.lowering.layouts import layout_of
 from tersely.graph.lowering.views import View
 from tersely.graph.operators import ACTIVATIONS, ARITHMETIC
 
-SAME_LAYOUT = ("add", "subtract", "multiply", "divide")
-"""Operators for which there is a step on two images that lie alike."""
+COMBINED = ("add", "subtract", "multiply")
+"""Operators for which there is a step on images in blocks of channels."""
+
+
+ON_IMAGES = ("relu", "relu6", "hard_sigmoid", "hard_swish", "sigmoid", "silu")
+"""Activations that have a kernel for blocks of channels."""
 
 
 def _activation(context: Context, node: Node) -> None:
@@ -20,12 +25,14 @@ def _activation(context: Context, node: Node) -> None:
 def activate(context: Context, kind: str, x: str, output: str) -> None:
     """An activation of a value, which then lies as that does."""
     if context.is_image(x):
-        context.emit("pointwise", output, context.image(output), x=context.number(x), kind=kind)
-        return
+        source, y = context.number(x), context.image(output)
+        if kind in ON_IMAGES and context.layout(x).blocked and context.layout(output).blocked:
+            return context.emit("activate", output, y, x=source, activation=kind)
+        return context.emit("pointwise", output, y, x=source, kind=kind)
     view = context.view(x)
     if not view.dense():
         view = context.plain(x)
-    activate_view(context, kind, view, context.new_like(output, view), output)
+    return activate_view(context, kind, view, context.new_like(output, view), output)
 
 
 def activate_view(context: Context, kind: str, x: View, y: View, name: str) -> None:
@@ -36,22 +43,24 @@ def activate_view(context: Context, kind: str, x: View, y: View, name: str) -> N
 
 def _arithmetic(context: Context, node: Node) -> None:
     x, z = node.inputs["x"], node.inputs["z"]
-    alike = context.shapes[x] == context.shapes[z] and context.is_image(x) and context.is_image(z)
-    if alike and node.operator in SAME_LAYOUT:
-        numbers = {"x": context.number(x), "z": context.number(z)}
-        context.emit(
-            "pointwise", node.output, context.image(node.output), kind=node.operator, **numbers, **finish_of(node)
-        )
-        return
-    activation = node.attributes.get("activation")
     shape = context.shapes[node.output]
+    if node.operator in COMBINED and all(context.is_image(name) for name in (x, z)):
+        if context.shapes[x] != shape and node.operator != "subtract":
+            x, z = z, x
+        numbers = {"x": context.number(x), "z": context.number(z)}
+        layouts = [context.layout(x), context.layout(z), layout_of(node.output, context.graph, context.shapes)]
+        if context.shapes[x] == shape and all(layout.blocked for layout in layouts):
+            written = context.output(node)
+            return context.emit("combine", node.output, written, kind=node.operator, **numbers, **finish_of(node))
+    activation = node.attributes.get("activation")
     views = [context.view(x).expanded(shape), context.view(z).expanded(shape)]
     y = _where(context, node.output, [x, z], views)
     context.elementwise(node.operator, node.output, y, *views)
-    if activation is not None and y.dense():
-        activate_view(context, activation, y, y, node.output)
-    elif activation is not None:
-        activate(context, activation, node.output, node.output)
+    if activation is None:
+        return None
+    if y.dense():
+        return activate_view(context, activation, y, y, node.output)
+    return activate(context, activation, node.output, node.output)
 
 
 def _where(context: Context, name: str, operands: list[str], views: list[View]) -> View:

@@ -16,7 +16,8 @@ FEW_ROWS = 8
 
 
 def _linear(context: Context, node: Node) -> None:
-    if math.prod(context.shapes[node.output][:-1]) <= FEW_ROWS:
+    few = math.prod(context.shapes[node.output][:-1]) <= FEW_ROWS
+    if few or node.inputs["weight"] in context.products_only:
         _few_rows(context, node)
     else:
         _many_rows(context, node)

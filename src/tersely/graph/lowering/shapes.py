@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from tersely.graph.graph import Node
-from tersely.graph.lowering.context import Context, Lower, operand, whole_blocks
+from tersely.graph.lowering import images, regions
+from tersely.graph.lowering.context import Context, Lower, operand, real, whole_blocks
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.lowering.views import View, plain_axes, refined, token_axes
-from tersely.graph.operators import slice_of, swapped
+from tersely.graph.operators import slice_range, swapped
 
 
 def _reshape(context: Context, node: Node) -> None:
@@ -38,9 +39,12 @@ def _expand(context: Context, node: Node) -> None:
 
 
 def _slice(context: Context, node: Node) -> None:
-    x = node.inputs["x"]
-    axis, start, count, step = slice_of(node, context.shapes[x])
-    found = context.view(x).sliced(axis, start, count, step) or context.plain(x).sliced(axis, start, count, step)
+    x, axis = node.inputs["x"], node.attributes["axis"] % len(context.shapes[node.inputs["x"]])
+    places = slice_range(node, context.shapes[x])
+    if context.is_image(x) and axis > 0 and (axis > 1 or places.step == 1):
+        return regions.ROWS["slice"](context, node)
+    where = axis, places.start, len(places), places.step
+    found = context.view(x).sliced(*where) or context.plain(x).sliced(*where)
     assert found is not None, "one factor is cut anyhow"
     context.bind(node.output, found)
 
@@ -53,6 +57,9 @@ def _select(context: Context, node: Node) -> None:
 
 def _concatenate(context: Context, node: Node) -> None:
     names = [node.inputs[f"x{i}"] for i in range(len(node.inputs))]
+    shapes = {context.shapes[name][:1] for name in names}
+    if all(context.is_image(name) for name in names) and node.attributes["axis"] % 4 and len(shapes) == 1:
+        return regions.ROWS["concatenate"](context, node)
     target = _new(context, node, all(context.is_image(name) for name in names))
     axis, start = node.attributes["axis"] % len(target.axes), 0
     pieces = []
@@ -75,14 +82,26 @@ def _concatenate(context: Context, node: Node) -> None:
 
 
 def _pad(context: Context, node: Node) -> None:
-    y, view = context.new_plain(node.output), context.view(node.inputs["x"])
-    context.emit("fill", node.output, y.number or 0, number=0)
-    target: View | None = y
-    for axis, ((before, _), length) in enumerate(zip(node.attributes["pads"], view.shape, strict=True)):
-        assert target is not None
-        target = target.sliced(axis, before, length, 1)
-    assert target is not None
-    context.copy(view, target, node.output)
+    """Fewer than no numbers before or behind: so many are cut off."""
+    x, before, behind = node.inputs["x"], node.attributes["before"], node.attributes["behind"]
+    if context.is_image(x) and not before[0] and not behind[0]:
+        return regions.ROWS["pad"](context, node)
+    y, source = context.new_plain(node.output), context.plain(x)
+    assert y.number is not None
+    context.emit("fill", node.output, y.number, number=real(node.attributes["value"]))
+    target = y
+    for axis, (first, last, length) in enumerate(zip(before, behind, context.shapes[x], strict=True)):
+        count = length + min(first, 0) + min(last, 0)
+        if count < 1:
+            return  # nothing is left of x
+        target, source = _cut(target, axis, max(first, 0), count), _cut(source, axis, max(-first, 0), count)
+    context.copy(source, target, node.output)
+
+
+def _cut(view: View, axis: int, start: int, count: int) -> View:
+    found = view.sliced(axis, start, count, 1)
+    assert found is not None, "one factor is cut anyhow"
+    return found
 
 
 def _new(context: Context, node: Node, images: bool) -> View:
@@ -101,14 +120,17 @@ def _new(context: Context, node: Node, images: bool) -> View:
 
 def _reduce(context: Context, node: Node) -> None:
     """Sums along axes: kept axes are written in order, the others walked."""
+    name, axes = node.inputs["x"], {axis % len(context.shapes[node.inputs["x"]]) for axis in node.attributes["axes"]}
+    if node.operator == "mean" and context.is_image(name) and axes == {2, 3}:
+        return images.ROWS["mean"](context, node)
     x = context.view(node.inputs["x"])
-    axes = sorted(axis % len(x.axes) for axis in node.attributes["axes"])
+    walked = sorted(axes)
     kept = [axis for axis in range(len(x.axes)) if axis not in axes]
     shape = [x.shape[axis] for axis in kept]
     y = context.new_plain(node.output)
     result = View(y.number, None, 0, plain_axes(shape))
     outer = refined([x.permuted(kept), result])
-    over = refined([x.permuted(axes), x.permuted(axes)])
+    over = refined([x.permuted(walked), x.permuted(walked)])
     assert outer is not None, "one factor is cut anyhow"
     assert over is not None, "a view is cut as it is itself"
     sizes, (x_outer, y_strides) = outer

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tersely.graph.graph import Node
-from tersely.graph.lowering.context import Context, Lower, operand
+from tersely.graph.lowering.context import Context, Lower, operand, real
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.lowering.views import View, channel_axis, joined
 from tersely.graph.operators import Shape
-
-
-def real(number: float) -> int:
-    """A float32 as a member of a step: the integer of its bits."""
-    return int.from_bytes(struct.pack("<f", number), "little")
 
 
 def _layer_norm(context: Context, node: Node) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 from tersely.graph.graph import Graph, Node, renamed
 from tersely.graph.operators import ACTIVATIONS
 
-FINISHES = {"convolution": ("relu", "relu6"), "linear": ACTIVATIONS, "add": ("relu",)}
+BOUNDS = ("relu", "relu6")
+ON_IMAGES = (*BOUNDS, "hard_sigmoid", "hard_swish", "sigmoid", "silu")
+FINISHES = {"convolution": ON_IMAGES, "scale_shift": ON_IMAGES, "linear": ACTIVATIONS, "add": ("relu",)}
 """Activations that an operator's kernel ends with."""
 
 

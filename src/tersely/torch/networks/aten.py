@@ -77,6 +77,20 @@ def _gelu(call: Call) -> Translated:
     return Translated("gelu_tanh" if call["approximate"] == "tanh" else "gelu", {"x": call["self"]}, {})
 
 
+def _resize(mode: str) -> Translate:
+    def translate(call: Call) -> Translated:
+        size, factors = call["output_size"], call["scale_factors"]
+        attributes = {
+            "mode": mode,
+            "size": None if size is None else [int(one) for one in size],
+            "factors": None if factors is None else [float(one) for one in factors],
+            "corners": bool(call.arguments.get("align_corners", False)),
+        }
+        return Translated("resize", {"x": call["input"]}, attributes)
+
+    return translate
+
+
 def _hardtanh(call: Call) -> Translated:
     if (call["min_val"], call["max_val"]) != (0, 6):
         raise UnsupportedError("hardtanh of other bounds than 0 and 6")
@@ -123,8 +137,10 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.sigmoid.default": _activation("sigmoid"),
     "aten.silu.default": _activation("silu"),
     "aten.silu_.default": _activation("silu"),
+    "aten.sigmoid_.default": _activation("sigmoid"),
     "aten.tanh.default": _activation("tanh"),
     "aten.hardsigmoid.default": _activation("hard_sigmoid"),
+    "aten.hardsigmoid_.default": _activation("hard_sigmoid"),
     "aten.hardswish.default": _activation("hard_swish"),
     "aten.hardswish_.default": _activation("hard_swish"),
     "aten.gelu.default": _gelu,

@@ -7,6 +7,9 @@ from typing import Any
 from tersely.core.errors import UnsupportedError
 from tersely.torch.networks.calls import Call, Translate, Translated
 
+EVERYTHING = 2**63 - 1
+"""Where torch ends a slice that has no end."""
+
 
 def _of(operator: str, argument: str = "self", **attributes: str) -> Translate:
     """attributes: by the argument that they are."""
@@ -16,10 +19,15 @@ def _of(operator: str, argument: str = "self", **attributes: str) -> Translate:
 
 
 def _reshape(call: Call) -> Translated:
-    """The first axis stays what it is where it is one: it may be another batch tomorrow."""
+    """First axes stay what they are where they are: they may be another batch and more tokens tomorrow."""
     source, target = list(call.tensors["self"].shape), list(call.result.shape)
-    if source and target and source[0] == target[0]:
-        target[0] = 0
+    asked = call.arguments.get("size", call.arguments.get("shape"))
+    if asked is not None and -1 in asked:
+        target[asked.index(-1)] = -1
+    for axis in range(min(len(source), len(target))):
+        if source[axis] != target[axis]:
+            break
+        target[axis] = 0
     return Translated("reshape", {"x": call["self"]}, {"shape": target})
 
 
@@ -33,7 +41,15 @@ def _expand(call: Call) -> Translated:
 
 
 def _slice(call: Call) -> Translated:
-    attributes = {"axis": call["dim"], "start": call["start"], "stop": call["end"], "step": call["step"]}
+    begin, end = call["start"], call["end"]
+    if begin in (None, 0) and end in (None, EVERYTHING) and call["step"] == 1:
+        return Translated(None, {"x": call["self"]}, {})
+    end = EVERYTHING if end is None else end
+    return _part(call, int(begin or 0), int(end), int(call["step"]))
+
+
+def _part(call: Call, begin: int, end: int, step: int = 1) -> Translated:
+    attributes = {"axis": int(call["dim"]), "begin": begin, "end": end, "step": step}
     return Translated("slice", {"x": call["self"]}, attributes)
 
 
@@ -47,10 +63,8 @@ def _split(call: Call) -> list[Translated]:
     """As long as torch's parts are."""
     axis, start, found = call["dim"], 0, []
     for part in call.result:
-        stop = start + part.shape[axis]
-        attributes = {"axis": axis, "start": start, "stop": stop, "step": 1}
-        found.append(Translated("slice", {"x": call["self"]}, attributes))
-        start = stop
+        found.append(_part(call, start, start + part.shape[axis]))
+        start += part.shape[axis]
     return found
 
 
@@ -59,13 +73,12 @@ def _cat(call: Call) -> Translated:
 
 
 def _pad(call: Call) -> Translated:
-    if call.arguments.get("mode", "constant") != "constant" or call["value"] not in (None, 0):
-        raise UnsupportedError("padding with anything but zeros")
-    rank, pads = len(call.tensors["self"].shape), call["pad"]
-    pairs = [[pads[i], pads[i + 1]] for i in range(0, len(pads), 2)]
-    if any(one < 0 for pair in pairs for one in pair):
-        raise UnsupportedError("negative padding")
-    return Translated("pad", {"x": call["self"]}, {"pads": [[0, 0]] * (rank - len(pairs)) + pairs[::-1]})
+    if call.arguments.get("mode", "constant") != "constant":
+        raise UnsupportedError(f"padding of mode {call['mode']!r}")
+    pad = [int(one) for one in call["pad"]]
+    pad += [0] * (2 * len(call.tensors["self"].shape) - len(pad))  # torch says the last axis first
+    attributes = {"before": pad[-2::-2], "behind": pad[::-2], "value": float(call["value"] or 0)}
+    return Translated("pad", {"x": call["self"]}, attributes)
 
 
 def _reduce(operator: str) -> Translate:

@@ -55,10 +55,10 @@ struct Activations {
   }
 
   template <int... Kinds>
-  static void fill(Activate* to, std::integer_sequence<int, Kinds...>) {
+  static void fill(UnaryKernel* to, std::integer_sequence<int, Kinds...>) {
     ((to[Kinds] = run<static_cast<Unary>(Kinds)>), ...);
   }
-  static void fill(Activate* to) { fill(to, std::make_integer_sequence<int, kUnaryCount>{}); }
+  static void fill(UnaryKernel* to) { fill(to, std::make_integer_sequence<int, kUnaryCount>{}); }
 };
 
 }  // namespace

@@ -11,6 +11,6 @@ enum class Unary : uint8_t {
 inline constexpr int kUnaryCount = 13;
 
 // y may be x. NaN stays NaN.
-using Activate = void (*)(const float* x, int64_t count, float* y);
+using UnaryKernel = void (*)(const float* x, int64_t count, float* y);
 
 }  // namespace tersely

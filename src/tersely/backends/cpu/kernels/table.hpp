@@ -10,7 +10,9 @@
 
 #include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/kernels/convolution.hpp"
+#include "tersely/backends/cpu/kernels/depthwise.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
+#include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
@@ -246,8 +248,10 @@ struct KernelTable {
   Convolve convolve;
   WinogradKernels winograd;
   PoolKernels pool;
-  Activate activate[kUnaryCount];  // by Unary
+  UnaryKernel activate[kUnaryCount];  // by Unary
   TokenKernels tokens;
+  Depthwise depthwise;
+  PixelKernels pixels;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

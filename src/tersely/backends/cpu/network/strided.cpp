@@ -199,7 +199,7 @@ class Reduce final : public Step {
 // One number everywhere, padding of blocks as well.
 class Fill final : public Step {
  public:
-  explicit Fill(const StepText& text) : y_(text.value("y")), number_(static_cast<float>(text.number_or("number", 0))) {}
+  explicit Fill(const StepText& text) : y_(text.value("y")), number_(text.real("number")) {}
   void run(const Run& run) const override {
     std::fill(run.arena + y_.at, run.arena + y_.at + y_.floats(), number_);
   }
