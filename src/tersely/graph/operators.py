@@ -1,6 +1,6 @@
 """The closed set of operators: what each takes, and the shape of what it computes.
 
-Images are [images, channels, height, width], rows [rows, features]. Every operator has one output. Attributes are
+Images are [images, channels, height, width], rows [rows, features], tokens [..., tokens, channels]. Every operator has one output. Attributes are
 integers, numbers, words or lists of them.
 """
 
@@ -17,10 +17,17 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 ACTIVATIONS = (
-    "relu", "relu6", "sigmoid", "silu", "tanh", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh",
+    "relu", "relu6", "sigmoid", "silu", "tanh", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh", "exp", "erf",
+    "sqrt", "negative",
 )  # fmt: skip
 """Operators of one input and its shape."""
-ARITHMETIC = ("add", "subtract", "multiply")
+ARITHMETIC = (
+    "add", "subtract", "multiply", "divide", "power", "greater_equal", "equal", "not_equal", "both",
+)  # fmt: skip
+"""Operators of two inputs, which are repeated along axes of length 1. Truths are 1 and 0; "both" is true where neither
+is zero."""
+MOST_PARTS = 256
+"""Inputs of one concatenation."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,11 @@ def _window(node: Node, size: tuple[int, int], taps: tuple[int, int], ceil: bool
     stride, dilation = node.attributes["stride"], node.attributes.get("dilation", [1, 1])
     for length, tap, step, (pad, behind), spread in zip(size, taps, stride, paddings(node), dilation, strict=True):
         room = length + pad + behind - spread * (tap - 1) - 1
-        if room < 0:
+        count = (-(-room // step) if ceil else room // step) + 1
+        if count < 1 or (room < 0 and not ceil):
             raise ArgumentError(
                 f"a window of {spread * (tap - 1) + 1} does not fit into {length + pad + behind} pixels"
             )
-        count = (-(-room // step) if ceil else room // step) + 1
         if ceil and (count - 1) * step >= length + pad:
             count -= 1  # a window may not begin beyond the image
         found.append(count)
@@ -107,16 +114,6 @@ def _scale_shift(node: Node, shapes: dict[str, Shape]) -> Shape:
     return x
 
 
-def _concatenate(node: Node, shapes: dict[str, Shape]) -> Shape:
-    """Inputs x0, x1, ... in this order."""
-    first, axis = shapes["x0"], node.attributes["axis"]
-    axis %= len(first)
-    for one in shapes.values():
-        if len(one) != len(first) or one[:axis] + one[axis + 1 :] != first[:axis] + first[axis + 1 :]:
-            raise ArgumentError(f"shapes {list(first)} and {list(one)} do not go together")
-    return *first[:axis], sum(one[axis] for one in shapes.values()), *first[axis + 1 :]
-
-
 def _pad(node: Node, shapes: dict[str, Shape]) -> Shape:
     """Attributes before, behind: how many numbers along each axis; fewer than none cuts off."""
     x, before, behind = shapes["x"], node.attributes["before"], node.attributes["behind"]
@@ -152,14 +149,6 @@ def _resize(node: Node, shapes: dict[str, Shape]) -> Shape:
     return images, channels, *size
 
 
-def _mean(node: Node, shapes: dict[str, Shape]) -> Shape:
-    """Attributes axes, keep: whether these axes stay, as 1."""
-    x = shapes["x"]
-    axes = {axis % len(x) for axis in node.attributes["axes"]}
-    found = [1 if axis in axes else length for axis, length in enumerate(x)]
-    return tuple(length for axis, length in enumerate(found) if node.attributes["keep"] or axis not in axes)
-
-
 def _linear(node: Node, shapes: dict[str, Shape]) -> Shape:
     x, weight = shapes["x"], shapes["weight"]
     if len(weight) != 2 or x[-1] != weight[1]:
@@ -176,20 +165,159 @@ def _flatten(node: Node, shapes: dict[str, Shape]) -> Shape:
     return *x[:first], math.prod(x[first : last + 1]), *x[last + 1 :]
 
 
+def _axis(node: Node, shape: Shape, name: str = "axis") -> int:
+    axis = int(node.attributes[name])
+    if not -len(shape) <= axis < len(shape):
+        raise ArgumentError(f"{list(shape)} has no axis {axis}")
+    return axis % len(shape)
+
+
+def _reshape(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Where the attribute says 0 the axis is as long as that of x; one may be -1: what is left."""
+    x = shapes["x"]
+    shape = [x[axis] if length == 0 else int(length) for axis, length in enumerate(node.attributes["shape"])]
+    rest = math.prod(length for length in shape if length != -1)
+    if shape.count(-1) == 1 and rest and math.prod(x) % rest == 0:
+        shape[shape.index(-1)] = math.prod(x) // rest
+    if -1 in shape or math.prod(shape) != math.prod(x):
+        raise ArgumentError(f"{list(x)} has other numbers than {node.attributes['shape']}")
+    return tuple(shape)
+
+
+def _unsqueeze(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x, axis = shapes["x"], int(node.attributes["axis"])
+    axis += len(x) + 1 if axis < 0 else 0
+    return *x[:axis], 1, *x[axis:]
+
+
+def _squeeze(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = shapes["x"]
+    axes = {axis % len(x) for axis in node.attributes["axes"]}
+    return tuple(length for axis, length in enumerate(x) if axis not in axes or length != 1)
+
+
+def _permute(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = shapes["x"]
+    order = [axis % len(x) for axis in node.attributes["order"]]
+    if sorted(order) != list(range(len(x))):
+        raise ArgumentError(f"{order} is no order of the axes of {list(x)}")
+    return tuple(x[axis] for axis in order)
+
+
+def swapped(node: Node, rank: int) -> list[int]:
+    """The order of axes that a transposition of two of them is."""
+    order = list(range(rank))
+    a, b = (int(axis) % rank for axis in node.attributes["axes"])
+    order[a], order[b] = order[b], order[a]
+    return order
+
+
+def _transpose(node: Node, shapes: dict[str, Shape]) -> Shape:
+    return tuple(shapes["x"][axis] for axis in swapped(node, len(shapes["x"])))
+
+
+def _expand(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """-1 in the attribute: as it is."""
+    x, wanted = shapes["x"], node.attributes["shape"]
+    x = (1,) * (len(wanted) - len(x)) + x
+    shape = tuple(own if one == -1 else int(one) for own, one in zip(x, wanted, strict=True))
+    if any(own not in (1, one) for own, one in zip(x, shape, strict=True)):
+        raise ArgumentError(f"{list(x)} is not repeated to {list(shape)}")
+    return shape
+
+
+def _select(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = shapes["x"]
+    axis, index = _axis(node, x), node.attributes["index"]
+    if not -x[axis] <= index < x[axis]:
+        raise ArgumentError(f"axis {axis} of {list(x)} has no number {index}")
+    return *x[:axis], *x[axis + 1 :]
+
+
+def _concatenate(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Other axes of length 1 are repeated: one class token for every image."""
+    parts = [shapes[f"x{i}"] for i in range(len(shapes))]
+    axis = _axis(node, parts[0])
+    rest: Shape = (1,) * (len(parts[0]) - 1)
+    for one in parts:
+        if len(one) != len(parts[0]):
+            raise ArgumentError(f"shapes {[list(one) for one in parts]} do not go together")
+        rest = _broadcast(node, {"x": rest, "z": (*one[:axis], *one[axis + 1 :])})
+    return *rest[:axis], sum(one[axis] for one in parts), *rest[axis:]
+
+
+def _reduce(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = shapes["x"]
+    axes = {axis % len(x) for axis in node.attributes["axes"]}
+    kept = 1 if node.attributes["keep"] else None
+    lengths = [kept if axis in axes else length for axis, length in enumerate(x)]
+    return tuple(length for length in lengths if length is not None)
+
+
+def _layer_norm(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x = shapes["x"]
+    if any(math.prod(shapes[role]) != x[-1] for role in ("weight", "bias") if role in shapes):
+        raise ArgumentError(f"weight or bias do not fit {x[-1]} channels")
+    return x
+
+
+def _softmax(node: Node, shapes: dict[str, Shape]) -> Shape:
+    _axis(node, shapes["x"])
+    return shapes["x"]
+
+
+def _matrix_product(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x, z = shapes["x"], shapes["z"]
+    if len(x) < 2 or len(z) < 2 or x[-1] != z[-2]:
+        raise ArgumentError(f"shapes {list(x)} and {list(z)} do not go together")
+    return *_broadcast(node, {"x": x[:-2], "z": z[:-2]}), x[-2], z[-1]
+
+
+def _attention(node: Node, shapes: dict[str, Shape]) -> Shape:
+    x, k, v = shapes["x"], shapes["k"], shapes["v"]
+    if not 3 <= len(x) == len(k) == len(v) <= 4 or not x[:-2] == k[:-2] == v[:-2]:
+        raise ArgumentError(f"queries {list(x)}, keys {list(k)} and values {list(v)} have other heads")
+    if x[-1] != k[-1] or k[-2] != v[-2]:
+        raise ArgumentError(f"queries {list(x)}, keys {list(k)} and values {list(v)} do not go together")
+    scores = (*x[:-1], k[-2])
+    if "mask" in shapes and _broadcast(node, {"x": scores, "z": shapes["mask"]}) != scores:
+        raise ArgumentError(f"a mask of shape {list(shapes['mask'])} does not fit scores {list(scores)}")
+    return *x[:-1], v[-1]
+
+
+def _embedding(node: Node, shapes: dict[str, Shape]) -> Shape:
+    if len(shapes["weight"]) != 2:
+        raise ArgumentError(f"a table of shape {list(shapes['weight'])}")
+    return *shapes["x"], shapes["weight"][1]
+
+
 OPERATORS: dict[str, Operator] = {
     "convolution": Operator(("x", "weight"), _convolution, ("bias", "scale", "shift", "residual")),
-    "linear": Operator(("x", "weight"), _linear, ("bias",)),
+    "linear": Operator(("x", "weight"), _linear, ("bias", "residual")),
     "batch_norm": Operator(("x", "mean", "variance"), _same, ("weight", "bias")),
     "max_pool": Operator(("x",), _pool),
     "average_pool": Operator(("x",), _pool),
     "adaptive_average_pool": Operator(("x",), _adaptive),
     "scale_shift": Operator(("x", "scale", "shift"), _scale_shift),
-    "concatenate": Operator(("x0",), _concatenate),
-    "pad": Operator(("x",), _pad),
-    "slice": Operator(("x",), _slice),
     "resize": Operator(("x",), _resize),
-    "mean": Operator(("x",), _mean),
     "flatten": Operator(("x",), _flatten),
+    "reshape": Operator(("x",), _reshape),
+    "unsqueeze": Operator(("x",), _unsqueeze),
+    "squeeze": Operator(("x",), _squeeze),
+    "permute": Operator(("x",), _permute),
+    "transpose": Operator(("x",), _transpose),
+    "expand": Operator(("x",), _expand),
+    "slice": Operator(("x",), _slice),
+    "select": Operator(("x",), _select),
+    "concatenate": Operator(("x0",), _concatenate, tuple(f"x{i}" for i in range(1, MOST_PARTS))),
+    "pad": Operator(("x",), _pad),
+    "mean": Operator(("x",), _reduce),
+    "sum": Operator(("x",), _reduce),
+    "layer_norm": Operator(("x",), _layer_norm, ("weight", "bias")),
+    "softmax": Operator(("x",), _softmax),
+    "matrix_product": Operator(("x", "z"), _matrix_product),
+    "attention": Operator(("x", "k", "v"), _attention, ("mask",)),
+    "embedding": Operator(("x", "weight"), _embedding),
     **{name: Operator(("x",), _same) for name in ACTIVATIONS},
     **{name: Operator(("x", "z"), _broadcast) for name in ARITHMETIC},
 }

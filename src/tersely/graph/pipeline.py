@@ -27,21 +27,21 @@ class Pipeline:
         graph.check()
         self.constants: dict[str, Constant] = dict(constants)
         self.graph = passes.run(graph, self.constants)
-        self._programs: dict[tuple[Shape, ...], tuple[Program, Any]] = {}
+        self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
-    def program(self, *shapes: Shape) -> Program:
-        """The program for inputs of these shapes."""
-        return self._opened(shapes)[0]
+    def program(self, *shapes: Shape, kinds: str = "") -> Program:
+        """The program for inputs of these shapes. kinds: "f" or "i", floats or integers, for each; floats without."""
+        return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[np.ndarray]:
-        """The network's outputs, float32, for float32 inputs."""
+        """The network's outputs, float32. Inputs: floats, or integers and booleans where the network takes these."""
         return self._run(inputs, threads_used, False)[0]
 
     def profile(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[tuple[str, str, int]]:
         """(node, operator, nanoseconds) of each step of one run."""
-        program, _ = self._opened(tuple(one.shape for one in inputs))
         times = self._run(inputs, threads_used, True)[1]
+        program = self.program(*(one.shape for one in inputs), kinds="".join(_dtype_of(one).kind for one in inputs))
         return [
             (name, str(step["operator"]), time)
             for name, step, time in zip(program.nodes, program.steps, times, strict=True)
@@ -52,22 +52,27 @@ class Pipeline:
     ) -> tuple[list[np.ndarray], list[int]]:
         if len(inputs) != len(self.graph.inputs):
             raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
-        arrays = [np.ascontiguousarray(one, np.float32) for one in inputs]
-        program, opened = self._opened(tuple(one.shape for one in arrays))
+        arrays = [np.ascontiguousarray(one, _dtype_of(one)) for one in inputs]
+        program, opened = self._opened(tuple(one.shape for one in arrays), tuple(one.dtype.kind for one in arrays))
         outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
         count = threads.workers_of(threads_used)
-        return outputs, opened.run(arrays, outputs, count, timed)
+        try:
+            return outputs, opened.run(arrays, outputs, count, timed)
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
 
-    def _opened(self, shapes: tuple[Shape, ...]) -> tuple[Program, Any]:
-        if shapes not in self._programs:
+    def _opened(self, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Program, Any]:
+        """kinds: of the inputs' dtypes, "f" or "i"."""
+        if (shapes, kinds) not in self._programs:
             known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
-            program = lower(self.graph, {**known, **dict(zip(self.graph.inputs, shapes, strict=True))})
+            integers = {name for name, kind in zip(self.graph.inputs, kinds, strict=True) if kind == "i"}
+            inputs = dict(zip(self.graph.inputs, shapes, strict=True))
             constants = {name: self._native(name) for name in self.graph.constants}
-            sizes = [int(np.prod(shape)) for shape in shapes]
-            out = [int(np.prod(shape)) for shape in program.output_shapes]
-            opened = native.module.open_program(json.dumps(program.to_json()), constants, sizes, out)
-            self._programs[shapes] = program, opened
-        return self._programs[shapes]
+            products_only = self._products_only(constants)
+            program = lower(self.graph, {**known, **inputs}, integers=integers, products_only=products_only)
+            opened = native.module.open_program(json.dumps(program.to_json()), constants)
+            self._programs[shapes, kinds] = program, opened
+        return self._programs[shapes, kinds]
 
     def _native(self, name: str) -> Any:
         if name not in self._natives:
@@ -90,9 +95,20 @@ class Pipeline:
                 continue
             if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
                 return None
-            if node.operator == "linear" and tensor.geometry.view != "matrix":
+            if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
         return matrix
+
+    def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
+        """Weights of linear layers that have a product, but are no walk over words."""
+        found = set()
+        for node in self.graph.nodes:
+            name = node.inputs.get("weight", "")
+            if node.operator == "linear" and not isinstance(constants[name], np.ndarray):
+                rows, columns = self.constants[name].shape
+                if not constants[name].convolves(1, columns, rows, 1):
+                    found.add(name)
+        return found
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
@@ -105,3 +121,8 @@ def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
     if channels == 1 and groups == outputs:
         return 1, 1, outputs, height * width
     return groups, channels, outputs // groups, height * width
+
+
+def _dtype_of(array: np.ndarray) -> np.dtype[Any]:
+    """What an input is handed over as."""
+    return np.dtype(np.int64 if array.dtype.kind in "iub" else np.float32)

@@ -7,19 +7,27 @@ for every instruction set. How an operator is lowered is a row of `images.ROWS` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, regions, rows
+from tersely.graph.lowering import images, pointwise, regions, rows, tokens
+from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
-from tersely.graph.lowering.layouts import layout_of
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape, infer
 
-ROWS: dict[str, Lower] = {**images.ROWS, **pointwise.ROWS, **rows.ROWS, **regions.ROWS}
+ROWS: dict[str, Lower] = {
+    **images.ROWS,
+    **pointwise.ROWS,
+    **regions.ROWS,
+    **rows.ROWS,
+    **shape_rows.ROWS,
+    **tokens.ROWS,
+}
+"""Of two rows for an operator the last: `shapes` asks `images` and `regions` where operands are images."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,38 @@ class Choices:
     winograd: bool = True
 
 
-def lower(graph: Graph, shapes: Mapping[str, Shape], choices: Choices = Choices()) -> Program:
+def lower(
+    graph: Graph,
+    shapes: Mapping[str, Shape],
+    choices: Choices = Choices(),
+    integers: Collection[str] = (),
+    products_only: Collection[str] = (),
+) -> Program:
     """The program of a graph for inputs of these shapes.
 
-    shapes: of inputs and constants.
+    shapes: of inputs and constants. integers: inputs that are int64, not float32. products_only: weights of linear
+    layers whose code can be multiplied, but not decoded panel by panel.
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
-    context = Context(graph, infer(graph, shapes), choices.winograd)
+    context = Context(graph, infer(graph, shapes), choices.winograd, products_only)
     for index, name in enumerate(graph.inputs):
-        context.emit("input", name, context.new(name, layout_of(name, graph, context.shapes)), index=index)
+        _input(context, name, index, name in integers)
     for node in graph.nodes:
         if node.operator not in ROWS:
             raise ArgumentError(f"{node}: the executor has no such operator")
         ROWS[node.operator](context, node)
     for index, name in enumerate(graph.outputs):
-        context.add({"operator": "output", "x": context.number(name), "index": index}, name)
+        number = context.number(name) if context.is_image(name) else context.plain(name).number
+        context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])
     place_values(context.program)
     return context.program
+
+
+def _input(context: Context, name: str, index: int, integers: bool) -> None:
+    if len(context.shapes[name]) == 4 and not integers:
+        context.emit("input", name, context.image(name), index=index)
+        return
+    y = context.new_plain(name).number
+    context.add({"operator": "input", "y": y, "index": index, "integers": int(integers)}, name)

@@ -1,43 +1,205 @@
-"""What lowering an operator sees, and what it writes to."""
+"""What lowering an operator sees, and what it writes to.
+
+A value is bound to a view of memory. Operators ask for it in the layout that they need - `image`, `tokens`, `matrices`,
+`plain` - and what does not lie so is copied there once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import struct
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering.layouts import layout_of
-from tersely.graph.lowering.program import Layout, Program
+from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout, Program
+from tersely.graph.lowering.views import Axis, View, image_axes, plain_axes, refined, token_axes
 from tersely.graph.operators import Shape
 
 
 class Context:
-    """shapes: of every value and constant. winograd: whether convolutions may take Winograd's method."""
+    """shapes: of every value and constant. winograd: whether convolutions may take Winograd's method.
 
-    def __init__(self, graph: Graph, shapes: dict[str, Shape], winograd: bool) -> None:
-        self.graph, self.shapes, self.winograd = graph, shapes, winograd
+    products_only: weights whose code can be multiplied, but not walked as those of a convolution.
+    """
+
+    def __init__(
+        self, graph: Graph, shapes: dict[str, Shape], winograd: bool, products_only: Collection[str] = ()
+    ) -> None:
+        self.graph, self.shapes, self.winograd, self.products_only = graph, shapes, winograd, products_only
         self.program = Program()
         self._numbers: dict[str, int] = {}
+        self._views: dict[str, View] = {}
+        self._padded: dict[str, int] = {}
+        self._copies: dict[tuple[str, str], View] = {}
+
+    # Values that operators write.
+
+    def new(self, name: str, layout: Layout) -> int:
+        """A value of the graph that is to be written as an image, or as plain rows; its number."""
+        number = self.fresh(layout)
+        self._numbers[name] = number
+        if len(self.shapes[name]) == 4:
+            if not layout.blocked or whole_blocks(layout.channels):
+                self._views[name] = View(number, None, *image_axes(layout))
+        else:
+            self._views[name] = View(number, None, 0, plain_axes(self.shapes[name]))
+        return number
+
+    def output(self, node: Node) -> int:
+        """The value that a node computes, in the layout that its shape and its readers ask for."""
+        return self.image(node.output)
+
+    def image(self, name: str) -> int:
+        """The same, of a value by its name."""
+        return self.new(name, layout_of(name, self.graph, self.shapes))
+
+    def has_image_view(self, channels: int) -> bool:
+        """Whether images of so many channels in blocks have axes."""
+        return whole_blocks(channels)
+
+    def fresh(self, layout: Layout) -> int:
+        self.program.layouts.append(layout)
+        return len(self.program.layouts) - 1
+
+    def bind(self, name: str, view: View) -> None:
+        """A value of the graph is what a view sees."""
+        self._views[name] = view
+
+    def new_plain(self, name: str) -> View:
+        """A value that is to be written in the order of its indices; its view."""
+        self.bind(name, self.plain_of(self.shapes[name]))
+        return self._views[name]
+
+    def new_tokens(self, name: str, leading: Sequence[Axis]) -> int:
+        """A value [..., channels] in blocks of channels, its other axes lying as `leading` says; its number."""
+        channels = self.shapes[name][-1]
+        rows = math.prod(self.shapes[name][:-1])
+        layout = Layout(1, channels, 1, rows)
+        number = self.fresh(layout)
+        if whole_blocks(channels):
+            axes = token_axes((rows,), channels, layout)
+            self.bind(name, View(number, None, 0, (*leading, axes[-1])))
+        else:
+            self._padded[name] = number
+        return number
+
+    def new_matrices(self, name: str, layout: Layout) -> int:
+        """A value [..., rows, columns] with an image for each matrix (`matrices`); its number."""
+        number = self.fresh(layout)
+        if whole_blocks(layout.channels):
+            self.bind(name, View(number, None, 0, token_axes(self.shapes[name][:-1], layout.channels, layout)))
+        else:
+            self._padded[name] = number
+        return number
+
+    def plain_of(self, shape: Shape) -> View:
+        """Memory for numbers in the order of their indices."""
+        return View(self.fresh(flat(math.prod(shape))), None, 0, plain_axes(shape))
+
+    def plain_copy(self, view: View, name: str) -> View:
+        """What a view sees, copied to the order of its indices."""
+        found = self.plain_of(view.shape)
+        self.copy(view, found, name)
+        return found
+
+    def new_like(self, name: str, view: View) -> View:
+        """A value lying as another one does, which is dense; its view."""
+        number = self.fresh(flat(math.prod(view.shape)))
+        self.bind(name, View(number, None, 0, view.axes))
+        return self._views[name]
+
+    # Values that operators read.
 
     def number(self, name: str) -> int:
-        """The number of a value. Raises ArgumentError for constants."""
-        if name not in self._numbers:
+        """The number of a value that lies as images do, or as plain rows. Raises ArgumentError for constants."""
+        if name in self.graph.constants:
             raise ArgumentError(f"{name}: a constant where the executor takes a value")
-        return self._numbers[name]
+        if name in self._numbers:
+            return self._numbers[name]
+        shape = self.shapes[name]
+        if len(shape) == 2:
+            return self.rows(name)
+        layout = layout_of(name, self.graph, self.shapes)
+        number = self.fresh(layout)
+        self._copy_blocks(
+            name, self.view(name), 1, layout.channels, lambda some: View(number, None, *image_axes(some)), layout
+        )
+        self._numbers[name] = number
+        return number
+
+    def is_image(self, name: str) -> bool:
+        """Whether a value has been written as images, which operators on images read as they are."""
+        return name in self._numbers and len(self.shapes[name]) == 4
 
     def layout(self, name: str) -> Layout:
         return self.program.layouts[self.number(name)]
 
-    def new(self, name: str, layout: Layout) -> int:
-        """A value of the graph that is to be written; its number."""
-        self._numbers[name] = len(self.program.layouts)
-        self.program.layouts.append(layout)
-        return self._numbers[name]
+    def view(self, name: str) -> View:
+        """Where a value's or a constant's numbers lie."""
+        if name in self.graph.constants:
+            return View(None, name, 0, plain_axes(self.shapes[name]))
+        if name not in self._views:
+            self._views[name] = self._unpadded(name)
+        return self._views[name]
 
-    def output(self, node: Node) -> int:
-        """The value that a node computes, in the layout that its shape and its readers ask for."""
-        return self.new(node.output, layout_of(node.output, self.graph, self.shapes))
+    def plain(self, name: str) -> View:
+        """A value in the order of its indices."""
+        view = self.view(name)
+        if view.axes == plain_axes(view.shape) and view.dense():
+            return view
+        if (name, "plain") not in self._copies:
+            self._copies[name, "plain"] = self.plain_copy(view, name)
+        return self._copies[name, "plain"]
+
+    def rows(self, name: str) -> int:
+        """A value [..., features] as plain rows; its number."""
+        shape = self.shapes[name]
+        return self.alias(self.plain(name), Layout(math.prod(shape[:-1]), shape[-1], 1, 1, 0, False))
+
+    def tokens(self, name: str) -> tuple[int, tuple[Axis, ...]]:
+        """A value [..., channels] in blocks of channels, every row a pixel: its number, and how its other axes lie."""
+        shape = self.shapes[name]
+        rows, channels = math.prod(shape[:-1]), shape[-1]
+        layout = Layout(1, channels, 1, rows)
+        leading = token_axes(shape[:-1], channels, layout)[:-1]
+        if name in self._padded:
+            return self._padded[name], leading
+        view = self.view(name)
+        if whole_blocks(channels) and view.number is not None and view.offset % CHANNEL_BLOCK == 0:
+            wanted = token_axes((rows,), channels, layout)
+            lines = View(0, None, 0, (*(tuple((n, s // CHANNEL_BLOCK) for n, s in a) for a in view.axes[:-1]),))
+            even = all(s % CHANNEL_BLOCK == 0 for axis in view.axes[:-1] for _, s in axis)
+            if even and lines.dense() and view.axes[-1] == wanted[-1] and channels % CHANNEL_BLOCK == 0:
+                return self.alias(view, layout), view.axes[:-1]
+        return self._token_copy(name, view, leading, layout), leading
+
+    def tokens_lying(self, name: str, leading: Sequence[Axis]) -> int:
+        """The same, its other axes lying as `leading` says."""
+        number, found = self.tokens(name)
+        if found == tuple(leading):
+            return number
+        shape = self.shapes[name]
+        return self._token_copy(name, self.view(name), leading, Layout(1, shape[-1], 1, math.prod(shape[:-1])))
+
+    def matrices(self, view: View, name: str) -> int:
+        """A view [..., rows, columns] with an image for each matrix, rows as pixels, columns in blocks; its number."""
+        *leading, rows, columns = view.shape
+        layout = Layout(math.prod(leading), columns, 1, rows)
+        number = self.fresh(layout)
+        self._copy_blocks(
+            name,
+            view,
+            -1,
+            columns,
+            lambda some: View(number, None, 0, token_axes((*leading, rows), some.channels, some)),
+            layout,
+        )
+        return number
+
+    # Steps.
 
     def emit(self, operator: str, name: str, y: int, **members: Any) -> None:
         """A step that writes value y for the graph's node `name`."""
@@ -46,6 +208,116 @@ class Context:
     def add(self, step: dict[str, Any], name: str) -> None:
         self.program.steps.append(step)
         self.program.nodes.append(name)
+
+    def elementwise(self, kind: str, name: str, y: View, x: View, z: View | None = None) -> None:
+        """A step y = x, or of x and z, all of one shape; operands that lie too differently are copied first."""
+        views = [x, y] if z is None else [x, z, y]
+        found = refined(views)
+        if found is None:
+            plainly = self.plain_of(y.shape)
+            if z is not None:
+                x, z = self.plain_copy(x, name), self.plain_copy(z, name)
+                self.elementwise(kind, name, plainly, x, z)
+            else:
+                self.elementwise(kind, name, plainly, x)
+            self.elementwise("copy", name, y, plainly)
+            return
+        sizes, strides = found
+        members: dict[str, Any] = {"kind": kind, "sizes": sizes}
+        for role, view, one in zip(("x", "y") if z is None else ("x", "z", "y"), views, strides, strict=True):
+            members.update(operand(role, view, one))
+        self.add({"operator": "elementwise", **members}, name)
+
+    def copy(self, x: View, y: View, name: str) -> None:
+        self.elementwise("copy", name, y, x)
+
+    def alias(self, view: View, layout: Layout) -> int:
+        """A value that is memory of another one, seen in a layout of its own; its number."""
+        assert view.number is not None
+        if view.offset == 0 and self.program.layouts[view.number] == layout:
+            return view.number
+        number = self.fresh(layout)
+        self.program.aliases[number] = (view.number, view.offset)
+        return number
+
+    def _token_copy(self, name: str, view: View, leading: Sequence[Axis], layout: Layout) -> int:
+        key = name, f"tokens {leading}"
+        if key not in self._copies:
+            number = self.fresh(layout)
+
+            def axes_of(some: Layout) -> View:
+                return View(number, None, 0, (*leading, token_axes((some.width,), some.channels, some)[-1]))
+
+            self._copy_blocks(name, view, -1, layout.channels, axes_of, layout)
+            self._copies[key] = View(number, None, 0, ())
+        number = self._copies[key].number  # type: ignore[assignment]
+        return number
+
+    def _copy_blocks(
+        self, name: str, view: View, axis: int, channels: int, blocks: Callable[[Layout], View], layout: Layout
+    ) -> None:
+        """Copy a view to blocks of channels: whole blocks, then those of the last one.
+
+        blocks: the view of a layout of whole blocks, or of a single one, in the memory that is written.
+        """
+        for target, source in self._pieces(name, view, axis, channels, blocks, layout):
+            self.copy(source, target, name)
+
+    def _pieces(
+        self, name: str, view: View, axis: int, channels: int, blocks: Callable[[Layout], View], layout: Layout
+    ) -> list[tuple[View, View]]:
+        axis %= len(view.axes)
+        if not layout.blocked or whole_blocks(channels):
+            return [(blocks(layout), view)]
+        whole = channels // CHANNEL_BLOCK * CHANNEL_BLOCK
+        padded = Layout(layout.images, whole + CHANNEL_BLOCK, layout.height, layout.width, layout.halo)
+        target = blocks(padded)
+        found = []
+        for start, count in ((0, whole), (whole, channels - whole)):
+            to, source = target.sliced(axis, start, count, 1), view.sliced(axis, start, count, 1)
+            if to is None or source is None:
+                plainly = self.plain_copy(view, name)
+                return self._pieces(name, plainly, axis, channels, blocks, layout)
+            found.append((to, source))
+        return found
+
+    def _unpadded(self, name: str) -> View:
+        """A value in blocks, the last with padding, in the order of its indices."""
+        shape = self.shapes[name]
+        found = self.plain_of(shape)
+        image = name in self._numbers
+        number = self._numbers[name] if image else self._padded[name]
+        layout = self.program.layouts[number]
+
+        def blocks(some: Layout) -> View:
+            if image:
+                return View(number, None, *image_axes(some))
+            return View(number, None, 0, token_axes(shape[:-1], some.channels, some))
+
+        axis, channels = (1, shape[1]) if image else (-1, shape[-1])
+        for source, target in self._pieces(name, found, axis, channels, blocks, layout):
+            self.copy(source, target, name)
+        return found
+
+
+def operand(role: str, view: View, strides: Sequence[int]) -> dict[str, Any]:
+    """Members of a step for what it reads or writes through strides."""
+    where = {role: view.number} if view.constant is None else {f"{role}_constant": view.constant}
+    return {**where, f"{role}_at": view.offset, f"{role}_strides": list(strides)}
+
+
+def real(number: float) -> int:
+    """A float32 as a member of a step: the integer of its bits."""
+    return int.from_bytes(struct.pack("<f", number), "little")
+
+
+def flat(size: int) -> Layout:
+    return Layout(1, size, 1, 1, 0, False)
+
+
+def whole_blocks(channels: int) -> bool:
+    """Whether channels in blocks are one axis: whole blocks, or a single one."""
+    return channels % CHANNEL_BLOCK == 0 or channels < CHANNEL_BLOCK
 
 
 Lower = Callable[[Context, Node], None]

@@ -1,4 +1,7 @@
-"""Where values lie in one arena: each from the step that writes it to the last that reads it, memory used again."""
+"""Where values lie in one arena: each from the step that writes it to the last that reads it, memory used again.
+
+What is memory of another value lives as long as that one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from tersely.graph.lowering.program import Program
 
 ALIGNMENT = 16
 """Floats: a line of cache."""
-ROLES = ("x", "y", "z", "residual")
+ROLES = ("x", "y", "z", "k", "v", "mask", "residual")
 """Members of steps that are numbers of values."""
 
 
@@ -56,10 +59,14 @@ def place_values(program: Program) -> None:
     last: dict[int, int] = {}
     for index, step in enumerate(program.steps):
         for value in [step[role] for role in ROLES if role in step] + list(step.get("xs", ())):
-            first.setdefault(value, index)
-            last[value] = index
-    lives = [Life(layout.floats, first[i], last[i]) for i, layout in enumerate(program.layouts)]
-    program.places, program.arena = place(lives)
+            owner = program.aliases.get(value, (value, 0))[0]
+            first.setdefault(owner, index)
+            last[owner] = index
+    lives = [Life(layout.floats, first[i], last[i]) for i, layout in enumerate(program.layouts) if i in first]
+    placed, program.arena = place(lives)
+    places = dict(zip((i for i in range(len(program.layouts)) if i in first), placed, strict=True))
+    owners = [program.aliases.get(i, (i, 0)) for i in range(len(program.layouts))]
+    program.places = [places.get(owner, 0) + offset for owner, offset in owners]
     steps, nodes = list(program.steps), list(program.nodes)
     program.steps, program.nodes = [], []
     for step, name in zip(steps, nodes, strict=True):

@@ -32,12 +32,14 @@ class Layout:
 class Program:
     """steps: as the executor takes them, values by number. nodes: the graph's node that each step is part of.
 
+    aliases: values that are memory of another one, as (that one, floats from its beginning).
     places: of each value in the arena, in floats. arena: how many floats it has.
     """
 
     layouts: list[Layout] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
+    aliases: dict[int, tuple[int, int]] = field(default_factory=dict)
     places: list[int] = field(default_factory=list)
     arena: int = 0
     output_shapes: list[Shape] = field(default_factory=list)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tersely.graph.graph import Graph, Node, renamed
+from tersely.graph.operators import ACTIVATIONS
 
 BOUNDS = ("relu", "relu6")
 ON_IMAGES = (*BOUNDS, "hard_sigmoid", "hard_swish", "sigmoid", "silu")
-FINISHES = {"convolution": ON_IMAGES, "scale_shift": ON_IMAGES, "linear": ("relu",), "add": ("relu",)}
+FINISHES = {"convolution": ON_IMAGES, "scale_shift": ON_IMAGES, "linear": ACTIVATIONS, "add": ("relu",)}
 """Activations that an operator's kernel ends with."""
 
 
@@ -44,7 +45,7 @@ def renamed_as_we_go(graph: Graph, names: dict[str, str]) -> Any:
 
 
 def _residuals(graph: Graph) -> Graph:
-    """add(convolution, other) where the convolution comes last of the two and nobody else reads it."""
+    """add(product, other) where the product comes last of the two and nobody else reads it."""
     uses = graph.uses()
     place = {node.output: i for i, node in enumerate(graph.nodes)}
     producer = graph.producer()
@@ -57,7 +58,7 @@ def _residuals(graph: Graph) -> Graph:
             name
             for name in (node.inputs["x"], node.inputs["z"])
             if name in producer
-            and producer[name].operator == "convolution"
+            and producer[name].operator in ("convolution", "linear")
             and uses[name] == 1
             and "residual" not in nodes[name].inputs
             and name not in names
@@ -68,7 +69,7 @@ def _residuals(graph: Graph) -> Graph:
                 continue
             old = nodes[name]
             inputs = {**old.inputs, "residual": names.get(other, other)}
-            nodes[name] = Node("convolution", inputs, name, old.attributes)
+            nodes[name] = Node(old.operator, inputs, name, old.attributes)
             names[node.output] = name
             del nodes[node.output]
             break

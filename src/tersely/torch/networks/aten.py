@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tersely.core.errors import UnsupportedError
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: names of tensors and constants where a tensor was meant, all else as it is. Defaults are filled in.
-
-    tensors: what is known of the arguments that are tensors, by argument: shape and dtype.
-    """
-
-    arguments: dict[str, Any]
-    tensors: dict[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.arguments[name]
-
-
-@dataclass(frozen=True)
-class Translated:
-    """operator None: the output is the input `x`."""
-
-    operator: str | None
-    inputs: dict[str, str]
-    attributes: dict[str, Any]
-
-
-Translate = Callable[[Call], Translated]
+from tersely.torch.networks import aten_shapes, aten_tokens
+from tersely.torch.networks.calls import Call, Translate, Translated, inputs_of
 
 
 def _pair(value: Any, otherwise: Any = None) -> list[int]:
@@ -41,11 +14,6 @@ def _pair(value: Any, otherwise: Any = None) -> list[int]:
     if not numbers:
         return list(otherwise)
     return [int(one) for one in (numbers * 2 if len(numbers) == 1 else numbers)]
-
-
-def _inputs(call: Call, **roles: str) -> dict[str, str]:
-    """Roles by the argument that fills them, those left out that are None."""
-    return {role: call[name] for role, name in roles.items() if call[name] is not None}
 
 
 def _convolution(call: Call) -> Translated:
@@ -62,13 +30,13 @@ def _convolution(call: Call) -> Translated:
         "dilation": dilation,
         "groups": int(call["groups"]),
     }
-    return Translated("convolution", _inputs(call, x="input", weight="weight", bias="bias"), attributes)
+    return Translated("convolution", inputs_of(call, x="input", weight="weight", bias="bias"), attributes)
 
 
 def _batch_norm(call: Call) -> Translated:
     if call["training"]:
         raise UnsupportedError("batch norm in training: call model.eval() first")
-    roles = _inputs(call, x="input", weight="weight", bias="bias", mean="running_mean", variance="running_var")
+    roles = inputs_of(call, x="input", weight="weight", bias="bias", mean="running_mean", variance="running_var")
     return Translated("batch_norm", roles, {"eps": float(call["eps"])})
 
 
@@ -80,7 +48,7 @@ def _max_pool(call: Call) -> Translated:
         "dilation": _pair(call["dilation"]),
         "ceil": bool(call["ceil_mode"]),
     }
-    return Translated("max_pool", _inputs(call, x="self"), attributes)
+    return Translated("max_pool", inputs_of(call, x="self"), attributes)
 
 
 def _average_pool(call: Call) -> Translated:
@@ -93,14 +61,15 @@ def _average_pool(call: Call) -> Translated:
         "ceil": bool(call["ceil_mode"]),
         "count_padding": bool(call["count_include_pad"]),
     }
-    return Translated("average_pool", _inputs(call, x="self"), attributes)
+    return Translated("average_pool", inputs_of(call, x="self"), attributes)
 
 
 def _arithmetic(operator: str) -> Translate:
     def translate(call: Call) -> Translated:
-        if call.arguments.get("alpha", 1) != 1 or not isinstance(call["other"], str):
-            raise UnsupportedError(f"{operator} with a number or a factor")
-        return Translated(operator, {"x": call["self"], "z": call["other"]}, {})
+        if call.arguments.get("alpha", 1) != 1:
+            raise UnsupportedError(f"{operator} with a factor")
+        other = call["other"] if isinstance(call["other"], str) else call.number(call["other"])
+        return Translated(operator, {"x": call["self"], "z": other}, {})
 
     return translate
 
@@ -111,37 +80,6 @@ def _activation(operator: str, argument: str = "self") -> Translate:
 
 def _gelu(call: Call) -> Translated:
     return Translated("gelu_tanh" if call["approximate"] == "tanh" else "gelu", {"x": call["self"]}, {})
-
-
-def _concatenate(call: Call) -> Translated:
-    inputs = {f"x{index}": name for index, name in enumerate(call["tensors"])}
-    return Translated("concatenate", inputs, {"axis": int(call["dim"])})
-
-
-def _mean(call: Call) -> Translated:
-    axes = call["dim"]
-    if axes is None or call["dtype"] is not None:
-        raise UnsupportedError("a mean of all numbers, or in another dtype")
-    return Translated("mean", {"x": call["self"]}, {"axes": _pair(axes)[: len(axes)], "keep": bool(call["keepdim"])})
-
-
-def _pad(call: Call) -> Translated:
-    if call.arguments.get("mode", "constant") != "constant":
-        raise UnsupportedError(f"padding of mode {call['mode']!r}")
-    pad, value = [int(one) for one in call["pad"]], call["value"]
-    if len(pad) > 8:
-        raise UnsupportedError("padding of more than four axes")
-    pad += [0] * (8 - len(pad))  # torch says the last axis first
-    attributes = {"before": pad[-2::-2], "behind": pad[::-2], "value": float(value or 0)}
-    return Translated("pad", {"x": call["self"]}, attributes)
-
-
-def _slice(call: Call) -> Translated:
-    begin, end = call["start"], call["end"]
-    if begin in (None, 0) and end in (None, 2**63 - 1) and call["step"] == 1:
-        return Translated(None, {"x": call["self"]}, {})
-    attributes = {"axis": int(call["dim"]), "begin": int(begin or 0), "step": int(call["step"])}
-    return Translated("slice", {"x": call["self"]}, {**attributes, "end": 2**63 - 1 if end is None else int(end)})
 
 
 def _resize(mode: str) -> Translate:
@@ -156,16 +94,6 @@ def _resize(mode: str) -> Translate:
         return Translated("resize", {"x": call["input"]}, attributes)
 
     return translate
-
-
-def _view(call: Call) -> Translated:
-    """Of images to rows: `x.view(x.size(0), -1)`."""
-    size = call["size"] if "size" in call.arguments else call["shape"]
-    shape = call.tensors["self"].shape
-    if len(size) != 2 or size[0] not in (-1, shape[0]) or size[1] not in (-1, math.prod(shape[1:])):
-        raise UnsupportedError(f"a view of shape {list(size)}")
-    images = {} if size[0] == -1 else {"images": size[0]}
-    return Translated("flatten", {"x": call["self"]}, {"first": 1, "last": -1, **images})
 
 
 def _hardtanh(call: Call) -> Translated:
@@ -189,7 +117,7 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.conv2d.padding": _convolution,
     "aten.batch_norm.default": _batch_norm,
     "aten.linear.default": lambda call: Translated(
-        "linear", _inputs(call, x="input", weight="weight", bias="bias"), {}
+        "linear", inputs_of(call, x="input", weight="weight", bias="bias"), {}
     ),
     "aten.max_pool2d.default": _max_pool,
     "aten.avg_pool2d.default": _average_pool,
@@ -199,15 +127,10 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.flatten.using_ints": lambda call: Translated(
         "flatten", {"x": call["self"]}, {"first": call["start_dim"], "last": call["end_dim"]}
     ),
-    "aten.view.default": _view,
-    "aten.reshape.default": _view,
-    "aten.cat.default": _concatenate,
-    "aten.mean.dim": _mean,
-    "aten.pad.default": _pad,
-    "aten.constant_pad_nd.default": _pad,
-    "aten.slice.Tensor": _slice,
     "aten.upsample_nearest2d.vec": _resize("nearest"),
     "aten.upsample_bilinear2d.vec": _resize("bilinear"),
+    **aten_shapes.TRANSLATIONS,
+    **aten_tokens.TRANSLATIONS,
     "aten.add.Tensor": _arithmetic("add"),
     "aten.add_.Tensor": _arithmetic("add"),
     "aten.sub.Tensor": _arithmetic("subtract"),

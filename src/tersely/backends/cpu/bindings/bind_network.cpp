@@ -8,21 +8,19 @@ namespace {
 
 using tersely::require;
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using MutableFloats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 
 struct Program {
   nb::dict constants;
   std::vector<Floats> arrays;
-  std::vector<int64_t> input_sizes, output_sizes;
   std::unique_ptr<const tersely::Program> program;
 };
 
 // constants: matrices and float32 arrays by name.
-std::unique_ptr<Program> open_program(const std::string& text, nb::dict constants, std::vector<int64_t> input_sizes,
-                                      std::vector<int64_t> output_sizes) {
+std::unique_ptr<Program> open_program(const std::string& text, nb::dict constants) {
   auto made = std::make_unique<Program>();
   made->constants = constants;
-  made->input_sizes = std::move(input_sizes), made->output_sizes = std::move(output_sizes);
   std::map<std::string, tersely::Constant> found;
   for (const auto& [name, value] : constants) {
     tersely::Constant constant;
@@ -43,21 +41,29 @@ std::unique_ptr<Program> open_program(const std::string& text, nb::dict constant
   return made;
 }
 
-void check_sizes(const std::vector<int64_t>& sizes, const std::vector<int64_t>& expected) {
-  require(sizes == expected, "inputs or outputs have other sizes than the program");
+void check(const tersely::Port& port, int64_t count, bool integers) {
+  require(!port.used || (port.count == count && port.integers == integers),
+          "inputs or outputs have other sizes or dtypes than the program");
 }
 
-// Returns nanoseconds of each step where `timed`.
-std::vector<int64_t> run(const Program& self, const std::vector<Floats>& inputs,
+// inputs: float32 or int64. Returns nanoseconds of each step where `timed`.
+std::vector<int64_t> run(const Program& self, const std::vector<Numbers>& inputs,
                          const std::vector<MutableFloats>& outputs, int threads, bool timed) {
-  std::vector<const float*> in;
+  std::vector<const void*> in;
   std::vector<float*> out;
-  std::vector<int64_t> in_sizes, out_sizes;
-  for (const Floats& one : inputs) in.push_back(one.data()), in_sizes.push_back(static_cast<int64_t>(one.size()));
-  for (const MutableFloats& one : outputs)
-    out.push_back(one.data()), out_sizes.push_back(static_cast<int64_t>(one.size()));
-  check_sizes(in_sizes, self.input_sizes);
-  check_sizes(out_sizes, self.output_sizes);
+  const tersely::Ports& ports = self.program->ports();
+  require(inputs.size() >= ports.inputs.size() && outputs.size() >= ports.outputs.size(),
+          "fewer inputs or outputs than the program has");
+  for (const Numbers& one : inputs) {
+    const bool integers = one.dtype() == nb::dtype<int64_t>();
+    require(integers || one.dtype() == nb::dtype<float>(), "an input is neither float32 nor int64");
+    if (in.size() < ports.inputs.size()) check(ports.inputs[in.size()], static_cast<int64_t>(one.size()), integers);
+    in.push_back(one.data());
+  }
+  for (const MutableFloats& one : outputs) {
+    if (out.size() < ports.outputs.size()) check(ports.outputs[out.size()], static_cast<int64_t>(one.size()), false);
+    out.push_back(one.data());
+  }
   std::vector<int64_t> nanoseconds(timed ? static_cast<size_t>(self.program->steps()) : 0);
   const Computing unlocked;
   self.program->run({in.data(), out.data()}, threads, timed ? nanoseconds.data() : nullptr);
@@ -71,6 +77,5 @@ void bind_network(nb::module_& m) {
       .def_prop_ro("steps", [](const Program& self) { return self.program->steps(); })
       .def_prop_ro("arena_bytes", [](const Program& self) { return self.program->arena_bytes(); })
       .def("run", &run, nb::arg("inputs"), nb::arg("outputs"), nb::arg("threads"), nb::arg("timed") = false);
-  m.def("open_program", &open_program, nb::arg("text"), nb::arg("constants"), nb::arg("input_sizes"),
-        nb::arg("output_sizes"));
+  m.def("open_program", &open_program, nb::arg("text"), nb::arg("constants"));
 }

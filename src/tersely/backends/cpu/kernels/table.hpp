@@ -8,12 +8,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/depthwise.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
+#include "tersely/backends/cpu/kernels/tokens.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
 
 namespace tersely {
@@ -246,6 +248,8 @@ struct KernelTable {
   Convolve convolve;
   WinogradKernels winograd;
   PoolKernels pool;
+  UnaryKernel activate[kUnaryCount];  // by Unary
+  TokenKernels tokens;
   Depthwise depthwise;
   PixelKernels pixels;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32

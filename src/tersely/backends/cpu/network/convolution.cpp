@@ -1,6 +1,7 @@
 // See convolution.hpp.
 #include "tersely/backends/cpu/network/convolution.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -90,15 +91,18 @@ void Convolution::finish(const Call& call, ConvolutionBlock& b, int64_t first, i
   const auto places = [&](int64_t at) {
     return PixelPlaces{x_at_.data() + at, y_at_.data() + at, residual_at_.data() + at};
   };
-  if (call.finish.activation == PixelActivation::kNone) return call.table.convolve(b, places(first), count);
+  const auto& unary = call.finish.unary;
+  if (call.finish.activation == PixelActivation::kNone && !unary) return call.table.convolve(b, places(first), count);
   for (int64_t begin = first; begin < first + count; begin += kActivatedPixels) {
     const int64_t end = std::min(begin + kActivatedPixels, first + count);
     call.table.convolve(b, places(begin), end - begin);
     for (int64_t pixel = begin, stop; pixel < end; pixel = stop) {
       stop = std::min(end, (pixel / out_.width + 1) * out_.width);
-      for (int k = 0; k < b.panels; ++k)
-        call.table.pixels.activate(call.finish.activation,
-                                   b.y + k * b.y_panel_stride + y_at_[static_cast<size_t>(pixel)], stop - pixel);
+      for (int k = 0; k < b.panels; ++k) {
+        float* y = b.y + k * b.y_panel_stride + y_at_[static_cast<size_t>(pixel)];
+        call.table.pixels.activate(call.finish.activation, y, stop - pixel);
+        if (unary) call.table.activate[static_cast<int>(*unary)](y, (stop - pixel) * kChannelBlock, y);
+      }
     }
   }
 }

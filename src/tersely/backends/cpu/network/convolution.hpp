@@ -2,8 +2,10 @@
 // all its pixels, so what decoding costs is shared among them.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/network/image.hpp"
 #include "tersely/backends/cpu/network/weights.hpp"
@@ -21,6 +23,7 @@ struct Finish {
   const float* shift;  // likewise; null: 0
   float low, high;
   PixelActivation activation = PixelActivation::kNone;
+  std::optional<Unary> unary;  // the same for activations that are no pixels' own; of direct convolutions only
 };
 
 class Convolution {

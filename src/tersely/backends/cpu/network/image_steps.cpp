@@ -41,23 +41,43 @@ bool same_shape(const Value& a, const Value& b) {
          a.layout.width == b.layout.width;
 }
 
-// Images that a caller lends, [images][channels][height][width], to a value.
+// Images that a caller lends, [images][channels][height][width], to a value. Integers become floats: what a float cannot
+// tell from its neighbour is refused.
 class Input final : public Step {
  public:
-  explicit Input(const StepText& text) : y_(text.value("y")), index_(text.number("index")) {}
+  explicit Input(const StepText& text)
+      : y_(text.value("y")),
+        integers_(text.number_or("integers", 0) != 0),
+        index_(text.input(y_.images * plain(y_.layout).floats(), integers_)) {
+    fits(!integers_ || (!y_.layout.blocked && y_.layout.halo == 0), "integers lie as they come");
+  }
   void run(const Run& run) const override {
+    if (integers_) return widen(static_cast<const int64_t*>(run.lent.inputs[index_]), run.arena + y_.at);
     for (int64_t image = 0; image < y_.images; ++image)
-      copy_image(run.lent.inputs[index_], plain(y_.layout), run.arena + y_.at, y_.layout, image, run.threads);
+      copy_image(static_cast<const float*>(run.lent.inputs[index_]), plain(y_.layout), run.arena + y_.at, y_.layout,
+                 image, run.threads);
   }
 
  private:
+  void widen(const int64_t* from, float* to) const {
+    constexpr int64_t kExact = int64_t{1} << 24;
+    for (int64_t i = 0; i < y_.floats(); ++i) {
+      if (from[i] < -kExact || from[i] > kExact)
+        throw std::invalid_argument("input " + std::to_string(index_) + ": the number " + std::to_string(from[i]) +
+                                    " is beyond 2^24, where float32 has no room for every integer");
+      to[i] = static_cast<float>(from[i]);
+    }
+  }
+
   const Value y_;
-  const int64_t index_;
+  const bool integers_;
+  const size_t index_;
 };
 
 class Output final : public Step {
  public:
-  explicit Output(const StepText& text) : x_(text.value("x")), index_(text.number("index")) {}
+  explicit Output(const StepText& text)
+      : x_(text.value("x")), index_(text.output(x_.images * plain(x_.layout).floats())) {}
   void run(const Run& run) const override {
     for (int64_t image = 0; image < x_.images; ++image)
       copy_image(run.arena + x_.at, x_.layout, run.lent.outputs[index_], plain(x_.layout), image, run.threads);
@@ -65,7 +85,7 @@ class Output final : public Step {
 
  private:
   const Value x_;
-  const int64_t index_;
+  const size_t index_;
 };
 
 // A value in another layout; with `flat`, its numbers in the order of [images][channels][height][width] as the channels

@@ -101,6 +101,7 @@ class ScaleShift final : public Step {
     scale_ = text.floats_or_null("scale", whole), shift_ = text.floats_or_null("shift", whole);
     fits(scale_ != nullptr && shift_ != nullptr, "a scale or a shift is missing");
     activated_ = activated_of(text);
+    fits(!activated_.unary, "unknown activation of pixels");
   }
 
   void run(const Run& run) const override {
@@ -126,6 +127,7 @@ class Activate final : public Step {
   explicit Activate(const StepText& text) : x_(text.value("x")), y_(text.value("y")), activated_(activated_of(text)) {
     fits(same_shape(x_, y_) && x_.layout.blocked && y_.layout.blocked, "x and y have different shapes");
     fits(!overlap(x_, y_), "y lies over x");
+    fits(!activated_.unary, "unknown activation of pixels");
   }
 
   void run(const Run& run) const override {
@@ -152,12 +154,12 @@ Activated activated_of(const StepText& text) {
   const std::string& name = text.word("activation");
   for (const ActivationRow& row : kActivations)
     if (name == row.name) return {row.bounds, row.activation};
-  throw std::invalid_argument("a step on images finishes with no " + name);
+  return {{-kInfinity, kInfinity}, PixelActivation::kNone, unary_of(name)};
 }
 
 PixelBounds bounds_of(const StepText& text) {
   const Activated found = activated_of(text);
-  fits(found.activation == PixelActivation::kNone, "arithmetic finishes with relu or relu6");
+  fits(found.activation == PixelActivation::kNone && !found.unary, "arithmetic finishes with relu or relu6");
   return found.bounds;
 }
 

@@ -1,6 +1,8 @@
 // What steps on images finish with.
 #pragma once
 
+#include <optional>
+
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
 
@@ -9,6 +11,7 @@ namespace tersely {
 struct Activated {
   PixelBounds bounds;
   PixelActivation activation;
+  std::optional<Unary> unary = {};  // what is neither
 };
 
 // The member "activation": relu and relu6 are bounds, others follow them. Throws std::invalid_argument for unknown

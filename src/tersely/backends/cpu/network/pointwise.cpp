@@ -1,43 +1,53 @@
 // Steps on every number of one or two values of the same layout: what no product could finish with.
 #include <algorithm>
-#include <cmath>
+#include <cstring>
+#include <optional>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
 
 namespace tersely {
 namespace {
 
-using Unary = float (*)(float);
-using Binary = float (*)(float, float);
-
 struct UnaryRow {
   const char* name;
-  Unary of;
+  Unary kind;
 };
-constexpr UnaryRow kUnary[] = {
-    {"copy", [](float a) { return a; }},
-    {"relu", [](float a) { return a < 0 ? 0.0F : a; }},
-    {"relu6", [](float a) { return a < 0   ? 0.0F
-                                   : a > 6 ? 6.0F
-                                           : a; }},
-    {"sigmoid", [](float a) { return 1.0F / (1.0F + std::exp(-a)); }},
-    {"silu", [](float a) { return a / (1.0F + std::exp(-a)); }},
-    {"tanh", [](float a) { return std::tanh(a); }},
-    {"hard_sigmoid", [](float a) { return std::min(6.0F, std::max(0.0F, a + 3)) / 6; }},
-    {"hard_swish", [](float a) { return a * (std::min(6.0F, std::max(0.0F, a + 3)) / 6); }},
-    {"gelu", [](float a) { return 0.5F * a * (1.0F + std::erf(a * 0.7071067811865476F)); }},
-    {"gelu_tanh",
-     [](float a) { return 0.5F * a * (1.0F + std::tanh(0.7978845608028654F * (a + 0.044715F * a * a * a))); }},
+constexpr UnaryRow kUnary[kUnaryCount] = {
+    {"relu", Unary::kRelu},
+    {"relu6", Unary::kRelu6},
+    {"sigmoid", Unary::kSigmoid},
+    {"silu", Unary::kSilu},
+    {"tanh", Unary::kTanh},
+    {"hard_sigmoid", Unary::kHardSigmoid},
+    {"hard_swish", Unary::kHardSwish},
+    {"gelu", Unary::kGelu},
+    {"gelu_tanh", Unary::kGeluTanh},
+    {"exp", Unary::kExp},
+    {"erf", Unary::kErf},
+    {"sqrt", Unary::kSqrt},
+    {"negative", Unary::kNegative},
 };
+
+using Binary = void (*)(const float* x, const float* z, int64_t count, float* y);
+template <class F>
+void each(const float* x, const float* z, int64_t count, float* y, F f) {
+  for (int64_t i = 0; i < count; ++i) y[i] = f(x[i], z[i]);
+}
 struct BinaryRow {
   const char* name;
   Binary of;
 };
 constexpr BinaryRow kBinary[] = {
-    {"add", [](float a, float b) { return a + b; }},
-    {"subtract", [](float a, float b) { return a - b; }},
-    {"multiply", [](float a, float b) { return a * b; }},
+    {"add",
+     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a + b; }); }},
+    {"subtract",
+     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a - b; }); }},
+    {"multiply",
+     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a * b; }); }},
+    {"divide",
+     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a / b; }); }},
 };
 
 bool same_layout(const Value& a, const Value& b) {
@@ -49,50 +59,62 @@ bool same_layout(const Value& a, const Value& b) {
 class Pointwise final : public Step {
  public:
   explicit Pointwise(const StepText& text) : x_(text.value("x")), y_(text.value("y")) {
-    const std::string& name = text.word("kind");
     fits(same_layout(x_, y_), "x and y have different layouts");
+    const std::string& name = text.word("kind");
     if (text.has("z")) {
       z_ = std::make_unique<Value>(text.value("z"));
       fits(same_layout(x_, *z_), "x and z have different layouts");
       for (const BinaryRow& row : kBinary)
         if (name == row.name) binary_ = row.of;
-    } else {
-      for (const UnaryRow& row : kUnary)
-        if (name == row.name) unary_ = row.of;
+      fits(binary_ != nullptr, "unknown kind of pointwise operator");
+    } else if (name != "copy") {
+      unary_ = unary_of(name);
     }
-    fits(unary_ != nullptr || binary_ != nullptr, "unknown kind of pointwise operator");
     fits(!text.has("activation") || text.word("activation") == "relu", "a pointwise operator finishes with relu");
     relu_ = text.has("activation");
   }
 
   void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
+    const KernelTable& table = active_table();
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels), row = l.width * l.pixel_floats();
-    parallel_for(run.threads, planes, [&](int64_t plane) {
+    // One-dimensional values have a plane for each number.
+    const int64_t together = l.plane() == 1 ? kTogether : 1;
+    parallel_for(run.threads, (planes + together - 1) / together, [&](int64_t item) {
+      const int64_t plane = item * together;
+      const int64_t count = together == 1 ? row : std::min(together, planes - plane);
       for (int64_t y = 0; y < l.height; ++y) {
         const float* a = run.arena + x_.at + plane * x_.layout.plane() + x_.layout.at(0, y, 0);
         float* to = run.arena + y_.at + plane * l.plane() + l.at(0, y, 0);
-        if (unary_ != nullptr) {
-          for (int64_t i = 0; i < row; ++i) to[i] = unary_(a[i]);
+        if (binary_ != nullptr) {
+          binary_(a, run.arena + z_->at + plane * z_->layout.plane() + z_->layout.at(0, y, 0), count, to);
+        } else if (unary_) {
+          table.activate[static_cast<int>(*unary_)](a, count, to);
         } else {
-          const float* b = run.arena + z_->at + plane * z_->layout.plane() + z_->layout.at(0, y, 0);
-          for (int64_t i = 0; i < row; ++i) to[i] = binary_(a[i], b[i]);
+          std::memcpy(to, a, static_cast<size_t>(count) * 4);
         }
-        if (relu_)
-          for (int64_t i = 0; i < row; ++i) to[i] = to[i] < 0 ? 0.0F : to[i];
+        if (relu_) table.activate[static_cast<int>(Unary::kRelu)](to, count, to);
       }
     });
   }
 
  private:
+  static constexpr int64_t kTogether = 4096;
+
   const Value x_, y_;
   std::unique_ptr<const Value> z_;
-  Unary unary_ = nullptr;
+  std::optional<Unary> unary_;
   Binary binary_ = nullptr;
   bool relu_ = false;
 };
 
 }  // namespace
+
+Unary unary_of(const std::string& name) {
+  for (const UnaryRow& row : kUnary)
+    if (name == row.name) return row.kind;
+  throw std::invalid_argument("unknown activation " + name);
+}
 
 std::unique_ptr<Step> make_pointwise(const StepText& text) { return std::make_unique<Pointwise>(text); }
 

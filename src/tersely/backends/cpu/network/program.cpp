@@ -26,6 +26,14 @@ constexpr Row kRows[] = {
     {"combine", make_combine},     {"scale_shift", make_scale_shift},
     {"activate", make_activate},   {"assemble", make_assemble},
     {"resize", make_resize},
+    {"elementwise", make_elementwise},
+    {"reduce", make_reduce},
+    {"fill", make_fill},
+    {"attention", make_attention},
+    {"matrix_product", make_matrix_product},
+    {"layer_norm", make_layer_norm},
+    {"softmax", make_softmax},
+    {"embedding", make_embedding},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {
@@ -90,6 +98,28 @@ const float* StepText::floats_or_null(const char* member, int64_t count) const {
   return found.numbers;
 }
 
+float StepText::real(const char* member) const {
+  const int64_t bits = number(member);
+  if (bits < 0 || bits > 0xffffffffLL) throw std::invalid_argument(std::string(member) + " is no float32");
+  const auto low = static_cast<uint32_t>(bits);
+  float found;
+  std::memcpy(&found, &low, sizeof found);
+  return found;
+}
+
+size_t StepText::port(std::vector<Port>& ports, const Port& wanted) const {
+  constexpr int64_t kMostPorts = 4096;
+  const int64_t index = number("index");
+  if (index < 0 || index >= kMostPorts) throw std::invalid_argument("index is out of range");
+  const auto at = static_cast<size_t>(index);
+  if (at >= ports.size()) ports.resize(at + 1);
+  Port& port = ports[at];
+  if (port.used && (port.count != wanted.count || port.integers != wanted.integers))
+    throw std::invalid_argument("two steps take an input or output for two kinds of thing");
+  port = wanted;
+  return at;
+}
+
 Program::Program(std::string_view text, const StepText::Find& find) {
   const Json json = Json::parse(text);
   if (json.at("version").number() != 1) throw std::invalid_argument("a program of another version");
@@ -97,7 +127,7 @@ Program::Program(std::string_view text, const StepText::Find& find) {
   for (const Json& one : json.at("values").array()) values_.push_back(value_of(one, arena_floats_));
   for (const Json& one : json.at("steps").array()) {
     try {
-      steps_.push_back(step_of(StepText(one, values_, find)));
+      steps_.push_back(step_of(StepText(one, values_, find, ports_)));
       workspace_floats_ = std::max(workspace_floats_, steps_.back()->workspace_floats());
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument("step " + std::to_string(steps_.size()) + ": " + error.what());

@@ -19,11 +19,14 @@ class Program {
   // of other shapes, a result over its own operands.
   Program(std::string_view text, const StepText::Find& find);
 
+  // What `lent` has to hold.
+  const Ports& ports() const { return ports_; }
   int64_t steps() const { return static_cast<int64_t>(steps_.size()); }
   // Of values, and of what steps want beside them.
   int64_t arena_bytes() const { return (arena_floats_ + workspace_floats_) * 4; }
 
-  // nanoseconds: null, or [steps] times. Several threads may run a program at once. Throws std::bad_alloc.
+  // nanoseconds: null, or [steps] times. Several threads may run a program at once. Throws std::bad_alloc, and
+  // std::invalid_argument for numbers of an input that the program cannot take: indices of rows that a table lacks.
   void run(const Lent& lent, int threads, int64_t* nanoseconds) const;
 
  private:
@@ -34,6 +37,7 @@ class Program {
   Arena take() const;
 
   int64_t arena_floats_, workspace_floats_ = 0;
+  Ports ports_;
   std::vector<Value> values_;
   std::vector<std::unique_ptr<Step>> steps_;
   mutable std::mutex mutex_;

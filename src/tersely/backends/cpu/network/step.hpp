@@ -5,7 +5,10 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
+#include <string>
 
+#include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 #include "tersely/backends/cpu/matrix/json.hpp"
 #include "tersely/backends/cpu/network/value.hpp"
@@ -14,8 +17,18 @@ namespace tersely {
 
 // What a caller of a program lends to it for one run, in the order of its inputs and outputs.
 struct Lent {
-  const float* const* inputs;
+  const void* const* inputs;
   float* const* outputs;
+};
+
+// An input or output as steps expect it.
+struct Port {
+  int64_t count = 0;
+  bool integers = false;  // int64, else float32
+  bool used = false;
+};
+struct Ports {
+  std::vector<Port> inputs, outputs;
 };
 
 // One run of a program.
@@ -47,8 +60,8 @@ struct Constant {
 class StepText {
  public:
   using Find = std::function<Constant(const std::string&)>;
-  StepText(const Json& json, const std::vector<Value>& values, const Find& find)
-      : json_(json), values_(values), find_(find) {}
+  StepText(const Json& json, const std::vector<Value>& values, const Find& find, Ports& ports)
+      : json_(json), values_(values), find_(find), ports_(ports) {}
 
   const Value& value(const char* member) const;
   const Value* value_or_null(const char* member) const;
@@ -58,22 +71,32 @@ class StepText {
   const std::string& word(const char* member) const { return json_.at(member).string(); }
   bool has(const char* member) const { return json_.find(member) != nullptr; }
   std::vector<int64_t> numbers(const char* member) const;
+  // A float32, written as the integer of its 32 bits.
+  float real(const char* member) const;
   Constant constant(const char* member) const { return find_(word(member)); }
   // At least `count` numbers; null where the step does not name any.
   const float* floats_or_null(const char* member, int64_t count) const;
+  // Member "index", noting that a caller lends `count` numbers there.
+  size_t input(int64_t count, bool integers) const { return port(ports_.inputs, {count, integers, true}); }
+  size_t output(int64_t count) const { return port(ports_.outputs, {count, false, true}); }
 
  private:
+  size_t port(std::vector<Port>& ports, const Port& wanted) const;
   const Value& by_number(int64_t number, const char* member) const;
 
   const Json& json_;
   const std::vector<Value>& values_;
   const Find& find_;
+  Ports& ports_;
 };
 
 // Throws std::invalid_argument where a step's operands do not fit.
 inline void fits(bool right, const char* what) {
   if (!right) throw std::invalid_argument(what);
 }
+
+// An activation by its name; throws std::invalid_argument for others.
+Unary unary_of(const std::string& name);
 
 using MakeStep = std::unique_ptr<Step> (*)(const StepText&);
 std::unique_ptr<Step> make_convolution(const StepText& text);
@@ -89,5 +112,13 @@ std::unique_ptr<Step> make_input(const StepText& text);
 std::unique_ptr<Step> make_output(const StepText& text);
 std::unique_ptr<Step> make_move(const StepText& text);
 std::unique_ptr<Step> make_clear(const StepText& text);
+std::unique_ptr<Step> make_elementwise(const StepText& text);
+std::unique_ptr<Step> make_reduce(const StepText& text);
+std::unique_ptr<Step> make_fill(const StepText& text);
+std::unique_ptr<Step> make_attention(const StepText& text);
+std::unique_ptr<Step> make_matrix_product(const StepText& text);
+std::unique_ptr<Step> make_layer_norm(const StepText& text);
+std::unique_ptr<Step> make_softmax(const StepText& text);
+std::unique_ptr<Step> make_embedding(const StepText& text);
 
 }  // namespace tersely

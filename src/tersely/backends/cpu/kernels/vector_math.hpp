@@ -1,0 +1,104 @@
+// exp, erf and tanh of registers of `Lanes` floats; included by one file of each instruction set, and internal to it.
+//
+// Errors against the exact value, in units of the last place, found by trying every float with an FMA (without one,
+// where the compiler makes two operations of a x b + c, 2.5): exp 1.1, erf 1.2, tanh 1.6. NaN stays NaN; exp of what is
+// too large is an infinity, of what is too small zero, with subnormal results between where the processor has them.
+// The polynomials are N. Juffa's, published under a two-clause BSD licence at stackoverflow.com/q/35148198 and q/48054772.
+#pragma once
+
+#include <cstdint>
+
+namespace tersely {
+namespace {
+
+template <int Lanes>
+struct VectorMath {
+  typedef float Vector __attribute__((vector_size(Lanes * 4)));
+  typedef int32_t Integers __attribute__((vector_size(Lanes * 4)));
+  typedef uint32_t Bits __attribute__((vector_size(Lanes * 4)));
+
+  static Vector load(const float* at) {
+    Vector v;
+    __builtin_memcpy(&v, at, sizeof v);
+    return v;
+  }
+  static void store(float* at, Vector v) { __builtin_memcpy(at, &v, sizeof v); }
+  static Vector all(float value) { return value - Vector{}; }
+  static Vector abs(Vector x) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) & 0x7fffffffU); }
+  static Vector with_sign(Vector x, Vector sign) {
+    return reinterpret_cast<Vector>((reinterpret_cast<Bits>(x) & 0x7fffffffU) |
+                                    (reinterpret_cast<Bits>(sign) & 0x80000000U));
+  }
+
+  static Vector exp(Vector x) {
+    x = x > 89.0F ? all(89.0F) : x;
+    x = x < -104.0F ? all(-104.0F) : x;
+    const Vector magic = all(12582912.0F);  // 1.5 x 2^23: a sum with it has no fraction
+    const Vector shifted = x * 1.44269502F + magic;
+    const Integers power = reinterpret_cast<Integers>(shifted) - reinterpret_cast<Integers>(magic);
+    const Vector whole = shifted - magic;
+    Vector f = x - whole * 6.93145752e-1F;
+    f = f - whole * 1.42860677e-6F;
+    Vector r = f * 1.37805939e-3F + 8.37312452e-3F;
+    r = r * f + 4.16695364e-2F;
+    r = r * f + 1.66664720e-1F;
+    r = r * f + 4.99999851e-1F;
+    r = r * f + 1.0F;
+    r = r * f + 1.0F;
+    // In two steps: 2^128 and 2^-150 are no floats.
+    const Integers half = power >> 1;
+    return r * power_of_two(half) * power_of_two(power - half);
+  }
+
+  static Vector erf(Vector x) {
+    const Vector t = abs(x), s = x * x;
+    Vector far = t * -1.72853470e-5F + 3.83197126e-4F;
+    far = far * s + (t * -3.88396438e-3F + 2.42546219e-2F);
+    far = far * t + -1.06777877e-1F;
+    far = far * t + -6.34846687e-1F;
+    far = far * t + -1.28717512e-1F;
+    far = far * t - t;
+    far = with_sign(1.0F - exp(far), x);
+    Vector near = s * -5.96761703e-4F + 4.99119423e-3F;
+    near = near * s + -2.67681349e-2F;
+    near = near * s + 1.12819925e-1F;
+    near = near * s + -3.76125336e-1F;
+    near = near * s + 1.28379166e-1F;
+    near = near * x + x;
+    return t > 0.927734375F ? far : near;
+  }
+
+  static Vector tanh(Vector x) {
+    const Vector t = abs(x), s = x * x;
+    const Vector far = with_sign(1.0F - 2.0F / (exp(t + t) + 1.0F), x);
+    Vector near = s * 1.57394409e-2F + -5.23025580e-2F;
+    near = near * s + 1.33152977e-1F;
+    near = near * s + -3.33327681e-1F;
+    near = near * s * x + x;
+    return t > 0.6F ? far : near;
+  }
+
+  static float sum(Vector v) {
+    float lanes[Lanes];
+    store(lanes, v);
+    for (int width = Lanes / 2; width != 0; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    return lanes[0];
+  }
+  // Of numbers; NaN takes no part.
+  static float greatest(Vector v) {
+    float lanes[Lanes];
+    store(lanes, v);
+    for (int width = Lanes / 2; width != 0; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
+    return lanes[0];
+  }
+
+ private:
+  static Vector power_of_two(Integers n) {
+    return reinterpret_cast<Vector>(reinterpret_cast<Bits>(n + 127) << 23);
+  }
+};
+
+}  // namespace
+}  // namespace tersely

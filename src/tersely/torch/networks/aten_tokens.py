@@ -1,0 +1,113 @@
+"""Translations of aten's operators on tokens: attention, norms, embeddings, masks."""
+
+from __future__ import annotations
+
+import torch
+
+from tersely.core.errors import UnsupportedError
+from tersely.torch.networks.calls import Call, Translate, Translated, inputs_of
+
+
+def _attention(call: Call) -> Translated:
+    if call["dropout_p"]:
+        raise UnsupportedError("attention with dropout: call model.eval() first")
+    if call["enable_gqa"]:
+        raise UnsupportedError("attention whose keys are shared by groups of queries")
+    roles = inputs_of(call, x="query", k="key", v="value", mask="attn_mask")
+    attributes = {"scale": call["scale"], "causal": bool(call["is_causal"])}
+    if "mask" in roles:
+        mask = call.tensors["attn_mask"]
+        attributes["boolean"] = mask.dtype == torch.bool
+        values = getattr(mask, "values_of_constant", None)
+        if values is not None and bool((values if attributes["boolean"] else values == 0).all()):
+            del roles["mask"], attributes["boolean"]
+    return Translated("attention", roles, attributes)
+
+
+def _layer_norm(call: Call) -> Translated:
+    if len(call["normalized_shape"]) != 1:
+        raise UnsupportedError("layer norm over more than the last axis")
+    return Translated("layer_norm", inputs_of(call, x="input", weight="weight", bias="bias"), {"eps": call["eps"]})
+
+
+def _softmax(call: Call) -> Translated:
+    if call["dtype"] not in (None, torch.float32):
+        raise UnsupportedError("softmax in a dtype of its own")
+    return Translated("softmax", {"x": call["self"]}, {"axis": call["dim"]})
+
+
+def _both(call: Call) -> Translated:
+    """With what is true everywhere: the other one, repeated where it has to be."""
+    if call.result.dtype != torch.bool:
+        raise UnsupportedError("bits of integers")
+    for one, other in (("self", "other"), ("other", "self")):
+        values = getattr(call.tensors[one], "values_of_constant", None)
+        if values is not None and bool(values.all()):
+            source, target = list(call.tensors[other].shape), list(call.result.shape)
+            own = [None] * (len(target) - len(source)) + source
+            shape = [-1 if a == b else b for a, b in zip(own, target, strict=True)]
+            return Translated("expand", {"x": call[other]}, {"shape": shape})
+    return Translated("both", {"x": call["self"], "z": call["other"]}, {})
+
+
+def _to(call: Call) -> Translated:
+    """Numbers of every dtype are float32 in the graph, truths 1 and 0."""
+    source, target = call.tensors["self"].dtype, call.result.dtype
+    if target == torch.bool and source != torch.bool:
+        return Translated("not_equal", {"x": call["self"], "z": call.number(0)}, {})
+    if source.is_floating_point and target != torch.float32:
+        raise UnsupportedError(f"{source} to {target}")
+    return Translated(None, {"x": call["self"]}, {})
+
+
+def _from_number(call: Call) -> Translated:
+    if call["alpha"] != 1:
+        raise UnsupportedError("subtraction with a factor")
+    other = call["other"] if isinstance(call["other"], str) else call.number(call["other"])
+    return Translated("subtract", {"x": other, "z": call["self"]}, {})
+
+
+def _with(operator: str, second: str = "other") -> Translate:
+    def translate(call: Call) -> Translated:
+        if call.arguments.get("rounding_mode") is not None:
+            raise UnsupportedError("a quotient that is rounded")
+        other = call[second] if isinstance(call[second], str) else call.number(call[second])
+        return Translated(operator, {"x": call["self"], "z": other}, {})
+
+    return translate
+
+
+def _activation(operator: str) -> Translate:
+    return lambda call: Translated(operator, {"x": call["self"]}, {})
+
+
+def _product(second: str) -> Translate:
+    return lambda call: Translated("matrix_product", {"x": call["self"], "z": call[second]}, {})
+
+
+def _names(operators: str, translate: Translate) -> dict[str, Translate]:
+    return {f"aten.{name}": translate for name in operators.split()}
+
+
+TRANSLATIONS: dict[str, Translate] = {
+    **_names("scaled_dot_product_attention.default", _attention),
+    **_names("layer_norm.default", _layer_norm),
+    **_names("softmax.int", _softmax),
+    **_names("matmul.default", _product("other")),
+    **_names("bmm.default", _product("mat2")),
+    **_names("mm.default", _product("mat2")),
+    **_names("embedding.default", lambda call: Translated(
+        "embedding", {"x": call["indices"], "weight": call["weight"]}, {})),
+    **_names("__and__.Tensor bitwise_and.Tensor logical_and.default", _both),
+    **_names("to.dtype to.device to.dtype_layout to.other _to_copy.default", _to),
+    **_names("rsub.Scalar rsub.Tensor", _from_number),
+    **_names("div.Tensor div_.Tensor div.Tensor_mode", _with("divide")),
+    **_names("pow.Tensor_Scalar", _with("power", "exponent")),
+    **_names("ge.Scalar ge.Tensor", _with("greater_equal")),
+    **_names("eq.Scalar eq.Tensor", _with("equal")),
+    **_names("ne.Scalar ne.Tensor", _with("not_equal")),
+    **_names("exp.default", _activation("exp")),
+    **_names("erf.default", _activation("erf")),
+    **_names("sqrt.default", _activation("sqrt")),
+    **_names("neg.default", _activation("negative")),
+}  # fmt: skip
