@@ -25,7 +25,8 @@ class Pipeline:
 
     def __init__(self, graph: Graph, constants: Mapping[str, Constant]) -> None:
         graph.check()
-        self.constants: dict[str, Constant] = dict(constants)
+        self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
+        self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
         self._programs: dict[tuple[Shape, ...], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
