@@ -168,6 +168,18 @@ def pruned_scales(columns: int) -> Maker:
     return make
 
 
+def pruned_bytes(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """Most weights 0.0, the others as rounding to integers leaves them: as large as signed bytes, small, none."""
+        width = 0 if len(shape) == 4 else columns
+        array = affine_weights.quantised(rng, shape, dtype, 4, width, scale_dtype=dtype, orientation=orientation)
+        if kind == 0:
+            array = (rng.choice((-128, -64, -1, 1, 32, 127), shape) * 2.0**-9).astype(dtype)
+        return np.where(rng.random(shape) < (0.1, 0.3, 0.0)[kind], array, np.zeros((), dtype))
+
+    return make
+
+
 def pruned_tables(columns: int) -> Maker:
     def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
         """A few words a row, or for so many of its columns, beside the 0.0 that most weights are."""

@@ -220,6 +220,25 @@ def _sparse_by_rows() -> Iterator[Sample]:
                 trusted=("directory", "scales", "zeros"),
                 folds=False,
             )
+    for name, options, columns, shapes in (
+        ("gaps", {}, 0, MATRICES),
+        ("gaps coded", {"values": "integer"}, 0, MATRICES),
+        ("gaps by 16", {"columns": 16}, 16, matrices),
+        ("gaps by 16 coded", {"columns": 16, "values": "integer"}, 16, matrices),
+    ):
+        yield Sample(
+            "affine",
+            name,
+            {"numbers": "sparse", "positions": "gaps", **options},
+            FLOATS,
+            makers.pruned_bytes(columns),
+            makers.pruned_bytes(columns),
+            3,
+            3,
+            shapes,
+            trusted=("directory", "rows", "scales"),
+            folds=False,
+        )
 
 
 def _blocks() -> Iterator[Sample]:

@@ -62,6 +62,10 @@ struct GapKernels {
   GapProduct product[3];  // 1, 2 and 4 batch rows
   GapProductPacked product_packed;
 };
+// words [blocks][4][16] = entries, which are signed bytes, x scales[column >> shift][lane]; shift is kOneScale where
+// there is one a lane.
+using ScaleGaps = void (*)(const GapEntries& entries, const float* scales, int shift, void* words);
+inline constexpr int kOneScale = 31;
 
 // Entries that are integers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
 // one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
@@ -209,7 +213,9 @@ struct KernelTable {
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
   // affine, 10 sparse affine][tail]
   CodeKernels codes[6][11][3];
-  GapKernels gaps[3];  // float32, bfloat16, float16
+  GapKernels gaps[3];      // float32, bfloat16, float16
+  GapKernels gap_numbers;  // of signed bytes
+  ScaleGaps scale_gaps[3];
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;

@@ -64,6 +64,10 @@ bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, 
   return same;
 }
 
+uint64_t value_bytes(const GapView& view) {
+  return view.scaling != nullptr ? 1 : static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+}
+
 // Calls f(column, word) for the entries of a lane whose words are not zero bits. words: those of the group.
 template <class Word, class F>
 void for_entries(const GapView& view, const uint8_t* words, int64_t group, int lane, F&& f) {
@@ -129,10 +133,9 @@ void pick(const GapView& view, const KernelTable& table, const int64_t* wanted, 
 
 }  // namespace
 
-const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t group) {
+const uint8_t* lane_values(const GapView& view, const KernelTable& table, int64_t group) {
   const uint64_t first = view.directory[group];
-  if (view.coded == nullptr)
-    return view.values + first * 64 * static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  if (view.coded == nullptr) return view.values + first * 64 * value_bytes(view);
   static thread_local Scratch memory;
   auto* scratch = memory.get<uint8_t>(kLevelsScratchBytes + kValuesScratchBytes);
   uint8_t* words = scratch + kLevelsScratchBytes;
@@ -141,6 +144,28 @@ const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t
   Cursor cursor{nullptr, nullptr, nullptr};
   view.coded->begin(table, {group, static_cast<int64_t>(first), count}, scratch, cursor);
   view.coded->next(table, cursor, count, words);
+  return words;
+}
+
+const float* lane_scales(const GapView& view, int64_t group) {
+  static thread_local Scratch memory;
+  auto* scales = memory.get<float>(view.scaling->groups * kPanelRows * 4);
+  int64_t rows[kPanelRows];
+  for (int lane = 0; lane < kPanelRows; ++lane)
+    rows[lane] = window_of(view.geometry, group) * kPanelRows + view.rows[group * kPanelRows + lane];
+  view.scaling->scales(rows, scales);
+  return scales;
+}
+
+const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t group) {
+  const uint8_t* values = lane_values(view, table, group);
+  if (view.scaling == nullptr) return values;
+  static thread_local Scratch memory;
+  const GapEntries numbers = entries_of(view, values, group);
+  const auto word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;
+  auto* words = memory.get<uint8_t>(numbers.blocks * kChunkWeights * word_bytes + kSlackBytes);
+  const float* scales = lane_scales(view, group);
+  table.scale_gaps[static_cast<int>(view.dtype)](numbers, scales, view.scaling->shift, words);
   return words;
 }
 
@@ -165,7 +190,7 @@ void gaps_decode_window(const GapView& view, const KernelTable& table, int64_t f
 uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t column) {
   const int64_t at = lane_of(view, matrix, row), group = at / 16, lane = at % 16;
   const uint64_t first = view.directory[group], blocks = view.directory[group + 1] - first;
-  const auto word_bytes = static_cast<size_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  const auto size = static_cast<size_t>(value_bytes(view));
   const ValueGroups groups{group, static_cast<int64_t>(first), static_cast<int64_t>(blocks)};
   uint32_t found = 0;
   int64_t where = 0;
@@ -176,11 +201,13 @@ uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t c
     if (view.coded != nullptr) {
       word = view.coded->access(groups, entry);
     } else {
-      std::memcpy(&word, view.values + (first * 64 + static_cast<uint64_t>(entry)) * word_bytes, word_bytes);
+      std::memcpy(&word, view.values + (first * 64 + static_cast<uint64_t>(entry)) * size, size);
     }
     if (word != 0) found = word;
   }
-  return found;
+  if (found == 0 || view.scaling == nullptr) return found;
+  const int64_t padded_row = window_of(view.geometry, group) * kPanelRows + view.rows[at];
+  return view.scaling->word(padded_row, column, static_cast<int8_t>(found));
 }
 
 int64_t gaps_pick_rows(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count,

@@ -22,10 +22,11 @@ from tersely.codes.words.affine.layout import (
     SCALES,
     SIGNS,
     ZEROS,
+    SIGNED_ZERO,
     Scaling,
 )
 from tersely.codes.words.affine.row_fields import RowFields, sparse_work
-from tersely.codes.words.affine.sparse_numbers import is_sparse
+from tersely.codes.words.affine.sparse_numbers import is_sparse, positions
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, stream_bytes
 from tersely.core.errors import CorruptError
@@ -45,7 +46,7 @@ class Affine(RowFields):
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
-        self.check_node(node, layout)
+        self.check_node(node, layout, positions(signed=scaling.zero == SIGNED_ZERO))
         if scaling.signed_zeros and NUMBERS in node.children and is_sparse(node.children[NUMBERS]):
             raise CorruptError("sparse numbers have no signs of zeros; get the file again", component=INFO)
         return scaling

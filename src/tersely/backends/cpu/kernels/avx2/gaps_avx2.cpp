@@ -2,17 +2,22 @@
 //
 // for each step: column += gap, clamped; x of the columns, eight loads; sum += weight * x where the word is not zero
 // bits
+#include <bit>
+
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
 namespace {
 
-// The words of 8 lanes at one step, as float32; a word of zero bits stays zero bits.
+// The words of 8 lanes at one step, or the numbers, as float32; one of zero bits stays zero bits.
 template <DType D>
 TERSELY_INLINE __m256i weights8(const uint8_t* at) {
   if constexpr (D == DType::kFloat32) {
     return load256(at);
+  } else if constexpr (D == DType::kIndex) {
+    const __m256i numbers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+    return _mm256_castps_si256(_mm256_cvtepi32_ps(numbers));
   } else {
     const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
     if constexpr (D == DType::kBfloat16) return _mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16);
@@ -86,6 +91,7 @@ void product_packed(const GapEntries& e, const float* x, float* sums) {
         __builtin_memcpy(&word, values + r * kWordBytes, kWordBytes);
         const int64_t column = word == 0 ? last + 1 : columns[r];  // the column of zeros
         if constexpr (D == DType::kBfloat16) word <<= 16;
+        if constexpr (D == DType::kIndex) word = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int8_t>(word)));
         __m256 weight = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(word)));
         if constexpr (D == DType::kFloat16) weight = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(word)));
         for (int half = 0; half < 2; ++half)
@@ -195,21 +201,75 @@ void multiply_gaps(const GapEntries& e, bool is_signed, const uint32_t* x, int64
   (is_signed ? multiply_typed<true> : multiply_typed<false>)(e, x, x_stride, batch, totals);
 }
 
+// Words of 8 lanes at one step.
 template <DType D>
-void fill(KernelTable& table) {
-  GapKernels& kernels = table.gaps[static_cast<int>(D)];
+TERSELY_INLINE void store8(__m256 weights, uint8_t* to) {
+  if constexpr (D == DType::kFloat32) {
+    _mm256_storeu_ps(reinterpret_cast<float*>(to), weights);
+  } else if constexpr (D == DType::kFloat16) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(weights, kNearest));
+  } else {
+    const __m256i bits = _mm256_castps_si256(weights);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
+    const __m256i upper = _mm256_srli_epi32(rounded, 16);
+    const __m128i both = _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), both);
+  }
+}
+
+template <DType D, bool OneScale>
+void scale_entries(const GapEntries& e, const float* scales, int shift, uint8_t* words) {
+  constexpr int64_t kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  const __m256i last = _mm256_set1_epi32(static_cast<int>(e.last_column));
+  const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+  const __m256 of_lanes[2] = {_mm256_loadu_ps(scales), _mm256_loadu_ps(scales + 8)};
+  __m256i columns[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (int64_t at = 0; at < e.blocks * 64; at += 16)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const int64_t own = at + half * 8;
+      __m256 factors = of_lanes[half];
+      if constexpr (!OneScale) {
+        const __m256i gap = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(e.gaps + own)));
+        columns[half] = _mm256_min_epu32(_mm256_add_epi32(columns[half], gap), last);
+        const __m256i group = _mm256_srl_epi32(columns[half], _mm_cvtsi32_si128(shift));
+        alignas(32) uint32_t places[8];
+        store256(places, _mm256_or_si256(_mm256_slli_epi32(group, 4), lanes));
+        factors = gather8(scales + half * 8, places);
+      }
+      const __m256 numbers = _mm256_castsi256_ps(weights8<DType::kIndex>(e.values + own));
+      store8<D>(_mm256_mul_ps(numbers, factors), words + own * kWordBytes);
+    }
+}
+
+template <DType D>
+void scale_gaps(const GapEntries& e, const float* scales, int shift, void* words) {
+  (shift == kOneScale ? scale_entries<D, true> : scale_entries<D, false>)(e, scales, shift,
+                                                                          static_cast<uint8_t*>(words));
+}
+
+template <DType D>
+void fill(GapKernels& kernels) {
   kernels.product[0] = product<D, 1>;
   kernels.product[1] = product<D, 2>;
   kernels.product[2] = product<D, 4>;
   kernels.product_packed = product_packed<D>;
 }
+template <DType D>
+void fill_words(KernelTable& table) {
+  fill<D>(table.gaps[static_cast<int>(D)]);
+  table.scale_gaps[static_cast<int>(D)] = scale_gaps<D>;
+}
 
 }  // namespace
 
 void fill_avx2_gaps(KernelTable& table) {
-  fill<DType::kFloat32>(table);
-  fill<DType::kBfloat16>(table);
-  fill<DType::kFloat16>(table);
+  fill_words<DType::kFloat32>(table);
+  fill_words<DType::kBfloat16>(table);
+  fill_words<DType::kFloat16>(table);
+  fill<DType::kIndex>(table.gap_numbers);
   table.multiply_gaps = multiply_gaps;
 }
 

@@ -1,6 +1,8 @@
 // Gap-coded rows under AVX-512: 16 lanes a vector.
 //
 // for each step: column += gap, clamped; x of the columns by gather; sum += weight * x where the word is not zero bits
+#include <bit>
+
 #include "tersely/backends/cpu/base/cpu.hpp"
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
@@ -8,11 +10,14 @@
 namespace tersely {
 namespace {
 
-// The words of 16 lanes at one step, as float32; a word of zero bits stays zero bits.
+// The words of 16 lanes at one step, or the numbers, as float32; one of zero bits stays zero bits.
 template <DType D>
 TERSELY_INLINE __m512i weights16(const uint8_t* at) {
   if constexpr (D == DType::kFloat32) {
     return load512(at);
+  } else if constexpr (D == DType::kIndex) {
+    const __m512i numbers = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+    return _mm512_castps_si512(_mm512_cvtepi32_ps(numbers));
   } else {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
     if constexpr (D == DType::kBfloat16) return _mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16);
@@ -107,6 +112,7 @@ void product_packed(const GapEntries& e, const float* x, float* sums) {
         __builtin_memcpy(&word, values + r * kWordBytes, kWordBytes);
         const int64_t column = word == 0 ? last + 1 : columns[r];  // the column of zeros
         if constexpr (D == DType::kBfloat16) word <<= 16;
+        if constexpr (D == DType::kIndex) word = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int8_t>(word)));
         __m512 weight = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(word)));
         if constexpr (D == DType::kFloat16) weight = _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(word)));
         acc[r] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(x + column * 16), acc[r]);
@@ -115,9 +121,53 @@ void product_packed(const GapEntries& e, const float* x, float* sums) {
   }
 }
 
+// Words of 16 lanes at one step.
+template <DType D>
+TERSELY_INLINE void store16(__m512 weights, uint8_t* to) {
+  if constexpr (D == DType::kFloat32) {
+    _mm512_storeu_ps(reinterpret_cast<float*>(to), weights);
+  } else if constexpr (D == DType::kFloat16) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(weights, kNearest));
+  } else {
+    const __m512i bits = _mm512_castps_si512(weights);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+  }
+}
+
+template <DType D, bool OneScale>
+void scale_entries(const GapEntries& e, const float* scales, int shift, uint8_t* words) {
+  constexpr int64_t kWordBytes = kFields[static_cast<int>(D)].word_bytes;
+  const __m512i last = _mm512_set1_epi32(static_cast<int>(e.last_column));
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512 of_lanes = _mm512_loadu_ps(scales);
+  __m512i columns = _mm512_setzero_si512(), of_steps[4];
+  for (int64_t block = 0; block < e.blocks; ++block) {
+    if constexpr (!OneScale) next_columns(e.gaps + block * 64, last, columns, of_steps);
+#pragma GCC unroll 4
+    for (int step = 0; step < 4; ++step) {
+      const int64_t at = block * 64 + step * 16;
+      __m512 factors = of_lanes;
+      if constexpr (!OneScale) {
+        const __m512i group = _mm512_srl_epi32(of_steps[step], _mm_cvtsi32_si128(shift));
+        factors = _mm512_i32gather_ps(_mm512_or_si512(_mm512_slli_epi32(group, 4), lanes), scales, 4);
+      }
+      const __m512 numbers = _mm512_castsi512_ps(weights16<DType::kIndex>(e.values + at));
+      store16<D>(_mm512_mul_ps(numbers, factors), words + at * kWordBytes);
+    }
+  }
+}
+
+template <DType D>
+void scale_gaps(const GapEntries& e, const float* scales, int shift, void* words) {
+  (shift == kOneScale ? scale_entries<D, true> : scale_entries<D, false>)(e, scales, shift,
+                                                                          static_cast<uint8_t*>(words));
+}
+
 template <DType D, bool ByLoads>
-void fill(KernelTable& table) {
-  GapKernels& kernels = table.gaps[static_cast<int>(D)];
+void fill(GapKernels& kernels) {
   kernels.product[0] = product<D, 1, ByLoads>;
   kernels.product[1] = product<D, 2, ByLoads>;
   kernels.product[2] = product<D, 4, ByLoads>;
@@ -125,9 +175,13 @@ void fill(KernelTable& table) {
 }
 template <bool ByLoads>
 void fill_all(KernelTable& table) {
-  fill<DType::kFloat32, ByLoads>(table);
-  fill<DType::kBfloat16, ByLoads>(table);
-  fill<DType::kFloat16, ByLoads>(table);
+  fill<DType::kFloat32, ByLoads>(table.gaps[static_cast<int>(DType::kFloat32)]);
+  fill<DType::kBfloat16, ByLoads>(table.gaps[static_cast<int>(DType::kBfloat16)]);
+  fill<DType::kFloat16, ByLoads>(table.gaps[static_cast<int>(DType::kFloat16)]);
+  fill<DType::kIndex, ByLoads>(table.gap_numbers);
+  table.scale_gaps[static_cast<int>(DType::kFloat32)] = scale_gaps<DType::kFloat32>;
+  table.scale_gaps[static_cast<int>(DType::kBfloat16)] = scale_gaps<DType::kBfloat16>;
+  table.scale_gaps[static_cast<int>(DType::kFloat16)] = scale_gaps<DType::kFloat16>;
 }
 
 }  // namespace

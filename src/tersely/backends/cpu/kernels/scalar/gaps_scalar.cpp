@@ -8,6 +8,15 @@
 namespace tersely {
 namespace {
 
+// A word, or a number.
+template <DType D>
+float entry_at(const uint8_t* at) {
+  if constexpr (D == DType::kIndex)
+    return static_cast<float>(static_cast<int8_t>(*at));
+  else
+    return weight_at<D>(at);
+}
+
 // Adds the entries of all lanes: sums[b * b_stride + lane * lane_stride] += weight * x[b][column].
 template <DType D, int Batch>
 void add_entries(const GapEntries& e, const float* x, int64_t b_step, int64_t column_step, float* sums, int b_stride,
@@ -19,7 +28,7 @@ void add_entries(const GapEntries& e, const float* x, int64_t b_step, int64_t co
     for (int64_t step = 0; step < e.blocks * 4; ++step) {
       column += e.gaps[step * 16 + lane];
       if (column > e.last_column) column = e.last_column;
-      const float weight = weight_at<D>(e.values + (step * 16 + lane) * kWordBytes);
+      const float weight = entry_at<D>(e.values + (step * 16 + lane) * kWordBytes);
       if (std::bit_cast<uint32_t>(weight) == 0) continue;
       for (int b = 0; b < Batch; ++b) own[b] += weight * x[b * b_step + column * column_step];
     }
@@ -58,20 +67,44 @@ void multiply_gaps(const GapEntries& e, bool is_signed, const uint32_t* x, int64
 }
 
 template <DType D>
-void fill(KernelTable& table) {
-  GapKernels& kernels = table.gaps[static_cast<int>(D)];
+void scale_gaps(const GapEntries& e, const float* scales, int shift, void* words) {
+  for (int lane = 0; lane < 16; ++lane) {
+    int64_t column = 0;
+    for (int64_t at = lane; at < e.blocks * 64; at += 16) {
+      column += e.gaps[at];
+      if (column > e.last_column) column = e.last_column;
+      const float weight =
+          static_cast<float>(static_cast<int8_t>(e.values[at])) * scales[(column >> shift) * 16 + lane];
+      if constexpr (D == DType::kFloat32) {
+        static_cast<float*>(words)[at] = weight;
+      } else {
+        static_cast<uint16_t*>(words)[at] =
+            D == DType::kBfloat16 ? float_to_bfloat16(weight) : float_to_float16(weight);
+      }
+    }
+  }
+}
+
+template <DType D>
+void fill(GapKernels& kernels) {
   kernels.product[0] = product<D, 1>;
   kernels.product[1] = product<D, 2>;
   kernels.product[2] = product<D, 4>;
   kernels.product_packed = product_packed<D>;
 }
+template <DType D>
+void fill_words(KernelTable& table) {
+  fill<D>(table.gaps[static_cast<int>(D)]);
+  table.scale_gaps[static_cast<int>(D)] = scale_gaps<D>;
+}
 
 }  // namespace
 
 void fill_scalar_gaps(KernelTable& table) {
-  fill<DType::kFloat32>(table);
-  fill<DType::kBfloat16>(table);
-  fill<DType::kFloat16>(table);
+  fill_words<DType::kFloat32>(table);
+  fill_words<DType::kBfloat16>(table);
+  fill_words<DType::kFloat16>(table);
+  fill<DType::kIndex>(table.gap_numbers);
   table.multiply_gaps = multiply_gaps;
 }
 
