@@ -39,16 +39,12 @@ struct GapView {
   const LaneScaling* scaling;  // or null: values are words, not signed bytes
 };
 
-// The values of a group of lanes, and the words, as they lie there or in memory of the calling thread, good until its
-// next call of the same.
-const uint8_t* lane_values(const GapView& view, const KernelTable& table, int64_t group);
-const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t group);
-// The scales of a group of lanes, [groups][16], likewise.
-const float* lane_scales(const GapView& view, int64_t group);
-
-// What products walk: the row of the matrix that a lane holds, beyond its rows for padding; the entries of a group.
+// What products walk: the row of the matrix that a lane holds, beyond its rows for padding.
 int64_t matrix_row(const Geometry& geometry, const uint8_t* rows, int64_t group, int lane);
-GapEntries entries_of(const GapView& view, const uint8_t* values, int64_t group);
+// The entries of a group of lanes, their values as they lie there, with the scales that these may have; or as words.
+// What is decoded or scaled is in memory of the calling thread, good until its next call.
+GapEntries stored_entries(const GapView& view, const KernelTable& table, int64_t group);
+GapEntries word_entries(const GapView& view, const KernelTable& table, int64_t group);
 // Entries cost about as much as the dense weights around them: a guess that is only for waking workers.
 int64_t entries_ns(const GapView& view, int64_t batch);
 

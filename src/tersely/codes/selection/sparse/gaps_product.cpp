@@ -16,61 +16,27 @@ int64_t matrix_row(const Geometry& g, const uint8_t* rows, int64_t group, int la
   return inside / (kWindowRows / kPanelRows) * kWindowRows + rows[group * 16 + lane];
 }
 
-GapEntries entries_of(const GapView& view, const uint8_t* values, int64_t group) {
-  const uint64_t first = view.directory[group];
-  return {view.gaps + first * 64, values, static_cast<int64_t>(view.directory[group + 1] - first),
-          view.geometry.columns - 1};
-}
-
 int64_t entries_ns(const GapView& view, int64_t batch) {
   return static_cast<int64_t>(view.directory[view.geometry.panels]) * 64 * (batch + 4) / 12;
 }
 
-namespace {
-
-// What a product of few rows of x takes of a group of lanes. Numbers of float32 are multiplied before they are scaled:
-// both are rounded once. What is rounded to 16 bits must be, weight by weight; and so is what has scales by columns.
-class LaneProduct {
- public:
-  LaneProduct(const GapView& view, const KernelTable& table)
-      : view_(view),
-        table_(table),
-        by_numbers_(view.scaling != nullptr && view.scaling->groups == 1 && view.dtype == DType::kFloat32),
-        kernels_(by_numbers_ ? table.gap_numbers : table.gaps[static_cast<int>(view.dtype)]) {}
-  const GapKernels& kernels() const { return kernels_; }
-  GapEntries entries(int64_t group) const {
-    return entries_of(view_, (by_numbers_ ? lane_values : lane_words)(view_, table_, group), group);
-  }
-  // sums: neighbouring lanes and rows of x are so far apart.
-  void scale(int64_t group, int64_t batch, int64_t lane_step, int64_t row_step, float* sums) const {
-    if (!by_numbers_) return;
-    const float* scales = lane_scales(view_, group);
-    for (int64_t lane = 0; lane < kPanelRows; ++lane)
-      for (int64_t b = 0; b < batch; ++b) sums[lane * lane_step + b * row_step] *= scales[lane];
-  }
-
- private:
-  const GapView& view_;
-  const KernelTable& table_;
-  const bool by_numbers_;
-  const GapKernels& kernels_;
-};
-
-}  // namespace
-
 void gaps_linear(const GapView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;
-  const LaneProduct product(view, table);
-  const GapKernels& kernels = product.kernels();
+  const auto dtype = static_cast<int>(view.dtype);
+  // MEASURED on Zen 4, 4096 x 4096 with 90 % zeros, two threads, 16 rows of x: rounding a number to 16 bits for each 16
+  // sums takes 2.7 to 3.0 ms, by words 2.1 to 2.2 ms.
+  const bool packed = rows.batch > 4, narrow = view.dtype != DType::kFloat32;
+  const bool by_numbers = view.scaling != nullptr && view.scaling->groups == 1 && !(packed && narrow);
+  const GapKernels& kernels = by_numbers ? table.gap_numbers[dtype] : table.gaps[dtype];
+  const auto entries_of = by_numbers ? stored_entries : word_entries;
   threads = workers_worth_waking(threads, entries_ns(view, rows.batch));
   static thread_local Scratch x_scratch;
-  if (rows.batch <= 4) {
+  if (!packed) {
     const int64_t block = rows.batch == 3 ? 4 : rows.batch;
     const float* x = padded_floats(table, rows, g.columns, g.columns, block, x_scratch);
     parallel_for(threads, g.panels, [&](int64_t group) {
       alignas(64) float sums[4 * 16];
-      kernels.product[block == 1 ? 0 : block == 2 ? 1 : 2](product.entries(group), x, g.columns, sums);
-      product.scale(group, block, 1, kPanelRows, sums);
+      kernels.product[block == 1 ? 0 : block == 2 ? 1 : 2](entries_of(view, table, group), x, g.columns, sums);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         for (int64_t b = 0; b < rows.batch && row < g.rows; ++b) finish_row(rows, b, row, 1, sums + b * 16 + lane);
@@ -84,10 +50,9 @@ void gaps_linear(const GapView& view, const KernelTable& table, const Rows& rows
       packed_floats(table, rows, g.columns, width, whole_blocks(rows.batch, kBlock), threads, x_scratch));
   parallel_for(threads, g.panels, [&](int64_t group) {
     alignas(64) float sums[16 * 16];
-    const GapEntries entries = product.entries(group);
+    const GapEntries entries = entries_of(view, table, group);
     for (int64_t block = 0; block < blocks; ++block) {
       kernels.product_packed(entries, x + block * width * kBlock, sums);
-      product.scale(group, kBlock, kBlock, 1, sums);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         for (int64_t b = block * kBlock; b < std::min(rows.batch, (block + 1) * kBlock) && row < g.rows; ++b)
@@ -113,7 +78,7 @@ void gaps_linear_transposed(const GapView& view, const KernelTable& table, const
     float* own = y + share * g.columns * batch;
     std::memset(own, 0, static_cast<size_t>(g.columns * batch) * 4);
     for (int64_t group = g.panels * share / shares; group < g.panels * (share + 1) / shares; ++group) {
-      const GapEntries entries = entries_of(view, lane_words(view, table, group), group);
+      const GapEntries entries = word_entries(view, table, group);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         if (row >= g.rows) continue;

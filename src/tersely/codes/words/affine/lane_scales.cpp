@@ -2,6 +2,7 @@
 #include "tersely/codes/words/affine/lane_scales.hpp"
 
 #include <bit>
+#include <cstring>
 
 #include "tersely/codes/words/affine/words.hpp"
 
@@ -11,8 +12,11 @@ namespace {
 float scale_at(const AffineScales& scales, int64_t row, int64_t group) {
   const int64_t at = (row / kPanelRows * scales.groups + group) * kPanelRows + row % kPanelRows;
   uint32_t word = 0;
-  const auto size = static_cast<int64_t>(kFields[static_cast<int>(scales.dtype)].word_bytes);
-  std::memcpy(&word, scales.scales + at * size, static_cast<size_t>(size));
+  if (scales.dtype == DType::kFloat32) {
+    std::memcpy(&word, scales.scales + at * 4, 4);
+  } else {
+    std::memcpy(&word, scales.scales + at * 2, 2);
+  }
   return value_of(scales.dtype, word);
 }
 
@@ -27,8 +31,9 @@ AffineLanes::AffineLanes(DType dtype, const AffineScales& scales)
       scales_(scales) {}
 
 void AffineLanes::scales(const int64_t* rows, float* out) const {
-  for (int64_t group = 0; group < groups; ++group)
-    for (int64_t lane = 0; lane < kPanelRows; ++lane) *out++ = scale_at(scales_, rows[lane], group);
+  for (int64_t lane = 0; lane < kPanelRows; ++lane)
+    for (int64_t group = 0; group < groups; ++group)
+      out[group * kPanelRows + lane] = scale_at(scales_, rows[lane], group);
 }
 
 uint32_t AffineLanes::word(int64_t row, int64_t column, int8_t number) const {
