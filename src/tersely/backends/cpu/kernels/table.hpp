@@ -173,6 +173,7 @@ struct SlicedRows {
   const Slice* x;
   int64_t row_stride, stride;
   int slices, rows;
+  const uint32_t* columns = nullptr;  // of x at which each chunk begins; null: one after another
 };
 // sums[(b * slices + slice) * 16 + row] += chunks of folded bytes in vector order, unfolded about `centre` and taken as
 // 0 to 255, x columns of x; exact for at most 2,048 columns in all.
@@ -236,7 +237,7 @@ struct KernelTable {
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
-  // The same for bytes that are not folded: centre is added to them.
+  // The same for bytes that are not folded: centre is added to them; chunks may begin at any columns of x.
   MultiplyFolded<int8_t> multiply_shifted_bytes;
   MultiplyFolded<int16_t> multiply_shifted_words;
   MultiplyMasked multiply_masked;  // null: masks are spread to bytes first
