@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,10 @@ class Fields(Formulation):
                 f"formulation 'integer' has fields of {' and '.join(BYTES)} without parameters; the file is damaged or "
                 "needs a newer tersely"
             )
+
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
+        """'integer fields', 'integer nibbles'."""
+        return f"{self.NAME} {' '.join(children) or 'fields'}"
 
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         # Counted before anything is allocated by the declared shape: only as many groups as the file has bytes for.
