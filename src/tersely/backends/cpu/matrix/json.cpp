@@ -179,4 +179,10 @@ int64_t Json::number_or(std::string_view name, int64_t otherwise) const {
   return found == nullptr ? otherwise : found->number();
 }
 
+bool Json::flag(std::string_view name) const {
+  const Json* found = find(name);
+  if (found != nullptr && !found->boolean()) throw std::invalid_argument("a flag is true or left out");
+  return found != nullptr;
+}
+
 }  // namespace tersely

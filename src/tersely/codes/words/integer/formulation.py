@@ -143,10 +143,10 @@ class Integer(Fields):
             return Centre.parse(node.parameters, dtype)
         if NIBBLES not in node.children:
             return super().parse(node, dtype, layout)
-        signed = _is_fields(node) and dict(node.parameters) == {SIGNED: 1} and type(node.parameters[SIGNED]) is int
+        signed = _is_fields(node) and set(node.parameters) == {SIGNED} and node.parameters[SIGNED] is True
         if node.parameters and not signed:
             raise UnsupportedError(
-                "formulation 'integer' with nibbles has no parameters but 'signed' of fields; the file is damaged or needs "
+                "formulation 'integer' with nibbles has no parameters but 'signed', true, of fields; the file is damaged or needs "
                 "a newer tersely"
             )
         if dtype != NIBBLE_DTYPE or seen_as(layout) is None:
