@@ -19,7 +19,7 @@ class JsonParser {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw std::invalid_argument("description: " + what + " at byte " + std::to_string(at_));
+    throw std::invalid_argument("byte " + std::to_string(at_) + " of the description: " + what);
   }
   void skip() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
