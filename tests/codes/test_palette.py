@@ -138,7 +138,7 @@ def test_bad_nodes_are_refused(rng: np.random.Generator) -> None:
     for encoded in (packed, coded):
         for name in encoded.components:
             shorter = {**encoded.components, name: encoded.components[name][:-64]}
-            with pytest.raises(CorruptError, match=f"component '{name}', byte .* bytes where"):
+            with pytest.raises(CorruptError, match=f"component '{name}': .* bytes where"):
                 Tensor(dataclasses.replace(encoded, components=shorter))
             missing = {key: data for key, data in encoded.components.items() if key != name}
             with pytest.raises(CorruptError, match=f"component '{name}': the component is missing"):

@@ -244,7 +244,7 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
             Tensor(dataclasses.replace(encoded, components={**encoded.components, "table": table}))
     for name in encoded.components:
         shorter = {**encoded.components, name: encoded.components[name][:-64]}
-        with pytest.raises(CorruptError, match=f"component '{name}', byte .* bytes where"):
+        with pytest.raises(CorruptError, match=f"component '{name}': .* bytes where"):
             Tensor(dataclasses.replace(encoded, components=shorter))
         missing = {key: data for key, data in encoded.components.items() if key != name}
         with pytest.raises(CorruptError, match=f"component '{name}': the component is missing"):
@@ -258,7 +258,7 @@ def test_bad_nodes_and_tables_are_refused(rng: np.random.Generator) -> None:
 def test_what_it_is_called(rng: np.random.Generator) -> None:
     encoded = coded(quantised(rng, (2, 64, 80), FLOAT32, 40)).encoded
     found = anatomy.sizes(encoded.node.to_json(), {name: data.nbytes for name, data in encoded.components.items()})
-    assert (found.label, found.children[0].label) == ("palette grid 40", "integer")
+    assert (found.label, found.children[0].label) == ("palette grid 40", "integer fields")
     work = registry.work(encoded)
     assert work is not None
     assert str(work.kernel) == "palette grid 6"
