@@ -23,7 +23,7 @@ SHAPES = ((48, 100), (17, 2300), (3, 40, 33), (32, 32, 3, 3), (20, 6, 5, 5), (7,
 def test_lengths_of_segments_are_those_of_their_ranges(shape: tuple[int, ...]) -> None:
     for geometry in (choose(shape), folded(shape)):
         expected = [last - first for first, last in geometry.segment_chunks()] if geometry.segments else []
-        assert geometry.segment_lengths().tolist() == expected
+        assert geometry.segment_lengths.tolist() == expected
 
 
 def test_outputs_past_the_cache_are_exact_at_any_address(rng: np.random.Generator, each_isa: str) -> None:

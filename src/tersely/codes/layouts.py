@@ -19,6 +19,7 @@ class Layout(Protocol):
     def chunks_per_panel(self) -> int: ...
     @property
     def segments(self) -> int: ...
+    @property
     def segment_lengths(self) -> np.ndarray: ...
     def segment_chunks(self) -> list[tuple[int, int]]: ...
 
@@ -41,6 +42,7 @@ class Groups:
     def segments(self) -> int:
         return int(self.groups.size)
 
+    @property
     def segment_lengths(self) -> np.ndarray:
         """uint64 [segments]: groups of each segment."""
         return self.groups.astype(np.uint64)
@@ -67,6 +69,7 @@ class Words:
     chunks_per_panel: int = 0
     segments: int = 0
 
+    @property
     def segment_lengths(self) -> np.ndarray:
         return np.zeros(0, np.uint64)
 

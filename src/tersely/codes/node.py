@@ -10,6 +10,7 @@ a child knows nothing of it, and an error below gets the prefix here.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -294,10 +295,14 @@ def split_components(names: Mapping[str, Any], children: Mapping[str, Any]) -> t
     return own, inner
 
 
+# A network has many layers of one shape: what is computed of it is computed for the first.
+shared_geometry = functools.lru_cache(maxsize=64)(Geometry)
+
+
 def geometry_of(encoded: Encoded) -> Geometry:
     """How a tensor is seen as matrices. Raises CorruptError where the description contradicts its shape."""
     try:
-        return Geometry(encoded.shape, encoded.view, encoded.orientation, encoded.column_order)
+        return shared_geometry(encoded.shape, encoded.view, encoded.orientation, encoded.column_order)
     except ArgumentError as error:
         raise CorruptError(str(error), component=INFO) from error
 

@@ -153,6 +153,7 @@ class Geometry:
                 ranges += [(start, min(start + step, stop)) for start in range(base, stop, max(1, step))]
         return ranges
 
+    @once
     def segment_lengths(self) -> np.ndarray:
         """Chunks of each segment, uint64 [segments]: `segment_chunks` without a step of Python for each of them."""
         if self.segments == 0:

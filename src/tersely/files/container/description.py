@@ -105,6 +105,24 @@ def to_bytes(encoded: Encoded, component_crc32: Mapping[str, str], original_crc3
     return seal(text + b" " * (-len(text) % 64), _SELF)
 
 
+def _refuse(_: str) -> Any:
+    raise ValueError("a number that is not a short integer")
+
+
+def _integer(text: str) -> int:
+    return _refuse(text) if len(text) > 20 else int(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_unique)
+
+
 class Description:
     """A parsed `info`: everything of an `Encoded` but the component bytes, and the checksums."""
 
@@ -166,25 +184,8 @@ class Description:
         return CorruptError(message, file=self._file, tensor=self._tensor, component=INFO)
 
     def _load(self, raw: bytes) -> dict[str, Any]:
-        def refuse(_: str) -> Any:
-            raise ValueError("a number that is not a short integer")
-
-        def integer(text: str) -> int:
-            return refuse(text) if len(text) > 20 else int(text)
-
-        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            if len(dict(pairs)) != len(pairs):
-                raise ValueError("a name occurs twice")
-            return dict(pairs)
-
         try:
-            document = json.loads(
-                raw.decode("utf-8"),
-                parse_int=integer,
-                parse_float=refuse,
-                parse_constant=refuse,
-                object_pairs_hook=unique,
-            )
+            document = _DECODER.decode(raw.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise self._corrupt(f"not a description: {str(error)[:100]}; get the file again") from None
         if not isinstance(document, dict):

@@ -82,7 +82,7 @@ class Sparse(Formulation):
             expect_bytes(components, "gaps", stream_bytes(int(starts[-1]) * CHUNK_WEIGHTS))
         elif positions.kind != "n_of_m":
             starts = checks.directory_of(
-                components, geometry.segments, lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "values"
+                components, geometry.segments, lambda: geometry.segment_lengths * np.uint64(CHUNK_WEIGHTS), "values"
             )
             if positions.kind == "elias_fano":
                 upper = int(positions.upper_starts(geometry, starts)[-1])

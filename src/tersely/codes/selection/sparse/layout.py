@@ -91,7 +91,7 @@ class Positions:
 
     def upper_starts(self, geometry: Geometry, directory: np.ndarray) -> np.ndarray:
         """uint64 [segments + 1]: words of `upper` before each segment. directory: values before each segment."""
-        padded = geometry.segment_lengths().astype(np.int64) * CHUNK_WEIGHTS
+        padded = geometry.segment_lengths.astype(np.int64) * CHUNK_WEIGHTS
         bits = -(-padded >> self.low_bits) + np.diff(directory.astype(np.int64))
         return np.concatenate([[0], np.cumsum(-(-bits // 64))]).astype(np.uint64)
 

@@ -62,7 +62,7 @@ class Affine(RowFields):
             starts = checks.directory_of(
                 part.components,
                 geometry.segments,
-                lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS // 8),
+                lambda: geometry.segment_lengths * np.uint64(CHUNK_WEIGHTS // 8),
                 "signs",
             )
             checks.expect_bytes(part.components, SIGNS, stream_bytes(int(starts[-1])))

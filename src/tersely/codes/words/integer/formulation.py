@@ -81,7 +81,7 @@ class Fields(Formulation):
             raise CorruptError(message, component="groups", byte=int(wrong[0]) * 2)
         expect_bytes(components, "fields", stream_bytes(int(field_bytes(geometry, groups[:, 0]).sum())))
         starts = checks.directory_of(
-            components, geometry.segments, lambda: geometry.segment_lengths() * np.uint64(CHUNK_WEIGHTS), "escapes"
+            components, geometry.segments, lambda: geometry.segment_lengths * np.uint64(CHUNK_WEIGHTS), "escapes"
         )
         expect_bytes(components, "escape_positions", stream_bytes(int(starts[-1]) * 2))
         expect_bytes(components, "escapes", stream_bytes(int(starts[-1])))

@@ -137,7 +137,7 @@ def _check_directory(part: Part) -> None:
     if starts[0].any():
         raise CorruptError("the first entry is not zero", component="directory", byte=0)
     # Groups of the level above: a level never has more groups, nor escapes more bytes, than it.
-    limit = layout.segment_lengths()
+    limit = layout.segment_lengths
     for column, name in enumerate(parameters.streams):
         lengths = starts[1:, column] - starts[:-1, column]  # wraps where entries fall: then over the limit
         bound = limit * np.uint64(64) if name == "escapes" else limit
