@@ -23,8 +23,8 @@ inline bool is_real(const Geometry& g, int64_t panel, int row, int64_t column) {
          row_offset(g, panel, row) + column_offset(g, column) < g.elements;
 }
 
-// Copies 16 rows x `columns` columns, up to 32, to tile[column][row]; padding becomes zero. Returns whether all positions
-// are real.
+// Copies 16 rows x `columns` columns, up to 32, to tile[column][row]; padding becomes zero. Returns whether all
+// positions are real.
 template <class Word>
 bool gather_tile(const uint8_t* words, const Geometry& g, int64_t panel, int64_t first_column, int columns,
                  Word (*tile)[16]) {
