@@ -144,7 +144,8 @@ def _state(subject: subjects.Subject, context: str) -> dict[str, Any]:
     look("the same weight elsewhere", lambda: subject.names["tied"].weight)
     for name, alias in subject.aliases.items():
         look(f"alias {name}", lambda alias=alias: alias)
-    if subject.module.weight.is_meta and not hasattr(subject.module, "_hf_hook"):  # memory that nobody has written
+    gone = "meta" in getattr(state["weight"], "word", "") and not hasattr(subject.module, "_hf_hook")
+    if gone:  # an output would be memory that nobody has written
         state["output"] = "no weight"
     else:
         look("output", lambda: subject.module(subject.x.to(_dtype(subject.module))))
