@@ -64,6 +64,8 @@ def test_bad_components_are_refused(rng: np.random.Generator) -> None:
     [
         (0.8, "balanced", "affine coded rows + sparse bitmap"),
         (0.8, "size", "affine coded rows + sparse elias_fano + integer distances"),
+        (0.9, "balanced", "affine coded rows + sparse gaps"),
+        (0.95, "speed", "affine coded rows + sparse gaps"),
         (0.1, "balanced", "affine 8 rows"),
     ],
 )
@@ -78,21 +80,55 @@ def test_what_was_pruned_before_it_was_quantised(
     assert same_bits(Tensor(encoded).decode(), array)
 
 
-def test_sparse_numbers_have_masks_and_no_signs(rng: np.random.Generator) -> None:
+def test_sparse_numbers_have_positions_that_fit_and_no_signs(rng: np.random.Generator) -> None:
     array = np.where(rng.random((64, 128)) < 0.8, np.float32(0), quantised(rng, (64, 128), FLOAT32, 4))
-    encoded = tersely.encode(array, formulation="affine", numbers="sparse", positions="bitmap").encoded
-    child, parameters = encoded.node.children["numbers"], encoded.node.parameters
-    gaps = dataclasses.replace(child, parameters={"positions": "gaps"})
-    for node in (
-        dataclasses.replace(encoded.node, children={"numbers": gaps}),
-        dataclasses.replace(encoded.node, parameters={**parameters, "signed_zeros": True}),
-    ):
+    masks = tersely.encode(array, formulation="affine", numbers="sparse", positions="bitmap").encoded
+    gaps = tersely.encode(array, formulation="affine", numbers="sparse", positions="gaps").encoded
+    for encoded, parameters in ((masks, {"signed_zeros": True}), (gaps, {"signed_zeros": True}), (gaps, {"zero": 127})):
+        node = dataclasses.replace(encoded.node, parameters={**encoded.node.parameters, **parameters})
         with pytest.raises(CorruptError, match="sparse numbers have"):
             Tensor(dataclasses.replace(encoded, node=node))
-    with pytest.raises(ArgumentError, match="sparse numbers have the positions 'bitmap' or 'elias_fano'"):
-        tersely.encode(array, formulation="affine", numbers="sparse", positions="gaps")
+    for positions in ("gaps", "n_of_m"):
+        unsigned = np.abs(array) * np.float32(0.125)
+        unsigned[unsigned == unsigned.max()] *= np.float32(32)  # more than signed bytes count
+        with pytest.raises(
+            ArgumentError, match="sparse numbers have the positions 'bitmap', 'elias_fano'|n_of_m codes no"
+        ):
+            tersely.encode(unsigned, formulation="affine", numbers="sparse", positions=positions)
     with pytest.raises(ArgumentError, match="unknown numbers 'split'"):
         tersely.encode(array, formulation="affine", numbers="split")
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("columns", [0, 256])
+def test_fillers_of_gaps_meet_no_x(columns: int, each_isa: str, rng: np.random.Generator) -> None:
+    array = np.zeros((48, 2000), np.float32)
+    array[:, ::400] = rng.choice((-128, -1, 1, 127), (48, 5)) * np.float32(2.0**-7)
+    options = {"formulation": "affine", "numbers": "sparse", "positions": "gaps", "columns": columns}
+    tensor = tersely.encode(array, **options)
+    assert same_bits(tensor.decode(), array)
+    for batch in (1, 2, 4, 5):
+        x = np.full((batch, 2000), np.inf, np.float32)
+        x[:, ::400] = rng.standard_normal((batch, 5))
+        exact = x[:, ::400].astype(np.float64) @ array[:, ::400].T.astype(np.float64)
+        assert np.abs(tersely.linear(x, tensor) - exact).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "zeros", "portable", "wide"),
+    [
+        ({}, 0.9, False, False),
+        ({}, 0.2, True, False),
+        ({"columns": 128}, 0.6, True, False),
+        ({"values": "integer"}, 0.9, True, False),
+    ],
+)
+def test_many_gaps_are_slower_than_dense(
+    options: dict[str, object], zeros: float, portable: bool, wide: bool, rng: np.random.Generator
+) -> None:
+    array = np.where(rng.random((256, 1024)) < zeros, np.float32(0), quantised(rng, (256, 1024), FLOAT32, 4))
+    encoded = tersely.encode(array, formulation="affine", numbers="sparse", positions="gaps", **options).encoded
+    assert (slower_than_dense(encoded, "portable"), slower_than_dense(encoded, "avx512")) == (portable, wide)
 
 
 def test_zeros_of_either_sign_are_asked_for_above(rng: np.random.Generator) -> None:

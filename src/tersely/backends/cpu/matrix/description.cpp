@@ -149,6 +149,10 @@ DType wide_dtype(const std::string& name) {
   return dtype;
 }
 
+DType sparse_dtype(const std::string& name) {
+  return name == "int8" || name == "uint8" ? DType::kIndex : wide_dtype(name);
+}
+
 int64_t checked_product(int64_t a, int64_t b) {
   int64_t product;
   if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, &product) || product > (int64_t{1} << 62)) throw std::bad_alloc();
