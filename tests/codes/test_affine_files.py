@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.affine_weights import BFLOAT16, FLOAT32, coded, quantised
 from support.arrays import same_bits
+from support.references import slower_than_dense
 
 import tersely
 from tersely.codes import registry
