@@ -54,7 +54,7 @@ class Components {
   // u64 [parts + 1][columns], aligned to 8 bytes, each column from 0 on, never falling, by at most `most` a part.
   const uint64_t* directory(int64_t parts, int columns, int64_t most) const;
   // What to throw of a component.
-  [[noreturn]] void refuse(const std::string& name, const std::string& what) const;
+  [[noreturn]] void refuse(const std::string& name, const std::string& what, int64_t byte = -1) const;
 
  private:
   std::shared_ptr<std::map<std::string, Bytes>> all_;

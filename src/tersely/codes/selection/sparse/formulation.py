@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,7 @@ class Sparse(Formulation):
         fifteen = np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1)
         yield "80% zeros of 15 values", fifteen.astype(np.float32)
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         kind = parameters.get("positions")
         return f"{self.NAME} {kind}" if isinstance(kind, str) else self.NAME
 

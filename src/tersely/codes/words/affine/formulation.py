@@ -34,7 +34,7 @@ from tersely.core.errors import CorruptError
 from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS
 
 GROUPED_ENTRY = 2.6
-"""MEASURED as the figures of `costs`: an entry of gaps whose row has several scales, in entries of gaps."""
+"""MEASURED on Zen 4 like the figures of `costs`: an entry of gaps whose row has several scales, in entries of gaps."""
 MAX_FLOAT16 = 65504.0
 """The largest of its numbers."""
 

@@ -42,7 +42,7 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
   } else {
     scales.zeros = components.index("zeros", checked_product(count, 2));
   }
-  if (parameters.number_or("signed_zeros", 0) != 0) {
+  if (parameters.flag("signed_zeros")) {
     scales.directory = components.directory(g.segments, 1, kSegmentWeights / 8);
     scales.signs = components.stream("signs", static_cast<int64_t>(scales.directory[g.segments]));
   }

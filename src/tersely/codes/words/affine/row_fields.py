@@ -7,7 +7,7 @@ group by group, 16 rows side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -178,7 +178,7 @@ class RowFields(Formulation):
             return part.only.row.words(part.only)
         return reference_unpack(part.components[self.CHILD], part.layout, part.parameters.bits)
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         """'affine 4-bit by rows'."""
         bits, columns = parameters.get("bits"), parameters.get("columns")
         words = [self.NAME, *[f"{bits}-bit"] * isinstance(bits, int), f"by {columns}" if columns else "by rows"]
