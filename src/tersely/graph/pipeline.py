@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native, threads
+from tersely.backends.cpu import native
+from tersely.backends.cpu.threads import workers_of
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
 from tersely.graph.graph import Graph
@@ -35,28 +36,28 @@ class Pipeline:
         """The program for inputs of these shapes."""
         return self._opened(shapes)[0]
 
-    def run(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[np.ndarray]:
+    def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
         """The network's outputs, float32, for float32 inputs."""
-        return self._run(inputs, threads_used, False)[0]
+        return self._run(inputs, threads, False)[0]
 
-    def profile(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[tuple[str, str, int]]:
+    def profile(self, *inputs: np.ndarray, threads: int | None = None) -> list[tuple[str, str, int]]:
         """(node, operator, nanoseconds) of each step of one run."""
         program, _ = self._opened(tuple(one.shape for one in inputs))
-        times = self._run(inputs, threads_used, True)[1]
+        times = self._run(inputs, threads, True)[1]
         return [
             (name, str(step["operator"]), time)
             for name, step, time in zip(program.nodes, program.steps, times, strict=True)
         ]
 
     def _run(
-        self, inputs: Sequence[np.ndarray], threads_used: int | None, timed: bool
+        self, inputs: Sequence[np.ndarray], threads: int | None, timed: bool
     ) -> tuple[list[np.ndarray], list[int]]:
         if len(inputs) != len(self.graph.inputs):
             raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
         arrays = [np.ascontiguousarray(one, np.float32) for one in inputs]
         program, opened = self._opened(tuple(one.shape for one in arrays))
         outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
-        count = threads.workers_of(threads_used)
+        count = workers_of(threads)
         return outputs, opened.run(arrays, outputs, count, timed)
 
     def _opened(self, shapes: tuple[Shape, ...]) -> tuple[Program, Any]:
