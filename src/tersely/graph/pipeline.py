@@ -12,7 +12,7 @@ from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
-from tersely.graph.graph import Graph
+from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
@@ -74,9 +74,36 @@ class Pipeline:
     def _native(self, name: str) -> Any:
         if name not in self._natives:
             constant = self.constants[name]
-            if isinstance(constant, Tensor):
-                self._natives[name] = native.open_matrix(constant.encoded)
-            else:
-                flat = np.ascontiguousarray(constant, np.float32).reshape(-1)
-                self._natives[name] = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
+            matrix = self._matrix(name, constant) if isinstance(constant, Tensor) else None
+            if matrix is None:
+                array = constant.decode() if isinstance(constant, Tensor) else constant
+                flat = np.ascontiguousarray(array, np.float32).reshape(-1)
+                matrix = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
+            self._natives[name] = matrix
         return self._natives[name]
+
+    def _matrix(self, name: str, tensor: Tensor) -> Any:
+        """The matrix that all its readers can multiply by as it is coded; None where they take decoded numbers."""
+        if tensor.encoded.node.formulation == "dense":
+            return None
+        matrix = native.open_matrix(tensor.encoded)
+        for node in self.graph.nodes:
+            if node.inputs.get("weight") != name:
+                continue
+            if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
+                return None
+            if node.operator == "linear" and tensor.geometry.view != "matrix":
+                return None
+        return matrix
+
+
+def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
+    """Groups, channels and outputs of each, and taps, as the executor counts them.
+
+    A depthwise convolution is one group of one channel: each row of its weight meets pixels of its own.
+    """
+    outputs, channels, height, width = weight
+    groups = node.attributes["groups"]
+    if channels == 1 and groups == outputs:
+        return 1, 1, outputs, height * width
+    return groups, channels, outputs // groups, height * width

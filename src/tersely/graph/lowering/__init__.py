@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, rows
+from tersely.graph.lowering import images, pointwise, regions, rows
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.layouts import layout_of
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape, infer
 
-ROWS: dict[str, Lower] = {**images.ROWS, **pointwise.ROWS, **rows.ROWS}
+ROWS: dict[str, Lower] = {**images.ROWS, **pointwise.ROWS, **rows.ROWS, **regions.ROWS}
 
 
 @dataclass(frozen=True)

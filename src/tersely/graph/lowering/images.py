@@ -1,16 +1,17 @@
-"""Operators on images: convolutions and pooling."""
+"""Operators on images: convolutions, pooling, a scale and shift of each channel."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower, finish_of
-from tersely.graph.lowering.program import CHANNEL_BLOCK
-from tersely.graph.operators import Shape
+from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
+from tersely.graph.operators import Shape, paddings
 
 WINOGRAD_PIXELS = 144
 """MEASURED: with 14 x 14 pixels and more Winograd's transforms pay (1.5 to 1.9 x), with 7 x 7 they do not."""
@@ -18,21 +19,22 @@ WINOGRAD_PIXELS = 144
 
 def _convolution(context: Context, node: Node) -> None:
     attributes = node.attributes
-    if attributes["groups"] != 1:
-        raise ArgumentError(f"{node}: convolutions in groups are not lowered")
     x, y = context.number(node.inputs["x"]), context.output(node)
     extra: dict[str, Any] = {role: node.inputs[role] for role in ("scale", "shift") if role in node.inputs}
     if "bias" in node.inputs:
         extra["shift"] = node.inputs["bias"]
     if "residual" in node.inputs:
         extra["residual"] = context.number(node.inputs["residual"])
+    if attributes["groups"] != 1:
+        extra["groups"] = attributes["groups"]
     if context.winograd and suits_winograd(node, context.shapes):
         extra["method"] = "winograd"
     height, width = context.shapes[node.inputs["weight"]][2:]
+    (top, _), (left, _) = paddings(node)
     context.emit(
         "convolution", node.output, y, x=x, weight=node.inputs["weight"], height=height, width=width,
         **_pair(attributes, "stride", "stride"), **_pair(attributes, "dilation", "dilation"),
-        **_pair(attributes, "padding", "pad"), **extra, **finish_of(node),
+        pad_y=top, pad_x=left, **extra, **finish_of(node),
     )  # fmt: skip
 
 
@@ -41,31 +43,80 @@ def suits_winograd(node: Node, shapes: Mapping[str, Shape]) -> bool:
     _, channels, height, width = shapes[node.inputs["weight"]]
     once = all(one == 1 for name in ("stride", "dilation") for one in node.attributes[name])
     enough = math.prod(shapes[node.output][2:]) >= WINOGRAD_PIXELS
-    return once and (height, width) == (3, 3) and channels % CHANNEL_BLOCK == 0 and enough
+    return node.attributes["groups"] == 1 and once and (height, width) == (3, 3) and channels % CHANNEL_BLOCK == 0 and enough
+
+
+@dataclass(frozen=True)
+class Span:
+    """Pixels of a window along an axis: the first, how many, and by how many its sum is divided."""
+
+    first: int
+    pixels: int
+    counted: int
+
+
+def spans(node: Node, axis: int, length: int, count: int) -> list[Span]:
+    """The windows of a pool along an axis of `length` pixels, those that lie in the image.
+
+    count: how many there are. Raises ArgumentError for a window without a pixel.
+    """
+    attributes = node.attributes
+    step, taps = attributes["stride"][axis], attributes["kernel"][axis]
+    spread = attributes.get("dilation", [1, 1])[axis]
+    pad, behind = paddings(node)[axis]
+    found = []
+    for place in range(count):
+        begin = place * step - pad
+        inside = [begin + tap * spread for tap in range(taps) if 0 <= begin + tap * spread < length]
+        if not inside:
+            raise ArgumentError(f"{node}: a window without a pixel")
+        padded = min(begin + taps, length + behind) - begin
+        counted = padded if attributes.get("count_padding", False) else len(inside)
+        found.append(Span(inside[0], len(inside), counted))
+    return found
+
+
+def adaptive_spans(length: int, count: int) -> list[Span]:
+    """Windows that share out `length` pixels, and overlap where `count` does not divide them."""
+    edges = [(place * length // count, -(-(place + 1) * length // count)) for place in range(count)]
+    return [Span(first, end - first, end - first) for first, end in edges]
 
 
 def _pool(context: Context, node: Node) -> None:
-    if any(one != 1 for one in node.attributes.get("dilation", [1, 1])):
-        raise ArgumentError(f"{node}: pooling with dilation is not lowered")
-    _emit_pool(context, node, dict(node.attributes))
-
-
-def _adaptive_pool(context: Context, node: Node) -> None:
-    size, target = context.shapes[node.inputs["x"]][2:], node.attributes["size"]
-    if any(length % count for length, count in zip(size, target, strict=True)):
-        raise ArgumentError(f"{node}: {list(size)} pixels are not shared out evenly to {list(target)}")
-    kernel = [length // count for length, count in zip(size, target, strict=True)]
-    _emit_pool(context, node, {"kernel": kernel, "stride": kernel, "padding": [0, 0]})
-
-
-def _emit_pool(context: Context, node: Node, attributes: Mapping[str, Any]) -> None:
     x, y = context.number(node.inputs["x"]), context.output(node)
-    height, width = attributes["kernel"]
-    context.emit(
-        "pool", node.output, y, x=x, kind="max" if node.operator == "max_pool" else "mean",
-        height=height, width=width, count_padding=int(attributes.get("count_padding", False)),
-        **_pair(attributes, "stride", "stride"), **_pair(attributes, "padding", "pad"),
-    )  # fmt: skip
+    sizes, counts = context.shapes[node.inputs["x"]][2:], context.shapes[node.output][2:]
+    if node.operator == "adaptive_average_pool":
+        windows = [adaptive_spans(length, count) for length, count in zip(sizes, counts, strict=True)]
+    else:
+        windows = [spans(node, axis, sizes[axis], counts[axis]) for axis in (0, 1)]
+    kind = "max" if node.operator == "max_pool" else "mean"
+    _emit_pool(context, node, x, y, kind, windows)
+
+
+def _emit_pool(context: Context, node: Node, x: int, y: int, kind: str, windows: Sequence[Sequence[Span]]) -> None:
+    rows, columns = ([n for one in axis for n in (one.first, one.pixels, one.counted)] for axis in windows)
+    dilation = _pair(node.attributes, "dilation", "dilation")
+    context.emit("pool", node.output, y, x=x, kind=kind, rows=rows, columns=columns, **dilation)
+
+
+def _mean(context: Context, node: Node) -> None:
+    """The mean of all pixels, channel by channel."""
+    shape = context.shapes[node.inputs["x"]]
+    if len(shape) != 4 or {axis % 4 for axis in node.attributes["axes"]} != {2, 3}:
+        raise ArgumentError(f"{node}: means are taken of an image's pixels only")
+    x, windows = context.number(node.inputs["x"]), [adaptive_spans(length, 1) for length in shape[2:]]
+    if node.attributes["keep"]:
+        return _emit_pool(context, node, x, context.output(node), "mean", windows)
+    pixel = context.new(f"{node.output}.pixel", Layout(shape[0], shape[1], 1, 1))
+    _emit_pool(context, node, x, pixel, "mean", windows)
+    context.emit("move", node.output, context.output(node), x=pixel, flat=1)
+    return None
+
+
+def _scale_shift(context: Context, node: Node) -> None:
+    x, y = context.number(node.inputs["x"]), context.output(node)
+    constants = {role: node.inputs[role] for role in ("scale", "shift")}
+    context.emit("scale_shift", node.output, y, x=x, **constants, **finish_of(node))
 
 
 def _pair(attributes: Mapping[str, Any], name: str, member: str) -> dict[str, int]:
@@ -78,5 +129,7 @@ ROWS: dict[str, Lower] = {
     "convolution": _convolution,
     "max_pool": _pool,
     "average_pool": _pool,
-    "adaptive_average_pool": _adaptive_pool,
+    "adaptive_average_pool": _pool,
+    "mean": _mean,
+    "scale_shift": _scale_shift,
 }

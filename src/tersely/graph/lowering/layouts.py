@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
-from tersely.graph.operators import Shape
+from tersely.graph.operators import Shape, paddings
 
 
 def layout_of(name: str, graph: Graph, shapes: Mapping[str, Shape]) -> Layout:
@@ -15,19 +15,32 @@ def layout_of(name: str, graph: Graph, shapes: Mapping[str, Shape]) -> Layout:
     shape = shapes[name]
     if len(shape) == 4:
         images, channels, height, width = shape
-        # A camera's three channels would be one block of which 13 are padding.
-        blocked = name not in graph.inputs or channels % CHANNEL_BLOCK == 0
+        blocked = not (name in graph.inputs and channels % CHANNEL_BLOCK and _only_convolved(name, graph))
         return Layout(images, channels, height, width, _halo(name, graph), blocked)
     if len(shape) == 2:
         return Layout(shape[0], shape[1], 1, 1, 0, False)
     raise ArgumentError(f"{name}: values of shape {list(shape)} have no layout")
 
 
+def _only_convolved(name: str, graph: Graph) -> bool:
+    """Whether convolutions of one group read a value, and nothing else.
+
+    They take channels as they come: a camera's three would be one block of which 13 are padding.
+    """
+    readers = [node for node in graph.nodes if name in node.inputs.values()]
+    return name not in graph.outputs and all(
+        node.operator == "convolution"
+        and node.attributes["groups"] == 1
+        and [role for role, value in node.inputs.items() if value == name] == ["x"]
+        for node in readers
+    )
+
+
 def _halo(name: str, graph: Graph) -> int:
     """As wide as the widest padding of the convolutions that read it."""
-    paddings = (
-        max(node.attributes["padding"])
+    widths = (
+        max(max(pair) for pair in paddings(node))
         for node in graph.nodes
         if node.operator == "convolution" and node.inputs["x"] == name
     )
-    return max(paddings, default=0)
+    return max(widths, default=0)

@@ -1,4 +1,7 @@
-"""Batch norm after a convolution becomes the scale and shift of its epilogue: weights stay as they are, bit by bit."""
+"""Batch norm after a convolution becomes the scale and shift of its epilogue: weights stay as they are, bit by bit.
+
+Where it follows anything else it is a scale and shift of each channel, an operator of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,35 @@ def run(graph: Graph, constants: dict[str, Any]) -> Graph:
     names: dict[str, str] = {}
     added: set[str] = set()
     for node in graph.nodes:
-        before = producer.get(node.inputs.get("x", ""))
-        is_norm = node.operator == "batch_norm"
-        if not is_norm or before is None or before.operator != "convolution" or uses[before.output] != 1:
+        if node.operator != "batch_norm":
             continue
-        scale, shift = _affine(node, before, constants)
-        inputs = {role: name for role, name in before.inputs.items() if role != "bias"}
+        before = producer.get(node.inputs["x"])
+        follows = before is not None and before.operator == "convolution" and uses[before.output] == 1
+        convolution = before if follows else None
+        scale, shift = _affine(node, convolution, constants)
+        inputs = {}
         for role, values in (("scale", scale), ("shift", shift)):
             inputs[role] = f"{node.output}.{role}"
             constants[inputs[role]] = values
             added.add(inputs[role])
-        replaced[before.output] = Node("convolution", inputs, before.output, before.attributes)
-        names[node.output] = before.output
-    kept = [replaced.get(node.output, node) for node in graph.nodes if node.output not in names]
+        if convolution is None:
+            replaced[node.output] = Node("scale_shift", {"x": node.inputs["x"], **inputs}, node.output)
+            continue
+        kept = {role: name for role, name in convolution.inputs.items() if role != "bias"}
+        replaced[convolution.output] = Node(
+            "convolution", {**kept, **inputs}, convolution.output, convolution.attributes
+        )
+        names[node.output] = convolution.output
+    nodes = [replaced.get(node.output, node) for node in graph.nodes if node.output not in names]
     wider = Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants | added)
-    return wider.with_nodes(list(renamed(kept, names)), [names.get(name, name) for name in graph.outputs])
+    return wider.with_nodes(list(renamed(nodes, names)), [names.get(name, name) for name in graph.outputs])
 
 
-def _affine(norm: Node, convolution: Node, constants: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _affine(norm: Node, convolution: Node | None, constants: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """scale and shift, float32 [channels], of float64: (sum + bias - mean) x weight / sqrt(variance + eps) + bias."""
 
-    def numbers(node: Node, role: str, otherwise: float) -> np.ndarray:
-        name = node.inputs.get(role)
+    def numbers(node: Node | None, role: str, otherwise: float) -> np.ndarray:
+        name = None if node is None else node.inputs.get(role)
         return np.asarray(otherwise if name is None else constants[name], np.float64)
 
     scale = numbers(norm, "weight", 1.0) / np.sqrt(numbers(norm, "variance", 1.0) + norm.attributes["eps"])

@@ -6,7 +6,9 @@ from typing import Any
 
 from tersely.graph.graph import Graph, Node, renamed
 
-FINISHES = {"convolution": ("relu", "relu6"), "linear": ("relu",), "add": ("relu",)}
+BOUNDS = ("relu", "relu6")
+ON_IMAGES = (*BOUNDS, "hard_sigmoid", "hard_swish", "sigmoid", "silu")
+FINISHES = {"convolution": ON_IMAGES, "scale_shift": ON_IMAGES, "linear": ("relu",), "add": ("relu",)}
 """Activations that an operator's kernel ends with."""
 
 

@@ -103,6 +103,60 @@ def _gelu(call: Call) -> Translated:
     return Translated("gelu_tanh" if call["approximate"] == "tanh" else "gelu", {"x": call["self"]}, {})
 
 
+def _concatenate(call: Call) -> Translated:
+    inputs = {f"x{index}": name for index, name in enumerate(call["tensors"])}
+    return Translated("concatenate", inputs, {"axis": int(call["dim"])})
+
+
+def _mean(call: Call) -> Translated:
+    axes = call["dim"]
+    if axes is None or call["dtype"] is not None:
+        raise UnsupportedError("a mean of all numbers, or in another dtype")
+    return Translated("mean", {"x": call["self"]}, {"axes": _pair(axes)[: len(axes)], "keep": bool(call["keepdim"])})
+
+
+def _pad(call: Call) -> Translated:
+    if call.arguments.get("mode", "constant") != "constant":
+        raise UnsupportedError(f"padding of mode {call['mode']!r}")
+    pad, value = [int(one) for one in call["pad"]], call["value"]
+    if len(pad) > 8:
+        raise UnsupportedError("padding of more than four axes")
+    pad += [0] * (8 - len(pad))  # torch says the last axis first
+    attributes = {"before": pad[-2::-2], "behind": pad[::-2], "value": float(value or 0)}
+    return Translated("pad", {"x": call["self"]}, attributes)
+
+
+def _slice(call: Call) -> Translated:
+    begin, end = call["start"], call["end"]
+    if begin in (None, 0) and end in (None, 2**63 - 1) and call["step"] == 1:
+        return Translated(None, {"x": call["self"]}, {})
+    attributes = {"axis": int(call["dim"]), "begin": int(begin or 0), "step": int(call["step"])}
+    return Translated("slice", {"x": call["self"]}, {**attributes, "end": 2**63 - 1 if end is None else int(end)})
+
+
+def _resize(mode: str) -> Translate:
+    def translate(call: Call) -> Translated:
+        size, factors = call["output_size"], call["scale_factors"]
+        attributes = {
+            "mode": mode,
+            "size": None if size is None else [int(one) for one in size],
+            "factors": None if factors is None else [float(one) for one in factors],
+            "corners": bool(call.arguments.get("align_corners", False)),
+        }
+        return Translated("resize", {"x": call["input"]}, attributes)
+
+    return translate
+
+
+def _view(call: Call) -> Translated:
+    """Of images to rows: `x.view(x.size(0), -1)`."""
+    size = call["size"] if "size" in call.arguments else call["shape"]
+    if len(size) != 2 or size[1] != -1 or not isinstance(size[0], int):
+        raise UnsupportedError(f"a view of shape {list(size)}")
+    images = {} if size[0] == -1 else {"images": size[0]}
+    return Translated("flatten", {"x": call["self"]}, {"first": 1, "last": -1, **images})
+
+
 def _hardtanh(call: Call) -> Translated:
     if (call["min_val"], call["max_val"]) != (0, 6):
         raise UnsupportedError("hardtanh of other bounds than 0 and 6")
@@ -133,6 +187,15 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.flatten.using_ints": lambda call: Translated(
         "flatten", {"x": call["self"]}, {"first": call["start_dim"], "last": call["end_dim"]}
     ),
+    "aten.view.default": _view,
+    "aten.reshape.default": _view,
+    "aten.cat.default": _concatenate,
+    "aten.mean.dim": _mean,
+    "aten.pad.default": _pad,
+    "aten.constant_pad_nd.default": _pad,
+    "aten.slice.Tensor": _slice,
+    "aten.upsample_nearest2d.vec": _resize("nearest"),
+    "aten.upsample_bilinear2d.vec": _resize("bilinear"),
     "aten.add.Tensor": _arithmetic("add"),
     "aten.add_.Tensor": _arithmetic("add"),
     "aten.sub.Tensor": _arithmetic("subtract"),
@@ -147,8 +210,10 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.sigmoid.default": _activation("sigmoid"),
     "aten.silu.default": _activation("silu"),
     "aten.silu_.default": _activation("silu"),
+    "aten.sigmoid_.default": _activation("sigmoid"),
     "aten.tanh.default": _activation("tanh"),
     "aten.hardsigmoid.default": _activation("hard_sigmoid"),
+    "aten.hardsigmoid_.default": _activation("hard_sigmoid"),
     "aten.hardswish.default": _activation("hard_swish"),
     "aten.hardswish_.default": _activation("hard_swish"),
     "aten.gelu.default": _gelu,

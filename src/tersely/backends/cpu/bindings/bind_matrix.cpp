@@ -2,6 +2,7 @@
 // call.
 #include "tersely/backends/cpu/bindings/integer_operands.hpp"
 #include "tersely/backends/cpu/bindings/matrix.hpp"
+#include "tersely/backends/cpu/network/weights.hpp"
 #include "tersely/codes/open.hpp"
 
 namespace {
@@ -151,6 +152,12 @@ bool nibbles_linear(const Matrix& self, Words x, const std::string& dtype, bool 
 void bind_matrix(nb::module_& m) {
   nb::class_<Matrix>(m, "Matrix")
       .def_prop_ro("products", &products)
+      .def(
+          "convolves",
+          [](const Matrix& self, int64_t groups, int64_t channels, int64_t outputs, int64_t taps) {
+            return tersely::ConvolutionWeights::walks(self->words(), {groups, channels, outputs}, taps);
+          },
+          nb::arg("groups"), nb::arg("channels"), nb::arg("outputs"), nb::arg("taps"))
       .def("decode", &decode, nb::arg("out"), nb::arg("threads"))
       .def("decode_at", &decode_at, nb::arg("out"), nb::arg("threads"))
       .def("decode_window", &decode_window, nb::arg("out"), nb::arg("first_panel"), nb::arg("last_panel"),

@@ -5,10 +5,10 @@
 
 namespace tersely {
 
-// rows x columns pixels, rows `row` floats apart; both at least one.
+// rows x columns pixels, rows `row` floats apart, columns `column`; at least one of each.
 struct PoolWindow {
   const float* x;
-  int64_t row, rows, columns;
+  int64_t row, column, rows, columns;
 };
 
 struct PoolKernels {

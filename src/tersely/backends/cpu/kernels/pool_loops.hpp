@@ -23,7 +23,7 @@ struct Pooling {
     for (int64_t row = 0; row < window.rows; ++row)
       for (int64_t column = 0; column < window.columns; ++column)
         for (int k = 0; k < kParts; ++k) {
-          const Vector value = load(window.x + row * window.row + column * 16 + k * Lanes);
+          const Vector value = load(window.x + row * window.row + column * window.column + k * Lanes);
           most[k] = value > most[k] ? value : most[k];
           most[k] = value != value ? value : most[k];  // and what is NaN stays: nothing is greater
         }
@@ -34,7 +34,8 @@ struct Pooling {
     Vector sums[kParts]{};
     for (int64_t row = 0; row < window.rows; ++row)
       for (int64_t column = 0; column < window.columns; ++column)
-        for (int k = 0; k < kParts; ++k) sums[k] += load(window.x + row * window.row + column * 16 + k * Lanes);
+        for (int k = 0; k < kParts; ++k)
+          sums[k] += load(window.x + row * window.row + column * window.column + k * Lanes);
     for (int k = 0; k < kParts; ++k) {
       sums[k] *= factor;
       __builtin_memcpy(y + k * Lanes, &sums[k], sizeof sums[k]);

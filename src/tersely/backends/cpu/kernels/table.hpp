@@ -9,7 +9,9 @@
 #include <cstdint>
 
 #include "tersely/backends/cpu/kernels/convolution.hpp"
+#include "tersely/backends/cpu/kernels/depthwise.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
+#include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
@@ -252,6 +254,8 @@ struct KernelTable {
   Convolve convolve;
   WinogradKernels winograd;
   PoolKernels pool;
+  Depthwise depthwise;
+  PixelKernels pixels;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kBlockColumns = 256;
 // A share of pixels smaller than this would pay for decoding more than two workers gain.
 constexpr int64_t kLeastPixels = 192;
+// Pixels whose sums, of two panels, stay in the first-level cache until their activation.
+constexpr int64_t kActivatedPixels = 96;
 
 int32_t narrow(int64_t value) {
   if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max())
@@ -32,23 +34,38 @@ int64_t run_length(const std::vector<int64_t>& offsets) {
 
 }  // namespace
 
-Convolution::Convolution(const ImageLayout& in, const ImageLayout& out, const ImageLayout* residual,
-                         const Window& window, const int64_t* columns)
-    : in_(in), out_(out), residual_(residual == nullptr ? out : *residual) {
+struct Convolution::Call {
+  const KernelTable& table;
+  const float* x;
+  float* y;
+  const float* residual;
+  int64_t images;
+  const Finish& finish;
+};
+
+Convolution::Convolution(const ConvolutionWeights& weights, const ImageLayout& in, const ImageLayout& out,
+                         const ImageLayout* residual, const Window& window)
+    : weights_(weights), in_(in), out_(out), residual_(residual == nullptr ? out : *residual) {
   if (!out.blocked || in.halo < window.pad_y || in.halo < window.pad_x)
     throw std::invalid_argument("a convolution writes blocks of channels and reads a halo as wide as its padding");
-  const auto reach = [](int64_t count, int64_t stride, int64_t taps, int64_t dilation) {
-    return (count - 1) * stride + (taps - 1) * dilation + 1;
+  const auto last = [](int64_t count, int64_t stride, int64_t taps, int64_t dilation, int64_t pad) {
+    return (count - 1) * stride + (taps - 1) * dilation - pad;
   };
-  if (reach(out.height, window.stride_y, window.height, window.dilation_y) > in.height + 2 * window.pad_y ||
-      reach(out.width, window.stride_x, window.width, window.dilation_x) > in.width + 2 * window.pad_x)
+  if (last(out.height, window.stride_y, window.height, window.dilation_y, window.pad_y) >= in.height + in.halo ||
+      last(out.width, window.stride_x, window.width, window.dilation_x, window.pad_x) >= in.width + in.halo)
     throw std::invalid_argument("a convolution's output is larger than its input allows");
   narrow(in_.floats()), narrow(out_.floats()), narrow(residual_.floats());
   const int64_t taps = window.height * window.width;
-  std::vector<int64_t> offsets(static_cast<size_t>(in.channels * taps));
+  const PanelColumns& reads = weights.reads();
+  for (const int64_t first : reads.first) {
+    if (first + reads.channels > in.blocks() * kChannelBlock || (!in.blocked && first != 0) ||
+        (in.blocked && first % kChannelBlock != 0))
+      throw std::invalid_argument("a panel of weights reads channels that there are not");
+    panel_at_.push_back(in.blocked ? first / kChannelBlock * in.plane() : 0);
+  }
+  std::vector<int64_t> offsets(reads.columns.size());
   for (size_t column = 0; column < offsets.size(); ++column) {
-    const int64_t place = columns == nullptr ? static_cast<int64_t>(column) : columns[column];
-    const int64_t tap = place % taps;
+    const int64_t place = reads.columns[column], tap = place % taps;
     offsets[column] =
         in.at(place / taps, tap / window.width * window.dilation_y, tap % window.width * window.dilation_x) -
         in.at(0, 0, 0);
@@ -68,33 +85,66 @@ Convolution::Convolution(const ImageLayout& in, const ImageLayout& out, const Im
     }
 }
 
-void Convolution::run(const MatrixView& weights, const float* x, float* y, const float* residual, int64_t images,
-                      const Finish& finish, int threads) const {
-  const KernelTable& table = active_table();
-  const FloatPanels panels(weights, table);
-  const int64_t wanted = threads == 1 ? 1 : ceil_div(int64_t{8} * threads, panels.items() * images);
-  const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastPixels));
-  parallel_for(threads, panels.items() * shares, [&](int64_t index) {
-    const int64_t item = index / shares, share = index % shares;
-    const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
-    const PixelPlaces places{x_at_.data() + first, y_at_.data() + first, residual_at_.data() + first};
-    panels.walk(item, block_columns_, [&](const FloatBlock& block) {
-      const int64_t output = block.panel * kPanelRows, end = block.first_column + block.columns;
-      ConvolutionBlock b{};
-      b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
-      b.offsets = offsets_.data() + block.first_column / run_, b.runs = block.columns / run_, b.run = run_;
-      b.y_panel_stride = out_.plane(), b.residual_panel_stride = residual_.plane();
-      b.first = block.first_column == 0, b.last = end == columns();
-      b.scale = finish.scale == nullptr ? nullptr : finish.scale + output;
-      b.shift = finish.shift == nullptr ? nullptr : finish.shift + output;
-      b.low = finish.low, b.high = finish.high;
-      for (int64_t image = 0; image < images; ++image) {
-        b.x = x + image * in_.floats();
-        b.y = y + image * out_.floats() + block.panel * out_.plane();
-        b.residual =
-            residual == nullptr ? nullptr : residual + image * residual_.floats() + block.panel * residual_.plane();
-        table.convolve(b, places, count);
-      }
+// The last block of columns: pixels are finished while they are in cache.
+void Convolution::finish(const Call& call, ConvolutionBlock& b, int64_t first, int64_t count) const {
+  const auto places = [&](int64_t at) {
+    return PixelPlaces{x_at_.data() + at, y_at_.data() + at, residual_at_.data() + at};
+  };
+  if (call.finish.activation == PixelActivation::kNone) return call.table.convolve(b, places(first), count);
+  for (int64_t begin = first; begin < first + count; begin += kActivatedPixels) {
+    const int64_t end = std::min(begin + kActivatedPixels, first + count);
+    call.table.convolve(b, places(begin), end - begin);
+    for (int64_t pixel = begin, stop; pixel < end; pixel = stop) {
+      stop = std::min(end, (pixel / out_.width + 1) * out_.width);
+      for (int k = 0; k < b.panels; ++k)
+        call.table.pixels.activate(call.finish.activation,
+                                   b.y + k * b.y_panel_stride + y_at_[static_cast<size_t>(pixel)], stop - pixel);
+    }
+  }
+}
+
+void Convolution::multiply(const Call& call, const FloatBlock& block, int64_t first, int64_t count) const {
+  const int64_t* at = panel_at_.data() + block.panel;
+  if (block.panels == 2 && at[0] != at[1]) {
+    FloatBlock one = block;
+    one.panels = 1;
+    multiply(call, one, first, count);
+    one.panel += 1, one.weights += block.panel_stride;
+    return multiply(call, one, first, count);
+  }
+  const int64_t output = block.panel * kPanelRows;
+  ConvolutionBlock b{};
+  b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
+  b.offsets = offsets_.data() + block.first_column / run_, b.runs = block.columns / run_, b.run = run_;
+  b.y_panel_stride = out_.plane(), b.residual_panel_stride = residual_.plane();
+  b.first = block.first_column == 0, b.last = block.first_column + block.columns == columns();
+  b.scale = call.finish.scale == nullptr ? nullptr : call.finish.scale + output;
+  b.shift = call.finish.shift == nullptr ? nullptr : call.finish.shift + output;
+  b.low = call.finish.low, b.high = call.finish.high;
+  for (int64_t image = 0; image < call.images; ++image) {
+    b.x = call.x + image * in_.floats() + at[0];
+    b.y = call.y + image * out_.floats() + block.panel * out_.plane();
+    b.residual = call.residual == nullptr
+                     ? nullptr
+                     : call.residual + image * residual_.floats() + block.panel * residual_.plane();
+    if (b.last) {
+      finish(call, b, first, count);
+    } else {
+      call.table.convolve(b, {x_at_.data() + first, y_at_.data() + first, residual_at_.data() + first}, count);
+    }
+  }
+}
+
+void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
+                      int threads) const {
+  const Call call{active_table(), x, y, residual, images, finish};
+  weights_.visit(call.table, [&](const auto& panels) {
+    const int64_t wanted = threads == 1 ? 1 : ceil_div(int64_t{8} * threads, panels.items() * images);
+    const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastPixels));
+    parallel_for(threads, panels.items() * shares, [&](int64_t index) {
+      const int64_t item = index / shares, share = index % shares;
+      const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
+      panels.walk(item, block_columns_, [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });
   });
 }

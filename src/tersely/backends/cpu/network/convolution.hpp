@@ -1,11 +1,12 @@
-// A convolution of images by a coded matrix, or by weights that are decoded once: a panel's block is decoded to the
-// first-level cache and multiplied by all its pixels, so what decoding costs is shared among them.
+// A convolution of images by panels of weights: a panel's block is decoded to the first-level cache and multiplied by
+// all its pixels, so what decoding costs is shared among them.
 #pragma once
 
 #include <vector>
 
-#include "tersely/backends/cpu/matrix/float_panels.hpp"
+#include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/network/image.hpp"
+#include "tersely/backends/cpu/network/weights.hpp"
 
 namespace tersely {
 
@@ -14,32 +15,36 @@ struct Window {
   int64_t stride_y, stride_x, dilation_y, dilation_x, pad_y, pad_x;
 };
 
-// What becomes of a sum: least of high and greatest of low and (sum x scale + shift + residual).
+// What becomes of a sum: activation(least of high and greatest of low and (sum x scale + shift + residual)).
 struct Finish {
   const float* scale;  // [outputs, up to whole blocks]; null: 1
   const float* shift;  // likewise; null: 0
   float low, high;
+  PixelActivation activation = PixelActivation::kNone;
 };
 
 class Convolution {
  public:
-  // columns: where in its kernel each column of the weight lies, channel x taps + tap; null: in this order. out is
-  // blocked. Throws std::invalid_argument where shapes do not fit or an image is larger than 31 bits of floats address.
-  Convolution(const ImageLayout& in, const ImageLayout& out, const ImageLayout* residual, const Window& window,
-              const int64_t* columns);
+  // weights: borrowed. out is blocked; in too where weights have groups. Throws std::invalid_argument where shapes do
+  // not fit or an image is larger than 31 bits of floats address.
+  Convolution(const ConvolutionWeights& weights, const ImageLayout& in, const ImageLayout& out,
+              const ImageLayout* residual, const Window& window);
 
   // x, y, residual: images one after another. y shares no memory with x or residual. threads: at most so many.
-  void run(const MatrixView& weights, const float* x, float* y, const float* residual, int64_t images,
-           const Finish& finish, int threads) const;
-
-  int64_t columns() const { return runs() * run_; }
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
 
  private:
+  struct Call;
+  int64_t columns() const { return runs() * run_; }
   int64_t runs() const { return static_cast<int64_t>(offsets_.size()); }
   int64_t pixels() const { return out_.height * out_.width; }
+  void multiply(const Call& call, const FloatBlock& block, int64_t first, int64_t count) const;
+  void finish(const Call& call, ConvolutionBlock& block, int64_t first, int64_t count) const;
 
+  const ConvolutionWeights& weights_;
   ImageLayout in_, out_, residual_;
-  std::vector<int32_t> offsets_;  // of each run
+  std::vector<int32_t> offsets_;   // of each run
+  std::vector<int64_t> panel_at_;  // of what each panel reads, from an image on
   int64_t run_;
   int64_t block_columns_;
   std::vector<int32_t> x_at_, y_at_, residual_at_;  // of each pixel

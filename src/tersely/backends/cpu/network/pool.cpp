@@ -1,5 +1,4 @@
-// Pooling: the greatest or the mean of each window. Padding takes no part in a greatest value, and in a mean where
-// `count_padding` says so.
+// Pooling: the greatest or the mean of each window, of the pixels of the image that lie in it.
 #include <algorithm>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
@@ -9,14 +8,24 @@
 namespace tersely {
 namespace {
 
-struct Range {
-  int64_t first, last;
+// Pixels of a window along an axis, and by how many its sum is divided: padding may count.
+struct Span {
+  int64_t first, pixels, counted;
 };
 
-// Pixels of a window that lie in the image.
-Range pixels_of(int64_t place, int64_t stride, int64_t pad, int64_t taps, int64_t size) {
-  const int64_t begin = place * stride - pad;
-  return {std::max<int64_t>(begin, 0), std::min(begin + taps, size)};
+std::vector<Span> spans_of(const StepText& text, const char* member, int64_t length, int64_t from, int64_t dilation) {
+  const std::vector<int64_t> numbers = text.numbers(member);
+  fits(static_cast<int64_t>(numbers.size()) == length * 3, "an axis has other windows than y has pixels");
+  std::vector<Span> found;
+  for (size_t i = 0; i < numbers.size(); i += 3) {
+    const Span span{numbers[i], numbers[i + 1], numbers[i + 2]};
+    fits(span.first >= 0 && span.first < from && span.pixels > 0 &&
+             span.pixels - 1 <= (from - 1 - span.first) / dilation,
+         "a window without a pixel, or beyond x");
+    fits(span.counted > 0 && span.counted < (int64_t{1} << 24), "a mean of no pixel");
+    found.push_back(span);
+  }
+  return found;
 }
 
 class Pool final : public Step {
@@ -25,20 +34,16 @@ class Pool final : public Step {
       : x_(text.value("x")),
         y_(text.value("y")),
         greatest_(text.word("kind") == "max"),
-        count_padding_(text.number_or("count_padding", 0) != 0),
-        height_(text.number("height")),
-        width_(text.number("width")),
-        stride_y_(text.number("stride_y")),
-        stride_x_(text.number("stride_x")),
-        pad_y_(text.number_or("pad_y", 0)),
-        pad_x_(text.number_or("pad_x", 0)) {
+        dilation_y_(text.number_or("dilation_y", 1)),
+        dilation_x_(text.number_or("dilation_x", 1)) {
     const ImageLayout &in = x_.layout, &out = y_.layout;
+    fits(greatest_ || text.word("kind") == "mean", "unknown kind of pooling");
     fits(x_.images == y_.images && in.channels == out.channels && in.blocked && out.blocked,
          "pooling takes blocks of channels, as many images and channels out as in");
-    fits(stride_y_ > 0 && stride_x_ > 0 && pad_y_ >= 0 && pad_x_ >= 0 && pad_y_ < height_ && pad_x_ < width_ &&
-             (out.height - 1) * stride_y_ - pad_y_ < in.height && (out.width - 1) * stride_x_ - pad_x_ < in.width,
-         "a window without a pixel");
+    fits(dilation_y_ > 0 && dilation_x_ > 0, "a distance of less than one pixel");
     fits(!overlap(x_, y_), "y lies over x");
+    rows_ = spans_of(text, "rows", out.height, in.height, dilation_y_);
+    columns_ = spans_of(text, "columns", out.width, in.width, dilation_x_);
   }
 
   void run(const Run& run) const override {
@@ -46,25 +51,24 @@ class Pool final : public Step {
     const KernelTable& table = active_table();
     parallel_for(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
       const int64_t y = item % out.height, plane = item / out.height;
-      const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, 0, 0);
-      float* to = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
-      const Range rows = pixels_of(y, stride_y_, pad_y_, height_, in.height);
-      for (int64_t x = 0; x < out.width; ++x) {
-        const Range columns = pixels_of(x, stride_x_, pad_x_, width_, in.width);
-        const PoolWindow window{from + rows.first * in.row() + columns.first * kChannelBlock, in.row(),
-                                rows.last - rows.first, columns.last - columns.first};
-        const int64_t counted = count_padding_ ? height_ * width_ : window.rows * window.columns;
-        float* pixel = to + x * kChannelBlock;
+      const Span& rows = rows_[static_cast<size_t>(y)];
+      const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, rows.first, 0);
+      float* pixel = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
+      for (const Span& columns : columns_) {
+        const PoolWindow window{from + columns.first * kChannelBlock, in.row() * dilation_y_,
+                                kChannelBlock * dilation_x_, rows.pixels, columns.pixels};
         greatest_ ? table.pool.greatest(window, pixel)
-                  : table.pool.mean(window, 1.0F / static_cast<float>(counted), pixel);
+                  : table.pool.mean(window, 1.0F / static_cast<float>(rows.counted * columns.counted), pixel);
+        pixel += kChannelBlock;
       }
     });
   }
 
  private:
   const Value x_, y_;
-  const bool greatest_, count_padding_;
-  const int64_t height_, width_, stride_y_, stride_x_, pad_y_, pad_x_;
+  const bool greatest_;
+  const int64_t dilation_y_, dilation_x_;
+  std::vector<Span> rows_, columns_;
 };
 
 }  // namespace

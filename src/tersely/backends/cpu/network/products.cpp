@@ -1,27 +1,30 @@
 // Steps that multiply by weights: convolutions of blocked images, products of rows.
-#include <cmath>
+#include <algorithm>
+#include <cstring>
 #include <limits>
+#include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
+#include "tersely/backends/cpu/network/depthwise.hpp"
+#include "tersely/backends/cpu/network/pixels.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
 #include "tersely/backends/cpu/network/winograd.hpp"
 
 namespace tersely {
 namespace {
 
-struct Bounds {
-  float low = -std::numeric_limits<float>::infinity(), high = std::numeric_limits<float>::infinity();
-};
-
-// "relu" and "relu6" are bounds; other activations are steps of their own.
-Bounds bounds_of(const StepText& text) {
-  Bounds found;
-  if (!text.has("activation")) return found;
-  const std::string& name = text.word("activation");
-  fits(name == "relu" || name == "relu6", "a convolution finishes with relu or relu6");
-  found.low = 0.0F;
-  if (name == "relu6") found.high = 6.0F;
-  return found;
+// The weights of a convolution: panels of a coded matrix, or of numbers [outputs][channels of a group][taps].
+std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weight, const Groups& groups, int64_t taps,
+                                                     bool blocked) {
+  if (weight.coded != nullptr) {
+    fits(ConvolutionWeights::walks(weight.coded->words(), groups, taps),
+         "the weight is no matrix of words with a row for each output and a column for each channel and tap");
+    return std::make_unique<ConvolutionWeights>(*weight.coded->words(), groups, taps);
+  }
+  fits(weight.numbers != nullptr && weight.count >= groups.count * groups.outputs * groups.channels * taps,
+       "the weight has too few numbers for its channels and taps");
+  return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, blocked);
 }
 
 class ConvolutionStep final : public Step {
@@ -31,52 +34,68 @@ class ConvolutionStep final : public Step {
         y_(text.value("y")),
         has_residual_(text.has("residual")),
         residual_(has_residual_ ? text.value("residual") : y_) {
-    const Constant weight = text.constant("weight");
-    fits(weight.coded != nullptr && weight.coded->words() != nullptr, "the weight is no matrix of words");
-    weights_ = weight.coded->words();
-    const Geometry& g = weights_->geometry;
     const Window window{text.number("height"),           text.number("width"),
                         text.number("stride_y"),         text.number("stride_x"),
                         text.number_or("dilation_y", 1), text.number_or("dilation_x", 1),
                         text.number_or("pad_y", 0),      text.number_or("pad_x", 0)};
-    fits(g.count == 1 && g.rows == y_.layout.channels &&
-             g.columns == x_.layout.channels * window.height * window.width && x_.images == y_.images,
-         "the weight has other channels than x and y");
+    for (const int64_t one :
+         {window.height, window.width, window.stride_y, window.stride_x, window.dilation_y, window.dilation_x})
+      fits(one > 0 && one <= kLargest, "a window or a distance of less than one pixel");
+    fits(window.pad_y >= 0 && window.pad_x >= 0 && window.pad_y <= kLargest && window.pad_x <= kLargest,
+         "padding of less than no pixel");
+    const int64_t channels = x_.layout.channels, outputs = y_.layout.channels, count = text.number_or("groups", 1);
+    fits(count > 0 && channels % count == 0 && outputs % count == 0, "channels are not shared out to groups");
+    fits(x_.images == y_.images, "x and y have different numbers of images");
     fits(!overlap(x_, y_), "y lies over x");
-    fits(!has_residual_ || (residual_.layout.channels == y_.layout.channels && residual_.layout.blocked &&
+    fits(!has_residual_ || (residual_.layout.channels == outputs && residual_.layout.blocked &&
                             residual_.layout.height == y_.layout.height && residual_.layout.width == y_.layout.width &&
                             residual_.images == y_.images && !overlap(residual_, y_)),
          "the residual has another shape than y, or y lies over it");
     const ImageLayout* residual = has_residual_ ? &residual_.layout : nullptr;
+    const bool depthwise = count == channels && count == outputs && count > 1;
+    const Groups groups = depthwise ? Groups{1, 1, outputs} : Groups{count, channels / count, outputs / count};
+    weights_ =
+        weights_of(text.constant("weight"), groups, window.height * window.width, x_.layout.blocked && !depthwise);
     if (text.has("method")) {
-      fits(text.word("method") == "winograd", "unknown method of convolution");
-      winograd_ = std::make_unique<Winograd>(x_.layout, y_.layout, residual, window, g.column_offsets);
+      fits(text.word("method") == "winograd" && !depthwise, "unknown method of convolution");
+      winograd_ = std::make_unique<Winograd>(*weights_, x_.layout, y_.layout, residual, window);
+    } else if (depthwise) {
+      depthwise_ = std::make_unique<DepthwiseConvolution>(*weights_, x_.layout, y_.layout, residual, window);
     } else {
-      direct_ = std::make_unique<Convolution>(x_.layout, y_.layout, residual, window, g.column_offsets);
+      direct_ = std::make_unique<Convolution>(*weights_, x_.layout, y_.layout, residual, window);
     }
-    const int64_t outputs = y_.layout.blocks() * kChannelBlock;
-    const Bounds bounds = bounds_of(text);
-    finish_ = {text.floats_or_null("scale", outputs), text.floats_or_null("shift", outputs), bounds.low, bounds.high};
+    const int64_t whole = y_.layout.blocks() * kChannelBlock;
+    const Activated activated = activated_of(text);
+    finish_ = {text.floats_or_null("scale", whole), text.floats_or_null("shift", whole), activated.bounds.low,
+               activated.bounds.high, activated.activation};
   }
 
-  int64_t workspace_floats() const override { return winograd_ == nullptr ? 0 : winograd_->workspace_floats(); }
+  int64_t workspace_floats() const override {
+    return winograd_ != nullptr    ? winograd_->workspace_floats()
+           : depthwise_ != nullptr ? depthwise_->workspace_floats()
+                                   : 0;
+  }
 
   void run(const Run& run) const override {
     const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
     float* y = run.arena + y_.at;
     if (winograd_ != nullptr) {
-      winograd_->run(*weights_, x, y, residual, x_.images, finish_, run.workspace, run.threads);
+      winograd_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
+    } else if (depthwise_ != nullptr) {
+      depthwise_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else {
-      direct_->run(*weights_, x, y, residual, x_.images, finish_, run.threads);
+      direct_->run(x, y, residual, x_.images, finish_, run.threads);
     }
   }
 
  private:
+  static constexpr int64_t kLargest = 1 << 20;
   const Value x_, y_;
   const bool has_residual_;
   const Value residual_;
-  const MatrixView* weights_;
+  std::unique_ptr<const ConvolutionWeights> weights_;
   std::unique_ptr<const Convolution> direct_;
+  std::unique_ptr<const DepthwiseConvolution> depthwise_;
   std::unique_ptr<const Winograd> winograd_;
   Finish finish_{};
 };
@@ -85,25 +104,42 @@ class ConvolutionStep final : public Step {
 class Linear final : public Step {
  public:
   explicit Linear(const StepText& text) : x_(text.value("x")), y_(text.value("y")) {
-    const Constant weight = text.constant("weight");
-    fits(weight.coded != nullptr && weight.coded->products() == Products::kFloats,
-         "the weight has no product of floats");
-    matrix_ = weight.coded;
-    const Geometry& g = matrix_->geometry();
     for (const ImageLayout* l : {&x_.layout, &y_.layout})
       fits(l->height == 1 && l->width == 1 && l->halo == 0 && (!l->blocked || l->channels % kChannelBlock == 0),
            "a product takes rows");
-    fits(g.count == 1 && x_.layout.channels == g.columns && y_.layout.channels == g.rows && x_.images == y_.images,
-         "the weight has other columns than x, or other rows than y");
+    fits(x_.images == y_.images, "x and y have different numbers of rows");
     fits(!overlap(x_, y_), "y lies over x");
-    bias_ = text.floats_or_null("bias", g.rows);
+    const int64_t columns = x_.layout.channels, rows = y_.layout.channels;
+    const Constant weight = text.constant("weight");
+    if (weight.coded != nullptr) {
+      fits(weight.coded->products() == Products::kFloats, "the weight has no product of floats");
+      matrix_ = weight.coded;
+      const Geometry& g = matrix_->geometry();
+      fits(g.count == 1 && columns == g.columns && rows == g.rows,
+           "the weight has other columns than x, or other rows than y");
+    } else {
+      numbers_ = weights_of(weight, {1, columns, rows}, 1, false);
+      // Rows are pixels of one image, of which blocks of outputs are made and then rows.
+      const int64_t images = x_.images;
+      for (int64_t image = 0; image < images; ++image) {
+        fits(image * std::max(columns, kChannelBlock) <= std::numeric_limits<int32_t>::max(), "x has too many numbers");
+        x_at_.push_back(static_cast<int32_t>(image * columns));
+        y_at_.push_back(static_cast<int32_t>(image * kChannelBlock));
+      }
+    }
+    bias_ = text.floats_or_null("bias", ceil_div(rows, kChannelBlock) * kChannelBlock);
     if (text.has("activation")) {
       fits(text.word("activation") == "relu", "a product of rows finishes with relu");
       activation_ = Activation::kRelu;
     }
   }
 
+  int64_t workspace_floats() const override {
+    return numbers_ == nullptr ? 0 : ceil_div(y_.layout.channels, kChannelBlock) * kChannelBlock * x_.images;
+  }
+
   void run(const Run& run) const override {
+    if (numbers_ != nullptr) return run_numbers(run);
     Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
@@ -111,8 +147,37 @@ class Linear final : public Step {
   }
 
  private:
+  void run_numbers(const Run& run) const {
+    const KernelTable& table = active_table();
+    const int64_t columns = x_.layout.channels, outputs = y_.layout.channels, images = x_.images;
+    numbers_->visit(table, [&](const auto& panels) {
+      parallel_for(run.threads, panels.items(), [&](int64_t item) {
+        panels.walk(item, columns, [&](const FloatBlock& block) {
+          const int32_t offset = 0;
+          ConvolutionBlock b{};
+          b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
+          b.offsets = &offset, b.runs = 1, b.run = columns, b.first = b.last = true;
+          b.x = run.arena + x_.at;
+          b.y = run.workspace + block.panel * images * kChannelBlock, b.y_panel_stride = images * kChannelBlock;
+          b.shift = bias_ == nullptr ? nullptr : bias_ + block.panel * kPanelRows;
+          b.low = activation_ == Activation::kRelu ? 0.0F : -std::numeric_limits<float>::infinity();
+          b.high = std::numeric_limits<float>::infinity();
+          table.convolve(b, {x_at_.data(), y_at_.data(), y_at_.data()}, images);
+          for (int k = 0; k < block.panels; ++k) {
+            const int64_t first = (block.panel + k) * kPanelRows, count = std::min(kPanelRows, outputs - first);
+            for (int64_t image = 0; image < images; ++image)
+              std::memcpy(run.arena + y_.at + image * outputs + first,
+                          b.y + k * b.y_panel_stride + image * kChannelBlock, static_cast<size_t>(count) * 4);
+          }
+        });
+      });
+    });
+  }
+
   const Value x_, y_;
-  const CodedMatrix* matrix_;
+  const CodedMatrix* matrix_ = nullptr;
+  std::unique_ptr<const ConvolutionWeights> numbers_;
+  std::vector<int32_t> x_at_, y_at_;
   const float* bias_ = nullptr;
   Activation activation_ = Activation::kNone;
 };

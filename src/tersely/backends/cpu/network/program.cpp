@@ -19,8 +19,13 @@ struct Row {
   MakeStep make;
 };
 constexpr Row kRows[] = {
-    {"input", make_input},   {"output", make_output}, {"move", make_move},           {"convolution", make_convolution},
-    {"linear", make_linear}, {"pool", make_pool},     {"pointwise", make_pointwise}, {"clear", make_clear},
+    {"input", make_input},         {"output", make_output},
+    {"move", make_move},           {"convolution", make_convolution},
+    {"linear", make_linear},       {"pool", make_pool},
+    {"pointwise", make_pointwise}, {"clear", make_clear},
+    {"combine", make_combine},     {"scale_shift", make_scale_shift},
+    {"activate", make_activate},   {"assemble", make_assemble},
+    {"resize", make_resize},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {

@@ -21,16 +21,16 @@ constexpr int64_t kChunkTiles = 48;  // whose products are finished while they a
 
 struct Winograd::Call {
   const KernelTable& table;
-  const MatrixView& weights;
   const float* x;
   float* y;
   const float* residual;
   const Finish& finish;
 };
 
-Winograd::Winograd(const ImageLayout& in, const ImageLayout& out, const ImageLayout* residual, const Window& window,
-                   const int64_t* columns)
-    : in_(in),
+Winograd::Winograd(const ConvolutionWeights& weights, const ImageLayout& in, const ImageLayout& out,
+                   const ImageLayout* residual, const Window& window)
+    : weights_(weights),
+      in_(in),
       out_(out),
       residual_(residual == nullptr ? out : *residual),
       pad_y_(window.pad_y),
@@ -44,10 +44,13 @@ Winograd::Winograd(const ImageLayout& in, const ImageLayout& out, const ImageLay
   if (in.halo < pad_y_ || in.halo < pad_x_ || out.height > in.height + 2 * pad_y_ - 2 ||
       out.width > in.width + 2 * pad_x_ - 2)
     throw std::invalid_argument("a convolution's output is larger than its input allows");
+  const PanelColumns& reads = weights.reads();
+  if (reads.channels != in.channels || static_cast<int64_t>(reads.first.size()) != out.blocks())
+    throw std::invalid_argument("Winograd's method takes weights of one group");
   for (int64_t column = 0; column < in.channels * kTaps; ++column) {
     const int64_t channel = column / kBlockWeights * kChannelBlock + column % kChannelBlock;
     const int64_t tap = column % kBlockWeights / kChannelBlock;
-    if (columns == nullptr || columns[column] != channel * kTaps + tap)
+    if (reads.columns[static_cast<size_t>(column)] != channel * kTaps + tap)
       throw std::invalid_argument("Winograd's method takes columns in the order block, tap, channel");
   }
 }
@@ -122,8 +125,11 @@ void Winograd::multiply(const Call& call, int64_t panel, int panels, const float
         const TileEdge edge{static_cast<int>(std::min<int64_t>(2, out_.height - row)),
                             static_cast<int>(std::min<int64_t>(2, out_.width - column))};
         if (call.residual != nullptr) finish.residual = call.residual + residual_.at(output, row, column);
-        call.table.winograd.output(m + k * m_panel + i * kChannelBlock, m_stride, finish, edge,
-                                   call.y + out_.at(output, row, column), out_.row());
+        float* y = call.y + out_.at(output, row, column);
+        call.table.winograd.output(m + k * m_panel + i * kChannelBlock, m_stride, finish, edge, y, out_.row());
+        if (call.finish.activation != PixelActivation::kNone)
+          for (int r = 0; r < edge.rows; ++r)
+            call.table.pixels.activate(call.finish.activation, y + r * out_.row(), edge.columns);
       }
     }
   }
@@ -135,24 +141,26 @@ void Winograd::run_by_panels(const Call& call, float* v, int threads) const {
     const int64_t block = item / tile_rows_, first = item % tile_rows_ * tile_columns_;
     transform_input(call.x, block, {first, tile_columns_}, v + (block * tiles() + first) * kChannelBlock, v_stride);
   });
-  const FloatPanels panels(call.weights, call.table);
   const int64_t u_panel = in_.channels * kPanelRows, u_stride = 2 * u_panel;
-  parallel_for(threads, panels.items(), [&](int64_t item) {
-    static thread_local Scratch scratch;
-    auto* u = scratch.get<float>(kWinogradPoints * u_stride * 4);
-    panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
-      transform_weights(block, u, u_stride, u_panel);
-      multiply(call, block.panel, block.panels, u, u_stride, u_panel, v, v_stride, tiles(), {0, tiles()});
+  weights_.visit(call.table, [&](const auto& panels) {
+    parallel_for(threads, panels.items(), [&](int64_t item) {
+      static thread_local Scratch scratch;
+      auto* u = scratch.get<float>(kWinogradPoints * u_stride * 4);
+      panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
+        transform_weights(block, u, u_stride, u_panel);
+        multiply(call, block.panel, block.panels, u, u_stride, u_panel, v, v_stride, tiles(), {0, tiles()});
+      });
     });
   });
 }
 
 void Winograd::run_by_bands(const Call& call, float* u, int threads) const {
-  const FloatPanels panels(call.weights, call.table);
   const int64_t u_panel = in_.channels * kPanelRows, u_stride = out_.blocks() * u_panel;
-  parallel_for(threads, panels.items(), [&](int64_t item) {
-    panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
-      transform_weights(block, u + block.panel * u_panel, u_stride, u_panel);
+  weights_.visit(call.table, [&](const auto& panels) {
+    parallel_for(threads, panels.items(), [&](int64_t item) {
+      panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
+        transform_weights(block, u + block.panel * u_panel, u_stride, u_panel);
+      });
     });
   });
   const int64_t most = band_tiles(), bands = ceil_div(tiles(), most);
@@ -169,15 +177,11 @@ void Winograd::run_by_bands(const Call& call, float* u, int threads) const {
   });
 }
 
-void Winograd::run(const MatrixView& weights, const float* x, float* y, const float* residual, int64_t images,
-                   const Finish& finish, float* workspace, int threads) const {
+void Winograd::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
+                   float* workspace, int threads) const {
   for (int64_t image = 0; image < images; ++image) {
-    const Call call{active_table(),
-                    weights,
-                    x + image * in_.floats(),
-                    y + image * out_.floats(),
-                    residual == nullptr ? nullptr : residual + image * residual_.floats(),
-                    finish};
+    const Call call{active_table(), x + image * in_.floats(), y + image * out_.floats(),
+                    residual == nullptr ? nullptr : residual + image * residual_.floats(), finish};
     by_bands() ? run_by_bands(call, workspace, threads) : run_by_panels(call, workspace, threads);
   }
 }

@@ -10,15 +10,15 @@ namespace tersely {
 
 class Winograd {
  public:
-  // As of Convolution, for a window of 3 x 3, stride and dilation 1. Channels of in are whole blocks, and columns lie
-  // in the order block, tap, channel; throws std::invalid_argument for others.
-  Winograd(const ImageLayout& in, const ImageLayout& out, const ImageLayout* residual, const Window& window,
-           const int64_t* columns);
+  // As of Convolution, for a window of 3 x 3, stride and dilation 1 and one group. Channels of in are whole blocks, and
+  // columns lie in the order block, tap, channel; throws std::invalid_argument for others.
+  Winograd(const ConvolutionWeights& weights, const ImageLayout& in, const ImageLayout& out,
+           const ImageLayout* residual, const Window& window);
 
   // Floats of `workspace`, at a 64-byte boundary.
   int64_t workspace_floats() const;
-  void run(const MatrixView& weights, const float* x, float* y, const float* residual, int64_t images,
-           const Finish& finish, float* workspace, int threads) const;
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, float* workspace,
+           int threads) const;
 
  private:
   struct Call;
@@ -42,6 +42,7 @@ class Winograd {
   void run_by_panels(const Call& call, float* workspace, int threads) const;
   void run_by_bands(const Call& call, float* workspace, int threads) const;
 
+  const ConvolutionWeights& weights_;
   ImageLayout in_, out_, residual_;
   int64_t pad_y_, pad_x_, tile_rows_, tile_columns_;
 };

@@ -182,6 +182,8 @@ void fill_avx2_n_of_m(KernelTable& table);
 void fill_avx2_convolution(KernelTable& table);
 void fill_avx2_winograd(KernelTable& table);
 void fill_avx2_pool(KernelTable& table);
+void fill_avx2_depthwise(KernelTable& table);
+void fill_avx2_pixels(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -210,6 +212,8 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_convolution(table);
   fill_avx2_winograd(table);
   fill_avx2_pool(table);
+  fill_avx2_depthwise(table);
+  fill_avx2_pixels(table);
 }
 
 }  // namespace tersely

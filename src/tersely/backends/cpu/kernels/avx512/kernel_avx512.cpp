@@ -179,6 +179,8 @@ void fill_avx512_blocks(KernelTable& table);
 void fill_avx512_convolution(KernelTable& table);
 void fill_avx512_winograd(KernelTable& table);
 void fill_avx512_pool(KernelTable& table);
+void fill_avx512_depthwise(KernelTable& table);
+void fill_avx512_pixels(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -203,6 +205,8 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_convolution(table);
   fill_avx512_winograd(table);
   fill_avx512_pool(table);
+  fill_avx512_depthwise(table);
+  fill_avx512_pixels(table);
 }
 
 }  // namespace tersely

@@ -221,6 +221,8 @@ void fill_scalar_n_of_m(KernelTable& table);
 void fill_scalar_convolution(KernelTable& table);
 void fill_scalar_winograd(KernelTable& table);
 void fill_scalar_pool(KernelTable& table);
+void fill_scalar_depthwise(KernelTable& table);
+void fill_scalar_pixels(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -254,6 +256,8 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_convolution(table);
   fill_scalar_winograd(table);
   fill_scalar_pool(table);
+  fill_scalar_depthwise(table);
+  fill_scalar_pixels(table);
 }
 
 }  // namespace tersely
