@@ -62,7 +62,9 @@ def _window(node: Node, size: tuple[int, int], taps: tuple[int, int], ceil: bool
     for length, tap, step, (pad, behind), spread in zip(size, taps, stride, paddings(node), dilation, strict=True):
         room = length + pad + behind - spread * (tap - 1) - 1
         if room < 0:
-            raise ArgumentError(f"a window of {spread * (tap - 1) + 1} does not fit into {length + pad + behind} pixels")
+            raise ArgumentError(
+                f"a window of {spread * (tap - 1) + 1} does not fit into {length + pad + behind} pixels"
+            )
         count = (-(-room // step) if ceil else room // step) + 1
         if ceil and (count - 1) * step >= length + pad:
             count -= 1  # a window may not begin beyond the image

@@ -64,15 +64,17 @@ class Profile:
             for one in self.nodes
         ]
 
+    def summary(self) -> str:
+        return (
+            f"{self.nanoseconds / 1e6:.2f} ms in {len(self.nodes)} nodes, {self.threads} threads, {self.isa}; "
+            f"{self.arena_bytes / 1e6:.1f} MB between them"
+        )
+
     def __str__(self) -> str:
         rows = [("node", "operator", "result", "weight", "ms", "share"), *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(6)]
         lines = ["  ".join(_cell(text, widths[i], i > 3) for i, text in enumerate(row)).rstrip() for row in rows]
-        total = (
-            f"{self.nanoseconds / 1e6:.2f} ms in {len(self.nodes)} nodes, {self.threads} threads, {self.isa}; "
-            f"{self.arena_bytes / 1e6:.1f} MB between them"
-        )
-        return "\n".join([*lines, total])
+        return "\n".join([*lines, self.summary()])
 
 
 def _cell(text: str, width: int, right: bool) -> str:

@@ -41,8 +41,8 @@ def from_bytes(data: bytes) -> Graph:
         raise UnsupportedError(
             f"graph version {document['version']}: this tersely reads {VERSION}; use a newer release"
         )
-    if set(document) != {"version", "inputs", "outputs", "constants", "nodes"}:
-        raise CorruptError("a graph has version, inputs, outputs, constants and nodes; get the file again")
+    if set(document) != {"version", "inputs", "outputs", "constants", "examples", "nodes"}:
+        raise CorruptError("a graph has version, inputs, outputs, constants, examples and nodes; get the file again")
     nodes = document["nodes"]
     if not isinstance(nodes, list) or len(nodes) > NODES:
         raise CorruptError(f"the nodes are no list of at most {NODES}; get the file again")
@@ -51,6 +51,7 @@ def from_bytes(data: bytes) -> Graph:
         _names(document["outputs"], "outputs"),
         tuple(_node(one, number) for number, one in enumerate(nodes)),
         frozenset(_names(document["constants"], "constants")),
+        _examples(document["examples"]),
     )
     try:
         graph.check()
@@ -75,6 +76,15 @@ def _node(json_node: Any, number: int) -> Node:
     if not isinstance(attributes, dict) or not all(_is_attribute(value) for value in attributes.values()):
         raise CorruptError(f"node {number}: an attribute is no number, word or short list of numbers")
     return Node(operator, inputs, json_node["output"], attributes)
+
+
+def _examples(value: Any) -> dict[str, tuple[int, ...]]:
+    if not isinstance(value, dict) or not all(
+        isinstance(shape, list) and len(shape) <= 8 and all(type(one) is int and 0 <= one < LARGEST for one in shape)
+        for shape in value.values()
+    ):
+        raise CorruptError("examples are no shapes by name; get the file again")
+    return {name: tuple(shape) for name, shape in value.items()}
 
 
 def _names(value: Any, what: str) -> tuple[str, ...]:

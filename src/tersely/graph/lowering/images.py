@@ -43,7 +43,13 @@ def suits_winograd(node: Node, shapes: Mapping[str, Shape]) -> bool:
     _, channels, height, width = shapes[node.inputs["weight"]]
     once = all(one == 1 for name in ("stride", "dilation") for one in node.attributes[name])
     enough = math.prod(shapes[node.output][2:]) >= WINOGRAD_PIXELS
-    return node.attributes["groups"] == 1 and once and (height, width) == (3, 3) and channels % CHANNEL_BLOCK == 0 and enough
+    return (
+        node.attributes["groups"] == 1
+        and once
+        and (height, width) == (3, 3)
+        and channels % CHANNEL_BLOCK == 0
+        and enough
+    )
 
 
 @dataclass(frozen=True)

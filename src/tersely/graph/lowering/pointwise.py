@@ -26,7 +26,9 @@ def _arithmetic(context: Context, node: Node) -> None:
     if context.shapes[x] != context.shapes[z]:
         raise ArgumentError(f"{node}: operands of different shapes")
     numbers = {"x": context.number(x), "z": context.number(z)}
-    return context.emit("pointwise", node.output, context.output(node), kind=node.operator, **numbers, **finish_of(node))
+    return context.emit(
+        "pointwise", node.output, context.output(node), kind=node.operator, **numbers, **finish_of(node)
+    )
 
 
 def _on_images(context: Context, node: Node) -> None:
