@@ -105,6 +105,15 @@ def test_what_quantisers_leave_is_recognised(rng: np.random.Generator) -> None:
             assert np.abs(own / scales - 1).max() <= 2.0**-23
 
 
+@pytest.mark.parametrize("dtype", [dtype.name for dtype in DTYPES])
+def test_few_numbers_whose_small_multiples_no_float_scale_gives(dtype: str, rng: np.random.Generator) -> None:
+    """A scale may exist in reals and not among floats for one multiple, and among floats for a larger one."""
+    numbers = rng.integers(-127, 128, (400, 4))
+    scales = rng.uniform(0.001, 0.02, (400, 1)).astype(np.float32)
+    words = reference.words_of((numbers * scales).astype(np.float32), dtype)
+    assert all(reference.fit_group(row, dtype) is not None for row in words)
+
+
 def test_rows_of_one_value_are_scales(rng: np.random.Generator) -> None:
     array = np.repeat(rng.standard_normal((64, 1)).astype(np.float32) ** 2 + np.float32(0.1), 512, axis=1)
     tensor = check(array, code="constant")

@@ -141,7 +141,7 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
                              : std::numeric_limits<float>::quiet_NaN();
     // A scale of 16 bits is one of 32, too.
     if (std::isnan(fit.scales[0])) fit.scales[0] = std::isnan(fit.scales[1]) ? fit.scales[2] : fit.scales[1];
-    return !std::isnan(fit.scales[0]);
+    if (!std::isnan(fit.scales[0])) return true;  // else no float lies in the interval: with larger multiples one may
   }
   return false;
 }

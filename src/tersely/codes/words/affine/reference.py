@@ -106,7 +106,8 @@ def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
             }
             if math.isnan(scales["float32"]):  # a scale of 16 bits is one of 32, too
                 scales["float32"] = scales["float16"] if math.isnan(scales["bfloat16"]) else scales["bfloat16"]
-            return None if math.isnan(scales["float32"]) else (scales, low, high)
+            if not math.isnan(scales["float32"]):  # else no float lies in the interval: with larger multiples one may
+                return scales, low, high
     return None
 
 
