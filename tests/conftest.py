@@ -13,7 +13,11 @@ from support.arrays import ISAS, MODELS, installed
 
 from tersely.backends.cpu import isa, threads
 
-_ADAPTERS = {"torch_adapter": ("torch",), "transformers_adapter": ("torch", "transformers")}
+_ADAPTERS = {
+    "torch_adapter": ("torch",),
+    "torch_networks": ("torch",),
+    "transformers_adapter": ("torch", "transformers"),
+}
 collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(installed, needed))]
 """Tests of adapters need what they adapt: `make test` installs it."""
 

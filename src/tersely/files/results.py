@@ -108,6 +108,7 @@ def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str)
         components,
         "",
         file,
+        encoded.node.to_json(),
     )
 
 

@@ -68,11 +68,11 @@ def _window(node: Node, size: tuple[int, int], taps: tuple[int, int], ceil: bool
     stride, dilation = node.attributes["stride"], node.attributes.get("dilation", [1, 1])
     for length, tap, step, (pad, behind), spread in zip(size, taps, stride, paddings(node), dilation, strict=True):
         room = length + pad + behind - spread * (tap - 1) - 1
-        if room < 0:
+        count = (-(-room // step) if ceil else room // step) + 1
+        if count < 1 or (room < 0 and not ceil):
             raise ArgumentError(
                 f"a window of {spread * (tap - 1) + 1} does not fit into {length + pad + behind} pixels"
             )
-        count = (-(-room // step) if ceil else room // step) + 1
         if ceil and (count - 1) * step >= length + pad:
             count -= 1  # a window may not begin beyond the image
         found.append(count)

@@ -93,7 +93,7 @@ class Pipeline:
             return None
         matrix = native.open_matrix(tensor.encoded)
         for node in self.graph.nodes:
-            if node.inputs.get("weight") != name:
+            if matrix is None or node.inputs.get("weight") != name:
                 continue
             if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
                 return None

@@ -113,7 +113,7 @@ def _mean(context: Context, node: Node) -> None:
     x, windows = context.number(node.inputs["x"]), [adaptive_spans(length, 1) for length in shape[2:]]
     if node.attributes["keep"]:
         return _emit_pool(context, node, x, context.output(node), "mean", windows)
-    pixel = context.new(f"{node.output}.pixel", Layout(shape[0], shape[1], 1, 1))
+    pixel = context.fresh(Layout(shape[0], shape[1], 1, 1))
     _emit_pool(context, node, x, pixel, "mean", windows)
     context.emit("move", node.output, context.output(node), x=pixel, flat=1)
     return None

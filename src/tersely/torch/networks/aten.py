@@ -17,12 +17,17 @@ def _pair(value: Any, otherwise: Any = None) -> list[int]:
 
 
 def _convolution(call: Call) -> Translated:
-    if isinstance(call["padding"], str):
-        raise UnsupportedError(f"padding {call['padding']!r} of a convolution")
+    dilation = _pair(call["dilation"])
+    padding = call["padding"]
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":  # one more behind where an even one does not halve
+        room = [spread * (tap - 1) for spread, tap in zip(dilation, call.tensors["weight"].shape[2:], strict=True)]
+        padding = [length // 2 for length in room] + [length - length // 2 for length in room]
     attributes = {
         "stride": _pair(call["stride"]),
-        "padding": _pair(call["padding"]),
-        "dilation": _pair(call["dilation"]),
+        "padding": _pair(padding),
+        "dilation": dilation,
         "groups": int(call["groups"]),
     }
     return Translated("convolution", inputs_of(call, x="input", weight="weight", bias="bias"), attributes)
@@ -104,11 +109,12 @@ def _unchanged(call: Call) -> Translated:
 def _dropout(call: Call) -> Translated:
     if call["train"] and call["p"]:
         raise UnsupportedError("dropout in training: call model.eval() first")
-    return Translated(None, {"x": call["input"]}, {})
+    return Translated(None, {"x": call.arguments.get("input") or call["self"]}, {})
 
 
 TRANSLATIONS: dict[str, Translate] = {
     "aten.conv2d.default": _convolution,
+    "aten.conv2d.padding": _convolution,
     "aten.batch_norm.default": _batch_norm,
     "aten.linear.default": lambda call: Translated(
         "linear", inputs_of(call, x="input", weight="weight", bias="bias"), {}
@@ -121,6 +127,8 @@ TRANSLATIONS: dict[str, Translate] = {
     "aten.flatten.using_ints": lambda call: Translated(
         "flatten", {"x": call["self"]}, {"first": call["start_dim"], "last": call["end_dim"]}
     ),
+    "aten.upsample_nearest2d.vec": _resize("nearest"),
+    "aten.upsample_bilinear2d.vec": _resize("bilinear"),
     **aten_shapes.TRANSLATIONS,
     **aten_tokens.TRANSLATIONS,
     "aten.add.Tensor": _arithmetic("add"),
