@@ -2,7 +2,8 @@
 #
 #   make demo    compress a real sentence encoder and search with it from the compressed file
 #   make test    build, lint, every test: the exhaustive ones on a spread of their cases
-#   make test-all  after it: every case, slow tests, kernels once more with emulated instruction sets and under sanitizers
+#   make test-all  what `make test` leaves out: every case of exhaustive tests, slow tests, kernels once more with emulated
+#                  instruction sets and under sanitizers
 #   make lint    ruff, mypy, clang-format
 #   make test-transformers4  tests of tersely.transformers with transformers 4 instead of 5
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test-all)
@@ -69,7 +70,7 @@ test: lint $(VENV)/torch $(VENV)/tools
 	$(PYTEST)
 
 # Without one: calls of torch on every kind of weight in every mode and context are for changes of the adapter.
-test-all: lint $(VENV)/torch $(VENV)/tools
+test-all: $(VENV)/built $(VENV)/torch $(VENV)/tools
 	$(MAKE) emulate sanitize
 	$(PYTEST) --thorough -m "slow or exhaustive" -k "not agree_everywhere"
 

@@ -28,6 +28,8 @@ settings.register_profile("thorough", max_examples=100, deadline=None)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="every case of exhaustive tests, more random examples")
 
+    parser.addoption("--one-in", type=int, default=1, help="of exhaustive tests, one in so many, spread over all cases")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     profile.thorough = config.getoption("thorough")
@@ -35,11 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Random examples are a spread of cases, too."""
     for item in items:
         if getattr(getattr(item, "function", None), "is_hypothesis_test", False):
             item.add_marker("exhaustive")
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    del left_out[:: config.getoption("one_in")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        dropped = set(left_out)
+        items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture(params=ISAS)

@@ -120,6 +120,14 @@ def test_a_program_opens_and_multiplies_every_formulation(program: Path, tmp_pat
         (np.repeat(few(rng, 3)[:, ::4], 4, axis=1), {"formulation": "blocks", "block": "chunk"}),
         (empty_blocks(rng), {"formulation": "block_sparse", "block": "chunk"}),
         (without_columns(rng), {"formulation": "submatrix"}),
+        *(
+            (np.where(empty_blocks(rng) == 0, np.int8(0), small(rng)), {"formulation": "block_sparse", "block": block})
+            for block in ("row", "16x1", "chunk")
+        ),
+        *(
+            (np.where(without_columns(rng) == 0, np.int8(0), small(rng)), {"formulation": "submatrix", "kept": kept})
+            for kept in ("integer", "dense", "block_sparse")
+        ),
         (small(rng), {"formulation": "integer"}),
         (small(rng), {"formulation": "integer", "code": "distances"}),
         (small(rng).astype(np.int16) * np.int16(50), {"formulation": "integer"}),

@@ -102,7 +102,7 @@ def test_a_difference_exits_with_1_and_names_the_tensor(source: Path, tmp_path: 
     safetensors.numpy.save_file(other, tmp_path / "other.safetensors")
     done = tersely("verify", tmp_path / "model.tersely.safetensors", "--against", tmp_path / "other.safetensors")
     assert done.returncode == 1
-    assert "'w' differs from byte" in done.stderr
+    assert "of tensor 'w' is the first that differs" in done.stderr
 
 
 def test_wrong_usage_exits_with_2(source: Path) -> None:

@@ -190,7 +190,7 @@ def test_wrong_arguments_are_refused_with_a_sentence(formulation: str) -> None:
         (np.float32, {"block": "2x2"}, "unknown block '2x2'"),
         (np.float32, {"block": []}, "unknown block"),
         (np.float32, {"colour": 1}, "no parameter 'colour'"),
-        (np.float64, {}, "codes float32, bfloat16, float16, not float64"),
+        (np.float64, {}, "codes float32, bfloat16, float16(, int8, uint8)?, not float64"),
     ):
         with pytest.raises(ArgumentError, match=sentence):
             choose.encode(np.zeros((16, 16), dtype), formulation=formulation, **options)

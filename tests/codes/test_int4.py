@@ -287,14 +287,14 @@ def test_impossible_descriptions_are_refused(rng: np.random.Generator) -> None:
     encoded = coded(values(rng, (48, 100), "int4"), "fields", "int4").encoded
     fields = encoded.node.children["nibbles"]
     wrong = [
-        ({"signed": 0}, fields),
-        ({"signed": True}, fields),
-        ({"signed": 1, "bits": 4}, fields),
+        ({"signed": False}, fields),
+        ({"signed": 1}, fields),
+        ({"signed": True, "bits": 4}, fields),
         ({"bits": 4}, fields),
         ({}, Node("integer", 2)),
         ({}, Node("integer", 1, {"bits": 4})),
         ({}, Node("integer", 1, {}, {"nibbles": fields})),
-        ({"signed": 1}, Node("split", 1, {"code": "constant", "table": "00"})),
+        ({"signed": True}, Node("split", 1, {"code": "constant", "table": "00"})),
     ]
     for parameters, child in wrong:
         with pytest.raises(UnsupportedError):

@@ -68,6 +68,10 @@ def holed(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) ->
     return np.where(rng.random(shape) < 0.2, whole(rng, shape, orientation), 0).astype(np.int8)
 
 
+def blocky_integers(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
+    return np.where(blocky(rng, shape, orientation) == 0, 0, whole(rng, shape, orientation)).astype(np.int8)
+
+
 def nibbles(rng: np.random.Generator, shape: tuple[int, ...], orientation: str) -> np.ndarray:
     low, high = (np.clip(np.rint(rng.standard_normal(shape) * 2 + 8), 0, 15).astype(np.uint8) for _ in range(2))
     return low | high << np.uint8(4)
@@ -115,6 +119,10 @@ FORMS: dict[str, tuple[dict[str, Any], Maker]] = {
     **{f"blocks {shape}": ({"formulation": "blocks", "block": shape}, blocky) for shape in BLOCKS},
     **{
         f"block_sparse {shape}": ({"formulation": "block_sparse", "block": shape}, blocky)
+        for shape in ("row", "16x1", "chunk")
+    },
+    **{
+        f"block_sparse {shape} of int8": ({"formulation": "block_sparse", "block": shape}, blocky_integers)
         for shape in ("row", "16x1", "chunk")
     },
     "integer fields": ({"formulation": "integer"}, whole),

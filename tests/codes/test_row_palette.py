@@ -139,3 +139,10 @@ def test_infinities_of_x_and_of_words_are_those_of_the_words(
         with np.errstate(all="ignore"):
             expected = x.astype(np.float64) @ weight.astype(np.float64).T
         assert np.array_equal(np.isnan(tersely.linear(x, tensor)), np.isnan(expected))
+
+
+def test_what_is_slow_is_not_taken_for_speed(rng: np.random.Generator) -> None:
+    """More words than registers hold are looked up one by one."""
+    array = shared(rng, (512, 1024), FLOAT32, 100)
+    for objective in ("balanced", "speed"):
+        assert choose.encode(array, objective=objective).node.formulation != "row_palette"

@@ -96,6 +96,7 @@ def test_where_every_zero_is_negative_no_bit_is_stored(dtype: np.dtype, rng: np.
     tensor = coded(array)
     assert tensor.encoded.node.parameters == {EVERY: True}
     assert SIGNS not in tensor.encoded.components
+    assert coded(pruned(rng, (48, 96), dtype)).encoded.node.parameters == {}
     assert same_bits(tensor.decode(), array)
     assert same_bits(np.asarray(tensor[3, 5]), np.asarray(array[3, 5]))
     assert reference_words(tensor.encoded).tobytes() == array.tobytes()
@@ -186,7 +187,7 @@ def test_bits_of_weights_that_are_not_zero_change_nothing(each_isa: str, rng: np
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {EVERY: 1}, {EVERY: "yes"}, {EVERY: True, "more": 1}, {EVERY: None}], ids=str
+    "parameters", [{EVERY: False}, {EVERY: 1}, {EVERY: "yes"}, {EVERY: True, "more": 1}, {EVERY: None}], ids=str
 )
 def test_bad_parameters_are_refused(parameters: dict[str, Any], rng: np.random.Generator) -> None:
     encoded = coded(pruned(rng, (48, 96), FLOATS[0])).encoded

@@ -182,8 +182,11 @@ def test_arguments(rng: np.random.Generator) -> None:
     for other in (array[:8], array[0], np.zeros_like(array), array.reshape(1, 64, 64)):
         with pytest.raises(ArgumentError, match="submatrix needs a matrix"):
             tersely.encode(np.ascontiguousarray(other), formulation="submatrix")
-    with pytest.raises(ArgumentError, match="float32, bfloat16, float16"):
-        tersely.encode(np.ones((64, 64), np.int8), formulation="submatrix")
+    with pytest.raises(ArgumentError, match="float32, bfloat16, float16, int8, uint8, int16, uint16"):
+        tersely.encode(np.ones((64, 64), np.int32), formulation="submatrix")
+    for options, message in (({"kept": "split"}, "unknown kept 'split'"), ({"kept": "dense", "bits": 1}, "'bits'")):
+        with pytest.raises(ArgumentError, match=message):
+            tersely.encode(np.eye(64, dtype=np.int8), formulation="submatrix", **options)
 
 
 def changed(encoded: Encoded, name: str, at: int, value: int) -> Encoded:

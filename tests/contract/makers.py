@@ -168,6 +168,18 @@ def pruned_scales(columns: int) -> Maker:
     return make
 
 
+def pruned_bytes(columns: int) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """Most weights 0.0, the others as rounding to integers leaves them: as large as signed bytes, small, none."""
+        width = 0 if len(shape) == 4 else columns
+        array = affine_weights.quantised(rng, shape, dtype, 4, width, scale_dtype=dtype, orientation=orientation)
+        if kind == 0:
+            array = (rng.choice((-128, -64, -1, 1, 32, 127), shape) * 2.0**-9).astype(dtype)
+        return np.where(rng.random(shape) < (0.1, 0.3, 0.0)[kind], array, np.zeros((), dtype))
+
+    return make
+
+
 def pruned_tables(columns: int) -> Maker:
     def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
         """A few words a row, or for so many of its columns, beside the 0.0 that most weights are."""
@@ -197,7 +209,8 @@ def blocky(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation:
 def blocky_weights(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
     if kind:
         return np.full(shape, (0.0, 0.25)[kind - 1], dtype)
-    array = normal(rng, shape, dtype).reshape(shape[0], -1)
+    array = around(rng, shape, dtype, 40) if dtype.kind in "iu" else normal(rng, shape, dtype)
+    array = array.reshape(shape[0], -1)
     array[rng.random(len(array)) < 0.4] = array[0]
     mask = np.kron(rng.random((-(-array.shape[0] // 16), -(-array.shape[1] // 4))) < 0.5, np.ones((16, 4), bool))
     array[~mask[: array.shape[0], : array.shape[1]]] = 0
@@ -232,6 +245,23 @@ def holed(kept: str) -> Maker:
             array = random_bits(rng, shape, dtype).copy()
         array[1::3] = 0
         array[:, 1::4] = 0
+        return array
+
+    return make
+
+
+def holed_integers(kept: str) -> Maker:
+    def make(rng: np.random.Generator, shape: Shape, dtype: np.dtype, orientation: str, kind: int) -> np.ndarray:
+        """Rows and columns are empty, rows alone, columns alone; what is left is what the code is for."""
+        array = around(rng, shape, dtype, (20, 0.1 * np.iinfo(dtype).max, 3)[kind])
+        if kept == "sparse":
+            array = np.where(rng.random(shape) < 0.8, np.zeros((), dtype), array)
+        if kept == "block_sparse" and len(shape) == 2:
+            array[:16, : shape[1] // 2] = 0
+        if kind != 2:
+            array[1::3] = 0
+        if kind != 1:
+            array[:, 1::4] = 0
         return array
 
     return make

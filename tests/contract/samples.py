@@ -220,6 +220,25 @@ def _sparse_by_rows() -> Iterator[Sample]:
                 trusted=("directory", "scales", "zeros"),
                 folds=False,
             )
+    for name, options, columns, shapes in (
+        ("gaps", {}, 0, MATRICES),
+        ("gaps coded", {"values": "integer"}, 0, MATRICES),
+        ("gaps by 16", {"columns": 16}, 16, matrices),
+        ("gaps by 16 coded", {"columns": 16, "values": "integer"}, 16, matrices),
+    ):
+        yield Sample(
+            "affine",
+            name,
+            {"numbers": "sparse", "positions": "gaps", **options},
+            FLOATS,
+            makers.pruned_bytes(columns),
+            makers.pruned_bytes(columns),
+            3,
+            3,
+            shapes,
+            trusted=("directory", "rows", "scales"),
+            folds=False,
+        )
 
 
 def _blocks() -> Iterator[Sample]:
@@ -230,7 +249,7 @@ def _blocks() -> Iterator[Sample]:
             "block_sparse",
             block,
             {"block": block},
-            FLOATS,
+            (*FLOATS, *BYTES),
             makers.blocky,
             makers.blocky_weights,
             3,
@@ -268,6 +287,33 @@ def _submatrix() -> Iterator[Sample]:
         )
 
 
+def _submatrix_of_integers() -> Iterator[Sample]:
+    shapes = ((48, 96), (288, 192), (96, 2352), (48, 32, 3, 3), (48, 16, 5), (96, 32, 1, 1))
+    for name, options, dtypes in (
+        ("integer", {}, BYTES),
+        ("integer distances", {"code": "distances"}, (*BYTES, *PAIRS)),
+        ("dense", {}, (*BYTES, *PAIRS)),
+        ("sparse", {"positions": "bitmap"}, BYTES),
+        ("sparse gaps", {"positions": "gaps"}, BYTES),
+        ("sparse coded", {"positions": "elias_fano", "values": "integer"}, BYTES),
+        ("block_sparse", {"block": "16x1"}, BYTES),
+    ):
+        kept = name.split()[0]
+        yield Sample(
+            "submatrix",
+            f"{name} of integers",
+            {"kept": kept, **options},
+            dtypes,
+            makers.holed_integers(kept),
+            makers.holed_integers(kept),
+            3,
+            3,
+            shapes,
+            trusted=("directory", "masks", "rows", "columns", "groups"),
+            folds=False,
+        )
+
+
 def _signed_zeros(held: tuple[Sample, ...]) -> Iterator[Sample]:
     """What a form of each other code holds, with signs on half of its zeros, or on all of them."""
     first = {sample.code: sample for sample in reversed(held) if sample.dtypes[0] == FLOATS[0]}
@@ -295,7 +341,7 @@ def _dense() -> Iterator[Sample]:
 
 
 _HELD = (*_split(), *_sparse(), *_palette(), *_by_rows(), *_sparse_by_rows(), *_blocks(), *_submatrix())
-SAMPLES = (*_dense(), *_HELD, *_integer(), *_signed_zeros(_HELD))
+SAMPLES = (*_dense(), *_HELD, *_integer(), *_submatrix_of_integers(), *_signed_zeros(_HELD))
 CELLS = [
     pytest.param(
         sample,

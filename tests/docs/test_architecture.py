@@ -70,13 +70,16 @@ SIDEWAYS = {
     ("codes.words.row_palette", "codes.words.palette"),
     ("codes.words.row_palette", "codes.words.split"),
     ("codes.selection.blocks", "codes.words.dense"),
+    ("codes.selection.blocks", "codes.words.integer"),
     ("codes.selection.blocks", "codes.selection.sparse"),
     ("codes.selection.block_sparse", "codes.words.dense"),
     ("codes.selection.block_sparse", "codes.selection.blocks"),
     *(
         ("codes.selection.submatrix", f"codes.{kept}")
         for kept in (
+            "words.dense",
             "words.split",
+            "words.integer",
             "selection.sparse",
             "words.palette",
             "words.row_palette",

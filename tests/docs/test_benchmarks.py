@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,27 @@ def test_a_program_writes_a_record(programs: Any, tmp_path: Path, monkeypatch: p
     assert (found["kind"], found["protocol"]["threads"]) == ("integers", 1)
     assert [row["stored_as"] for row in found["rows"]] == ["integer fields", "integer distances"]
     assert all(row["x_dense"] == pytest.approx(row["dense_ms"] / row["ms"]) for row in found["rows"])
+
+
+MACHINE = re.compile(
+    r"\b(?:Zen \d|Zen,|Ice Lake|Emerald Rapids|AVX2|AVX-512)|\b[a-z_]+\.py (?:says|has)|\bas `?[A-Z]\w+_NS|\blike k[A-Z]"
+)
+RECORD = re.compile(r"\b[a-z0-9-]+_(?:avx2|avx512\w*)_[a-z]+\.json")
+
+
+def test_what_was_measured_says_on_what() -> None:
+    """A figure names a record that is there, or a machine; or the constant beside which these are said."""
+    silent, marks = [], 0
+    for path in sorted(path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".cpp", ".hpp")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if "MEASURED" not in line or "MEASURED names" in line:
+                continue
+            marks += 1
+            said = " ".join(one.strip() for one in lines[number : number + 4]).partition("MEASURED")[2]
+            records = RECORD.findall(said)
+            assert all((ROOT / "benchmarks/records" / record).is_file() for record in records), (path, records)
+            if not records and not MACHINE.search(said):
+                silent.append(f"{path.relative_to(ROOT)}:{number + 1}")
+    assert marks > 30
+    assert not silent

@@ -219,6 +219,10 @@ EMULATED __m512i _mm512_slli_epi32(const __m512i& a, unsigned count) { return sh
 EMULATED __m512i _mm512_srli_epi32(const __m512i& a, unsigned count) {
   return each<uint32_t>([&, x = Lanes<uint32_t>(a)](int i) { return count < 32 ? x.at[i] >> count : 0; });
 }
+EMULATED __m512i _mm512_srl_epi32(const __m512i& a, __m128i count) {
+  const auto by = static_cast<uint64_t>(_mm_cvtsi128_si64(count));
+  return each<uint32_t>([&, x = Lanes<uint32_t>(a)](int i) { return by < 32 ? x.at[i] >> by : 0; });
+}
 EMULATED __m512i _mm512_sll_epi16(const __m512i& a, __m128i count) {
   return shift_left<uint16_t>(a, static_cast<uint64_t>(_mm_cvtsi128_si64(count)));
 }

@@ -206,7 +206,7 @@ def test_messages_name_file_tensor_component_and_byte(small: tuple[Path, dict[st
     with pytest.raises(CorruptError) as caught:
         tersely.load_file(path, check="checksums")
     assert str(caught.value) == (
-        f"file {path}, tensor 'w', component 'escapes', byte {place}: the checksum does not hold; get the file again"
+        f"file {path}, tensor 'w', component 'escapes', byte {place} of the file: the checksum does not hold; get the file again"
     )
 
 

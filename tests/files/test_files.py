@@ -188,7 +188,7 @@ def test_verify_names_the_first_tensor_that_differs(source: Path, tmp_path: Path
     report = tersely.verify(tmp_path / "o.safetensors", other)
     assert not report.ok
     assert report.first_difference == "b.weight"
-    assert f"byte {(3 * 100 + 5) * 4}" in report.message or "byte" in report.message
+    assert f"byte {(3 * 100 + 5) * 4}" in report.message
     del tensors["c.weight"]
     safetensors.numpy.save_file(tensors, other)
     assert tersely.verify(tmp_path / "o.safetensors", other).first_difference in ("b.weight", "c.weight")

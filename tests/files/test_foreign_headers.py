@@ -96,7 +96,7 @@ def test_half_a_character_is_named_by_its_byte(tmp_path: Path) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + DATA)
     with pytest.raises(CorruptError, match="half a character") as caught:
         tersely.open(path)
-    assert path.read_bytes()[caught.value.byte :].startswith(b"\\ud83d")
+    assert path.read_bytes()[caught.value.file_byte :].startswith(b"\\ud83d")
 
 
 def test_half_a_character_never_reaches_a_file(tmp_path: Path) -> None:

@@ -91,6 +91,26 @@ def test_quantised_models_and_how_their_products_read_a_matrix(tmp_path: Path) -
     assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_pruned_channels_of_quantised_models_are_left_out(dtype: str, tmp_path: Path) -> None:
+    """Of a matrix as MatMul has it, and of filters; zero is what quantising makes of a pruned channel in int8."""
+    rng = np.random.default_rng(5)
+    matrix, filters = (rng.integers(1, 120, shape).astype(dtype) for shape in ((256, 512), (128, 64, 3, 3)))
+    matrix[::2] = filters[::2] = 0
+    tensors = [files.array_tensor("w_q", matrix), files.array_tensor("f_q", filters)]
+    nodes = [files.node("MatMulInteger", ("x", "w_q"), ("y",)), files.node("ConvInteger", ("i", "f_q"), ("z",))]
+    source = tmp_path / "p.onnx"
+    source.write_bytes(files.model(files.graph(nodes, tensors)))
+    tersely.compress(source, objective="size")
+    found = tersely.load_file(tmp_path / "p.tersely.safetensors", check="full")
+    for name, array in {"w_q": matrix, "f_q": filters}.items():
+        assert found[name].formulation == "submatrix"
+        assert found[name].nbytes_stored < array.nbytes * 0.51
+        assert same_bits(found[name].decode(), array)
+    tersely.decompress(tmp_path / "p.tersely.safetensors", tmp_path / "back.onnx")
+    assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
+
+
 def test_matrices_of_products_are_coded_for_the_product_that_the_model_makes(tmp_path: Path) -> None:
     weight = files.weights((256, 128), "float32", 1)
     nodes = [files.node("MatMul", ("x", "w"), ("y",))]

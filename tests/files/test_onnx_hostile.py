@@ -59,7 +59,7 @@ BAD = {
     "data that is missing": (one(files.external("none.bin")), "none.bin does not exist"),
     "data in the model itself": (one(files.external("m.onnx")), "in the model's own file"),
     "data in a folder": (one(files.external("folder")), "not a plain file"),
-    "data behind its file's end": (one(files.external("short.bin", 5)), "ends at byte 21, the file at 16"),
+    "data behind its file's end": (one(files.external("short.bin", 5)), "ends at byte 21 of the file, which has 16"),
     "data far behind its file's end": (one(files.external("short.bin", 10**18)), "truncated"),
     "a negative place": (one(files.external("short.bin", -1)), "the offset '-1', not a number"),
     "a place of many digits": (one(files.external("short.bin", "9" * 5000)), "not a number"),

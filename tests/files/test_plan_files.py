@@ -204,5 +204,24 @@ def test_labels_say_words_for_what_is_true(tmp_path: Path) -> None:
     labels = [
         plan_file.label(one.candidate) for one in plan_file.explain(tmp_path / "m.safetensors", "w", objective="size")
     ]
-    assert "integer fields smallest" in labels
+    assert "integer fields, smallest" in labels
     assert not any("True" in label for label in labels)
+
+
+def test_a_tensor_is_called_the_same_wherever_it_is_shown(tmp_path: Path, rng: np.random.Generator) -> None:
+    weights = normal(rng, (256, 512), np.dtype(np.float32)) * (rng.random((256, 512)) < 0.1)
+    source, packed, page = (tmp_path / name for name in ("m.safetensors", "t.safetensors", "r.html"))
+    safetensors.numpy.save_file({"w": weights}, source)
+    tersely.compress(source, packed, objective="size")
+    called = "signed_zeros (sparse elias_fano (split layered(2,2,2)))"
+    assert [tensor.code for tensor in tersely.inspect(packed).tensors] == [called]
+    assert called in repr(tersely.load_file(packed)["w"])
+    assert plan_file.make_plan(source, objective="size")["tensors"]["w"]["label"] == called
+    for command in (
+        ["inspect", packed],
+        ["plan", source, "--objective", "size"],
+        ["plan", source, "--objective", "size", "--explain", "w"],
+    ):
+        assert called in CliRunner().invoke(app, [*map(str, command)], env={"COLUMNS": "200"}).output, command
+    assert CliRunner().invoke(app, ["report", str(packed), "-o", str(page)]).exit_code == 0
+    assert called in page.read_text()

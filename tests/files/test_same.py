@@ -262,7 +262,7 @@ def test_damage_of_what_a_copy_is_a_copy_of_names_the_place(twice: Path) -> None
     raw[place] ^= 1
     twice.write_bytes(raw)
     damaged = Reader(twice)
-    with pytest.raises(CorruptError, match=f"tensor 'embed', component 'tiles', byte {place}"):
+    with pytest.raises(CorruptError, match=f"tensor 'embed', component 'tiles', byte {place} of the file"):
         damaged.check_sums("head")
     with pytest.raises(FormatError):
         check_tensor(damaged, "head", "full")

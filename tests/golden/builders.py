@@ -15,8 +15,9 @@ import numpy as np
 import tersely
 from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, shared, weights
 from golden.copies import copies_1_0
+from golden.left_out import integers_left_out_1_0
 from golden.nibbles import integer_nibbles_1_0
-from golden.rows import affine_1_0, row_palettes_1_0, sparse_numbers_1_0
+from golden.rows import affine_1_0, gap_numbers_1_0, row_palettes_1_0, sparse_numbers_1_0
 from golden.signs import signed_zeros_1_0
 from golden.submatrices import submatrices_1_0
 from golden.whole import sparse_whole_1_0
@@ -342,12 +343,14 @@ FILES_1_0 = {
     "row_palettes": row_palettes_1_0,
     "affine": affine_1_0,
     "sparse_numbers": sparse_numbers_1_0,
+    "gap_numbers": gap_numbers_1_0,
     "integer": integer_1_0,
     "integer_codes": integer_codes_1_0,
     "integer_nibbles": integer_nibbles_1_0,
     "blocks": blocks_1_0,
     "block_sparse": block_sparse_1_0,
     "submatrices": submatrices_1_0,
+    "integers_left_out": integers_left_out_1_0,
     "copies": copies_1_0,
 }
 FILES = {f"v1.0/{name}": build for name, build in FILES_1_0.items()}

@@ -118,3 +118,34 @@ def sparse_numbers_1_0() -> dict[str, tersely.Tensor]:
     turned = np.ascontiguousarray(pruned_numbers((64, 48), "float32", 1650, -7, 7).T)
     found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
     return found
+
+
+def gap_numbers_1_0() -> dict[str, tersely.Tensor]:
+    """`affine` over gaps: every dtype, groups, coded values, distances beyond 255, views."""
+
+    def pruned_bytes(shape: tuple[int, ...], dtype: str, seed: int, columns: int = 0, kept: int = 8) -> np.ndarray:
+        """About one in `kept` a signed byte x a power of two for each row, or so many of its columns."""
+        count, length = int(np.prod(shape)), columns or int(np.prod(shape[1:]))
+        numbers = noise(count, seed).astype(np.int8).astype(np.float32).reshape(-1, length)
+        numbers[noise(count, seed + 1).reshape(-1, length) % kept > 0] = 0
+        numbers[:, 1] = 1
+        scales = np.exp2(-4 - (noise(len(numbers), seed + 2) % 5).astype(np.float32))
+        return (numbers * scales[:, None]).reshape(shape).astype(DTYPES[dtype])
+
+    options = {"formulation": "affine", "numbers": "sparse", "positions": "gaps", "profile": "portable"}
+    found = {}
+    for k, dtype in enumerate(("float32", "bfloat16", "float16")):
+        array = pruned_bytes((304, 200), dtype, 1700 + 10 * k)
+        found[dtype] = tersely.encode(array, **options)
+        found[f"{dtype}.coded"] = tersely.encode(
+            array, values="integer", bit_layout="index", code="layered", widths=(2, 1), **options
+        )
+        found[f"{dtype}.groups"] = tersely.encode(
+            pruned_bytes((48, 256), dtype, 1750 + 10 * k, 32), columns=32, **options
+        )
+    found["far"] = tersely.encode(pruned_bytes((32, 2112), "float32", 1800, kept=250), **options)
+    found["stack"] = tersely.encode(pruned_bytes((3, 32, 48), "float16", 1810, 48), columns=0, **options)
+    found["convolution"] = tersely.encode(pruned_bytes((32, 16, 3, 3), "float32", 1820), **options)
+    turned = np.ascontiguousarray(pruned_bytes((64, 48), "float32", 1830).T)
+    found["in_out"] = tersely.encode(turned, orientation="in_out", **options)
+    return found

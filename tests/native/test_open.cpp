@@ -205,7 +205,7 @@ void check_floats(const CodedMatrix& matrix, const Folder& folder, int64_t batch
 void check_integers(const CodedMatrix& matrix, const Folder& folder) {
   const tersely::Geometry& g = matrix.geometry();
   const bool halves = matrix.products() == tersely::Products::kNibbles;
-  const bool is_signed = halves && folder.description.node.parameters.number_or("signed", 0) != 0;
+  const bool is_signed = halves && folder.description.node.parameters.flag("signed");
   const int64_t batch = 3, columns = halves ? 2 * g.columns : g.columns;
   std::vector<int8_t> x;
   for (int64_t i = 0; i < batch * columns; ++i) x.push_back(static_cast<int8_t>(i * 37 % 255 - 127));

@@ -71,6 +71,16 @@ def test_hooks_leave_codes_where_they_are(way: str, coded: nn.Module, tmp_path: 
     assert torch.equal(coded(X), expected)
 
 
+def test_models_of_nothing_but_codes_are_offloaded_to_disk(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Embedding(64, 96), nn.Linear(96, 96, bias=False)).eval().requires_grad_(False)
+    tokens = torch.arange(6).view(2, 3)
+    assert len(tersely.torch.compress_(model, config=EVERYTHING).compressed) == 2
+    expected = model(tokens)
+    for folder in ("new", "new"):  # and again, where it is there
+        assert torch.equal(accelerate.disk_offload(model, str(tmp_path / folder))(tokens), expected)
+        remove_hook_from_submodules(model)
+
+
 def test_tied_weights_under_hooks() -> None:
     model = Tied().eval().requires_grad_(False)
     tokens = torch.arange(6).view(2, 3)

@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +141,20 @@ def test_data_takes_weights_that_fit_and_refuses_others(mode: str, compressed: C
     assert same(w, before)
     assert (w.dtype, tuple(w.shape)) == (torch.float32, (48, 64))
     assert format(w[0, 0], ".3f") == format(before[0, 0], ".3f")
+
+
+def test_a_module_on_meta_takes_no_weight_from_others(mode: str, compressed: Callable[..., Any]) -> None:
+    """As a dense one: it gets a new parameter, and whoever shares the old one keeps it."""
+    for dense in (nn.Linear(64, 48), nn.Embedding(64, 48)):
+        layer = compressed(dense, mode=mode)
+        w, before, tied = layer.weight, layer.weight.decode(), copy.copy(layer)
+        tied._parameters = dict(layer._parameters)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            layer.to("meta")
+        assert (layer.weight.device.type, type(layer.weight)) == ("meta", nn.Parameter)
+        assert tied.weight is w
+        assert same(w, before)
 
 
 def test_data_is_kept_exchanged_and_given_back(mode: str, compressed: Callable[..., Any]) -> None:

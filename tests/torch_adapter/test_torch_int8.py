@@ -78,6 +78,46 @@ def test_compressing_changes_no_bit_and_keeps_no_dense_weight(mode: str) -> None
     assert torch.equal(model(x), before)
 
 
+def pruned(what: str) -> Int8Linear:
+    """Half of the inputs or outputs empty, or nine in ten chunks."""
+    dense = nn.Linear(1024, 512)
+    with torch.no_grad():
+        if what == "inputs":
+            dense.weight[:, torch.randperm(1024)[:512]] = 0
+        elif what == "outputs":
+            dense.weight[torch.randperm(512)[:256]] = 0
+        else:
+            dense.weight.mul_((torch.rand(32, 256) < 0.1).repeat_interleave(16, 0).repeat_interleave(4, 1))
+    return Int8Linear.from_linear(dense)
+
+
+@pytest.mark.parametrize("what", ["inputs", "outputs", "chunks"])
+@pytest.mark.parametrize("objective", ["size", "balanced", "speed"])
+def test_pruned_channels_and_blocks_are_left_out(what: str, objective: str, tmp_path: Path) -> None:
+    """Outputs keep their bits; compilers see the same operators; files open to what was saved."""
+    model = nn.Sequential(pruned(what))
+    x = torch.randn(5, 1024)
+    expected, dense = model(x), model[0].weight.clone()
+    tersely.torch.compress_(model, objective=objective)
+    weight = model[0].weight
+    assert weight.formulation.startswith("block_sparse" if what == "chunks" else "submatrix")
+    assert weight.nbytes_stored < dense.nbytes * (0.15 if what == "chunks" else 0.55)
+    for run in (model, torch.compile(model, backend="eager", fullgraph=True)):
+        assert torch.equal(run(x), expected)
+    assert torch.equal(weight[3:77].clone(), dense[3:77])
+    x.requires_grad_()
+    model(x).sum().backward()
+    exact = (dense.double() * model[0].scale.double()[:, None]).sum(dim=0).expand(5, -1)
+    assert torch.allclose(x.grad.double(), exact, rtol=1e-4, atol=1e-4)
+    tersely.torch.save_model(model, tmp_path / "model.safetensors")
+    again = nn.Sequential(Int8Linear(1024, 512))
+    tersely.torch.load_model(again, tmp_path / "model.safetensors")
+    assert again[0].weight.formulation == weight.formulation
+    assert torch.equal(again(x), expected)
+    tersely.torch.decompress_(model)
+    assert torch.equal(model[0].weight, dense)
+
+
 def test_settings_apply_by_name() -> None:
     model = network()
     summary = tersely.torch.compress_(model, exclude="2.*", config={"0": {"minimum_bytes": 1 << 30}})

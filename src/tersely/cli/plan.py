@@ -97,8 +97,7 @@ class Row:
 
     @property
     def how(self) -> str:
-        first = self.entries[0]
-        return plan_file.described(first["formulation"], first["parameters"], first.get("view", ""))
+        return str(self.entries[0]["label"])
 
     @property
     def time(self) -> str:

@@ -21,7 +21,7 @@ class Row:
     @property
     def name(self) -> str:
         if self.rest:
-            return f"... {len(self.tensors)} smaller tensors"
+            return f"... {text.counted(len(self.tensors), 'smaller tensor')}"
         return text.joined([tensor.name for tensor in self.tensors])
 
     @property

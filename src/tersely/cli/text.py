@@ -65,3 +65,8 @@ def words(found: Iterable[object], last: str = "and") -> str:
     """'a, b and c'."""
     *most, final = map(str, found)
     return f"{', '.join(most)} {last} {final}" if most else final
+
+
+def counted(count: int, noun: str) -> str:
+    """'1 tensor', '2 tensors'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

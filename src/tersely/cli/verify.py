@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import tersely
-from tersely.cli import output
+from tersely.cli import output, text
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
     if json:
         output.print_json(report.to_json())
     elif report.ok:
-        output.line(f"{path}: {report.tensors} tensors, {report.message}")
+        output.line(f"{path}: {text.counted(report.tensors, 'tensor')}, {report.message}")
     else:
         output.complain(f"{path}: {report.message}")
     if not report.ok:

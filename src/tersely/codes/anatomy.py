@@ -52,5 +52,4 @@ def sizes(tree: Mapping[str, Any], components: Mapping[str, int], name: str = ""
     formulation = str(tree["formulation"])
     if INFO in own:
         own[INFO] = own.pop(INFO)  # the description comes last: it is no weight
-    label = registry.label(formulation, tree.get("parameters", {}))
-    return SizeNode(name, formulation, label, own, children)
+    return SizeNode(name, formulation, registry.node_label(tree), own, children)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -221,8 +221,8 @@ class Formulation(ABC):
         """Matrices on which its kernels can be seen at work, float32 of the shape of `normal`, and what they are."""
         return iter(())
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
-        """A node in a few characters, by whatever a description says; children have labels of their own."""
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
+        """A node in a few characters, by whatever a description says. children: their names; they have labels of their own."""
         return self.NAME
 
     def avoidable_bytes(self, encoded: Encoded) -> int:

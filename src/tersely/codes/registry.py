@@ -128,7 +128,18 @@ def dense_work(geometry: Geometry, nbytes: int) -> Work:
     return Work(Kernel(), geometry, nbytes)
 
 
-def label(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters: 'split layered(2,2)', 'sparse bitmap', 'affine 4-bit by rows', 'dense'."""
+def label(tree: Mapping[str, Any]) -> str:
+    """Returns a tree of nodes, as a description has it, in a few characters.
+
+    What a node holds follows in parentheses, except for what lies dense: 'split layered(2,2)', 'sparse bitmap',
+    'signed_zeros (sparse bitmap (split packed(4)))'.
+    """
+    inner = [label(child) for child in tree.get("children", {}).values() if child["formulation"] != dense.NAME]
+    return node_label(tree) + (f" ({', '.join(inner)})" if inner else "")
+
+
+def node_label(tree: Mapping[str, Any]) -> str:
+    """Returns the root of a tree alone in a few characters, for where its children are shown beside it."""
+    formulation = str(tree["formulation"])
     row = BY_NAME.get(formulation)
-    return formulation if row is None else row.label(parameters)
+    return formulation if row is None else row.label(tree.get("parameters", {}), tree.get("children", {}))

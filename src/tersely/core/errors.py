@@ -29,7 +29,12 @@ class OutOfRangeError(ArgumentError, IndexError):
 
 
 class FormatError(TerselyError):
-    """Bytes that do not follow the safetensors or the tersely format."""
+    """Bytes that do not follow the safetensors or the tersely format.
+
+    Attributes:
+        byte: of the component, counted from its own first one.
+        file_byte: of the file, counted from its first one.
+    """
 
     def __init__(
         self,
@@ -39,25 +44,26 @@ class FormatError(TerselyError):
         tensor: str | None = None,
         component: str | None = None,
         byte: int | None = None,
+        file_byte: int | None = None,
     ) -> None:
         self.message = message
         self.file = file
         self.tensor = tensor
         self.component = component
         self.byte = byte
+        self.file_byte = file_byte
         super().__init__(message)
 
     def __str__(self) -> str:
-        where = [
-            f"{word} {value}"
-            for word, value in (
-                ("file", self.file),
-                ("tensor", None if self.tensor is None else repr(self.tensor)),
-                ("component", None if self.component is None else repr(self.component)),
-                ("byte", self.byte),
-            )
-            if value is not None
-        ]
+        where = []
+        if self.file is not None:
+            where.append(f"file {self.file}")
+        if self.tensor is not None:
+            where.append(f"tensor {self.tensor!r}")
+        if self.component is not None:
+            where.append(("" if self.byte is None else f"byte {self.byte} of ") + f"component {self.component!r}")
+        if self.file_byte is not None:
+            where.append(f"byte {self.file_byte} of the file")
         return f"{', '.join(where)}: {self.message}" if where else self.message
 
     def located(self, *, file: str | None = None, tensor: str | None = None) -> FormatError:

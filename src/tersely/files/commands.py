@@ -289,7 +289,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
                 theirs = decoded(other, name)
                 if not same_bytes(ours, theirs):
                     byte = int(np.flatnonzero(ours != theirs)[0])
-                    return report(name, f"{name!r} differs from byte {byte} of its data on")
+                    return report(name, f"byte {byte} of tensor {name!r} is the first that differs")
                 other.forget(name)
             count += 1
             unchecked += not reader.has_sum(name)

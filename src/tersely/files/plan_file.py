@@ -19,7 +19,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
-from tersely.files import folder
+from tersely.files import folder, results
 from tersely.files.compress_file import (
     Options,
     TensorFile,
@@ -51,25 +51,14 @@ _METADATA_BYTES = 1024
 """At most what a file says of itself beside the original header."""
 _HELD = "the file has these weights once already"
 _HEAD = {"tersely_plan", "objective", "profile", "batch", "target_bits", "bits_per_weight", "tensors"}
-_ENTRY = {"formulation", "parameters", "view", "stored_bytes", "predicted_us", "reason", "shape", "dtype"}
+_ENTRY = {"formulation", "parameters", "view", "stored_bytes", "predicted_us", "reason", "shape", "dtype", "label"}
 
 
 def label(candidate: Candidate) -> str:
-    """A candidate in a few characters: 'split layered(2,2)', 'affine by rows', 'sparse bitmap, folded'."""
-    return described(candidate.node.formulation, candidate.options, candidate.geometry.view)
-
-
-def described(formulation: str, parameters: Mapping[str, Any], view: str = "") -> str:
-    """An entry of a plan in a few characters, as `label`."""
-    if formulation == alias.FORMULATION:
-        return f"same as {parameters.get(alias.TENSOR)}"
-    options = dict(parameters)
-    widths = ",".join(map(str, options.pop("widths", ())))
-    columns = options.pop("columns", None)
-    by = [] if columns is None else [f"by {columns}" if columns else "by rows"]
-    others = [name if value is True else str(value) for name, value in options.items()]
-    folded = parameters and view == "folded"
-    return " ".join([formulation, *by, *others]) + (f"({widths})" if widths else "") + (", folded" if folded else "")
+    """A candidate in a few characters: 'split layered(2,2)', 'integer fields, smallest', 'sparse bitmap, folded'."""
+    wanted = [name for name, value in candidate.options.items() if value is True]
+    folded = ["folded"] * (candidate.geometry.view == "folded" and bool(candidate.options))
+    return ", ".join([results.label(candidate.node.to_json()), *wanted, *folded])
 
 
 def check_objective(objective: object) -> Objective:
@@ -190,7 +179,14 @@ def _entry(reader: TensorFile, name: str, options: Options, duplicates: Duplicat
     entry = reader.dense[name]
     found: dict[str, Any] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
     if reason := reason_unplanned(reader, name, options):
-        return {"formulation": "dense", "parameters": {}, "stored_bytes": entry.nbytes, "reason": reason, **found}
+        return {
+            "formulation": "dense",
+            "parameters": {},
+            "label": "dense",
+            "stored_bytes": entry.nbytes,
+            "reason": reason,
+            **found,
+        }
     chosen, *others = decide(reader, name, options, duplicates)
     rejected = "; ".join(f"{label(one.candidate)}: {one.reason_rejected}" for one in others)
     return _chosen(chosen.candidate, chosen.ns, chosen.note or rejected or "no other candidate") | found
@@ -201,7 +197,8 @@ def _chosen(candidate: Candidate, ns: float, reason: str) -> dict[str, Any]:
     document: dict[str, Any] = {"formulation": candidate.node.formulation, "parameters": dict(candidate.options)}
     if document["parameters"] and candidate.geometry.view == "folded" and not alias.is_alias(candidate.node):
         document["view"] = "folded"
-    return document | {"stored_bytes": candidate.nbytes, "predicted_us": round(ns / 1000, 1), "reason": reason}
+    measures = {"stored_bytes": candidate.nbytes, "predicted_us": round(ns / 1000, 1)}
+    return document | {"label": label(candidate), **measures, "reason": reason}
 
 
 def every_candidate(request: Request) -> list[tuple[Candidate, float]]:

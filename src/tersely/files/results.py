@@ -53,8 +53,8 @@ class TensorReport:
 
     @property
     def code(self) -> str:
-        """The formulation in a few characters: 'split layered(3)', 'split packed(4)', 'dense'."""
-        return described(self.formulation, self.parameters)
+        """Its formulations in a few characters: 'split layered(3)', 'sparse bitmap (palette 16)', 'dense'."""
+        return label(self.tree or {"formulation": self.formulation, "parameters": self.parameters})
 
     @property
     def anatomy(self) -> anatomy.SizeNode:
@@ -82,11 +82,11 @@ class TensorReport:
         }
 
 
-def described(formulation: str, parameters: Mapping[str, Any]) -> str:
-    """A node in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
-    if formulation == alias.FORMULATION:
-        return f"same as {parameters.get(alias.TENSOR)}"
-    return registry.label(formulation, parameters)
+def label(tree: Mapping[str, Any]) -> str:
+    """A tree of nodes in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
+    if tree["formulation"] == alias.FORMULATION:
+        return f"same as {tree.get('parameters', {}).get(alias.TENSOR)}"
+    return registry.label(tree)
 
 
 def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str) -> TensorReport:
@@ -108,6 +108,7 @@ def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str)
         components,
         "",
         file,
+        encoded.node.to_json(),
     )
 
 

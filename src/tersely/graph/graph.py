@@ -33,12 +33,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """inputs, outputs: names of values, in order. nodes: each after those that it needs."""
+    """inputs, outputs: names of values, in order. nodes: each after those that it needs.
+
+    examples: shapes of inputs that the graph was made with, for those who want to try it; {} where nobody said.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: frozenset[str]
+    examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(self.inputs)}):", *(f"    {node}" for node in self.nodes)]
@@ -71,7 +75,7 @@ class Graph:
         """The same graph of other nodes; constants that none of them reads are dropped."""
         read = {name for node in nodes for name in node.inputs.values()}
         kept = tuple(self.outputs if outputs is None else outputs)
-        return Graph(self.inputs, kept, tuple(nodes), frozenset(self.constants & read))
+        return Graph(self.inputs, kept, tuple(nodes), frozenset(self.constants & read), self.examples)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +83,7 @@ class Graph:
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "constants": sorted(self.constants),
+            "examples": {name: list(shape) for name, shape in self.examples.items()},
             "nodes": [
                 {
                     "operator": node.operator,

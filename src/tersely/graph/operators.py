@@ -335,4 +335,6 @@ def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
             found[node.output] = row.shape(node, {role: found[name] for role, name in node.inputs.items()})
         except ArgumentError as error:
             raise ArgumentError(f"{node}: {error}") from None
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise ArgumentError(f"{node}: attributes or shapes that make no sense ({error})") from None
     return found

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native, threads
+from tersely.backends.cpu import native
+from tersely.backends.cpu.threads import workers_of
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
@@ -25,7 +26,8 @@ class Pipeline:
 
     def __init__(self, graph: Graph, constants: Mapping[str, Constant]) -> None:
         graph.check()
-        self.constants: dict[str, Constant] = dict(constants)
+        self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
+        self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
@@ -34,13 +36,13 @@ class Pipeline:
         """The program for inputs of these shapes. kinds: "f" or "i", floats or integers, for each; floats without."""
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
-    def run(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[np.ndarray]:
+    def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
         """The network's outputs, float32. Inputs: floats, or integers and booleans where the network takes these."""
-        return self._run(inputs, threads_used, False)[0]
+        return self._run(inputs, threads, False)[0]
 
-    def profile(self, *inputs: np.ndarray, threads_used: int | None = None) -> list[tuple[str, str, int]]:
+    def profile(self, *inputs: np.ndarray, threads: int | None = None) -> list[tuple[str, str, int]]:
         """(node, operator, nanoseconds) of each step of one run."""
-        times = self._run(inputs, threads_used, True)[1]
+        times = self._run(inputs, threads, True)[1]
         program = self.program(*(one.shape for one in inputs), kinds="".join(_dtype_of(one).kind for one in inputs))
         return [
             (name, str(step["operator"]), time)
@@ -48,14 +50,14 @@ class Pipeline:
         ]
 
     def _run(
-        self, inputs: Sequence[np.ndarray], threads_used: int | None, timed: bool
+        self, inputs: Sequence[np.ndarray], threads: int | None, timed: bool
     ) -> tuple[list[np.ndarray], list[int]]:
         if len(inputs) != len(self.graph.inputs):
             raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
         arrays = [np.ascontiguousarray(one, _dtype_of(one)) for one in inputs]
         program, opened = self._opened(tuple(one.shape for one in arrays), tuple(one.dtype.kind for one in arrays))
         outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
-        count = threads.workers_of(threads_used)
+        count = workers_of(threads)
         try:
             return outputs, opened.run(arrays, outputs, count, timed)
         except ValueError as error:

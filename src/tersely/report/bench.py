@@ -301,7 +301,7 @@ def bench_shape(
 
 
 def _name(tensor: Tensor) -> str:
-    return registry.label(tensor.formulation, tensor.parameters)
+    return registry.label(tensor.encoded.node.to_json())
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,6 @@ def _tensor(index: int, tensor: TensorReport, largest: int, shades: Shades) -> s
     bits = tensor.bits_per_weight
     ratio = tensor.bytes_before / tensor.bytes_after if tensor.bytes_after else None
     speed = tensor.dense_us / tensor.predicted_us if tensor.dense_us and tensor.predicted_us else None
-    code = _nested_label(anatomy)
     cells = (
         (bits, "-" if bits is None else f"{bits:.2f}"),
         (tensor.bytes_before, bytes_text(tensor.bytes_before)),
@@ -253,15 +252,10 @@ def _tensor(index: int, tensor: TensorReport, largest: int, shades: Shades) -> s
     return (
         f'<tbody data-place="{index}"><tr><td><button class="name" aria-expanded="false"><span>{escape(tensor.name) or "(no name)"}</span></button>'
         f"<small>{shape} {escape(tensor.dtype)}</small></td>"
-        f'<td><span class="code">{_dot(tensor.formulation, 0)}{escape(code)}</span></td>{numbers}<td class="wide">{bar}</td></tr>'
+        f'<td><span class="code">{_dot(tensor.formulation, 0)}{escape(tensor.code)}</span></td>{numbers}<td class="wide">{bar}</td></tr>'
         f'<tr class="more" hidden><td colspan="{len(_COLUMNS) + 1}"><ul class="tree">{_unfolded(anatomy, tensor, shades)}</ul>'
         f"<small>tensor {index + 1}{file}</small></td></tr></tbody>"
     )
-
-
-def _nested_label(part: SizeNode) -> str:
-    inner = [_nested_label(child) for child in part.children if child.formulation != "dense" or child.children]
-    return part.label + (f" ({', '.join(inner)})" if inner else "")
 
 
 def _measures(count: int, tensor: TensorReport) -> str:

@@ -34,8 +34,10 @@ def encode(
             protocol.
         formulation: None lets the planner choose; 'dense'; or one of these, which take parameters as plans name them:
             'split' with code='packed', bits=4 or code='layered', widths=(3,), 'sparse' with positions='bitmap',
-            'gaps', 'n_of_m' or 'elias_fano', 'palette', 'row_palette', 'affine', 'integer' with bits=0 to 8 or
-            code='distances', 'blocks', 'block_sparse', 'submatrix' with kept='split' or another that codes floats,
+            'gaps', 'n_of_m' or 'elias_fano', 'palette', 'row_palette' and 'affine' with
+            columns=32 (of a group; 0 for rows), numbers='sparse' and positions, 'integer' with bits=0 to 8 or
+            code='distances', 'blocks', 'block_sparse' with block='row', '16x1' or 'chunk', 'submatrix' with
+            kept='split' or another that codes floats, or of integers 'integer', 'dense', 'sparse' or 'block_sparse',
             'signed_zeros' with clean='sparse' or another one for the tensor without its -0.0.
         objective: 'size', 'speed' or 'balanced'.
         profile: 'native' plans for this machine's class, 'portable' for AVX2 and AVX-512 alike; or the file of a

@@ -5,11 +5,11 @@
                    last place in its dtype
     x int8         exact int32 sums
 
-The kernels know fields and distances of `integer`, gaps and masks of `sparse` and dense weights of 8 bits, all stored by
-rows; matrices of 8-bit weights in every other form are decoded, some rows at a time, for the kernels of dense ones. What is
-left (many rows of x, infinities, transposed products, stacks, 16-bit weights, which have no kernel) is decoded likewise
-for NumPy's BLAS: in float32, or for int8 x in float64, where sums of integers are exact. 16-bit weights take float x
-only: their sums leave int32.
+The kernels know fields and distances of `integer`, gaps and masks of `sparse`, blocks of `block_sparse` and dense
+weights of 8 bits, all stored by rows, and a `submatrix` of these; matrices of 8-bit weights in every other form are
+decoded, some rows at a time, for the kernels of dense ones. What is left (many rows of x, infinities, transposed
+products, stacks, 16-bit weights, which have no kernel) is decoded likewise for NumPy's BLAS: in float32, or for int8 x
+in float64, where sums of integers are exact. 16-bit weights take float x only: their sums leave int32.
 """
 
 from __future__ import annotations

@@ -293,5 +293,5 @@ class Tensor:
 
     def __repr__(self) -> str:
         ratio = self.nbytes / self.nbytes_stored if self.nbytes_stored else 1.0
-        how = registry.label(self.formulation, self.parameters)
+        how = registry.label(self.encoded.node.to_json())
         return f"tersely.Tensor(shape={list(self.shape)}, dtype={self.encoded.dtype}, {how}, {ratio:.3f}x smaller)"

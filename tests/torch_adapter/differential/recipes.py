@@ -26,7 +26,7 @@ _FACTORS = (
 """Names whose results depend on where LAPACK's scratch lies, in torch alone."""
 _PRODUCTS = (
     "*matmul* *.mm *.mv *.bmm *.addmm* *.addmv* *.addbmm* *.baddbmm* *.addr* *linear* *bilinear* *.einsum *dot* *.inner *.outer "
-    "*conv* *.chain_matmul *.multi_dot *.cdist *.pdist *attention* *.matrix_* *rnn* *lstm* *gru*"
+    "*conv* *.backward *.spectral_norm *.chain_matmul *.multi_dot *.cdist *.pdist *attention* *.matrix_* *rnn* *lstm* *gru*"
 )
 """Names that come to products of the weight, which mode "fused" adds up in another order; so do expressions with x."""
 

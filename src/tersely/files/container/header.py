@@ -71,21 +71,23 @@ def parse(read: Any, file_bytes: int, file: str) -> Header:
     """Header of a file. read(start, stop) returns its bytes. Raises CorruptError or UnsupportedError with the place."""
     if file_bytes < 8:
         raise CorruptError(
-            f"{file_bytes} bytes are too few for a safetensors file; get the file again", file=file, byte=file_bytes
+            f"{file_bytes} bytes are too few for a safetensors file; get the file again",
+            file=file,
+            file_byte=file_bytes,
         )
     (length,) = struct.unpack("<Q", read(0, 8))
     if length > limits.HEADER_BYTES:
         raise CorruptError(
             f"the header claims {length} bytes (limit {limits.HEADER_BYTES}): not a safetensors file, or damaged",
             file=file,
-            byte=0,
+            file_byte=0,
         )
     if length > file_bytes - 8:
         raise CorruptError(
             f"the header claims {length} bytes, the file has {file_bytes - 8} after its length: "
             "truncated, or not a safetensors file",
             file=file,
-            byte=0,
+            file_byte=0,
         )
     raw = bytes(read(8, 8 + length))
     return parse_bytes(raw, file_bytes - 8 - length, file)
@@ -97,20 +99,22 @@ def parse_bytes(raw: bytes, data_bytes: int | None, file: str) -> Header:
     metadata = document.pop("__metadata__", None)
     metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise CorruptError("__metadata__ is not an object of strings", file=file, byte=8)
+        raise CorruptError("__metadata__ is not an object of strings", file=file, file_byte=8)
     header = Header({name: _entry(name, value, file) for name, value in document.items()}, metadata, raw)
     position = 0
     for entry in header.by_offset():
         if entry.begin != position:
             kind = "overlaps the one before" if entry.begin < position else "leaves a hole before it"
-            raise CorruptError(f"the tensor {kind}", file=file, tensor=entry.name, byte=header.data_start + entry.begin)
+            raise CorruptError(
+                f"the tensor {kind}", file=file, tensor=entry.name, file_byte=header.data_start + entry.begin
+            )
         position = entry.end
     if data_bytes is not None and position != data_bytes:
         raise CorruptError(
-            f"the tensors end at byte {header.data_start + position}, the file at {header.data_start + data_bytes}: "
+            f"the tensors end at byte {header.data_start + position} of the file, which has {header.data_start + data_bytes}: "
             "truncated, or something was appended",
             file=file,
-            byte=header.data_start + min(position, data_bytes),
+            file_byte=header.data_start + min(position, data_bytes),
         )
     return header
 
@@ -140,31 +144,31 @@ def _load(raw: bytes, file: str) -> dict[str, Any]:
         return counted
 
     def refuse(text: str) -> Any:
-        raise CorruptError(_no_number(text), file=file, byte=8)
+        raise CorruptError(_no_number(text), file=file, file_byte=8)
 
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorruptError(
-            "the header is not UTF-8: not a safetensors file, or damaged", file=file, byte=8 + error.start
+            "the header is not UTF-8: not a safetensors file, or damaged", file=file, file_byte=8 + error.start
         ) from None
     if not text.lstrip(" \t\r\n").startswith("{"):
-        raise CorruptError("the header does not begin with '{': not a safetensors file", file=file, byte=8)
+        raise CorruptError("the header does not begin with '{': not a safetensors file", file=file, file_byte=8)
     try:
         document = json.loads(text, object_pairs_hook=unique, parse_float=_Odd, parse_constant=refuse)
     except json.JSONDecodeError as error:
         byte = 8 + len(text[: error.pos].encode())
         raise CorruptError(
-            f"the header is not JSON: {error.msg}; not a safetensors file, or damaged", file=file, byte=byte
+            f"the header is not JSON: {error.msg}; not a safetensors file, or damaged", file=file, file_byte=byte
         ) from None
     except ValueError:  # thousands of digits, which Python does not read
         raise CorruptError(
-            "the header holds something that is no number of a safetensors header", file=file, byte=8
+            "the header holds something that is no number of a safetensors header", file=file, file_byte=8
         ) from None
     except RecursionError:
-        raise CorruptError("the header is nested too deeply", file=file, byte=8) from None
+        raise CorruptError("the header is nested too deeply", file=file, file_byte=8) from None
     if isinstance(document, _Twice):
-        raise CorruptError(f"the name {document.twice!r} occurs twice in the header", file=file, byte=8)
+        raise CorruptError(f"the name {document.twice!r} occurs twice in the header", file=file, file_byte=8)
     _refuse_halves(raw, file)
     return dict(document)
 
@@ -186,7 +190,7 @@ def _refuse_halves(raw: bytes, file: str) -> None:
             f"the header holds half a character, {raw[half.start() : half.start() + 6].decode()}: its writer cut a text "
             "in two; write the file again without it",
             file=file,
-            byte=8 + half.start(),
+            file_byte=8 + half.start(),
         )
 
 
@@ -207,9 +211,9 @@ def _entry(name: str, value: Any, file: str) -> Entry:
     if isinstance(value, list) and len(value) == len(_FIELDS):  # as the safetensors library, too, reads it
         value = dict(zip(_FIELDS, value, strict=True))
     if not isinstance(value, dict) or not value.keys() >= _FIELD_SET:
-        raise CorruptError("a tensor needs dtype, shape and data_offsets", file=file, tensor=name, byte=8)
+        raise CorruptError("a tensor needs dtype, shape and data_offsets", file=file, tensor=name, file_byte=8)
     if isinstance(value, _Twice) and value.twice in _FIELDS:
-        raise CorruptError(f"the name {value.twice!r} occurs twice in the header", file=file, tensor=name, byte=8)
+        raise CorruptError(f"the name {value.twice!r} occurs twice in the header", file=file, tensor=name, file_byte=8)
     tag, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if isinstance(tag, dict) and list(tag.values()) == [None]:  # likewise
         tag = next(iter(tag))
@@ -232,18 +236,18 @@ def _entry(name: str, value: Any, file: str) -> Entry:
             "get the file again",
             file=file,
             tensor=name,
-            byte=8,
+            file_byte=8,
         )
     if bits % 8:
         raise CorruptError(
             f"shape {shape} of dtype {tag} has {bits} bits, which are no whole bytes; get the file again",
             file=file,
             tensor=name,
-            byte=8,
+            file_byte=8,
         )
     # Where one dimension is empty, the others may claim anything.
     if not bits and math.prod(max(1, length) for length in shape) >= limits.ELEMENTS:
-        raise CorruptError(f"no array can have shape {shape}; get the file again", file=file, tensor=name, byte=8)
+        raise CorruptError(f"no array can have shape {shape}; get the file again", file=file, tensor=name, file_byte=8)
     return Entry(name, tag, tuple(shape), begin, end)
 
 

@@ -49,7 +49,9 @@ class Reader:
             self.header = parse(self._read, self._bytes.nbytes, self.file)
             self.sealed = writer.is_sealed(self.header)
             if self.sealed and not writer.seal_holds(self.header):
-                raise CorruptError("the header's checksum does not hold; get the file again", file=self.file, byte=8)
+                raise CorruptError(
+                    "the header's checksum does not hold; get the file again", file=self.file, file_byte=8
+                )
             self._facts = self._parse_facts()
             self._group()
             self.aliases = self._resolve_aliases()
@@ -92,7 +94,7 @@ class Reader:
             facts = json.loads(text)
             version = facts["format"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise CorruptError("the metadata entry 'tersely' is damaged", file=self.file, byte=8) from None
+            raise CorruptError("the metadata entry 'tersely' is damaged", file=self.file, file_byte=8) from None
         if not isinstance(version, str) or version.split(".")[0] != description.VERSION.split(".")[0]:
             raise UnsupportedError(
                 f"format version {version!r}: this tersely reads {description.VERSION}; use a newer release",
@@ -241,7 +243,7 @@ class Reader:
                     "the checksum does not hold; get the file again",
                     file=self.file,
                     tensor=name,
-                    byte=self.header.data_start + entry.begin,
+                    file_byte=self.header.data_start + entry.begin,
                 )
             return
         for component, stored in self.descriptions[name].components.items():
@@ -252,7 +254,7 @@ class Reader:
                     file=self.file,
                     tensor=name,
                     component=component,
-                    byte=self.header.data_start + entry.begin,
+                    file_byte=self.header.data_start + entry.begin,
                 )
 
     def has_sum(self, name: str) -> bool:
@@ -266,7 +268,7 @@ class Reader:
         digits = self._facts.get("dense_crc32", "") if self.sealed else ""
         order = [entry.name for entry in self.header.by_offset() if entry.name in self.dense]
         if not isinstance(digits, str) or (self.sealed and len(digits) != 8 * len(order)):
-            raise CorruptError("the checksums of dense tensors are damaged", file=self.file, byte=8)
+            raise CorruptError("the checksums of dense tensors are damaged", file=self.file, file_byte=8)
         return {name: digits[8 * index : 8 * index + 8] for index, name in enumerate(order)} if digits else {}
 
     @cached_property

@@ -120,7 +120,9 @@ class SlicedSource:
         dtype = BY_TAG[one.tag]
         found = varints.decode(data, dtype, entry.nbytes * 8 // dtype.bits)
         if found is None:
-            raise CorruptError("the file changed while it was read", file=self.file, tensor=entry.name, byte=one.begin)
+            raise CorruptError(
+                "the file changed while it was read", file=self.file, tensor=entry.name, file_byte=one.begin
+            )
         return found
 
     def encoded(self, name: str) -> Encoded:

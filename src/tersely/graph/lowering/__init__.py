@@ -59,7 +59,7 @@ def lower(
             raise ArgumentError(f"{node}: the executor has no such operator")
         ROWS[node.operator](context, node)
     for index, name in enumerate(graph.outputs):
-        number = context.number(name) if context.is_image(name) else context.plain(name).number
+        number = context.number(name) if context.is_image(name) else context.flat(name)
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])
     place_values(context.program)

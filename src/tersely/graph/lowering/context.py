@@ -154,6 +154,11 @@ class Context:
             self._copies[name, "plain"] = self.plain_copy(view, name)
         return self._copies[name, "plain"]
 
+    def flat(self, name: str) -> int:
+        """The same as a row of numbers; its number."""
+        view = self.plain(name)
+        return self.alias(view, flat(math.prod(view.shape)))
+
     def rows(self, name: str) -> int:
         """A value [..., features] as plain rows; its number."""
         shape = self.shapes[name]

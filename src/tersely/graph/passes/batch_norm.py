@@ -5,6 +5,7 @@ Where it follows anything else it is a scale and shift of each channel, an opera
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def run(graph: Graph, constants: dict[str, Any]) -> Graph:
         )
         names[node.output] = convolution.output
     nodes = [replaced.get(node.output, node) for node in graph.nodes if node.output not in names]
-    wider = Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants | added)
+    wider = replace(graph, constants=graph.constants | added)
     return wider.with_nodes(list(renamed(nodes, names)), [names.get(name, name) for name in graph.outputs])
 
 

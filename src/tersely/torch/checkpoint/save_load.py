@@ -167,7 +167,7 @@ def _loaded(
     tensors.warn(stacklevel=3)
     if slow and on_slow == "keep":
         warnings.warn(
-            f"{path}: {len(slow)} tensors ({slow[0]}, ...) have codes that are slower than dense weights on this "
+            f"{path}: {len(slow)} of its tensors ({slow[0]}{', ...' * (len(slow) > 1)}) have codes that are slower than dense weights on this "
             "machine; on_slow='transcode' or 'decode' trades memory for speed",
             stacklevel=3,
         )

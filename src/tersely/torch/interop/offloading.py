@@ -12,6 +12,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -82,7 +83,11 @@ def _prepare_entrances(modeling: ModuleType) -> None:
             dense = {name: value for name, value in state_dict.items() if not isinstance(value, TerselyTensor)}
             if len(dense) < len(state_dict):
                 warn_once("compressed weights stay in memory, or mapped from their file: only dense ones are offloaded")
-            return original(save_dir, dense)
+            found = original(save_dir, dense)
+            index = Path(save_dir, "index.json")
+            if not dense and not index.exists():  # it is read next, and the library writes none without entries
+                index.write_text("{}")
+            return found
 
         return offload_state_dict
 

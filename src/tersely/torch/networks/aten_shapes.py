@@ -7,8 +7,8 @@ from typing import Any
 from tersely.core.errors import UnsupportedError
 from tersely.torch.networks.calls import Call, Translate, Translated
 
-EVERYTHING = 2**63 - 1
-"""Where torch ends a slice that has no end."""
+EVERYTHING = 2**31 - 1
+"""Where a slice ends that has no end: torch says 2^63 - 1, more than a graph's numbers hold."""
 
 
 def _of(operator: str, argument: str = "self", **attributes: str) -> Translate:
@@ -42,30 +42,15 @@ def _expand(call: Call) -> Translated:
 
 def _slice(call: Call) -> Translated:
     begin, end = call["start"], call["end"]
-    if begin in (None, 0) and end in (None, EVERYTHING) and call["step"] == 1:
+    end = EVERYTHING if end is None else min(int(end), EVERYTHING)
+    if begin in (None, 0) and end == EVERYTHING and call["step"] == 1:
         return Translated(None, {"x": call["self"]}, {})
-    end = EVERYTHING if end is None else end
-    return _part(call, int(begin or 0), int(end), int(call["step"]))
+    return _part(call, int(begin or 0), end, int(call["step"]))
 
 
 def _part(call: Call, begin: int, end: int, step: int = 1) -> Translated:
     attributes = {"axis": int(call["dim"]), "begin": begin, "end": end, "step": step}
     return Translated("slice", {"x": call["self"]}, attributes)
-
-
-def _unbind(call: Call) -> list[Translated]:
-    axis = call["dim"]
-    count = call.tensors["self"].shape[axis]
-    return [Translated("select", {"x": call["self"]}, {"axis": axis, "index": i}) for i in range(count)]
-
-
-def _split(call: Call) -> list[Translated]:
-    """As long as torch's parts are."""
-    axis, start, found = call["dim"], 0, []
-    for part in call.result:
-        found.append(_part(call, start, start + part.shape[axis]))
-        start += part.shape[axis]
-    return found
 
 
 def _cat(call: Call) -> Translated:
@@ -102,7 +87,7 @@ def _index(call: Call) -> Translated:
         raise UnsupportedError("an index that is not one for each axis")
     lies = []
     for size, index in zip(source.shape, indices, strict=True):
-        values = getattr(index, "values_of_constant", None)
+        values = index.values
         axes = [axis for axis, length in enumerate(index.shape) if length != 1]
         whole = values is not None and values.reshape(-1).tolist() == list(range(size))
         if not whole or len(axes) > 1:
@@ -139,8 +124,6 @@ TRANSLATIONS: dict[str, Translate] = {
     **_names("expand.default expand_as.default", _expand),
     **_names("slice.Tensor", _slice),
     **_names("select.int", _of("select", axis="dim", index="index")),
-    **_names("unbind.int", _unbind),
-    **_names("split.Tensor split_with_sizes.default chunk.default", _split),
     **_names("cat.default", _cat),
     **_names("pad.default constant_pad_nd.default", _pad),
     **_names("mean.dim mean.default", _reduce("mean")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tersely.core.errors import UnsupportedError
@@ -14,11 +16,13 @@ def _attention(call: Call) -> Translated:
     if call["enable_gqa"]:
         raise UnsupportedError("attention whose keys are shared by groups of queries")
     roles = inputs_of(call, x="query", k="key", v="value", mask="attn_mask")
-    attributes = {"scale": call["scale"], "causal": bool(call["is_causal"])}
+    attributes: dict[str, Any] = {"causal": bool(call["is_causal"])}
+    if call["scale"] is not None:
+        attributes["scale"] = float(call["scale"])
     if "mask" in roles:
         mask = call.tensors["attn_mask"]
         attributes["boolean"] = mask.dtype == torch.bool
-        values = getattr(mask, "values_of_constant", None)
+        values = mask.values
         if values is not None and bool((values if attributes["boolean"] else values == 0).all()):
             del roles["mask"], attributes["boolean"]
     return Translated("attention", roles, attributes)
@@ -41,7 +45,7 @@ def _both(call: Call) -> Translated:
     if call.result.dtype != torch.bool:
         raise UnsupportedError("bits of integers")
     for one, other in (("self", "other"), ("other", "self")):
-        values = getattr(call.tensors[one], "values_of_constant", None)
+        values = call.tensors[one].values
         if values is not None and bool(values.all()):
             source, target = list(call.tensors[other].shape), list(call.result.shape)
             own = [None] * (len(target) - len(source)) + source

@@ -6,13 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+
+@dataclass(frozen=True)
+class Known:
+    """A tensor's shape and dtype; its values where it is a constant."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    values: torch.Tensor | None
+
 
 @dataclass(frozen=True)
 class Call:
     """One call: names of tensors and constants where a tensor was meant, all else as it is. Defaults are filled in.
 
-    tensors: what is known of the arguments that are tensors, by argument: shape and dtype; constants are whole. result:
-    the same of what is computed. number: makes a constant of a number and returns its name.
+    tensors: what is known of the arguments that are tensors, by argument. result: the tensor that is computed, as
+    torch.export noted it. number: makes a constant of a number and returns its name.
     """
 
     arguments: dict[str, Any]
@@ -33,8 +44,7 @@ class Translated:
     attributes: dict[str, Any]
 
 
-Translate = Callable[[Call], Translated | list[Translated]]
-"""A list for calls of several outputs."""
+Translate = Callable[[Call], Translated]
 
 
 def inputs_of(call: Call, **roles: str) -> dict[str, str]:

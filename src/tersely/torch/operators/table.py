@@ -249,7 +249,11 @@ def _is_set_to(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _to_copy(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`.to`, `.half()`, `.float()`: other dtypes and devices have the dense weight, still as a TerselyTensor."""
+    """`.to`, `.half()`, `.float()`: other dtypes and devices have the dense weight, still as a TerselyTensor.
+
+    On the meta device there is no weight, and so a plain tensor: modules swap a parameter with a TerselyTensor, and whoever
+    else holds it would lose the weight. With a plain one they take a new parameter, as dense modules do.
+    """
     weight = args[0]
     dtype, device = kwargs.get("dtype") or weight.dtype, torch.device(kwargs.get("device") or weight.device)
     if dtype == weight.dtype and device == weight.device:
@@ -258,9 +262,8 @@ def _to_copy(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         what = f"dtype {dtype}" if dtype != weight.dtype else f"device {device}"
         warn_once(f"compressed weights are moved to {what} as dense weights: compress the model after it is moved")
     if device.type == "meta":
-        dense = torch.empty_strided(weight.shape, weight.stride(), dtype=dtype, device="meta")
-    else:
-        dense = func(weight.decode(), **kwargs)
+        return torch.empty_strided(weight.shape, weight.stride(), dtype=dtype, device="meta")
+    dense = func(weight.decode(), **kwargs)
     return weight.like(Dense(dense, True), "contiguous")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -24,9 +25,9 @@ class _Multiplied(WeightStorage):
 
     _kernels: dict[bool, Kernel | None]
 
+    @abstractmethod
     def matrix(self) -> tuple[Any, bool]:
         """Returns (native matrix, whether it is coded transposed); (None, False) where kernels cannot multiply this."""
-        raise NotImplementedError
 
     def kernel(self, transposed: bool) -> Kernel | None:
         if transposed not in self._kernels:

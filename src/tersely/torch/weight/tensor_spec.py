@@ -79,7 +79,7 @@ class TensorSpec:
         """The code as people read it: 'split packed(4)', 'split layered(3)', 'palette 16', 'affine 4-bit by rows',
         'sparse bitmap, split layered(3)'.
         """
-        return self.document["tree"]["formulation"] if self.is_frame else _code(self.document["tree"])
+        return self.document["tree"]["formulation"] if self.is_frame else label(self.document["tree"])
 
     def transposed(self) -> TensorSpec | None:
         """Returns the spec whose tensor is this one's with the last two dimensions exchanged, by the same components.
@@ -121,12 +121,6 @@ def _bare(tree: dict[str, Any]) -> dict[str, Any]:
 def _shape_part(document: dict[str, Any]) -> dict[str, Any]:
     """What `transposed` and `pointwise` change, which frames may have undergone since they were made."""
     return {word: document[word] for word in ("shape", "view", "orientation")}
-
-
-def _code(tree: dict[str, Any]) -> str:
-    children = tree.get("children", {}).values()
-    inside = [_code(child) for child in children if child["formulation"] != "dense"]
-    return ", ".join([label(tree["formulation"], tree.get("parameters", {})), *inside])
 
 
 @lru_cache(maxsize=4096)

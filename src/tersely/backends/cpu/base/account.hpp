@@ -23,7 +23,6 @@ class Accounts {
 
   // A region that took wall_ns, with a team chosen for so many threads; work_ns: time its workers were on a processor.
   // Half the team would have taken less of that: workers take caches and memory from each other.
-  // MEASURED: 2048 x 2048 float32 beside a neighbour: 1.0 ms on two processors, 0.75 on one.
   void settle(int threads, int team, int64_t wall_ns, int64_t work_ns) {
     if (team > 1) add(of(team), work_ns * 4 / 5 / half(team) - wall_ns);
     for (; threads > team; threads = half(threads)) {

@@ -12,7 +12,6 @@ namespace tersely {
 namespace {
 
 // Layers of a network follow each other within microseconds, waking a sleeper costs fifty: look a little while first.
-// MEASURED: 4096 x 4096 bfloat16 batch 1 without torch, 2 threads: 1.28 ms without, 1.05 ms with.
 template <class Done>
 bool spin_until(Done&& done) {
   for (int i = 0; i < 2000; ++i) {

@@ -32,7 +32,7 @@ void pack(Words ids, int bits, MutableBytes out) {
 void masks(Words words, const Seen& seen, const std::string& dtype, const std::string& block, MutableBytes out,
            MutableWords counts, int threads) {
   const tersely::Geometry& g = seen.geometry;
-  const auto type = tersely::wide_dtype(dtype);
+  const auto type = tersely::sparse_dtype(dtype);
   const BlockShape kind = tersely::block_shape(block);
   const uint8_t* from = words_of(words, g, type);
   require_size(!tersely::is_one_high(kind) &&
@@ -45,7 +45,7 @@ void masks(Words words, const Seen& seen, const std::string& dtype, const std::s
 void values(Words words, const Seen& seen, const std::string& dtype, const std::string& block, nb::dict components,
             int threads) {
   const tersely::Geometry& g = seen.geometry;
-  const auto type = tersely::wide_dtype(dtype);
+  const auto type = tersely::sparse_dtype(dtype);
   const BlockShape kind = tersely::block_shape(block);
   const uint8_t* from = words_of(words, g, type);
   uint8_t* mask = component(components, "masks", g.panels * tersely::mask_words(g, kind) * 8);

@@ -55,20 +55,25 @@ struct CodeKernels {
 };
 
 // Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
-// the last one; a word of zero bits is a filler and takes no part.
+// the last one; a word of zero bits is a filler and takes no part. Numbers, signed bytes in place of words, are
+// multiplied by their lane's scale and rounded to a word; float32 after they are summed, which is as exact.
 struct GapEntries {
   const uint8_t* gaps;
   const uint8_t* values;
   int64_t blocks, last_column;
+  const float* scales;  // [16], of numbers
 };
 // sums[b * 16 + lane] = entries of a lane x their columns of x[b * x_stride ...].
 using GapProduct = void (*)(const GapEntries& entries, const float* x, int64_t x_stride, float* sums);
 // sums[lane * 16 + b] for 16 batch rows, x packed: x[column * 16 + b], and a column of zeros behind the last one.
 using GapProductPacked = void (*)(const GapEntries& entries, const float* x, float* sums);
 struct GapKernels {
-  GapProduct product[3];  // 1, 2 and 4 batch rows
-  GapProductPacked product_packed;
+  GapProduct product[3];            // 1, 2 and 4 batch rows
+  GapProductPacked product_packed;  // null for numbers of 16 bits, which are cheaper as words
 };
+// words [blocks][4][16] = numbers x scales[column >> shift][lane].
+using ScaleGaps = void (*)(const GapEntries& numbers, int shift, void* words);
+inline constexpr int kOneScale = 31;  // the shift where a lane has one
 
 // Entries that are integers, signed or not, x of pairs of slices: the slice of at most 12 bits that is the lower
 // one in the low half of x[b * x_stride + column], the other above it; 8 batch rows are packed, x[column * 8 + b].
@@ -175,6 +180,7 @@ struct SlicedRows {
   const Slice* x;
   int64_t row_stride, stride;
   int slices, rows;
+  const uint32_t* columns = nullptr;  // of x at which each chunk begins; null: one after another
 };
 // sums[(b * slices + slice) * 16 + row] += chunks of folded bytes in vector order, unfolded about `centre` and taken as
 // 0 to 255, x columns of x; exact for at most 2,048 columns in all.
@@ -216,7 +222,9 @@ struct KernelTable {
   // [dtype][code: 0 any (scalar), 1 packed, 2..5 layered with 1..4 planes first, 6 bitmap, 7 palette, 8 select, 9
   // affine, 10 sparse affine][tail]
   CodeKernels codes[6][11][3];
-  GapKernels gaps[3];  // float32, bfloat16, float16
+  GapKernels gaps[3];         // float32, bfloat16, float16
+  GapKernels gap_numbers[3];  // of numbers with one scale a lane
+  ScaleGaps scale_gaps[3];
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;
@@ -236,7 +244,7 @@ struct KernelTable {
   UnfoldKernels unfold;
   MultiplyFolded<int8_t> multiply_folded_bytes;   // 1 or 3 slices of 8 bits; null where 12 bits are faster
   MultiplyFolded<int16_t> multiply_folded_words;  // 1 or 2 slices of at most 12 bits
-  // The same for bytes that are not folded: centre is added to them.
+  // The same for bytes that are not folded: centre is added to them; chunks may begin at any columns of x.
   MultiplyFolded<int8_t> multiply_shifted_bytes;
   MultiplyFolded<int16_t> multiply_shifted_words;
   MultiplyMasked multiply_masked;  // null: masks are spread to bytes first

@@ -67,8 +67,9 @@ Components Components::under(const std::string& child) const {
   return found;
 }
 
-void Components::refuse(const std::string& name, const std::string& what) const {
-  throw std::invalid_argument("component '" + prefix_ + name + "' " + what);
+void Components::refuse(const std::string& name, const std::string& what, int64_t byte) const {
+  const std::string at = byte < 0 ? "" : "byte " + std::to_string(byte) + " of ";
+  throw std::invalid_argument(at + "component '" + prefix_ + name + "' " + what);
 }
 
 const uint8_t* Components::index(const std::string& name, int64_t used) const {
@@ -92,7 +93,7 @@ const uint64_t* Components::directory(int64_t parts, int columns, int64_t most) 
     if (starts[column] != 0) refuse("directory", "does not begin with zero");
   for (int64_t i = columns; i < entries; ++i)
     if (starts[i] - starts[i - columns] > static_cast<uint64_t>(most))  // wraps where entries fall
-      refuse("directory", "has an impossible entry at byte " + std::to_string(i * 8));
+      refuse("directory", "is an impossible entry", i * 8);
   return starts;
 }
 
@@ -146,6 +147,10 @@ DType wide_dtype(const std::string& name) {
   if (kFields[static_cast<int>(dtype)].word_bytes < 2)
     throw std::invalid_argument("this formulation codes words of 16 and 32 bits, not " + name);
   return dtype;
+}
+
+DType sparse_dtype(const std::string& name) {
+  return name == "int8" || name == "uint8" ? DType::kIndex : wide_dtype(name);
 }
 
 int64_t checked_product(int64_t a, int64_t b) {

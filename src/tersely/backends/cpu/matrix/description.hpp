@@ -54,7 +54,7 @@ class Components {
   // u64 [parts + 1][columns], aligned to 8 bytes, each column from 0 on, never falling, by at most `most` a part.
   const uint64_t* directory(int64_t parts, int columns, int64_t most) const;
   // What to throw of a component.
-  [[noreturn]] void refuse(const std::string& name, const std::string& what) const;
+  [[noreturn]] void refuse(const std::string& name, const std::string& what, int64_t byte = -1) const;
 
  private:
   std::shared_ptr<std::map<std::string, Bytes>> all_;
@@ -74,6 +74,8 @@ Seen see(const std::vector<int64_t>& shape, const std::string& view, const std::
 DType dtype_of(const std::string& name);
 // The same for formulations that code words of 16 and 32 bits.
 DType wide_dtype(const std::string& name);
+// The same for selections: integers of 8 bits are bytes of which all is symbol.
+DType sparse_dtype(const std::string& name);
 
 // a x b, or an error where that is beyond what memory can be: sizes come from files.
 int64_t checked_product(int64_t a, int64_t b);

@@ -23,12 +23,12 @@ inline bool is_real(const Geometry& g, int64_t panel, int row, int64_t column) {
          row_offset(g, panel, row) + column_offset(g, column) < g.elements;
 }
 
-// Copies 16 rows x up to 32 columns to tile[column][row]; padding becomes zero. Returns whether all positions are real.
+// Copies 16 rows x `columns` columns, up to 32, to tile[column][row]; padding becomes zero. Returns whether all
+// positions are real.
 template <class Word>
 bool gather_tile(const uint8_t* words, const Geometry& g, int64_t panel, int64_t first_column, int columns,
                  Word (*tile)[16]) {
-  const int64_t last = std::min(first_column + columns, g.columns);
-  const int real_columns = static_cast<int>(last - first_column);
+  const int real_columns = static_cast<int>(std::clamp<int64_t>(g.columns - first_column, 0, columns));
   const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, g.rows - panel % g.panels_per_matrix * kPanelRows));
   bool all = rows == kPanelRows && real_columns == columns;
   const auto* in = reinterpret_cast<const Word*>(words);

@@ -23,6 +23,14 @@ struct IntegerRows {
   // Groups of neighbouring columns, equally many each, have scales and zeros of their own where the distance from one
   // group's to the next one's is 1, in [rows][groups], and those of their row where it is 0.
   int64_t groups = 1, scale_group = 0, zero_group = 0;
+  // The columns of x that the weights have, ascending, where those that are left out have weights of zero; null: all. x
+  // is then [batch][x_columns], and it is rounded and its zero points are taken off as if no column were left out.
+  const int64_t* picked = nullptr;
+  int64_t x_columns = 0;
+  // Where not null, what rows that are left out need is written there, too: [batch] sums of the integers of x, and the
+  // powers of two that they count.
+  int64_t* x_sums = nullptr;
+  double* x_units = nullptr;
 };
 
 }  // namespace tersely

@@ -19,7 +19,7 @@ class JsonParser {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw std::invalid_argument("description: " + what + " at byte " + std::to_string(at_));
+    throw std::invalid_argument("byte " + std::to_string(at_) + " of the description: " + what);
   }
   void skip() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
@@ -177,6 +177,12 @@ const Json& Json::at(std::string_view name) const {
 int64_t Json::number_or(std::string_view name, int64_t otherwise) const {
   const Json* found = find(name);
   return found == nullptr ? otherwise : found->number();
+}
+
+bool Json::flag(std::string_view name) const {
+  const Json* found = find(name);
+  if (found != nullptr && !found->boolean()) throw std::invalid_argument("a flag is true or left out");
+  return found != nullptr;
 }
 
 }  // namespace tersely

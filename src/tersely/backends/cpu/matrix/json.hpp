@@ -32,6 +32,8 @@ class Json {
   const Json& at(std::string_view name) const;
   // The number of a member, or `otherwise` where there is none.
   int64_t number_or(std::string_view name, int64_t otherwise) const;
+  // A member that says true or is not there; throws std::invalid_argument for any other value.
+  bool flag(std::string_view name) const;
 
  private:
   friend class JsonParser;

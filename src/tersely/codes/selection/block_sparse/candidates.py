@@ -9,7 +9,15 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.codes.protocol import Candidate, Request
 from tersely.codes.selection.block_sparse import reference
-from tersely.codes.selection.block_sparse.layout import NAME, SHAPES, VALUES, VERSION, component_bytes, mask_words
+from tersely.codes.selection.block_sparse.layout import (
+    BYTES,
+    NAME,
+    SHAPES,
+    VALUES,
+    VERSION,
+    component_bytes,
+    mask_words,
+)
 from tersely.codes.selection.blocks.candidates import shape_asked
 from tersely.codes.selection.blocks.costs import InOrder
 from tersely.codes.selection.blocks.layout import stored_words, to_blocks
@@ -19,6 +27,8 @@ from tersely.core.geometry import Geometry
 
 FEWEST_ZEROS = 0.02
 """Share of zero words below which no shape can win anything worth its bits."""
+FEWEST_ZERO_BYTES = 0.1
+"""The same of integers, which quantising leaves with a few zeros anywhere."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,8 @@ def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dic
 
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
-    if words.size - np.count_nonzero(words) <= FEWEST_ZEROS * words.size:
+    fewest = FEWEST_ZERO_BYTES if request.dtype in BYTES else FEWEST_ZEROS
+    if words.size - np.count_nonzero(words) <= fewest * words.size:
         return []
     geometry = request.geometry()
     found = [find(words, geometry, request.dtype, shape, request.threads) for shape in SHAPES]

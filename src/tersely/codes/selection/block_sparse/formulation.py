@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tersely.codes.layouts import Words
+from tersely.codes.machine import BYTES_PER_NS
 from tersely.codes.node import Part, Run, Span, prefixed
 from tersely.codes.protocol import Work
 from tersely.codes.selection.block_sparse import candidates, reference
-from tersely.codes.selection.block_sparse.layout import NAME, SHAPES, VALUE_BYTES, VALUES, component_bytes, mask_words
-from tersely.codes.selection.blocks.costs import InOrder
+from tersely.codes.selection.block_sparse.layout import (
+    BYTES,
+    DTYPES,
+    NAME,
+    SHAPES,
+    VALUE_BYTES,
+    VALUES,
+    component_bytes,
+    mask_words,
+)
+from tersely.codes.selection.blocks.costs import INTEGER_NS, InOrder
 from tersely.codes.selection.blocks.formulation import Blocky
 from tersely.codes.selection.blocks.layout import panel_blocks, picked, shelve, stored_words
 from tersely.codes.slicing import joined
-from tersely.codes.words.dense.formulation import BYTES
+from tersely.codes.words.dense.formulation import BYTES as DENSE_BYTES
 from tersely.core.encoded import Node
 from tersely.core.errors import CorruptError
 
@@ -25,6 +36,7 @@ class BlockSparse(Blocky):
     """A node's parameters are the shape of its blocks."""
 
     NAME = NAME
+    DTYPES = DTYPES
     HUE = 92
     OFFERS = candidates
     CHILD, SHAPES = VALUES, SHAPES
@@ -62,6 +74,13 @@ class BlockSparse(Blocky):
         entries = max(1, stored_words(part.parameters, _kept(part), part.layout))
         return Work(InOrder(part.parameters), part.layout, part.nbytes, part.padded_weights, entries)
 
+    def slower_than_dense(self, part: Part, profile: str) -> bool:
+        """Integers whose blocks are too many, by `costs`; floats never are."""
+        if part.dtype not in BYTES:
+            return False
+        kept = stored_words(part.parameters, _kept(part), part.layout)
+        return kept * INTEGER_NS[part.parameters] > math.prod(part.layout.shape) / BYTES_PER_NS
+
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         rows, columns = normal.shape
         for share in (0.3, 0.8):
@@ -84,7 +103,7 @@ class BlockSparse(Blocky):
         return part.node, {
             "masks": joined([run.streams["masks"] for run in runs]),
             "directory": joined([starts], True),
-            **prefixed(VALUES, {BYTES: joined([values])}),
+            **prefixed(VALUES, {DENSE_BYTES: joined([values])}),
         }
 
 

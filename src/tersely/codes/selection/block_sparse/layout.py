@@ -11,6 +11,8 @@ from tersely.core.geometry import Geometry
 
 NAME = "block_sparse"
 VERSION = 1
+BYTES: tuple[str, ...] = ("int8", "uint8")
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16", *BYTES)
 SHAPES = ("row", "16x1", "chunk")
 VALUES = "values"
 VALUE_BYTES = "values.bytes"

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tersely/backends/cpu/matrix/geometry.hpp"
+#include "tersely/backends/cpu/matrix/integer_rows.hpp"
 #include "tersely/backends/cpu/matrix/operators.hpp"
 
 namespace tersely {
@@ -68,5 +69,8 @@ int64_t blocks_pick_rows(const BlockView& view, const KernelTable& table, const 
                          uint8_t* out, int threads);
 void blocks_linear(const BlockView& view, const KernelTable& table, const Rows& rows, int threads);
 void blocks_linear_transposed(const BlockView& view, const KernelTable& table, const Rows& rows, int threads);
+// Of integers of 8 bits under masks, one matrix. False, with nothing written, where x holds an infinity or a NaN.
+bool blocks_integer_linear(const BlockView& view, bool is_signed, const KernelTable& table, const IntegerRows& rows,
+                           int threads);
 
 }  // namespace tersely

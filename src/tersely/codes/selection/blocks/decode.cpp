@@ -101,9 +101,14 @@ int64_t block_at(const BlockView& v, int64_t panel, int64_t position) {
 
 void blocks_decode_window(const BlockView& v, const KernelTable& table, int64_t first_panel, int64_t last_panel,
                           int64_t first_element, int64_t elements, uint8_t* out, int threads) {
-  if (kFields[static_cast<int>(v.dtype)].word_bytes == 4)
-    return decode<uint32_t>(v, table, first_panel, last_panel, first_element, elements, out, threads);
-  decode<uint16_t>(v, table, first_panel, last_panel, first_element, elements, out, threads);
+  switch (word_bytes_of(v.dtype)) {
+    case 4:
+      return decode<uint32_t>(v, table, first_panel, last_panel, first_element, elements, out, threads);
+    case 2:
+      return decode<uint16_t>(v, table, first_panel, last_panel, first_element, elements, out, threads);
+    default:
+      decode<uint8_t>(v, table, first_panel, last_panel, first_element, elements, out, threads);
+  }
 }
 
 uint32_t blocks_access(const BlockView& v, int64_t matrix, int64_t row, int64_t column) {
@@ -132,10 +137,15 @@ int64_t blocks_pick_rows(const BlockView& v, const KernelTable& table, const int
                          uint8_t* out, int threads) {
   for (int64_t i = 0; i < count; ++i)
     if (wanted[i] < 0 || wanted[i] >= v.geometry.rows) return i;
-  if (kFields[static_cast<int>(v.dtype)].word_bytes == 4) {
-    pick(v, table, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
-  } else {
-    pick(v, table, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+  switch (word_bytes_of(v.dtype)) {
+    case 4:
+      pick(v, table, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
+      break;
+    case 2:
+      pick(v, table, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+      break;
+    default:
+      pick(v, table, wanted, count, out, threads);
   }
   return -1;
 }

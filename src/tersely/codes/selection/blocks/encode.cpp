@@ -153,14 +153,12 @@ void values_of(const uint8_t* words, const Geometry& g, BlockShape shape, const 
   });
 }
 
-bool is_wide(DType dtype) { return kFields[static_cast<int>(dtype)].word_bytes == 4; }
-
 }  // namespace
 
 int64_t blocks_find(const uint8_t* words, const Geometry& g, DType dtype, BlockShape shape, int64_t limit,
                     uint32_t* ids, uint8_t* table) {
-  return is_wide(dtype) ? find<uint32_t>(words, g, shape, limit, ids, table)
-                        : find<uint16_t>(words, g, shape, limit, ids, table);
+  return word_bytes_of(dtype) == 4 ? find<uint32_t>(words, g, shape, limit, ids, table)
+                                   : find<uint16_t>(words, g, shape, limit, ids, table);
 }
 
 void blocks_pack(const uint32_t* ids, int64_t count, int bits, uint8_t* out) {
@@ -174,14 +172,18 @@ void blocks_pack(const uint32_t* ids, int64_t count, int bits, uint8_t* out) {
 
 void block_masks(const uint8_t* words, const Geometry& g, DType dtype, BlockShape shape, uint8_t* masks,
                  uint64_t* counts, int threads) {
-  return is_wide(dtype) ? masks_of<uint32_t>(words, g, shape, masks, counts, threads)
-                        : masks_of<uint16_t>(words, g, shape, masks, counts, threads);
+  const int64_t word_bytes = word_bytes_of(dtype);
+  if (word_bytes == 1) return masks_of<uint8_t>(words, g, shape, masks, counts, threads);
+  return word_bytes == 4 ? masks_of<uint32_t>(words, g, shape, masks, counts, threads)
+                         : masks_of<uint16_t>(words, g, shape, masks, counts, threads);
 }
 
 void block_values(const uint8_t* words, const Geometry& g, DType dtype, BlockShape shape, const uint8_t* masks,
                   const uint64_t* directory, uint8_t* values, int threads) {
-  return is_wide(dtype) ? values_of<uint32_t>(words, g, shape, masks, directory, values, threads)
-                        : values_of<uint16_t>(words, g, shape, masks, directory, values, threads);
+  const int64_t word_bytes = word_bytes_of(dtype);
+  if (word_bytes == 1) return values_of<uint8_t>(words, g, shape, masks, directory, values, threads);
+  return word_bytes == 4 ? values_of<uint32_t>(words, g, shape, masks, directory, values, threads)
+                         : values_of<uint16_t>(words, g, shape, masks, directory, values, threads);
 }
 
 }  // namespace tersely

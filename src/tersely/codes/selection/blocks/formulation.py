@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class Blocky(Formulation):
             )
         return shape
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         block = parameters.get("block")
         return f"{self.NAME} {block}" if isinstance(block, str) else self.NAME
 

@@ -9,9 +9,12 @@ namespace {
 
 class BlockMatrix final : public CodedMatrix {
  public:
-  BlockMatrix(const Seen& seen, const BlockView& view) : offsets_(seen.offsets), view_(view) {}
+  // is_signed: of integers of 8 bits.
+  BlockMatrix(const Seen& seen, const BlockView& view, bool is_signed)
+      : offsets_(seen.offsets), view_(view), is_signed_(is_signed) {}
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
+  Products products() const override { return word_bytes() == 1 ? Products::kIntegers : Products::kFloats; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {
     blocks_decode_window(view_, active_table(), first_panel, last_panel, first_element, elements, out, threads);
@@ -25,16 +28,22 @@ class BlockMatrix final : public CodedMatrix {
   void multiply_rows(const Rows& rows, int threads, bool transposed) const override {
     (transposed ? blocks_linear_transposed : blocks_linear)(view_, active_table(), rows, threads);
   }
+  bool multiply_integers(const IntegerRows& rows, int threads) const override {
+    require(view_.geometry.count == 1 && word_bytes() == 1, "a product needs a matrix of 8-bit weights");
+    require(rows.groups == 1, "blocks have no groups of columns");
+    return blocks_integer_linear(view_, is_signed_, active_table(), rows, threads);
+  }
 
  private:
   const std::shared_ptr<const std::vector<int64_t>> offsets_;
   const BlockView view_;
+  const bool is_signed_;
 };
 
-BlockView view_of(const Opening& opening) {
+BlockView view_of(const Opening& opening, DType dtype) {
   BlockView view{};
   view.geometry = opening.geometry();
-  view.dtype = wide_dtype(opening.dtype);
+  view.dtype = dtype;
   view.shape = block_shape(opening.parameters().at("block").string());
   return view;
 }
@@ -57,7 +66,7 @@ BlockShape block_shape(const std::string& name) {
 }
 
 std::unique_ptr<CodedMatrix> open_blocks(const Opening& opening) {
-  BlockView view = view_of(opening);
+  BlockView view = view_of(opening, wide_dtype(opening.dtype));
   view.count = opening.parameters().at("count").number();
   require(view.count >= 0 && view.count <= 1 << 16 && (view.count > 0 || view.geometry.elements == 0),
           "an impossible number of blocks");
@@ -66,11 +75,11 @@ std::unique_ptr<CodedMatrix> open_blocks(const Opening& opening) {
   view.indices =
       opening.components.stream("indices", checked_product(checked_product(view.geometry.panels, eighths), view.bits));
   view.words = opening.components.stream("table.bytes", word_bytes(view));
-  return std::make_unique<BlockMatrix>(opening.seen, view);
+  return std::make_unique<BlockMatrix>(opening.seen, view, false);
 }
 
 std::unique_ptr<CodedMatrix> open_block_sparse(const Opening& opening) {
-  BlockView view = view_of(opening);
+  BlockView view = view_of(opening, sparse_dtype(opening.dtype));
   require(!is_one_high(view.shape), "block_sparse has rows and blocks of 16 rows");
   const Geometry& g = view.geometry;
   const int64_t words = mask_words(g, view.shape);
@@ -78,7 +87,7 @@ std::unique_ptr<CodedMatrix> open_block_sparse(const Opening& opening) {
   view.directory = opening.components.directory(g.panels, 1, positions_per_panel(g, view.shape));
   view.count = static_cast<int64_t>(view.directory[g.panels]);
   view.words = opening.components.stream("values.bytes", word_bytes(view));
-  return std::make_unique<BlockMatrix>(opening.seen, view);
+  return std::make_unique<BlockMatrix>(opening.seen, view, opening.dtype == "int8");
 }
 
 }  // namespace tersely

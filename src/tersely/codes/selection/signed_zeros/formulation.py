@@ -31,7 +31,7 @@ NAME = "signed_zeros"
 SIGNS = "signs"
 """The component: bits in the tensor's own order, the first one lowest in its byte. Missing where every zero is -0.0."""
 EVERY = "every"
-"""The parameter: whether every zero is -0.0."""
+"""The flag: every zero is -0.0."""
 CLEAN = "clean"
 """The child."""
 MIN_SHARE = 0.02
@@ -44,7 +44,7 @@ OFFERED = tuple(row for row in CHILDREN if row is not split)
 
 
 class SignedZeros(Formulation):
-    """A node's parameter says whether every zero is negative."""
+    """A node's flag says that every zero is negative."""
 
     NAME = NAME
     HUE = 12
@@ -87,12 +87,12 @@ class SignedZeros(Formulation):
 
     def parse(self, node: Node, dtype: str, layout: Any) -> bool:
         expect_child(node, CLEAN)
-        every = node.parameters.get(EVERY)
-        if set(node.parameters) != {EVERY} or not isinstance(every, bool):
+        every = node.parameters.get(EVERY, True)
+        if set(node.parameters) - {EVERY} or every is not True:
             raise UnsupportedError(
-                f"formulation {NAME!r} has the parameter {EVERY}, true or false; the file is damaged or needs a newer tersely"
+                f"formulation {NAME!r} has the parameter {EVERY}, true, or none; the file is damaged or needs a newer tersely"
             )
-        return every
+        return bool(node.parameters)
 
     def sizes(self, parameters: bool, dtype: str, layout: Any) -> Mapping[str, int]:
         return {} if parameters else {SIGNS: stream_bytes(-(-layout.elements // 8))}
@@ -157,7 +157,7 @@ def _candidate(one: Candidate, signs: np.ndarray, clean: np.ndarray) -> Candidat
         one.padded_weights,
         one.entries,
         one,
-        node=Node(NAME, 1, {EVERY: every}, {CLEAN: one.node}),
+        node=Node(NAME, 1, {EVERY: True} if every else {}, {CLEAN: one.node}),
         components=components,
         options={CLEAN: one.node.formulation, **one.options},
         allowance=one.allowance,

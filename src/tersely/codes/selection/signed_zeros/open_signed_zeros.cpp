@@ -87,7 +87,7 @@ class SignedZeros final : public CodedMatrix {
 std::unique_ptr<CodedMatrix> open_signed_zeros(const Opening& opening) {
   const Node& child = opening.node.child("clean");
   require(child.formulation != "signed_zeros", "signed_zeros holds no signed_zeros");
-  const bool every = opening.parameters().at("every").boolean();
+  const bool every = opening.parameters().flag("every");
   const uint8_t* signs = every ? nullptr : opening.components.stream("signs", ceil_div(opening.geometry().elements, 8));
   auto clean =
       open_node({child, opening.dtype, opening.shape, opening.view, opening.seen, opening.components.under("clean")});

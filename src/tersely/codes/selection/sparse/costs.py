@@ -88,13 +88,22 @@ def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
     if kernel.values is not None:
         value = VALUES[kernel.values.formulation].value_ns(kernel.values, dtype, machine, lanes) / 64
     if lanes:
-        further: float = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
-        return call_ns(work, work.entries * (ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine] + value))
+        return call_ns(work, work.entries * (gaps_ns(machine, batch) + value))
     first = (SELECT_NS[machine][kernel.n, kernel.m] if kernel.m else CHUNK_NS[machine])[dtype]
     compute = work.padded_weights / 64 * (first + 64 * MULTIPLY_NS[machine] * (batch - 1)) + work.entries * value
     if kernel.kind == "elias_fano":
         compute += work.entries * POSITION_NS
     return call_ns(work, compute)
+
+
+def gaps_ns(machine: str, batch: int) -> float:
+    """An entry of gaps, its word at hand."""
+    further = batch - 1 if batch <= 4 else 3 * -(-batch // 16)
+    return ENTRY_NS[machine] + further * ENTRY_ROW_NS[machine]
+
+
+def is_gaps(kernel: KernelKey | None) -> bool:
+    return isinstance(kernel, Kernel) and kernel.kind == "gaps"
 
 
 def _integer_ns(work: Work, kernel: Kernel, machine: str, batch: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -131,10 +131,7 @@ class Sparse(Formulation):
         if part.children[CHILD].children and not is_wide(profile):
             share = positions.n / positions.m if positions.kind == "n_of_m" else int(_starts(part)[-1]) / weights
             return share > SLOW_INDEX_SHARE[bits]
-        if positions.kind != "gaps":
-            return False
-        faster = 1.8 if is_wide(profile) and part.dtype not in BYTES else 1
-        return part.components["gaps"].nbytes / weights > SLOW_SHARE[bits] * faster
+        return positions.kind == "gaps" and gaps_are_slow(part, part.dtype, profile)
 
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         shape = normal.shape
@@ -147,7 +144,7 @@ class Sparse(Formulation):
         fifteen = np.where(rng.random(shape) < 0.8, 0, rng.integers(15, size=shape) + 1)
         yield "80% zeros of 15 values", fifteen.astype(np.float32)
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         kind = parameters.get("positions")
         return f"{self.NAME} {kind}" if isinstance(kind, str) else self.NAME
 
@@ -187,6 +184,14 @@ class Sparse(Formulation):
         unit, starts = CHUNK_WEIGHTS if _is_coded(part) else 1, _starts(part)
         first, last = (int(starts[place]) // unit for place in segments)
         return Span((first, last), segments)
+
+
+def gaps_are_slow(part: Part, dtype: str, profile: str, times: float = 1.0) -> bool:
+    """Whether there are so many entries that dense weights of this dtype are faster. times: what an entry takes, in entries
+    whose words are at hand."""
+    faster = 1.8 if is_wide(profile) and dtype not in BYTES else 1
+    weights = max(1, math.prod(part.layout.shape))
+    return part.components["gaps"].nbytes / weights * times > SLOW_SHARE[by_name(dtype).bits] * faster
 
 
 def _is_coded(part: Part) -> bool:

@@ -64,6 +64,35 @@ bool encode(const uint8_t* words, const Geometry& g, const uint64_t* directory, 
   return same;
 }
 
+uint64_t value_bytes(const GapView& view) {
+  return view.scaling != nullptr ? 1 : static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+}
+
+const uint8_t* stored_values(const GapView& view, const KernelTable& table, int64_t group) {
+  const uint64_t first = view.directory[group];
+  if (view.coded == nullptr) return view.values + first * 64 * value_bytes(view);
+  static thread_local Scratch memory;
+  auto* scratch = memory.get<uint8_t>(kLevelsScratchBytes + kValuesScratchBytes);
+  uint8_t* words = scratch + kLevelsScratchBytes;
+  const auto count = static_cast<int64_t>(view.directory[group + 1] - first);
+  if (count == 0) return words;
+  Cursor cursor{nullptr, nullptr, nullptr};
+  view.coded->begin(table, {group, static_cast<int64_t>(first), count}, scratch, cursor);
+  view.coded->next(table, cursor, count, words);
+  return words;
+}
+
+// [groups][16]
+const float* lane_scales(const GapView& view, int64_t group) {
+  static thread_local Scratch memory;
+  auto* scales = memory.get<float>(view.scaling->groups * kPanelRows * 4);
+  int64_t rows[kPanelRows];
+  for (int lane = 0; lane < kPanelRows; ++lane)
+    rows[lane] = window_of(view.geometry, group) * kPanelRows + view.rows[group * kPanelRows + lane];
+  view.scaling->scales(rows, scales);
+  return scales;
+}
+
 // Calls f(column, word) for the entries of a lane whose words are not zero bits. words: those of the group.
 template <class Word, class F>
 void for_entries(const GapView& view, const uint8_t* words, int64_t group, int lane, F&& f) {
@@ -89,7 +118,7 @@ void decode(const GapView& view, const KernelTable& table, int64_t first_panel, 
   const int64_t matrix_end = (last_window / g.panels_per_matrix + 1) * g.panels_per_matrix;
   const int64_t last = std::min(last_window + kWindowPanels, matrix_end);
   parallel_for(threads, last - first, [&](int64_t index) {
-    const uint8_t* words = lane_words(view, table, first + index);
+    const uint8_t* words = word_entries(view, table, first + index).values;
     for (int lane = 0; lane < 16; ++lane) {
       const LaneRow at = lane_row(g, view.rows, first + index, lane);
       if (at.panel < first_panel || at.panel >= last_panel || !row_is_real(g, at)) continue;
@@ -121,7 +150,7 @@ void pick(const GapView& view, const KernelTable& table, const int64_t* wanted, 
     const int64_t at = lane_of(view, 0, wanted[i]);
     Word* row = out + i * columns;
     std::memset(row, 0, static_cast<size_t>(columns) * sizeof(Word));
-    const uint8_t* words = lane_words(view, table, at / 16);
+    const uint8_t* words = word_entries(view, table, at / 16).values;
     for_entries<Word>(view, words, at / 16, static_cast<int>(at % 16),
                       [&](int64_t where, Word word) { row[where] = word; });
   });
@@ -129,19 +158,22 @@ void pick(const GapView& view, const KernelTable& table, const int64_t* wanted, 
 
 }  // namespace
 
-const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t group) {
+GapEntries stored_entries(const GapView& view, const KernelTable& table, int64_t group) {
   const uint64_t first = view.directory[group];
-  if (view.coded == nullptr)
-    return view.values + first * 64 * static_cast<uint64_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  const auto blocks = static_cast<int64_t>(view.directory[group + 1] - first);
+  return {view.gaps + first * 64, stored_values(view, table, group), blocks, view.geometry.columns - 1,
+          view.scaling == nullptr ? nullptr : lane_scales(view, group)};
+}
+
+GapEntries word_entries(const GapView& view, const KernelTable& table, int64_t group) {
+  GapEntries entries = stored_entries(view, table, group);
+  if (view.scaling == nullptr) return entries;
   static thread_local Scratch memory;
-  auto* scratch = memory.get<uint8_t>(kLevelsScratchBytes + kValuesScratchBytes);
-  uint8_t* words = scratch + kLevelsScratchBytes;
-  const auto count = static_cast<int64_t>(view.directory[group + 1] - first);
-  if (count == 0) return words;
-  Cursor cursor{nullptr, nullptr, nullptr};
-  view.coded->begin(table, {group, static_cast<int64_t>(first), count}, scratch, cursor);
-  view.coded->next(table, cursor, count, words);
-  return words;
+  const int word_bytes = kFields[static_cast<int>(view.dtype)].word_bytes;
+  auto* words = memory.get<uint8_t>(entries.blocks * kChunkWeights * word_bytes + kSlackBytes);
+  table.scale_gaps[static_cast<int>(view.dtype)](entries, view.scaling->shift, words);
+  entries.values = words;
+  return entries;
 }
 
 bool gaps_encode(const uint8_t* words, const Geometry& g, DType dtype, const uint64_t* directory, const uint8_t* rows,
@@ -165,7 +197,7 @@ void gaps_decode_window(const GapView& view, const KernelTable& table, int64_t f
 uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t column) {
   const int64_t at = lane_of(view, matrix, row), group = at / 16, lane = at % 16;
   const uint64_t first = view.directory[group], blocks = view.directory[group + 1] - first;
-  const auto word_bytes = static_cast<size_t>(kFields[static_cast<int>(view.dtype)].word_bytes);
+  const auto size = static_cast<size_t>(value_bytes(view));
   const ValueGroups groups{group, static_cast<int64_t>(first), static_cast<int64_t>(blocks)};
   uint32_t found = 0;
   int64_t where = 0;
@@ -176,11 +208,13 @@ uint32_t gaps_access(const GapView& view, int64_t matrix, int64_t row, int64_t c
     if (view.coded != nullptr) {
       word = view.coded->access(groups, entry);
     } else {
-      std::memcpy(&word, view.values + (first * 64 + static_cast<uint64_t>(entry)) * word_bytes, word_bytes);
+      std::memcpy(&word, view.values + (first * 64 + static_cast<uint64_t>(entry)) * size, size);
     }
     if (word != 0) found = word;
   }
-  return found;
+  if (found == 0 || view.scaling == nullptr) return found;
+  const int64_t padded_row = window_of(view.geometry, group) * kPanelRows + view.rows[at];
+  return view.scaling->word(padded_row, column, static_cast<int8_t>(found));
 }
 
 int64_t gaps_pick_rows(const GapView& view, const KernelTable& table, const int64_t* wanted, int64_t count,

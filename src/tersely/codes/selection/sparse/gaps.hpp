@@ -11,24 +11,40 @@
 
 namespace tersely {
 
+// The scales by which words are made of values that are signed bytes. Rows are counted through all panels, padding
+// included.
+class LaneScaling {
+ public:
+  explicit LaneScaling(int64_t groups, int shift) : groups(groups), shift(shift) {}
+  LaneScaling(const LaneScaling&) = delete;
+  LaneScaling& operator=(const LaneScaling&) = delete;
+  virtual ~LaneScaling() = default;
+  // Those of 16 rows, [groups][16].
+  virtual void scales(const int64_t* rows, float* out) const = 0;
+  virtual uint32_t word(int64_t row, int64_t column, int8_t number) const = 0;
+
+  const int64_t groups;  // of a row's columns
+  const int shift;       // a column >> shift is in that group
+};
+
 // Groups of 16 lanes are counted like panels, and a group's window is the 16 panels around its panel.
 struct GapView {
   Geometry geometry;
-  DType dtype;
+  DType dtype;                // of words
   const uint8_t* gaps;        // [blocks][4][16]
-  const uint8_t* values;      // words [blocks][4][16]; a word of zero bits is a filler. Null where they are coded
+  const uint8_t* values;      // [blocks][4][16]; one of zero bits is a filler. Null where they are coded
   const uint8_t* rows;        // [groups][16]: the row of each lane inside the window
   const uint64_t* directory;  // [groups + 1], in blocks
   const ValueSource* coded;   // or null: a group of lanes is a segment, of at most kSegmentChunks blocks, each 64 words
+  const LaneScaling* scaling;  // or null: values are words, not signed bytes
 };
 
-// The words of a group of lanes as they lie there, or decoded to memory of the calling thread, good until its next
-// call.
-const uint8_t* lane_words(const GapView& view, const KernelTable& table, int64_t group);
-
-// What products walk: the row of the matrix that a lane holds, beyond its rows for padding; the entries of a group.
+// What products walk: the row of the matrix that a lane holds, beyond its rows for padding.
 int64_t matrix_row(const Geometry& geometry, const uint8_t* rows, int64_t group, int lane);
-GapEntries entries_of(const GapView& view, const KernelTable& table, int64_t group);
+// The entries of a group of lanes, their values as they lie there, with the scales that these may have; or as words.
+// What is decoded or scaled is in memory of the calling thread, good until its next call.
+GapEntries stored_entries(const GapView& view, const KernelTable& table, int64_t group);
+GapEntries word_entries(const GapView& view, const KernelTable& table, int64_t group);
 // Entries cost about as much as the dense weights around them: a guess that is only for waking workers.
 int64_t entries_ns(const GapView& view, int64_t batch);
 

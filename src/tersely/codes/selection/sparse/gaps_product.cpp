@@ -16,22 +16,22 @@ int64_t matrix_row(const Geometry& g, const uint8_t* rows, int64_t group, int la
   return inside / (kWindowRows / kPanelRows) * kWindowRows + rows[group * 16 + lane];
 }
 
-GapEntries entries_of(const GapView& view, const KernelTable& table, int64_t group) {
-  const uint64_t first = view.directory[group];
-  return {view.gaps + first * 64, lane_words(view, table, group),
-          static_cast<int64_t>(view.directory[group + 1] - first), view.geometry.columns - 1};
-}
-
 int64_t entries_ns(const GapView& view, int64_t batch) {
   return static_cast<int64_t>(view.directory[view.geometry.panels]) * 64 * (batch + 4) / 12;
 }
 
 void gaps_linear(const GapView& view, const KernelTable& table, const Rows& rows, int threads) {
   const Geometry& g = view.geometry;
-  const GapKernels& kernels = table.gaps[static_cast<int>(view.dtype)];
+  const auto dtype = static_cast<int>(view.dtype);
+  // MEASURED on Zen 4, 4096 x 4096 with 90 % zeros, two threads, 16 rows of x: rounding a number to 16 bits for each 16
+  // sums takes 2.7 to 3.0 ms, by words 2.1 to 2.2 ms.
+  const bool packed = rows.batch > 4, narrow = view.dtype != DType::kFloat32;
+  const bool by_numbers = view.scaling != nullptr && view.scaling->groups == 1 && !(packed && narrow);
+  const GapKernels& kernels = by_numbers ? table.gap_numbers[dtype] : table.gaps[dtype];
+  const auto entries_of = by_numbers ? stored_entries : word_entries;
   threads = workers_worth_waking(threads, entries_ns(view, rows.batch));
   static thread_local Scratch x_scratch;
-  if (rows.batch <= 4) {
+  if (!packed) {
     const int64_t block = rows.batch == 3 ? 4 : rows.batch;
     const float* x = padded_floats(table, rows, g.columns, g.columns, block, x_scratch);
     parallel_for(threads, g.panels, [&](int64_t group) {
@@ -78,7 +78,7 @@ void gaps_linear_transposed(const GapView& view, const KernelTable& table, const
     float* own = y + share * g.columns * batch;
     std::memset(own, 0, static_cast<size_t>(g.columns * batch) * 4);
     for (int64_t group = g.panels * share / shares; group < g.panels * (share + 1) / shares; ++group) {
-      const GapEntries entries = entries_of(view, table, group);
+      const GapEntries entries = word_entries(view, table, group);
       for (int lane = 0; lane < 16; ++lane) {
         const int64_t row = matrix_row(g, view.rows, group, lane);
         if (row >= g.rows) continue;

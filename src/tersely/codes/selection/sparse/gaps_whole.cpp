@@ -46,7 +46,7 @@ bool gaps_integer_linear(const GapView& view, bool is_signed, const KernelTable&
   if (!quantise_x(rows, table, g.columns, slices)) return false;
   const uint32_t* x = paired(slices, rows.batch);
   parallel_for(workers_worth_waking(threads, entries_ns(view, rows.batch)), g.panels, [&](int64_t group) {
-    const GapEntries entries = entries_of(view, table, group);
+    const GapEntries entries = stored_entries(view, table, group);
     for (int64_t first = 0; first < rows.batch; first += kBatchBlock) {
       int64_t totals[kBatchBlock * 2 * kPanelRows];
       const int64_t count = std::min(kBatchBlock, rows.batch - first);

@@ -237,8 +237,4 @@ Parameters n_of_m_parameters(const Json& json, DType dtype, const Geometry& g) {
   return p;
 }
 
-DType sparse_dtype(const std::string& name) {
-  return name == "int8" || name == "uint8" ? DType::kIndex : wide_dtype(name);
-}
-
 }  // namespace tersely

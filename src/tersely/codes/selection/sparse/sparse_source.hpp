@@ -93,9 +93,6 @@ std::unique_ptr<const Source> sparse_source(const Geometry& geometry, const Node
 // What kernels and encoders take of n_of_m. Throws std::invalid_argument for parameters that are none.
 Parameters n_of_m_parameters(const Json& json, DType dtype, const Geometry& geometry);
 
-// The dtype of sparse words: integers of 8 bits are bytes of which all is symbol.
-DType sparse_dtype(const std::string& name);
-
 // Values of sparse under a node, counted by groups before each segment; null where they are dense.
 std::unique_ptr<const ValueSource> coded_values(const Node& node, const std::string& dtype,
                                                 const Components& components, const std::vector<uint64_t>& groups);

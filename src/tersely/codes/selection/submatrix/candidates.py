@@ -11,7 +11,9 @@ from tersely.codes.node import Formulation, prefixed
 from tersely.codes.protocol import Candidate, Request
 from tersely.codes.selection.submatrix import reference
 from tersely.codes.selection.submatrix.costs import Kernel
-from tersely.codes.selection.submatrix.layout import COLUMNS, KEPT, ROWS, component_bytes, node
+from tersely.codes.selection.submatrix.layout import BYTES, COLUMNS, FLOATS, KEPT, ROWS, component_bytes, node
+from tersely.codes.words.dense import formulation as dense
+from tersely.core.encoded import stored, stream_bytes
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import CHUNK_COLUMNS, PANEL_ROWS, Geometry, choose
 
@@ -56,12 +58,34 @@ def _alive(matrix: np.ndarray) -> np.ndarray:
 
 
 def candidates(request: Request, rows: tuple[Formulation, ...]) -> list[Candidate]:
-    found = find(request, (1 - MIN_LEFT_OUT) * request.words.size)
+    """Returns every form of what is kept.
+
+    Integers that no kernel multiplies as they would lie here, of 16 bits and pairs of four, are left out for size alone.
+    """
+    multiplied = request.dtype in (*FLOATS, *BYTES) and request.int4_columns is None
+    found = (
+        find(request, (1 - MIN_LEFT_OUT) * request.words.size) if multiplied or request.objective == "size" else None
+    )
     if found is None:
         return []
-    return [
-        _candidate(found, one) for row in rows for one in row.candidates(found.request) if one.geometry.view == "matrix"
-    ]
+    forms = [one for row in rows for one in _forms(row, found.request) if one.geometry.view == "matrix"]
+    return [_candidate(found, one) for one in forms]
+
+
+def _forms(row: Formulation, request: Request) -> list[Candidate]:
+    return [_dense(request)] if row is dense.dense else row.candidates(request)
+
+
+def _dense(request: Request) -> Candidate:
+    """What is kept as it is, with the slack of a stream."""
+    words = request.words
+    return Candidate(
+        dense.Kernel(),
+        Geometry(words.shape, "matrix"),
+        stream_bytes(words.nbytes),
+        node=dense.NODE,
+        components=lambda threads: {dense.BYTES: stored(words, stream_bytes)},
+    )
 
 
 def find(request: Request, max_weights: float = math.inf) -> Found | None:
@@ -85,7 +109,8 @@ def find(request: Request, max_weights: float = math.inf) -> Found | None:
         if choose(shape).view != "matrix" or math.prod(shape) > max_weights:
             return None
     words = reference.take(matrix, rows, columns)
-    return Found(geometry, rows, columns, replace(request, words=words, orientation="out_in", view=""))
+    inner = replace(request, words=words, orientation="out_in", view="", int4_columns=None)
+    return Found(geometry, rows, columns, inner)
 
 
 def _filled(kept: np.ndarray, multiple: int) -> np.ndarray:
@@ -98,7 +123,7 @@ def _filled(kept: np.ndarray, multiple: int) -> np.ndarray:
 def candidate_for(request: Request, rows: tuple[Formulation, ...]) -> Candidate:
     """kept: the formulation of what is kept; the other parameters are its own."""
     parameters, by_name = dict(request.parameters), {row.NAME: row for row in rows}
-    name = parameters.pop(KEPT, "split")
+    name = parameters.pop(KEPT, rows[0].NAME)
     if not isinstance(name, str) or name not in by_name:
         raise ArgumentError(f"unknown kept {name!r}: use one of {', '.join(by_name)}")
     found = find(request)
@@ -107,7 +132,10 @@ def candidate_for(request: Request, rows: tuple[Formulation, ...]) -> Candidate:
             "submatrix needs a matrix with orientation 'out_in', or the kernels of a convolution, with at least 16 rows, "
             "one of which is not empty"
         )
-    one = by_name[name].candidate_for(replace(found.request, parameters=parameters))
+    inner = replace(found.request, parameters=parameters)
+    if by_name[name] is dense.dense and not parameters:
+        return _candidate(found, _dense(inner))
+    one = by_name[name].candidate_for(inner)
     if one.geometry.view != "matrix":
         raise ArgumentError(f"submatrix cannot keep a tensor under {name!r} that is seen as {one.geometry.view!r}")
     return _candidate(found, one)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tersely.codes.layouts import Words
 from tersely.codes.node import INFO, Formulation, Part, Run, Span, expect_child
 from tersely.codes.protocol import Candidate, Request, Work
 from tersely.codes.selection.block_sparse.formulation import block_sparse
 from tersely.codes.selection.blocks.formulation import blocks
 from tersely.codes.selection.sparse.formulation import sparse
 from tersely.codes.selection.submatrix import candidates, costs, reference
-from tersely.codes.selection.submatrix.layout import COLUMNS, KEPT, NAME, ROWS, component_bytes
+from tersely.codes.selection.submatrix.layout import COLUMNS, DTYPES, FLOATS, KEPT, NAME, ROWS, component_bytes
 from tersely.codes.words.affine.formulation import affine
+from tersely.codes.words.dense.formulation import dense
+from tersely.codes.words.integer.formulation import integer
+from tersely.codes.words.integer.layout import NIBBLES
 from tersely.codes.words.palette.formulation import palette
 from tersely.codes.words.row_palette.formulation import row_palette
 from tersely.codes.words.split.formulation import split
@@ -24,27 +29,45 @@ from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.core.geometry import Geometry
 
 KEPT_ROWS: tuple[Formulation, ...] = (split, sparse, palette, row_palette, affine, blocks, block_sparse)
-"""The formulations that what is kept may be under: those with products of their own."""
+"""The formulations that floats which are kept may be under: those with products of their own."""
+KEPT_INTEGERS: tuple[Formulation, ...] = (integer, dense, sparse, block_sparse)
+"""Those of integers. Dense ones have products, too."""
+
+
+def kept_rows(dtype: str) -> tuple[Formulation, ...]:
+    """What may be kept under, by dtype."""
+    return KEPT_ROWS if dtype in FLOATS else tuple(row for row in KEPT_INTEGERS if dtype in row.DTYPES)
 
 
 class Submatrix(Formulation):
     """A node's parameters are how many rows and columns are kept."""
 
     NAME = NAME
+    DTYPES = DTYPES
     HUE = 332
 
     @property
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
-        return {KEPT: KEPT_ROWS}
+        return {KEPT: tuple(dict.fromkeys((*KEPT_ROWS, *KEPT_INTEGERS)))}
 
     def candidates(self, request: Request) -> list[Candidate]:
-        return candidates.candidates(request, KEPT_ROWS)
+        return candidates.candidates(request, kept_rows(request.dtype))
 
     def candidate_for(self, request: Request) -> Candidate:
-        return candidates.candidate_for(request, KEPT_ROWS)
+        return candidates.candidate_for(request, kept_rows(request.dtype))
 
     def parse(self, node: Node, dtype: str, layout: Geometry) -> tuple[int, int]:
         expect_child(node, KEPT)
+        allowed = [row.NAME for row in kept_rows(dtype)]
+        if NIBBLES in node.children[KEPT].children:
+            raise UnsupportedError(
+                f"{KEPT} of {NAME} holds no pairs of 4-bit values; the file is damaged or needs a newer tersely"
+            )
+        if node.children[KEPT].formulation not in allowed:
+            raise UnsupportedError(
+                f"{KEPT} of {NAME} of {dtype} under formulation {node.children[KEPT].formulation!r}: this tersely reads "
+                f"{', '.join(map(repr, allowed))}; the file is damaged or needs a newer tersely"
+            )
         counts = [node.parameters.get(name) for name in (ROWS, COLUMNS)]
         if set(node.parameters) != {ROWS, COLUMNS}:
             raise UnsupportedError(
@@ -78,20 +101,24 @@ class Submatrix(Formulation):
                 message = f"{found} {name} are kept where the description has {expected}"
                 raise CorruptError(message, component=name, byte=0)
 
-    def child(self, part: Part, name: str) -> tuple[str, Geometry]:
+    def child(self, part: Part, name: str) -> tuple[str, Geometry | Words]:
+        if part.node.children[KEPT].formulation == dense.NAME:
+            return part.dtype, Words(math.prod(part.parameters))
         return part.dtype, Geometry(part.parameters, "matrix")
 
     def words(self, part: Part) -> np.ndarray:
         kept, geometry = part.children[KEPT], part.layout
         rows = reference.kept_numbers(part.components[ROWS], geometry.rows)
         columns = reference.kept_numbers(part.components[COLUMNS], geometry.columns)
-        return reference.put(kept.row.words(kept), rows, columns, geometry)
+        return reference.put(kept.row.words(kept).reshape(part.parameters), rows, columns, geometry)
 
     def work(self, part: Part) -> Work | None:
         kept = part.children[KEPT]
         own = kept.row.work(kept)
         if own is None:
             return None
+        if kept.row is dense:
+            own = replace(own, geometry=Geometry(part.parameters, "matrix"))
         return Work(costs.Kernel(own.kernel), part.layout, part.nbytes, own.padded_weights, own.entries, own)
 
     def predict_ns(self, work: Work, dtype: str, machine: str, batch: int) -> float:

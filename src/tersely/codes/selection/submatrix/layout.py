@@ -10,7 +10,9 @@ from tersely.core.geometry import Geometry
 
 NAME = "submatrix"
 VERSION = 1
-DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
+FLOATS: tuple[str, ...] = ("float32", "bfloat16", "float16")
+BYTES: tuple[str, ...] = ("int8", "uint8")
+DTYPES: tuple[str, ...] = (*FLOATS, *BYTES, "int16", "uint16")
 ROWS = "rows"
 COLUMNS = "columns"
 KEPT = "kept"

@@ -1,6 +1,7 @@
 // Opening the rows and columns of a matrix that are kept.
 #include "tersely/codes/opening.hpp"
 #include "tersely/codes/selection/submatrix/submatrix.hpp"
+#include "tersely/codes/words/integer/dense_matrix.hpp"
 
 namespace tersely {
 namespace {
@@ -15,6 +16,7 @@ class SubMatrix final : public CodedMatrix {
         view_{geometry, kept_.get(), rows_.data(), columns_.data()} {}
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return view_.kept->word_bytes(); }
+  Products products() const override { return view_.kept->products(); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {
     submatrix_decode_window(view_, first_panel, last_panel, first_element, elements, out, threads);
@@ -25,6 +27,11 @@ class SubMatrix final : public CodedMatrix {
   }
   void multiply_rows(const Rows& rows, int threads, bool transposed) const override {
     submatrix_linear(view_, rows, threads, transposed);
+  }
+  bool multiply_integers(const IntegerRows& rows, int threads) const override {
+    require(products() == Products::kIntegers, "a product needs a matrix of 8-bit weights");
+    require(rows.groups == 1 && rows.picked == nullptr, "a submatrix has no groups, and keeps no submatrix");
+    return submatrix_integer_linear(view_, rows, threads);
   }
 
  private:
@@ -57,8 +64,10 @@ std::unique_ptr<CodedMatrix> open_submatrix(const Opening& opening) {
   require(child.formulation != "submatrix", "a submatrix keeps no submatrix");
   const std::string view = "matrix";
   const Seen seen = see(shape, view, "out_in", "as_is");
-  auto kept = open_node({child, opening.dtype, shape, view, seen, opening.components.under("kept")});
-  require(kept->products() == Products::kFloats, "a submatrix keeps floats");
+  const Components below = opening.components.under("kept");
+  const Opening inner{child, opening.dtype, shape, view, seen, below};
+  auto kept = child.formulation == "dense" ? open_dense_integers(inner) : open_node(inner);
+  require(kept->products() != Products::kNibbles, "a submatrix keeps no pairs of 4-bit values");
   return std::make_unique<SubMatrix>(g, std::move(kept), std::move(rows), std::move(columns));
 }
 

@@ -10,6 +10,7 @@
 #include "tersely/backends/cpu/matrix/gather.hpp"
 #include "tersely/backends/cpu/matrix/rows.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/codes/words/integer/slices.hpp"
 
 namespace tersely {
 namespace {
@@ -92,6 +93,33 @@ const void* picked_columns(const Rows& rows, const int64_t* from, int64_t count,
   return picked;
 }
 
+// An operand [rows] by kept row.
+template <class T>
+const T* by_kept_row(const SubmatrixView& v, const T* operand, Scratch& scratch) {
+  const int64_t count = v.kept->geometry().rows;
+  auto* out = scratch.get<T>(count * static_cast<int64_t>(sizeof(T)));
+  for (int64_t i = 0; i < count; ++i) out[i] = operand[v.rows[i]];
+  return out;
+}
+
+// Results of kept rows go to their places, and rows that are left out, all zeros, have what their zero points make of
+// the sum of x. own: rows by kept row, whose results are there.
+template <class Out>
+void place_integers(const SubmatrixView& v, const IntegerRows& rows, const IntegerRows& own, int threads) {
+  const int64_t outer = v.geometry.rows, count = v.kept->geometry().rows;
+  parallel_for(threads, rows.batch, [&v, &rows, &own, outer, count](int64_t b) {
+    const Out* from = static_cast<const Out*>(own.out) + b * count;
+    Out* to = static_cast<Out*>(rows.out) + b * outer;
+    for (int64_t row = 0, next = 0; row < outer; ++row) {
+      if (next < count && v.rows[next] == row) {
+        to[row] = from[next++];
+      } else {
+        store(rows, row, b * outer + row, -int64_t{rows.zero[row * rows.zero_step]} * own.x_sums[b], own.x_units[b]);
+      }
+    }
+  });
+}
+
 // A number as a word of a result.
 template <class Word>
 Word rounded(DType dtype, float value) {
@@ -130,8 +158,14 @@ void multiply_plain(const SubmatrixView& v, const Rows& rows, const int64_t* to,
 
 void submatrix_decode_window(const SubmatrixView& view, int64_t first_panel, int64_t last_panel, int64_t first_element,
                              int64_t elements, uint8_t* out, int threads) {
-  (view.kept->word_bytes() == 4 ? decode<uint32_t> : decode<uint16_t>)(view, first_panel, last_panel, first_element,
-                                                                       elements, out, threads);
+  switch (view.kept->word_bytes()) {
+    case 4:
+      return decode<uint32_t>(view, first_panel, last_panel, first_element, elements, out, threads);
+    case 2:
+      return decode<uint16_t>(view, first_panel, last_panel, first_element, elements, out, threads);
+    default:
+      decode<uint8_t>(view, first_panel, last_panel, first_element, elements, out, threads);
+  }
 }
 
 uint32_t submatrix_access(const SubmatrixView& view, int64_t row, int64_t column) {
@@ -144,10 +178,15 @@ int64_t submatrix_pick_rows(const SubmatrixView& view, const int64_t* wanted, in
                             int threads) {
   for (int64_t i = 0; i < count; ++i)
     if (wanted[i] < 0 || wanted[i] >= view.geometry.rows) return i;
-  if (view.kept->word_bytes() == 4) {
-    pick(view, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
-  } else {
-    pick(view, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+  switch (view.kept->word_bytes()) {
+    case 4:
+      pick(view, wanted, count, reinterpret_cast<uint32_t*>(out), threads);
+      break;
+    case 2:
+      pick(view, wanted, count, reinterpret_cast<uint16_t*>(out), threads);
+      break;
+    default:
+      pick(view, wanted, count, out, threads);
   }
   return -1;
 }
@@ -185,6 +224,32 @@ void submatrix_linear(const SubmatrixView& v, const Rows& rows, int threads, boo
     for (int64_t i = 0; i < own_outer; ++i) line[to[i]] = sums[b * own_outer + i];
     finish_row(rows, b, 0, outer, line);
   });
+}
+
+bool submatrix_integer_linear(const SubmatrixView& v, const IntegerRows& rows, int threads) {
+  const Geometry& g = v.geometry;
+  const Geometry& k = v.kept->geometry();
+  IntegerRows own = rows;
+  if (k.columns < g.columns) {
+    own.picked = v.columns;
+    own.x_columns = g.columns;
+  }
+  if (k.rows == g.rows) return v.kept->multiply_integers(own, threads);
+  static thread_local Scratch out_memory, x_memory, scale_memory, zero_memory, bias_memory;
+  const int64_t out_bytes = rows.is_int8 || rows.dtype == DType::kFloat32 ? 4 : 2;
+  own.out = out_memory.get<uint8_t>(rows.batch * k.rows * out_bytes);
+  own.x_sums = x_memory.get<int64_t>(rows.batch * 16);
+  own.x_units = reinterpret_cast<double*>(own.x_sums + rows.batch);
+  if (rows.scale_step != 0) own.scale = by_kept_row(v, rows.scale, scale_memory);
+  if (rows.zero_step != 0) own.zero = by_kept_row(v, rows.zero, zero_memory);
+  if (rows.bias != nullptr && rows.is_int8)
+    own.bias = by_kept_row(v, static_cast<const int32_t*>(rows.bias), bias_memory);
+  if (rows.bias != nullptr && !rows.is_int8)
+    own.bias = by_kept_row(v, static_cast<const float*>(rows.bias), bias_memory);
+  if (!v.kept->multiply_integers(own, threads)) return false;
+  const int moving = workers_worth_waking(threads, rows.batch * g.rows);
+  (out_bytes == 4 ? place_integers<uint32_t> : place_integers<uint16_t>)(v, rows, own, moving);
+  return true;
 }
 
 }  // namespace tersely

@@ -19,5 +19,7 @@ uint32_t submatrix_access(const SubmatrixView& view, int64_t row, int64_t column
 int64_t submatrix_pick_rows(const SubmatrixView& view, const int64_t* wanted, int64_t count, uint8_t* out, int threads);
 // y = x w^T, or x w where `transposed`: the product of what is kept, between picking from x and placing in y.
 void submatrix_linear(const SubmatrixView& view, const Rows& rows, int threads, bool transposed);
+// As `multiply_integers` of what is kept, which it must have.
+bool submatrix_integer_linear(const SubmatrixView& view, const IntegerRows& rows, int threads);
 
 }  // namespace tersely

@@ -14,7 +14,7 @@ from tersely.codes.node import INDEX, prefixed
 from tersely.codes.protocol import Candidate, Request
 from tersely.codes.words.affine import codec, sparse_numbers
 from tersely.codes.words.affine.costs import Kernel
-from tersely.codes.words.affine.layout import NUMBERS
+from tersely.codes.words.affine.layout import NUMBERS, SIGNED_ZERO, Scaling
 from tersely.codes.words.affine.row_fields import options_of
 from tersely.codes.words.split import codec as split
 from tersely.core.errors import ArgumentError
@@ -37,8 +37,13 @@ def _sparse(found: codec.Scaled, request: Request) -> list[Candidate]:
         return []
     if np.count_nonzero(request.words) > (1 - sparse_numbers.MIN_ZEROS) * request.words.size:
         return []
-    numbers = sparse_numbers.candidates(found.sparse[0], SPARSE_DTYPE, found.geometry, request)
-    return [_candidate(found, one) for one in numbers]
+    numbers, scaling = found.sparse
+    offers = sparse_numbers.candidates(numbers, SPARSE_DTYPE, found.geometry, request, _positions(scaling))
+    return [_candidate(found, one) for one in offers]
+
+
+def _positions(scaling: Scaling) -> tuple[str, ...]:
+    return sparse_numbers.positions(signed=scaling.zero == SIGNED_ZERO)
 
 
 def candidate_for(request: Request) -> Candidate:
@@ -57,7 +62,8 @@ def candidate_for(request: Request) -> Candidate:
     if isinstance(code, Request):
         if found.scaling.signed_zeros:
             raise ArgumentError("sparse numbers have no signs of zeros: use formulation='signed_zeros', clean='affine'")
-        return _candidate(found, sparse_numbers.candidate_for(found.sparse[0], SPARSE_DTYPE, code))
+        numbers, scaling = found.sparse
+        return _candidate(found, sparse_numbers.candidate_for(numbers, SPARSE_DTYPE, code, _positions(scaling)))
     if code[0] == "lines":
         return _candidate(found)
     if code[0] == "constant" and found.numbers.min() != found.numbers.max():

@@ -77,6 +77,56 @@ class ScaleSearch {
   const int count_;
 };
 
+// Multiples of one scale that round to the sizes, the least size being a given one. Each leaves an interval for the
+// scale. Where the middle of what is left lies far from the scale, the nearest multiple is not the right one, so
+// others that the interval allows are tried after it.
+template <class HasScale>
+class MultipleSearch {
+ public:
+  MultipleSearch(Size* sizes, int count, const HasScale& has_scale)
+      : sizes_(sizes), count_(count), has_scale_(has_scale), visits_(kFewVisits + 4 * count) {}
+
+  // Whether there are such multiples, in sizes' `times`, and has_scale says that a scale gives them.
+  bool find(int steps) { return attempt(0, steps, 0, std::numeric_limits<double>::infinity()) == Outcome::kFound; }
+
+ private:
+  static constexpr int kFewVisits = 64;
+  enum class Outcome : uint8_t { kFound, kNone, kEmpty };
+
+  // Of the sizes from `at` on, where those before leave this interval.
+  bool search(int at, double lowest, double highest) {
+    if (at == count_) return has_scale_(lowest, highest);
+    const double times = sizes_[at].value / ((lowest + highest) / 2);
+    if (!(times < kMaxTimes + 2)) return false;
+    const int nearest = static_cast<int>(times + 0.5), side = times >= nearest ? 1 : -1;
+    if (attempt(at, nearest, lowest, highest) == Outcome::kFound) return true;
+    bool open[2] = {true, true};
+    for (int far = 1; open[0] || open[1]; ++far)
+      for (int k = 0; k < 2; ++k) {
+        if (!open[k]) continue;
+        const Outcome outcome = attempt(at, nearest + (k == 0 ? side : -side) * far, lowest, highest);
+        if (outcome == Outcome::kFound) return true;
+        open[k] = outcome == Outcome::kNone;
+      }
+    return false;
+  }
+
+  Outcome attempt(int at, int times, double lowest, double highest) {
+    if (times < 1 || times > kMaxTimes || visits_ == 0) return Outcome::kEmpty;
+    --visits_;
+    Size& size = sizes_[at];
+    lowest = std::max(lowest, size.below / times), highest = std::min(highest, size.above / times);
+    if (lowest > highest) return Outcome::kEmpty;
+    size.times = times;
+    return search(at + 1, lowest, highest) ? Outcome::kFound : Outcome::kNone;
+  }
+
+  Size* const sizes_;
+  const int count_;
+  const HasScale& has_scale_;
+  int visits_;
+};
+
 struct GroupFit {
   float scales[3];
   int low, high;
@@ -114,26 +164,14 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     if (first[sign] < 0) first[sign] = found - 1;
     last[sign] = found - 1;
   }
-  for (int steps = 1; steps <= kMaxSteps; ++steps) {
-    double lowest = 0, highest = std::numeric_limits<double>::infinity();
-    int done = 0;
-    for (; done < found; ++done) {
-      Size& size = sizes[done];
-      // Negated, so that what is no number ends the search.
-      const double times = done == 0 ? steps : size.value / ((lowest + highest) / 2) + 0.5;
-      if (!(times < kMaxTimes + 1)) break;
-      size.times = static_cast<int>(times);
-      lowest = std::max(lowest, size.below / size.times);
-      highest = std::min(highest, size.above / size.times);
-      if (lowest > highest) break;
-    }
-    if (done < found) continue;
-    const int low = last[1] >= 0 ? -sizes[last[1]].times : has_zero ? 0 : sizes[first[0]].times;
-    const int high = last[0] >= 0 ? sizes[last[0]].times : has_zero ? 0 : -sizes[first[1]].times;
-    if (high - low > 255) return false;
-    const ScaleSearch search(dtype, sizes, found);
-    fit.low = low;
-    fit.high = high;
+  const auto signed_range = [&] {
+    fit.low = last[1] >= 0 ? -sizes[last[1]].times : has_zero ? 0 : sizes[first[0]].times;
+    fit.high = last[0] >= 0 ? sizes[last[0]].times : has_zero ? 0 : -sizes[first[1]].times;
+    return fit.high - fit.low <= kMaxTimes;
+  };
+  const ScaleSearch search(dtype, sizes, found);
+  const auto has_scale = [&](double lowest, double highest) {
+    if (!signed_range()) return false;
     fit.scales[0] = search.find(DType::kFloat32, lowest, highest);
     for (int kind = 1; kind < 3; ++kind)
       fit.scales[kind] = wanted[kind] || std::isnan(fit.scales[0])
@@ -142,7 +180,9 @@ bool fit_group(DType dtype, const uint32_t* words, int count, const bool (&wante
     // A scale of 16 bits is one of 32, too.
     if (std::isnan(fit.scales[0])) fit.scales[0] = std::isnan(fit.scales[1]) ? fit.scales[2] : fit.scales[1];
     return !std::isnan(fit.scales[0]);
-  }
+  };
+  for (int steps = 1; steps <= kMaxSteps; ++steps)
+    if (MultipleSearch(sizes, found, has_scale).find(steps)) return true;
   return false;
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 from tersely.codes import checks
 from tersely.codes.node import INFO, Part, Run, Span
 from tersely.codes.protocol import Work, is_wide
+from tersely.codes.selection.sparse.formulation import gaps_are_slow
 from tersely.codes.words.affine import candidates, costs, reference
 from tersely.codes.words.affine.layout import (
     DIRECTORY,
@@ -20,17 +21,20 @@ from tersely.codes.words.affine.layout import (
     NEGATIVE_ZERO,
     NUMBERS,
     SCALES,
+    SIGNED_ZERO,
     SIGNS,
     ZEROS,
     Scaling,
 )
 from tersely.codes.words.affine.row_fields import RowFields, sparse_work
-from tersely.codes.words.affine.sparse_numbers import is_sparse
+from tersely.codes.words.affine.sparse_numbers import GAPS, is_sparse, positions
 from tersely.core.dtypes import by_name
 from tersely.core.encoded import Node, stream_bytes
 from tersely.core.errors import CorruptError
 from tersely.core.geometry import CHUNK_WEIGHTS, PANEL_ROWS
 
+GROUPED_ENTRY = 2.6
+"""MEASURED on Zen 4 like the figures of `costs`: an entry of gaps whose row has several scales, in entries of gaps."""
 MAX_FLOAT16 = 65504.0
 """The largest of its numbers."""
 
@@ -45,7 +49,7 @@ class Affine(RowFields):
 
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
-        self.check_node(node, layout)
+        self.check_node(node, layout, positions(signed=scaling.zero == SIGNED_ZERO))
         if scaling.signed_zeros and NUMBERS in node.children and is_sparse(node.children[NUMBERS]):
             raise CorruptError("sparse numbers have no signs of zeros; get the file again", component=INFO)
         return scaling
@@ -79,11 +83,15 @@ class Affine(RowFields):
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Coded numbers: symbol by symbol without AVX-512, and with it for more bytes than 16-bit weights have to spare.
-        Sparse ones of 16-bit weights, which are rounded one by one, Elias-Fano positions and, without AVX-512, coded values.
+        Sparse ones: under masks those of 16-bit weights, which are rounded one by one, Elias-Fano positions, many gaps and,
+        without AVX-512, coded values.
         """
         if part.only is not None and is_sparse(part.only.node):
-            masks = part.only.parameters.kind == "bitmap" and part.dtype == "float32"
-            return not (masks and (part.only.children["values"].only is None or is_wide(profile)))
+            if part.only.children["values"].only is not None and not is_wide(profile):
+                return True
+            if part.only.parameters.kind == GAPS:
+                return gaps_are_slow(part.only, part.dtype, profile, GROUPED_ENTRY if part.parameters.columns else 1.0)
+            return part.only.parameters.kind != "bitmap" or part.dtype != "float32"
         return part.only is not None and not (is_wide(profile) and part.dtype == "float32")
 
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:

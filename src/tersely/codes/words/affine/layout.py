@@ -69,7 +69,7 @@ class Scaling(Grouping):
         if self.zero is not None:
             parameters["zero"] = self.zero
         if self.signed_zeros:
-            parameters["signed_zeros"] = 1
+            parameters["signed_zeros"] = True
         if self.bits is not None:
             parameters["bits"] = self.bits
         return Node(NAME, VERSION, parameters, {} if numbers is None else {NUMBERS: numbers})
@@ -78,11 +78,11 @@ class Scaling(Grouping):
     def parse(found: Node) -> Scaling:
         """Inverse of `node`. Raises UnsupportedError."""
         given = dict(found.parameters)
-        dtype, zero, signed = given.pop("scale_dtype", None), given.pop("zero", 0), given.pop("signed_zeros", 1)
+        dtype, zero, signed = given.pop("scale_dtype", None), given.pop("zero", 0), given.pop("signed_zeros", True)
         grouping = columns_and_bits(given, bool(found.children))
-        if given or grouping is None or dtype not in DTYPES or type(zero) is not int or type(signed) is not int:
+        if given or grouping is None or dtype not in DTYPES or type(zero) is not int:
             raise _unsupported()
-        if abs(zero) > MAX_ZERO or signed != 1:
+        if abs(zero) > MAX_ZERO or signed is not True:
             raise _unsupported()
         own = found.parameters
         return Scaling(grouping[0], dtype, own.get("zero"), "signed_zeros" in own, grouping[1])
@@ -91,7 +91,7 @@ class Scaling(Grouping):
 def _unsupported() -> UnsupportedError:
     return UnsupportedError(
         "affine has parameters columns (0 or a power of two from 16 to 1,024), scale (a dtype) and, without child, bits (1, "
-        f"2, 4 or 8), and may have zero (up to {MAX_ZERO} from 0) and signed_zeros (1); the file is damaged or needs a "
+        f"2, 4 or 8), and may have zero (up to {MAX_ZERO} from 0) and signed_zeros (true); the file is damaged or needs a "
         "newer tersely"
     )
 

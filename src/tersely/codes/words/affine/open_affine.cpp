@@ -1,8 +1,10 @@
 // Opening scale x (number - zero).
 #include "tersely/backends/cpu/matrix/walked_matrix.hpp"
 #include "tersely/codes/opening.hpp"
+#include "tersely/codes/selection/sparse/gap_matrix.hpp"
 #include "tersely/codes/selection/sparse/sparse_source.hpp"
 #include "tersely/codes/words/affine/affine.hpp"
+#include "tersely/codes/words/affine/lane_scales.hpp"
 
 namespace tersely {
 namespace {
@@ -40,7 +42,7 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
   } else {
     scales.zeros = components.index("zeros", checked_product(count, 2));
   }
-  if (parameters.number_or("signed_zeros", 0) != 0) {
+  if (parameters.flag("signed_zeros")) {
     scales.directory = components.directory(g.segments, 1, kSegmentWeights / 8);
     scales.signs = components.stream("signs", static_cast<int64_t>(scales.directory[g.segments]));
   }
@@ -53,9 +55,15 @@ std::unique_ptr<CodedMatrix> open_affine(const Opening& opening) {
     return opened(std::make_unique<AffineSource>(g, dtype, scales, numbers.source, false), numbers.lines);
   }
   require(scales.signs == nullptr, "sparse numbers have no signs of zeros");
-  auto numbers = sparse_source(g, opening.node.child("numbers"), "int8", components.under("numbers"));
-  if (scales.zeros == nullptr && scales.zero == kSignedZero)
-    return opened(std::make_unique<SparseAffineSource>(g, dtype, scales, std::move(numbers)), nullptr);
+  const Node& child = opening.node.child("numbers");
+  const bool is_signed = scales.zeros == nullptr && scales.zero == kSignedZero;
+  if (child.parameters.at("positions").string() == "gaps") {
+    require(is_signed, "numbers under gaps are signed bytes");
+    auto lanes = std::make_unique<AffineLanes>(dtype, scales);
+    return std::make_unique<GapMatrix>(opening.seen, child, dtype, components.under("numbers"), std::move(lanes));
+  }
+  auto numbers = sparse_source(g, child, "int8", components.under("numbers"));
+  if (is_signed) return opened(std::make_unique<SparseAffineSource>(g, dtype, scales, std::move(numbers)), nullptr);
   auto symbols = std::make_shared<SourceSymbols>(g, std::move(numbers));
   return opened(std::make_unique<AffineSource>(g, dtype, scales, std::move(symbols), true), nullptr);
 }

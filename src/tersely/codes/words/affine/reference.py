@@ -6,7 +6,7 @@ FORMAT: docs/FORMAT.md, "Scales and tables by rows".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,6 +28,8 @@ MAX_TIMES = 255
 """Up to here |number - zero| is told from a bfloat16 word: that is off by at most one in 256, so word / scale by at most one."""
 MAX_STEPS = 127
 """What the least size of a group may be a multiple of."""
+FEW_VISITS = 64
+"""Multiples that are tried for each of these, beside four for each size."""
 TRIES = 16
 """Scales of each dtype that are tried in an interval."""
 _SIZE_BITS = {"float32": (0x7FFFFFFF, 23), "bfloat16": (0x7FFF, 7), "float16": (0x7FFF, 10)}
@@ -78,36 +80,87 @@ def fit_group(words: np.ndarray, dtype: str) -> Fit | None:
     before, value, behind = (
         values_of((sizes + step).astype(word), dtype).astype(np.float64).tolist() for step in (-1, 0, 1)
     )
+    words_between = [
+        ((low + own) / 2, own, (own + high) / 2) for low, own, high in zip(before, value, behind, strict=True)
+    ]
+
+    def fit_of(times: list[int], lowest: float, highest: float) -> Fit | None:
+        signed = np.array(
+            [0] * (not (wide & mask).all())
+            + [
+                times[int(np.searchsorted(sizes, one & mask))] * (1 if one == one & mask else -1)
+                for one in wide.tolist()
+                if one & mask
+            ]
+        )
+        low, high = int(signed.min()), int(signed.max())
+        if high - low > MAX_TIMES:
+            return None
+        scales = {kind: _scale(kind, lowest, highest, sizes.astype(word), np.array(times), dtype) for kind in DTYPES}
+        if math.isnan(scales["float32"]):  # a scale of 16 bits is one of 32, too
+            scales["float32"] = scales["float16"] if math.isnan(scales["bfloat16"]) else scales["bfloat16"]
+        return None if math.isnan(scales["float32"]) else (scales, low, high)
+
     for steps in range(1, MAX_STEPS + 1):
-        lowest, highest = 0.0, math.inf
-        times: list[int] = []
-        for below, own, above in zip(before, value, behind, strict=True):
-            count = math.floor(own / ((lowest + highest) / 2) + 0.5) if times else steps
-            if count > MAX_TIMES:
-                break
-            times.append(count)
-            lowest, highest = max(lowest, (below + own) / 2 / count), min(highest, (own + above) / 2 / count)
-            if lowest > highest:
-                break
-        else:
-            signed = np.array(
-                [0] * (not (wide & mask).all())
-                + [
-                    times[int(np.searchsorted(sizes, one & mask))] * (1 if one == one & mask else -1)
-                    for one in wide.tolist()
-                    if one & mask
-                ]
-            )
-            low, high = int(signed.min()), int(signed.max())
-            if high - low > MAX_TIMES:
-                return None
-            scales = {
-                kind: _scale(kind, lowest, highest, sizes.astype(word), np.array(times), dtype) for kind in DTYPES
-            }
-            if math.isnan(scales["float32"]):  # a scale of 16 bits is one of 32, too
-                scales["float32"] = scales["float16"] if math.isnan(scales["bfloat16"]) else scales["bfloat16"]
-            return None if math.isnan(scales["float32"]) else (scales, low, high)
+        found = _MultipleSearch(words_between, fit_of).find(steps)
+        if found is not None:
+            return found
     return None
+
+
+class _MultipleSearch:
+    """Multiples of one scale that round to the sizes, the least size being a given one.
+
+    Where the middle of the interval that is left lies far from the scale, the nearest multiple is not the right one, so
+    others that the interval allows are tried after it, nearest first, for so many visits.
+    """
+
+    def __init__(
+        self,
+        sizes: list[tuple[float, float, float]],
+        fit_of: Callable[[list[int], float, float], Fit | None],
+    ) -> None:
+        """sizes: of each word what rounds to it, from where, itself, to where."""
+        self.sizes, self.fit_of = sizes, fit_of
+        self.visits = FEW_VISITS + 4 * len(sizes)
+        self.times: list[int] = []
+
+    def find(self, steps: int) -> Fit | None:
+        return self._attempt(steps, 0.0, math.inf)[0]
+
+    def _search(self, lowest: float, highest: float) -> Fit | None:
+        if len(self.times) == len(self.sizes):
+            return self.fit_of(self.times, lowest, highest)
+        times = self.sizes[len(self.times)][1] / ((lowest + highest) / 2)
+        if not times < MAX_TIMES + 2:
+            return None
+        nearest = math.floor(times + 0.5)
+        found, _ = self._attempt(nearest, lowest, highest)
+        sides = [1, -1] if times >= nearest else [-1, 1]
+        far = 1
+        while found is None and sides:
+            for side in list(sides):
+                found, empty = self._attempt(nearest + side * far, lowest, highest)
+                if found is not None:
+                    break
+                if empty:
+                    sides.remove(side)
+            far += 1
+        return found
+
+    def _attempt(self, times: int, lowest: float, highest: float) -> tuple[Fit | None, bool]:
+        """A fit, and whether that multiple leaves no interval."""
+        if not 1 <= times <= MAX_TIMES or self.visits == 0:
+            return None, True
+        self.visits -= 1
+        below, _, above = self.sizes[len(self.times)]
+        lowest, highest = max(lowest, below / times), min(highest, above / times)
+        if lowest > highest:
+            return None, True
+        self.times.append(times)
+        found = self._search(lowest, highest)
+        self.times.pop()
+        return found, False
 
 
 def _scale(kind: str, lowest: float, highest: float, sizes: np.ndarray, times: np.ndarray, dtype: str) -> float:

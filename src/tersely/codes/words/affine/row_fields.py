@@ -7,7 +7,7 @@ group by group, 16 rows side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from tersely.codes.machine import INDEX_CODE_NS, MULTIPLY_NS
 from tersely.codes.node import INDEX, INFO, Formulation, Part, Run, Span
 from tersely.codes.protocol import KernelKey, Request
 from tersely.codes.selection.sparse.formulation import sparse
+from tersely.codes.selection.sparse.layout import MASKS
 from tersely.codes.words.affine.sparse_numbers import SPARSE, check_positions, is_sparse
 from tersely.codes.words.split import codec as split_codec
 from tersely.codes.words.split.formulation import split
@@ -160,12 +161,13 @@ class RowFields(Formulation):
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {self.CHILD: (split, sparse)}
 
-    def check_node(self, node: Node, geometry: Geometry) -> None:
+    def check_node(self, node: Node, geometry: Geometry, positions: tuple[str, ...] = MASKS) -> None:
+        """positions: that sparse numbers may have."""
         if geometry.view == "folded":
             raise CorruptError(f"{self.NAME} codes matrices, and this tensor is folded", component=INFO)
         child = node.children.get(self.CHILD)
         if child is not None and is_sparse(child):
-            check_positions(child)
+            check_positions(child, positions)
 
     def child(self, part: Part, name: str) -> tuple[str, Any]:
         return self.SPARSE_DTYPE if is_sparse(part.node.children[name]) else INDEX, part.layout
@@ -176,11 +178,15 @@ class RowFields(Formulation):
             return part.only.row.words(part.only)
         return reference_unpack(part.components[self.CHILD], part.layout, part.parameters.bits)
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         """'affine 4-bit by rows'."""
         bits, columns = parameters.get("bits"), parameters.get("columns")
         words = [self.NAME, *[f"{bits}-bit"] * isinstance(bits, int), f"by {columns}" if columns else "by rows"]
         return " ".join(words)
+
+    def step(self, part: Part) -> int:
+        child = part.only
+        return child.row.step(child) if child is not None and is_sparse(child.node) else super().step(part)
 
     def slice_panels(self, part: Part, span: Span) -> Run:
         """Fields of neighbouring panels."""

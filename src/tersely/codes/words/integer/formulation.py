@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,10 @@ class Fields(Formulation):
                 f"formulation 'integer' has fields of {' and '.join(BYTES)} without parameters; the file is damaged or "
                 "needs a newer tersely"
             )
+
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
+        """'integer fields', 'integer nibbles'."""
+        return f"{self.NAME} {' '.join(children) or 'fields'}"
 
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         # Counted before anything is allocated by the declared shape: only as many groups as the file has bytes for.
@@ -139,10 +143,10 @@ class Integer(Fields):
             return Centre.parse(node.parameters, dtype)
         if NIBBLES not in node.children:
             return super().parse(node, dtype, layout)
-        signed = _is_fields(node) and dict(node.parameters) == {SIGNED: 1} and type(node.parameters[SIGNED]) is int
+        signed = _is_fields(node) and set(node.parameters) == {SIGNED} and node.parameters[SIGNED] is True
         if node.parameters and not signed:
             raise UnsupportedError(
-                "formulation 'integer' with nibbles has no parameters but 'signed' of fields; the file is damaged or needs "
+                "formulation 'integer' with nibbles has no parameters but 'signed', true, of fields; the file is damaged or needs "
                 "a newer tersely"
             )
         if dtype != NIBBLE_DTYPE or seen_as(layout) is None:

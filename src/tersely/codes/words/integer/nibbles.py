@@ -66,7 +66,7 @@ class NibbleFields:
     signed: bool
 
     def node(self) -> Node:
-        return Node(NAME, VERSION, {SIGNED: 1} if self.signed else {}, {NIBBLES: Node(NAME, VERSION)})
+        return Node(NAME, VERSION, {SIGNED: True} if self.signed else {}, {NIBBLES: Node(NAME, VERSION)})
 
     def encode(self, threads: int) -> dict[str, np.ndarray]:
         values = take_apart(self.words) ^ np.uint8(SIGN if self.signed else 0)

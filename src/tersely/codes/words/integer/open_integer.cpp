@@ -74,7 +74,7 @@ std::unique_ptr<CodedMatrix> open_nibbles(const Opening& opening) {
   std::vector<int64_t> wide = opening.shape;
   if (wide.empty()) wide.push_back(1);
   wide.back() = checked_product(wide.back(), 2);
-  const bool is_signed = opening.parameters().number_or("signed", 0) != 0;
+  const bool is_signed = opening.parameters().flag("signed");
   const Node& child = opening.node.child("nibbles");
   // Columns are as they are: offsets of bytes would be none of their values.
   const Seen seen = see(wide, opening.view, "out_in", "as_is");

@@ -30,8 +30,9 @@ struct Slices {
   const int32_t* integers;  // [batch][width], before they were sliced
   int64_t width;
   int count;
-  const int64_t* sums;   // of the integers of each batch row
-  const double* scales;  // 2^e of each batch row
+  const int64_t* sums;      // of the integers of each batch row
+  const int64_t* all_sums;  // of those of columns that are not picked, too
+  const double* scales;     // 2^e of each batch row
   const Slice* row(int64_t b) const { return x + b * count * width; }
   const int32_t* integers_of(int64_t b) const { return integers + b * width; }
 };
@@ -68,8 +69,9 @@ inline bool is_peaked(const int32_t* integers, int64_t columns, int64_t most) {
   return (sum - largest) * most < columns * largest;
 }
 
+// Every column of x, whatever is picked.
 template <class Slice>
-bool quantise_x(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
+bool quantise_all(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
   static thread_local Scratch scratch, floats_scratch;
   const int64_t width = ceil_div(columns, kFieldBlockColumns) * kFieldBlockColumns;
   const int count = rows.is_int8 ? 1 : 24 / Slices<Slice>::kBits;
@@ -105,7 +107,43 @@ bool quantise_x(const IntegerRows& rows, const KernelTable& table, int64_t colum
     if (!quantise_row(table, from, columns, width, integers + b * width, to, sums[b], scales[b])) return false;
     if (rows.max_peak != 0 && is_peaked(integers + b * width, columns, rows.max_peak)) return false;
   }
-  out = {x, integers, width, count, sums, scales};
+  out = {x, integers, width, count, sums, sums, scales};
+  return true;
+}
+
+// The picked columns of x in slices, zeros beyond them.
+template <class Slice>
+Slices<Slice> pick_columns(const IntegerRows& rows, int64_t columns, const Slices<Slice>& all) {
+  static thread_local Scratch scratch;
+  const int64_t width = ceil_div(columns, kFieldBlockColumns) * kFieldBlockColumns;
+  const auto per_row = width * all.count * static_cast<int64_t>(sizeof(Slice));
+  auto* sums = scratch.get<int64_t>(rows.batch * (per_row + width * 4 + 8));
+  auto* integers = reinterpret_cast<int32_t*>(sums + rows.batch);
+  auto* x = reinterpret_cast<Slice*>(integers + rows.batch * width);
+  std::memset(integers, 0, static_cast<size_t>(rows.batch * (per_row + width * 4)));
+  for (int64_t b = 0; b < rows.batch; ++b) {
+    const int32_t* from = all.integers_of(b);
+    int64_t sum = 0;
+    for (int64_t i = 0; i < columns; ++i) sum += integers[b * width + i] = from[rows.picked[i]];
+    sums[b] = sum;
+    for (int s = 0; s < all.count; ++s) {
+      const Slice* slice = all.row(b) + s * all.width;
+      Slice* to = x + (b * all.count + s) * width;
+      for (int64_t i = 0; i < columns; ++i) to[i] = slice[rows.picked[i]];
+    }
+  }
+  return {x, integers, width, all.count, sums, all.sums, all.scales};
+}
+
+// columns: of the weights.
+template <class Slice>
+bool quantise_x(const IntegerRows& rows, const KernelTable& table, int64_t columns, Slices<Slice>& out) {
+  if (!quantise_all(rows, table, rows.picked == nullptr ? columns : rows.x_columns, out)) return false;
+  if (rows.picked != nullptr) out = pick_columns(rows, columns, out);
+  for (int64_t b = 0; b < rows.batch && rows.x_sums != nullptr; ++b) {
+    rows.x_sums[b] = out.all_sums[b];
+    rows.x_units[b] = out.scales[b];
+  }
   return true;
 }
 
@@ -127,6 +165,15 @@ inline void store_integer(const IntegerRows& rows, int64_t row, int64_t at, int6
   static_cast<int32_t*>(rows.out)[at] = static_cast<int32_t>(total);
 }
 
+// y of a row in x's batch row b, out[at], by its exact sum of (w - zero) x.
+inline void store(const IntegerRows& rows, int64_t row, int64_t at, int64_t total, double unit) {
+  if (rows.is_int8) {
+    store_integer(rows, row, at, total);
+  } else {
+    store_float(rows, row, at, static_cast<double>(total) * (rows.scale[row * rows.scale_step] * unit));
+  }
+}
+
 // totals: [slices][16] sums of what the weights count from `base`; writes `count` rows from `first` on.
 template <class Slice>
 void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer, int64_t b, int64_t first,
@@ -135,13 +182,8 @@ void finish(const IntegerRows& rows, const Slices<Slice>& slices, int64_t outer,
     const int64_t row = first + i;
     int64_t total = 0;
     for (int s = slices.count - 1; s >= 0; --s) total = total * (1 << Slices<Slice>::kBits) + totals[s * 16 + i];
-    total += (base - rows.zero[row * rows.zero_step]) * slices.sums[b];
-    const int64_t at = b * outer + row;
-    if (rows.is_int8) {
-      store_integer(rows, row, at, total);
-    } else {
-      store_float(rows, row, at, static_cast<double>(total) * (rows.scale[row * rows.scale_step] * slices.scales[b]));
-    }
+    total += base * slices.sums[b] - rows.zero[row * rows.zero_step] * slices.all_sums[b];
+    store(rows, row, b * outer + row, total, slices.scales[b]);
   }
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ class Palette(ValueCoding):
         for values in (3, 16, 200):
             yield f"{values} values", (rng.integers(values, size=normal.shape) * 0.01 - 0.02).astype(np.float32)
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         """'palette 16', 'palette grid 16'."""
         words = [self.NAME] + ["grid"] * ("scale" in parameters)
         return " ".join([*words, *(str(parameters[key]) for key in ("entries",) if type(parameters.get(key)) is int)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ class Split(ValueCoding):
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         yield "normal", normal
 
-    def label(self, parameters: Mapping[str, Any]) -> str:
+    def label(self, parameters: Mapping[str, Any], children: Collection[str] = ()) -> str:
         """'split layered(2,2)', 'split packed(4)'."""
         code, widths = parameters.get("code"), parameters.get("widths")
         if not isinstance(code, str):

@@ -84,7 +84,7 @@ Streams split_streams(const Parameters& p, const Components& components, int64_t
   // The room that levels are expanded to holds as many groups as a segment has chunks.
   for (int64_t i = columns; i < (parts + 1) * columns; ++i)
     if (i % columns != columns - 1 && s.directory[i] - s.directory[i - columns] > static_cast<uint64_t>(max_groups))
-      components.refuse("directory", "has an impossible entry at byte " + std::to_string(i * 8));
+      components.refuse("directory", "is an impossible entry", i * 8);
   const uint64_t* ends = s.directory + parts * columns;
   s.escapes = components.stream("escapes", static_cast<int64_t>(ends[columns - 1]));
   for (int level = 1; level < p.levels; ++level)

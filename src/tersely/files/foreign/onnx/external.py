@@ -65,14 +65,14 @@ def location_outside(found: TensorProto, folder: Folder, tensor: str) -> tuple[i
             f"{length} bytes of external data where shape {found.dims} needs {size}",
             file=file.name,
             tensor=tensor,
-            byte=offset,
+            file_byte=offset,
         )
     if offset + size > file.bytes.size:
         raise CorruptError(
-            f"external data ends at byte {offset + size}, the file at {file.bytes.size}: truncated?",
+            f"external data ends at byte {offset + size} of the file, which has {file.bytes.size}: truncated?",
             file=file.name,
             tensor=tensor,
-            byte=min(offset, file.bytes.size),
+            file_byte=min(offset, file.bytes.size),
         )
     return number, Location(tag, shape, offset, offset + size)
 

@@ -87,7 +87,7 @@ class Walk:
 
     def _walk(self, kind: str, message: Message, depth: int) -> None:
         if depth > DEPTH:
-            raise CorruptError(f"graphs nested more than {DEPTH} deep", file=message.file, byte=message.begin)
+            raise CorruptError(f"graphs nested more than {DEPTH} deep", file=message.file, file_byte=message.begin)
         if kind == "graph":
             self.graphs += 1
             for one in message.fields():

@@ -76,6 +76,6 @@ def _not_canonical(file: SlicedFile, location: tensors.Location, name: str) -> s
             f"{there} elements where shape {list(location.shape)} needs {count}",
             file=str(file.path),
             tensor=name,
-            byte=location.begin,
+            file_byte=location.begin,
         )
     return "numbers not in their shortest form" if varints.decode(raw, BY_TAG[location.tag], count) is None else ""

@@ -82,7 +82,7 @@ def read(message: Message) -> TensorProto:
         if one.number == 1:
             found.dims += message.integers(one)
             if len(found.dims) > limits.DIMENSIONS:
-                raise CorruptError(f"more than {limits.DIMENSIONS} dimensions", file=message.file, byte=one.begin)
+                raise CorruptError(f"more than {limits.DIMENSIONS} dimensions", file=message.file, file_byte=one.begin)
         elif one.number == 2 and one.wire == VARINT:
             found.data_type = one.value
         elif one.number == 3:
@@ -98,7 +98,9 @@ def read(message: Message) -> TensorProto:
         elif one.number == 14 and one.wire == VARINT:
             found.external = one.value == 1
     if negative := [length for length in found.dims if length < 0]:
-        raise CorruptError(f"a dimension of {negative[0]}", file=message.file, tensor=found.name, byte=message.begin)
+        raise CorruptError(
+            f"a dimension of {negative[0]}", file=message.file, tensor=found.name, file_byte=message.begin
+        )
     return found
 
 
@@ -143,6 +145,6 @@ def location_inside(found: TensorProto, file: str) -> Location:
             f"{end - begin} bytes of elements where shape {found.dims} needs {size}",
             file=file,
             tensor=found.name,
-            byte=begin,
+            file_byte=begin,
         )
     return Location(tag, shape, begin, end, form)

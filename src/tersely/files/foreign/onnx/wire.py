@@ -49,7 +49,7 @@ class Message:
             number, wire = key >> 3, key & 7
             if number == 0:
                 raise CorruptError(
-                    "a field with number 0: damaged, or not a protobuf message", file=self.file, byte=start
+                    "a field with number 0: damaged, or not a protobuf message", file=self.file, file_byte=start
                 )
             if wire == VARINT:
                 first = at
@@ -61,12 +61,12 @@ class Message:
             elif wire in _FIXED:
                 length = _FIXED[wire]
             else:
-                raise CorruptError(f"wire type {wire}: damaged, or not an ONNX model", file=self.file, byte=start)
+                raise CorruptError(f"wire type {wire}: damaged, or not an ONNX model", file=self.file, file_byte=start)
             if length > self.end - at:
                 raise CorruptError(
                     f"a field claims {length} bytes where {self.end - at} are left: truncated, or not an ONNX model",
                     file=self.file,
-                    byte=start,
+                    file_byte=start,
                 )
             yield Field(number, wire, at, at + length)
             at += length
@@ -76,22 +76,26 @@ class Message:
         value = 0
         for shift in range(0, 7 * _LONGEST, 7):
             if at >= self.end:
-                raise CorruptError("a number is cut short: truncated, or not an ONNX model", file=self.file, byte=at)
+                raise CorruptError(
+                    "a number is cut short: truncated, or not an ONNX model", file=self.file, file_byte=at
+                )
             byte = self.data[at]
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value & (1 << 64) - 1, at
-        raise CorruptError("a number of more than ten bytes: damaged, or not an ONNX model", file=self.file, byte=at)
+        raise CorruptError(
+            "a number of more than ten bytes: damaged, or not an ONNX model", file=self.file, file_byte=at
+        )
 
     def text(self, field: Field) -> str:
         """A field of text. Raises CorruptError."""
         if field.wire != BYTES:
-            raise CorruptError("a number where text is expected", file=self.file, byte=field.begin)
+            raise CorruptError("a number where text is expected", file=self.file, file_byte=field.begin)
         try:
             return bytes(self.data[field.begin : field.end]).decode()
         except UnicodeDecodeError as error:
-            raise CorruptError("a name is not UTF-8", file=self.file, byte=field.begin + error.start) from None
+            raise CorruptError("a name is not UTF-8", file=self.file, file_byte=field.begin + error.start) from None
 
     def integers(self, field: Field) -> list[int]:
         """A repeated integer, packed or one of many; as signed 64-bit numbers."""
@@ -103,5 +107,5 @@ class Message:
                 value, at = inner.varint(at)
                 found.append(value)
         else:
-            raise CorruptError("a list of numbers has the wrong type", file=self.file, byte=field.begin)
+            raise CorruptError("a list of numbers has the wrong type", file=self.file, file_byte=field.begin)
         return [value - (1 << 64) if value >> 63 else value for value in found]

@@ -4,6 +4,7 @@
 // the end.
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
+#include "tersely/backends/cpu/kernels/avx2/rounding.hpp"
 #include "tersely/backends/cpu/kernels/avx2/survivors.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
@@ -92,16 +93,6 @@ TERSELY_INLINE void for_all_columns(Cursor& cursor, int64_t chunks, Take&& take,
                         : for_columns<Scaled, Numbers::kBytes>(cursor, chunks, take, end);
 }
 
-// The upper halves of floats, rounded to nearest even: bfloat16, zeros below.
-TERSELY_INLINE __m256i rounded(__m256 floats) {
-  const __m256i bits = _mm256_castps_si256(floats);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
-  return _mm256_and_si256(up, _mm256_set1_epi32(static_cast<int>(0xFFFF0000)));
-}
-
-constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
 template <DType D, bool Sparse>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
   const auto end = [](const float*) {};
@@ -141,14 +132,6 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
         },
         end);
   }
-}
-
-// What a word of the dtype reads as.
-template <DType D>
-TERSELY_INLINE __m256 as_read(__m256 weight) {
-  if constexpr (D == DType::kBfloat16) return _mm256_castsi256_ps(rounded(weight));
-  if constexpr (D == DType::kFloat16) return _mm256_cvtph_ps(_mm256_cvtps_ph(weight, kNearest));
-  return weight;
 }
 
 template <DType D, bool Sparse>

@@ -38,8 +38,10 @@ TERSELY_INLINE void widen_chunk(const uint8_t* folded, __m256i centre, __m256i f
   }
 }
 
-template <int Slices, int Rows>
-void multiply(const __m256i* pairs, int64_t chunks, const int16_t* x, const SlicedRows<int16_t>& rows, int32_t* sums) {
+// listed: the columns of x at which chunks begin, if Listed.
+template <bool Listed, int Slices, int Rows>
+void multiply(const __m256i* pairs, int64_t chunks, const int16_t* x, const uint32_t* listed,
+              const SlicedRows<int16_t>& rows, int32_t* sums) {
   const int16_t* columns[Rows * Slices];
 #pragma GCC unroll 4
   for (int i = 0; i < Rows * Slices; ++i) columns[i] = x + i / Slices * rows.row_stride + i % Slices * rows.stride;
@@ -47,9 +49,10 @@ void multiply(const __m256i* pairs, int64_t chunks, const int16_t* x, const Slic
 #pragma GCC unroll 8
   for (int i = 0; i < Rows * Slices * 2; ++i) acc[i / 2][i % 2] = load256(sums + i * 8);
   for (int64_t j = 0; j < chunks; ++j, pairs += 4) {
+    const int64_t column = Listed ? int64_t{listed[j]} : j * 4;
 #pragma GCC unroll 4
     for (int i = 0; i < Rows * Slices; ++i) {
-      const __m256i first = two_of_x(columns[i] + j * 4), second = two_of_x(columns[i] + j * 4 + 2);
+      const __m256i first = two_of_x(columns[i] + column), second = two_of_x(columns[i] + column + 2);
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         acc[i][half] = _mm256_add_epi32(acc[i][half], _mm256_madd_epi16(load256(pairs + half), first));
@@ -61,7 +64,7 @@ void multiply(const __m256i* pairs, int64_t chunks, const int16_t* x, const Slic
   for (int i = 0; i < Rows * Slices * 2; ++i) store256(sums + i * 8, acc[i / 2][i % 2]);
 }
 
-template <bool Folded, int Slices>
+template <bool Folded, bool Listed, int Slices>
 void multiply_rows(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x, int32_t* sums) {
   constexpr int64_t kBlock = 32;  // chunks that are widened for all rows of x: 4 KiB
   __m256i pairs[kBlock * 4];
@@ -70,19 +73,27 @@ void multiply_rows(const uint8_t* folded, int64_t chunks, uint8_t centre, const 
   for (int64_t done = 0; done < chunks; done += kBlock) {
     const int64_t count = chunks - done < kBlock ? chunks - done : kBlock;
     for (int64_t j = 0; j < count; ++j) widen_chunk<Folded>(folded + (done + j) * 64, add, from, pairs + j * 4);
-    const int16_t* columns = x.x + done * 4;
+    const int16_t* columns = Listed ? x.x : x.x + done * 4;
+    const uint32_t* listed = Listed ? x.columns + done : nullptr;
     int b = 0;
     for (; b + 2 <= x.rows; b += 2)
-      multiply<Slices, 2>(pairs, count, columns + b * x.row_stride, x, sums + b * Slices * 16);
-    if (b < x.rows) multiply<Slices, 1>(pairs, count, columns + b * x.row_stride, x, sums + b * Slices * 16);
+      multiply<Listed, Slices, 2>(pairs, count, columns + b * x.row_stride, listed, x, sums + b * Slices * 16);
+    if (b < x.rows)
+      multiply<Listed, Slices, 1>(pairs, count, columns + b * x.row_stride, listed, x, sums + b * Slices * 16);
   }
 }
 
 template <bool Folded>
 void multiply_words(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int16_t>& x,
                     int32_t* sums) {
-  if (x.slices == 1) return multiply_rows<Folded, 1>(folded, chunks, centre, x, sums);
-  multiply_rows<Folded, 2>(folded, chunks, centre, x, sums);
+  if constexpr (!Folded) {
+    if (x.columns != nullptr) {
+      if (x.slices == 1) return multiply_rows<false, true, 1>(folded, chunks, centre, x, sums);
+      return multiply_rows<false, true, 2>(folded, chunks, centre, x, sums);
+    }
+  }
+  if (x.slices == 1) return multiply_rows<Folded, false, 1>(folded, chunks, centre, x, sums);
+  multiply_rows<Folded, false, 2>(folded, chunks, centre, x, sums);
 }
 
 }  // namespace

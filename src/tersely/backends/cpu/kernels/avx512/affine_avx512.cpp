@@ -1,6 +1,7 @@
 // Numbers to weights under AVX-512: as under AVX2, a column of 16 rows a register.
 #include "tersely/backends/cpu/kernels/affine_groups.hpp"
 #include "tersely/backends/cpu/kernels/avx512/chunks.hpp"
+#include "tersely/backends/cpu/kernels/avx512/rounding.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
@@ -74,16 +75,6 @@ TERSELY_INLINE void for_all_columns(Cursor& cursor, int64_t chunks, Take&& take,
                         : for_columns<Scaled, Numbers::kBytes>(cursor, chunks, take, end);
 }
 
-// The upper halves of floats, rounded to nearest even: bfloat16, and what was below.
-TERSELY_INLINE __m512i rounded(__m512 floats) {
-  const __m512i bits = _mm512_castps_si512(floats);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-}
-TERSELY_INLINE __m512i upper_halves() { return _mm512_set1_epi32(static_cast<int>(0xFFFF0000)); }
-
-constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
 template <DType D, bool Sparse>
 void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) {
   __m512i first = _mm512_setzero_si512();
@@ -103,14 +94,6 @@ void decode_words(const Parameters&, Cursor& cursor, int64_t chunks, void* out) 
         }
       },
       [](__m512) {});
-}
-
-// What a word of the dtype reads as.
-template <DType D>
-TERSELY_INLINE __m512 as_read(__m512 weights) {
-  if constexpr (D == DType::kBfloat16) return _mm512_castsi512_ps(_mm512_and_si512(rounded(weights), upper_halves()));
-  if constexpr (D == DType::kFloat16) return _mm512_cvtph_ps(_mm512_cvtps_ph(weights, kNearest));
-  return weights;
 }
 
 template <DType D, bool Sparse>

@@ -37,12 +37,12 @@ struct Unfolding {
   }
 };
 
-// Adds a chunk to the sums of `Rows` batch rows.
+// Adds a chunk, whose first column is `column` of x, to the sums of `Rows` batch rows.
 template <int Slices, int Count>
-TERSELY_INLINE void add_chunk(__m512i levels, const SlicedRows<int8_t>& x, int64_t chunk, __m512i (&sums)[Count]) {
+TERSELY_INLINE void add_chunk(__m512i levels, const SlicedRows<int8_t>& x, int64_t column, __m512i (&sums)[Count]) {
 #pragma GCC unroll 12
   for (int i = 0; i < Count; ++i) {
-    const int8_t* from = x.x + i / Slices * x.row_stride + i % Slices * x.stride + chunk * 4;
+    const int8_t* from = x.x + i / Slices * x.row_stride + i % Slices * x.stride + column;
     sums[i] = _mm512_dpbusd_epi32(sums[i], levels, four_columns(from));
   }
 }
@@ -59,9 +59,11 @@ TERSELY_INLINE void store_sums(const __m512i (&sums)[Count], int32_t* to) {
   for (int i = 0; i < Count; ++i) _mm512_storeu_si512(to + i * 16, sums[i]);
 }
 
-template <bool Folded, int Slices, int Rows>
+// Listed: x says at which of its columns each chunk begins.
+template <bool Folded, bool Listed, int Slices, int Rows>
 void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
   constexpr int kCount = Slices * Rows, kTurns = kCount <= 4 ? 2 : 1;  // one sum waits for the one before
+  const auto column = [&x](int64_t chunk) TERSELY_SINK { return Listed ? int64_t{x.columns[chunk]} : chunk * 4; };
   const Unfolding<Folded> unfolding(centre);
   __m512i own[kCount], other[kCount];
   load_sums(sums, own);
@@ -69,28 +71,35 @@ void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const Slice
   for (int i = 0; i < kCount; ++i) other[i] = _mm512_setzero_si512();
   int64_t j = 0;
   for (; j + kTurns <= chunks; j += kTurns) {
-    add_chunk<Slices>(unfolding.levels(load512(folded + j * 64)), x, j, own);
-    if constexpr (kTurns == 2) add_chunk<Slices>(unfolding.levels(load512(folded + j * 64 + 64)), x, j + 1, other);
+    add_chunk<Slices>(unfolding.levels(load512(folded + j * 64)), x, column(j), own);
+    if constexpr (kTurns == 2)
+      add_chunk<Slices>(unfolding.levels(load512(folded + j * 64 + 64)), x, column(j + 1), other);
   }
-  if (j < chunks) add_chunk<Slices>(unfolding.levels(load512(folded + j * 64)), x, j, own);
+  if (j < chunks) add_chunk<Slices>(unfolding.levels(load512(folded + j * 64)), x, column(j), own);
 #pragma GCC unroll 12
   for (int i = 0; i < kCount; ++i) own[i] = _mm512_add_epi32(own[i], other[i]);
   store_sums(own, sums);
 }
 
-template <bool Folded, int Slices>
+template <bool Folded, bool Listed, int Slices>
 void multiply_rows(const uint8_t* folded, int64_t chunks, uint8_t centre, SlicedRows<int8_t> x, int32_t* sums) {
   for (; x.rows >= 4; x.rows -= 4, x.x += 4 * x.row_stride, sums += 4 * Slices * 16)
-    multiply<Folded, Slices, 4>(folded, chunks, centre, x, sums);
-  if (x.rows == 3) multiply<Folded, Slices, 3>(folded, chunks, centre, x, sums);
-  if (x.rows == 2) multiply<Folded, Slices, 2>(folded, chunks, centre, x, sums);
-  if (x.rows == 1) multiply<Folded, Slices, 1>(folded, chunks, centre, x, sums);
+    multiply<Folded, Listed, Slices, 4>(folded, chunks, centre, x, sums);
+  if (x.rows == 3) multiply<Folded, Listed, Slices, 3>(folded, chunks, centre, x, sums);
+  if (x.rows == 2) multiply<Folded, Listed, Slices, 2>(folded, chunks, centre, x, sums);
+  if (x.rows == 1) multiply<Folded, Listed, Slices, 1>(folded, chunks, centre, x, sums);
 }
 
 template <bool Folded>
 void multiply_bytes(const uint8_t* folded, int64_t chunks, uint8_t centre, const SlicedRows<int8_t>& x, int32_t* sums) {
-  if (x.slices == 1) return multiply_rows<Folded, 1>(folded, chunks, centre, x, sums);
-  multiply_rows<Folded, 3>(folded, chunks, centre, x, sums);
+  if constexpr (!Folded) {
+    if (x.columns != nullptr) {
+      if (x.slices == 1) return multiply_rows<false, true, 1>(folded, chunks, centre, x, sums);
+      return multiply_rows<false, true, 3>(folded, chunks, centre, x, sums);
+    }
+  }
+  if (x.slices == 1) return multiply_rows<Folded, false, 1>(folded, chunks, centre, x, sums);
+  multiply_rows<Folded, false, 3>(folded, chunks, centre, x, sums);
 }
 
 // In registers: for one row of x nothing is gained by bytes that go through the cache.
@@ -103,7 +112,7 @@ void multiply_masked_slices(Cursor& cursor, int64_t chunks, uint8_t centre, cons
 #pragma GCC unroll 3
   for (int i = 0; i < Slices; ++i) other[i] = _mm512_setzero_si512();
   for_byte_chunks(cursor, chunks, [&](int64_t j, __m512i bytes) TERSELY_SINK {
-    add_chunk<Slices>(unfolding.levels(bytes), x, j, j % 2 == 0 ? own : other);
+    add_chunk<Slices>(unfolding.levels(bytes), x, j * 4, j % 2 == 0 ? own : other);
   });
 #pragma GCC unroll 3
   for (int i = 0; i < Slices; ++i) own[i] = _mm512_add_epi32(own[i], other[i]);

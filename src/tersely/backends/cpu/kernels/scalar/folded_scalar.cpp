@@ -16,7 +16,8 @@ void multiply(const uint8_t* folded, int64_t chunks, uint8_t centre, const Slice
       for (int i = 0; i < kChunkBytes; ++i) levels[i] = static_cast<uint8_t>(folded[i] + centre);
     for (int b = 0; b < x.rows; ++b)
       for (int s = 0; s < x.slices; ++s) {
-        const int16_t* columns = x.x + b * x.row_stride + s * x.stride + j * 4;
+        const int64_t first = !Folded && x.columns != nullptr ? x.columns[j] : j * 4;
+        const int16_t* columns = x.x + b * x.row_stride + s * x.stride + first;
         for (int i = 0; i < kChunkBytes; ++i) sums[(b * x.slices + s) * 16 + i % 16] += levels[i] * columns[i / 16];
       }
   }

@@ -1,0 +1,67 @@
+"""`tersely profile`: where the time of a network goes, node by node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from tersely.cli import output
+from tersely.cli.tables import Column
+from tersely.core.errors import ArgumentError
+from tersely.graph import files
+from tersely.graph.pipeline import Pipeline
+
+
+def run(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A file that a pipeline was saved to.")],
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N,N,...", help="Of each input, in order; those it was made with if left out."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; as many as are useful if left out.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often it is run; the fastest run is shown.")] = 10,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Run a network on random inputs and show what each of its nodes takes."""
+    pipeline = files.load(path)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(one).astype(np.float32) for one in _shapes(pipeline, shape)]
+    pipeline.run(*inputs, threads=threads)
+    found = min((pipeline.profile(*inputs, threads=threads) for _ in range(runs)), key=lambda one: one.nanoseconds)
+    if json:
+        output.print_json(found.to_json())
+        return
+    columns = [
+        Column("node", lambda row: row[0], least=12),
+        Column("operator", lambda row: row[1]),
+        Column("result", lambda row: row[2], keep=5),
+        Column("weight", lambda row: row[3], keep=4, least=10),
+        Column("ms", lambda row: row[4], right=True),
+        Column("share", lambda row: row[5], right=True),
+    ]
+    output.print_table(columns, found.rows())
+    output.line(found.summary())
+
+
+def _shapes(pipeline: Pipeline, given: list[str] | None) -> list[tuple[int, ...]]:
+    names = pipeline.graph.inputs
+    if given:
+        if len(given) != len(names):
+            raise ArgumentError(f"the network takes {len(names)} inputs ({', '.join(names)}): give --shape for each")
+        return [_shape(text) for text in given]
+    if missing := [name for name in names if name not in pipeline.graph.examples]:
+        raise ArgumentError(f"the file does not say what shape {missing[0]!r} has: give --shape")
+    return [pipeline.graph.examples[name] for name in names]
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        found = (-1,)
+    if min(found) < 0:
+        raise ArgumentError(f"a shape is integers with commas between them, such as 1,3,224,224, not {text!r}")
+    return found

@@ -1,0 +1,50 @@
+"""Pipelines in files: one safetensors file with the graph, its weights as they are coded, all else as it is.
+
+The graph is the dense tensor `GRAPH` (bytes of JSON), so any reader of safetensors passes over it, and our checksums
+cover it; the file's own metadata name it. What passes make of a graph is made again when a file is opened: the file has
+the network as it was imported, with all its tensors.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tersely.core.errors import ArgumentError, FormatError
+from tersely.files.open import File, save_file
+from tersely.graph import reading
+from tersely.graph.pipeline import Constant, Pipeline
+
+GRAPH = "tersely.graph"
+
+
+def save(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
+    """Write a pipeline to a file. Raises ArgumentError, DestinationError."""
+    tensors: dict[str, Any] = dict(pipeline.original)
+    if GRAPH in tensors:
+        raise ArgumentError(f"a weight has the name {GRAPH!r}, which the graph takes: rename it")
+    tensors[GRAPH] = np.frombuffer(reading.to_bytes(pipeline.source), np.uint8)
+    save_file(tensors, path)
+
+
+def load(path: str | os.PathLike[str]) -> Pipeline:
+    """The pipeline that a file holds, on the mapped file. Raises CorruptError, UnsupportedError, ArgumentError."""
+    file = File(path)
+    if GRAPH not in file:
+        raise ArgumentError(
+            f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and `tersely pipeline` "
+            "makes a pipeline of a model"
+        )
+    try:
+        graph = reading.from_bytes(file[GRAPH].decode().tobytes())
+        if missing := sorted(name for name in graph.constants if name not in file):
+            raise ArgumentError(f"the graph reads {missing[0]!r}, which the file does not have")
+        constants: dict[str, Constant] = {}
+        for name in graph.constants:
+            tensor = file[name]
+            constants[name] = tensor if tensor.formulation != "dense" else tensor.decode()
+        return Pipeline(graph, constants)
+    except FormatError as error:
+        raise error.located(file=os.fspath(path), tensor=GRAPH) from None

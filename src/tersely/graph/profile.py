@@ -1,0 +1,92 @@
+"""What a run of a network took, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of the graph. operator: of its last step. form: of its weight, "" where it has none."""
+
+    node: str
+    operator: str
+    form: str
+    shape: tuple[int, ...]
+    nanoseconds: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """nodes: in the order in which they run, times of one run. arena_bytes: of everything between nodes."""
+
+    nodes: tuple[NodeTime, ...]
+    threads: int
+    isa: str
+    arena_bytes: int
+
+    @property
+    def nanoseconds(self) -> int:
+        return sum(one.nanoseconds for one in self.nodes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "nanoseconds": self.nanoseconds,
+            "threads": self.threads,
+            "isa": self.isa,
+            "arena_bytes": self.arena_bytes,
+            "nodes": [
+                {
+                    "node": one.node,
+                    "operator": one.operator,
+                    "form": one.form,
+                    "shape": list(one.shape),
+                    "nanoseconds": one.nanoseconds,
+                }
+                for one in self.nodes
+            ],
+        }
+
+    def rows(self) -> list[tuple[str, str, str, str, str, str]]:
+        """Node, operator, shape of its result, form of its weight, milliseconds, share of the whole; as text."""
+        total = max(1, self.nanoseconds)
+        return [
+            (
+                one.node,
+                one.operator,
+                " x ".join(map(str, one.shape)),
+                one.form,
+                f"{one.nanoseconds / 1e6:.3f}",
+                f"{100 * one.nanoseconds / total:.1f} %",
+            )
+            for one in self.nodes
+        ]
+
+    def summary(self) -> str:
+        return (
+            f"{self.nanoseconds / 1e6:.2f} ms in {len(self.nodes)} nodes, {self.threads} threads, {self.isa}; "
+            f"{self.arena_bytes / 1e6:.1f} MB between them"
+        )
+
+    def __str__(self) -> str:
+        rows = [("node", "operator", "result", "weight", "ms", "share"), *self.rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(6)]
+        lines = ["  ".join(_cell(text, widths[i], i > 3) for i, text in enumerate(row)).rstrip() for row in rows]
+        return "\n".join([*lines, self.summary()])
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def merged(times: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """(node, operator, nanoseconds) of steps, those of one node that follow each other as one."""
+    found: list[tuple[str, str, int]] = []
+    for node, operator, nanoseconds in times:
+        if found and found[-1][0] == node and operator != "output":
+            found[-1] = node, operator, found[-1][2] + nanoseconds
+        else:
+            found.append((node, operator, nanoseconds))
+    return found

@@ -1,0 +1,108 @@
+"""A model as pieces that our executor runs, and what is between them left to torch.
+
+torch.export gives one graph of aten's operators; every run of nodes that the executor can compute becomes a pipeline of
+its own, and the rest stays as it is. So nothing fails for lack of an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+from torch.fx import Node as FxNode
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import OperatorSupportBase
+
+from tersely.graph.pipeline import Constant, Pipeline
+from tersely.torch.networks.folding import attribute, fold
+from tersely.torch.networks.fx import import_nodes, is_constant, why_not
+
+Encode = Callable[[str, torch.Tensor, bool], Constant]
+"""A constant by name: (name, tensor, whether it is the weight of a product)."""
+CODED = ("convolution", "linear", "embedding")
+"""Operators whose weights are coded."""
+
+
+class Piece(torch.nn.Module):
+    """A pipeline where an fx graph calls a module."""
+
+    def __init__(self, pipeline: Pipeline, places: list[int], dtypes: list[torch.dtype]) -> None:
+        """places: which of the module's arguments are the pipeline's inputs; the others are constants.
+
+        dtypes: of the outputs; the executor computes all of them as float32.
+        """
+        super().__init__()
+        self.pipeline, self.places, self.dtypes = pipeline, places, dtypes
+
+    def forward(self, *arguments: torch.Tensor) -> Any:
+        arrays = [arguments[place].detach().contiguous().numpy() for place in self.places]
+        found = self.pipeline.run(*arrays)
+        outputs = [torch.from_numpy(one).to(dtype) for one, dtype in zip(found, self.dtypes, strict=True)]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+class _Support(OperatorSupportBase):
+    def __init__(self, reasons: Mapping[str, str | None]) -> None:
+        self.reasons = reasons
+
+    def is_node_supported(self, submodules: Mapping[str, torch.nn.Module], node: FxNode) -> bool:
+        return node.op == "call_function" and self.reasons[node.name] is None
+
+
+class Partitioned:
+    """module: runs the model. pieces: its pipelines. left: why each node that torch still runs is not in one."""
+
+    def __init__(self, program: torch.export.ExportedProgram, encode: Encode) -> None:
+        module = program.module()
+        assert isinstance(module, GraphModule)
+        fold(module)
+        calls = [node for node in module.graph.nodes if node.op == "call_function"]
+        self.left = {node.name: reason for node in calls if (reason := why_not(node)) is not None}
+        reasons = {node.name: self.left.get(node.name) for node in calls}
+        partitioner = CapabilityBasedPartitioner(module, _Support(reasons), allows_single_node_partition=True)
+        fused = partitioner.fuse_partitions(partitioner.propose_partitions())
+        self.pieces: list[Pipeline] = []
+        for node in list(fused.graph.nodes):
+            if node.op == "call_module" and str(node.target).startswith("fused_"):
+                self._replace(fused, node, encode)
+        fused.recompile()
+        self.module = fused
+
+    @property
+    def whole(self) -> Pipeline | None:
+        """The one pipeline that the model is, if it is one."""
+        if len(self.pieces) != 1 or self.left:
+            return None
+        nodes = [
+            node for node in self.module.graph.nodes if node.op == "call_module" and "_guards" not in str(node.target)
+        ]
+        placeholders = [node.name for node in self.module.graph.nodes if node.op == "placeholder"]
+        plain = len(nodes) == 1 and [node.name for node in nodes[0].args if not is_constant(node)] == placeholders
+        return self.pieces[0] if plain else None
+
+    def _replace(self, parent: GraphModule, node: FxNode, encode: Encode) -> None:
+        inner = parent.get_submodule(str(node.target))
+        assert isinstance(inner, GraphModule)
+        placeholders = [one for one in inner.graph.nodes if one.op == "placeholder"]
+        names, tensors, places = {}, {}, []
+        for place, (placeholder, argument) in enumerate(zip(placeholders, node.args, strict=True)):
+            assert isinstance(argument, FxNode)
+            if is_constant(argument):
+                name = str(argument.target)
+                tensors[name] = attribute(parent, name)
+            else:
+                name = argument.name
+                places.append(place)
+            names[placeholder.name] = name
+        calls = [one for one in inner.graph.nodes if one.op == "call_function"]
+        results = next(one for one in inner.graph.nodes if one.op == "output").args[0]
+        outputs = list(results) if isinstance(results, (list, tuple)) else [results]
+        graph, tensors = import_nodes(calls, names, tensors, outputs)
+        weights = {one.inputs["weight"] for one in graph.nodes if one.operator in CODED} & graph.constants
+        constants = {name: encode(name, tensors[name], name in weights) for name in graph.constants}
+        pipeline = Pipeline(graph, constants)
+        self.pieces.append(pipeline)
+        dtypes = [one.meta["val"].dtype for one in outputs]
+        parent.set_submodule(str(node.target), Piece(pipeline, places, dtypes))
