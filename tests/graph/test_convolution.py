@@ -105,8 +105,8 @@ def check(case: Case, instruction_set: str) -> None:
     assert sum(step["operator"] in ("combine", "activate", "pointwise") for step in steps) == 0, "all is one step"
     winograd = any(step.get("method") == "winograd" for step in steps)
     with isa.using(instruction_set):
-        found = pipeline.run(*arrays, threads_used=case.threads)[0]
-        assert np.array_equal(found, pipeline.run(*arrays, threads_used=1)[0]), "threads change nothing"
+        found = pipeline.run(*arrays, threads=case.threads)[0]
+        assert np.array_equal(found, pipeline.run(*arrays, threads=1)[0]), "threads change nothing"
     terms = case.channels * case.taps[0] * case.taps[1]
     # Sums of so many terms, one after another; activations have slopes of at most 1.1. Winograd's transforms add
     # and subtract up to sixteen numbers first.
