@@ -6,7 +6,19 @@
 namespace tersely {
 
 enum class Unary : uint8_t {
-  kRelu, kRelu6, kSigmoid, kSilu, kTanh, kHardSigmoid, kHardSwish, kGelu, kGeluTanh, kExp, kErf, kSqrt, kNegative,
+  kRelu,
+  kRelu6,
+  kSigmoid,
+  kSilu,
+  kTanh,
+  kHardSigmoid,
+  kHardSwish,
+  kGelu,
+  kGeluTanh,
+  kExp,
+  kErf,
+  kSqrt,
+  kNegative,
 };
 inline constexpr int kUnaryCount = 13;
 

@@ -81,9 +81,9 @@ struct Tokens {
   // What a mask adds, or whether it lets pass.
   static Vector masked(Vector score, const ScoreRows& r, const float* mask, int64_t lanes) {
     float some[Lanes]{};
-    const Vector value =
-        lanes == Lanes ? Math::load(mask)
-                       : (__builtin_memcpy(some, mask, static_cast<size_t>(lanes) * 4), Math::load(some));
+    const Vector value = lanes == Lanes
+                             ? Math::load(mask)
+                             : (__builtin_memcpy(some, mask, static_cast<size_t>(lanes) * 4), Math::load(some));
     if (!r.boolean) return score + value;
     return value != 0.0F ? score : Math::all(kNone);
   }

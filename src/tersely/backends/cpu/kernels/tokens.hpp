@@ -16,14 +16,14 @@ struct TokenNorm {
   float eps;
 };
 
-// Scores of queries against keys, keys in the place of channels. probability[key] = exp(score x scale + mask - greatest)
-// / sum; zero for all keys where none may be attended to, and zero for padding of the last block.
+// Scores of queries against keys, keys in the place of channels. probability[key] = exp(score x scale + mask -
+// greatest) / sum; zero for all keys where none may be attended to, and zero for padding of the last block.
 struct ScoreRows {
   float* scores;
   int64_t plane;
   int64_t keys;
   float scale;
-  const float* mask;  // of the first query, key by key; null: none
+  const float* mask;   // of the first query, key by key; null: none
   int64_t mask_query;  // floats from one query's to the next
   bool boolean;        // where the mask is zero is not attended to; else it is added
   int64_t last_key;    // of the first query, one more for each further one: none beyond it; `keys` or more: no limit

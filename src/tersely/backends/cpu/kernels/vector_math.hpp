@@ -3,7 +3,8 @@
 // Errors against the exact value, in units of the last place, found by trying every float with an FMA (without one,
 // where the compiler makes two operations of a x b + c, 2.5): exp 1.1, erf 1.2, tanh 1.6. NaN stays NaN; exp of what is
 // too large is an infinity, of what is too small zero, with subnormal results between where the processor has them.
-// The polynomials are N. Juffa's, published under a two-clause BSD licence at stackoverflow.com/q/35148198 and q/48054772.
+// The polynomials are N. Juffa's, published under a two-clause BSD licence at stackoverflow.com/q/35148198 and
+// q/48054772.
 #pragma once
 
 #include <cstdint>
@@ -95,9 +96,7 @@ struct VectorMath {
   }
 
  private:
-  static Vector power_of_two(Integers n) {
-    return reinterpret_cast<Vector>(reinterpret_cast<Bits>(n + 127) << 23);
-  }
+  static Vector power_of_two(Integers n) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(n + 127) << 23); }
 };
 
 }  // namespace

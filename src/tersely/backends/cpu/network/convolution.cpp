@@ -15,7 +15,7 @@ namespace {
 // Columns whose weights, of one panel, take half of the smallest first-level cache.
 constexpr int64_t kBlockColumns = 256;
 // A share of pixels smaller than this would pay for decoding more than two workers gain.
-constexpr int64_t kLeastPixels = 192;
+constexpr int64_t kMinPixels = 192;
 // Pixels whose sums, of two panels, stay in the first-level cache until their activation.
 constexpr int64_t kActivatedPixels = 96;
 
@@ -144,7 +144,7 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
     const int64_t wanted = threads == 1 ? 1 : ceil_div(int64_t{8} * threads, panels.items() * images);
-    const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastPixels));
+    const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kMinPixels));
     parallel_for(threads, panels.items() * shares, [&](int64_t index) {
       const int64_t item = index / shares, share = index % shares;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;

@@ -41,8 +41,8 @@ bool same_shape(const Value& a, const Value& b) {
          a.layout.width == b.layout.width;
 }
 
-// Images that a caller lends, [images][channels][height][width], to a value. Integers become floats: what a float cannot
-// tell from its neighbour is refused.
+// Images that a caller lends, [images][channels][height][width], to a value. Integers become floats: what a float
+// cannot tell from its neighbour is refused.
 class Input final : public Step {
  public:
   explicit Input(const StepText& text)

@@ -40,14 +40,14 @@ struct BinaryRow {
   Binary of;
 };
 constexpr BinaryRow kBinary[] = {
-    {"add",
-     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a + b; }); }},
-    {"subtract",
-     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a - b; }); }},
-    {"multiply",
-     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a * b; }); }},
-    {"divide",
-     [](const float* x, const float* z, int64_t n, float* y) { each(x, z, n, y, [](float a, float b) { return a / b; }); }},
+    {"add", [](const float* x, const float* z, int64_t n,
+               float* y) { each(x, z, n, y, [](float a, float b) { return a + b; }); }},
+    {"subtract", [](const float* x, const float* z, int64_t n,
+                    float* y) { each(x, z, n, y, [](float a, float b) { return a - b; }); }},
+    {"multiply", [](const float* x, const float* z, int64_t n,
+                    float* y) { each(x, z, n, y, [](float a, float b) { return a * b; }); }},
+    {"divide", [](const float* x, const float* z, int64_t n,
+                  float* y) { each(x, z, n, y, [](float a, float b) { return a / b; }); }},
 };
 
 bool same_layout(const Value& a, const Value& b) {

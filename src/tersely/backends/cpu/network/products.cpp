@@ -66,8 +66,12 @@ class ConvolutionStep final : public Step {
     }
     const int64_t whole = y_.layout.blocks() * kChannelBlock;
     const Activated activated = activated_of(text);
-    finish_ = {text.floats_or_null("scale", whole), text.floats_or_null("shift", whole), activated.bounds.low,
-               activated.bounds.high, activated.activation, activated.unary};
+    finish_ = {text.floats_or_null("scale", whole),
+               text.floats_or_null("shift", whole),
+               activated.bounds.low,
+               activated.bounds.high,
+               activated.activation,
+               activated.unary};
     fits(!activated.unary || direct_ != nullptr, "only a direct convolution finishes so");
   }
 

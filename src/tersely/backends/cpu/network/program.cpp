@@ -19,12 +19,18 @@ struct Row {
   MakeStep make;
 };
 constexpr Row kRows[] = {
-    {"input", make_input},         {"output", make_output},
-    {"move", make_move},           {"convolution", make_convolution},
-    {"linear", make_linear},       {"pool", make_pool},
-    {"pointwise", make_pointwise}, {"clear", make_clear},
-    {"combine", make_combine},     {"scale_shift", make_scale_shift},
-    {"activate", make_activate},   {"assemble", make_assemble},
+    {"input", make_input},
+    {"output", make_output},
+    {"move", make_move},
+    {"convolution", make_convolution},
+    {"linear", make_linear},
+    {"pool", make_pool},
+    {"pointwise", make_pointwise},
+    {"clear", make_clear},
+    {"combine", make_combine},
+    {"scale_shift", make_scale_shift},
+    {"activate", make_activate},
+    {"assemble", make_assemble},
     {"resize", make_resize},
     {"elementwise", make_elementwise},
     {"reduce", make_reduce},
@@ -108,9 +114,9 @@ float StepText::real(const char* member) const {
 }
 
 size_t StepText::port(std::vector<Port>& ports, const Port& wanted) const {
-  constexpr int64_t kMostPorts = 4096;
+  constexpr int64_t kMaxPorts = 4096;
   const int64_t index = number("index");
-  if (index < 0 || index >= kMostPorts) throw std::invalid_argument("index is out of range");
+  if (index < 0 || index >= kMaxPorts) throw std::invalid_argument("index is out of range");
   const auto at = static_cast<size_t>(index);
   if (at >= ports.size()) ports.resize(at + 1);
   Port& port = ports[at];

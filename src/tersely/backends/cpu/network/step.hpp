@@ -6,7 +6,6 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
-#include <string>
 
 #include "tersely/backends/cpu/kernels/activations.hpp"
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"

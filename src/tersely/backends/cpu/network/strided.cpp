@@ -124,9 +124,12 @@ class Elementwise final : public Step {
     const size_t last = sizes_.size() - 1, inner = std::min<size_t>(2, sizes_.size());
     const int64_t rows = inner == 2 ? sizes_[last - 1] : 1;
     parallel_for(run.threads, product_of(sizes_, 0, sizes_.size() - inner), [&](int64_t item) {
-      Row row{x + x_.offset(item, sizes_, inner), z_ == nullptr ? z : z + z_->offset(item, sizes_, inner),
-              y + y_.offset(item, sizes_, inner), sizes_[last],
-              x_.stride(last),                    z_ == nullptr ? 0 : z_->stride(last),
+      Row row{x + x_.offset(item, sizes_, inner),
+              z_ == nullptr ? z : z + z_->offset(item, sizes_, inner),
+              y + y_.offset(item, sizes_, inner),
+              sizes_[last],
+              x_.stride(last),
+              z_ == nullptr ? 0 : z_->stride(last),
               y_.stride(last)};
       for (int64_t i = 0; i < rows; ++i) {
         walk_(row);
@@ -200,9 +203,7 @@ class Reduce final : public Step {
 class Fill final : public Step {
  public:
   explicit Fill(const StepText& text) : y_(text.value("y")), number_(text.real("number")) {}
-  void run(const Run& run) const override {
-    std::fill(run.arena + y_.at, run.arena + y_.at + y_.floats(), number_);
-  }
+  void run(const Run& run) const override { std::fill(run.arena + y_.at, run.arena + y_.at + y_.floats(), number_); }
 
  private:
   const Value y_;

@@ -35,7 +35,12 @@ class LayerNorm final : public Step {
       const int64_t image = item / parts, first = item % parts * kTokens;
       const TokenNorm norm{run.arena + x_.at + image * in.floats() + first * kChannelBlock,
                            run.arena + y_.at + image * out.floats() + first * kChannelBlock,
-                           in.plane(), out.plane(), in.channels, weight_, bias_, eps_};
+                           in.plane(),
+                           out.plane(),
+                           in.channels,
+                           weight_,
+                           bias_,
+                           eps_};
       table.tokens.norm(norm, std::min(kTokens, in.width - first));
     });
   }
@@ -98,8 +103,8 @@ class Embedding final : public Step {
     const float* x = run.arena + x_.at;
     for (int64_t i = 0; i < count_; ++i) {
       if (!(x[i] >= 0 && x[i] < static_cast<float>(rows_) && x[i] == std::floor(x[i])))
-        throw std::invalid_argument("number " + std::to_string(i) + " of an embedding's input is " + std::to_string(x[i]) +
-                                    ": the table has rows 0 to " + std::to_string(rows_ - 1));
+        throw std::invalid_argument("number " + std::to_string(i) + " of an embedding's input is " +
+                                    std::to_string(x[i]) + ": the table has rows 0 to " + std::to_string(rows_ - 1));
       wanted[i] = static_cast<int64_t>(x[i]);
     }
     float* y = run.arena + y_.at;
@@ -107,9 +112,8 @@ class Embedding final : public Step {
     if (coded_ != nullptr) {
       coded_->pick(wanted, count_, reinterpret_cast<uint8_t*>(y), run.threads);
     } else {
-      parallel_for(run.threads, count_, [&](int64_t i) {
-        std::copy_n(numbers_ + wanted[i] * width, width, y + i * width);
-      });
+      parallel_for(run.threads, count_,
+                   [&](int64_t i) { std::copy_n(numbers_ + wanted[i] * width, width, y + i * width); });
     }
   }
 
