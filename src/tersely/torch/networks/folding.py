@@ -21,14 +21,17 @@ PARTS = ("aten.unbind.int", "aten.split.Tensor", "aten.split_with_sizes.default"
 def fold(module: GraphModule) -> None:
     """Rewrite a module in place; it computes the same."""
     same: dict[tuple[Any, ...], str] = {}
+    gone: set[FxNode] = set()
     for node in list(module.graph.nodes):
         target = str(node.target)
+        if node in gone:
+            continue
         if node.op == "get_attr":
             node.target = same.setdefault(_identity(attribute(module, target)), target)
         elif node.op == "call_function" and target in CHECKS:
             module.graph.erase_node(node)
         elif node.op == "call_function" and target in PARTS:
-            _take_apart(module, node)
+            gone |= _take_apart(module, node)
         elif node.op == "call_function" and all(one.op == "get_attr" for one in node.all_input_nodes):
             _compute(module, node)
     module.graph.eliminate_dead_code()
@@ -69,8 +72,8 @@ def _compute(module: GraphModule, node: FxNode) -> None:
     module.graph.erase_node(node)
 
 
-def _take_apart(module: GraphModule, node: FxNode) -> None:
-    """Each part by itself: a number along the axis, or a range of them."""
+def _take_apart(module: GraphModule, node: FxNode) -> set[FxNode]:
+    """Each part by itself: a number along the axis, or a range of them. Returns the nodes that are no more."""
     source, aten = node.args[0], torch.ops.aten
     axis = node.kwargs.get("dim", node.args[-1] if _has_axis(node) else 0)
     start = 0
@@ -79,10 +82,10 @@ def _take_apart(module: GraphModule, node: FxNode) -> None:
         length = 1 if str(node.target) == "aten.unbind.int" else part.shape[axis]
         edges.append((start, start + length))
         start += length
-    for user in list(node.users):
-        if user.target is not operator.getitem:
-            return
-    for user in list(node.users):
+    users = list(node.users)
+    if any(user.target is not operator.getitem for user in users):
+        return set()
+    for user in users:
         first, last = edges[int(user.args[1])]
         with module.graph.inserting_before(user):
             if str(node.target) == "aten.unbind.int":
@@ -93,6 +96,7 @@ def _take_apart(module: GraphModule, node: FxNode) -> None:
         user.replace_all_uses_with(part)
         module.graph.erase_node(user)
     module.graph.erase_node(node)
+    return {node, *users}
 
 
 def _has_axis(node: FxNode) -> bool:
