@@ -47,8 +47,8 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
     file = File(path)
     if GRAPH not in file:
         raise ArgumentError(
-            f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and `tersely pipeline` "
-            "makes a pipeline of a model"
+            f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and "
+            "tersely.torch.pipeline makes a pipeline of a model"
         )
     try:
         graph = reading.from_bytes(file[GRAPH].decode().tobytes())

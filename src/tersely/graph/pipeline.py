@@ -39,11 +39,19 @@ class Pipeline:
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        """The network's outputs, float32. Inputs: floats, or integers and booleans where the network takes these."""
+        """Returns the network's outputs, float32.
+
+        Args:
+            inputs: float arrays, or integers and booleans where the network takes these; any batch and image size.
+            threads: workers; None for `get_num_threads()`.
+
+        Raises:
+            ArgumentError: where inputs do not fit the network, with the node that says so.
+        """
         return self._run(inputs, threads, False)[0]
 
     def profile(self, *inputs: np.ndarray, threads: int | None = None) -> Profile:
-        """What each node of one run took."""
+        """Returns what each node of one run took. Arguments and errors are those of `run`."""
         times = self._run(inputs, threads, True)[1]
         shapes, kinds = tuple(one.shape for one in inputs), tuple(_dtype_of(one).kind for one in inputs)
         program, opened = self._opened(shapes, kinds)

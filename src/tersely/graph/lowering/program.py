@@ -13,7 +13,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value lies: `ImageLayout` of backends/cpu/network/image.hpp, and how many images there are."""
+    """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are."""
 
     images: int
     channels: int

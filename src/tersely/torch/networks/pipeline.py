@@ -14,7 +14,8 @@ from tersely.graph import files
 from tersely.graph.pipeline import Constant
 from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
-from tersely.tensors.encode import encode
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 from tersely.torch.networks.partition import Encode, Partitioned
 
 
@@ -105,6 +106,8 @@ def encoder(objective: Objective) -> Encode:
 
     def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
         array = tensor.detach().cpu().numpy()
-        return encode(array, objective=objective, batch=rows) if rows else array.astype(np.float32)
+        if not rows:
+            return array.astype(np.float32)
+        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded
