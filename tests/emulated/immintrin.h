@@ -305,6 +305,13 @@ EMULATED __m512 _mm512_cvtepi32_ps(const __m512i& a) {
 EMULATED __m512 _mm512_mul_ps(const __m512& a, const __m512& b) {
   return each_float([&](int i) { return a.at[i] * b.at[i]; });
 }
+// The second operand where one is NaN, or both are zeros.
+EMULATED __m512 _mm512_max_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] > b.at[i] ? a.at[i] : b.at[i]; });
+}
+EMULATED __m512 _mm512_min_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] < b.at[i] ? a.at[i] : b.at[i]; });
+}
 EMULATED __m512 _mm512_fmadd_ps(const __m512& a, const __m512& b, const __m512& c) {
   return each_float([&](int i) { return __builtin_fmaf(a.at[i], b.at[i], c.at[i]); });
 }
