@@ -58,7 +58,11 @@ def test_a_halo_lies_around_images() -> None:
     memory.reshape(4, 5, 16)[1:-1, 1:-1] = 1
     offset, axes = image_axes(layout)
     assert numbers(View(0, None, offset, axes), memory).all()
-    assert View(0, None, offset, axes).reshaped((16, 6)) is None  # rows are not side by side
+    pixels = View(0, None, offset, axes).reshaped((16, 6))
+    assert pixels is not None
+    assert pixels.axes[1] == ((2, 80), (3, 16))  # rows are not side by side
+    assert pixels.reshaped((16, 2, 3)) is not None
+    assert pixels.reshaped((16, 3, 2)) is None
 
 
 @pytest.mark.parametrize("cut", [(0, 16, 1), (16, 32, 1), (3, 5, 1), (1, 1, 1), (18, 6, 2)])
