@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Files": ("compress", "decompress", "verify", "inspect", "make_plan"),
         "Tensors in files": ("load_file", "save_file", "open", "File"),
         "Tensors": ("encode", "Tensor", "linear", "linear_transposed"),
+        "Networks": ("load_pipeline",),
         "Threads and instruction sets": ("set_num_threads", "get_num_threads", "isa"),
         "Errors": (
             "TerselyError",
@@ -40,6 +41,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "tersely.torch": {
+        "Networks": ("pipeline", "Pipeline"),
         "Modules": ("compress_", "decompress_", "Summary", "ParameterReport", "memory_footprint"),
         "Saving and loading": (
             "save_model",
@@ -55,9 +57,19 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "tersely.transformers": {"Models": ("TerselyConfig", "TerselyHfQuantizer")},
 }
 """Every public name, by the module that users import it from."""
-MADE = ("File", "Tensor", "Summary", "ParameterReport", "TerselyTensor", "FusedTensor", "TerselyHfQuantizer")
+MADE = (
+    "File",
+    "Tensor",
+    "Pipeline",
+    "Summary",
+    "ParameterReport",
+    "TerselyTensor",
+    "FusedTensor",
+    "TerselyHfQuantizer",
+)
 """Classes that functions make: their signatures are nobody's business."""
 MEMBERS = {
+    "Pipeline": ("profile", "save"),
     "TerselyTensor": ("formulation", "nbytes_stored", "ratio", "decode", "share_memory_"),
     "FusedTensor": (),
     "Tensor": ("size", "nbytes", "nbytes_stored", "bits_per_weight", "parameters", "components", "decode", "rows"),

@@ -33,6 +33,7 @@ _WHERE = {  # "module", "module:another name in it", or "module:" for the module
     "File": "files.open",
     "open": "files.open:open_file",
     "load_file": "files.open",
+    "load_pipeline": "graph.files:load",
     "save_file": "files.open",
     "compress": "files.commands",
     "decompress": "files.commands",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from tersely.files.open import open_file as open  # noqa: F401
     from tersely.files.open import save_file as save_file
     from tersely.files.plan_file import make_plan as make_plan
+    from tersely.graph.files import load as load_pipeline  # noqa: F401
     from tersely.tensors.encode import encode as encode
     from tersely.tensors.linear import linear as linear
     from tersely.tensors.linear import linear_transposed as linear_transposed

@@ -43,11 +43,13 @@ LAYERS = (
     {"tensors"},
     {"files.container"},
     {"files"},
+    {"graph"},
     {"torch.weight"},
     {"torch.operators"},
     {"torch.modules"},
     {"torch.checkpoint"},
     {"torch.interop"},
+    {"torch.networks"},
     {"torch"},
     {"transformers"},
     {"report"},
@@ -135,6 +137,7 @@ IN_TORCH = {
         "programs",
         "exporters",
     ),
+    "networks": ("calls", "aten_shapes", "aten_tokens", "aten", "folding", "fx", "partition", "pipeline", "dynamo"),
 }
 """The files of tersely.torch in an order in which each imports only those before it, inside of functions too."""
 
@@ -198,7 +201,14 @@ def test_nothing_above_the_registry_knows_a_formulation_by_name() -> None:
     assert set(found) == set(NAMES_ABOVE), found
 
 
-CPP_LAYERS = ("backends/cpu/base", "backends/cpu/kernels", "backends/cpu/matrix", "codes", "backends/cpu/bindings")
+CPP_LAYERS = (
+    "backends/cpu/base",
+    "backends/cpu/kernels",
+    "backends/cpu/matrix",
+    "backends/cpu/network",
+    "codes",
+    "backends/cpu/bindings",
+)
 """Folders of C++, lowest first. A file includes from its own or from lower ones; codes, among each other, as Python's."""
 
 

@@ -68,9 +68,16 @@ def test_nan_and_infinities_go_through(each_isa: str, rng: np.random.Generator) 
 
 def test_subjects_of_profiles_are_nodes(network: tuple[Graph, dict[str, np.ndarray]], rng: np.random.Generator) -> None:
     pipeline = pipeline_of(*network, formulation="split")
-    rows = pipeline.profile(rng.standard_normal((1, 3, 32, 32)).astype(np.float32))
-    assert {"a", "e", "y"} <= {name for name, _, _ in rows}
-    assert all(time >= 0 for _, _, time in rows)
+    found = pipeline.profile(rng.standard_normal((1, 3, 32, 32)).astype(np.float32), threads=1)
+    rows = {one.node: one for one in found.nodes}
+    assert {"a", "e", "y"} <= set(rows)
+    assert rows["a"].operator == "convolution"
+    assert rows["a"].shape == (1, 32, 16, 16)
+    assert rows["e"].form.startswith("split")
+    assert found.nanoseconds == sum(one.nanoseconds for one in found.nodes) > 0
+    assert found.threads == 1
+    assert found.arena_bytes > 0
+    assert len(str(found).splitlines()) == len(found.nodes) + 2
 
 
 @pytest.mark.parametrize(

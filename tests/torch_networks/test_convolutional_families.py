@@ -44,8 +44,8 @@ def check(model: nn.Module, shape: tuple[int, ...], isas: tuple[Any, ...], **cho
         expected = model.double()(x.double()).numpy()
     for one in isas:
         with isa.using(one):
-            found = made.run(x.numpy(), threads_used=2)[0]
-            assert np.array_equal(found, made.run(x.numpy(), threads_used=1)[0])
+            found = made.run(x.numpy(), threads=2)[0]
+            assert np.array_equal(found, made.run(x.numpy(), threads=1)[0])
         assert found.shape == expected.shape
         assert abs(found - expected).max() <= BOUND * abs(expected).max()
 

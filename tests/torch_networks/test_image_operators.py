@@ -40,7 +40,7 @@ def check(module: nn.Module, *shapes: tuple[int, ...], bound: float = 2e-6, scal
     with torch.no_grad():
         expected = module.double()(*(one.double() for one in inputs)).numpy()
     for threads in (1, 3):
-        found = made.run(*(one.numpy() for one in inputs), threads_used=threads)[0]
+        found = made.run(*(one.numpy() for one in inputs), threads=threads)[0]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=bound * max(1.0, abs(expected).max()))
     return [step["operator"] for step in made.program(*shapes).steps]

@@ -217,6 +217,10 @@ class Formulation(ABC):
         """Whether products are slower than dense ones on machines of a (resolved) profile."""
         return False
 
+    def walks(self, node: Node) -> bool:
+        """Whether products of whole networks can walk its words, panel by panel, whatever they multiply them by."""
+        return False
+
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         """Matrices on which its kernels can be seen at work, float32 of the shape of `normal`, and what they are."""
         return iter(())

@@ -25,7 +25,7 @@ class Request:
     'folded', or '' for the view that the shape suggests. batch: rows of x that products will have. costs: times that
     were measured (`tersely.planner.cost_model`), empty for the shipped ones. int4_columns: 4-bit values of a row, where
     the bytes of a uint8 tensor hold two each. formulation, parameters: the form that the caller names; None where the
-    planner has the choice.
+    planner has the choice. pixels: that a whole network multiplies every decoded panel by; 0 for products of their own.
     """
 
     words: np.ndarray
@@ -40,6 +40,7 @@ class Request:
     int4_columns: int | None = None
     formulation: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    pixels: int = 0
 
     def geometry(self) -> Geometry:
         """The tensor as matrices: folded where `view` asks for it, else as its shape suggests."""

@@ -30,12 +30,25 @@ def save(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
-    """The pipeline that a file holds, on the mapped file. Raises CorruptError, UnsupportedError, ArgumentError."""
+    """Opens a pipeline that was saved to a file, to be run without torch.
+
+    Args:
+        path: the file, which is mapped: weights are used in place.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        CorruptError: for damage, naming what is damaged.
+        UnsupportedError: for operators or versions of a newer tersely.
+        ArgumentError: where the file holds weights alone.
+        TerselyError: where the file does not exist or cannot be read.
+    """
     file = File(path)
     if GRAPH not in file:
         raise ArgumentError(
-            f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and `tersely pipeline` "
-            "makes a pipeline of a model"
+            f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and "
+            "tersely.torch.pipeline makes a pipeline of a model"
         )
     try:
         graph = reading.from_bytes(file[GRAPH].decode().tobytes())

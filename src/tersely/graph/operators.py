@@ -26,7 +26,7 @@ ARITHMETIC = (
 )  # fmt: skip
 """Operators of two inputs, which are repeated along axes of length 1. Truths are 1 and 0; "both" is true where neither
 is zero."""
-MOST_PARTS = 256
+MAX_PARTS = 256
 """Inputs of one concatenation."""
 
 
@@ -309,7 +309,7 @@ OPERATORS: dict[str, Operator] = {
     "expand": Operator(("x",), _expand),
     "slice": Operator(("x",), _slice),
     "select": Operator(("x",), _select),
-    "concatenate": Operator(("x0",), _concatenate, tuple(f"x{i}" for i in range(1, MOST_PARTS))),
+    "concatenate": Operator(("x0",), _concatenate, tuple(f"x{i}" for i in range(1, MAX_PARTS))),
     "pad": Operator(("x",), _pad),
     "mean": Operator(("x",), _reduce),
     "sum": Operator(("x",), _reduce),

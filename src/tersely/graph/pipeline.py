@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu import native
+from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.threads import workers_of
+from tersely.codes import registry
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
+from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
@@ -37,17 +39,42 @@ class Pipeline:
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        """The network's outputs, float32. Inputs: floats, or integers and booleans where the network takes these."""
+        """Returns the network's outputs, float32.
+
+        Args:
+            inputs: float arrays, or integers and booleans where the network takes these; any batch and image size.
+            threads: workers; None for `get_num_threads()`.
+
+        Raises:
+            ArgumentError: where inputs do not fit the network, with the node that says so.
+        """
         return self._run(inputs, threads, False)[0]
 
-    def profile(self, *inputs: np.ndarray, threads: int | None = None) -> list[tuple[str, str, int]]:
-        """(node, operator, nanoseconds) of each step of one run."""
+    def profile(self, *inputs: np.ndarray, threads: int | None = None) -> Profile:
+        """Returns what each node of one run took. Arguments and errors are those of `run`."""
         times = self._run(inputs, threads, True)[1]
-        program = self.program(*(one.shape for one in inputs), kinds="".join(_dtype_of(one).kind for one in inputs))
-        return [
-            (name, str(step["operator"]), time)
-            for name, step, time in zip(program.nodes, program.steps, times, strict=True)
+        shapes, kinds = tuple(one.shape for one in inputs), tuple(_dtype_of(one).kind for one in inputs)
+        program, opened = self._opened(shapes, kinds)
+        steps = zip(program.nodes, program.steps, times, strict=True)
+        forms = {node.output: self._form(node) for node in self.graph.nodes}
+        nodes = [
+            NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time)
+            for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
+        return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes)
+
+    def _form(self, node: Node) -> str:
+        weight = self.constants.get(node.inputs.get("weight", ""))
+        return registry.label(weight.encoded.node.to_json()) if isinstance(weight, Tensor) else ""
+
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        """Bytes of all constants as they were, and as they are held."""
+        plain = held = 0
+        for constant in self.original.values():
+            plain += constant.nbytes
+            held += constant.encoded.nbytes_stored if isinstance(constant, Tensor) else constant.nbytes
+        return plain, held
 
     def _run(
         self, inputs: Sequence[np.ndarray], threads: int | None, timed: bool

@@ -60,10 +60,10 @@ def _convolution(node: Node, x: Arrays) -> np.ndarray:
 
 def _batch_norm(node: Node, x: Arrays) -> np.ndarray:
     def channels(role: str, otherwise: float) -> np.ndarray:
-        return x[role].reshape(1, -1, 1, 1) if role in x else np.float64(otherwise)
+        return x[role].reshape(1, -1, 1, 1) if role in x else np.full((1, 1, 1, 1), otherwise)
 
     scale = channels("weight", 1) / np.sqrt(channels("variance", 1) + node.attributes["eps"])
-    return np.asarray((x["x"] - channels("mean", 0)) * scale + channels("bias", 0))
+    return (x["x"] - channels("mean", 0)) * scale + channels("bias", 0)
 
 
 def _max_pool(node: Node, x: Arrays) -> np.ndarray:

@@ -41,6 +41,9 @@ from tersely.planner.profiles import Profile, resolve
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
 
+NETWORK_NS = {"avx2": 0.0095, "avx512": 0.009}
+"""One weight by one pixel in the executor of networks, two threads. MEASURED: Zen 4, 210 to 220 GFLOP/s."""
+
 _PLANNED_TWICE = 1 << 16
 """Up to so many bytes a tensor that stays dense is looked at once more, for what objective 'size' would make of it."""
 LARGER = "x the chosen one's size"
@@ -75,6 +78,7 @@ def encode(
     threads: int | None = None,
     view: str = "",
     int4_columns: int | None = None,
+    pixels: int = 0,
     **parameters: Any,
 ) -> Encoded:
     """Codes one tensor.
@@ -90,6 +94,7 @@ def encode(
         view: 'folded' codes the tensor as a flat sequence.
         int4_columns: says that each byte of a uint8 array holds two 4-bit values, so many a row: twice the last
             dimension.
+        pixels: that a whole network multiplies every decoded panel by; 0 for products of their own.
         parameters: what the formulation's `candidate_for` takes.
 
     Raises:
@@ -119,6 +124,7 @@ def encode(
         int4_columns,
         formulation,
         parameters,
+        pixels,
     )
     return encoded(chosen(request), words.shape, dtype.name, target.name, request.threads)
 
@@ -207,8 +213,15 @@ def decide(request: Request) -> list[Verdict]:
     """Every candidate, the chosen one first, the others in the order of the registry."""
     found = candidates(request)
     times = [predict_ns(one, request.dtype, request.profile, request.batch, request.costs) for one in found]
+    if request.pixels:  # a panel is decoded once, which is most of a product of one row, and multiplied by them all
+        shared = request.pixels * request.words.size * NETWORK_NS["avx512" if request.wide else "avx2"]
+        times = [one + shared for one in times]
     dense, dense_ns = found[0], times[0]
-    eligible = [k for k, one in enumerate(found) if k == 0 or one.nbytes < dense.nbytes + one.allowance]
+    eligible = [
+        k
+        for k, one in enumerate(found)
+        if k == 0 or (one.nbytes < dense.nbytes + one.allowance and (not request.pixels or _walks(one)))
+    ]
     fastest = min(times[k] for k in eligible)
     limit = {"size": float("inf"), "speed": fastest, "balanced": min(fastest * BALANCED_SLACK, dense_ns)}
     allowed = [k for k in eligible if times[k] <= limit[request.objective]]
@@ -225,6 +238,10 @@ def decide(request: Request) -> list[Verdict]:
 
     order = [best, *(k for k in range(len(found)) if k != best)]
     return [Verdict(found[k], times[k], reason_rejected(k)) for k in order]
+
+
+def _walks(candidate: Candidate) -> bool:
+    return registry.BY_NAME[candidate.node.formulation].walks(candidate.node)
 
 
 def reason_dense(verdicts: Sequence[Verdict], request: Request, stored: Callable[[Candidate], int]) -> str:

@@ -25,6 +25,7 @@ from tersely.torch.interop.programs import dense_program
 from tersely.torch.modules.compression import compress_, decompress_
 from tersely.torch.modules.int8_linear import Int8Linear
 from tersely.torch.modules.summary import ParameterReport, Summary
+from tersely.torch.networks.pipeline import Pipeline, pipeline
 from tersely.torch.operators import compiled as compiled
 from tersely.torch.operators import table as table
 from tersely.torch.weight.tersely_tensor import FusedTensor, TerselyTensor
@@ -40,6 +41,7 @@ __all__ = [
     "Int8Linear",
     "TerselyTensor",
     "ParameterReport",
+    "Pipeline",
     "Summary",
     "compress_",
     "decompress_",
@@ -50,6 +52,7 @@ __all__ = [
     "load_file",
     "load_model",
     "memory_footprint",
+    "pipeline",
     "save_file",
     "save_model",
     "unflatten_state_dict",

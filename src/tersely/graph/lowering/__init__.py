@@ -62,6 +62,7 @@ def lower(
         number = context.number(name) if context.is_image(name) else context.flat(name)
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])
+    context.program.shapes = context.shapes
     place_values(context.program)
     return context.program
 

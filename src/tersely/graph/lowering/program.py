@@ -13,7 +13,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value lies: `ImageLayout` of backends/cpu/network/image.hpp, and how many images there are."""
+    """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are."""
 
     images: int
     channels: int
@@ -33,7 +33,7 @@ class Program:
     """steps: as the executor takes them, values by number. nodes: the graph's node that each step is part of.
 
     aliases: values that are memory of another one, as (that one, floats from its beginning).
-    places: of each value in the arena, in floats. arena: how many floats it has.
+    places: of each value in the arena, in floats. arena: how many floats it has. shapes: of values of the graph.
     """
 
     layouts: list[Layout] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Program:
     places: list[int] = field(default_factory=list)
     arena: int = 0
     output_shapes: list[Shape] = field(default_factory=list)
+    shapes: dict[str, Shape] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         values = [{"at": at, **asdict(one)} for at, one in zip(self.places, self.layouts, strict=True)]

@@ -12,7 +12,7 @@ from tersely.graph.lowering.pointwise import activate_view
 from tersely.graph.lowering.program import Layout
 
 FEW_ROWS = 8
-"""MEASURED: up to so many rows products from registers are faster; with more a panel is decoded once for all rows."""
+"""MEASURED (Zen 4): up to so many rows products from registers are faster; with more a panel is decoded once for all rows."""
 
 
 def _linear(context: Context, node: Node) -> None:

@@ -21,7 +21,7 @@ def _convolution(call: Call) -> Translated:
     padding = call["padding"]
     if padding == "valid":
         padding = 0
-    elif padding == "same":  # one more behind where an even one does not halve
+    elif isinstance(padding, str):  # an output as large as the input: one more behind where an even one does not halve
         room = [spread * (tap - 1) for spread, tap in zip(dilation, call.tensors["weight"].shape[2:], strict=True)]
         padding = [length // 2 for length in room] + [length - length // 2 for length in room]
     attributes = {

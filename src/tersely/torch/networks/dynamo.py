@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from tersely.core.choices import Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph.pipeline import Constant
-from tersely.torch.networks.partition import Partitioned
+from tersely.torch.networks.partition import Encode, Partitioned
 from tersely.torch.networks.pipeline import encoder
 
 
@@ -88,21 +88,19 @@ _coded: Any = WeakTensorKeyDictionary()
 """By parameter: its code, by objective and version."""
 
 
-def _remembering(
-    objective: Objective, tensors: Mapping[str, torch.Tensor]
-) -> Callable[[str, torch.Tensor, bool], Constant]:
+def _remembering(objective: Objective, tensors: Mapping[str, torch.Tensor]) -> Encode:
     """An encoder that codes a parameter once, however many programs read it."""
     encode = encoder(objective)
 
-    def encoded(name: str, tensor: torch.Tensor, is_weight: bool) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
         parameter = tensors.get(name)
-        if not is_weight or not isinstance(parameter, torch.nn.Parameter):
-            return encode(name, tensor, is_weight)
+        if not rows or not isinstance(parameter, torch.nn.Parameter):
+            return encode(name, tensor, rows)
         known = _coded.setdefault(parameter, {})
         key = (objective, _version(parameter))
         if key not in known:
             known.clear()
-            known[key] = encode(name, tensor, is_weight)
+            known[key] = encode(name, tensor, rows)
         return known[key]
 
     return encoded

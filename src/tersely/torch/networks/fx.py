@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 
 from tersely.core.errors import ArgumentError, UnsupportedError
+from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.operators import ARITHMETIC
@@ -130,7 +132,12 @@ def why_not(node: FxNode) -> str | None:
                 return f"{node.name}: {name} is of {one.dtype}"
         graph, held = import_nodes([node], {name: name for name in reads}, constants, [node])
         if graph.nodes:
-            shapes = {name: tuple(map(int, one.shape)) for name, one in {**reads, **held}.items()}
+            # Passes may want numbers of constants; which ones does not matter here.
+            numbers: dict[str, Any] = {
+                name: np.broadcast_to(np.float32(1), tuple(held[name].shape)) for name in graph.constants
+            }
+            graph = passes.run(graph, numbers)
+            shapes = {name: tuple(map(int, one.shape)) for name, one in {**reads, **numbers}.items()}
             integers = {name for name in graph.inputs if not reads[name].is_floating_point()}
             lower(graph, shapes, integers=integers)
     except (UnsupportedError, ArgumentError) as error:

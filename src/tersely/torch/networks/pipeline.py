@@ -2,49 +2,100 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import torch
 
 from tersely.core.choices import Objective
+from tersely.core.errors import ArgumentError
+from tersely.graph import files
 from tersely.graph.pipeline import Constant
 from tersely.graph.pipeline import Pipeline as Executed
-from tersely.tensors.encode import encode
+from tersely.graph.profile import Profile
+from tersely.planner import choose
+from tersely.tensors.tensor import Tensor
 from tersely.torch.networks.partition import Encode, Partitioned
 
 
 class Pipeline:
-    """A model that runs on compressed weights: called as the model is, with tensors, under inference.
+    """A model that runs on compressed weights: called as the model is, with tensors, and without gradients.
 
-    left: nodes that torch runs, each with the reason, for lack of an operator; {} where there is none.
+    left: nodes that torch runs for lack of an operator, each with the reason; {} where there is none.
     """
 
     def __init__(self, partitioned: Partitioned) -> None:
         self._partitioned = partitioned
         self.left = partitioned.left
 
-    def __call__(self, *inputs: torch.Tensor) -> Any:
-        """The model's outputs, without gradients."""
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Returns what the model returns for these inputs."""
         with torch.inference_mode(False), torch.no_grad():
-            return self._partitioned.module(*inputs)
+            return self._partitioned.module(*inputs, **named)
 
-    @property
-    def executed(self) -> list[Executed]:
-        """The pieces that run on compressed weights, as `tersely.graph` has them."""
-        return self._partitioned.pieces
+    def profile(self, *inputs: torch.Tensor, threads: int | None = None) -> Profile:
+        """Returns what each node of one run took.
+
+        Args:
+            inputs: as the model is called.
+            threads: workers; None for `get_num_threads()`.
+
+        Raises:
+            ArgumentError: where torch runs a part of the model.
+        """
+        return self._whole("profiled").profile(*(one.detach().numpy() for one in inputs), threads=threads)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the pipeline to one file, which `tersely.load_pipeline` opens without torch.
+
+        Args:
+            path: the file; an existing one is replaced.
+
+        Raises:
+            ArgumentError: where torch runs a part of the model, naming it.
+            DestinationError: where the file cannot be written.
+        """
+        files.save(self._whole("saved"), path)
+
+    def _whole(self, done: str) -> Executed:
+        whole = self._partitioned.whole
+        if whole is None:
+            reasons = "; ".join(list(self.left.values())[:3]) or "its inputs or outputs are rearranged by torch"
+            raise ArgumentError(f"a pipeline with parts that torch runs cannot be {done}: {reasons}")
+        return whole
+
+    def __repr__(self) -> str:
+        pieces = self._partitioned.pieces
+        nodes = sum(len(piece.graph.nodes) for piece in pieces)
+        plain, held = (sum(sizes) for sizes in zip(*(piece.weight_bytes for piece in pieces), strict=True))
+        ratio = f"{plain / 1e6:.1f} MB of weights held in {held / 1e6:.1f} MB" if held else "no weights"
+        left = "".join(f"\n  left to torch: {reason}" for reason in self.left.values())
+        return f"tersely.torch.Pipeline({nodes} nodes in {len(pieces)} piece{'s' * (len(pieces) != 1)}, {ratio}){left}"
 
 
 def pipeline(model: torch.nn.Module, example_inputs: tuple[Any, ...], objective: Objective = "balanced") -> Pipeline:
-    """Compile a model ahead of time: torch.export, then compressed weights and a program for our executor.
+    """Compiles a model ahead of time, to be run on compressed weights by tersely's own executor.
 
-    model: in eval mode; it is left as it is.
-    example_inputs: as the model is called; other batch sizes may follow.
-    objective: "size", "balanced" or "speed".
+    Args:
+        model: any module, in eval mode; it is left as it is.
+        example_inputs: as the model is called; other batch and image sizes may follow.
+        objective: 'size', 'balanced' or 'speed'.
 
-    Raises what torch.export raises where a model's control flow depends on data: torch.compile with backend="tersely"
-    takes such models.
+    Returns:
+        What is called as the model is. Operators that the executor does not have stay in torch.
+
+    Raises:
+        ArgumentError: for what is no module, or in training mode.
+        Exception: what torch.export raises where control flow depends on data; torch.compile with backend='tersely'
+            takes such models.
     """
+    if not isinstance(model, torch.nn.Module):
+        raise ArgumentError(f"a pipeline is made of a torch.nn.Module, not of a {type(model).__name__}")
+    if model.training:
+        raise ArgumentError("the model is in training mode, in which norms and dropout differ: call model.eval() first")
+    if not isinstance(example_inputs, tuple):
+        example_inputs = (example_inputs,)
     with torch.no_grad():
         program = torch.export.export(model, example_inputs)
     return Pipeline(Partitioned(program, encoder(objective)))
@@ -53,8 +104,10 @@ def pipeline(model: torch.nn.Module, example_inputs: tuple[Any, ...], objective:
 def encoder(objective: Objective) -> Encode:
     """How constants are coded: weights of products by the planner, everything else as float32 numbers."""
 
-    def encoded(name: str, tensor: torch.Tensor, is_weight: bool) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
         array = tensor.detach().cpu().numpy()
-        return encode(array, objective=objective) if is_weight else array.astype(np.float32)
+        if not rows:
+            return array.astype(np.float32)
+        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded

@@ -17,10 +17,10 @@ constexpr int64_t kBlockColumns = 256;
 
 BlockedProduct::BlockedProduct(int64_t columns, int64_t pixels, int64_t x_plane, int64_t y_plane)
     : columns_(columns), y_plane_(y_plane) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
   const int64_t runs = (columns + kChannelBlock - 1) / kChannelBlock;
-  if (columns < 1 || pixels < 0 || x_plane < 0 || pixels > kMost / kChannelBlock ||
-      runs > kMost / std::max<int64_t>(x_plane, 1))
+  if (columns < 1 || pixels < 0 || x_plane < 0 || pixels > kMax / kChannelBlock ||
+      runs > kMax / std::max<int64_t>(x_plane, 1))
     throw std::invalid_argument("a product has more floats than 31 bits address");
   for (int64_t run = 0; run < runs; ++run) offsets_.push_back(static_cast<int32_t>(run * x_plane));
   for (int64_t pixel = 0; pixel < pixels; ++pixel) places_.push_back(static_cast<int32_t>(pixel * kChannelBlock));

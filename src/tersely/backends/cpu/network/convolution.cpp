@@ -14,8 +14,10 @@ namespace {
 
 // Columns whose weights, of one panel, take half of the smallest first-level cache.
 constexpr int64_t kBlockColumns = 256;
-// A share of pixels smaller than this would pay for decoding more than two workers gain.
-constexpr int64_t kLeastPixels = 192;
+// Shares of at least so many pixels are made for workers that come late.
+constexpr int64_t kManyPixels = 192;
+// Pixels that cost as much to multiply as their panel to decode: 5 to 15 % of a layer of 7 x 7 pixels.
+constexpr int64_t kDecodePixels = 6;
 // Pixels whose sums, of two panels, stay in the first-level cache until their activation.
 constexpr int64_t kActivatedPixels = 96;
 
@@ -31,6 +33,21 @@ int64_t run_length(const std::vector<int64_t>& offsets) {
   for (int64_t i = 1; i < static_cast<int64_t>(offsets.size()); ++i)
     if (offsets[i] != offsets[i - 1] + 1) length = std::gcd(length, i - begin), begin = i;
   return length;
+}
+
+// Into how many shares of pixels each item's work is divided, so that workers finish at the same time though there are
+// few items, each of which is decoded anew for every share.
+int64_t shares_of(int64_t items, int64_t pixels, int64_t images, int64_t threads) {
+  if (threads == 1) return 1;
+  const int64_t wanted = ceil_div(8 * threads, items * images);
+  const int64_t begin = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels / kManyPixels));
+  const int64_t end = std::min(pixels, begin + threads);
+  int64_t best = begin, least = std::numeric_limits<int64_t>::max();
+  for (int64_t shares = begin; shares <= end; ++shares) {
+    const int64_t time = ceil_div(items * shares, threads) * (ceil_div(pixels, shares) * images + kDecodePixels);
+    if (time < least) best = shares, least = time;
+  }
+  return best;
 }
 
 }  // namespace
@@ -143,8 +160,7 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
                       int threads) const {
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
-    const int64_t wanted = threads == 1 ? 1 : ceil_div(int64_t{8} * threads, panels.items() * images);
-    const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastPixels));
+    const int64_t shares = shares_of(panels.items(), pixels(), images, threads);
     parallel_for(threads, panels.items() * shares, [&](int64_t index) {
       const int64_t item = index / shares, share = index % shares;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;

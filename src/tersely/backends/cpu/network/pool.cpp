@@ -40,7 +40,8 @@ class Pool final : public Step {
     fits(greatest_ || text.word("kind") == "mean", "unknown kind of pooling");
     fits(x_.images == y_.images && in.channels == out.channels && in.blocked && out.blocked,
          "pooling takes blocks of channels, as many images and channels out as in");
-    fits(dilation_y_ > 0 && dilation_x_ > 0, "a distance of less than one pixel");
+    fits(dilation_y_ > 0 && dilation_x_ > 0 && dilation_y_ <= kLargest && dilation_x_ <= kLargest,
+         "a distance of less than one pixel, or of too many");
     fits(!overlap(x_, y_), "y lies over x");
     rows_ = spans_of(text, "rows", out.height, in.height, dilation_y_);
     columns_ = spans_of(text, "columns", out.width, in.width, dilation_x_);
@@ -65,6 +66,7 @@ class Pool final : public Step {
   }
 
  private:
+  static constexpr int64_t kLargest = 1 << 20;
   const Value x_, y_;
   const bool greatest_;
   const int64_t dilation_y_, dilation_x_;

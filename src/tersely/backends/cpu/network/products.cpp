@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/depthwise.hpp"
 #include "tersely/backends/cpu/network/pixels.hpp"
@@ -17,12 +18,14 @@ namespace {
 // The weights of a convolution: panels of a coded matrix, or of numbers [outputs][channels of a group][taps].
 std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weight, const Groups& groups, int64_t taps,
                                                      bool blocked) {
+  const int64_t columns = checked_product(groups.channels, taps);
+  const int64_t numbers = checked_product(checked_product(groups.count, groups.outputs), columns);
   if (weight.coded != nullptr) {
     fits(ConvolutionWeights::walks(weight.coded->words(), groups, taps),
          "the weight is no matrix of words with a row for each output and a column for each channel and tap");
     return std::make_unique<ConvolutionWeights>(*weight.coded->words(), groups, taps);
   }
-  fits(weight.numbers != nullptr && weight.count >= groups.count * groups.outputs * groups.channels * taps,
+  fits(weight.numbers != nullptr && weight.count >= numbers,
        "the weight has too few numbers for its channels and taps");
   return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, blocked);
 }

@@ -114,9 +114,9 @@ float StepText::real(const char* member) const {
 }
 
 size_t StepText::port(std::vector<Port>& ports, const Port& wanted) const {
-  constexpr int64_t kMostPorts = 4096;
+  constexpr int64_t kMaxPorts = 4096;
   const int64_t index = number("index");
-  if (index < 0 || index >= kMostPorts) throw std::invalid_argument("index is out of range");
+  if (index < 0 || index >= kMaxPorts) throw std::invalid_argument("index is out of range");
   const auto at = static_cast<size_t>(index);
   if (at >= ports.size()) ports.resize(at + 1);
   Port& port = ports[at];

@@ -50,6 +50,9 @@ class Sparse(Formulation):
     def nests(self) -> Mapping[str, tuple[Formulation, ...]]:
         return {CHILD: (dense, *ROWS)}
 
+    def walks(self, node: Node) -> bool:
+        return node.parameters.get("positions") != "gaps"
+
     def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
         expect_child(node, CHILD)
         coding = BY_NAME.get(node.children[CHILD].formulation)

@@ -47,6 +47,9 @@ class Affine(RowFields):
     CHILD, SPARSE_DTYPE = NUMBERS, "int8"
     INDEXES = frozenset({SCALES, ZEROS, DIRECTORY})
 
+    def walks(self, node: Node) -> bool:
+        return all(child.parameters.get("positions") != "gaps" for child in node.children.values())
+
     def parse(self, node: Node, dtype: str, layout: Any) -> Scaling:
         scaling = Scaling.parse(node)
         self.check_node(node, layout, positions(signed=scaling.zero == SIGNED_ZERO))

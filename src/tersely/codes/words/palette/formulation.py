@@ -37,6 +37,9 @@ class Palette(ValueCoding):
     def value_candidate_for(self, values: Values, options: dict[str, Any], threads: int) -> ValueCandidate:
         return candidates.value_candidate_for(values, options, threads)
 
+    def walks(self, node: Node) -> bool:
+        return True
+
     def parse(self, node: Node, dtype: str, layout: Any) -> Indices:
         return Indices.parse(node, layout)
 

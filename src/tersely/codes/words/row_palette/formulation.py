@@ -24,6 +24,9 @@ class RowPalette(RowFields):
     CHILD, SPARSE_DTYPE = INDICES, "uint8"
     INDEXES = frozenset({TABLES})
 
+    def walks(self, node: Node) -> bool:
+        return True
+
     def parse(self, node: Node, dtype: str, layout: Any) -> Tables:
         tables = Tables.parse(node)
         self.check_node(node, layout)
