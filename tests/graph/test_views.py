@@ -49,7 +49,9 @@ def test_images_are_tokens() -> None:
     memory = array.reshape(2, 2, 16, 3, 5).transpose(0, 1, 3, 4, 2).copy().reshape(-1)
     tokens = View(0, None, *image_axes(layout)).reshaped((2, 32, 15))
     assert tokens is not None
-    np.testing.assert_array_equal(numbers(tokens.permuted((0, 2, 1)), memory), array.reshape(2, 32, 15).transpose(0, 2, 1))
+    np.testing.assert_array_equal(
+        numbers(tokens.permuted((0, 2, 1)), memory), array.reshape(2, 32, 15).transpose(0, 2, 1)
+    )
 
 
 def test_a_halo_lies_around_images() -> None:

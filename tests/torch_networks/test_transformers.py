@@ -42,10 +42,10 @@ def test_vision_transformers_of_any_batch(each_isa: str, family: str) -> None:
     model = First(getattr(transformers, f"{family}ForImageClassification")(config)).eval()
     made = pipeline(model, (torch.randn(2, 3, 32, 32),))
     assert made.left == {}
-    assert len(made.executed) == 1
+    assert len(made._partitioned.pieces) == 1
     for batch in (2, 1, 5):
         images = torch.randn(batch, 3, 32, 32)
-        compare(model, torch.from_numpy(made.executed[0].run(images.numpy())[0]), (images,))
+        compare(model, torch.from_numpy(made._partitioned.pieces[0].run(images.numpy())[0]), (images,))
 
 
 @pytest.mark.parametrize(("batch", "tokens"), [(2, 7), (1, 33)])
@@ -58,9 +58,9 @@ def test_encoders_with_masks(each_isa: str, batch: int, tokens: int) -> None:
     mask[-1, tokens // 2 :] = 0
     made = pipeline(model, (numbers, mask))
     assert made.left == {}
-    assert len(made.executed) == 1
+    assert len(made._partitioned.pieces) == 1
     compare(model, made(numbers, mask), (numbers, mask))
-    (executed,) = made.executed
+    (executed,) = made._partitioned.pieces
     once = executed.run(numbers.numpy(), mask.numpy(), threads=1)[0]
     for threads in (2, 3):
         assert (executed.run(numbers.numpy(), mask.numpy(), threads=threads)[0] == once).all()
@@ -70,7 +70,7 @@ def test_attention_reads_what_layers_wrote(each_isa: str) -> None:
     """Between the first layer norm and the last nothing is copied."""
     config = transformers.ViTConfig(**IMAGES)
     made = pipeline(First(transformers.ViTForImageClassification(config)).eval(), (torch.randn(2, 3, 32, 32),))
-    steps = [step["operator"] for step in made.executed[0].program((2, 3, 32, 32)).steps]
+    steps = [step["operator"] for step in made._partitioned.pieces[0].program((2, 3, 32, 32)).steps]
     layer = ["layer_norm", *["convolution"] * 3, "attention", "convolution", "layer_norm", "convolution", "convolution"]
     first = steps.index("layer_norm")
     assert steps[first : first + 2 * len(layer)] == layer * 2
@@ -89,5 +89,5 @@ def test_tied_weights_are_coded_once() -> None:
     model = Tied().eval()
     numbers = torch.arange(20).reshape(2, 10)
     made = pipeline(model, (numbers,))
-    assert len(made.executed[0].graph.constants) == 1
+    assert len(made._partitioned.pieces[0].graph.constants) == 1
     compare(model, made(numbers), (numbers,))
