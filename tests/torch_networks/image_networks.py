@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tersely.graph.pipeline import Pipeline
+from tersely.torch.networks.pipeline import pipeline
+
+
+def executed(model: nn.Module, inputs: tuple[Tensor, ...], **choices: Any) -> Pipeline:
+    """A model that the executor runs as a whole, nothing left to torch."""
+    found = pipeline(model, inputs, **choices)._whole("tried")
+    assert isinstance(found, Pipeline)
+    return found
 
 
 def convolved(

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_networks import FAMILIES, FIRES, SqueezeNet
+from image_networks import FAMILIES, FIRES, SqueezeNet, executed
 from safetensors.torch import load_file
 from torch import nn
 from torch_adapter.networks import CifarResNet
 
 from tersely.backends.cpu import isa
-from tersely.torch.networks.pipeline import pipeline
 
 pytestmark = pytest.mark.kernels
 
@@ -39,7 +38,7 @@ def drawn(model: nn.Module) -> nn.Module:
 
 def check(model: nn.Module, shape: tuple[int, ...], isas: tuple[Any, ...], **choices: Any) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-    made = pipeline(model, (x,), **choices)
+    made = executed(model, (x,), **choices)
     with torch.no_grad():
         expected = model.double()(x.double()).numpy()
     for one in isas:
@@ -87,7 +86,7 @@ def test_cifar_resnets_predict_the_same_image_by_image(models: Path, name: str, 
     images = test["images"].transpose(0, 3, 1, 2).astype(np.float32) / 255
     images = (images - np.float32([[[0.485]], [[0.456]], [[0.406]]])) / np.float32([[[0.229]], [[0.224]], [[0.225]]])
     batches = np.split(images, 10)
-    made = pipeline(model, (torch.from_numpy(batches[0]),))
+    made = executed(model, (torch.from_numpy(batches[0]),))
     found = np.concatenate([made.run(batch)[0] for batch in batches])
     with torch.inference_mode():
         expected = np.concatenate([model(torch.from_numpy(batch)).numpy() for batch in batches])
