@@ -133,9 +133,10 @@ class Pipeline:
         found = set()
         for node in self.graph.nodes:
             name = node.inputs.get("weight", "")
-            if node.operator == "linear" and not isinstance(constants[name], np.ndarray):
+            matrix = constants.get(name)
+            if node.operator == "linear" and not isinstance(matrix, np.ndarray):
                 rows, columns = self.constants[name].shape
-                if not constants[name].convolves(1, columns, rows, 1):
+                if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tersely.core.errors import ArgumentError
+from tersely.graph import reference_tokens
 from tersely.graph.graph import Graph, Node
 
 Arrays = dict[str, np.ndarray]
@@ -92,7 +93,7 @@ def _adaptive_average_pool(node: Node, x: Arrays) -> np.ndarray:
 
 
 def _linear(node: Node, x: Arrays) -> np.ndarray:
-    return x["x"] @ x["weight"].T + x.get("bias", 0.0)
+    return np.asarray(x["x"] @ x["weight"].T + x.get("bias", 0.0) + x.get("residual", 0.0))
 
 
 def _flatten(node: Node, x: Arrays) -> np.ndarray:
@@ -112,6 +113,10 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": _sigmoid,
     "silu": lambda x: x * _sigmoid(x),
     "tanh": np.tanh,
+    "exp": np.exp,
+    "erf": _erf,
+    "sqrt": np.sqrt,
+    "negative": np.negative,
     "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "gelu": lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2,
@@ -139,4 +144,5 @@ REFERENCE: dict[str, Callable[[Node, Arrays], np.ndarray]] = {
     "flatten": _flatten,
     **dict.fromkeys(ACTIVATIONS, _activation),
     **dict.fromkeys(ARITHMETIC, _arithmetic),
+    **reference_tokens.REFERENCE,
 }

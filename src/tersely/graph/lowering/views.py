@@ -34,7 +34,7 @@ class View:
 
     def reshaped(self, shape: Sequence[int]) -> View | None:
         """None where an axis would end within a factor that does not divide so."""
-        factors = [factor for axis in self.axes for factor in axis if factor[0] != 1]
+        factors = list(joined([factor for axis in self.axes for factor in axis]))
         axes: list[Axis] = []
         for length in shape:
             axis: list[tuple[int, int]] = []

@@ -1,10 +1,9 @@
 // exp, erf and tanh of registers of `Lanes` floats; included by one file of each instruction set, and internal to it.
 //
-// Errors against the exact value, in units of the last place, found by trying every float with an FMA (without one,
-// where the compiler makes two operations of a x b + c, 2.5): exp 1.1, erf 1.2, tanh 1.6. NaN stays NaN; exp of what is
-// too large is an infinity, of what is too small zero, with subnormal results between where the processor has them.
-// The polynomials are N. Juffa's, published under a two-clause BSD licence at stackoverflow.com/q/35148198 and
-// q/48054772.
+// Largest errors against the exact value that trying one float in 1531 found, in units of the last place: exp 0.9 with
+// an FMA and 1.2 without (where the compiler makes two operations of a x b + c), erf 1.1, tanh 2.4. NaN stays NaN, the
+// sign of zero too; exp of what is too large is an infinity, of what is too small a subnormal number or zero. The
+// polynomials are those of N. Juffa's functions for single precision.
 #pragma once
 
 #include <cstdint>
@@ -75,7 +74,7 @@ struct VectorMath {
     Vector near = s * 1.57394409e-2F + -5.23025580e-2F;
     near = near * s + 1.33152977e-1F;
     near = near * s + -3.33327681e-1F;
-    near = near * s * x + x;
+    near = with_sign(near * s * x + x, x);
     return t > 0.6F ? far : near;
   }
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/backends/cpu/network/blocked_product.hpp"

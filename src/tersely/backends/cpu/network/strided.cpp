@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
-#include "tersely/backends/cpu/matrix/description.hpp"
 
 namespace tersely {
 
@@ -15,7 +15,7 @@ std::vector<int64_t> sizes_of(const StepText& text, const char* member) {
   int64_t count = 1;
   for (const int64_t size : sizes) {
     fits(size > 0, "a size is not positive");
-    count = checked_product(count, size);
+    fits(!__builtin_mul_overflow(count, size, &count), "sizes are too large");
   }
   return sizes;
 }
@@ -32,8 +32,10 @@ Strided::Strided(const StepText& text, const std::string& name, const std::vecto
   int64_t last = at_;
   for (size_t axis = 0; axis < sizes.size(); ++axis) {
     fits(strides_[axis] >= 0, "a stride is negative");
-    const int64_t reach = checked_product(strides_[axis], sizes[axis] - 1);
-    fits(!__builtin_add_overflow(last, reach, &last), "an operand is too large");
+    int64_t reach;
+    fits(!__builtin_mul_overflow(strides_[axis], sizes[axis] - 1, &reach) &&
+             !__builtin_add_overflow(last, reach, &last) && last < std::numeric_limits<int64_t>::max(),
+         "an operand is too large");
   }
   if (text.has(name.c_str())) {
     value_ = text.value(name.c_str());
