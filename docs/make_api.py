@@ -69,7 +69,7 @@ MADE = (
 )
 """Classes that functions make: their signatures are nobody's business."""
 MEMBERS = {
-    "Pipeline": ("profile", "save"),
+    "Pipeline": ("profile", "save", "weight_bytes"),
     "TerselyTensor": ("formulation", "nbytes_stored", "ratio", "decode", "share_memory_"),
     "FusedTensor": (),
     "Tensor": ("size", "nbytes", "nbytes_stored", "bits_per_weight", "parameters", "components", "decode", "rows"),

@@ -65,10 +65,16 @@ class Pipeline:
             raise ArgumentError(f"a pipeline with parts that torch runs cannot be {done}: {reasons}")
         return whole
 
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        """Bytes of the weights and other constants that the executor has, as they were and as they are held."""
+        sizes = [piece.weight_bytes for piece in self._partitioned.pieces]
+        return sum(plain for plain, _ in sizes), sum(held for _, held in sizes)
+
     def __repr__(self) -> str:
         pieces = self._partitioned.pieces
         nodes = sum(len(piece.graph.nodes) for piece in pieces)
-        plain, held = (sum(sizes) for sizes in zip(*(piece.weight_bytes for piece in pieces), strict=True))
+        plain, held = self.weight_bytes
         ratio = f"{plain / 1e6:.1f} MB of weights held in {held / 1e6:.1f} MB" if held else "no weights"
         left = "".join(f"\n  left to torch: {reason}" for reason in self.left.values())
         return f"tersely.torch.Pipeline({nodes} nodes in {len(pieces)} piece{'s' * (len(pieces) != 1)}, {ratio}){left}"

@@ -1,0 +1,176 @@
+"""Whole networks, float32: pipelines on compressed weights against other engines, side by side.
+
+    python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...]
+
+Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
+statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
+decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 1e-4 of the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import tersely.torch
+from benchmarks import engines, protocol, record
+from benchmarks.engines import Inputs
+from benchmarks.protocol import Protocol
+
+OBJECTIVES = ("speed", "balanced")
+BOUND = 1e-4
+IMAGE = (3, 224, 224)
+
+
+class _Logits(torch.nn.Module):
+    """A model of transformers that returns a tensor."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return engines.first(self.inner(*inputs, return_dict=False))
+
+
+def vgg16() -> torch.nn.Module:
+    layers: list[torch.nn.Module] = []
+    channels = 3
+    for block, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(block):
+            layers += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU()]
+            channels = width
+        layers.append(torch.nn.MaxPool2d(2))
+    layers += [torch.nn.AdaptiveAvgPool2d(7), torch.nn.Flatten(), torch.nn.Linear(25088, 4096), torch.nn.ReLU()]
+    layers += [torch.nn.Linear(4096, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 1000)]
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return torch.nn.Sequential(*layers)
+
+
+def resnet(depths: list[int]) -> torch.nn.Module:
+    return _Logits(transformers.ResNetForImageClassification(transformers.ResNetConfig(depths=depths, num_labels=1000)))
+
+
+def mobilenet() -> torch.nn.Module:
+    return _Logits(transformers.MobileNetV2ForImageClassification(transformers.MobileNetV2Config(num_labels=1000)))
+
+
+def deit() -> torch.nn.Module:
+    return _Logits(transformers.DeiTForImageClassification(transformers.DeiTConfig(num_labels=1000)))
+
+
+def minilm() -> torch.nn.Module:
+    config = transformers.BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+    )
+    return _Logits(transformers.BertModel(config, add_pooling_layer=False))
+
+
+NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
+    "resnet50": lambda: resnet([3, 4, 6, 3]),
+    "resnet101": lambda: resnet([3, 4, 23, 3]),
+    "vgg16": vgg16,
+    "mobilenet_v2": mobilenet,
+    "deit_b": deit,
+    "minilm": minilm,
+}
+TOKENS = {"minilm": 32}
+"""Networks that read sentences, and of how many tokens."""
+
+
+def prepared(name: str) -> torch.nn.Module:
+    """A network whose numbers stay in range, in eval mode."""
+    torch.manual_seed(0)
+    model = NETWORKS[name]()
+    norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    if norms:
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()
+        with torch.no_grad():
+            model(torch.randn(8, *IMAGE))
+    return model.eval()
+
+
+def inputs_of(name: str, batch: int) -> Inputs:
+    torch.manual_seed(1)
+    if name in TOKENS:
+        return (torch.randint(0, 30000, (batch, TOKENS[name])),)
+    return (torch.randn(batch, *IMAGE),)
+
+
+def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, Any]:
+    """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
+    model, inputs = prepared(name), inputs_of(name, batch)
+    with torch.inference_mode():
+        expected = engines.first(model(*inputs)).numpy()
+    runs: dict[str, engines.Infer] = {}
+    smaller = {}
+    for objective in OBJECTIVES:
+        pipe = tersely.torch.pipeline(model, inputs, objective=objective)
+        runs[f"tersely {objective}"] = lambda pipe=pipe: engines.first(pipe(*inputs)).numpy()  # type: ignore[misc]
+        plain, held = pipe.weight_bytes
+        smaller[objective] = plain / held
+    for engine, make in engines.ENGINES.items():
+        if engine in without:
+            continue
+        try:
+            runs[engine] = make(model, inputs, plan.threads)
+        except ImportError as missing:
+            print(f"{engine}: left out, {missing}")
+    scale = np.abs(expected).max()
+    error = {key: float(np.abs(run() - expected).max() / scale) for key, run in runs.items()}
+    if wrong := {key: value for key, value in error.items() if not value < BOUND}:
+        raise SystemExit(f"{name}: other answers than PyTorch's: {wrong}")
+    timed = {key: (lambda number, run=run: run()) for key, run in runs.items()}  # type: ignore[misc]
+    times = protocol.measure(timed, plan)
+    return {
+        "network": name,
+        "batch": batch,
+        "ms": times.median_ms,
+        "least_ms": times.least_ms,
+        "rounds": times.rounds,
+        "busy": times.busy,
+        "error": error,
+        "smaller": smaller,
+    }
+
+
+def line(found: dict[str, Any]) -> str:
+    """A row for people: each engine, and ours against the fastest of the others."""
+    ms = found["ms"]
+    others = min(value for key, value in ms.items() if not key.startswith("tersely"))
+    shown = ", ".join(f"{key} {value:.1f}" for key, value in ms.items())
+    ratios = ", ".join(
+        f"{one} {others / ms[f'tersely {one}']:.2f} x as fast, {found['smaller'][one]:.2f} x smaller"
+        for one in OBJECTIVES
+    )
+    busy = f" (busy: {found['busy']})" if found["busy"] else ""
+    return f"{found['network']} batch {found['batch']}: {shown} ms; against the fastest: {ratios}{busy}"
+
+
+def main() -> None:
+    default = Protocol(seconds=3.0)
+    parser = protocol.options(__doc__, default)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
+    arguments = parser.parse_args()
+    plan = protocol.begin(arguments, default)
+    found = record.new("networks", plan)
+    found["rows"] = []
+    for name in arguments.networks:
+        for batch in arguments.batches:
+            found["rows"].append(row(name, batch, plan, arguments.without))
+            print(line(found["rows"][-1]), flush=True)
+    record.save(found, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
