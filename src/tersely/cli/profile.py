@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from tersely.cli import output
+from tersely.cli import output, text
 from tersely.cli.tables import Column
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
@@ -28,7 +28,10 @@ def run(
     """Run a network on random inputs and show what each of its nodes takes."""
     pipeline = files.load(path)
     rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal(one).astype(np.float32) for one in _shapes(pipeline, shape)]
+    inputs = [
+        _numbers(pipeline, name, one, rng)
+        for name, one in zip(pipeline.graph.inputs, _shapes(pipeline, shape), strict=True)
+    ]
     pipeline.run(*inputs, threads=threads)
     found = min((pipeline.profile(*inputs, threads=threads) for _ in range(runs)), key=lambda one: one.nanoseconds)
     if json:
@@ -46,22 +49,34 @@ def run(
     output.line(found.summary())
 
 
+def _numbers(pipeline: Pipeline, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random numbers for an input; rows of its table for one that an embedding reads."""
+    tables = [
+        pipeline.constants[node.inputs["weight"]].shape[0]
+        for node in pipeline.graph.nodes
+        if node.operator == "embedding" and node.inputs["x"] == name
+    ]
+    return rng.integers(0, min(tables), shape) if tables else rng.standard_normal(shape).astype(np.float32)
+
+
 def _shapes(pipeline: Pipeline, given: list[str] | None) -> list[tuple[int, ...]]:
     names = pipeline.graph.inputs
     if given:
         if len(given) != len(names):
-            raise ArgumentError(f"the network takes {len(names)} inputs ({', '.join(names)}): give --shape for each")
-        return [_shape(text) for text in given]
+            raise ArgumentError(
+                f"the network takes {text.counted(len(names), 'input')} ({', '.join(names)}): give --shape for each"
+            )
+        return [_shape(one) for one in given]
     if missing := [name for name in names if name not in pipeline.graph.examples]:
         raise ArgumentError(f"the file does not say what shape {missing[0]!r} has: give --shape")
     return [pipeline.graph.examples[name] for name in names]
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(given: str) -> tuple[int, ...]:
     try:
-        found = tuple(int(part) for part in text.replace("x", ",").split(","))
+        found = tuple(int(part) for part in given.replace("x", ",").split(","))
     except ValueError:
         found = (-1,)
     if min(found) < 0:
-        raise ArgumentError(f"a shape is integers with commas between them, such as 1,3,224,224, not {text!r}")
+        raise ArgumentError(f"a shape is integers with commas between them, such as 1,3,224,224, not {given!r}")
     return found
