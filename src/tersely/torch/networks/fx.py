@@ -117,13 +117,17 @@ class _Reader:
 
 def why_not(node: FxNode) -> str | None:
     """Why the executor cannot compute a node by itself, judged by the shapes that torch.export noted; None where it can."""
+    if str(node.target) not in TRANSLATIONS:
+        return f"{node.name}: the executor has no {node.target}"
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor) or value.dtype not in NUMBERS:
         return f"{node.name}: its result is no tensor of {', '.join(str(one) for one in NUMBERS)}"
     if not all(isinstance(length, int) for length in value.shape):
         return f"{node.name}: its shape is not fixed"
     try:
-        reads = {one.name: one.meta["val"] for one in node.all_input_nodes}
+        reads = {one.name: one.meta.get("val") for one in node.all_input_nodes}
+        if several := [name for name, one in reads.items() if not isinstance(one, torch.Tensor)]:
+            return f"{node.name}: {several[0]} is no tensor"
         module = node.graph.owning_module
         assert isinstance(module, GraphModule)
         constants = {one.name: attribute(module, str(one.target)) for one in node.all_input_nodes if is_constant(one)}

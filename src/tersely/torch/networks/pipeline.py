@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from tersely.core.choices import Objective
 from tersely.core.errors import ArgumentError
@@ -25,14 +26,26 @@ class Pipeline:
     left: nodes that torch runs for lack of an operator, each with the reason; {} where there is none.
     """
 
-    def __init__(self, partitioned: Partitioned) -> None:
-        self._partitioned = partitioned
-        self.left = partitioned.left
+    def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], encode: Encode) -> None:
+        self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
+        self._partitions: dict[Any, Partitioned] = {}
+        self._partitioned = self._of(inputs, named)
+        self.left = self._partitioned.left
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """Returns what the model returns for these inputs."""
+        """Returns what the model returns for these inputs. Other shapes are exported when they are first seen."""
         with torch.inference_mode(False), torch.no_grad():
-            return self._partitioned.module(*inputs, **named)
+            return self._of(inputs, named).module(*inputs, **named)
+
+    def _of(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Partitioned:
+        """The model as it was exported for inputs of these shapes: sizes that it computes with are theirs."""
+        leaves, form = pytree.tree_flatten((inputs, named))
+        key = form, tuple((tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else one for one in leaves)
+        if key not in self._partitions:
+            with torch.no_grad():
+                program = torch.export.export(self._model, inputs, named)
+            self._partitions[key] = Partitioned(program, self._encode)
+        return self._partitions[key]
 
     def profile(self, *inputs: torch.Tensor, threads: int | None = None) -> Profile:
         """Returns what each node of one run took.
@@ -80,13 +93,19 @@ class Pipeline:
         return f"tersely.torch.Pipeline({nodes} nodes in {len(pieces)} piece{'s' * (len(pieces) != 1)}, {ratio}){left}"
 
 
-def pipeline(model: torch.nn.Module, example_inputs: tuple[Any, ...], objective: Objective = "balanced") -> Pipeline:
+def pipeline(
+    model: torch.nn.Module,
+    example_inputs: tuple[Any, ...],
+    objective: Objective = "balanced",
+    example_kwargs: dict[str, Any] | None = None,
+) -> Pipeline:
     """Compiles a model ahead of time, to be run on compressed weights by tersely's own executor.
 
     Args:
         model: any module, in eval mode; it is left as it is.
         example_inputs: as the model is called; other batch and image sizes may follow.
         objective: 'size', 'balanced' or 'speed'.
+        example_kwargs: inputs that the model takes by name.
 
     Returns:
         What is called as the model is. Operators that the executor does not have stay in torch.
@@ -102,9 +121,7 @@ def pipeline(model: torch.nn.Module, example_inputs: tuple[Any, ...], objective:
         raise ArgumentError("the model is in training mode, in which norms and dropout differ: call model.eval() first")
     if not isinstance(example_inputs, tuple):
         example_inputs = (example_inputs,)
-    with torch.no_grad():
-        program = torch.export.export(model, example_inputs)
-    return Pipeline(Partitioned(program, encoder(objective)))
+    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective))
 
 
 def encoder(objective: Objective) -> Encode:
@@ -115,5 +132,19 @@ def encoder(objective: Objective) -> Encode:
         if not rows:
             return array.astype(np.float32)
         return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
+
+    return encoded
+
+
+def _once(encode: Encode, parameters: set[str]) -> Encode:
+    """An encoder that codes every parameter once, whatever shapes the model is exported for."""
+    known: dict[str, Constant] = {}
+
+    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+        if not rows or name not in parameters:
+            return encode(name, tensor, rows)
+        if name not in known:
+            known[name] = encode(name, tensor, rows)
+        return known[name]
 
     return encoded

@@ -1,0 +1,124 @@
+"""What the executor does not have stays in torch; and torch.compile finds the backend by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.arrays import needs_native
+from torch import nn
+
+import tersely
+import tersely.torch
+from tersely.core.errors import ArgumentError
+
+pytestmark = needs_native
+
+
+class Mixed(nn.Module):
+    """A convolution, a sum that no executor of ours has, a convolution and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32)
+        self.second, self.last = nn.Conv2d(32, 48, 3), nn.Linear(48, 7)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.cumsum(torch.relu(self.norm(self.first(x))), 1)
+        y = torch.relu(self.second(y))
+        return self.last(y.mean((2, 3))), y
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(3)
+    torch._dynamo.reset()
+    return Mixed().eval()
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 12, 10, generator=torch.Generator().manual_seed(count))
+
+
+def check(found: Any, expected: Any) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert not one.requires_grad
+        torch.testing.assert_close(one, other.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_pieces_and_what_is_between_them(model: nn.Module, tmp_path: Path) -> None:
+    pipe = tersely.torch.pipeline(model, (images(2),))
+    check(pipe(images(2)), model(images(2)))
+    assert list(pipe.left) == ["cumsum"]
+    assert "cumsum" in repr(pipe)
+    for done in (lambda: pipe.save(tmp_path / "net.safetensors"), lambda: pipe.profile(images(2))):
+        with pytest.raises(ArgumentError, match="parts that torch runs cannot be .*aten.cumsum"):
+            done()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_model_is_left_as_it_is(model: nn.Module) -> None:
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    tersely.torch.pipeline(model, (images(1),))(images(1))
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+
+
+def test_whole_networks_run_without_torch(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3)).eval()
+    pipe = tersely.torch.pipeline(model, (images(1),))
+    pipe.save(tmp_path / "net.safetensors")
+    loaded = tersely.load_pipeline(tmp_path / "net.safetensors")
+    for count in (1, 3):
+        np.testing.assert_array_equal(loaded.run(images(count).numpy())[0], pipe(images(count)).numpy())
+    assert loaded.graph.examples == {"input": (1, 3, 12, 10)} or list(loaded.graph.examples.values()) == [
+        (1, 3, 12, 10)
+    ]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_backend_of_torch_compile(model: nn.Module, mode: Any) -> None:
+    compiled = torch.compile(model, backend="tersely")
+    with mode():
+        for count in (2, 3, 2, 5):
+            check(compiled(images(count)), model(images(count)))
+
+
+def test_the_backend_sees_what_is_written_to_a_weight(model: nn.Module) -> None:
+    compiled = torch.compile(model, backend="tersely")
+    with torch.no_grad():
+        compiled(images(1))
+        model.second.weight.mul_(3)  # type: ignore[union-attr]
+        check(compiled(images(1)), model(images(1)))
+
+
+def test_gradients_are_torchs(model: nn.Module) -> None:
+    compiled = torch.compile(model, backend="tersely")
+    compiled(images(1))[0].sum().backward()
+    found = model.first.weight.grad.clone()  # type: ignore[union-attr]
+    model.zero_grad()
+    model(images(1))[0].sum().backward()
+    torch.testing.assert_close(found, model.first.weight.grad)  # type: ignore[union-attr]
+
+
+def test_options_of_the_backend(model: nn.Module) -> None:
+    compiled = torch.compile(model, backend="tersely", options={"objective": "size"})
+    with torch.no_grad():
+        check(compiled(images(1)), model(images(1)))
+        torch._dynamo.reset()
+        with pytest.raises(Exception, match="backend tersely takes options"):
+            torch.compile(model, backend="tersely", options={"level": 3})(images(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: (Mixed(), (images(1),)), "training mode"),
+        (lambda: (len, (images(1),)), "torch.nn.Module"),
+    ],
+)
+def test_what_is_refused(make: Any, sentence: str) -> None:
+    with pytest.raises(ArgumentError, match=sentence):
+        tersely.torch.pipeline(*make())
