@@ -4,11 +4,12 @@
 
 Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
 statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
-decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 1e-4 of the largest.
+decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 5e-4 of the largest.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,11 @@ import transformers
 import tersely.torch
 from benchmarks import engines, protocol, record
 from benchmarks.engines import Inputs
-from benchmarks.protocol import Protocol
+from benchmarks.protocol import Protocol, Took
 
 OBJECTIVES = ("speed", "balanced")
-BOUND = 1e-4
+BOUND = 5e-4
+PAUSE_SECONDS = 0.05
 IMAGE = (3, 224, 224)
 
 
@@ -105,6 +107,19 @@ def inputs_of(name: str, batch: int) -> Inputs:
     return (torch.randn(batch, *IMAGE),)
 
 
+def alone(run: engines.Infer, plan: Protocol) -> protocol.Run:
+    """The second of two runs, which begin when workers of the engine before sleep: some spin for a while after work."""
+
+    def timed(number: int) -> Took:
+        time.sleep(PAUSE_SECONDS)
+        run()
+        begin = plan.clock()
+        run()
+        return Took(1e3 * (plan.clock() - begin))
+
+    return timed
+
+
 def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, Any]:
     """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
     model, inputs = prepared(name), inputs_of(name, batch)
@@ -126,10 +141,12 @@ def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, 
             print(f"{engine}: left out, {missing}")
     scale = np.abs(expected).max()
     error = {key: float(np.abs(run() - expected).max() / scale) for key, run in runs.items()}
-    if wrong := {key: value for key, value in error.items() if not value < BOUND}:
-        raise SystemExit(f"{name}: other answers than PyTorch's: {wrong}")
-    timed = {key: (lambda number, run=run: run()) for key, run in runs.items()}  # type: ignore[misc]
-    times = protocol.measure(timed, plan)
+    for key in [one for one, value in error.items() if not value < BOUND]:
+        if key.startswith("tersely"):
+            raise SystemExit(f"{name}: {key} answers otherwise than PyTorch, by {error[key]:.1e}")
+        print(f"{name}: {key} is left out, its answer differs by {error[key]:.1e}")
+        del runs[key]
+    times = protocol.measure({key: alone(run, plan) for key, run in runs.items()}, plan)
     return {
         "network": name,
         "batch": batch,

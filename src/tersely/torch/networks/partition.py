@@ -49,16 +49,13 @@ def _rows(graph: Graph, constants: Mapping[str, Shape]) -> dict[str, int]:
 class Piece(torch.nn.Module):
     """A pipeline where an fx graph calls a module."""
 
-    def __init__(self, pipeline: Pipeline, places: list[int], dtypes: list[torch.dtype]) -> None:
-        """places: which of the module's arguments are the pipeline's inputs; the others are constants.
-
-        dtypes: of the outputs; the executor computes all of them as float32.
-        """
+    def __init__(self, pipeline: Pipeline, dtypes: list[torch.dtype]) -> None:
+        """dtypes: of the outputs; the executor computes all of them as float32."""
         super().__init__()
-        self.pipeline, self.places, self.dtypes = pipeline, places, dtypes
+        self.pipeline, self.dtypes = pipeline, dtypes
 
-    def forward(self, *arguments: torch.Tensor) -> Any:
-        arrays = [arguments[place].detach().contiguous().numpy() for place in self.places]
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        arrays = [one.detach().contiguous().numpy() for one in inputs]
         found = self.pipeline.run(*arrays)
         outputs = [torch.from_numpy(one).to(dtype) for one, dtype in zip(found, self.dtypes, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -76,7 +73,7 @@ class Partitioned:
     """module: runs the model. pieces: its pipelines. left: why each node that torch still runs is not in one."""
 
     def __init__(self, program: torch.export.ExportedProgram, encode: Encode) -> None:
-        module = program.module()
+        module = program.module(check_guards=False)  # whoever calls it has one for each set of shapes
         assert isinstance(module, GraphModule)
         fold(module)
         calls = [node for node in module.graph.nodes if node.op == "call_function"]
@@ -88,6 +85,7 @@ class Partitioned:
         for node in list(fused.graph.nodes):
             if node.op == "call_module" and str(node.target).startswith("fused_"):
                 self._replace(fused, node, encode)
+        fused.graph.eliminate_dead_code()
         fused.recompile()
         self.module = fused
 
@@ -96,9 +94,7 @@ class Partitioned:
         """The one pipeline that the model is, if it is one."""
         if len(self.pieces) != 1 or self.left:
             return None
-        nodes = [
-            node for node in self.module.graph.nodes if node.op == "call_module" and "_guards" not in str(node.target)
-        ]
+        nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
         placeholders = [node.name for node in self.module.graph.nodes if node.op == "placeholder"]
         plain = len(nodes) == 1 and [node.name for node in nodes[0].args if not is_constant(node)] == placeholders
         return self.pieces[0] if plain else None
@@ -129,4 +125,5 @@ class Partitioned:
         pipeline = Pipeline(graph, constants)
         self.pieces.append(pipeline)
         dtypes = [one.meta["val"].dtype for one in outputs]
-        parent.set_submodule(str(node.target), Piece(pipeline, places, dtypes))
+        parent.set_submodule(str(node.target), Piece(pipeline, dtypes))
+        node.args = tuple(node.args[place] for place in places)  # constants are in the pipeline
