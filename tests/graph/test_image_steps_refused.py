@@ -61,6 +61,8 @@ def region(index: int, number: int) -> dict[str, Any]:
         ({**CONVOLUTION, "weight": "few", "groups": 32}, "too few numbers"),
         ({**CONVOLUTION, "height": 2**20, "width": 2**20}, "too few numbers|overflow|too large|other"),
         ({**CONVOLUTION, "groups": 0}, "shared out"),
+        ({**CONVOLUTION, "height": 0}, "less than one pixel"),
+        ({**CONVOLUTION, "height": -3, "width": -3}, "less than one pixel"),
         ({**CONVOLUTION, "groups": 5}, "shared out"),
         ({**CONVOLUTION, "stride_y": 3}, "larger than its input"),
         ({**CONVOLUTION, "stride_y": 4, "groups": 32}, "larger than its input"),

@@ -81,6 +81,7 @@ Convolution::Convolution(const ConvolutionWeights& weights, const ImageLayout& i
       throw std::invalid_argument("a panel of weights reads channels that there are not");
     panel_at_.push_back(in.blocked ? first / kChannelBlock * in.plane() : 0);
   }
+  if (reads.columns.empty()) throw std::invalid_argument("a convolution of no channels or no taps");
   std::vector<int64_t> offsets(reads.columns.size());
   for (size_t column = 0; column < offsets.size(); ++column) {
     const int64_t place = reads.columns[column], tap = place % taps;
