@@ -14,7 +14,19 @@ from benchmarks.protocol import Protocol
 from tersely.backends.cpu import isa, native
 
 RECORDS = Path(__file__).parent / "records"
-PACKAGES = ("tersely", "numpy", "torch", "transformers", "zstandard", "zipnn", "pcodec", "scipy", "llama-cpp-python")
+PACKAGES = (
+    "tersely",
+    "numpy",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "openvino",
+    "zstandard",
+    "zipnn",
+    "pcodec",
+    "scipy",
+    "llama-cpp-python",
+)
 MODELS = {
     ("AuthenticAMD", 25, 1): "Zen 3",
     ("AuthenticAMD", 25, 17): "Zen 4",

@@ -154,6 +154,17 @@ def prediction_cells(one: Record) -> Iterator[Cell]:
     yield ("all",), f"{one['median_error']:.1%}"
 
 
+def network_cells(one: Record) -> Iterator[Cell]:
+    """Each network under objective `balanced`: against the fastest other engine, how much smaller, milliseconds."""
+    for row in one["rows"]:
+        ms = row["ms"]["tersely balanced"]
+        others = {engine: time for engine, time in row["ms"].items() if not engine.startswith("tersely")}
+        best = min(others, key=others.__getitem__)
+        void = " (void)" if row["busy"] else ""
+        told = f"{others[best] / ms:.2f} x{void} {best} ({others[best]:.1f} ms), {row['smaller']['balanced']:.2f} x smaller"
+        yield (row["network"], str(row["batch"])), told
+
+
 def overview() -> list[str]:
     """The six rows of the README, from the record of `benchmarks.overview`."""
     ((path, one),) = record.of_kind("overview")
@@ -201,6 +212,7 @@ def _short(ms: float) -> str:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "overview": overview,
+    "networks": lambda: by_machine("networks", ("network, float32", "batch"), network_cells),
     "models": lambda: by_machine("models", ("", "objective"), model_cells),
     "products": lambda: by_machine("products", ("weights", "rows of x", "stored as", "bits"), product_cells),
     "pruned": lambda: by_machine("pruned", ("weights", "rows of x"), best_cells),
