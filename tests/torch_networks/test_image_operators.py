@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,21 @@ def test_number_by_number(each_isa: str, kind: str) -> None:
 @pytest.mark.parametrize("activation", [torch.sigmoid, F.silu], ids=["sigmoid", "silu"])
 def test_exponentials_far_out(each_isa: str, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
     check(Of(activation), X, scale=60.0)
+
+
+@pytest.mark.parametrize("function", [torch.sigmoid, F.silu, F.hardsigmoid, F.hardswish], ids=lambda one: one.__name__)
+def test_activations_where_numbers_end(each_isa: str, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """As torch: after a convolution too, whose tiles an activation finishes."""
+    edge = torch.tensor([-math.inf, -1000.0, -104.0, -90.0, -0.0, 0.0, 90.0, 1000.0, math.inf, math.nan])
+    x = torch.zeros(1, 16, 2, 5)
+    x[0, :] = edge.reshape(2, 5)
+    once = nn.Conv2d(16, 16, 1, groups=16, bias=False)
+    once.weight.data.fill_(1.0)
+    for model in (Of(function), nn.Sequential(once, Of(function))):
+        with torch.no_grad():
+            expected = model(x)
+        found = pipeline(model.eval(), (x,))(x)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-37, equal_nan=True)
 
 
 def normed(channels: int) -> nn.BatchNorm2d:

@@ -2,6 +2,7 @@
 // to it.
 #pragma once
 
+#include "tersely/backends/cpu/kernels/activation_loops.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 
 namespace tersely {
@@ -10,7 +11,6 @@ namespace {
 template <int Lanes>
 struct PixelLoops {
   typedef float Vector __attribute__((vector_size(Lanes * 4)));
-  typedef uint32_t Integers __attribute__((vector_size(Lanes * 4)));
 
   static Vector load(const float* at) {
     Vector v;
@@ -24,28 +24,6 @@ struct PixelLoops {
     return v > high ? all(high) : v;
   }
 
-  // 1 / (1 + exp(-v)). exp by 2^n and the polynomial of Cephes' expf, within 2 ulp; where it would overflow, the
-  // sigmoid is 1e-38 instead of less.
-  static Vector sigmoid(Vector v) {
-    const Vector t = bounded(-v, -87.0F, 87.0F);
-    const Vector shifted = t * 1.44269504088896341F + 12582912.0F;  // n in the lowest bits
-    const Vector n = shifted - 12582912.0F;                         // the nearest integer
-    const Vector r = (t - n * 0.693359375F) - n * -2.12194440e-4F;
-    Vector p = all(1.9875691500e-4F);
-    constexpr float kNext[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
-                               5.0000001201e-1F};
-    for (const float next : kNext) p = p * r + next;
-    p = p * (r * r) + r + 1.0F;
-    Integers power;
-    __builtin_memcpy(&power, &shifted, sizeof power);
-    power = (power << 23) + (127 << 23);
-    Vector scale;
-    __builtin_memcpy(&scale, &power, sizeof scale);
-    return 1.0F / (1.0F + p * scale);
-  }
-
-  static Vector hard_sigmoid(Vector v) { return bounded(v + 3.0F, 0.0F, 6.0F) / 6.0F; }
-
   template <class F>
   static void each(float* values, int64_t pixels, F&& f) {
     for (int64_t i = 0; i < pixels * 16; i += Lanes) store(values + i, f(load(values + i)));
@@ -56,13 +34,13 @@ struct PixelLoops {
       case PixelActivation::kNone:
         return;
       case PixelActivation::kHardSigmoid:
-        return each(values, pixels, [](Vector v) { return hard_sigmoid(v); });
+        return each(values, pixels, Activations<Lanes>::template of<Unary::kHardSigmoid>);
       case PixelActivation::kHardSwish:
-        return each(values, pixels, [](Vector v) { return v * hard_sigmoid(v); });
+        return each(values, pixels, Activations<Lanes>::template of<Unary::kHardSwish>);
       case PixelActivation::kSigmoid:
-        return each(values, pixels, [](Vector v) { return sigmoid(v); });
+        return each(values, pixels, Activations<Lanes>::template of<Unary::kSigmoid>);
       case PixelActivation::kSilu:
-        return each(values, pixels, [](Vector v) { return v * sigmoid(v); });
+        return each(values, pixels, Activations<Lanes>::template of<Unary::kSilu>);
     }
   }
 
