@@ -78,6 +78,17 @@ def test_whole_networks_run_without_torch(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pipeline_is_of_the_model_as_it_was(model: nn.Module) -> None:
+    """New shapes are exported again: old weights beside new biases would be nobody's model."""
+    pipe = tersely.torch.pipeline(model, (images(2),))
+    before = pipe(images(2))
+    with torch.no_grad():
+        model.last.bias.add_(1)  # type: ignore[union-attr,operator]
+    check(pipe(images(2)), before)
+    with pytest.raises(ArgumentError, match="'last.bias' of the model was changed"):
+        pipe(images(3))
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_backend_of_torch_compile(model: nn.Module, mode: Any) -> None:
     compiled = torch.compile(model, backend="tersely")

@@ -29,6 +29,7 @@ class Pipeline:
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], encode: Encode) -> None:
         self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
         self._partitions: dict[Any, Partitioned] = {}
+        self._as_made = _versions(model)
         self._partitioned = self._of(inputs, named)
         self.left = self._partitioned.left
 
@@ -42,6 +43,11 @@ class Pipeline:
         leaves, form = pytree.tree_flatten((inputs, named))
         key = form, tuple((tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else one for one in leaves)
         if key not in self._partitions:
+            if changed := [name for name, one in _versions(self._model).items() if self._as_made.get(name) != one]:
+                raise ArgumentError(
+                    f"{changed[0]!r} of the model was changed after the pipeline was made, which these shapes are new to: "
+                    "make another pipeline"
+                )
             with torch.no_grad():
                 program = torch.export.export(self._model, inputs, named)
             self._partitions[key] = Partitioned(program, self._encode)
@@ -134,6 +140,12 @@ def encoder(objective: Objective) -> Encode:
         return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded
+
+
+def _versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Which tensor every parameter and buffer is, and how often it was written to, as far as torch counts that."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {name: (id(one), 0 if one.is_inference() else one._version) for name, one in tensors}
 
 
 def _once(encode: Encode, parameters: set[str]) -> Encode:
