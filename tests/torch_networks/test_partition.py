@@ -60,6 +60,27 @@ def test_pieces_and_what_is_between_them(model: nn.Module, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+class Repeated(nn.Module):
+    """Sums of a convolution with what has one pixel, from either side, and with what is computed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.one = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(3, 32, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = self.wide(x)
+        first = torch.relu(y + self.one(x.mean((2, 3), keepdim=True)))
+        second = self.one(x.amax((2, 3), keepdim=True)) + self.wide(torch.sigmoid(x))
+        third = self.wide(x * x)
+        return first, second, torch.relu(third + torch.tanh(first))
+
+
+def test_sums_that_repeat_an_operand_are_no_residuals() -> None:
+    torch.manual_seed(4)
+    model = Repeated().eval()
+    check(tersely.torch.pipeline(model, (images(2),))(images(2)), model(images(2)))
+
+
 def test_the_model_is_left_as_it_is(model: nn.Module) -> None:
     before = {name: one.clone() for name, one in model.state_dict().items()}
     tersely.torch.pipeline(model, (images(1),))(images(1))

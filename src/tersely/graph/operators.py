@@ -323,6 +323,16 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+def shape_of(node: Node, shapes: Shapes) -> Shape:
+    """The shape of what a node computes. Raises ArgumentError, with the node, where its inputs do not go together."""
+    try:
+        return OPERATORS[node.operator].shape(node, {role: shapes[name] for role, name in node.inputs.items()})
+    except ArgumentError as error:
+        raise ArgumentError(f"{node}: {error}") from None
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ArgumentError(f"{node}: attributes or shapes that make no sense ({error})") from None
+
+
 def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
     """The shape of every value and constant.
 
@@ -330,11 +340,5 @@ def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
     """
     found = {name: tuple(shapes[name]) for name in (*graph.inputs, *graph.constants)}
     for node in graph.nodes:
-        try:
-            row = OPERATORS[node.operator]
-            found[node.output] = row.shape(node, {role: found[name] for role, name in node.inputs.items()})
-        except ArgumentError as error:
-            raise ArgumentError(f"{node}: {error}") from None
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise ArgumentError(f"{node}: attributes or shapes that make no sense ({error})") from None
+        found[node.output] = shape_of(node, found)
     return found
