@@ -16,6 +16,7 @@ from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
+from tersely.graph.lowering.residuals import taken_out
 from tersely.graph.operators import Shape
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.tensors.tensor import Tensor
@@ -61,7 +62,8 @@ class Pipeline:
             NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time)
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
-        return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes)
+        ran = taken_out(self.graph, program.shapes)
+        return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes, ran, program.shapes)
 
     def _form(self, node: Node) -> str:
         weight = self.constants.get(node.inputs.get("weight", ""))

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from tersely.core.choices import Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
+from tersely.graph.graph import Graph
 from tersely.graph.pipeline import Constant
 from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
@@ -83,6 +84,11 @@ class Pipeline:
             reasons = "; ".join(list(self.left.values())[:3]) or "its inputs or outputs are rearranged by torch"
             raise ArgumentError(f"a pipeline with parts that torch runs cannot be {done}: {reasons}")
         return whole
+
+    @property
+    def graph(self) -> Graph:
+        """The network as it runs, to be printed. Raises ArgumentError where torch runs a part of the model."""
+        return self._whole("shown as one graph").graph
 
     @property
     def weight_bytes(self) -> tuple[int, int]:
