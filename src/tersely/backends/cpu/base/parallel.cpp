@@ -71,6 +71,7 @@ struct Guarded {
   void* context;
   pthread_t caller;
   int cpu;
+  FloatControl floats;
   std::atomic<int64_t> work_ns{0};
 };
 
@@ -78,7 +79,7 @@ void guarded_body(void* opaque) {
   auto* guarded = static_cast<Guarded*>(opaque);
   if (guarded->cpu >= 0 && this_cpu() == guarded->cpu && !pthread_equal(pthread_self(), guarded->caller))
     leave_cpu(guarded->cpu);
-  const DefaultFloats floats;
+  const Floats floats(guarded->floats);
   const int64_t start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
   const bool before = inside_region;
   inside_region = true;
@@ -96,7 +97,7 @@ void run_parallel(int threads, void (*body)(void*), void* context) {
   }
   const int team = accounts.team(threads);
   const int64_t start = nanoseconds(CLOCK_MONOTONIC);
-  Guarded guarded{body, context, pthread_self(), this_cpu()};
+  Guarded guarded{body, context, pthread_self(), this_cpu(), floats_here()};
   if (team <= 1) {
     body(context);
   } else if (GompParallel gomp = gomp_parallel()) {

@@ -1,7 +1,9 @@
 // The weights of a coded matrix as float32 panels, a block of columns at a time: what products read that use a weight
-// many times and so decode it to scratch.
+// many times and so decode it to scratch. Weights are exact whatever the caller computes under: some are a scale times
+// a number, and where subnormals are flushed a subnormal scale would be, too.
 #pragma once
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/backends/cpu/matrix/walk.hpp"
 
@@ -35,7 +37,12 @@ class FloatPanels {
  private:
   static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
 
+  void begin(int64_t segment, uint8_t* scratch, Cursor& cursor) const {
+    const DefaultFloats exact;
+    begin_segment(view_.source, table_, segment, scratch, cursor);
+  }
   void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to) const {
+    const DefaultFloats exact;
     const Source& source = view_.source;
     source.kernels(table_)[static_cast<int>(source.tail(panel))].decode_floats(source.parameters(), cursor, chunks, to);
   }
@@ -51,8 +58,7 @@ class FloatPanels {
     Cursor cursors[2] = {{nullptr, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
     const bool whole = block_columns >= g.columns;
     for (int64_t s = 0; s < g.segments_per_panel; ++s) {
-      for (int k = 0; k < count; ++k)
-        begin_segment(view_.source, table_, (first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+      for (int k = 0; k < count; ++k) begin((first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * kSegmentColumns, end = std::min(begin + kSegmentColumns, g.columns);
       for (int64_t column = begin; column < end; column += block_columns) {
         const int64_t columns = std::min(block_columns, end - column);
@@ -73,7 +79,7 @@ class FloatPanels {
     auto* weights = reinterpret_cast<float*>(memory + kExpand);
     const UnitPanels panels = unit_panels(g, unit);
     Cursor cursor{nullptr, nullptr, nullptr};
-    begin_segment(view_.source, table_, unit, memory, cursor);
+    begin(unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
       for (int k = 0; k < count; ++k) decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride);

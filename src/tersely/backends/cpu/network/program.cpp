@@ -6,6 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 
 namespace tersely {
@@ -159,6 +160,7 @@ Program::Arena Program::take() const {
 
 void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
   Arena arena = take();
+  const FlushedFloats floats;
   const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
   const auto now = [] { return std::chrono::steady_clock::now(); };
   for (size_t i = 0; i < steps_.size(); ++i) {
