@@ -29,11 +29,13 @@ def save(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
     save_file(tensors, path)
 
 
-def load(path: str | os.PathLike[str]) -> Pipeline:
+def load(path: str | os.PathLike[str], winograd: bool = True) -> Pipeline:
     """Opens a pipeline that was saved to a file, to be run without torch.
 
     Args:
         path: the file, which is mapped: weights are used in place.
+        winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Files
+            do not say so: they hold the network, not how it is run.
 
     Returns:
         The pipeline.
@@ -58,6 +60,6 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
         for name in graph.constants:
             tensor = file[name]
             constants[name] = tensor if tensor.formulation != "dense" else tensor.decode()
-        return Pipeline(graph, constants)
+        return Pipeline(graph, constants, winograd)
     except FormatError as error:
         raise error.located(file=os.fspath(path), tensor=GRAPH) from None

@@ -14,7 +14,7 @@ from tersely.codes import registry
 from tersely.core.errors import ArgumentError
 from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering import lower
+from tersely.graph.lowering import Choices, lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
 from tersely.graph.operators import Shape
@@ -25,10 +25,14 @@ Constant = Tensor | np.ndarray
 
 
 class Pipeline:
-    """graph: as it was imported. constants: weights as coded tensors, everything else as float32 arrays."""
+    """graph: as it was imported. constants: weights as coded tensors, everything else as float32 arrays.
 
-    def __init__(self, graph: Graph, constants: Mapping[str, Constant]) -> None:
+    winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
+    """
+
+    def __init__(self, graph: Graph, constants: Mapping[str, Constant], winograd: bool = True) -> None:
         graph.check()
+        self._choices = Choices(winograd)
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
@@ -100,7 +104,8 @@ class Pipeline:
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
-            program = lower(self.graph, {**known, **inputs}, integers=integers, products_only=products_only)
+            shapes_of = {**known, **inputs}
+            program = lower(self.graph, shapes_of, self._choices, integers, products_only)
             opened = native.module.open_program(json.dumps(program.to_json()), constants)
             self._programs[shapes, kinds] = program, opened
         return self._programs[shapes, kinds]

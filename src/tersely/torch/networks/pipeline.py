@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from tersely.core.choices import Objective
+from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
 from tersely.graph.graph import Graph
@@ -18,6 +18,7 @@ from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
+from tersely.torch.networks.identical import decoding_copy, weight_bytes
 from tersely.torch.networks.partition import Encode, Partitioned
 
 
@@ -27,8 +28,16 @@ class Pipeline:
     left: nodes that torch runs for lack of an operator, each with the reason; {} where there is none.
     """
 
-    def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], encode: Encode) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        inputs: tuple[Any, ...],
+        named: dict[str, Any],
+        encode: Encode,
+        winograd: bool = True,
+    ) -> None:
         self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
+        self._winograd = winograd
         self._partitions: dict[Any, Partitioned] = {}
         self._as_made = _versions(model)
         self._partitioned = self._of(inputs, named)
@@ -51,7 +60,7 @@ class Pipeline:
                 )
             with torch.no_grad():
                 program = torch.export.export(self._model, inputs, named)
-            self._partitions[key] = Partitioned(program, self._encode)
+            self._partitions[key] = Partitioned(program, self._encode, self._winograd)
         return self._partitions[key]
 
     def profile(self, *inputs: torch.Tensor, threads: int | None = None) -> Profile:
@@ -105,11 +114,41 @@ class Pipeline:
         return f"tersely.torch.Pipeline({nodes} nodes in {len(pieces)} piece{'s' * (len(pieces) != 1)}, {ratio}){left}"
 
 
+class _Identical(Pipeline):
+    """A pipeline in mode "identical": a copy of the model, which decodes each weight and calls torch's operator."""
+
+    def __init__(self, model: torch.nn.Module, objective: Objective) -> None:
+        self._copy, self.left = decoding_copy(model, objective), {}
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return self._copy(*inputs, **named)
+
+    def _whole(self, done: str) -> Executed:
+        raise ArgumentError(
+            f"in mode 'identical' torch runs every operator, so the pipeline cannot be {done}: "
+            "tersely.torch.save_model keeps a compressed model, mode='fused' has a program"
+        )
+
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        return weight_bytes(self._copy)
+
+    def __repr__(self) -> str:
+        plain, held = self.weight_bytes
+        return (
+            f"tersely.torch.Pipeline(mode 'identical': torch's operators, "
+            f"{plain / 1e6:.1f} MB of weights held in {held / 1e6:.1f} MB)"
+        )
+
+
 def pipeline(
     model: torch.nn.Module,
     example_inputs: tuple[Any, ...],
     objective: Objective = "balanced",
     example_kwargs: dict[str, Any] | None = None,
+    mode: Mode = "fused",
+    winograd: bool = True,
 ) -> Pipeline:
     """Compiles a model ahead of time, to be run on compressed weights by tersely's own executor.
 
@@ -118,12 +157,16 @@ def pipeline(
         example_inputs: as the model is called; other batch and image sizes may follow.
         objective: 'size', 'balanced' or 'speed'.
         example_kwargs: inputs that the model takes by name.
+        mode: 'fused' runs tersely's executor; 'identical' decodes each weight and calls torch's operator, so results
+            are bit for bit those of the model, at torch's speed and decoding's on top.
+        winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Of how
+            it is run, not of the network: files do not hold it.
 
     Returns:
         What is called as the model is. Operators that the executor does not have stay in torch.
 
     Raises:
-        ArgumentError: for what is no module, or in training mode.
+        ArgumentError: for what is no module, or in training mode; in mode 'identical' for one that cannot be copied.
         Exception: what torch.export raises where control flow depends on data; torch.compile with backend='tersely'
             takes such models.
     """
@@ -133,7 +176,13 @@ def pipeline(
         raise ArgumentError("the model is in training mode, in which norms and dropout differ: call model.eval() first")
     if not isinstance(example_inputs, tuple):
         example_inputs = (example_inputs,)
-    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective))
+    if objective not in OBJECTIVES:
+        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
+    if mode not in MODES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+    if mode == "identical":
+        return _Identical(model, objective)
+    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective), winograd)
 
 
 def encoder(objective: Objective) -> Encode:
