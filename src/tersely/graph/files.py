@@ -8,6 +8,7 @@ the network as it was imported, with all its tensors.
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tersely.core.errors import ArgumentError, FormatError
 from tersely.files.open import File, save_file
 from tersely.graph import reading
 from tersely.graph.pipeline import Constant, Pipeline
+from tersely.graph.slow import slow_weights
 
 GRAPH = "tersely.graph"
 
@@ -60,6 +62,16 @@ def load(path: str | os.PathLike[str], winograd: bool = True) -> Pipeline:
         for name in graph.constants:
             tensor = file[name]
             constants[name] = tensor if tensor.formulation != "dense" else tensor.decode()
+        slow = slow_weights(graph, constants)
+    except FormatError as error:
+        raise error.located(file=os.fspath(path), tensor=GRAPH) from None
+    if slow:
+        warnings.warn(
+            f"{os.fspath(path)}: {len(slow)} of its weights ({slow[0]}{', ...' * (len(slow) > 1)}) have codes that this "
+            "machine multiplies more slowly than dense ones; make the file again on such a machine, or with objective='speed'",
+            stacklevel=2,
+        )
+    try:
         return Pipeline(graph, constants, winograd)
     except FormatError as error:
         raise error.located(file=os.fspath(path), tensor=GRAPH) from None

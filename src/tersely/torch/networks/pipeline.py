@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Pipeline:
     def _of(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Partitioned:
         """The model as it was exported for inputs of these shapes: sizes that it computes with are theirs."""
         leaves, form = pytree.tree_flatten((inputs, named))
+        _check_inputs(leaves)
         key = form, tuple((tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else one for one in leaves)
         if key not in self._partitions:
             if changed := [name for name, one in _versions(self._model).items() if self._as_made.get(name) != one]:
@@ -73,7 +75,9 @@ class Pipeline:
         Raises:
             ArgumentError: where torch runs a part of the model.
         """
-        return self._whole("profiled").profile(*(one.detach().numpy() for one in inputs), threads=threads)
+        whole = self._whole("profiled")
+        _check_inputs(inputs)
+        return whole.profile(*(one.detach() for one in inputs), threads=threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the pipeline to one file, which `tersely.load_pipeline` opens without torch.
@@ -180,6 +184,8 @@ def pipeline(
         raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
     if mode not in MODES:
         raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+    _check_model(model)
+    _check_inputs(pytree.tree_leaves((example_inputs, example_kwargs)))
     if mode == "identical":
         return _Identical(model, objective)
     return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective), winograd)
@@ -195,6 +201,24 @@ def encoder(objective: Objective) -> Encode:
         return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded
+
+
+def _check_inputs(leaves: Sequence[Any]) -> None:
+    """Raises ArgumentError for arrays that are no tensors, and tensors that are no plain memory of the CPU."""
+    for one in leaves:
+        if isinstance(one, np.ndarray):
+            raise ArgumentError("a pipeline of a model takes tensors, as the model does: give torch.from_numpy(x)")
+        if isinstance(one, torch.Tensor) and (one.device.type != "cpu" or one.layout != torch.strided):
+            where = one.device if one.device.type != "cpu" else one.layout
+            raise ArgumentError(
+                f"a pipeline runs on plain tensors of the CPU, and an input is {where}: x.cpu(), x.to_dense()"
+            )
+
+
+def _check_model(model: torch.nn.Module) -> None:
+    for name, one in [*model.named_parameters(), *model.named_buffers()]:
+        if one.device.type != "cpu":
+            raise ArgumentError(f"{name!r} of the model is on {one.device}: a pipeline is made of weights on the CPU")
 
 
 def _versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:

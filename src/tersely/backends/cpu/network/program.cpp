@@ -52,8 +52,9 @@ int64_t count(const Json& json, const char* member, int64_t least) {
 Value value_of(const Json& json, int64_t arena_floats) {
   Value v;
   v.at = count(json, "at", 0);
-  v.images = count(json, "images", 0);
-  v.layout = {count(json, "channels", 0), count(json, "height", 0), count(json, "width", 0), count(json, "halo", 0),
+  // Of no numbers there is nothing to compute, and shares of nothing are divided by nothing.
+  v.images = count(json, "images", 1);
+  v.layout = {count(json, "channels", 1), count(json, "height", 1), count(json, "width", 1), count(json, "halo", 0),
               json.at("blocked").boolean()};
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
