@@ -84,7 +84,9 @@ def _detail(node: Node, shapes: Mapping[str, Shape]) -> str:
         words.append("\N{MULTIPLICATION SIGN}".join(map(str, shapes.get(node.inputs["weight"], ())[2:])))
         if max(attributes.get("stride", [1])) > 1:
             words.append("/" + "\N{MULTIPLICATION SIGN}".join(map(str, dict.fromkeys(attributes["stride"]))))
-        if attributes.get("groups", 1) > 1:
+        if attributes.get("groups", 1) > 1 and shapes.get(node.inputs["weight"], (0, 0))[1] == 1:
+            words[0] = "depthwise"
+        elif attributes.get("groups", 1) > 1:
             words.append(f"{attributes['groups']} groups")
     if "residual" in node.inputs:
         words.append("+")
