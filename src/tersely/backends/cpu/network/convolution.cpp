@@ -162,8 +162,9 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
     const int64_t shares = shares_of(panels.items(), pixels(), images, threads);
-    parallel_for(threads, panels.items() * shares, [&](int64_t index) {
-      const int64_t item = index / shares, share = index % shares;
+    const int64_t items = panels.items();
+    parallel_for_ranges(threads, items * shares, [&](int64_t index) {
+      const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
       panels.walk(item, block_columns_, [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });

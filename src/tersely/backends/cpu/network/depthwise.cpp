@@ -48,8 +48,9 @@ void DepthwiseConvolution::run(const float* x, float* y, const float* residual, 
                   });
     });
   });
-  parallel_for(threads, images * blocks * out_.height, [&](int64_t item) {
-    const int64_t row = item % out_.height, plane = item / out_.height, channel = plane % blocks * kChannelBlock;
+  const int64_t planes = images * blocks;
+  parallel_for_ranges(threads, planes * out_.height, [&](int64_t item) {
+    const int64_t row = item / planes, plane = item % planes, channel = plane % blocks * kChannelBlock;
     DepthwiseRow r{};
     r.weights = workspace + plane % blocks * block_weights;
     r.rows = window_.height, r.columns = window_.width;
