@@ -1,4 +1,5 @@
-// Workers that stay for a while: a network's steps follow each other within microseconds, and each is a parallel region.
+// Workers that stay for a while: a network's steps follow each other within microseconds, and each is a parallel
+// region.
 //
 // Calling a team costs microseconds each time, and which of its workers gets which item changes from step to step, so
 // what one wrote is read by another through a slower cache. In a session the team is called once; between regions its
@@ -19,14 +20,15 @@ class Session {
   // The number of a worker in its session; 0 for whoever opened it, and outside of sessions.
   static int worker();
 
-  // Calls body(context) here and on up to threads - 1 workers of the session that are there; returns when all have left.
+  // Calls body(context) here and on up to threads - 1 workers of the session that are there; returns when all have
+  // left.
   void run(int threads, void (*body)(void*), void* context);
 
   // Of a worker, until the session is closed.
   void work();
   void close();
 
-  int64_t waited_ns() const { return waited_ns_; }  // by the caller for workers
+  int64_t waited_ns() const { return waited_ns_; }                              // by the caller for workers
   int64_t work_ns() const { return work_ns_.load(std::memory_order_relaxed); }  // of workers
 
  private:

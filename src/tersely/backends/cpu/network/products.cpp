@@ -78,11 +78,7 @@ class ConvolutionStep final : public Step {
     fits(!activated.unary || direct_ != nullptr, "only a direct convolution finishes so");
   }
 
-  int64_t workspace_floats() const override {
-    return winograd_ != nullptr    ? winograd_->workspace_floats()
-           : depthwise_ != nullptr ? depthwise_->workspace_floats()
-                                   : 0;
-  }
+  int64_t workspace_floats() const override { return winograd_ == nullptr ? 0 : winograd_->workspace_floats(); }
 
   void run(const Run& run) const override {
     const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
@@ -90,7 +86,7 @@ class ConvolutionStep final : public Step {
     if (winograd_ != nullptr) {
       winograd_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else if (depthwise_ != nullptr) {
-      depthwise_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
+      depthwise_->run(x, y, residual, x_.images, finish_, run.threads);
     } else {
       direct_->run(x, y, residual, x_.images, finish_, run.threads);
     }
@@ -159,7 +155,7 @@ class Linear final : public Step {
     const KernelTable& table = active_table();
     const int64_t columns = x_.layout.channels, outputs = y_.layout.channels, images = x_.images;
     numbers_->visit(table, [&](const auto& panels) {
-      parallel_for(run.threads, panels.items(), [&](int64_t item) {
+      parallel_for_ranges(run.threads, panels.items(), [&](int64_t item) {
         panels.walk(item, columns, [&](const FloatBlock& block) {
           const int32_t offset = 0;
           ConvolutionBlock b{};
