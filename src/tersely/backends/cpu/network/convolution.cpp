@@ -111,9 +111,6 @@ Convolution::Convolution(const ConvolutionWeights& weights, const ImageLayout& i
 
 // The last block of columns: pixels are finished while they are in cache.
 void Convolution::finish(const Call& call, ConvolutionBlock& b, int64_t first, int64_t count) const {
-  const auto places = [&](int64_t at) {
-    return PixelPlaces{x_at_.data() + at, y_at_.data() + at, residual_at_.data() + at};
-  };
   const auto& unary = call.finish.unary;
   if (call.finish.activation == PixelActivation::kNone && !unary) return call.table.convolve(b, places(first), count);
   for (int64_t begin = first; begin < first + count; begin += kActivatedPixels) {
@@ -129,6 +126,24 @@ void Convolution::finish(const Call& call, ConvolutionBlock& b, int64_t first, i
     }
   }
 }
+
+// Of a walk over panels: the first pixels of a share, of the first image.
+struct Convolution::Early {
+  const Convolution& self;
+  const Call& call;
+  int64_t pixel;
+  bool kWanted;
+
+  EarlyPixels operator()(int64_t panel, int64_t column) const {
+    return {call.x + self.panel_at_[static_cast<size_t>(panel)],
+            self.x_at_.data() + pixel,
+            self.offsets_.data() + column / self.run_,
+            self.run_,
+            call.y + panel * self.out_.plane(),
+            self.y_at_.data() + pixel,
+            column == 0};
+  }
+};
 
 void Convolution::multiply(const Call& call, const FloatBlock& block, int64_t first, int64_t count) const {
   const int64_t* at = panel_at_.data() + block.panel;
@@ -149,16 +164,21 @@ void Convolution::multiply(const Call& call, const FloatBlock& block, int64_t fi
   b.shift = call.finish.shift == nullptr ? nullptr : call.finish.shift + output;
   b.low = call.finish.low, b.high = call.finish.high;
   for (int64_t image = 0; image < call.images; ++image) {
+    const int64_t early = image == 0 ? block.early : 0;
     b.x = call.x + image * in_.floats() + at[0];
     b.y = call.y + image * out_.floats() + block.panel * out_.plane();
     b.residual = call.residual == nullptr
                      ? nullptr
                      : call.residual + image * residual_.floats() + block.panel * residual_.plane();
-    if (b.last) {
-      finish(call, b, first, count);
-    } else {
-      call.table.convolve(b, {x_at_.data() + first, y_at_.data() + first, residual_at_.data() + first}, count);
+    if (!b.last) {
+      call.table.convolve(b, places(first + early), count - early);
+      continue;
     }
+    finish(call, b, first + early, count - early);
+    if (early == 0) continue;
+    ConvolutionBlock done = b;  // no columns are left
+    done.first = false, done.runs = 0;
+    finish(call, done, first, early);
   }
 }
 
@@ -171,7 +191,8 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
-      panels.walk(item, block_columns_, [&](const FloatBlock& block) { multiply(call, block, first, count); });
+      const Early early{*this, call, first, count > kEarlyPixels && run_ % kChunkColumns == 0};
+      panels.walk(item, block_columns_, early, [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });
   });
 }
