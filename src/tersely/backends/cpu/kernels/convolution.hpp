@@ -44,7 +44,7 @@ using Convolve = void (*)(const ConvolutionBlock& block, const PixelPlaces& plac
 constexpr int kEarlyPixels = 13;
 struct EarlyPixels {
   const float* x;
-  const int32_t* x_at;  // [kEarlyPixels]
+  const int32_t* x_at;     // [kEarlyPixels]
   const int32_t* offsets;  // as of ConvolutionBlock, whose run is a multiple of 4 here
   int64_t run;
   float* y;  // [16] sums of each pixel, not finished

@@ -16,8 +16,9 @@ namespace {
 constexpr int64_t kBlockColumns = 256;
 // Shares of at least so many pixels are made for workers that come late.
 constexpr int64_t kManyPixels = 192;
-// Pixels that cost as much to multiply as their panel to decode: 5 to 15 % of a layer of 7 x 7 pixels.
-constexpr int64_t kDecodePixels = 6;
+// Pixels that cost as much to multiply as their panel to decode. MEASURED (Zen 5, AVX-512): decoding for two shares of
+// 198 tokens instead of one takes 4 to 8 % longer, though each is a worker's own.
+constexpr int64_t kDecodePixels = 12;
 // Pixels whose sums, of two panels, stay in the first-level cache until their activation.
 constexpr int64_t kActivatedPixels = 96;
 
@@ -36,8 +37,8 @@ int64_t run_length(const std::vector<int64_t>& offsets) {
 }
 
 // What a worker's own part of an image is worth to it, as a share of the work: elsewhere it reads what others have in
-// their caches. MEASURED (Zen 5, cores without a common cache): 3 to 6 % of MobileNet-V2, 1 to 5 % of ResNet-50.
-constexpr int64_t kOwn = 16;
+// their caches. MEASURED (Zen 5, cores without a common cache): some 4 % of images of 28 x 28 pixels and more.
+constexpr int64_t kOwn = 24;
 
 // Into how many shares of pixels each item's work is divided, so that workers finish at the same time though there are
 // few items, each of which is decoded anew for every share. As many as workers, or some for each: shares are theirs.
