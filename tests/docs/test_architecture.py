@@ -137,7 +137,18 @@ IN_TORCH = {
         "programs",
         "exporters",
     ),
-    "networks": ("calls", "aten_shapes", "aten_tokens", "aten", "folding", "fx", "partition", "pipeline", "dynamo"),
+    "networks": (
+        "calls",
+        "aten_shapes",
+        "aten_tokens",
+        "aten",
+        "folding",
+        "fx",
+        "identical",
+        "partition",
+        "pipeline",
+        "dynamo",
+    ),
 }
 """The files of tersely.torch in an order in which each imports only those before it, inside of functions too."""
 

@@ -54,13 +54,14 @@ struct Guarded {
   void* context;
   pthread_t caller;
   int cpu;
+  FloatControl floats;
   std::atomic<int64_t> work_ns{0};
 };
 
 void guarded_body(void* opaque) {
   auto* guarded = static_cast<Guarded*>(opaque);
   make_way(guarded->cpu, pthread_equal(pthread_self(), guarded->caller) != 0);
-  const DefaultFloats floats;
+  const Floats floats(guarded->floats);
   const int64_t start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
   {
     const InsideRegion inside;
@@ -115,7 +116,7 @@ void run_parallel(int threads, void (*body)(void*), void* context) {
   }
   const int team = accounts().team(threads);
   const int64_t start = nanoseconds(CLOCK_MONOTONIC);
-  Guarded guarded{body, context, pthread_self(), this_cpu()};
+  Guarded guarded{body, context, pthread_self(), this_cpu(), floats_here()};
   if (team <= 1) {
     body(context);
   } else {

@@ -19,7 +19,7 @@ namespace tersely {
 
 // Calls body(context) on up to `threads` workers at once, the caller among them; returns when all that came have
 // returned. Alone inside another parallel region of ours, where threads is 1, and where a team would lose time.
-// Workers have the floating-point environment of `DefaultFloats`, as the caller is expected to have.
+// Workers have the caller's floating-point environment (floats.hpp).
 void run_parallel(int threads, void (*body)(void*), void* context);
 
 // How many of `threads` workers are worth waking for a region that one worker would finish in work_ns nanoseconds.

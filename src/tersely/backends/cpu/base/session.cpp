@@ -7,7 +7,6 @@
 #include <exception>
 #include <thread>
 
-#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/team.hpp"
 
 namespace tersely {
@@ -31,7 +30,7 @@ Session* Session::current() { return tersely::current; }
 int Session::worker() { return number; }
 
 void Session::run(int threads, void (*body)(void*), void* context) {
-  body_ = body, context_ = context;
+  body_ = body, context_ = context, floats_ = floats_here();
   state_.store(kSeat * static_cast<uint64_t>(std::clamp(threads - 1, 0, 0x7fff)));
   call();
   struct Closing {  // an exception must not leave workers with a body that is gone
@@ -75,7 +74,6 @@ bool Session::take_seat() {
 }
 
 void Session::work() {
-  const DefaultFloats floats;
   const InsideRegion inside;
   const int64_t begin = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
   int64_t looked_ns = 0;
@@ -85,7 +83,10 @@ void Session::work() {
     const bool seated = take_seat();
     looked_ns += nanoseconds(CLOCK_MONOTONIC) - look;
     if (!seated) break;
-    body_(context_);
+    {
+      const Floats floats(floats_);
+      body_(context_);
+    }
     state_.fetch_sub(1, std::memory_order_acq_rel);
   }
   number = 0;

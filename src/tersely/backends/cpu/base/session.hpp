@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "tersely/backends/cpu/base/floats.hpp"
+
 namespace tersely {
 
 class Session {
@@ -41,6 +43,7 @@ class Session {
   alignas(64) std::atomic<uint64_t> state_{0};
   void (*body_)(void*) = nullptr;
   void* context_ = nullptr;
+  FloatControl floats_ = kDefaultFloats;
   alignas(64) std::atomic<uint32_t> calls_{0};  // on which workers sleep that have looked for long
   std::atomic<int> sleepers_{0}, numbers_{0};
   std::atomic<int64_t> work_ns_{0};

@@ -1,7 +1,9 @@
 // The weights of a coded matrix as float32 panels, a block of columns at a time: what products read that use a weight
-// many times and so decode it to scratch.
+// many times and so decode it to scratch. Weights are exact whatever the caller computes under: some are a scale times
+// a number, and where subnormals are flushed a subnormal scale would be, too.
 #pragma once
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/backends/cpu/matrix/walk.hpp"
 
@@ -60,11 +62,18 @@ class FloatPanels {
     return all ? kEarlyPixels : 0;
   }
 
+  void begin(int64_t segment, uint8_t* scratch, Cursor& cursor) const {
+    const DefaultFloats exact;
+    begin_segment(view_.source, table_, segment, scratch, cursor);
+  }
+
   template <class Early>
   void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to, const Early& early, int pixels,
               int64_t column) const {
     const Parameters& parameters = view_.source.parameters();
+    // Kernels that do both decode with integers alone.
     if (pixels != 0) return kernels(panel).decode_multiply(parameters, cursor, chunks, to, early(panel, column));
+    const DefaultFloats exact;
     kernels(panel).decode_floats(parameters, cursor, chunks, to);
   }
 
@@ -80,8 +89,7 @@ class FloatPanels {
     Cursor cursors[2] = {{nullptr, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
     const bool whole = block_columns >= g.columns;
     for (int64_t s = 0; s < g.segments_per_panel; ++s) {
-      for (int k = 0; k < count; ++k)
-        begin_segment(view_.source, table_, (first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+      for (int k = 0; k < count; ++k) begin((first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * kSegmentColumns, end = std::min(begin + kSegmentColumns, g.columns);
       for (int64_t column = begin; column < end; column += block_columns) {
         const int64_t columns = std::min(block_columns, end - column);
@@ -102,7 +110,7 @@ class FloatPanels {
     auto* weights = reinterpret_cast<float*>(memory + kExpand);
     const UnitPanels panels = unit_panels(g, unit);
     Cursor cursor{nullptr, nullptr, nullptr};
-    begin_segment(view_.source, table_, unit, memory, cursor);
+    begin(unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
       const int pixels = early_pixels(early, panel, count);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
@@ -147,6 +148,7 @@ class Linear final : public Step {
     Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
+    const FlushedResults floats;  // kernels multiply by codes as they decode them: a weight's scale may be subnormal
     matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
   }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
@@ -110,6 +111,7 @@ class Embedding final : public Step {
     float* y = run.arena + y_.at;
     const int64_t width = y_.layout.channels;
     if (coded_ != nullptr) {
+      const DefaultFloats exact;
       coded_->pick(wanted, count_, reinterpret_cast<uint8_t*>(y), run.threads);
     } else {
       parallel_for_ranges(run.threads, count_,
