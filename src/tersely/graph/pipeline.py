@@ -17,6 +17,7 @@ from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
+from tersely.graph.weights import in_out_of
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.tensors.tensor import Tensor
 
@@ -31,6 +32,7 @@ class Pipeline:
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
+        self._in_out = in_out_of(self.graph)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
@@ -109,6 +111,8 @@ class Pipeline:
             matrix = self._matrix(name, constant) if isinstance(constant, Tensor) else None
             if matrix is None:
                 array = constant.decode() if isinstance(constant, Tensor) else constant
+                if name in self._in_out:
+                    array = array.T
                 flat = np.ascontiguousarray(array, np.float32).reshape(-1)
                 matrix = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
             self._natives[name] = matrix
@@ -126,6 +130,8 @@ class Pipeline:
                 return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
+            if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
+                return None
         return matrix
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
@@ -136,6 +142,8 @@ class Pipeline:
             matrix = constants.get(name)
             if node.operator == "linear" and not isinstance(matrix, np.ndarray):
                 rows, columns = self.constants[name].shape
+                if name in self._in_out:
+                    rows, columns = columns, rows
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found

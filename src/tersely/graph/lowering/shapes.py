@@ -151,4 +151,5 @@ ROWS: dict[str, Lower] = {
     "pad": _pad,
     "mean": _reduce,
     "sum": _reduce,
+    "max": _reduce,
 }
