@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
-from tersely.graph.weights import in_out_of
 from tersely.graph.profile import NodeTime, Profile, merged
+from tersely.graph.weights import in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
@@ -64,6 +65,20 @@ class Pipeline:
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
         return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the pipeline to one file, which `tersely.load_pipeline` opens.
+
+        Args:
+            path: the file; an existing one is replaced.
+
+        Raises:
+            ArgumentError: for names of weights that no file holds.
+            DestinationError: where the file cannot be written.
+        """
+        from tersely.graph import files  # which opens pipelines, too
+
+        files.save(self, path)
 
     def _form(self, node: Node) -> str:
         weight = self.constants.get(node.inputs.get("weight", ""))

@@ -5,7 +5,7 @@ arrays     tensors of a model as arrays
 model      nodes, attributes, inputs and initialisers, read from protobuf
 values     what is known of a value: its shape, its dtype, its numbers where it is a constant
 call       what the translation of one node sees and writes to
-shapes, pointwise, images, products   operators of ONNX as ours, a family each
+shapes, parts, pointwise, images, products, quantised   operators of ONNX as ours, a family each
 folding    operators on constants and on lengths, in NumPy, as ONNX defines them
 importer   a model as a graph
 patterns   activations, norms and attention that exporters took apart, put together again

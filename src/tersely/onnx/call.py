@@ -190,7 +190,12 @@ class Call:
         return Value(tuple(shape), x.dtype, output)
 
     def _emit(
-        self, operator: str, inputs: Mapping[str, Value], dtype: Any, attributes: dict[str, Any], full: Shape | None = None
+        self,
+        operator: str,
+        inputs: Mapping[str, Value],
+        dtype: Any,
+        attributes: dict[str, Any],
+        full: Shape | None = None,
     ) -> Value:
         output = self.next_name()
         names = {}

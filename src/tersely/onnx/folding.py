@@ -112,7 +112,7 @@ def _equal(x: Any, z: Any) -> Any:
 
 def _cast(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     wanted = KINDS.get(call.attribute("to", 0))
-    if wanted is None or wanted.kind not in "fiub" and wanted.name != "bfloat16":
+    if wanted is None or (wanted.kind not in "fiub" and wanted.name != "bfloat16"):
         raise UnsupportedError(f"a cast to data type {call.attribute('to', 0)}")
     (x,) = arrays
     if x.dtype == object:
@@ -199,10 +199,10 @@ def _expand(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def _range(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
-    begin, end, step = (one.reshape(()) for one in arrays)
+    begin, end, step = (one.reshape(()).item() for one in arrays)
     if step == 0 or (end - begin) / step > ELEMENTS:
         raise ArgumentError("a range without an end")
-    return np.arange(begin, end, step, begin.dtype)
+    return np.arange(begin, end, step, arrays[0].dtype)
 
 
 def _reduce(operate: Callable[..., Any], since: int) -> Fold:
@@ -243,7 +243,7 @@ def _several(operate: Callable[[Any, Any], Any]) -> Fold:
     def run(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
         found = arrays[0]
         for one in arrays[1:]:
-            found = _binary(operate)(call, [found, one])
+            found = np.asarray(_binary(operate)(call, [found, one]))
         return found
 
     return run

@@ -11,7 +11,6 @@ import numpy as np
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.onnx.call import Call, Translate
 from tersely.onnx.lengths import Length, Unknown, roots_of
-from tersely.onnx.pointwise import binary
 from tersely.onnx.shapes import axis_of
 from tersely.onnx.values import Value, constant
 

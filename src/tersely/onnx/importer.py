@@ -15,7 +15,7 @@ import numpy as np
 from tersely.core.errors import ArgumentError, TerselyError, UnsupportedError
 from tersely.files.foreign.onnx.tensors import TensorProto
 from tersely.graph.graph import Graph
-from tersely.onnx import folding, images, patterns, pointwise, products, quantised, shapes
+from tersely.onnx import folding, images, parts, patterns, pointwise, products, quantised, shapes
 from tersely.onnx.arrays import KINDS
 from tersely.onnx.call import IMAGES, Builder, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, equal, name_of, roots_of
@@ -25,6 +25,7 @@ from tersely.onnx.values import Shape, Value, constant
 OPSETS = range(11, 24)
 TRANSLATIONS: dict[str, Translate] = {
     **shapes.TRANSLATIONS,
+    **parts.TRANSLATIONS,
     **pointwise.TRANSLATIONS,
     **images.TRANSLATIONS,
     **products.TRANSLATIONS,
@@ -93,7 +94,9 @@ def _check(model: Model) -> None:
         )
     for node in model.nodes:
         if node.domain not in DOMAINS:
-            raise UnsupportedError(f"{node}: operators of {node.domain!r} are not known; export without them", file=model.path)
+            raise UnsupportedError(
+                f"{node}: operators of {node.domain!r} are not known; export without them", file=model.path
+            )
         if node.operator in quantised.REFUSED:
             raise UnsupportedError(f"{node}: quantised operators are not run yet", file=model.path)
         if node.operator in CONTROL:
@@ -178,9 +181,13 @@ class _Importer:
         dtype = KINDS.get(one.kind)
         if dtype is None or dtype.kind not in INPUTS or (dtype.kind == "f" and dtype != np.float32):
             what = dtype or f"data type {one.kind}" if one.kind else "no tensor"
-            raise UnsupportedError(f"input {one.name!r} is of {what}: the executor takes float32 and integers", file=self.model.path)
+            raise UnsupportedError(
+                f"input {one.name!r} is of {what}: the executor takes float32 and integers", file=self.model.path
+            )
         if one.dims is None:
-            raise ArgumentError(f"{self.model.path}: input {one.name!r} has no shape; run onnx.shape_inference, or export again")
+            raise ArgumentError(
+                f"{self.model.path}: input {one.name!r} has no shape; run onnx.shape_inference, or export again"
+            )
         dims = tuple(_key(one.name, axis, dim) for axis, dim in enumerate(one.dims))
         if self.images is not None:
             dims = (IMAGES, *dims[1:])

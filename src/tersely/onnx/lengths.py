@@ -32,7 +32,9 @@ class Length:
     roots: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        parts = ["*".join([*([str(factor)] if factor != 1 or not names else []), *names]) for names, factor in self.terms]
+        parts = [
+            "*".join([*([str(factor)] if factor != 1 or not names else []), *names]) for names, factor in self.terms
+        ]
         return "+".join(parts)
 
     __repr__ = __str__

@@ -214,7 +214,9 @@ def _type(message: Message) -> tuple[int, tuple[int | str, ...] | None]:
                 kind = two.value
             elif two.number == 2 and two.wire == BYTES:
                 shape = inner.inside(two)
-                dims = tuple(_dim(shape.inside(dim), axis) for axis, dim in enumerate(shape.fields()) if dim.number == 1)
+                dims = tuple(
+                    _dim(shape.inside(dim), axis) for axis, dim in enumerate(shape.fields()) if dim.number == 1
+                )
     return kind, dims
 
 

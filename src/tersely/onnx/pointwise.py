@@ -77,7 +77,7 @@ def bounded(call: Call, x: Value, least: Value | None, greatest: Value | None) -
         float(np.asarray(one.numbers)) if one is not None and one.known and one.shape == () else None
         for one in (least, greatest)
     )
-    if least is not None and low == -math.inf or (low is not None and low <= np.finfo(np.float32).min):
+    if (least is not None and low == -math.inf) or (low is not None and low <= np.finfo(np.float32).min):
         least = None
     if greatest is not None and (high == math.inf or (high is not None and high >= np.finfo(np.float32).max)):
         greatest = None

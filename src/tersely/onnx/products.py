@@ -72,7 +72,10 @@ def _gemm(call: Call) -> Value:
         outputs = z.shape[0 if transposed else 1]
         bias = None
         if alpha == 1.0 and added is not None and added.known and _is_vector(added, outputs):
-            bias, added = constant(np.asarray(added.numbers).reshape(-1), added.source if len(added.shape) == 1 else ""), None
+            bias, added = (
+                constant(np.asarray(added.numbers).reshape(-1), added.source if len(added.shape) == 1 else ""),
+                None,
+            )
         found = linear(call, x, z, bias, in_out=not transposed)
     if alpha != 1.0:
         found = binary(call, "multiply", found, call.number(alpha))
@@ -102,7 +105,6 @@ def _reduce(operator: str, since: int = 18) -> Translate:
         return call.emit(operator, {"x": x}, axes=found, keep=bool(call.attribute("keepdims", 1))) if found else x
 
     return translate
-
 
 
 def _root_of_squares(call: Call) -> Value:

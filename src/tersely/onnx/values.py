@@ -45,7 +45,7 @@ class Value:
 def constant(numbers: np.ndarray, source: str = "") -> Value:
     """A constant of an array; of objects, it becomes int64 where no `Length` is among them."""
     dtype = numbers.dtype
-    if dtype == object:
+    if dtype.kind == "O":
         dtype = np.dtype(np.int64)
         if not any(isinstance(one, Length) for one in numbers.reshape(-1)):
             numbers = numbers.astype(np.int64)
