@@ -131,7 +131,9 @@ def test_convolutions(tmp_path: Path, attributes: dict[str, Any], images: bool) 
 def test_batch_norm(tmp_path: Path, rank: int) -> None:
     x = IMAGE[(slice(None), slice(None), *[0] * (4 - rank))]
     constants = {"w": f(20), "b": f(20, seed=1), "m": f(20, seed=2), "v": np.abs(f(20, seed=3)) + 0.1}
-    compare(model_of([node("BatchNormalization", "x w b m v", "y", epsilon=1e-3)], {"x": x}, constants), {"x": x}, tmp_path)
+    compare(
+        model_of([node("BatchNormalization", "x w b m v", "y", epsilon=1e-3)], {"x": x}, constants), {"x": x}, tmp_path
+    )
 
 
 @pytest.mark.parametrize("transposed", [0, 1])

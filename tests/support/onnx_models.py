@@ -50,9 +50,7 @@ def pipeline_of(model: onnx.ModelProto, folder: Path, **choices: Any) -> Pipelin
     return tersely.onnx.pipeline(path, **choices)
 
 
-def compare(
-    model: onnx.ModelProto, inputs: Inputs, folder: Path, tolerance: float = 2e-6, **choices: Any
-) -> Pipeline:
+def compare(model: onnx.ModelProto, inputs: Inputs, folder: Path, tolerance: float = 2e-6, **choices: Any) -> Pipeline:
     """Raises AssertionError where the pipeline and the reference evaluator differ."""
     made = pipeline_of(model, folder, **choices)
     expected = ReferenceEvaluator(model).run(None, dict(inputs))
