@@ -200,7 +200,8 @@ def _range(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     begin, end, step = (one.reshape(()).item() for one in arrays)
     if step == 0 or (end - begin) / step > ELEMENTS:
         raise ArgumentError("a range without an end")
-    return np.arange(begin, end, step, arrays[0].dtype)
+    found: np.ndarray = np.arange(begin, end, step).astype(arrays[0].dtype)
+    return found
 
 
 def _reduce(operate: Callable[..., Any], since: int) -> Fold:

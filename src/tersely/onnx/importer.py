@@ -78,8 +78,8 @@ def _imported(model: Model, fixed: dict[str, int], given: dict[str, int], images
             if missing := sorted(chosen - set(given)):
                 inputs = [one.name for one in model.inputs if one.dims and missing[0] in one.dims]
                 raise ArgumentError(
-                    f"{unknown.why}; give the shape of input {inputs[0] if inputs else missing[0]!r}, whose length "
-                    f"{missing[0]!r} this depends on (shapes=, --shape)"
+                    f"{unknown.why}, which depends on length {missing[0]!r}: give the shape of input "
+                    f"{inputs[0] if inputs else missing[0]!r} with --shape (shapes=SHAPES)"
                 ) from None
             if not chosen:
                 raise ArgumentError(unknown.why) from None
