@@ -31,6 +31,12 @@ def fold(call: Call) -> list[Value] | None:
     if row is None or any(value.numbers is None or value.repeated for value in values):
         return None
     arrays = [np.asarray(value.numbers) for value in values]
+    if (
+        call.node.operator == "Slice"
+        and any(array.dtype == object for array in arrays[1:3])
+        and arrays[0].dtype != object
+    ):
+        return None  # as many as there are along an axis of an input
     if call.node.operator == "Expand" and (arrays[-1].dtype == object or call.images is not None):
         return None  # it may be repeated along lengths that are not known
     if any(array.dtype == object for array in arrays) and call.node.operator not in ON_LENGTHS:

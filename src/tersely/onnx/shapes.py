@@ -13,6 +13,9 @@ from tersely.onnx.call import IMAGES, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, divided, equal, name_of, roots_of
 from tersely.onnx.values import Value, constant
 
+RESHAPES = ("reshape", "flatten", "squeeze", "unsqueeze")
+"""Operators that leave numbers in their order."""
+
 
 def axis_of(axis: int, rank: int) -> int:
     """An axis counted from the first. Raises ArgumentError where there is none."""
@@ -85,10 +88,18 @@ def reshaped(call: Call, x: Value, target: Sequence[Number]) -> Value:
         raise Unknown(roots_of(source), "an axis that is repeated")
     if x.known:
         return constant(np.asarray(x.numbers).reshape([int(one) for one in target]))
-    said = _said(source, target)
-    if said is not None:
-        return call.shaped("reshape", x, target, {"shape": said})
-    return _aligned(call, x, target)
+    tried = x
+    while True:
+        said = _said(tried.shape, target)
+        if said is not None:
+            return call.shaped("reshape", tried, target, {"shape": said})
+        try:
+            return _aligned(call, tried, target)
+        except Unknown:
+            before = call.builder.before(tried.name, RESHAPES)
+            if before is None:
+                raise
+            tried = Value(call.builder.shapes[before], x.dtype, before)  # it may have been in a shape that says more
 
 
 def _said(source: Sequence[Number], target: Sequence[Number]) -> list[int] | None:
