@@ -29,6 +29,7 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    makers: dict[str, Node] = field(default_factory=dict)
 
     def claim(self, wanted: str) -> str:
         """A name that nothing has yet."""
@@ -56,9 +57,13 @@ class Builder:
         self.shapes[name] = numbers.shape
         return name
 
+    def made(self, name: str) -> Node | None:
+        """The node that computes a value."""
+        return self.makers.get(name)
+
     def before(self, name: str, operators: Sequence[str]) -> str | None:
         """What a value was made of, where one of these operators made it."""
-        made = next((node for node in reversed(self.nodes) if node.output == name), None)
+        made = self.made(name)
         return made.inputs["x"] if made is not None and made.operator in operators else None
 
     def add(self, node: Node, shape: Shape | None = None) -> Shape:
@@ -71,6 +76,7 @@ class Builder:
                 raise Unknown(roots, str(error)) from None
             raise
         self.nodes.append(node)
+        self.makers[node.output] = node
         self.shapes[node.output] = shape
         return shape
 

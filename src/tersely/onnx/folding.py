@@ -19,8 +19,9 @@ from tersely.onnx.call import Call
 from tersely.onnx.lengths import Length, Unknown, divided, equal, named, roots_of
 from tersely.onnx.values import Value, constant
 
-ELEMENTS = 1 << 28
-"""Of a constant that is computed."""
+ELEMENTS = 1 << 24
+"""Of a constant that is computed, where none that it is made of has more."""
+LARGEST = 1 << 63
 Fold = Callable[[Call, list[np.ndarray]], "np.ndarray | list[np.ndarray]"]
 
 
@@ -41,14 +42,15 @@ def fold(call: Call) -> list[Value] | None:
         return None  # it may be repeated along lengths that are not known
     if any(array.dtype == object for array in arrays) and call.node.operator not in ON_LENGTHS:
         raise Unknown(roots_of(one for array in arrays if array.dtype == object for one in array.reshape(-1)))
-    if max((array.size for array in arrays), default=0) > ELEMENTS:
-        raise UnsupportedError(f"constants of more than {ELEMENTS} numbers are not computed")
     try:
         with np.errstate(all="ignore"):
             found = row(call, arrays)
     except (ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise ArgumentError(f"constants that do not go together ({str(error)[:100]})") from None
     results = found if isinstance(found, list) else [found]
+    for one in results:
+        if one.dtype == object and any(isinstance(n, int) and abs(n) >= LARGEST for n in one.reshape(-1)):
+            raise ArgumentError("integers of more than 64 bits")
     if call.node.operator == "Transpose" and arrays[0].ndim == 2 and results[0].shape == arrays[0].shape[::-1]:
         return [replace(constant(results[0]), transposed=values[0])]
     return [constant(np.asarray(one)) for one in results]
@@ -57,7 +59,7 @@ def fold(call: Call) -> list[Value] | None:
 def _binary(operate: Callable[[Any, Any], Any]) -> Fold:
     def run(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
         x, z = arrays
-        _check_size(np.broadcast_shapes(x.shape, z.shape))
+        _check_size(np.broadcast_shapes(x.shape, z.shape), x, z)
         if x.dtype != z.dtype and object not in (x.dtype, z.dtype):
             raise ArgumentError(f"{x.dtype} and {z.dtype}")
         if object in (x.dtype, z.dtype):
@@ -130,7 +132,7 @@ def _cast(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 
 def _where(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     condition, x, z = arrays
-    _check_size(np.broadcast_shapes(condition.shape, x.shape, z.shape))
+    _check_size(np.broadcast_shapes(condition.shape, x.shape, z.shape), x, z)
     if object in (x.dtype, z.dtype):
         x, z = _objects(x), _objects(z)
     return np.where(condition, x, z)
@@ -146,7 +148,7 @@ def _reshape(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _gather(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, indices = arrays
     axis = call.attribute("axis", 0)
-    _check_size((*indices.shape, *x.shape))
+    _check_size([*indices.shape, *x.shape[:axis], *x.shape[axis % x.ndim + 1 :]], x)
     length = x.shape[axis]
     if indices.size and not -length <= int(indices.min()) <= int(indices.max()) < length:
         raise ArgumentError(f"an index that axis {axis} of {list(x.shape)} does not have")
@@ -157,7 +159,7 @@ def _gather_by_tuples(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, indices = arrays
     if call.attribute("batch_dims", 0):
         raise UnsupportedError("tuples of indices for each of a batch")
-    _check_size((*indices.shape, *x.shape))
+    _check_size([*indices.shape[:-1], *x.shape[indices.shape[-1] :]], x)
     return np.asarray(x[tuple(np.moveaxis(indices, -1, 0))])
 
 
@@ -198,7 +200,7 @@ def _unsqueeze(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _expand(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, wanted = arrays
     shape = np.broadcast_shapes(x.shape, tuple(int(one) for one in wanted))
-    _check_size(shape)
+    _check_size(shape, x)
     return np.broadcast_to(x, shape)
 
 
@@ -254,8 +256,9 @@ def _several(operate: Callable[[Any, Any], Any]) -> Fold:
     return run
 
 
-def _check_size(shape: Sequence[int]) -> None:
-    if math.prod(shape) > ELEMENTS:
+def _check_size(shape: Sequence[int], *arrays: np.ndarray) -> None:
+    """Raises ArgumentError for results that are larger than what they are made of, and large."""
+    if math.prod(shape) > max(ELEMENTS, *(one.size for one in arrays)):
         raise ArgumentError(f"a constant of shape {list(shape)}")
 
 
@@ -319,5 +322,5 @@ ON_LENGTHS = frozenset(
 def _tile(x: np.ndarray, times: np.ndarray) -> np.ndarray:
     if times.size != x.ndim or (times.size and int(times.min()) < 0):
         raise ArgumentError("a tensor is repeated along each of its axes")
-    _check_size([n * int(k) for n, k in zip(x.shape, times, strict=True)])
+    _check_size([n * int(k) for n, k in zip(x.shape, times, strict=True)], x)
     return np.tile(x, times)
