@@ -21,6 +21,8 @@ from tersely.onnx.values import Value, constant
 
 ELEMENTS = 1 << 24
 """Of a constant that is computed, where none that it is made of has more."""
+JOINED = 1 << 28
+"""Of a concatenation: weights of several layers may be one."""
 LARGEST = 1 << 63
 Fold = Callable[[Call, list[np.ndarray]], "np.ndarray | list[np.ndarray]"]
 
@@ -180,6 +182,8 @@ def _slice(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _concatenate(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     if any(one.dtype == object for one in arrays):
         arrays = [_objects(one) for one in arrays]
+    if sum(one.size for one in arrays) > JOINED:
+        raise ArgumentError(f"constants of more than {JOINED} numbers are joined")
     return np.concatenate(arrays, call.attribute("axis", 0))
 
 

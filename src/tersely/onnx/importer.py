@@ -33,6 +33,8 @@ TRANSLATIONS: dict[str, Translate] = {
     **quantised.TRANSLATIONS,
 }
 """How each operator of ONNX's own domain is translated: one file for each family."""
+COMPUTED_BYTES, TIMES = 1 << 30, 4
+"""Most bytes of constants that are computed, and as many times those of the model's files."""
 CONTROL = ("If", "Loop", "Scan")
 INPUTS = "fiub"
 """Kinds of NumPy's dtypes that inputs may have; floats are float32."""
@@ -169,6 +171,7 @@ class _Importer:
         open lengths by those that are others for them."""
         self.model, self.fixed, self.images, self.same = model, dict(fixed), images, dict(same)
         self.builder = Builder()
+        self.computed = 0
         self.values: dict[str, Value] = {}
         self.inputs: list[str] = []
         self.declared: dict[str, tuple[int | str, ...]] = {}
@@ -279,6 +282,11 @@ class _Importer:
             return [ramp]
         folded = folding.fold(call)
         if folded is not None:
+            self.computed += sum(
+                one.numbers.nbytes for one in folded if one.numbers is not None and one.numbers.base is None
+            )
+            if self.computed > self.model.bytes * TIMES + COMPUTED_BYTES:
+                raise ArgumentError(f"constants that are computed take more than {COMPUTED_BYTES} bytes")
             return folded
         if node.operator not in TRANSLATIONS:
             raise UnsupportedError("only constants are computed by this operator here")
