@@ -197,7 +197,8 @@ class Reduce final : public Step {
   void add(const float* x, int64_t count, int64_t stride, size_t axis, double* sums) const {
     if (axis == all_.size()) {
       if (max_) {
-        for (int64_t i = 0; i < count; ++i) sums[i] = sums[i] > x[i * stride] || sums[i] != sums[i] ? sums[i] : x[i * stride];
+        for (int64_t i = 0; i < count; ++i)
+          sums[i] = sums[i] > x[i * stride] || sums[i] != sums[i] ? sums[i] : x[i * stride];
       } else {
         for (int64_t i = 0; i < count; ++i) sums[i] += x[i * stride];
       }
