@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from tersely.graph.lowering.residuals import taken_out
 from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.room import too_large
+from tersely.graph.weights import in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
@@ -40,6 +42,7 @@ class Pipeline:
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
+        self._in_out = in_out_of(self.graph)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
@@ -76,6 +79,20 @@ class Pipeline:
         ]
         ran = taken_out(self.graph, program.shapes)
         return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes, ran, program.shapes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the pipeline to one file, which `tersely.load_pipeline` opens.
+
+        Args:
+            path: the file; an existing one is replaced.
+
+        Raises:
+            ArgumentError: for names of weights that no file holds.
+            DestinationError: where the file cannot be written.
+        """
+        from tersely.graph import files  # which opens pipelines, too
+
+        files.save(self, path)
 
     def _form(self, node: Node) -> str:
         weight = self.constants.get(node.inputs.get("weight", ""))
@@ -145,6 +162,8 @@ class Pipeline:
             matrix = self._matrix(name, constant) if isinstance(constant, Tensor) else None
             if matrix is None:
                 array = constant.decode() if isinstance(constant, Tensor) else constant
+                if name in self._in_out:
+                    array = array.T
                 flat = np.ascontiguousarray(array, np.float32).reshape(-1)
                 matrix = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
             self._natives[name] = matrix
@@ -162,6 +181,8 @@ class Pipeline:
                 return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
+            if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
+                return None
         return matrix
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
@@ -172,6 +193,8 @@ class Pipeline:
             matrix = constants.get(name)
             if node.operator == "linear" and not isinstance(matrix, np.ndarray):
                 rows, columns = self.constants[name].shape
+                if name in self._in_out:
+                    rows, columns = columns, rows
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
