@@ -16,6 +16,7 @@ from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
+from tersely.graph.lowering.sparse import can_list, density_of
 from tersely.graph.operators import Shape
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.tensors.tensor import Tensor
@@ -98,7 +99,15 @@ class Pipeline:
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
-            program = lower(self.graph, {**known, **inputs}, integers=integers, products_only=products_only)
+            densities = {name: density_of(one) for name, one in self._listed(constants).items()}
+            program = lower(
+                self.graph,
+                {**known, **inputs},
+                integers=integers,
+                products_only=products_only,
+                densities=densities,
+                listed_only=[name for name in densities if not self._walks(name, constants[name])],
+            )
             opened = native.module.open_program(json.dumps(program.to_json()), constants)
             self._programs[shapes, kinds] = program, opened
         return self._programs[shapes, kinds]
@@ -123,10 +132,29 @@ class Pipeline:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
             if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
-                return None
+                if not (can_list(node, tensor.shape) and matrix.lists(*_groups(node, tensor.shape))):
+                    return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
         return matrix
+
+    def _listed(self, constants: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sparse weights that convolutions can list the entries of."""
+        found = {}
+        for node in self.graph.nodes:
+            name = node.inputs.get("weight", "")
+            tensor, matrix = self.constants.get(name), constants.get(name)
+            if not isinstance(tensor, Tensor) or isinstance(matrix, np.ndarray) or not can_list(node, tensor.shape):
+                continue
+            if tensor.encoded.node.formulation == "sparse" and matrix.lists(*_groups(node, tensor.shape)):
+                found[name] = tensor
+        return found
+
+    def _walks(self, name: str, matrix: Any) -> bool:
+        """Whether all convolutions with a weight can decode its panels."""
+        shape = tuple(self.constants[name].shape)
+        readers = [node for node in self.graph.nodes if node.inputs.get("weight") == name]
+        return all(matrix.convolves(*_groups(node, shape)) for node in readers)
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
         """Weights of linear layers that have a product, but are no walk over words."""

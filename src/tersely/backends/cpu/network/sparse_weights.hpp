@@ -1,0 +1,51 @@
+// The weights of a convolution that are not zero, as lists: decoded anew at each run from gaps, or from panels where
+// positions lie otherwise.
+#pragma once
+
+#include <vector>
+
+#include "tersely/backends/cpu/matrix/coded_matrix.hpp"
+#include "tersely/backends/cpu/network/weights.hpp"
+
+namespace tersely {
+
+// How columns are packed: in blocks, `step` bytes apart.
+struct PackedColumns {
+  int64_t block_columns;
+  uint32_t step;
+  int64_t blocks(int64_t columns) const { return ceil_div(columns, block_columns); }
+};
+
+class SparseWeights {
+ public:
+  // Whether a coded matrix can be listed as the weights of these groups.
+  static bool lists(const CodedMatrix& coded, const Groups& groups, int64_t taps);
+  // coded: borrowed. Throws std::invalid_argument where it cannot be listed.
+  SparseWeights(const CodedMatrix& coded, const Groups& groups, int64_t taps);
+
+  const Groups& groups() const { return groups_; }
+  int64_t outputs() const { return groups_.count * groups_.outputs; }
+  int64_t columns() const { return static_cast<int64_t>(columns_.size()); }
+  // Channel of its group x taps + tap of each column, in the order of lists.
+  const std::vector<int64_t>& places() const { return columns_; }
+  // Room for all lists, in entries: no fewer than there are.
+  int64_t entries() const { return first_.back(); }
+
+  // Lists everything. entries: room as above. runs: [blocks of columns][outputs].
+  void list(const KernelTable& table, const PackedColumns& packed, SparseEntry* entries, SparseRun* runs,
+            int threads) const;
+
+ private:
+  void list_lanes(const KernelTable& table, const PackedColumns& packed, int64_t group, SparseEntry* entries,
+                  SparseRun* runs) const;
+  void list_panels(const KernelTable& table, const FloatPanels& panels, const PackedColumns& packed, int64_t item,
+                   SparseEntry* entries, SparseRun* runs) const;
+  void count_words();
+
+  const CodedMatrix& coded_;
+  const Groups groups_;
+  std::vector<int64_t> columns_;
+  std::vector<uint32_t> first_;  // of each output's list, and the end of the last; of each lane's where there are gaps
+};
+
+}  // namespace tersely
