@@ -13,22 +13,21 @@
 
 namespace tersely {
 
-// A weight, and where the pixels of its column lie, in bytes from the first packed column on.
+// A weight, and where the pixels of its column lie, in bytes from the first packed column on. A row's list rises in
+// `at` and ends with kSparseEnd.
 struct SparseEntry {
   float value;
   uint32_t at;
 };
+inline constexpr uint32_t kSparseEnd = 0xffffffff;
 
-// Entries of a row in a block of columns.
-struct SparseRun {
-  uint32_t first, count;
-};
-
+// A block of columns of some rows.
 struct SparseBlock {
   const SparseEntry* entries;
-  const SparseRun* runs;  // [rows]
+  uint32_t* next;   // [rows]: the first entry of each that is not multiplied yet, moved on
   int64_t rows;
-  const float* x;  // packed columns, at a 64-byte boundary
+  const float* x;   // packed columns of the block, at a 64-byte boundary
+  uint32_t begin, end;  // where they would lie if all columns were packed
   float* sums;     // [rows][stride], at a 64-byte boundary
   int64_t stride;  // whole registers
   int vectors;     // registers of pixels, at most SparseKernels::vectors
@@ -47,21 +46,12 @@ struct SparseFinish {
   const float* residual;  // null: 0
 };
 
-// Gaps as of GapEntries, and how columns are packed: in blocks, `step` bytes apart.
-struct SparseGaps {
-  const uint8_t* gaps;    // [steps][16]
-  const uint8_t* values;  // [steps][16] float32; zero bits are no entry
-  int64_t steps;
-  int64_t columns, block_columns;
-  uint32_t step;
-  int64_t run_stride;  // from a block's run to the next one's
-};
-
 struct SparseKernels {
   int lanes, vectors;  // floats of a register; registers of sums
   void (*multiply)(const SparseBlock& block);
   // Packs columns of `floats` numbers, whole registers, the last of them zeros where there are no pixels. x_step: floats
-  // from a pixel to the next. offsets: of each column from x.
+  // from a pixel to the next. offsets: of each column from x. Up to 64 bytes behind pixels are read, and behind the last
+  // column written.
   void (*pack)(const float* x, const int32_t* offsets, int64_t columns, int64_t x_step, const SparsePixels* pixels,
                int64_t count, int64_t floats, float* to);
   void (*finish)(const float* sums, const SparseFinish& finish, const SparsePixels* pixels, int64_t count, float* y);
@@ -69,9 +59,10 @@ struct SparseKernels {
   // each list ends, moved on; limit: [16], where its room does; at: of the first column, `step` apart.
   void (*list)(const float* weights, int64_t columns, uint32_t at, uint32_t step, SparseEntry* entries, uint32_t* next,
                const uint32_t* limit);
-  // The same of 16 lanes of gaps whose values are float32, in blocks of `columns` columns. runs: lane's run of a block
-  // at runs[lane][block * stride]; entries of a lane begin at first[lane], with room for all of its steps.
-  void (*list_gaps)(const SparseGaps& gaps, SparseEntry* entries, const uint32_t* first, SparseRun* const* runs);
+  // The same of 16 lanes of gaps, with their ends. values: float32, zero bits are no entry; next: where lists begin, with
+  // room for all entries and an end.
+  void (*list_gaps)(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
+                    SparseEntry* entries, const uint32_t* first);
 };
 
 }  // namespace tersely

@@ -17,7 +17,7 @@ struct SparseLoops {
       __builtin_memcpy(&v, at, sizeof v);
       return v;
     }
-    static Vector all(float value) { return Vector{} + value; }
+    static Vector all(float value) { return value - Vector{}; }  // less zero is no operation, of -0.0 neither
   };
   using Vector = typename Register<Lanes>::Vector;
   static Vector load(const float* at) { return Register<Lanes>::load(at); }
@@ -26,12 +26,11 @@ struct SparseLoops {
   template <int Vectors>
   static void multiply_rows(const SparseBlock& b) {
     constexpr int kSets = Vectors <= 4 ? 2 : 1;
-    const char* const x = reinterpret_cast<const char*>(b.x);
+    const uintptr_t x = reinterpret_cast<uintptr_t>(b.x) - b.begin;
+    const uint32_t end = b.end;
     float* y = b.sums;
-    const SparseRun* const end = b.runs + b.rows;
-    for (const SparseRun* run = b.runs; run != end; ++run, y += b.stride) {
-      const SparseEntry* e = b.entries + run->first;
-      const SparseEntry* const stop = e + run->count;
+    for (int64_t row = 0; row < b.rows; ++row, y += b.stride) {
+      const SparseEntry* e = b.entries + b.next[row];
       Vector sums[kSets][Vectors]{};
       if (!b.first) {
 #pragma GCC unroll 14
@@ -45,14 +44,18 @@ struct SparseLoops {
       };
       if constexpr (kSets == 2) {
 #pragma GCC unroll 1
-        for (; stop - e >= 2; e += 2) add(e[0], sums[0]), add(e[1], sums[1]);
-        if (e != stop) add(*e, sums[0]);
+        while (e->at < end) {
+          add(*e++, sums[0]);
+          if (e->at >= end) break;
+          add(*e++, sums[1]);
+        }
 #pragma GCC unroll 14
         for (int v = 0; v < Vectors; ++v) sums[0][v] += sums[kSets - 1][v];
       } else {
 #pragma GCC unroll 1
-        for (; e != stop; ++e) add(*e, sums[0]);
+        for (; e->at < end; ++e) add(*e, sums[0]);
       }
+      b.next[row] = static_cast<uint32_t>(e - b.entries);
 #pragma GCC unroll 14
       for (int v = 0; v < Vectors; ++v) __builtin_memcpy(y + v * Lanes, &sums[0][v], sizeof(Vector));
     }
@@ -82,14 +85,12 @@ struct SparseLoops {
         const float* from = x + offsets[column] + p->x;
         float* const out = to + p->packed;
         int32_t first = 0;
-        if (x_step == 1) {
-          in_registers<Lanes>(p->count, 0, [&]<int Width>(int32_t at) { __builtin_memcpy(out + at, from + at, Width * 4); });
+        if (x_step == 1) {  // whole registers: what is too much of a row is written over by the next one
+          for (; first < p->count; first += Lanes) __builtin_memcpy(out + first, from + first, sizeof(Vector));
           continue;
         }
-        if (x_step == 2) {  // one number is read beyond the last register's, so never of the last pixel's
-          for (; p->count - first > Lanes; first += Lanes)
-            store_even(from + 2 * first, out + first);
-        }
+        if (x_step == 2)
+          for (; first + Lanes <= p->count; first += Lanes) store_even(from + 2 * first, out + first);
         for (; first < p->count; ++first) out[first] = from[first * x_step];
       }
       for (int64_t i = packed; i < floats; ++i) to[i] = 0.0F;
@@ -135,32 +136,54 @@ struct SparseLoops {
       }
   }
 
-  static void list_gaps(const SparseGaps& g, SparseEntry* entries, const uint32_t* first, SparseRun* const* runs) {
-    for (int lane = 0; lane < 16; ++lane) {
-      SparseRun* run = runs[lane];
-      if (run == nullptr) continue;
-      uint32_t begin = first[lane], next = begin;
-      int64_t column = 0, block = 0;  // block: its first column
-      for (int64_t step = 0; step < g.steps; ++step) {
+  static void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
+                        SparseEntry* entries, const uint32_t* first) {
+    typedef int32_t Columns __attribute__((vector_size(64)));
+    typedef uint8_t Gaps __attribute__((vector_size(16)));
+    constexpr int kSteps = 4;
+    uint32_t next[16];
+    for (int lane = 0; lane < 16; ++lane) next[lane] = first[lane];
+    const Columns last = Columns{} + static_cast<int32_t>(last_column), distance = Columns{} + static_cast<int32_t>(step);
+    Columns column{};
+    for (int64_t block = 0; block < blocks; ++block, gaps += 16 * kSteps, values += 64 * kSteps) {
+      Columns at[kSteps], empty{};
+      for (int s = 0; s < kSteps; ++s) {
+        Gaps gap;
+        __builtin_memcpy(&gap, gaps + s * 16, sizeof gap);
         // SAFE BECAUSE: a sum of gaps, which are payload, is clamped to the last column.
-        column += g.gaps[step * 16 + lane];
-        column = column < g.columns ? column : g.columns - 1;
-        for (; column - block >= g.block_columns; block += g.block_columns, run += g.run_stride) {
-          *run = {begin, next - begin};
-          begin = next;
+        column += __builtin_convertvector(gap, Columns);
+        column = column < last ? column : last;
+        at[s] = column * distance;
+        Columns words;
+        __builtin_memcpy(&words, values + s * 64, sizeof words);
+        empty |= words == 0;
+      }
+      uint64_t some[8], found = 0;
+      __builtin_memcpy(some, &empty, sizeof some);
+      for (const uint64_t one : some) found |= one;
+      const auto entry = [&](int s, int lane) {
+        SparseEntry one;
+        __builtin_memcpy(&one.value, values + s * 64 + lane * 4, 4);
+        one.at = static_cast<uint32_t>(at[s][lane]);
+        return one;
+      };
+      if (found == 0) {
+        for (int lane = 0; lane < 16; ++lane) {
+          SparseEntry* to = entries + next[lane];
+          for (int s = 0; s < kSteps; ++s) to[s] = entry(s, lane);
+          next[lane] += kSteps;
         }
-        uint32_t word;
-        __builtin_memcpy(&word, g.values + (step * 16 + lane) * 4, 4);
-        SparseEntry& entry = entries[next];
-        __builtin_memcpy(&entry.value, &word, 4);
-        entry.at = static_cast<uint32_t>(column - block) * g.step;
-        next += word != 0;
+        continue;
       }
-      for (; block < g.columns; block += g.block_columns, run += g.run_stride) {
-        *run = {begin, next - begin};
-        begin = next;
-      }
+      for (int lane = 0; lane < 16; ++lane)
+        for (int s = 0; s < kSteps; ++s) {
+          uint32_t word;
+          __builtin_memcpy(&word, values + s * 64 + lane * 4, 4);
+          entries[next[lane]] = entry(s, lane);
+          next[lane] += word != 0;
+        }
     }
+    for (int lane = 0; lane < 16; ++lane) entries[next[lane]].at = kSparseEnd;
   }
 
   template <unsigned (*Mask)(const float*)>

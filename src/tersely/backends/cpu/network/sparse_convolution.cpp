@@ -13,9 +13,9 @@ namespace tersely {
 namespace {
 
 // Packed columns take so much of the first-level cache.
-constexpr int64_t kPackedBytes = 24 << 10;
+const int64_t kPackedBytes = (getenv("PB") ? atoi(getenv("PB")) : 24) << 10;
 // Weights of an output and a block of columns for which it pays to fetch its sums and to mispredict where they end.
-constexpr int64_t kFewEntries = 8;
+const int64_t kFewEntries = getenv("FE") ? atoi(getenv("FE")) : 8;
 // Outputs whose sums stay in the first-level cache until they are finished.
 constexpr int64_t kFinished = 8;
 // What packing a register costs, in products of registers.
@@ -33,7 +33,6 @@ struct SparseConvolution::Call {
   const KernelTable& table;
   const Plan plan;
   const SparseEntry* entries;
-  const SparseRun* runs;
   const float* x;
   float* y;
   const float* residual;
@@ -56,6 +55,8 @@ SparseConvolution::SparseConvolution(const SparseWeights& weights, const ImageLa
       residual_.channels != out.channels)
     throw std::invalid_argument("a sparse convolution has other channels than its weight");
   narrow(in_.floats()), narrow(out_.floats()), narrow(residual_.floats());
+  if (weights.columns() >= (int64_t{1} << 21))  // of at most 14 registers of 64 bytes: places of columns have 32 bits
+    throw std::invalid_argument("a sparse convolution has too many channels and taps");
   const int64_t taps = window.height * window.width;
   for (const int64_t place : weights.places()) {
     const int64_t tap = place % taps;
@@ -70,16 +71,10 @@ SparseConvolution::Plan SparseConvolution::plan(int64_t lanes, int64_t vectors) 
   const int64_t few = kFewEntries * outputs * columns / std::max<int64_t>(1, weights_.entries());
   const int64_t most = std::clamp<int64_t>(std::max(kPackedBytes / (floats * 4), few), 1, columns);
   const int64_t even = ceil_div(columns, ceil_div(columns, most));
-  return {ceil_div(registers, some), floats, {even, static_cast<uint32_t>(floats * 4)}};
+  return {ceil_div(registers, some), floats, even};
 }
 
-// Lists of entries, then runs, for whatever machine asks for most of them.
-int64_t SparseConvolution::workspace_floats() const {
-  int64_t blocks = 0;
-  for (const int64_t lanes : {4, 8, 16})
-    blocks = std::max(blocks, plan(lanes, active_table().sparse.vectors).packed.blocks(weights_.columns()));
-  return (weights_.entries() + blocks * weights_.outputs()) * 2;
-}
+int64_t SparseConvolution::workspace_floats() const { return weights_.entries() * 2; }
 
 // Of the outputs of a group, so that workers finish at the same time; each packs its pixels itself.
 int64_t SparseConvolution::shares(const Plan& plan, int64_t images, int threads) const {
@@ -133,31 +128,34 @@ void SparseConvolution::finish(const Call& call, const float* sums, int64_t imag
 
 // Outputs [first, first + count) of one group and one block of pixels.
 void SparseConvolution::multiply(const Call& call, int64_t image, int64_t block, int64_t first, int64_t count) const {
-  static thread_local Scratch packed_scratch, sums_scratch;
+  static thread_local Scratch packed_scratch, sums_scratch, next_scratch;
   const Plan& plan = call.plan;
   const SparseKernels& kernels = call.table.sparse;
   const std::vector<SparsePixels> places = pixels_of(plan, block);
-  const int64_t blocks = plan.packed.blocks(weights_.columns()), left = std::min(plan.floats, pixels() - block * plan.floats);
-  auto* packed = packed_scratch.get<float>(plan.packed.block_columns * plan.floats * 4);
-  auto* sums = sums_scratch.get<float>((blocks == 1 ? std::min(count, kFinished) : count) * plan.floats * 4);
+  const int64_t left = std::min(plan.floats, pixels() - block * plan.floats), all = weights_.columns();
+  auto* packed = packed_scratch.get<float>(plan.columns * plan.floats * 4 + 64);
+  auto* sums = sums_scratch.get<float>((plan.columns == all ? std::min(count, kFinished) : count) * plan.floats * 4);
+  auto* next = next_scratch.get<uint32_t>(count * 4);
+  std::copy_n(weights_.first().data() + first, count, next);
   const Groups& groups = weights_.groups();
   const float* x = call.x + image * in_.floats() + first / groups.outputs * groups.channels * in_.plane();
-  for (int64_t k = 0; k < blocks; ++k) {
-    const int64_t column = k * plan.packed.block_columns;
-    const int64_t columns = std::min(plan.packed.block_columns, weights_.columns() - column);
+  for (int64_t column = 0; column < all; column += plan.columns) {
+    const int64_t columns = std::min(plan.columns, all - column);
     kernels.pack(x, offsets_.data() + column, columns, window_.stride_x, places.data(),
                  static_cast<int64_t>(places.size()), plan.floats, packed);
     SparseBlock b{};
-    b.entries = call.entries, b.x = packed, b.stride = plan.floats, b.first = k == 0;
+    b.entries = call.entries, b.x = packed, b.stride = plan.floats, b.first = column == 0;
+    b.begin = static_cast<uint32_t>(column * plan.floats * 4);
+    b.end = static_cast<uint32_t>((column + columns) * plan.floats * 4);
     b.vectors = static_cast<int>(ceil_div(left, kernels.lanes));
-    const SparseRun* runs = call.runs + k * weights_.outputs() + first;
-    const bool last = k + 1 == blocks;
+    const bool last = column + columns == all;
     for (int64_t output = 0; output < count; output += b.rows) {
       b.rows = last ? std::min(kFinished, count - output) : count;
-      b.runs = runs + output;
-      b.sums = sums + (blocks == 1 ? 0 : output * plan.floats);
+      b.next = next + output;
+      b.sums = sums + (plan.columns == all ? 0 : output * plan.floats);
       kernels.multiply(b);
-      for (int64_t i = 0; last && i < b.rows; ++i) finish(call, b.sums + i * plan.floats, image, first + output + i, places);
+      for (int64_t i = 0; last && i < b.rows; ++i)
+        finish(call, b.sums + i * plan.floats, image, first + output + i, places);
     }
   }
 }
@@ -166,9 +164,8 @@ void SparseConvolution::run(const float* x, float* y, const float* residual, int
                             float* workspace, int threads) const {
   const KernelTable& table = active_table();
   auto* entries = reinterpret_cast<SparseEntry*>(workspace);
-  auto* runs = reinterpret_cast<SparseRun*>(entries + weights_.entries());
-  const Call call{table, plan(table.sparse.lanes, table.sparse.vectors), entries, runs, x, y, residual, finish};
-  weights_.list(table, call.plan.packed, entries, runs, threads);
+  const Call call{table, plan(table.sparse.lanes, table.sparse.vectors), entries, x, y, residual, finish};
+  weights_.list(table, static_cast<uint32_t>(call.plan.floats * 4), entries, threads);
   const Groups& groups = weights_.groups();
   const int64_t shares = this->shares(call.plan, images, threads), blocks = call.plan.blocks;
   parallel_for(threads, images * groups.count * blocks * shares, [&](int64_t item) {

@@ -27,7 +27,7 @@ class SparseConvolution {
   // How a machine's registers share out pixels and columns.
   struct Plan {
     int64_t blocks, floats;  // of pixels; floats of a packed column
-    PackedColumns packed;
+    int64_t columns;         // that are packed at a time
   };
   Plan plan(int64_t lanes, int64_t vectors) const;
   int64_t pixels() const { return out_.height * out_.width; }

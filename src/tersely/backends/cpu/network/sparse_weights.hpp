@@ -9,13 +9,6 @@
 
 namespace tersely {
 
-// How columns are packed: in blocks, `step` bytes apart.
-struct PackedColumns {
-  int64_t block_columns;
-  uint32_t step;
-  int64_t blocks(int64_t columns) const { return ceil_div(columns, block_columns); }
-};
-
 class SparseWeights {
  public:
   // Whether a coded matrix can be listed as the weights of these groups.
@@ -29,23 +22,24 @@ class SparseWeights {
   // Channel of its group x taps + tap of each column, in the order of lists.
   const std::vector<int64_t>& places() const { return columns_; }
   // Room for all lists, in entries: no fewer than there are.
-  int64_t entries() const { return first_.back(); }
+  int64_t entries() const { return entries_; }
 
-  // Lists everything. entries: room as above. runs: [blocks of columns][outputs].
-  void list(const KernelTable& table, const PackedColumns& packed, SparseEntry* entries, SparseRun* runs,
-            int threads) const;
+  // Where each output's list begins, [outputs].
+  const std::vector<uint32_t>& first() const { return first_; }
+  // Writes all lists. entries: room as above; step: bytes from a packed column to the next.
+  void list(const KernelTable& table, uint32_t step, SparseEntry* entries, int threads) const;
 
  private:
-  void list_lanes(const KernelTable& table, const PackedColumns& packed, int64_t group, SparseEntry* entries,
-                  SparseRun* runs) const;
-  void list_panels(const KernelTable& table, const FloatPanels& panels, const PackedColumns& packed, int64_t item,
-                   SparseEntry* entries, SparseRun* runs) const;
+  void list_panels(const KernelTable& table, const FloatPanels& panels, uint32_t step, int64_t item,
+                   SparseEntry* entries) const;
   void count_words();
 
   const CodedMatrix& coded_;
   const Groups groups_;
   std::vector<int64_t> columns_;
-  std::vector<uint32_t> first_;  // of each output's list, and the end of the last; of each lane's where there are gaps
+  std::vector<uint32_t> first_;
+  std::vector<uint32_t> lanes_;  // the same of each lane, those of padding too
+  int64_t entries_ = 0;
 };
 
 }  // namespace tersely
