@@ -16,7 +16,7 @@ from tersely.graph import passes
 from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.lowering.program import Program
-from tersely.graph.lowering.sparse import can_list, density_of
+from tersely.graph.lowering.sparse import can_list
 from tersely.graph.operators import Shape
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.tensors.tensor import Tensor
@@ -99,7 +99,7 @@ class Pipeline:
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
-            densities = {name: density_of(one) for name, one in self._listed(constants).items()}
+            densities = self._densities(constants)
             program = lower(
                 self.graph,
                 {**known, **inputs},
@@ -138,16 +138,17 @@ class Pipeline:
                 return None
         return matrix
 
-    def _listed(self, constants: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sparse weights that convolutions can list the entries of."""
+    def _densities(self, constants: Mapping[str, Any]) -> dict[str, float]:
+        """Of weights that convolutions can list: the share that a list has."""
         found = {}
         for node in self.graph.nodes:
             name = node.inputs.get("weight", "")
             tensor, matrix = self.constants.get(name), constants.get(name)
             if not isinstance(tensor, Tensor) or isinstance(matrix, np.ndarray) or not can_list(node, tensor.shape):
                 continue
-            if tensor.encoded.node.formulation == "sparse" and matrix.lists(*_groups(node, tensor.shape)):
-                found[name] = tensor
+            root = tensor.checked.root
+            if root.row.lists(root.node) and matrix.lists(*_groups(node, tensor.shape)):
+                found[name] = root.row.density(root)
         return found
 
     def _walks(self, name: str, matrix: Any) -> bool:

@@ -58,7 +58,7 @@ def lower(
     """
     graph = taken_out(graph, shapes)
     inferred = infer(graph, shapes)
-    listed = sparse.chosen(graph, inferred, densities, frozenset(listed_only), choices.winograd)
+    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd)
     context = Context(graph, inferred, choices.winograd, products_only, listed)
     for index, name in enumerate(graph.inputs):
         _input(context, name, index, name in integers)

@@ -75,7 +75,9 @@ class ConvolutionStep final : public Step {
       direct_ = std::make_unique<Convolution>(*weights_, x_.layout, y_.layout, residual, window);
     }
     const int64_t whole = y_.layout.blocks() * kChannelBlock;
-    const Activated activated = activated_of(text);
+    Activated activated = activated_of(text);
+    if (sparse && activated.activation != PixelActivation::kNone)  // of numbers, which do not lie in blocks of channels
+      activated = {activated.bounds, PixelActivation::kNone, unary_of(text.word("activation"))};
     finish_ = {text.floats_or_null("scale", whole),
                text.floats_or_null("shift", whole),
                activated.bounds.low,
@@ -83,7 +85,6 @@ class ConvolutionStep final : public Step {
                activated.activation,
                activated.unary};
     fits(!activated.unary || direct_ != nullptr || sparse, "only a direct or sparse convolution finishes so");
-    fits(!sparse || activated.activation == PixelActivation::kNone, "a sparse convolution does not finish so");
   }
 
   int64_t workspace_floats() const override {

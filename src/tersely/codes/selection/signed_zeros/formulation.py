@@ -83,6 +83,18 @@ class SignedZeros(Formulation):
         clean = replace(request, words=reference.cleaned(request.words, signs), parameters=options)
         return _candidate(row.candidate_for(clean), signs, clean.words)
 
+    def walks(self, node: Node) -> bool:
+        clean = node.children[CLEAN]
+        return next(row for row in CHILDREN if row.NAME == clean.formulation).walks(clean)
+
+    def lists(self, node: Node) -> bool:
+        clean = node.children[CLEAN]
+        return next(row for row in CHILDREN if row.NAME == clean.formulation).lists(clean)
+
+    def density(self, part: Part) -> float:
+        clean = part.children[CLEAN]
+        return clean.row.density(clean)
+
     # -- checking
 
     def parse(self, node: Node, dtype: str, layout: Any) -> bool:
