@@ -9,6 +9,7 @@ namespace {
 template <int Lanes>
 struct SparseLoops {
   static constexpr int kVectors = 14;  // with the weight and a spare one all sixteen registers of AVX2
+  static constexpr int64_t kAhead = 4;  // rows whose entries are fetched
   template <int Width>
   struct Register {
     typedef float Vector __attribute__((vector_size(Width * 4)));
@@ -21,6 +22,7 @@ struct SparseLoops {
   };
   using Vector = typename Register<Lanes>::Vector;
   static Vector load(const float* at) { return Register<Lanes>::load(at); }
+  static void store(float* at, Vector v) { __builtin_memcpy(at, &v, sizeof v); }
 
   // Few registers hide the latency of an FMA by a second set of sums.
   template <int Vectors>
@@ -31,6 +33,9 @@ struct SparseLoops {
     float* y = b.sums;
     for (int64_t row = 0; row < b.rows; ++row, y += b.stride) {
       const SparseEntry* e = b.entries + b.next[row];
+      // A row's entries in the next block of columns lie far from those of the next row in this one.
+      const SparseEntry* ahead = b.entries + b.next[row + kAhead < b.rows ? row + kAhead : row];
+      __builtin_prefetch(ahead), __builtin_prefetch(ahead + 8);
       Vector sums[kSets][Vectors]{};
       if (!b.first) {
 #pragma GCC unroll 14
@@ -57,7 +62,7 @@ struct SparseLoops {
       }
       b.next[row] = static_cast<uint32_t>(e - b.entries);
 #pragma GCC unroll 14
-      for (int v = 0; v < Vectors; ++v) __builtin_memcpy(y + v * Lanes, &sums[0][v], sizeof(Vector));
+      for (int v = 0; v < Vectors; ++v) store(y + v * Lanes, sums[0][v]);
     }
   }
 
@@ -86,7 +91,7 @@ struct SparseLoops {
         float* const out = to + p->packed;
         int32_t first = 0;
         if (x_step == 1) {  // whole registers: what is too much of a row is written over by the next one
-          for (; first < p->count; first += Lanes) __builtin_memcpy(out + first, from + first, sizeof(Vector));
+          for (; first < p->count; first += Lanes) store(out + first, load(from + first));
           continue;
         }
         if (x_step == 2)
@@ -104,7 +109,7 @@ struct SparseLoops {
     if constexpr (Lanes == 8) found = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
     if constexpr (Lanes == 16)
       found = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    __builtin_memcpy(out, &found, sizeof found);
+    store(out, found);
   }
 
   static void finish(const float* sums, const SparseFinish& f, const SparsePixels* pixels, int64_t count, float* y) {
@@ -136,58 +141,8 @@ struct SparseLoops {
       }
   }
 
-  static void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
-                        SparseEntry* entries, const uint32_t* first) {
-    typedef int32_t Columns __attribute__((vector_size(64)));
-    typedef uint8_t Gaps __attribute__((vector_size(16)));
-    constexpr int kSteps = 4;
-    uint32_t next[16];
-    for (int lane = 0; lane < 16; ++lane) next[lane] = first[lane];
-    const Columns last = Columns{} + static_cast<int32_t>(last_column), distance = Columns{} + static_cast<int32_t>(step);
-    Columns column{};
-    for (int64_t block = 0; block < blocks; ++block, gaps += 16 * kSteps, values += 64 * kSteps) {
-      Columns at[kSteps], empty{};
-      for (int s = 0; s < kSteps; ++s) {
-        Gaps gap;
-        __builtin_memcpy(&gap, gaps + s * 16, sizeof gap);
-        // SAFE BECAUSE: a sum of gaps, which are payload, is clamped to the last column.
-        column += __builtin_convertvector(gap, Columns);
-        column = column < last ? column : last;
-        at[s] = column * distance;
-        Columns words;
-        __builtin_memcpy(&words, values + s * 64, sizeof words);
-        empty |= words == 0;
-      }
-      uint64_t some[8], found = 0;
-      __builtin_memcpy(some, &empty, sizeof some);
-      for (const uint64_t one : some) found |= one;
-      const auto entry = [&](int s, int lane) {
-        SparseEntry one;
-        __builtin_memcpy(&one.value, values + s * 64 + lane * 4, 4);
-        one.at = static_cast<uint32_t>(at[s][lane]);
-        return one;
-      };
-      if (found == 0) {
-        for (int lane = 0; lane < 16; ++lane) {
-          SparseEntry* to = entries + next[lane];
-          for (int s = 0; s < kSteps; ++s) to[s] = entry(s, lane);
-          next[lane] += kSteps;
-        }
-        continue;
-      }
-      for (int lane = 0; lane < 16; ++lane)
-        for (int s = 0; s < kSteps; ++s) {
-          uint32_t word;
-          __builtin_memcpy(&word, values + s * 64 + lane * 4, 4);
-          entries[next[lane]] = entry(s, lane);
-          next[lane] += word != 0;
-        }
-    }
-    for (int lane = 0; lane < 16; ++lane) entries[next[lane]].at = kSparseEnd;
-  }
-
-  template <unsigned (*Mask)(const float*)>
-  static constexpr SparseKernels kKernels = {Lanes, kVectors, multiply, pack, finish, list<Mask>, list_gaps};
+  template <unsigned (*Mask)(const float*), decltype(SparseKernels::list_gaps) ListGaps>
+  static constexpr SparseKernels kKernels = {Lanes, kVectors, multiply, pack, finish, list<Mask>, ListGaps};
 };
 
 }  // namespace

@@ -12,10 +12,11 @@
 namespace tersely {
 namespace {
 
-// Packed columns take so much of the first-level cache.
-const int64_t kPackedBytes = (getenv("PB") ? atoi(getenv("PB")) : 24) << 10;
+// Packed columns take so much: MEASURED on Zen 5, ResNet-50 with 80 to 95 % zeros, 48 KB are 3 to 20 % faster than 24
+// KB, and with 80 % 3 to 8 % faster than 96 and 192 KB, which lie in the second-level cache.
+constexpr int64_t kPackedBytes = 48 << 10;
 // Weights of an output and a block of columns for which it pays to fetch its sums and to mispredict where they end.
-const int64_t kFewEntries = getenv("FE") ? atoi(getenv("FE")) : 8;
+constexpr int64_t kFewEntries = 16;
 // Outputs whose sums stay in the first-level cache until they are finished.
 constexpr int64_t kFinished = 8;
 // What packing a register costs, in products of registers.

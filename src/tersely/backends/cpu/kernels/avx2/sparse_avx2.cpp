@@ -1,6 +1,5 @@
 // Sparse products in registers of 8 floats.
-#include <immintrin.h>
-
+#include "tersely/backends/cpu/kernels/avx2/sparse_lists.hpp"
 #include "tersely/backends/cpu/kernels/sparse_loops.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
@@ -17,6 +16,6 @@ unsigned mask(const float* weights) { return mask_of_eight(weights) | mask_of_ei
 
 }  // namespace
 
-void fill_avx2_sparse(KernelTable& table) { table.sparse = SparseLoops<8>::kKernels<mask>; }
+void fill_avx2_sparse(KernelTable& table) { table.sparse = SparseLoops<8>::kKernels<mask, list_gaps>; }
 
 }  // namespace tersely

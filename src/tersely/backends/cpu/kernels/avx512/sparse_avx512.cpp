@@ -1,6 +1,5 @@
 // Sparse products in registers of 16 floats.
-#include <immintrin.h>
-
+#include "tersely/backends/cpu/kernels/avx2/sparse_lists.hpp"
 #include "tersely/backends/cpu/kernels/sparse_loops.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
@@ -14,6 +13,6 @@ unsigned mask(const float* weights) {
 
 }  // namespace
 
-void fill_avx512_sparse(KernelTable& table) { table.sparse = SparseLoops<16>::kKernels<mask>; }
+void fill_avx512_sparse(KernelTable& table) { table.sparse = SparseLoops<16>::kKernels<mask, list_gaps>; }
 
 }  // namespace tersely
