@@ -250,6 +250,9 @@ def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
 
 
 def _runs(request: Request, candidate: Candidate) -> bool:
+    """Whether a network runs a weight as it is coded. A sequence of words has no panels; not where it need not be one."""
+    if candidate.geometry.view == "folded" and request.geometry().view != "folded":
+        return False
     return registry.BY_NAME[candidate.node.formulation].walks(candidate.node) or _lists(request, candidate)
 
 

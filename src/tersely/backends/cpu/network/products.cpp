@@ -60,6 +60,7 @@ class ConvolutionStep final : public Step {
     const bool depthwise = count == channels && count == outputs && count > 1;
     const Groups groups = depthwise ? Groups{1, 1, outputs} : Groups{count, channels / count, outputs / count};
     const int64_t taps = window.height * window.width;
+    checked_product(groups.channels, taps);
     if (!sparse) weights_ = weights_of(text.constant("weight"), groups, taps, x_.layout.blocked && !depthwise);
     if (sparse) {
       const CodedMatrix* coded = text.constant("weight").coded;
