@@ -207,7 +207,9 @@ def main() -> None:
     found["rows"] = []
     for name in arguments.networks:
         for batch in arguments.batches:
-            for percent, mask in itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]:
+            for percent, mask in (
+                itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]
+            ):
                 found["rows"].append(row(name, batch, plan, arguments.without, percent, mask))
                 print(line(found["rows"][-1]), flush=True)
     record.save(found, arguments.output)

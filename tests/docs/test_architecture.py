@@ -181,6 +181,7 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
+    "graph/lowering/images.py": "a method of convolutions",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
 }

@@ -23,7 +23,12 @@ torch = pytest.importorskip("torch")
 ISAS = [name for name in ("scalar", "avx2", "avx512") if native.available() and name in isa.available()]
 pytestmark = [pytest.mark.kernels, pytest.mark.skipif(not ISAS, reason="there is no native module")]
 
-ACTIVATIONS = {None: lambda y: y, "relu": torch.relu, "relu6": torch.nn.functional.relu6, "silu": torch.nn.functional.silu}
+ACTIVATIONS = {
+    None: lambda y: y,
+    "relu": torch.relu,
+    "relu6": torch.nn.functional.relu6,
+    "silu": torch.nn.functional.silu,
+}
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,9 @@ def test_numbers_that_no_weight_reads_do_not_matter_and_others_do(instruction_se
     with isa.using(instruction_set):
         y = pipeline.run(x)[0]
     assert any(step.get("method") == "sparse" for step in pipeline.program(x.shape).steps)
-    assert np.isnan(y[0, 0, 2, 3]) and np.isfinite(y[0, :, 0]).all() and not y[0, 3].any()
+    assert np.isnan(y[0, 0, 2, 3])
+    assert np.isfinite(y[0, :, 0]).all()
+    assert not y[0, 3].any()
 
 
 def steps_of(weight: np.ndarray, groups: int = 1, **choice: Any) -> list[dict[str, Any]]:
@@ -227,7 +234,7 @@ def test_pruned_weights_are_listed_and_others_are_not(objective: str) -> None:
     half = np.where(rng.random(weight.shape) < 0.6, weight, np.float32(0))
     methods = [[step.get("method") for step in steps_of(one, pixels=784, objective=objective)]
                for one in (few, half, weight)]  # fmt: skip
-    assert "sparse" in methods[0] and "sparse" not in methods[1] and "sparse" not in methods[2]
+    assert ["sparse" in found for found in methods] == [True, False, False]
 
 
 def test_masks_that_leave_negative_zeros_are_listed() -> None:

@@ -131,9 +131,8 @@ class Pipeline:
         for node in self.graph.nodes:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
-            if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
-                if not (can_list(node, tensor.shape) and matrix.lists(*_groups(node, tensor.shape))):
-                    return None
+            if node.operator == "convolution" and not _convolved(node, tensor.shape, matrix):
+                return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
         return matrix
@@ -144,7 +143,9 @@ class Pipeline:
         for node in self.graph.nodes:
             name = node.inputs.get("weight", "")
             tensor, matrix = self.constants.get(name), constants.get(name)
-            if not isinstance(tensor, Tensor) or isinstance(matrix, np.ndarray) or not can_list(node, tensor.shape):
+            if not isinstance(tensor, Tensor) or matrix is None or isinstance(matrix, np.ndarray):
+                continue
+            if not can_list(node, tensor.shape):
                 continue
             root = tensor.checked.root
             if root.row.lists(root.node) and matrix.lists(*_groups(node, tensor.shape)):
@@ -168,6 +169,12 @@ class Pipeline:
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
+
+
+def _convolved(node: Node, weight: Shape, matrix: Any) -> bool:
+    """Whether a convolution can multiply by a matrix as it is coded."""
+    groups = _groups(node, weight)
+    return bool(matrix.convolves(*groups) or (can_list(node, weight) and matrix.lists(*groups)))
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:

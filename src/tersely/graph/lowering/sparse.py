@@ -33,7 +33,8 @@ def chosen(
     found = set()
     for node in graph.nodes:
         weight = node.inputs.get("weight", "")
-        if weight in densities and can_list(node, shapes[weight]):
-            if weight in only or pays(node, shapes, densities[weight], winograd):
-                found.add(node.output)
+        if weight not in densities or not can_list(node, shapes[weight]):
+            continue
+        if weight in only or pays(node, shapes, densities[weight], winograd):
+            found.add(node.output)
     return frozenset(found)

@@ -8,7 +8,7 @@ namespace {
 
 template <int Lanes>
 struct SparseLoops {
-  static constexpr int kVectors = 14;  // with the weight and a spare one all sixteen registers of AVX2
+  static constexpr int kVectors = 14;   // with the weight and a spare one all sixteen registers of AVX2
   static constexpr int64_t kAhead = 4;  // rows whose entries are fetched
   template <int Width>
   struct Register {
@@ -69,8 +69,8 @@ struct SparseLoops {
   static void multiply(const SparseBlock& block) {
     using Multiply = void (*)(const SparseBlock&);
     static constexpr Multiply kMultiply[kVectors] = {
-        multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,  multiply_rows<4>,  multiply_rows<5>,
-        multiply_rows<6>, multiply_rows<7>, multiply_rows<8>,  multiply_rows<9>,  multiply_rows<10>,
+        multiply_rows<1>,  multiply_rows<2>,  multiply_rows<3>,  multiply_rows<4>, multiply_rows<5>,
+        multiply_rows<6>,  multiply_rows<7>,  multiply_rows<8>,  multiply_rows<9>, multiply_rows<10>,
         multiply_rows<11>, multiply_rows<12>, multiply_rows<13>, multiply_rows<14>};
     kMultiply[block.vectors - 1](block);
   }

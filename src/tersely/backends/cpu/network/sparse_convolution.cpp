@@ -98,10 +98,9 @@ std::vector<SparsePixels> SparseConvolution::pixels_of(const Plan& plan, int64_t
   for (int64_t pixel = first, stop; pixel < end; pixel = stop) {
     const int64_t row = pixel / out_.width, column = pixel % out_.width;
     stop = std::min(end, (row + 1) * out_.width);
-    const SparsePixels one{static_cast<int32_t>(pixel - first),
-                           narrow(row * window_.stride_y * in_.row() + column * window_.stride_x),
-                           narrow(out_.at(0, row, column)), narrow(residual_.at(0, row, column)),
-                           static_cast<int32_t>(stop - pixel)};
+    const SparsePixels one{
+        static_cast<int32_t>(pixel - first), narrow(row * window_.stride_y * in_.row() + column * window_.stride_x),
+        narrow(out_.at(0, row, column)), narrow(residual_.at(0, row, column)), static_cast<int32_t>(stop - pixel)};
     SparsePixels* before = found.empty() ? nullptr : &found.back();
     if (before != nullptr && before->x + before->count * window_.stride_x == one.x &&
         before->y + before->count == one.y && before->residual + before->count == one.residual) {
@@ -116,15 +115,15 @@ std::vector<SparsePixels> SparseConvolution::pixels_of(const Plan& plan, int64_t
 void SparseConvolution::finish(const Call& call, const float* sums, int64_t image, int64_t output,
                                const std::vector<SparsePixels>& pixels) const {
   const Finish& f = call.finish;
-  const float* residual = call.residual == nullptr
-                              ? nullptr
-                              : call.residual + image * residual_.floats() + output * residual_.plane();
+  const float* residual =
+      call.residual == nullptr ? nullptr : call.residual + image * residual_.floats() + output * residual_.plane();
   const SparseFinish finish{f.scale == nullptr ? 1.0F : f.scale[output], f.shift == nullptr ? 0.0F : f.shift[output],
                             f.low, f.high, residual};
   float* y = call.y + image * out_.floats() + output * out_.plane();
   call.table.sparse.finish(sums, finish, pixels.data(), static_cast<int64_t>(pixels.size()), y);
   if (!f.unary) return;
-  for (const SparsePixels& one : pixels) call.table.activate[static_cast<int>(*f.unary)](y + one.y, one.count, y + one.y);
+  for (const SparsePixels& one : pixels)
+    call.table.activate[static_cast<int>(*f.unary)](y + one.y, one.count, y + one.y);
 }
 
 // Outputs [first, first + count) of one group and one block of pixels.

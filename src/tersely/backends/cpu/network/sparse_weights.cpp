@@ -1,8 +1,8 @@
 // See sparse_weights.hpp.
 #include "tersely/backends/cpu/network/sparse_weights.hpp"
 
-#include <limits>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 #include "tersely/backends/cpu/base/parallel.hpp"

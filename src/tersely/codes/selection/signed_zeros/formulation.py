@@ -84,12 +84,10 @@ class SignedZeros(Formulation):
         return _candidate(row.candidate_for(clean), signs, clean.words)
 
     def walks(self, node: Node) -> bool:
-        clean = node.children[CLEAN]
-        return next(row for row in CHILDREN if row.NAME == clean.formulation).walks(clean)
+        return _row(node.children[CLEAN]).walks(node.children[CLEAN])
 
     def lists(self, node: Node) -> bool:
-        clean = node.children[CLEAN]
-        return next(row for row in CHILDREN if row.NAME == clean.formulation).lists(clean)
+        return _row(node.children[CLEAN]).lists(node.children[CLEAN])
 
     def density(self, part: Part) -> float:
         clean = part.children[CLEAN]
@@ -174,6 +172,10 @@ def _candidate(one: Candidate, signs: np.ndarray, clean: np.ndarray) -> Candidat
         options={CLEAN: one.node.formulation, **one.options},
         allowance=one.allowance,
     )
+
+
+def _row(clean: Node) -> Formulation:
+    return {row.NAME: row for row in CHILDREN}[clean.formulation]
 
 
 def _may_pay(words: np.ndarray) -> bool:
