@@ -244,6 +244,11 @@ def test_masks_that_leave_negative_zeros_are_listed() -> None:
     assert any(step.get("method") == "sparse" for step in steps_of(weight, pixels=784))
 
 
+def test_groups_that_share_panels_and_have_no_zeros_are_decoded() -> None:
+    weight = np.random.default_rng(5).normal(size=(64, 8, 3, 3)).astype(np.float32)
+    assert not any(step.get("method") for step in steps_of(weight, 8, pixels=784))
+
+
 def test_a_depthwise_convolution_is_none() -> None:
     weight = np.zeros((64, 1, 3, 3), np.float32)
     weight[:, :, 1, 1] = 1

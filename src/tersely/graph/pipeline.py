@@ -131,7 +131,7 @@ class Pipeline:
         for node in self.graph.nodes:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
-            if node.operator == "convolution" and not _convolved(node, tensor.shape, matrix):
+            if node.operator == "convolution" and not _convolved(node, tensor, matrix):
                 return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
@@ -145,11 +145,8 @@ class Pipeline:
             tensor, matrix = self.constants.get(name), constants.get(name)
             if not isinstance(tensor, Tensor) or matrix is None or isinstance(matrix, np.ndarray):
                 continue
-            if not can_list(node, tensor.shape):
-                continue
-            root = tensor.checked.root
-            if root.row.lists(root.node) and matrix.lists(*_groups(node, tensor.shape)):
-                found[name] = root.row.density(root)
+            if _listed(node, tensor, matrix):
+                found[name] = tensor.checked.root.row.density(tensor.checked.root)
         return found
 
     def _walks(self, name: str, matrix: Any) -> bool:
@@ -171,10 +168,17 @@ class Pipeline:
         return found
 
 
-def _convolved(node: Node, weight: Shape, matrix: Any) -> bool:
-    """Whether a convolution can multiply by a matrix as it is coded."""
-    groups = _groups(node, weight)
-    return bool(matrix.convolves(*groups) or (can_list(node, weight) and matrix.lists(*groups)))
+def _convolved(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a convolution can multiply by a weight as it is coded."""
+    return bool(matrix.convolves(*_groups(node, weight.shape)) or _listed(node, weight, matrix))
+
+
+def _listed(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a node is a convolution that can be computed by a list of its weights."""
+    root = weight.checked.root
+    return (
+        can_list(node, weight.shape) and root.row.lists(root.node) and bool(matrix.lists(*_groups(node, weight.shape)))
+    )
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
