@@ -3,8 +3,10 @@
 #include "tersely/backends/cpu/network/sparse_convolution.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <stdexcept>
+#include <thread>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
@@ -18,7 +20,7 @@ constexpr int64_t kPackedBytes = 48 << 10;
 // Weights of an output and a block of columns for which it pays to fetch its sums and to mispredict where they end.
 constexpr int64_t kFewEntries = 16;
 // Outputs whose sums stay in the first-level cache until they are finished.
-constexpr int64_t kFinished = 8;
+constexpr int64_t kFinished = 16;
 // What packing a register costs, in products of registers.
 constexpr int64_t kPackCost = 4;
 
@@ -67,12 +69,14 @@ SparseConvolution::SparseConvolution(const SparseWeights& weights, const ImageLa
 }
 
 SparseConvolution::Plan SparseConvolution::plan(int64_t lanes, int64_t vectors) const {
-  const int64_t registers = ceil_div(pixels(), lanes), some = ceil_div(registers, ceil_div(registers, vectors));
+  const int64_t registers = ceil_div(pixels(), lanes), least = ceil_div(registers, vectors);
+  const int64_t blocks = least == 1 ? 1 : (least + 1) / 2 * 2;  // an even number, for workers
+  const int64_t some = ceil_div(registers, blocks);
   const int64_t floats = some * lanes, columns = weights_.columns(), outputs = weights_.outputs();
   const int64_t few = kFewEntries * outputs * columns / std::max<int64_t>(1, weights_.entries());
   const int64_t most = std::clamp<int64_t>(std::max(kPackedBytes / (floats * 4), few), 1, columns);
   const int64_t even = ceil_div(columns, ceil_div(columns, most));
-  return {ceil_div(registers, some), floats, even};
+  return {blocks, floats, even, registers, lanes};
 }
 
 int64_t SparseConvolution::workspace_floats() const { return weights_.entries() * 2; }
@@ -94,7 +98,7 @@ int64_t SparseConvolution::shares(const Plan& plan, int64_t images, int threads)
 // The pixels of a block, as few neighbouring ones at a time as they lie so.
 std::vector<SparsePixels> SparseConvolution::pixels_of(const Plan& plan, int64_t block) const {
   std::vector<SparsePixels> found;
-  const int64_t first = block * plan.floats, end = std::min(first + plan.floats, pixels());
+  const int64_t first = plan.first(block), end = std::min(plan.first(block + 1), pixels());
   for (int64_t pixel = first, stop; pixel < end; pixel = stop) {
     const int64_t row = pixel / out_.width, column = pixel % out_.width;
     stop = std::min(end, (row + 1) * out_.width);
@@ -132,7 +136,7 @@ void SparseConvolution::multiply(const Call& call, int64_t image, int64_t block,
   const Plan& plan = call.plan;
   const SparseKernels& kernels = call.table.sparse;
   const std::vector<SparsePixels> places = pixels_of(plan, block);
-  const int64_t left = std::min(plan.floats, pixels() - block * plan.floats), all = weights_.columns();
+  const int64_t registers = plan.first(block + 1) - plan.first(block), all = weights_.columns();
   auto* packed = packed_scratch.get<float>(plan.columns * plan.floats * 4 + 64);
   auto* sums = sums_scratch.get<float>((plan.columns == all ? std::min(count, kFinished) : count) * plan.floats * 4);
   auto* next = next_scratch.get<uint32_t>(count * 4);
@@ -147,7 +151,7 @@ void SparseConvolution::multiply(const Call& call, int64_t image, int64_t block,
     b.entries = call.entries, b.x = packed, b.stride = plan.floats, b.first = column == 0;
     b.begin = static_cast<uint32_t>(column * plan.floats * 4);
     b.end = static_cast<uint32_t>((column + columns) * plan.floats * 4);
-    b.vectors = static_cast<int>(ceil_div(left, kernels.lanes));
+    b.vectors = static_cast<int>(registers / kernels.lanes);
     const bool last = column + columns == all;
     for (int64_t output = 0; output < count; output += b.rows) {
       b.rows = last ? std::min(kFinished, count - output) : count;
@@ -165,10 +169,22 @@ void SparseConvolution::run(const float* x, float* y, const float* residual, int
   const KernelTable& table = active_table();
   auto* entries = reinterpret_cast<SparseEntry*>(workspace);
   const Call call{table, plan(table.sparse.lanes, table.sparse.vectors), entries, x, y, residual, finish};
-  weights_.list(table, static_cast<uint32_t>(call.plan.floats * 4), entries, threads);
   const Groups& groups = weights_.groups();
   const int64_t shares = this->shares(call.plan, images, threads), blocks = call.plan.blocks;
-  parallel_for(threads, images * groups.count * blocks * shares, [&](int64_t item) {
+  // Both in one region, for waking workers takes as long as some lists. Whoever is through with lists waits for those
+  // who are not, and these have begun: items are drawn in order. Few at a time, so that neighbours are not drawn at
+  // once.
+  const auto lister = weights_.lister(table, static_cast<uint32_t>(call.plan.floats * 4), entries);
+  const int64_t parts = std::min<int64_t>(lister.items(), 4 * threads);
+  std::atomic<int64_t> left{parts};
+  parallel_for(threads, parts + images * groups.count * blocks * shares, [&](int64_t item) {
+    if (item < parts) {
+      for (int64_t i = lister.items() * item / parts; i < lister.items() * (item + 1) / parts; ++i) lister.list(i);
+      left.fetch_sub(1, std::memory_order_release);
+      return;
+    }
+    while (left.load(std::memory_order_acquire) > 0) std::this_thread::yield();
+    item -= parts;
     const int64_t share = item % shares, block = item / shares % blocks, rest = item / shares / blocks;
     const int64_t first = groups.outputs * share / shares, end = groups.outputs * (share + 1) / shares;
     multiply(call, rest / groups.count, block, rest % groups.count * groups.outputs + first, end - first);

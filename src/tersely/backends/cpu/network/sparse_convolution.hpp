@@ -28,6 +28,8 @@ class SparseConvolution {
   struct Plan {
     int64_t blocks, floats;  // of pixels; floats of a packed column
     int64_t columns;         // that are packed at a time
+    int64_t registers, lanes;
+    int64_t first(int64_t block) const { return registers * block / blocks * lanes; }  // pixel of a block
   };
   Plan plan(int64_t lanes, int64_t vectors) const;
   int64_t pixels() const { return out_.height * out_.width; }

@@ -5,7 +5,6 @@
 #include <limits>
 #include <stdexcept>
 
-#include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 
 namespace tersely {
@@ -75,37 +74,38 @@ void SparseWeights::count_words() {
   }
 }
 
-void SparseWeights::list_panels(const KernelTable& table, const FloatPanels& panels, uint32_t step, int64_t item,
-                                SparseEntry* entries) const {
+SparseWeights::Lister::Lister(const SparseWeights& weights, const KernelTable& table, uint32_t step,
+                              SparseEntry* entries)
+    : weights_(weights), table_(table), step_(step), entries_(entries) {
+  if (weights.coded_.gaps() == nullptr) panels_.emplace(*weights.coded_.words(), table);
+}
+
+void SparseWeights::Lister::list_panels(int64_t item) const {
+  const std::vector<uint32_t>& first = weights_.first_;
+  const int64_t outputs = weights_.outputs(), columns = weights_.columns();
   uint32_t next[2][kPanelRows], limit[2][kPanelRows];
-  panels.walk(item, kDecodedColumns, [&](const FloatBlock& block) {
+  panels_->walk(item, kDecodedColumns, [&](const FloatBlock& block) {
     for (int k = 0; k < block.panels; ++k) {
-      const int64_t output = (block.panel + k) * kPanelRows, count = std::min(kPanelRows, outputs() - output);
+      const int64_t output = (block.panel + k) * kPanelRows, count = std::min(kPanelRows, outputs - output);
       for (int64_t row = 0; block.first_column == 0 && row < kPanelRows; ++row) {
         const auto index = static_cast<size_t>(output + row);
-        next[k][row] = row < count ? first_[index] : 0;
-        const int64_t end = row >= count ? 1 : index + 1 < first_.size() ? first_[index + 1] : entries_;
+        next[k][row] = row < count ? first[index] : 0;
+        const int64_t end = row >= count ? 1 : index + 1 < first.size() ? first[index + 1] : weights_.entries_;
         limit[k][row] = static_cast<uint32_t>(end - 1);
       }
-      table.sparse.list(block.weights + k * block.panel_stride, block.columns,
-                        static_cast<uint32_t>(block.first_column) * step, step, entries, next[k], limit[k]);
-      if (block.first_column + block.columns < columns()) continue;
-      for (int64_t row = 0; row < count; ++row) entries[next[k][row]].at = kSparseEnd;
+      table_.sparse.list(block.weights + k * block.panel_stride, block.columns,
+                         static_cast<uint32_t>(block.first_column) * step_, step_, entries_, next[k], limit[k]);
+      if (block.first_column + block.columns < columns) continue;
+      for (int64_t row = 0; row < count; ++row) entries_[next[k][row]].at = kSparseEnd;
     }
   });
 }
 
-void SparseWeights::list(const KernelTable& table, uint32_t step, SparseEntry* entries, int threads) const {
-  if (const GapLanes* lanes = coded_.gaps()) {
-    parallel_for(threads, coded_.geometry().panels, [&](int64_t group) {
-      const GapEntries found = lanes->entries(table, group);
-      table.sparse.list_gaps(found.gaps, found.values, found.blocks, found.last_column, step, entries,
-                             lanes_.data() + group * kPanelRows);
-    });
-    return;
-  }
-  const FloatPanels panels(*coded_.words(), table);
-  parallel_for(threads, panels.items(), [&](int64_t item) { list_panels(table, panels, step, item, entries); });
+void SparseWeights::Lister::list(int64_t item) const {
+  if (panels_) return list_panels(item);
+  const GapEntries found = weights_.coded_.gaps()->entries(table_, item);
+  table_.sparse.list_gaps(found.gaps, found.values, found.blocks, found.last_column, step_, entries_,
+                          weights_.lanes_.data() + item * kPanelRows);
 }
 
 }  // namespace tersely

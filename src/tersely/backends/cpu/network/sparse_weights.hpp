@@ -2,6 +2,7 @@
 // positions lie otherwise.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"
@@ -26,12 +27,29 @@ class SparseWeights {
 
   // Where each output's list begins, [outputs].
   const std::vector<uint32_t>& first() const { return first_; }
-  // Writes all lists. entries: room as above; step: bytes from a packed column to the next.
-  void list(const KernelTable& table, uint32_t step, SparseEntry* entries, int threads) const;
+  // Writes the lists, item by item; safe under several threads.
+  class Lister {
+   public:
+    int64_t items() const { return panels_ ? panels_->items() : weights_.coded_.geometry().panels; }
+    void list(int64_t item) const;
+
+   private:
+    friend class SparseWeights;
+    Lister(const SparseWeights& weights, const KernelTable& table, uint32_t step, SparseEntry* entries);
+    void list_panels(int64_t item) const;
+
+    const SparseWeights& weights_;
+    const KernelTable& table_;
+    const uint32_t step_;
+    SparseEntry* const entries_;
+    std::optional<FloatPanels> panels_;  // none where weights are gaps
+  };
+  // entries: room as above; step: bytes from a packed column to the next.
+  Lister lister(const KernelTable& table, uint32_t step, SparseEntry* entries) const {
+    return {*this, table, step, entries};
+  }
 
  private:
-  void list_panels(const KernelTable& table, const FloatPanels& panels, uint32_t step, int64_t item,
-                   SparseEntry* entries) const;
   void count_words();
 
   const CodedMatrix& coded_;
