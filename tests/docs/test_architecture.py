@@ -193,6 +193,7 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
+    "graph/lowering/images.py": "a method of convolutions",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
     "onnx/parts.py": "an attribute of ONNX",

@@ -19,6 +19,7 @@ from tersely.graph.inputs import handed, kind_of, seen
 from tersely.graph.lowering import Choices, lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
+from tersely.graph.lowering.sparse import can_list
 from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.room import too_large
@@ -145,7 +146,16 @@ class Pipeline:
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
             shapes_of = {**known, **inputs}
-            program = lower(self.graph, shapes_of, self._choices, integers, products_only)
+            densities = self._densities(constants)
+            program = lower(
+                self.graph,
+                shapes_of,
+                self._choices,
+                integers,
+                products_only,
+                densities,
+                [name for name in densities if not self._walks(name, constants[name])],
+            )
             room.check(program, shapes)
             try:
                 opened = native.module.open_program(json.dumps(program.to_json()), constants)
@@ -177,13 +187,31 @@ class Pipeline:
         for node in self.graph.nodes:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
-            if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
+            if node.operator == "convolution" and not _convolved(node, tensor, matrix):
                 return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
             if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
                 return None
         return matrix
+
+    def _densities(self, constants: Mapping[str, Any]) -> dict[str, float]:
+        """Of weights that convolutions can list: the share that a list has."""
+        found = {}
+        for node in self.graph.nodes:
+            name = node.inputs.get("weight", "")
+            tensor, matrix = self.constants.get(name), constants.get(name)
+            if not isinstance(tensor, Tensor) or matrix is None or isinstance(matrix, np.ndarray):
+                continue
+            if _listed(node, tensor, matrix):
+                found[name] = tensor.checked.root.row.density(tensor.checked.root)
+        return found
+
+    def _walks(self, name: str, matrix: Any) -> bool:
+        """Whether all convolutions with a weight can decode its panels."""
+        shape = tuple(self.constants[name].shape)
+        readers = [node for node in self.graph.nodes if node.inputs.get("weight") == name]
+        return all(matrix.convolves(*_groups(node, shape)) for node in readers)
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
         """Weights of linear layers that have a product, but are no walk over words."""
@@ -198,6 +226,19 @@ class Pipeline:
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
+
+
+def _convolved(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a convolution can multiply by a weight as it is coded."""
+    return bool(matrix.convolves(*_groups(node, weight.shape)) or _listed(node, weight, matrix))
+
+
+def _listed(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a node is a convolution that can be computed by a list of its weights."""
+    root = weight.checked.root
+    return (
+        can_list(node, weight.shape) and root.row.lists(root.node) and bool(matrix.lists(*_groups(node, weight.shape)))
+    )
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:

@@ -15,6 +15,7 @@
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
+#include "tersely/backends/cpu/kernels/sparse.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
 
@@ -263,6 +264,7 @@ struct KernelTable {
   UnaryKernel activate[kUnaryCount];  // by Unary
   TokenKernels tokens;
   Depthwise depthwise;
+  SparseKernels sparse;
   PixelKernels pixels;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit

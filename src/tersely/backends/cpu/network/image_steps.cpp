@@ -128,7 +128,9 @@ class Clear final : public Step {
     const ImageLayout& l = y_.layout;
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
     const auto side = static_cast<size_t>(l.halo * l.pixel_floats()) * 4;
-    parallel_for(run.threads, planes, [&](int64_t plane) {
+    // A guess that is only for waking workers: two ns for each row's two ends, and eight bytes a ns above and below.
+    const int64_t ns = planes * (2 * l.height + 2 * l.halo * l.row() / 2);
+    parallel_for(workers_worth_waking(run.threads, ns), planes, [&](int64_t plane) {
       float* to = run.arena + y_.at + plane * l.plane();
       const auto edge = static_cast<size_t>(l.halo * l.row()) * 4;
       std::memset(to, 0, edge);

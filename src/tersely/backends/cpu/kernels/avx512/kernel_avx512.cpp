@@ -181,6 +181,7 @@ void fill_avx512_winograd(KernelTable& table);
 void fill_avx512_pool(KernelTable& table);
 void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
+void fill_avx512_sparse(KernelTable& table);
 void fill_avx512_pixels(KernelTable& table);
 void fill_avx512_early_pixels(KernelTable& table);
 
@@ -209,6 +210,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_pool(table);
   fill_avx512_tokens(table);
   fill_avx512_depthwise(table);
+  fill_avx512_sparse(table);
   fill_avx512_pixels(table);
   fill_avx512_early_pixels(table);
 }
