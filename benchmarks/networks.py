@@ -1,6 +1,7 @@
 """Whole networks, float32: pipelines on compressed weights against other engines, side by side.
 
     python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...] [--cold]
+    python -m benchmarks.networks --networks resnet50 vgg16 --pruned 80 90 95
 
 Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
 statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
@@ -10,6 +11,7 @@ decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -97,10 +99,25 @@ TOKENS = {"minilm": 32}
 """Networks that read sentences, and of how many tokens."""
 
 
-def prepared(name: str) -> torch.nn.Module:
-    """A network whose numbers stay in range, in eval mode."""
+def prune(model: torch.nn.Module, percent: int, mask: str) -> None:
+    """Sets so many of each weight to zero, but not of the first layer, which is too small to be worth it.
+
+    mask: "random", or "magnitude" for the smallest ones.
+    """
+    layers = [one for one in model.modules() if isinstance(one, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.no_grad():
+        for layer in layers[1:]:
+            rank = torch.rand_like(layer.weight) if mask == "random" else layer.weight.abs()
+            bound = rank.flatten().kthvalue(max(1, rank.numel() * percent // 100)).values
+            layer.weight[rank <= bound] = 0
+
+
+def prepared(name: str, percent: int = 0, mask: str = "random") -> torch.nn.Module:
+    """A network whose numbers stay in range, in eval mode; `percent` of its weights are zeros."""
     torch.manual_seed(0)
     model = NETWORKS[name]()
+    if percent:
+        prune(model, percent, mask)
     norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     if norms:
         for norm in norms:
@@ -131,9 +148,11 @@ def alone(run: engines.Infer, plan: Protocol) -> protocol.Run:
     return timed
 
 
-def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, Any]:
+def row(
+    name: str, batch: int, plan: Protocol, without: list[str], percent: int = 0, mask: str = "random"
+) -> dict[str, Any]:
     """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
-    model, inputs = prepared(name), inputs_of(name, batch)
+    model, inputs = prepared(name, percent, mask), inputs_of(name, batch)
     with torch.inference_mode():
         expected = engines.first(model(*inputs)).numpy()
     runs: dict[str, engines.Infer] = {}
@@ -167,6 +186,7 @@ def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, 
         "busy": times.busy,
         "error": error,
         "smaller": smaller,
+        **({"zeros": percent, "mask": mask} if percent else {}),
     }
 
 
@@ -221,7 +241,8 @@ def line(found: dict[str, Any]) -> str:
         for one in OBJECTIVES
     )
     busy = f" (busy: {found['busy']})" if found["busy"] else ""
-    return f"{found['network']} batch {found['batch']}: {shown} ms; against the fastest: {ratios}{busy}"
+    pruned = f", {found['zeros']} % zeros ({found['mask']})" if "zeros" in found else ""
+    return f"{found['network']} batch {found['batch']}{pruned}: {shown} ms; against the fastest: {ratios}{busy}"
 
 
 def main() -> None:
@@ -229,6 +250,8 @@ def main() -> None:
     parser = protocol.options(__doc__, default)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--pruned", nargs="+", type=int, default=[], metavar="PERCENT", help="zeros in each weight")
+    parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
     parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
     parser.add_argument("--cold", action="store_true", help="from files to first answers, and memory; prints only")
     arguments = parser.parse_args()
@@ -242,8 +265,11 @@ def main() -> None:
     found["rows"] = []
     for name in arguments.networks:
         for batch in arguments.batches:
-            found["rows"].append(row(name, batch, plan, arguments.without))
-            print(line(found["rows"][-1]), flush=True)
+            for percent, mask in (
+                itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]
+            ):
+                found["rows"].append(row(name, batch, plan, arguments.without, percent, mask))
+                print(line(found["rows"][-1]), flush=True)
     record.save(found, arguments.output)
 
 

@@ -44,6 +44,7 @@ LAYERS = (
     {"files.container"},
     {"files"},
     {"graph"},
+    {"onnx"},
     {"torch.weight"},
     {"torch.operators"},
     {"torch.modules"},
@@ -192,8 +193,10 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
+    "graph/lowering/images.py": "a method of convolutions",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
+    "onnx/parts.py": "an attribute of ONNX",
 }
 """Where a formulation is known by its name above the registry, and why. `dense` is what everybody falls back to."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,11 @@ from tersely.graph.inputs import handed, kind_of, seen
 from tersely.graph.lowering import Choices, lower
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
+from tersely.graph.lowering.sparse import can_list
 from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.room import too_large
+from tersely.graph.weights import in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
@@ -40,6 +43,7 @@ class Pipeline:
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
+        self._in_out = in_out_of(self.graph)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
@@ -76,6 +80,20 @@ class Pipeline:
         ]
         ran = taken_out(self.graph, program.shapes)
         return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes, ran, program.shapes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the pipeline to one file, which `tersely.load_pipeline` opens.
+
+        Args:
+            path: the file; an existing one is replaced.
+
+        Raises:
+            ArgumentError: for names of weights that no file holds.
+            DestinationError: where the file cannot be written.
+        """
+        from tersely.graph import files  # which opens pipelines, too
+
+        files.save(self, path)
 
     def _form(self, node: Node) -> str:
         weight = self.constants.get(node.inputs.get("weight", ""))
@@ -128,7 +146,16 @@ class Pipeline:
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
             shapes_of = {**known, **inputs}
-            program = lower(self.graph, shapes_of, self._choices, integers, products_only)
+            densities = self._densities(constants)
+            program = lower(
+                self.graph,
+                shapes_of,
+                self._choices,
+                integers,
+                products_only,
+                densities,
+                [name for name in densities if not self._walks(name, constants[name])],
+            )
             room.check(program, shapes)
             try:
                 opened = native.module.open_program(json.dumps(program.to_json()), constants)
@@ -145,6 +172,8 @@ class Pipeline:
             matrix = self._matrix(name, constant) if isinstance(constant, Tensor) else None
             if matrix is None:
                 array = constant.decode() if isinstance(constant, Tensor) else constant
+                if name in self._in_out:
+                    array = array.T
                 flat = np.ascontiguousarray(array, np.float32).reshape(-1)
                 matrix = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
             self._natives[name] = matrix
@@ -158,11 +187,31 @@ class Pipeline:
         for node in self.graph.nodes:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
-            if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
+            if node.operator == "convolution" and not _convolved(node, tensor, matrix):
                 return None
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
+            if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
+                return None
         return matrix
+
+    def _densities(self, constants: Mapping[str, Any]) -> dict[str, float]:
+        """Of weights that convolutions can list: the share that a list has."""
+        found = {}
+        for node in self.graph.nodes:
+            name = node.inputs.get("weight", "")
+            tensor, matrix = self.constants.get(name), constants.get(name)
+            if not isinstance(tensor, Tensor) or matrix is None or isinstance(matrix, np.ndarray):
+                continue
+            if _listed(node, tensor, matrix):
+                found[name] = tensor.checked.root.row.density(tensor.checked.root)
+        return found
+
+    def _walks(self, name: str, matrix: Any) -> bool:
+        """Whether all convolutions with a weight can decode its panels."""
+        shape = tuple(self.constants[name].shape)
+        readers = [node for node in self.graph.nodes if node.inputs.get("weight") == name]
+        return all(matrix.convolves(*_groups(node, shape)) for node in readers)
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
         """Weights of linear layers that have a product, but are no walk over words."""
@@ -172,9 +221,24 @@ class Pipeline:
             matrix = constants.get(name)
             if node.operator == "linear" and not isinstance(matrix, np.ndarray):
                 rows, columns = self.constants[name].shape
+                if name in self._in_out:
+                    rows, columns = columns, rows
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
+
+
+def _convolved(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a convolution can multiply by a weight as it is coded."""
+    return bool(matrix.convolves(*_groups(node, weight.shape)) or _listed(node, weight, matrix))
+
+
+def _listed(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a node is a convolution that can be computed by a list of its weights."""
+    root = weight.checked.root
+    return (
+        can_list(node, weight.shape) and root.row.lists(root.node) and bool(matrix.lists(*_groups(node, weight.shape)))
+    )
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:

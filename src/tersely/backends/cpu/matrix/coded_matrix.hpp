@@ -14,6 +14,21 @@ namespace tersely {
 enum class Products : uint8_t { kNone, kFloats, kIntegers, kNibbles };
 
 // Borrows the components that it was opened over; safe under several threads.
+// Rows as lanes of column gaps, 16 side by side, for operators of networks. Safe under several threads.
+class GapLanes {
+ public:
+  GapLanes() = default;
+  GapLanes(const GapLanes&) = delete;
+  GapLanes& operator=(const GapLanes&) = delete;
+  virtual ~GapLanes() = default;
+  // The row of the matrix that a lane of a group of 16 holds, beyond its rows for padding.
+  virtual int64_t row(int64_t group, int lane) const = 0;
+  // Blocks of 4 entries that each lane of a group has.
+  virtual int64_t blocks(int64_t group) const = 0;
+  // Their gaps and words, in memory of the calling thread where they are decoded, good until its next call.
+  virtual GapEntries entries(const KernelTable& table, int64_t group) const = 0;
+};
+
 class CodedMatrix {
  public:
   CodedMatrix() = default;
@@ -26,6 +41,8 @@ class CodedMatrix {
   virtual Products products() const { return Products::kFloats; }
   // Its words as a walk, for operators of networks; null where it has none.
   virtual const MatrixView* words() const { return nullptr; }
+  // Its rows as gaps; null where they lie otherwise.
+  virtual const GapLanes* gaps() const { return nullptr; }
 
   // The operators of the same names (operators.hpp).
   virtual void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements,

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "tersely/backends/cpu/base/floats.hpp"
+#include "tersely/backends/cpu/base/session.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 
 namespace tersely {
@@ -159,10 +160,7 @@ Program::Arena Program::take() const {
   return made;
 }
 
-void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
-  Arena arena = take();
-  const FlushedFloats floats;
-  const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
+void Program::run_steps(const Run& run, int64_t* nanoseconds) const {
   const auto now = [] { return std::chrono::steady_clock::now(); };
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (nanoseconds == nullptr) {
@@ -173,6 +171,13 @@ void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
     steps_[i]->run(run);
     nanoseconds[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
   }
+}
+
+void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
+  Arena arena = take();
+  const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
+  const FlushedFloats floats;
+  in_session(threads, [&] { run_steps(run, nanoseconds); });
   const std::lock_guard<std::mutex> lock(mutex_);
   idle_.push_back(std::move(arena));
 }

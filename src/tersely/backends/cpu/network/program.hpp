@@ -37,6 +37,7 @@ class Program {
   };
   using Arena = std::unique_ptr<float, Free>;
   Arena take() const;
+  void run_steps(const Run& run, int64_t* nanoseconds) const;
 
   int64_t arena_floats_, workspace_floats_ = 0;
   Ports ports_;

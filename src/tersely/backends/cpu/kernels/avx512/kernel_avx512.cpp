@@ -181,7 +181,9 @@ void fill_avx512_winograd(KernelTable& table);
 void fill_avx512_pool(KernelTable& table);
 void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
+void fill_avx512_sparse(KernelTable& table);
 void fill_avx512_pixels(KernelTable& table);
+void fill_avx512_early_pixels(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -208,7 +210,9 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_pool(table);
   fill_avx512_tokens(table);
   fill_avx512_depthwise(table);
+  fill_avx512_sparse(table);
   fill_avx512_pixels(table);
+  fill_avx512_early_pixels(table);
 }
 
 }  // namespace tersely
