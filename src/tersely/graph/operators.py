@@ -23,9 +23,10 @@ ACTIVATIONS = (
 """Operators of one input and its shape."""
 ARITHMETIC = (
     "add", "subtract", "multiply", "divide", "power", "greater_equal", "equal", "not_equal", "both",
+    "minimum", "maximum", "masked",
 )  # fmt: skip
 """Operators of two inputs, which are repeated along axes of length 1. Truths are 1 and 0; "both" is true where neither
-is zero."""
+is zero; "masked" is x where z is not zero, else 0 whatever x is; of NaN and a number the least and the greatest is NaN."""
 MAX_PARTS = 256
 """Inputs of one concatenation."""
 
@@ -150,10 +151,12 @@ def _resize(node: Node, shapes: dict[str, Shape]) -> Shape:
 
 
 def _linear(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Attribute in_out: the weight is stored [inputs, outputs], as a product of matrices reads it."""
     x, weight = shapes["x"], shapes["weight"]
-    if len(weight) != 2 or x[-1] != weight[1]:
+    inputs, outputs = (0, 1) if node.attributes.get("in_out", False) else (1, 0)
+    if len(weight) != 2 or x[-1] != weight[inputs]:
         raise ArgumentError(f"a weight of shape {list(weight)} does not fit {x[-1]} features")
-    return *x[:-1], weight[0]
+    return *x[:-1], weight[outputs]
 
 
 def _flatten(node: Node, shapes: dict[str, Shape]) -> Shape:
@@ -170,6 +173,23 @@ def _axis(node: Node, shape: Shape, name: str = "axis") -> int:
     if not -len(shape) <= axis < len(shape):
         raise ArgumentError(f"{list(shape)} has no axis {axis}")
     return axis % len(shape)
+
+
+def leading_node(node: Node, shapes: Mapping[str, Shape]) -> Node:
+    """A `leading` as the slice that it is. shapes: of its inputs by role."""
+    like, axis = shapes["like"], _axis(node, shapes["x"])
+    count = like[_axis(node, like, "like_axis")]
+    if count > shapes["x"][axis]:
+        raise ArgumentError(f"takes {count} of the {shapes['x'][axis]} along axis {axis}: inputs are too large")
+    attributes = {"axis": axis, "begin": 0, "end": count, "step": 1}
+    return Node("slice", {"x": node.inputs["x"]}, node.output, attributes)
+
+
+def _leading(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """The first along an axis, as many as `like` has along one of its axes: attributes axis, like_axis."""
+    x, axis = shapes["x"], _axis(node, shapes["x"])
+    found = leading_node(node, shapes).attributes["end"]
+    return *x[:axis], found, *x[axis + 1 :]
 
 
 def _reshape(node: Node, shapes: dict[str, Shape]) -> Shape:
@@ -308,11 +328,13 @@ OPERATORS: dict[str, Operator] = {
     "transpose": Operator(("x",), _transpose),
     "expand": Operator(("x",), _expand),
     "slice": Operator(("x",), _slice),
+    "leading": Operator(("x", "like"), _leading),
     "select": Operator(("x",), _select),
     "concatenate": Operator(("x0",), _concatenate, tuple(f"x{i}" for i in range(1, MAX_PARTS))),
     "pad": Operator(("x",), _pad),
     "mean": Operator(("x",), _reduce),
     "sum": Operator(("x",), _reduce),
+    "max": Operator(("x",), _reduce),
     "layer_norm": Operator(("x",), _layer_norm, ("weight", "bias")),
     "softmax": Operator(("x",), _softmax),
     "matrix_product": Operator(("x", "z"), _matrix_product),
@@ -333,12 +355,27 @@ def shape_of(node: Node, shapes: Shapes) -> Shape:
         raise ArgumentError(f"{node}: attributes or shapes that make no sense ({error})") from None
 
 
+def check_lengths(graph: Graph, shapes: Shapes) -> None:
+    """Raises ArgumentError for shapes of inputs that the graph is not made for."""
+    words: dict[str, int] = {}
+    for name, lengths in graph.lengths.items():
+        given = tuple(shapes[name])
+        fits = len(given) == len(lengths)
+        for one, wanted in zip(given, lengths, strict=False):
+            fits &= wanted is None or one == (words.setdefault(wanted, one) if isinstance(wanted, str) else wanted)
+        if not fits:
+            said = ", ".join("any" if one is None else str(one) for one in lengths)
+            also = "".join(f", {word} {length}" for word, length in words.items() if word in lengths)
+            raise ArgumentError(f"the network takes {name!r} of shape [{said}]{also}, not {list(given)}")
+
+
 def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
     """The shape of every value and constant.
 
     shapes: of the inputs and constants. Raises ArgumentError, with the node, where they do not go together.
     """
     found = {name: tuple(shapes[name]) for name in (*graph.inputs, *graph.constants)}
+    check_lengths(graph, found)
     for node in graph.nodes:
         found[node.output] = shape_of(node, found)
     return found

@@ -19,6 +19,9 @@ ARITHMETIC: dict[str, Any] = {
     "equal": np.equal,
     "not_equal": np.not_equal,
     "both": np.logical_and,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "masked": lambda x, z: np.where(z != 0, x, 0.0),
 }
 
 
@@ -74,6 +77,11 @@ def _slice(node: Node, x: Arrays) -> np.ndarray:
     return np.asarray(np.take(x["x"], list(slice_range(node, x["x"].shape)), node.attributes["axis"]))
 
 
+def _leading(node: Node, x: Arrays) -> np.ndarray:
+    count = x["like"].shape[node.attributes["like_axis"]]
+    return np.asarray(np.take(x["x"], range(count), node.attributes["axis"]))
+
+
 def _concatenate(node: Node, x: Arrays) -> np.ndarray:
     parts = [x[f"x{i}"] for i in range(len(x))]
     axis = node.attributes["axis"] % parts[0].ndim
@@ -112,10 +120,12 @@ REFERENCE: dict[str, Callable[[Node, Arrays], np.ndarray]] = {
     "transpose": lambda node, x: x["x"].transpose(swapped(node, x["x"].ndim)),
     "expand": _expand,
     "slice": _slice,
+    "leading": _leading,
     "select": lambda node, x: np.asarray(np.take(x["x"], node.attributes["index"], node.attributes["axis"])),
     "concatenate": _concatenate,
     "pad": _pad,
     "mean": _reduce(np.mean),
     "sum": _reduce(np.sum),
+    "max": _reduce(np.max),
     **dict.fromkeys(ARITHMETIC, _arithmetic),
 }

@@ -76,6 +76,8 @@ class Context:
         return whole_blocks(channels)
 
     def fresh(self, layout: Layout) -> int:
+        if layout.floats == 0:
+            raise ArgumentError("a value of no numbers, which the executor does not have")
         self.program.layouts.append(layout)
         return len(self.program.layouts) - 1
 

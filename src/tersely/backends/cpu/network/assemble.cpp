@@ -52,7 +52,7 @@ class Assemble final : public Step {
 
   void run(const Run& run) const override {
     const ImageLayout& out = y_.layout;
-    parallel_for(run.threads, y_.images * out.blocks() * out.height, [&](int64_t item) {
+    parallel_for_ranges(run.threads, y_.images * out.blocks() * out.height, [&](int64_t item) {
       const int64_t row = item % out.height, block = item / out.height % out.blocks();
       const int64_t image = item / out.height / out.blocks(), channel = block * kChannelBlock;
       float* to = run.arena + y_.at + image * out.floats() + out.at(channel, row, 0);

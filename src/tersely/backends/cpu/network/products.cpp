@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
@@ -89,10 +90,7 @@ class ConvolutionStep final : public Step {
   }
 
   int64_t workspace_floats() const override {
-    return sparse_ != nullptr      ? sparse_->workspace_floats()
-           : winograd_ != nullptr  ? winograd_->workspace_floats()
-           : depthwise_ != nullptr ? depthwise_->workspace_floats()
-                                   : 0;
+    return sparse_ != nullptr ? sparse_->workspace_floats() : winograd_ != nullptr ? winograd_->workspace_floats() : 0;
   }
 
   void run(const Run& run) const override {
@@ -103,7 +101,7 @@ class ConvolutionStep final : public Step {
     } else if (winograd_ != nullptr) {
       winograd_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else if (depthwise_ != nullptr) {
-      depthwise_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
+      depthwise_->run(x, y, residual, x_.images, finish_, run.threads);
     } else {
       direct_->run(x, y, residual, x_.images, finish_, run.threads);
     }
@@ -166,6 +164,7 @@ class Linear final : public Step {
     Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
+    const FlushedResults floats;  // kernels multiply by codes as they decode them: a weight's scale may be subnormal
     matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
   }
 
@@ -174,7 +173,7 @@ class Linear final : public Step {
     const KernelTable& table = active_table();
     const int64_t columns = x_.layout.channels, outputs = y_.layout.channels, images = x_.images;
     numbers_->visit(table, [&](const auto& panels) {
-      parallel_for(run.threads, panels.items(), [&](int64_t item) {
+      parallel_for_ranges(run.threads, panels.items(), [&](int64_t item) {
         panels.walk(item, columns, [&](const FloatBlock& block) {
           const int32_t offset = 0;
           ConvolutionBlock b{};

@@ -183,6 +183,7 @@ void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
 void fill_avx512_sparse(KernelTable& table);
 void fill_avx512_pixels(KernelTable& table);
+void fill_avx512_early_pixels(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -211,6 +212,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_depthwise(table);
   fill_avx512_sparse(table);
   fill_avx512_pixels(table);
+  fill_avx512_early_pixels(table);
 }
 
 }  // namespace tersely
