@@ -158,6 +158,10 @@ class Context:
             self._planes[name] = self._moved(number, name, blocked=False) if blocked else number
         return self._planes[name]
 
+    def lies_in_planes(self, name: str) -> bool:
+        """Whether an image was written in planes of channels, and in no other way."""
+        return name in self._planes and name not in self._numbers
+
     def is_image(self, name: str) -> bool:
         """Whether a value has been written as images, which operators on images read as they are."""
         return (name in self._numbers or name in self._planes) and len(self.shapes[name]) == 4

@@ -94,14 +94,25 @@ def adaptive_spans(length: int, count: int) -> list[Span]:
 
 
 def _pool(context: Context, node: Node) -> None:
-    x, y = context.number(node.inputs["x"]), context.output(node)
     sizes, counts = context.shapes[node.inputs["x"]][2:], context.shapes[node.output][2:]
     if node.operator == "adaptive_average_pool":
         windows = [adaptive_spans(length, count) for length, count in zip(sizes, counts, strict=True)]
     else:
         windows = [spans(node, axis, sizes[axis], counts[axis]) for axis in (0, 1)]
     kind = "max" if node.operator == "max_pool" else "mean"
+    x, y = _pooled(context, node, windows[1])
     _emit_pool(context, node, x, y, kind, windows)
+
+
+def _pooled(context: Context, node: Node, columns: Sequence[Span]) -> tuple[int, int]:
+    """Numbers of a pool's image and of its result, which lies as that does.
+
+    In planes of channels only pairs of pixels, and few windows, are as fast as in blocks.
+    """
+    pairs = all((one.first, one.pixels) == (2 * place, 2) for place, one in enumerate(columns))
+    if context.lies_in_planes(node.inputs["x"]) and (pairs or len(columns) == 1):
+        return context.planes(node.inputs["x"]), context.new_planes(node.output)
+    return context.number(node.inputs["x"]), context.output(node)
 
 
 def _emit_pool(context: Context, node: Node, x: int, y: int, kind: str, windows: Sequence[Sequence[Span]]) -> None:
@@ -115,10 +126,14 @@ def _mean(context: Context, node: Node) -> None:
     shape = context.shapes[node.inputs["x"]]
     if len(shape) != 4 or {axis % 4 for axis in node.attributes["axes"]} != {2, 3}:
         raise ArgumentError(f"{node}: means are taken of an image's pixels only")
-    x, windows = context.number(node.inputs["x"]), [adaptive_spans(length, 1) for length in shape[2:]]
+    windows = [adaptive_spans(length, 1) for length in shape[2:]]
     if node.attributes["keep"]:
-        return _emit_pool(context, node, x, context.output(node), "mean", windows)
-    pixel = context.fresh(Layout(shape[0], shape[1], 1, 1))
+        x, y = _pooled(context, node, windows[1])
+        return _emit_pool(context, node, x, y, "mean", windows)
+    name = node.inputs["x"]
+    planes = context.lies_in_planes(name)
+    x = context.planes(name) if planes else context.number(name)
+    pixel = context.fresh(Layout(shape[0], shape[1], 1, 1, 0, not planes))
     _emit_pool(context, node, x, pixel, "mean", windows)
     context.emit("move", node.output, context.output(node), x=pixel, flat=1)
     return None

@@ -177,13 +177,24 @@ void SparseConvolution::run(const float* x, float* y, const float* residual, int
   const auto lister = weights_.lister(table, static_cast<uint32_t>(call.plan.floats * 4), entries);
   const int64_t parts = std::min<int64_t>(lister.items(), 4 * threads);
   std::atomic<int64_t> left{parts};
+  std::atomic<bool> failed{false};  // for lack of memory: nobody may wait for such a list, or read it
   parallel_for(threads, parts + images * groups.count * blocks * shares, [&](int64_t item) {
     if (item < parts) {
+      struct Done {
+        std::atomic<int64_t>& left;
+        std::atomic<bool>& failed;
+        bool whole = false;
+        ~Done() {
+          if (!whole) failed.store(true, std::memory_order_relaxed);
+          left.fetch_sub(1, std::memory_order_release);
+        }
+      } done{left, failed};
       for (int64_t i = lister.items() * item / parts; i < lister.items() * (item + 1) / parts; ++i) lister.list(i);
-      left.fetch_sub(1, std::memory_order_release);
+      done.whole = true;
       return;
     }
     while (left.load(std::memory_order_acquire) > 0) std::this_thread::yield();
+    if (failed.load(std::memory_order_relaxed)) return;
     item -= parts;
     const int64_t share = item % shares, block = item / shares % blocks, rest = item / shares / blocks;
     const int64_t first = groups.outputs * share / shares, end = groups.outputs * (share + 1) / shares;
