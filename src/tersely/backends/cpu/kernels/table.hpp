@@ -30,9 +30,10 @@ using ExpandLevels = void (*)(const SplitStreams& view, int64_t segment, uint8_t
 using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
 // The same as float32, column by column: out[chunk * 64 + column * 16 + row].
 using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out);
-// The same, multiplying columns by a few pixels meanwhile.
-using DecodeMultiply = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out,
-                                const EarlyPixels& pixels);
+// The same of two panels, whose columns are multiplied by a few pixels meanwhile. cursors: [2]; out: one panel after
+// the other, out_stride floats apart.
+using DecodeMultiply = void (*)(const Parameters& parameters, Cursor* cursors, int64_t chunks, float* out,
+                                int64_t out_stride, const EarlyPixels& pixels);
 // sums[b * 16 + row] += chunks of the panel x columns of x[b * x_stride ...], B batch rows in registers.
 using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
                          float* sums);
