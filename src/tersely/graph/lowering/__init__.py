@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, regions, rows, tokens
+from tersely.graph.lowering import images, pointwise, quantised, regions, rows, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.placement import place_values
@@ -25,6 +25,7 @@ ROWS: dict[str, Lower] = {
     **pointwise.ROWS,
     **regions.ROWS,
     **rows.ROWS,
+    **quantised.ROWS,
     **shape_rows.ROWS,
     **tokens.ROWS,
 }
@@ -61,6 +62,9 @@ def lower(
             raise ArgumentError(f"{node}: the executor has no such operator")
         ROWS[node.operator](context, node)
     for index, name in enumerate(graph.outputs):
+        context.program.output_dtypes.append(context.dtypes[name])
+        if context.element_bytes(name) == 1:
+            name = quantised.as_floats(context, name)
         number = context.number(name) if context.is_image(name) else context.flat(name)
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])

@@ -14,6 +14,7 @@
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
+#include "tersely/backends/cpu/kernels/quantised.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
@@ -260,6 +261,7 @@ struct KernelTable {
   TokenKernels tokens;
   Depthwise depthwise;
   PixelKernels pixels;
+  QuantisedKernels quantised;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;

@@ -182,6 +182,7 @@ void fill_avx512_pool(KernelTable& table);
 void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
 void fill_avx512_pixels(KernelTable& table);
+void fill_avx512_quantised(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
@@ -209,6 +210,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_tokens(table);
   fill_avx512_depthwise(table);
   fill_avx512_pixels(table);
+  fill_avx512_quantised(table);
 }
 
 }  // namespace tersely

@@ -1,0 +1,117 @@
+// Quantised convolutions under AVX-512: one or two panels by up to twelve pixels. VNNI multiplies four columns of 16
+// outputs by four channels of a pixel, and adds them up, at once.
+#include <immintrin.h>
+
+#include "tersely/backends/cpu/kernels/quantised_loops.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+
+namespace tersely {
+namespace {
+
+constexpr int kPixels = 12;
+
+struct Avx512 {
+  static inline __attribute__((always_inline)) Integers16 add(Integers16 sums, Integers16 x, Integers16 weight) {
+    __m512i a, b, c;
+    __builtin_memcpy(&a, &sums, sizeof a);
+    __builtin_memcpy(&b, &x, sizeof b);
+    __builtin_memcpy(&c, &weight, sizeof c);
+    a = _mm512_add_epi32(a, _mm512_madd_epi16(b, c));  // x is positive: the upper half of a weight meets zeros
+    __builtin_memcpy(&sums, &a, sizeof a);
+    return sums;
+  }
+};
+
+template <int Panels, int Pixels>
+inline __attribute__((always_inline)) void step(const uint8_t* const (&x)[Pixels], int64_t at, const int8_t* w,
+                                                int64_t stride, __m512i (&sums)[Pixels][Panels]) {
+  __m512i weights[Panels];
+#pragma GCC unroll 2
+  for (int k = 0; k < Panels; ++k) weights[k] = _mm512_loadu_si512(w + k * stride);
+#pragma GCC unroll 12
+  for (int p = 0; p < Pixels; ++p) {
+    int32_t four;
+    __builtin_memcpy(&four, x[p] + at, sizeof four);
+    const __m512i value = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+    for (int k = 0; k < Panels; ++k) sums[p][k] = _mm512_dpbusd_epi32(sums[p][k], value, weights[k]);
+  }
+}
+
+template <int Panels, int Pixels>
+inline __attribute__((always_inline)) void finish(const QuantisedBlock& b, const PixelPlaces& places, int64_t pixel,
+                                                  __m512i (&sums)[Pixels][Panels]) {
+  const Requantisation to = b.to;  // stores to y may not make the compiler read it again
+  uint8_t* const y = b.y;
+  float* const floats = b.floats;
+  const int32_t* const y_at = places.y + pixel;
+  const int64_t stride = b.y_panel_stride;
+  const __m512 low = _mm512_set1_ps(to.low), high = _mm512_set1_ps(to.high);
+  const __m512i zero = _mm512_set1_epi32(to.zero);
+#pragma GCC unroll 2
+  for (int k = 0; k < Panels; ++k) {
+    const __m512 scale = _mm512_loadu_ps(to.scale + k * 16);
+#pragma GCC unroll 12
+    for (int p = 0; p < Pixels; ++p) {
+      __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[p][k]), scale);
+      value = _mm512_min_ps(_mm512_max_ps(value, low), high);
+      if (y == nullptr) {
+        _mm512_storeu_ps(floats + k * stride + y_at[p], value);
+        continue;
+      }
+      const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(value), zero);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + k * stride + y_at[p]), _mm512_cvtepi32_epi8(whole));
+    }
+  }
+}
+
+template <int Panels, int Pixels>
+void tile(const QuantisedBlock& b, const PixelPlaces& places, int64_t pixel) {
+  const uint8_t* x[Pixels];
+  __m512i sums[Pixels][Panels];
+#pragma GCC unroll 12
+  for (int p = 0; p < Pixels; ++p) {
+    x[p] = b.x + places.x[pixel + p];
+#pragma GCC unroll 2
+    for (int k = 0; k < Panels; ++k) sums[p][k] = _mm512_loadu_si512(b.start + k * 16);
+  }
+  const int8_t* w = b.weights;
+  const int64_t stride = b.panel_stride, run_bytes = b.run * 4;
+  const int32_t* offset = b.offsets;
+  const int32_t* const end = offset + b.runs;
+  for (; offset != end; ++offset) {
+    int64_t at = *offset;
+    const int64_t stop = at + run_bytes;
+    if (b.run % 4 == 0) {
+      for (; at != stop; at += 16, w += 256) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) step<Panels, Pixels>(x, at + k * 4, w + k * 64, stride, sums);
+      }
+    } else {
+#pragma GCC unroll 1
+      for (; at != stop; at += 4, w += 64) step<Panels, Pixels>(x, at, w, stride, sums);
+    }
+  }
+  finish<Panels, Pixels>(b, places, pixel, sums);
+}
+
+using Tile = void (*)(const QuantisedBlock&, const PixelPlaces&, int64_t);
+template <int Panels>
+constexpr Tile kTiles[kPixels] = {tile<Panels, 1>, tile<Panels, 2>,  tile<Panels, 3>,  tile<Panels, 4>,
+                                  tile<Panels, 5>, tile<Panels, 6>,  tile<Panels, 7>,  tile<Panels, 8>,
+                                  tile<Panels, 9>, tile<Panels, 10>, tile<Panels, 11>, tile<Panels, 12>};
+
+void convolve(const QuantisedBlock& block, const PixelPlaces& places, int64_t pixels) {
+  int64_t tiles = (pixels + kPixels - 1) / kPixels;
+  for (int64_t pixel = 0; tiles != 0; --tiles) {
+    const int64_t count = (pixels - pixel + tiles - 1) / tiles;
+    (block.panels == 2 ? kTiles<2> : kTiles<1>)[count - 1](block, places, pixel);
+    pixel += count;
+  }
+}
+
+}  // namespace
+
+void fill_avx512_quantised(KernelTable& table) { table.quantised = quantised_kernels<Avx512>(convolve); }
+
+}  // namespace tersely

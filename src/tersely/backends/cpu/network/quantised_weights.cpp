@@ -1,0 +1,112 @@
+// See quantised_weights.hpp.
+#include "tersely/backends/cpu/network/quantised_weights.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "tersely/backends/cpu/matrix/description.hpp"
+
+namespace tersely {
+namespace {
+
+constexpr int64_t kGroup = 4;  // channels
+
+// Of one output: the channels of its group, and where in the panel's range they begin.
+struct Range {
+  int64_t begin, channels;
+};
+
+}  // namespace
+
+std::vector<int16_t> differences_of(const Constant& weight, const Groups& groups, int64_t taps,
+                                    const QuantisedOperands& operands) {
+  const int64_t outputs = checked_product(groups.count, groups.outputs);
+  const int64_t columns = checked_product(groups.channels, taps), count = checked_product(outputs, columns);
+  std::vector<uint8_t> decoded;
+  const uint8_t* words = weight.bytes;
+  if (weight.coded != nullptr) {
+    const Geometry& g = weight.coded->geometry();
+    fits(weight.coded->word_bytes() == 1 && g.elements == count,
+         "the weight is no matrix of bytes with a row for each output and a column for each channel and tap");
+    decoded.resize(static_cast<size_t>(count));
+    weight.coded->decode_window(0, g.panels, 0, count, decoded.data(), 1);
+    words = decoded.data();
+  }
+  fits(words != nullptr && (weight.coded != nullptr || weight.count >= count),
+       "the weight has too few bytes for its channels and taps");
+  std::vector<int16_t> found(static_cast<size_t>(count));
+  for (int64_t output = 0; output < outputs; ++output) {
+    const int32_t zero = operands.weight_zero == nullptr ? 0 : operands.weight_zero[output];
+    const bool right = operands.is_signed ? zero >= -128 && zero <= 127 : zero >= 0 && zero <= 255;
+    fits(right, "a zero point of weights is no number of theirs");
+    for (int64_t i = output * columns; i < (output + 1) * columns; ++i) {
+      const int32_t word = operands.is_signed ? static_cast<int8_t>(words[i]) : words[i];
+      found[static_cast<size_t>(i)] = static_cast<int16_t>(word - zero);
+    }
+  }
+  return found;
+}
+
+std::vector<int32_t> starts_of(const std::vector<int16_t>& differences, int64_t outputs,
+                               const QuantisedOperands& operands) {
+  std::vector<int32_t> starts(static_cast<size_t>(ceil_div(outputs, kPanelRows) * kPanelRows), 0);
+  const int64_t columns = static_cast<int64_t>(differences.size()) / std::max<int64_t>(outputs, 1);
+  for (int64_t output = 0; output < outputs; ++output) {
+    int64_t sum = 0, size = 0;
+    for (int64_t i = output * columns; i < (output + 1) * columns; ++i) {
+      sum += differences[static_cast<size_t>(i)];
+      size += std::abs(int64_t{differences[static_cast<size_t>(i)]});
+    }
+    const int64_t bias = operands.bias == nullptr ? 0 : operands.bias[output];
+    fits(std::abs(bias) + 255 * size <= std::numeric_limits<int32_t>::max(),
+         "a sum of products and its bias could leave 32 bits");
+    // What does not fit here comes back by the products: sums are counted modulo 2^32.
+    starts[static_cast<size_t>(output)] = static_cast<int32_t>(static_cast<uint32_t>(bias - operands.x_zero * sum));
+  }
+  return starts;
+}
+
+QuantisedPanels::QuantisedPanels(const std::vector<int16_t>& differences, const Groups& groups, int64_t taps) {
+  const int64_t outputs = groups.count * groups.outputs, channels = groups.count * groups.channels;
+  panels_ = ceil_div(outputs, kPanelRows);
+  // The widest range of blocks that a panel reads; all have this width, so that their columns lie alike.
+  int64_t widest = 0;
+  for (int64_t panel = 0; panel < panels_; ++panel) {
+    const int64_t last = std::min(outputs, (panel + 1) * kPanelRows) - 1;
+    const int64_t first = panel * kPanelRows / groups.outputs * groups.channels / kChannelBlock;
+    first_.push_back(first * kChannelBlock);
+    widest = std::max(widest, ceil_div((last / groups.outputs + 1) * groups.channels, kChannelBlock) - first);
+  }
+  for (int64_t& first : first_) first = std::min(first, (ceil_div(channels, kChannelBlock) - widest) * kChannelBlock);
+  channels_ = std::min(widest * kChannelBlock, channels);
+  int64_t parts = 1;
+  for (const int16_t one : differences)
+    parts = std::max<int64_t>(parts, one > 254 ? 3 : one > 127 || one < -128 ? 2 : 1);
+  for (int64_t part = 0; part < parts; ++part)
+    for (int64_t block = 0; block < channels_; block += kChannelBlock)
+      for (int64_t tap = 0; tap < taps; ++tap)
+        for (int64_t c = block; c < std::min(block + kChannelBlock, channels_); c += kGroup)
+          columns_.push_back({c, tap});
+  weights_.assign(static_cast<size_t>(panels_ * panel_stride() + 64), 0);
+  const int64_t per_part = static_cast<int64_t>(columns_.size()) / parts;
+  for (int64_t output = 0; output < outputs; ++output) {
+    const int64_t panel = output / kPanelRows;
+    const int64_t begin = output / groups.outputs * groups.channels - first_[static_cast<size_t>(panel)];
+    int8_t* to = weights_.data() + panel * panel_stride() + output % kPanelRows * kGroup;
+    for (int64_t column = 0; column < per_part; ++column)
+      for (int64_t k = 0; k < kGroup; ++k) {
+        const QuantisedGroup& group = columns_[static_cast<size_t>(column)];
+        const int64_t channel = group.channel + k - begin;
+        if (channel < 0 || channel >= groups.channels) continue;
+        int rest = differences[static_cast<size_t>((output * groups.channels + channel) * taps + group.tap)];
+        for (int64_t part = 0; part < parts; ++part) {
+          const int some = std::clamp(rest, -128, 127);
+          to[(part * per_part + column) * 64 + k] = static_cast<int8_t>(some);
+          rest -= some;
+        }
+      }
+  }
+}
+
+}  // namespace tersely
