@@ -44,6 +44,7 @@ LAYERS = (
     {"files.container"},
     {"files"},
     {"graph"},
+    {"onnx"},
     {"torch.weight"},
     {"torch.operators"},
     {"torch.modules"},
@@ -183,6 +184,7 @@ def test_arrows_point_downward() -> None:
 NAMES_ABOVE = {
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
+    "onnx/parts.py": "an attribute of ONNX",
 }
 """Where a formulation is known by its name above the registry, and why. `dense` is what everybody falls back to."""
 

@@ -44,11 +44,15 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
         ArgumentError: where the file holds weights alone.
         TerselyError: where the file does not exist or cannot be read.
     """
+    if str(path).endswith(".onnx"):
+        raise ArgumentError(
+            f"{os.fspath(path)}: tersely.onnx.pipeline makes a pipeline of an ONNX model, to be run or saved"
+        )
     file = File(path)
     if GRAPH not in file:
         raise ArgumentError(
             f"{os.fspath(path)}: there is no graph in it, only weights: load_file opens those, and "
-            "tersely.torch.pipeline makes a pipeline of a model"
+            "tersely.torch.pipeline or tersely.onnx.pipeline makes a pipeline of a model"
         )
     try:
         graph = reading.from_bytes(file[GRAPH].decode().tobytes())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tersely.core.errors import ArgumentError
@@ -36,6 +36,7 @@ class Graph:
     """inputs, outputs: names of values, in order. nodes: each after those that it needs.
 
     examples: shapes of inputs that the graph was made with, for those who want to try it; {} where nobody said.
+    lengths: of the axes of inputs that the graph is made for, by name; None where any will do.
     """
 
     inputs: tuple[str, ...]
@@ -43,6 +44,7 @@ class Graph:
     nodes: tuple[Node, ...]
     constants: frozenset[str]
     examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    lengths: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(self.inputs)}):", *(f"    {node}" for node in self.nodes)]
@@ -60,6 +62,8 @@ class Graph:
             if node.output in known:
                 raise ArgumentError(f"{node.output!r} is computed twice")
             known.add(node.output)
+        if unknown := set(self.lengths) - set(self.inputs):
+            raise ArgumentError(f"lengths of {sorted(unknown)[0]!r}, which is no input")
         for name in self.outputs:
             if name not in known:
                 raise ArgumentError(f"the output {name!r} is never computed")
@@ -75,15 +79,17 @@ class Graph:
         """The same graph of other nodes; constants that none of them reads are dropped."""
         read = {name for node in nodes for name in node.inputs.values()}
         kept = tuple(self.outputs if outputs is None else outputs)
-        return Graph(self.inputs, kept, tuple(nodes), frozenset(self.constants & read), self.examples)
+        return replace(self, outputs=kept, nodes=tuple(nodes), constants=frozenset(self.constants & read))
 
     def to_json(self) -> dict[str, Any]:
+        lengths = {"lengths": {name: list(one) for name, one in self.lengths.items()}} if self.lengths else {}
         return {
             "version": VERSION,
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "constants": sorted(self.constants),
             "examples": {name: list(shape) for name, shape in self.examples.items()},
+            **lengths,
             "nodes": [
                 {
                     "operator": node.operator,

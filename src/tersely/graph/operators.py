@@ -24,9 +24,10 @@ ACTIVATIONS = (
 """Operators of one input and its shape."""
 ARITHMETIC = (
     "add", "subtract", "multiply", "divide", "power", "greater_equal", "equal", "not_equal", "both",
+    "minimum", "maximum", "masked",
 )  # fmt: skip
 """Operators of two inputs, which are repeated along axes of length 1. Truths are 1 and 0; "both" is true where neither
-is zero."""
+is zero; "masked" is x where z is not zero, else 0 whatever x is; of NaN and a number the least and the greatest is NaN."""
 MAX_PARTS = 256
 """Inputs of one concatenation."""
 
@@ -151,10 +152,12 @@ def _resize(node: Node, shapes: dict[str, Shape]) -> Shape:
 
 
 def _linear(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Attribute in_out: the weight is stored [inputs, outputs], as a product of matrices reads it."""
     x, weight = shapes["x"], shapes["weight"]
-    if len(weight) != 2 or x[-1] != weight[1]:
+    inputs, outputs = (0, 1) if node.attributes.get("in_out", False) else (1, 0)
+    if len(weight) != 2 or x[-1] != weight[inputs]:
         raise ArgumentError(f"a weight of shape {list(weight)} does not fit {x[-1]} features")
-    return *x[:-1], weight[0]
+    return *x[:-1], weight[outputs]
 
 
 def _flatten(node: Node, shapes: dict[str, Shape]) -> Shape:
@@ -314,6 +317,7 @@ OPERATORS: dict[str, Operator] = {
     "pad": Operator(("x",), _pad),
     "mean": Operator(("x",), _reduce),
     "sum": Operator(("x",), _reduce),
+    "max": Operator(("x",), _reduce),
     "layer_norm": Operator(("x",), _layer_norm, ("weight", "bias")),
     "softmax": Operator(("x",), _softmax),
     "matrix_product": Operator(("x", "z"), _matrix_product),
@@ -344,6 +348,12 @@ def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
     shapes: of the inputs and constants. Raises ArgumentError, with the node, where they do not go together.
     """
     found = {name: tuple(shapes[name]) for name in (*graph.inputs, *graph.constants)}
+    for name, lengths in graph.lengths.items():
+        given = found[name]
+        fits = len(given) == len(lengths) and all(b in (None, a) for a, b in zip(given, lengths, strict=True))
+        if not fits:
+            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
+            raise ArgumentError(f"the network takes {name!r} of shape [{wanted}], not {list(given)}")
     for node in graph.nodes:
         found[node.output] = shape_of(node, found)
     return found

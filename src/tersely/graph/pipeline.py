@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from tersely.graph.lowering.program import Program
 from tersely.graph.operators import Shape
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.quantised_operators import PRODUCTS
+from tersely.graph.weights import in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
@@ -33,6 +35,7 @@ class Pipeline:
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
+        self._in_out = in_out_of(self.graph)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
@@ -64,6 +67,20 @@ class Pipeline:
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
         return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the pipeline to one file, which `tersely.load_pipeline` opens.
+
+        Args:
+            path: the file; an existing one is replaced.
+
+        Raises:
+            ArgumentError: for names of weights that no file holds.
+            DestinationError: where the file cannot be written.
+        """
+        from tersely.graph import files  # which opens pipelines, too
+
+        files.save(self, path)
 
     def _form(self, node: Node) -> str:
         weight = self.constants.get(node.inputs.get("weight", ""))
@@ -112,6 +129,8 @@ class Pipeline:
             matrix = self._matrix(name, constant) if isinstance(constant, Tensor) else None
             if matrix is None:
                 array = constant.decode() if isinstance(constant, Tensor) else constant
+                if name in self._in_out:
+                    array = array.T
                 flat = np.ascontiguousarray(array, self._kept_as(name, array)).reshape(-1)
                 if any(node.inputs.get("table") == name for node in self.graph.nodes) and flat.dtype == np.int8:
                     flat = flat.view(np.uint8) ^ np.uint8(128)  # numbers of bytes are counted from the least one
@@ -144,6 +163,8 @@ class Pipeline:
                 return matrix
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
+            if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
+                return None
         return matrix
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
@@ -154,6 +175,8 @@ class Pipeline:
             matrix = constants.get(name)
             if node.operator == "linear" and not isinstance(matrix, np.ndarray):
                 rows, columns = self.constants[name].shape
+                if name in self._in_out:
+                    rows, columns = columns, rows
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found

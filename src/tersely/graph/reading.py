@@ -41,7 +41,7 @@ def from_bytes(data: bytes) -> Graph:
         raise UnsupportedError(
             f"graph version {document['version']}: this tersely reads {VERSION}; use a newer release"
         )
-    if set(document) != {"version", "inputs", "outputs", "constants", "examples", "nodes"}:
+    if set(document) - {"lengths"} != {"version", "inputs", "outputs", "constants", "examples", "nodes"}:
         raise CorruptError("a graph has version, inputs, outputs, constants, examples and nodes; get the file again")
     nodes = document["nodes"]
     if not isinstance(nodes, list) or len(nodes) > NODES:
@@ -52,6 +52,7 @@ def from_bytes(data: bytes) -> Graph:
         tuple(_node(one, number) for number, one in enumerate(nodes)),
         frozenset(_names(document["constants"], "constants")),
         _examples(document["examples"]),
+        _lengths(document.get("lengths", {})),
     )
     try:
         graph.check()
@@ -85,6 +86,15 @@ def _examples(value: Any) -> dict[str, tuple[int, ...]]:
     ):
         raise CorruptError("examples are no shapes by name; get the file again")
     return {name: tuple(shape) for name, shape in value.items()}
+
+
+def _lengths(value: Any) -> dict[str, tuple[int | None, ...]]:
+    if not isinstance(value, dict) or not all(
+        isinstance(one, list) and len(one) <= 8 and all(n is None or (type(n) is int and 0 < n < LARGEST) for n in one)
+        for one in value.values()
+    ):
+        raise CorruptError("lengths are no numbers by name; get the file again")
+    return {name: tuple(one) for name, one in value.items()}
 
 
 def _names(value: Any, what: str) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def _adaptive_average_pool(node: Node, x: Arrays) -> np.ndarray:
 
 
 def _linear(node: Node, x: Arrays) -> np.ndarray:
-    return np.asarray(x["x"] @ x["weight"].T + x.get("bias", 0.0) + x.get("residual", 0.0))
+    weight = x["weight"] if node.attributes.get("in_out", False) else x["weight"].T
+    return np.asarray(x["x"] @ weight + x.get("bias", 0.0) + x.get("residual", 0.0))
 
 
 def _flatten(node: Node, x: Arrays) -> np.ndarray:

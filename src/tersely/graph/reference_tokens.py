@@ -19,6 +19,9 @@ ARITHMETIC: dict[str, Any] = {
     "equal": np.equal,
     "not_equal": np.not_equal,
     "both": np.logical_and,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "masked": lambda x, z: np.where(z != 0, x, 0.0),
 }
 
 
@@ -117,5 +120,6 @@ REFERENCE: dict[str, Callable[[Node, Arrays], np.ndarray]] = {
     "pad": _pad,
     "mean": _reduce(np.mean),
     "sum": _reduce(np.sum),
+    "max": _reduce(np.max),
     **dict.fromkeys(ARITHMETIC, _arithmetic),
 }

@@ -155,4 +155,5 @@ ROWS: dict[str, Lower] = {
     "pad": _pad,
     "mean": _reduce,
     "sum": _reduce,
+    "max": _reduce,
 }

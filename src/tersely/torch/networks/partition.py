@@ -6,7 +6,6 @@ its own, and the rest stays as it is. So nothing fails for lack of an operator.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,33 +16,14 @@ from torch.fx import Node as FxNode
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from tersely.graph.graph import Graph
-from tersely.graph.operators import Shape, infer
+from tersely.graph.operators import Shape
 from tersely.graph.pipeline import Constant, Pipeline
+from tersely.graph.weights import rows_of
 from tersely.torch.networks.folding import attribute, fold
 from tersely.torch.networks.fx import import_nodes, is_constant, why_not
 
 Encode = Callable[[str, torch.Tensor, int], Constant]
 """A constant by name: (name, tensor, how many rows or pixels it is multiplied by at once; 0 where it is no weight)."""
-CODED = ("convolution", "linear", "embedding")
-"""Operators whose weights are coded."""
-
-
-def _rows(graph: Graph, constants: Mapping[str, Shape]) -> dict[str, int]:
-    """By weight: rows of x of its products, pixels of its convolutions, the most where it has several."""
-    shapes = infer(graph, {**graph.examples, **constants})
-    found: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.operator not in CODED or node.inputs["weight"] not in graph.constants:
-            continue
-        result = shapes[node.output]
-        here = 1
-        if node.operator == "convolution":
-            here = math.prod(result[2:])
-        elif node.operator == "linear":
-            here = math.prod(result[:-1])
-        found[node.inputs["weight"]] = max(here, 1, found.get(node.inputs["weight"], 0))
-    return found
 
 
 class Piece(torch.nn.Module):
@@ -120,7 +100,7 @@ class Partitioned:
         outputs = list(results) if isinstance(results, (list, tuple)) else [results]
         graph, tensors = import_nodes(calls, names, tensors, outputs)
         graph = replace(graph, examples=examples)
-        rows = _rows(graph, {name: tuple(one.shape) for name, one in tensors.items()})
+        rows = rows_of(graph, {name: tuple(one.shape) for name, one in tensors.items()})
         constants = {name: encode(name, tensors[name], rows.get(name, 0)) for name in graph.constants}
         pipeline = Pipeline(graph, constants)
         self.pieces.append(pipeline)

@@ -100,6 +100,9 @@ constexpr WalkRow kWalks[] = {
     {"equal", [](const Row& r) { each(r, [](float x, float z) { return x == z ? 1.0F : 0.0F; }); }, true},
     {"not_equal", [](const Row& r) { each(r, [](float x, float z) { return x != z ? 1.0F : 0.0F; }); }, true},
     {"both", [](const Row& r) { each(r, [](float x, float z) { return x != 0 && z != 0 ? 1.0F : 0.0F; }); }, true},
+    {"minimum", [](const Row& r) { each(r, [](float x, float z) { return x < z || x != x ? x : z; }); }, true},
+    {"maximum", [](const Row& r) { each(r, [](float x, float z) { return x > z || x != x ? x : z; }); }, true},
+    {"masked", [](const Row& r) { each(r, [](float x, float z) { return z != 0 ? x : 0.0F; }); }, true},
 };
 
 // y = x, or of x and z, number by number.
@@ -149,7 +152,8 @@ class Elementwise final : public Step {
   Walk walk_ = nullptr;
 };
 
-// y [sizes] = sums of x along further axes [over], times a factor: "mean" is that of one by their product.
+// y [sizes] = sums of x along further axes [over], times a factor: "mean" is that of one by their product; or the
+// greatest, NaN where one is NaN.
 class Reduce final : public Step {
  public:
   explicit Reduce(const StepText& text)
@@ -160,8 +164,9 @@ class Reduce final : public Step {
     fits(!sizes_.empty() && !y_.is_constant(), "y is a constant, or has no axes");
     fits(x_.is_constant() || !overlap(x_.value(), y_.value()), "y lies over x");
     const std::string& kind = text.word("kind");
-    fits(kind == "mean" || kind == "sum", "unknown kind of reduction");
+    fits(kind == "mean" || kind == "sum" || kind == "max", "unknown kind of reduction");
     mean_ = kind == "mean";
+    max_ = kind == "max";
   }
 
   void run(const Run& run) const override {
@@ -175,7 +180,8 @@ class Reduce final : public Step {
     parallel_for(run.threads, product_of(sizes_, 0, last) * parts, [&](int64_t item) {
       const int64_t first = item % parts * kTogether, count = std::min(kTogether, sizes_[last] - first);
       const int64_t stride = x_.stride(last);
-      double sums[kTogether]{};
+      double sums[kTogether];
+      std::fill(sums, sums + kTogether, max_ ? -std::numeric_limits<double>::infinity() : 0.0);
       add(x + x_.offset(item / parts, sizes_, 1) + first * stride, count, stride, sizes_.size(), sums);
       float* to = y + y_.offset(item / parts, sizes_, 1) + first * y_.stride(last);
       for (int64_t i = 0; i < count; ++i) to[i * y_.stride(last)] = static_cast<float>(sums[i] / divisor);
@@ -190,7 +196,11 @@ class Reduce final : public Step {
 
   void add(const float* x, int64_t count, int64_t stride, size_t axis, double* sums) const {
     if (axis == all_.size()) {
-      for (int64_t i = 0; i < count; ++i) sums[i] += x[i * stride];
+      if (max_) {
+        for (int64_t i = 0; i < count; ++i) sums[i] = sums[i] > x[i * stride] || sums[i] != sums[i] ? sums[i] : x[i * stride];
+      } else {
+        for (int64_t i = 0; i < count; ++i) sums[i] += x[i * stride];
+      }
       return;
     }
     for (int64_t i = 0; i < all_[axis]; ++i) add(x + i * x_.stride(axis), count, stride, axis + 1, sums);
@@ -198,7 +208,7 @@ class Reduce final : public Step {
 
   const std::vector<int64_t> sizes_, all_;
   const Strided x_, y_;
-  bool mean_;
+  bool mean_, max_;
 };
 
 // One number everywhere, padding of blocks as well.
