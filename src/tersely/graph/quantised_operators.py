@@ -142,6 +142,11 @@ def _affine(node: Node, shapes: dict[str, Shape]) -> Shape:
     return shapes["x"]
 
 
+def output_axis(node: Node) -> int:
+    """The axis of a weight along which outputs lie: the first, unless it is stored [inputs, outputs]."""
+    return 1 if node.attributes.get("in_out", False) else 0
+
+
 ShapeOf = Callable[[Node, dict[str, Shape]], Shape]
 
 
@@ -150,7 +155,7 @@ def _product(shape: ShapeOf) -> ShapeOf:
 
     def found(node: Node, shapes: dict[str, Shape]) -> Shape:
         result = shape(node, shapes)
-        outputs = shapes["weight"][0]
+        outputs = shapes["weight"][output_axis(node)]
         for role in WEIGHT_ROLES:
             if role in shapes and shapes[role] not in ((), (1,), (outputs,)):
                 raise ArgumentError(f"{role} of shape {list(shapes[role])} does not fit {outputs} outputs")

@@ -90,6 +90,8 @@ def _convolution(node: Node, x: Arrays) -> np.ndarray:
 
 def _linear(node: Node, x: Arrays) -> np.ndarray:
     weight = _integers(x["weight"])
+    if node.attributes.get("in_out", False):
+        weight = weight.T
     if "weight_zero" in x:
         weight = weight - _by_output(_integers(x["weight_zero"]), weight.ndim)
     sums = (_integers(x["x"]) - node.attributes["x_zero"]) @ weight.T

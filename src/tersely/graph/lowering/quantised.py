@@ -10,7 +10,7 @@ from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower, finish_of, real
 from tersely.graph.lowering.images import adaptive_spans, pair, spans
 from tersely.graph.operators import paddings
-from tersely.graph.quantised_operators import Affine, affine, bounds, is_float, kept, per_axis
+from tersely.graph.quantised_operators import Affine, affine, bounds, is_float, kept, output_axis, per_axis
 
 
 def _steps(affine_of: Affine) -> dict[str, int]:
@@ -86,7 +86,8 @@ def _convolution(context: Context, node: Node) -> None:
 def _linear(context: Context, node: Node) -> None:
     """A convolution of one pixel's width, a row being a pixel."""
     x, leading = context.tokens(node.inputs["x"])
-    _product(context, node, {"height": 1, "width": 1}, x, context.new_tokens(node.output, leading))
+    window = {"height": 1, "width": 1, "in_out": output_axis(node)}
+    _product(context, node, window, x, context.new_tokens(node.output, leading))
 
 
 def _add(context: Context, node: Node) -> None:

@@ -23,7 +23,7 @@ from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph, Node, renamed
 from tersely.graph.operators import ACTIVATIONS
 from tersely.graph.passes.quantised_constants import array_of, attributes_of, dequantised, same_scale, table_of
-from tersely.graph.quantised_operators import KEEPERS, RANGES, Affine
+from tersely.graph.quantised_operators import KEEPERS, RANGES, Affine, output_axis
 
 BOUNDED = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 """Activations that cut results off, and where."""
@@ -106,6 +106,8 @@ class _Fusing:
             return None
         if before.operator == "dequantise" and _of_value(self.graph, before):
             return self._table(node, before, activations)
+        if before.operator in KEEPERS and not activations and self.uses[before.output] == 1:
+            return self._moved(node, before)
         if self.uses[before.output] != 1 or not all(one in BOUNDED for one in activations):
             return None
         written = _written(node, activations)
@@ -130,6 +132,17 @@ class _Fusing:
         self.added.add(name)
         return [Node("look_up", {"x": x, "table": name}, node.output, {"dtype": target.dtype})]
 
+    def _moved(self, node: Node, before: Node) -> list[Node] | None:
+        """Values of several scales that are put together: each in the result's first."""
+        if before.operator == "pad" or not all(self._value(name) for name in before.inputs.values()):
+            return None
+        nodes, inputs = [], {}
+        for role, name in before.inputs.items():
+            part = Node("quantise", {"x": name}, f"{node.output}.{role}", node.attributes)
+            nodes += self._table(part, self.producer[name], ())
+            inputs[role] = self.names.get(part.output, part.output)
+        return [*nodes, Node(before.operator, inputs, node.output, before.attributes)]
+
     def _value(self, name: str) -> Node | None:
         """The node that dequantises a value; None where it is no value of bytes."""
         found = self.producer.get(name)
@@ -149,7 +162,9 @@ class _Fusing:
         value, matrix, added = self._value(x or ""), self._constant(weight), self._constant(bias)
         if value is None or matrix is None or "residual" in node.inputs or (bias is not None and added is None):
             return None
-        if str(self.constants[matrix.inputs["x"]].dtype) not in RANGES or not _by_output(matrix, self.constants):
+        if str(self.constants[matrix.inputs["x"]].dtype) not in RANGES or not _by_output(
+            matrix, self.constants, output_axis(node)
+        ):
             return None
         scales = np.float32(value.attributes["x_scale"]) * array_of(self.constants, matrix.inputs["scale"])
         inputs = {"x": value.inputs["x"], "weight": matrix.inputs["x"], "weight_scale": matrix.inputs["scale"]}
@@ -206,12 +221,11 @@ def _affine_of(attributes: Mapping[str, Any], role: str, dtype: str) -> Affine:
     return Affine(attributes[f"{role}_scale"], attributes[f"{role}_zero"], dtype)
 
 
-def _by_output(matrix: Node, constants: Mapping[str, Any]) -> bool:
-    """Whether a weight has one scale, or one for each output, its first axis."""
-    weight, scale = constants[matrix.inputs["x"]], constants[matrix.inputs["scale"]]
-    if scale.size == 1 if isinstance(scale, np.ndarray) else False:
+def _by_output(matrix: Node, constants: Mapping[str, Any], axis: int) -> bool:
+    """Whether a weight has one scale, or one for each output."""
+    if array_of(constants, matrix.inputs["scale"]).size == 1:
         return True
-    return int(matrix.attributes.get("axis", 1)) % len(weight.shape) == 0
+    return int(matrix.attributes.get("axis", 1)) % len(constants[matrix.inputs["x"]].shape) == axis
 
 
 def _written(node: Node, activations: Sequence[str]) -> dict[str, Any]:

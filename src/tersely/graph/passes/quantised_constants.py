@@ -11,7 +11,7 @@ import numpy as np
 from tersely.core.errors import ArgumentError
 from tersely.graph import reference_activations
 from tersely.graph.graph import Graph, Node
-from tersely.graph.quantised_operators import PRODUCTS, RANGES, Affine, affine, is_float
+from tersely.graph.quantised_operators import PRODUCTS, RANGES, Affine, affine, is_float, output_axis
 
 TOLERANCE = 1e-6
 """By how much a bias's scale may differ from that of the products that it is added to: roundings of float32."""
@@ -120,7 +120,7 @@ def _product(node: Node, graph: Graph, constants: dict[str, Any], added: set[str
         if role != "x" and name not in graph.constants:
             raise ArgumentError(f"{node}: its {role} is computed, and the executor takes constants")
     weight = constants[node.inputs["weight"]]
-    dtype, outputs = str(weight.dtype), weight.shape[0]
+    dtype, outputs = str(weight.dtype), weight.shape[output_axis(node)]
     if dtype not in RANGES:
         raise ArgumentError(f"{node}: weights of {dtype}: int8 and uint8 are multiplied as bytes")
 

@@ -81,31 +81,21 @@ void dequantise_bytes(const uint8_t* x, int64_t count, float scale, int32_t zero
 }
 
 // Division is slow, so a product with the reciprocal is taken for it, within 3 units in the last place; where one so
-// near to a tie could be rounded to another integer, all sixteen are divided.
+// near to a tie could be rounded to another integer, all sixteen are divided. Isa has add_sixteen, which does so.
+template <class Isa>
 void add_quantised(const uint8_t* x, const uint8_t* z, int64_t count, const QuantisedSum& sum, uint8_t* y) {
   const QuantisedSum s = sum;
   const float reciprocal = 1.0F / s.y_scale;
-  const auto one = [&](const uint8_t* a, const uint8_t* b, uint8_t* to) {
-    const Floats16 total = __builtin_convertvector(widened(a) - s.x_zero, Floats16) * s.x_scale +
-                           __builtin_convertvector(widened(b) - s.z_zero, Floats16) * s.z_scale;
-    Floats16 value = clamped(total * reciprocal, s.low, s.high);
-    Integers16 found = rounded(value);
-    const Floats16 beyond = value - __builtin_convertvector(found, Floats16);
-    const Integers16 near = (beyond > 0.4999F) | (beyond < -0.4999F);
-    int32_t any = 0;
-    for (int i = 0; i < 16; ++i) any |= near[i];
-    if (__builtin_expect(any != 0, 0)) found = rounded(clamped(total / s.y_scale, s.low, s.high));
-    store_bytes(found + s.zero, to);
-  };
   int64_t i = 0;
-  for (; i + 16 <= count; i += 16) one(x + i, z + i, y + i);
+  for (; i + 16 <= count; i += 16) Isa::add_sixteen(x + i, z + i, s, reciprocal, y + i);
   if (i == count) return;
   uint8_t a[16]{}, b[16]{}, to[16];
   __builtin_memcpy(a, x + i, static_cast<size_t>(count - i));
   __builtin_memcpy(b, z + i, static_cast<size_t>(count - i));
-  one(a, b, to);
+  Isa::add_sixteen(a, b, s, reciprocal, to);
   __builtin_memcpy(y + i, to, static_cast<size_t>(count - i));
 }
+inline constexpr float kNearTie = 0.4999F;
 
 void look_up_bytes(const uint8_t* x, int64_t count, const uint8_t* table, uint8_t* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = table[x[i]];
@@ -129,31 +119,30 @@ void mean_bytes(const QuantisedWindow& window, int32_t start, const Requantisati
   requantise(sums, all_of(to.scale[0]), to, y);
 }
 
-// Isa::add(sums, x, w): sums + x w, of numbers that fit 16 bits.
+// Isa has Sums, of 16 channels: load (of integers), add (sums + bytes x weights that fit 16 bits), requantise.
 template <class Isa>
 struct QuantisedDepthwise {
   static constexpr int kPixels = 4;
 
   template <int Pixels>
   static inline __attribute__((always_inline)) void tile(const QuantisedDepthwiseRow& row, int64_t pixel, uint8_t* y) {
-    const uint8_t* x = row.x + pixel * row.x_step;
+    const int64_t step = row.x_step, column = row.x_column;
+    const uint8_t* x = row.x + pixel * step;
     const int32_t* w = row.weights;
-    const auto start = loaded<Integers16>(row.start);
-    Integers16 sums[Pixels];
+    typename Isa::Sums sums[Pixels];
 #pragma GCC unroll 4
-    for (int p = 0; p < Pixels; ++p) sums[p] = start;
+    for (int p = 0; p < Pixels; ++p) sums[p] = Isa::load(row.start);
     for (int64_t i = 0; i < row.rows; ++i, x += row.x_row) {
       const uint8_t* at = x;
-      for (int64_t j = 0; j < row.columns; ++j, at += row.x_column, w += 16) {
-        const auto weight = loaded<Integers16>(w);
+      for (int64_t j = 0; j < row.columns; ++j, at += column, w += 16) {
+        const auto weight = Isa::load(w);
 #pragma GCC unroll 4
-        for (int p = 0; p < Pixels; ++p) sums[p] = Isa::add(sums[p], widened(at + p * row.x_step), weight);
+        for (int p = 0; p < Pixels; ++p) Isa::add(sums[p], at + p * step, weight);
       }
     }
-    const auto scale = loaded<Floats16>(row.to.scale);
     const Requantisation to = row.to;  // stores to y may not make the compiler read it again
 #pragma GCC unroll 4
-    for (int p = 0; p < Pixels; ++p) requantise(sums[p], scale, to, y + (pixel + p) * 16);
+    for (int p = 0; p < Pixels; ++p) Isa::requantise(sums[p], to, y + (pixel + p) * 16);
   }
 
   static void convolve(const QuantisedDepthwiseRow& row, uint8_t* y, int64_t pixels) {
@@ -167,7 +156,7 @@ template <class Isa>
 constexpr QuantisedKernels quantised_kernels(ConvolveQuantised convolve) {
   return {convolve,        QuantisedDepthwise<Isa>::convolve,
           quantise_floats, dequantise_bytes,
-          add_quantised,   look_up_bytes,
+          add_quantised<Isa>,   look_up_bytes,
           greatest_bytes,  mean_bytes};
 }
 

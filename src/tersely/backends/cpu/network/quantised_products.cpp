@@ -31,7 +31,8 @@ class QuantisedConvolutionStep final : public Step {
     fits(scale != nullptr, "a product of bytes without a scale");
     for (int64_t i = 0; i < whole; ++i) fits(std::isfinite(scale[i]), "a scale is no finite number");
     const Requantisation to = y_.bytes ? requantisation_of(text, scale) : bounds_of(text, scale);
-    const QuantisedOperands operands{text.number("signed") != 0, text.integers_or_null("weight_zero", outputs),
+    const QuantisedOperands operands{text.number_or("in_out", 0) != 0, text.number("signed") != 0,
+                                     text.integers_or_null("weight_zero", outputs),
                                      text.integers_or_null("bias", outputs), byte_of(text, "x_zero")};
     const bool depthwise = count == channels && count == outputs && count > 1 && y_.bytes;
     const Groups groups{count, channels / count, outputs / count};

@@ -23,6 +23,7 @@ std::vector<int16_t> differences_of(const Constant& weight, const Groups& groups
                                     const QuantisedOperands& operands) {
   const int64_t outputs = checked_product(groups.count, groups.outputs);
   const int64_t columns = checked_product(groups.channels, taps), count = checked_product(outputs, columns);
+  fits(!operands.in_out || (groups.count == 1 && taps == 1), "only matrices are stored [inputs][outputs]");
   std::vector<uint8_t> decoded;
   const uint8_t* words = weight.bytes;
   if (weight.coded != nullptr) {
@@ -40,9 +41,10 @@ std::vector<int16_t> differences_of(const Constant& weight, const Groups& groups
     const int32_t zero = operands.weight_zero == nullptr ? 0 : operands.weight_zero[output];
     const bool right = operands.is_signed ? zero >= -128 && zero <= 127 : zero >= 0 && zero <= 255;
     fits(right, "a zero point of weights is no number of theirs");
-    for (int64_t i = output * columns; i < (output + 1) * columns; ++i) {
-      const int32_t word = operands.is_signed ? static_cast<int8_t>(words[i]) : words[i];
-      found[static_cast<size_t>(i)] = static_cast<int16_t>(word - zero);
+    for (int64_t column = 0; column < columns; ++column) {
+      const uint8_t word = words[operands.in_out ? column * outputs + output : output * columns + column];
+      const int32_t number = operands.is_signed ? static_cast<int8_t>(word) : word;
+      found[static_cast<size_t>(output * columns + column)] = static_cast<int16_t>(number - zero);
     }
   }
   return found;

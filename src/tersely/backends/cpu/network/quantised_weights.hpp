@@ -14,6 +14,7 @@ namespace tersely {
 
 // What weights are multiplied by and begin with, of each output; arrays are borrowed.
 struct QuantisedOperands {
+  bool in_out;                 // weights are stored [inputs][outputs]; of one group and one tap
   bool is_signed;              // weights are int8, else uint8
   const int32_t* weight_zero;  // [outputs], or null: 0, of words as they are
   const int32_t* bias;         // [outputs], or null: 0

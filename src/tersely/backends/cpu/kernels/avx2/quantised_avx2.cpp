@@ -10,16 +10,76 @@ namespace {
 
 constexpr int kPixels = 6;
 
+struct Sixteen {
+  __m256i a, b;
+};
+struct SixteenFloats {
+  __m256 a, b;
+};
+
+inline __attribute__((always_inline)) Sixteen wide(const uint8_t* x) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x))),
+          _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x + 8)))};
+}
+
+inline __attribute__((always_inline)) __m256 between(__m256 value, __m256 low, __m256 high) {
+  return _mm256_min_ps(_mm256_max_ps(value, low), high);
+}
+
+// Integers from 0 to 255.
+inline __attribute__((always_inline)) void store(const Sixteen& value, uint8_t* y) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(value.a, value.b), 0xd8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y), bytes);
+}
+
+inline __attribute__((always_inline)) SixteenFloats scaled(const Sixteen& sums, const float* scale, __m256 low,
+                                                           __m256 high) {
+  return {between(_mm256_mul_ps(_mm256_cvtepi32_ps(sums.a), _mm256_loadu_ps(scale)), low, high),
+          between(_mm256_mul_ps(_mm256_cvtepi32_ps(sums.b), _mm256_loadu_ps(scale + 8)), low, high)};
+}
+
+inline __attribute__((always_inline)) void store_rounded(const SixteenFloats& value, __m256i zero, uint8_t* y) {
+  store({_mm256_add_epi32(_mm256_cvtps_epi32(value.a), zero), _mm256_add_epi32(_mm256_cvtps_epi32(value.b), zero)}, y);
+}
+
 struct Avx2 {
-  static inline __attribute__((always_inline)) Integers16 add(Integers16 sums, Integers16 x, Integers16 weight) {
-    __m256i a[2], b[2], c[2];
-    __builtin_memcpy(a, &sums, sizeof a);
-    __builtin_memcpy(b, &x, sizeof b);
-    __builtin_memcpy(c, &weight, sizeof c);
-    // x is positive: the upper half of a weight meets zeros.
-    for (int k = 0; k < 2; ++k) a[k] = _mm256_add_epi32(a[k], _mm256_madd_epi16(b[k], c[k]));
-    __builtin_memcpy(&sums, a, sizeof a);
-    return sums;
+  typedef Sixteen Sums;
+  static inline __attribute__((always_inline)) Sums load(const int32_t* at) {
+    const auto* from = reinterpret_cast<const __m256i*>(at);
+    return {_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)};
+  }
+  // x is positive: the upper half of a weight meets zeros.
+  static inline __attribute__((always_inline)) void add(Sums& sums, const uint8_t* x, const Sums& weight) {
+    const Sixteen values = wide(x);
+    sums.a = _mm256_add_epi32(sums.a, _mm256_madd_epi16(values.a, weight.a));
+    sums.b = _mm256_add_epi32(sums.b, _mm256_madd_epi16(values.b, weight.b));
+  }
+  static inline __attribute__((always_inline)) void requantise(const Sums& sums, const Requantisation& to, uint8_t* y) {
+    store_rounded(scaled(sums, to.scale, _mm256_set1_ps(to.low), _mm256_set1_ps(to.high)), _mm256_set1_epi32(to.zero),
+                  y);
+  }
+  static inline __attribute__((always_inline)) __m256 number(__m256i x, int32_t zero, float scale) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(x, _mm256_set1_epi32(zero))), _mm256_set1_ps(scale));
+  }
+  static inline __attribute__((always_inline)) __m256 near_tie(__m256 value) {
+    const __m256 beyond = _mm256_sub_ps(value, _mm256_round_ps(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0F), beyond);
+    return _mm256_cmp_ps(size, _mm256_set1_ps(kNearTie), _CMP_GT_OQ);
+  }
+  static inline __attribute__((always_inline)) void add_sixteen(const uint8_t* x, const uint8_t* z,
+                                                                const QuantisedSum& s, float reciprocal, uint8_t* y) {
+    const __m256 low = _mm256_set1_ps(s.low), high = _mm256_set1_ps(s.high), factor = _mm256_set1_ps(reciprocal);
+    const Sixteen a = wide(x), b = wide(z);
+    const __m256 first = _mm256_add_ps(number(a.a, s.x_zero, s.x_scale), number(b.a, s.z_zero, s.z_scale));
+    const __m256 second = _mm256_add_ps(number(a.b, s.x_zero, s.x_scale), number(b.b, s.z_zero, s.z_scale));
+    SixteenFloats value{between(_mm256_mul_ps(first, factor), low, high),
+                        between(_mm256_mul_ps(second, factor), low, high)};
+    if (__builtin_expect(_mm256_movemask_ps(_mm256_or_ps(near_tie(value.a), near_tie(value.b))) != 0, 0)) {
+      const __m256 divisor = _mm256_set1_ps(s.y_scale);
+      value = {between(_mm256_div_ps(first, divisor), low, high), between(_mm256_div_ps(second, divisor), low, high)};
+    }
+    store_rounded(value, _mm256_set1_epi32(s.zero), y);
   }
 };
 
@@ -63,24 +123,17 @@ inline __attribute__((always_inline)) void finish(const QuantisedBlock& b, const
   uint8_t* const y = b.y;
   float* const floats = b.floats;
   const __m256 low = _mm256_set1_ps(to.low), high = _mm256_set1_ps(to.high);
-  const __m256 first = _mm256_loadu_ps(to.scale + panel * 16), second = _mm256_loadu_ps(to.scale + panel * 16 + 8);
   const __m256i zero = _mm256_set1_epi32(to.zero);
 #pragma GCC unroll 6
   for (int p = 0; p < Pixels; ++p) {
     const int64_t at = base + places.y[pixel + p];
-    __m256 v[2] = {_mm256_mul_ps(_mm256_cvtepi32_ps(sums[p][0]), first),
-                   _mm256_mul_ps(_mm256_cvtepi32_ps(sums[p][1]), second)};
-    for (__m256& one : v) one = _mm256_min_ps(_mm256_max_ps(one, low), high);
+    const SixteenFloats value = scaled({sums[p][0], sums[p][1]}, to.scale + panel * 16, low, high);
     if (y == nullptr) {
-      _mm256_storeu_ps(floats + at, v[0]);
-      _mm256_storeu_ps(floats + at + 8, v[1]);
-      continue;
+      _mm256_storeu_ps(floats + at, value.a);
+      _mm256_storeu_ps(floats + at + 8, value.b);
+    } else {
+      store_rounded(value, zero, y + at);
     }
-    const __m256i a = _mm256_add_epi32(_mm256_cvtps_epi32(v[0]), zero);
-    const __m256i c = _mm256_add_epi32(_mm256_cvtps_epi32(v[1]), zero);
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, c), 0xd8);
-    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + at), bytes);
   }
 }
 

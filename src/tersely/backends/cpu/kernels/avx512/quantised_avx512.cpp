@@ -10,15 +10,41 @@ namespace {
 
 constexpr int kPixels = 12;
 
+inline __attribute__((always_inline)) __m512 between(__m512 value, float low, float high) {
+  return _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(low)), _mm512_set1_ps(high));
+}
+
+inline __attribute__((always_inline)) void store_rounded(__m512 value, int32_t zero, uint8_t* y) {
+  const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(zero));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm512_cvtepi32_epi8(whole));
+}
+
+inline __attribute__((always_inline)) __m512i wide(const uint8_t* x) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+}
+
 struct Avx512 {
-  static inline __attribute__((always_inline)) Integers16 add(Integers16 sums, Integers16 x, Integers16 weight) {
-    __m512i a, b, c;
-    __builtin_memcpy(&a, &sums, sizeof a);
-    __builtin_memcpy(&b, &x, sizeof b);
-    __builtin_memcpy(&c, &weight, sizeof c);
-    a = _mm512_add_epi32(a, _mm512_madd_epi16(b, c));  // x is positive: the upper half of a weight meets zeros
-    __builtin_memcpy(&sums, &a, sizeof a);
-    return sums;
+  typedef __m512i Sums;
+  static inline __attribute__((always_inline)) Sums load(const int32_t* at) { return _mm512_loadu_si512(at); }
+  // x is positive: the upper half of a weight meets zeros.
+  static inline __attribute__((always_inline)) void add(Sums& sums, const uint8_t* x, const Sums& weight) {
+    sums = _mm512_add_epi32(sums, _mm512_madd_epi16(wide(x), weight));
+  }
+  static inline __attribute__((always_inline)) void requantise(const Sums& sums, const Requantisation& to, uint8_t* y) {
+    const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(to.scale));
+    store_rounded(between(value, to.low, to.high), to.zero, y);
+  }
+  static inline __attribute__((always_inline)) __m512 number(const uint8_t* x, int32_t zero, float scale) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide(x), _mm512_set1_epi32(zero))), _mm512_set1_ps(scale));
+  }
+  static inline __attribute__((always_inline)) void add_sixteen(const uint8_t* x, const uint8_t* z,
+                                                                const QuantisedSum& s, float reciprocal, uint8_t* y) {
+    const __m512 total = _mm512_add_ps(number(x, s.x_zero, s.x_scale), number(z, s.z_zero, s.z_scale));
+    __m512 value = between(_mm512_mul_ps(total, _mm512_set1_ps(reciprocal)), s.low, s.high);
+    const __m512 beyond = _mm512_sub_ps(value, _mm512_cvtepi32_ps(_mm512_cvtps_epi32(value)));
+    if (__builtin_expect(_mm512_cmp_ps_mask(_mm512_abs_ps(beyond), _mm512_set1_ps(kNearTie), _CMP_GT_OQ) != 0, 0))
+      value = between(_mm512_div_ps(total, _mm512_set1_ps(s.y_scale)), s.low, s.high);
+    store_rounded(value, s.zero, y);
   }
 };
 

@@ -8,10 +8,22 @@ namespace tersely {
 namespace {
 
 struct Scalar {
+  typedef Integers16 Sums;
+  static inline __attribute__((always_inline)) Sums load(const int32_t* at) { return loaded<Integers16>(at); }
   // Unsigned: a sum on its way may leave 32 bits and come back.
-  static inline __attribute__((always_inline)) Integers16 add(Integers16 sums, Integers16 x, Integers16 weight) {
+  static inline __attribute__((always_inline)) void add(Sums& sums, const uint8_t* x, const Sums& weight) {
     typedef uint32_t Unsigned16 __attribute__((vector_size(64)));
-    return reinterpret_cast<Integers16>(reinterpret_cast<Unsigned16>(sums) + reinterpret_cast<Unsigned16>(x * weight));
+    const Integers16 products = widened(x) * weight;
+    sums = reinterpret_cast<Integers16>(reinterpret_cast<Unsigned16>(sums) + reinterpret_cast<Unsigned16>(products));
+  }
+  static inline __attribute__((always_inline)) void requantise(const Sums& sums, const Requantisation& to, uint8_t* y) {
+    tersely::requantise(sums, loaded<Floats16>(to.scale), to, y);
+  }
+  static inline __attribute__((always_inline)) void add_sixteen(const uint8_t* x, const uint8_t* z,
+                                                                const QuantisedSum& s, float, uint8_t* y) {
+    const Floats16 total = __builtin_convertvector(widened(x) - s.x_zero, Floats16) * s.x_scale +
+                           __builtin_convertvector(widened(z) - s.z_zero, Floats16) * s.z_scale;
+    store_bytes(rounded(clamped(total / s.y_scale, s.low, s.high)) + s.zero, y);
   }
 };
 
