@@ -16,10 +16,11 @@ from tersely.backends.cpu import isa, threads
 _ADAPTERS = {
     "torch_adapter": ("torch",),
     "torch_networks": ("torch",),
+    "onnx_networks": ("onnx",),
     "transformers_adapter": ("torch", "transformers"),
 }
 collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(installed, needed))]
-"""Tests of adapters need what they adapt: `make test` installs it."""
+"""Tests of adapters need what they adapt, and `onnx` to build models: `make test` installs it."""
 
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)

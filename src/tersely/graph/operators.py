@@ -342,18 +342,23 @@ def shape_of(node: Node, shapes: Shapes) -> Shape:
         raise ArgumentError(f"{node}: attributes or shapes that make no sense ({error})") from None
 
 
+def check_lengths(graph: Graph, shapes: Shapes) -> None:
+    """Raises ArgumentError for shapes of inputs that the graph is not made for."""
+    for name, lengths in graph.lengths.items():
+        given = tuple(shapes[name])
+        fits = len(given) == len(lengths) and all(b in (None, a) for a, b in zip(given, lengths, strict=True))
+        if not fits:
+            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
+            raise ArgumentError(f"the network takes {name!r} of shape [{wanted}], not {list(given)}")
+
+
 def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:
     """The shape of every value and constant.
 
     shapes: of the inputs and constants. Raises ArgumentError, with the node, where they do not go together.
     """
     found = {name: tuple(shapes[name]) for name in (*graph.inputs, *graph.constants)}
-    for name, lengths in graph.lengths.items():
-        given = found[name]
-        fits = len(given) == len(lengths) and all(b in (None, a) for a, b in zip(given, lengths, strict=True))
-        if not fits:
-            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
-            raise ArgumentError(f"the network takes {name!r} of shape [{wanted}], not {list(given)}")
+    check_lengths(graph, found)
     for node in graph.nodes:
         found[node.output] = shape_of(node, found)
     return found

@@ -100,7 +100,7 @@ class Pipeline:
     ) -> tuple[list[np.ndarray], list[int]]:
         if len(inputs) != len(self.graph.inputs):
             raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
-        arrays = [np.ascontiguousarray(one, _dtype_of(one)) for one in inputs]
+        arrays = [np.asarray(one, _dtype_of(one), order="C") for one in inputs]
         program, opened = self._opened(tuple(one.shape for one in arrays), tuple(one.dtype.kind for one in arrays))
         outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
         count = workers_of(threads)

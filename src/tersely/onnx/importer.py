@@ -223,6 +223,8 @@ class _Importer:
             raise UnsupportedError(f"{node}: {error}", file=self.model.path) from None
         except ArgumentError as error:
             raise ArgumentError(f"{node}: {error}") from None
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise ArgumentError(f"{node}: inputs or attributes that make no sense ({str(error)[:100]})") from None
         for name, value in zip(node.outputs, found, strict=False):
             if name:
                 if name in self.values or name in self.model.weights:

@@ -57,7 +57,7 @@ def coded(
     done, total = 0, sum(one.nbytes for one in arrays.values())
     constants: dict[str, Constant] = {}
     for name in sorted(graph.constants):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")  # numbers stay numbers
         constants[name] = array
         if rows.get(name):
             orientation = "in_out" if name in in_out else "out_in"

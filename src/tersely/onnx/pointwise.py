@@ -216,14 +216,24 @@ def _compare(operator: str, turned: bool = False, strict: bool = False) -> Trans
     return translate
 
 
+def _shaped_where(call: Call, chosen: Value, zero: Value) -> Value:
+    """Zeros that are more than what is chosen repeat it."""
+    rank = max(len(chosen.shape), len(zero.shape))
+    own, other = ((1,) * (rank - len(one.shape)) + one.shape for one in (chosen, zero))
+    repeats = any(isinstance(a, int) and a == 1 and a != b for a, b in zip(own, other, strict=True))
+    return binary(call, "add", chosen, zero) if repeats or len(zero.shape) > len(chosen.shape) else chosen
+
+
 def _where(call: Call) -> Value:
     """What is not chosen counts for nothing, even where it is infinite."""
     condition, x, z = call[0], call[1], call[2]
     _truths(call, condition)
     _alike(x, z)
+    if x.known and not np.asarray(x.numbers).any():
+        return _shaped_where(call, binary(call, "masked", z, negated(call, condition)), x)
     chosen = binary(call, "masked", x, condition)
     if z.known and not np.asarray(z.numbers).any():
-        return chosen
+        return _shaped_where(call, chosen, z)
     return binary(call, "add", chosen, binary(call, "masked", z, negated(call, condition)))
 
 

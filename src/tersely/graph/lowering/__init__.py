@@ -18,7 +18,7 @@ from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
-from tersely.graph.operators import Shape, infer
+from tersely.graph.operators import Shape, check_lengths, infer
 
 ROWS: dict[str, Lower] = {
     **images.ROWS,
@@ -53,6 +53,7 @@ def lower(
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
+    check_lengths(graph, shapes)
     graph = taken_out(graph, shapes)
     context = Context(graph, infer(graph, shapes), choices.winograd, products_only)
     for index, name in enumerate(graph.inputs):
