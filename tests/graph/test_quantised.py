@@ -71,12 +71,16 @@ def test_convolutions(case: Any, kind: Any, each_isa: str, rng: np.random.Genera
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("formulation", ["integer", "sparse", "submatrix"])
-def test_coded_weights(formulation: str, each_isa: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    "encoding",
+    [{"formulation": "integer"}, {"formulation": "integer", "code": "distances"}, {"formulation": "sparse"}],
+    ids=str,
+)
+def test_coded_weights(encoding: dict[str, str], each_isa: str, rng: np.random.Generator) -> None:
     for case in ((40, 32, (3, 3), 1, 1, 1, 1, 6, 6), (70, 64, (1, 1), 1, 0, 1, 1, 5, 5)):
         network = one_convolution(rng, case, KINDS[0])
         network.constants["w"][rng.random(network.constants["w"].shape) < 0.7] = 0
-        coded, plain = network.pipeline("y", formulation=formulation), network.pipeline("y")
+        coded, plain = network.pipeline("y", **encoding), network.pipeline("y")
         x = (3 * rng.standard_normal((2, case[1], *case[-2:]))).astype(np.float32)
         np.testing.assert_array_equal(coded.run(x)[0], plain.run(x)[0])
         np.testing.assert_array_equal(plain.run(x)[0], expected(plain, x)[0])

@@ -60,14 +60,14 @@ class Network:
     def graph(self, *outputs: str) -> Graph:
         return Graph(("x",), outputs, tuple(self.nodes), frozenset(self.constants))
 
-    def pipeline(self, *outputs: str, formulation: str | None = None) -> Pipeline:
-        """Bytes of weights coded where a formulation is named."""
+    def pipeline(self, *outputs: str, formulation: str | None = None, **encoding: Any) -> Pipeline:
+        """Bytes of weights coded where a formulation is named. encoding: as of `tersely.encode`."""
         graph = self.graph(*outputs)
         constants: dict[str, Any] = dict(self.constants)
         if formulation is not None:
             for name, array in self.constants.items():
                 if array.dtype in (np.int8, np.uint8) and array.ndim > 1:
-                    constants[name] = tersely.encode(array, formulation=formulation)
+                    constants[name] = tersely.encode(array, formulation=formulation, **encoding)
         return Pipeline(graph, constants)
 
 
