@@ -65,6 +65,8 @@ struct QuantisedWindow {
 
 struct QuantisedKernels {
   ConvolveQuantised convolve;
+  // Chunks of weights from column x 16 + row to row x 4 + column: the inverse of TurnChunks.
+  void (*turn_columns)(const uint8_t* chunks, int64_t count, uint8_t* out);
   void (*depthwise)(const QuantisedDepthwiseRow& row, uint8_t* y, int64_t pixels);
   // y = x / scale to the nearest integer, ties to even, + zero, from 0 to 255; NaN becomes 0. Elsewhere in this table
   // numbers are finite.

@@ -119,6 +119,26 @@ void mean_bytes(const QuantisedWindow& window, int32_t start, const Requantisati
   requantise(sums, all_of(to.scale[0]), to, y);
 }
 
+// Four columns of 16 rows to 16 rows of four.
+void turn_columns(const uint8_t* chunks, int64_t count, uint8_t* out) {
+  for (int64_t i = 0; i < count; ++i, chunks += 64, out += 64) {
+    const auto a = loaded<Bytes16>(chunks), b = loaded<Bytes16>(chunks + 16);
+    const auto c = loaded<Bytes16>(chunks + 32), d = loaded<Bytes16>(chunks + 48);
+    typedef uint16_t Pairs8 __attribute__((vector_size(16)));
+    const Bytes16 low{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+    const Bytes16 high{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const Pairs8 low2{0, 8, 1, 9, 2, 10, 3, 11}, high2{4, 12, 5, 13, 6, 14, 7, 15};
+    const Bytes16 halves[2][2] = {{__builtin_shuffle(a, b, low), __builtin_shuffle(c, d, low)},
+                                  {__builtin_shuffle(a, b, high), __builtin_shuffle(c, d, high)}};
+    for (int k = 0; k < 2; ++k) {
+      const auto ab = loaded<Pairs8>(&halves[k][0]), cd = loaded<Pairs8>(&halves[k][1]);
+      const Pairs8 first = __builtin_shuffle(ab, cd, low2), second = __builtin_shuffle(ab, cd, high2);
+      __builtin_memcpy(out + k * 32, &first, sizeof first);
+      __builtin_memcpy(out + k * 32 + 16, &second, sizeof second);
+    }
+  }
+}
+
 // Isa has Sums, of 16 channels: load (of integers), add (sums + bytes x weights that fit 16 bits), requantise.
 template <class Isa>
 struct QuantisedDepthwise {
@@ -154,10 +174,9 @@ struct QuantisedDepthwise {
 
 template <class Isa>
 constexpr QuantisedKernels quantised_kernels(ConvolveQuantised convolve) {
-  return {convolve,        QuantisedDepthwise<Isa>::convolve,
-          quantise_floats, dequantise_bytes,
-          add_quantised<Isa>,   look_up_bytes,
-          greatest_bytes,  mean_bytes};
+  return {convolve,        turn_columns,     QuantisedDepthwise<Isa>::convolve,
+          quantise_floats, dequantise_bytes, add_quantised<Isa>,
+          look_up_bytes,   greatest_bytes,   mean_bytes};
 }
 
 }  // namespace

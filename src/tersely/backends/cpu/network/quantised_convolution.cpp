@@ -13,7 +13,9 @@ namespace tersely {
 namespace {
 
 // Pixels whose bytes of x stay in the second-level cache while panel after panel meets them.
-constexpr int64_t kShare = 192;
+constexpr int64_t kRound = 192;
+// Pixels that are worth decoding their weights for.
+constexpr int64_t kLeastShare = 48;
 
 int32_t narrow(int64_t value) {
   if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max())
@@ -64,30 +66,29 @@ QuantisedConvolution::QuantisedConvolution(QuantisedPanels panels, std::vector<i
 
 void QuantisedConvolution::run(const uint8_t* x, const QuantisedResult& y, int64_t images, int threads) const {
   const KernelTable& table = active_table();
-  const int64_t items = ceil_div(panels_.panels(), 2);
+  const int64_t items = panels_.items();
+  // Shares of pixels for workers, each of which decodes what it multiplies by.
   const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * threads, items * images);
-  const int64_t shares = std::clamp<int64_t>(ceil_div(pixels(), kShare), std::min(wanted, pixels()), pixels());
-  // Neighbours are panels that meet the same pixels.
+  const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastShare));
   parallel_for(threads, images * shares * items, [&](int64_t index) {
     const int64_t item = index % items, share = index / items % shares, image = index / items / shares;
     const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
+    const int64_t rounds = ceil_div(count, kRound);
     QuantisedBlock b{};
     b.offsets = offsets_.data(), b.run = run_, b.runs = static_cast<int64_t>(offsets_.size());
     b.panel_stride = panels_.panel_stride(), b.y_panel_stride = out_.plane();
-    const int64_t end = std::min(panels_.panels(), item * 2 + 2);
-    for (int64_t panel = item * 2; panel < end; panel += b.panels) {
-      const int64_t channel = panels_.first()[static_cast<size_t>(panel)];
-      const bool alike = panel + 1 < end && panels_.first()[static_cast<size_t>(panel + 1)] == channel;
-      b.panels = alike ? 2 : 1;
-      b.weights = panels_.weights() + panel * b.panel_stride;
+    panels_.walk(item, rounds, [&](int64_t round, const QuantisedPair& pair) {
+      const int64_t channel = panels_.first()[static_cast<size_t>(pair.panel)];
+      b.weights = pair.weights, b.panels = pair.panels;
       b.x = x + image * in_.floats() + channel / kChannelBlock * in_.plane();
-      b.start = starts_.data() + panel * kPanelRows;
-      b.to = to_, b.to.scale += panel * kPanelRows;
-      const int64_t at = image * out_.floats() + panel * out_.plane();
+      b.start = starts_.data() + pair.panel * kPanelRows;
+      b.to = to_, b.to.scale += pair.panel * kPanelRows;
+      const int64_t at = image * out_.floats() + pair.panel * out_.plane();
       b.y = y.bytes == nullptr ? nullptr : y.bytes + at;
       b.floats = y.bytes == nullptr ? y.floats + at : nullptr;
-      table.quantised.convolve(b, {x_at_.data() + first, y_at_.data() + first, nullptr}, count);
-    }
+      const int64_t begin = first + count * round / rounds, end = first + count * (round + 1) / rounds;
+      table.quantised.convolve(b, {x_at_.data() + begin, y_at_.data() + begin, nullptr}, end - begin);
+    });
   });
 }
 

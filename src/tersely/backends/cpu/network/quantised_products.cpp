@@ -43,8 +43,11 @@ class QuantisedConvolutionStep final : public Step {
       depthwise_ = std::make_unique<QuantisedDepthwiseConvolution>(differences, std::move(starts), to, x_.layout,
                                                                    y_.layout, window);
     } else {
-      direct_ = std::make_unique<QuantisedConvolution>(QuantisedPanels(differences, groups, taps), std::move(starts),
-                                                       to, x_.layout, y_.layout, window);
+      const CodedMatrix* coded = text.constant("weight").coded;
+      direct_ = std::make_unique<QuantisedConvolution>(QuantisedPanels::walks(coded, groups, taps, operands)
+                                                           ? QuantisedPanels(*coded, groups, taps, operands)
+                                                           : QuantisedPanels(differences, groups, taps),
+                                                       std::move(starts), to, x_.layout, y_.layout, window);
     }
   }
 

@@ -6,16 +6,13 @@
 #include <limits>
 
 #include "tersely/backends/cpu/matrix/description.hpp"
+#include "tersely/backends/cpu/matrix/scratch.hpp"
 
 namespace tersely {
 namespace {
 
-constexpr int64_t kGroup = 4;  // channels
-
-// Of one output: the channels of its group, and where in the panel's range they begin.
-struct Range {
-  int64_t begin, channels;
-};
+constexpr int64_t kGroup = 4;       // channels
+constexpr int64_t kPackedItem = 8;  // panels
 
 }  // namespace
 
@@ -109,6 +106,71 @@ QuantisedPanels::QuantisedPanels(const std::vector<int16_t>& differences, const 
         }
       }
   }
+}
+
+bool QuantisedPanels::walks(const CodedMatrix* coded, const Groups& groups, int64_t taps,
+                            const QuantisedOperands& operands) {
+  if (coded == nullptr || !coded->has_chunks() || operands.in_out) return false;
+  const Geometry& g = coded->geometry();
+  const int64_t outputs = groups.count * groups.outputs;
+  const bool whole = groups.count == 1 || (groups.outputs % kPanelRows == 0 && groups.channels % kChannelBlock == 0);
+  if (!whole || g.count != 1 || g.rows != outputs || g.columns != groups.channels * taps || g.row_stride != g.columns ||
+      groups.channels % kGroup != 0)
+    return false;
+  for (int64_t output = 0; output < outputs; ++output) {
+    const int32_t zero = operands.weight_zero == nullptr ? 0 : operands.weight_zero[output];
+    if (zero != (operands.is_signed ? 0 : 128)) return false;
+  }
+  for (int64_t column = 0; column < g.columns; column += kGroup) {
+    const auto place = [&](int64_t k) {
+      return g.column_offsets == nullptr ? (column + k) * g.column_stride : g.column_offsets[column + k];
+    };
+    if (place(0) / taps % kGroup != 0) return false;
+    for (int64_t k = 1; k < kGroup; ++k)
+      if (place(k) != place(0) + k * taps) return false;
+  }
+  return true;
+}
+
+QuantisedPanels::QuantisedPanels(const CodedMatrix& coded, const Groups& groups, int64_t taps,
+                                 const QuantisedOperands& operands)
+    : coded_(&coded), flip_(operands.is_signed ? 0 : 0x80), panels_(coded.geometry().panels) {
+  const Geometry& g = coded.geometry();
+  channels_ = groups.channels;
+  for (int64_t panel = 0; panel < panels_; ++panel)
+    first_.push_back(panel * kPanelRows / groups.outputs * groups.channels);
+  for (int64_t column = 0; column < g.columns; column += kGroup) {
+    const int64_t place = g.column_offsets == nullptr ? column : g.column_offsets[column];
+    columns_.push_back({place / taps, place % taps});
+  }
+}
+
+int64_t QuantisedPanels::items() const {
+  if (coded_ == nullptr) return ceil_div(panels_, kPackedItem);
+  const Geometry& g = coded_->geometry();
+  return g.panels_per_unit == 1 ? ceil_div(g.units, 2) : g.units;
+}
+
+QuantisedPanels::Item QuantisedPanels::decoded(int64_t item) const {
+  if (coded_ == nullptr) {
+    const int64_t first = item * kPackedItem;
+    return {first, std::min(panels_, first + kPackedItem), weights_.data() + first * panel_stride()};
+  }
+  static thread_local Scratch scratch;
+  constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
+  const Geometry& g = coded_->geometry();
+  const bool single = g.panels_per_unit == 1;
+  const int64_t first_unit = single ? item * 2 : item,
+                last_unit = single ? std::min(g.units, first_unit + 2) : item + 1;
+  const int64_t first = unit_panels(g, first_unit).first, last = unit_panels(g, last_unit - 1).last;
+  const int64_t bytes = (last - first) * panel_stride();
+  auto* memory = scratch.get<uint8_t>(kExpand + bytes + kChunksSlack);
+  uint8_t* to = memory + kExpand;
+  for (int64_t unit = first_unit; unit < last_unit; ++unit)
+    coded_->decode_chunks(unit, memory, to + (unit_panels(g, unit).first - first) * panel_stride());
+  if (flip_ != 0)
+    for (int64_t i = 0; i < bytes; ++i) to[i] ^= flip_;
+  return {first, last, reinterpret_cast<const int8_t*>(to)};
 }
 
 }  // namespace tersely

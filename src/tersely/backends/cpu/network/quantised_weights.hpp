@@ -36,24 +36,61 @@ struct QuantisedGroup {
   int64_t channel, tap;
 };
 
+// One or two panels that lie side by side.
+struct QuantisedPair {
+  int64_t panel;
+  int panels;
+  const int8_t* weights;  // [panels][columns][16][4]
+};
+
 class QuantisedPanels {
  public:
+  // Packed: bytes that are held, whatever the weights are.
   QuantisedPanels(const std::vector<int16_t>& differences, const Groups& groups, int64_t taps);
+  // Coded: borrowed, and decoded each time that it is used, a unit at a time, to cache. See `walks`.
+  QuantisedPanels(const CodedMatrix& coded, const Groups& groups, int64_t taps, const QuantisedOperands& operands);
+
+  // Whether a coded matrix can be: its chunks are four channels of a tap each, zero points are those of int8.
+  static bool walks(const CodedMatrix* coded, const Groups& groups, int64_t taps, const QuantisedOperands& operands);
 
   int64_t panels() const { return panels_; }
+  bool is_coded() const { return coded_ != nullptr; }
   // Which channels a panel reads: those from first()[panel] on, a multiple of 16; columns() count from there.
   const std::vector<int64_t>& first() const { return first_; }
   int64_t channels() const { return channels_; }
   const std::vector<QuantisedGroup>& columns() const { return columns_; }
-  // [panels][columns][16][4], 64 bytes more behind the last one.
-  const int8_t* weights() const { return weights_.data(); }
   int64_t panel_stride() const { return static_cast<int64_t>(columns_.size()) * 64; }
 
+  // What one worker takes: panels that are decoded together.
+  int64_t items() const;
+  // Calls f(QuantisedPair) for all panels of an item; again for each of `rounds`, with its number, decoded once.
+  template <class F>
+  void walk(int64_t item, int64_t rounds, F&& f) const {
+    const Item found = decoded(item);
+    for (int64_t round = 0; round < rounds; ++round)
+      for (int64_t panel = found.first; panel < found.last; panel += 2) {
+        const bool alike =
+            panel + 1 < found.last && first_[static_cast<size_t>(panel)] == first_[static_cast<size_t>(panel + 1)];
+        const int8_t* weights = found.weights + (panel - found.first) * panel_stride();
+        f(round, QuantisedPair{panel, alike ? 2 : 1, weights});
+        if (!alike && panel + 1 < found.last) f(round, QuantisedPair{panel + 1, 1, weights + panel_stride()});
+      }
+  }
+
  private:
+  struct Item {
+    int64_t first, last;
+    const int8_t* weights;
+  };
+  // In memory of the calling thread, until it asks for the next one.
+  Item decoded(int64_t item) const;
+
+  const CodedMatrix* coded_ = nullptr;
+  uint8_t flip_ = 0;
   int64_t panels_, channels_ = 0;
   std::vector<int64_t> first_;
   std::vector<QuantisedGroup> columns_;
-  std::vector<int8_t> weights_;
+  std::vector<int8_t> weights_;  // [panels][columns][16][4], 64 bytes more behind the last one
 };
 
 }  // namespace tersely
