@@ -113,7 +113,7 @@ def _constant(call: Call, value: Value, scale: int, zero: int, axis: int) -> Val
 def _quantise(call: Call) -> Value:
     call.floats(call[0])
     if call.attribute("block_size", 0):
-        raise UnsupportedError("blocks with scales of their own")
+        raise UnsupportedError("a scale for each group of numbers")
     dtype = _result_dtype(call, 2)
     if kind := call.attribute("output_dtype", 0):
         dtype = KINDS.get(kind, kind)
@@ -123,7 +123,7 @@ def _quantise(call: Call) -> Value:
 def _dequantise(call: Call) -> Value:
     x = call[0]
     if call.attribute("block_size", 0):
-        raise UnsupportedError("blocks with scales of their own")
+        raise UnsupportedError("a scale for each group of numbers")
     if x.known:
         if x.dtype not in (np.int8, np.uint8, np.int32):
             raise UnsupportedError(f"constants of {x.dtype}: int8, uint8 and int32 are dequantised")

@@ -8,7 +8,7 @@
     dequantise -> what only moves numbers                               the same on bytes, dequantised behind it
     dequantise of a constant that nobody took so                        a constant of floats
 
-What is left runs as itself. `quantised_products` then computes what kernels multiply sums by.
+What is left runs as itself. `quantised_constants` then computes what kernels multiply sums by.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@
 namespace tersely {
 
 // What becomes of a sum: the nearest integer, ties to even, of sum x scale, from `low` to `high`; then + zero.
-// low, high: whole numbers, zero + low is 0 at least, zero + high 255 at most.
+// low, high: integers; zero + low is 0 at least, zero + high 255 at most.
 struct Requantisation {
   const float* scale;  // [panels x 16], finite
   float low, high;

@@ -15,7 +15,7 @@ namespace {
 // Pixels whose bytes of x stay in the second-level cache while panel after panel meets them.
 constexpr int64_t kRound = 192;
 // Pixels that are worth decoding their weights for.
-constexpr int64_t kLeastShare = 48;
+constexpr int64_t kMinShare = 48;
 
 int32_t narrow(int64_t value) {
   if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max())
@@ -67,9 +67,11 @@ QuantisedConvolution::QuantisedConvolution(QuantisedPanels panels, std::vector<i
 void QuantisedConvolution::run(const uint8_t* x, const QuantisedResult& y, int64_t images, int threads) const {
   const KernelTable& table = active_table();
   const int64_t items = panels_.items();
-  // Shares of pixels for workers, each of which decodes what it multiplies by.
+  // Shares of pixels for workers. Decoding is done for each of them; what is packed costs nothing to take again.
   const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * threads, items * images);
-  const int64_t shares = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels() / kLeastShare));
+  const int64_t least = panels_.is_coded() ? 1 : ceil_div(pixels(), kRound);
+  const int64_t most = panels_.is_coded() ? std::max<int64_t>(1, pixels() / kMinShare) : pixels();
+  const int64_t shares = std::clamp<int64_t>(std::max(wanted, least), 1, most);
   parallel_for(threads, images * shares * items, [&](int64_t index) {
     const int64_t item = index % items, share = index / items % shares, image = index / items / shares;
     const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;

@@ -12,7 +12,7 @@ namespace tersely {
 namespace {
 
 constexpr int64_t kGroup = 4;       // channels
-constexpr int64_t kPackedItem = 8;  // panels
+constexpr int64_t kPackedItem = 2;  // panels
 
 }  // namespace
 
