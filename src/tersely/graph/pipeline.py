@@ -119,7 +119,10 @@ class Pipeline:
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
             program = lower(self.graph, {**known, **inputs}, integers=integers, products_only=products_only)
-            opened = native.module.open_program(json.dumps(program.to_json()), constants)
+            try:
+                opened = native.module.open_program(json.dumps(program.to_json()), constants)
+            except ValueError as error:
+                raise ArgumentError(_by_node(str(error), program.nodes)) from None
             self._programs[shapes, kinds] = program, opened
         return self._programs[shapes, kinds]
 
@@ -180,6 +183,14 @@ class Pipeline:
                 if matrix is not None and not matrix.convolves(1, columns, rows, 1):
                     found.add(name)
         return found
+
+
+def _by_node(text: str, nodes: Sequence[str]) -> str:
+    """What the executor says of a step, of the node that the step is part of."""
+    number, colon, reason = text.removeprefix("step ").partition(": ")
+    if not colon or not number.isdigit() or int(number) >= len(nodes):
+        return text
+    return f"{nodes[int(number)]}: {reason}"
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
