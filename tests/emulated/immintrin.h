@@ -126,6 +126,10 @@ EMULATED __m256i _mm256_dpbusd_epi32(const __m256i& sum, const __m256i& a, const
   const __m256i high = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
   return _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
 }
+#undef _mm256_dpbusd_avx_epi32
+EMULATED __m256i _mm256_dpbusd_avx_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
+  return _mm256_dpbusd_epi32(sum, a, b);
+}
 EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }

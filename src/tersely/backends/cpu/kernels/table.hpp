@@ -295,6 +295,7 @@ inline int code_index(const Parameters& parameters) {
 // Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.
 void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
+void fill_avx2_vnni(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);
 void fill_amx(KernelTable& table);
