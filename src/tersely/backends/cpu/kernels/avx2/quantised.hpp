@@ -85,19 +85,19 @@ struct Avx2 {
   }
 };
 
+// totals: [Pixels][16].
 template <int Pixels>
 inline __attribute__((always_inline)) void finish(const QuantisedBlock& b, const PixelPlaces& places, int64_t pixel,
-                                                  int panel, __m256i (&sums)[Pixels][2]) {
-  const Requantisation to = b.to;
+                                                  int panel, const int32_t* totals) {
+  const Requantisation to = b.to;  // stores to y may not make the compiler read it again
   const int64_t base = panel * b.y_panel_stride;
   uint8_t* const y = b.y;
   float* const floats = b.floats;
   const __m256 low = _mm256_set1_ps(to.low), high = _mm256_set1_ps(to.high);
   const __m256i zero = _mm256_set1_epi32(to.zero);
-#pragma GCC unroll 6
   for (int p = 0; p < Pixels; ++p) {
+    const SixteenFloats value = scaled(Avx2::load(totals + p * 16), to.scale + panel * 16, low, high);
     const int64_t at = base + places.y[pixel + p];
-    const SixteenFloats value = scaled({sums[p][0], sums[p][1]}, to.scale + panel * 16, low, high);
     if (y == nullptr) {
       _mm256_storeu_ps(floats + at, value.a);
       _mm256_storeu_ps(floats + at + 8, value.b);
@@ -134,7 +134,13 @@ void tile(const QuantisedBlock& b, const PixelPlaces& places, int64_t pixel, int
 #pragma GCC unroll 1
     for (const int64_t stop = at + run_bytes; at != stop; at += 4, w += 64) Step::add(x, at, w, sums);
   }
-  finish(b, places, pixel, panel, sums);
+  // Through memory that the compiler cannot see through: else it writes sums there in every step, for want of registers
+  // behind the loop.
+  alignas(32) int32_t totals[Pixels * 16];
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * Pixels; ++i) _mm256_store_si256(reinterpret_cast<__m256i*>(totals) + i, sums[i / 2][i % 2]);
+  asm volatile("" : "+m"(totals));
+  finish<Pixels>(b, places, pixel, panel, totals);
 }
 
 using Tile = void (*)(const QuantisedBlock&, const PixelPlaces&, int64_t, int);

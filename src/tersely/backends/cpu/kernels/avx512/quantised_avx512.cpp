@@ -72,22 +72,25 @@ inline __attribute__((always_inline)) void finish(const QuantisedBlock& b, const
   float* const floats = b.floats;
   const int32_t* const y_at = places.y + pixel;
   const int64_t stride = b.y_panel_stride;
-  const __m512 low = _mm512_set1_ps(to.low), high = _mm512_set1_ps(to.high);
-  const __m512i zero = _mm512_set1_epi32(to.zero);
+  if (y == nullptr) {
+#pragma GCC unroll 2
+    for (int k = 0; k < Panels; ++k) {
+      const __m512 scale = _mm512_loadu_ps(to.scale + k * 16);
+#pragma GCC unroll 12
+      for (int p = 0; p < Pixels; ++p)
+        _mm512_storeu_ps(floats + k * stride + y_at[p],
+                         between(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[p][k]), scale), to.low, to.high));
+    }
+    return;
+  }
+  // Loops without branches: else the compiler keeps sums in memory.
 #pragma GCC unroll 2
   for (int k = 0; k < Panels; ++k) {
     const __m512 scale = _mm512_loadu_ps(to.scale + k * 16);
 #pragma GCC unroll 12
-    for (int p = 0; p < Pixels; ++p) {
-      __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[p][k]), scale);
-      value = _mm512_min_ps(_mm512_max_ps(value, low), high);
-      if (y == nullptr) {
-        _mm512_storeu_ps(floats + k * stride + y_at[p], value);
-        continue;
-      }
-      const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(value), zero);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + k * stride + y_at[p]), _mm512_cvtepi32_epi8(whole));
-    }
+    for (int p = 0; p < Pixels; ++p)
+      store_rounded(between(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[p][k]), scale), to.low, to.high), to.zero,
+                    y + k * stride + y_at[p]);
   }
 }
 
