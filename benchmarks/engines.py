@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import cold
+
 Infer = Callable[[], np.ndarray]
 Inputs = tuple[torch.Tensor, ...]
 
@@ -43,37 +45,33 @@ def torch_compile(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer
 
 
 def onnx_runtime(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
-    import onnxruntime
-
     with tempfile.TemporaryDirectory() as folder:
-        path = _onnx(model, inputs, Path(folder))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {one.name: value.numpy() for one, value in zip(session.get_inputs(), inputs, strict=True)}
-    return lambda: session.run(None, feed)[0]  # type: ignore[no-any-return]
+        return cold.onnx_runtime(onnx_file(model, inputs, Path(folder)), [one.numpy() for one in inputs], threads)
 
 
 def openvino(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
-    import openvino as ov
-
-    core = ov.Core()
     with tempfile.TemporaryDirectory() as folder:
-        read = core.read_model(_onnx(model, inputs, Path(folder)))
-        read.reshape({i: list(one.shape) for i, one in enumerate(inputs)})
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        request = core.compile_model(read, "CPU", settings).create_infer_request()
-    feed = {i: one.numpy() for i, one in enumerate(inputs)}
-    return lambda: np.asarray(request.infer(feed)[0])
+        return cold.openvino(onnx_file(model, inputs, Path(folder)), [one.numpy() for one in inputs], threads)
+
+
+def mnn(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
+    with tempfile.TemporaryDirectory() as folder:
+        return cold.mnn(mnn_file(onnx_file(model, inputs, Path(folder))), [one.numpy() for one in inputs], threads)
+
+
+def mnn_file(model: Path) -> Path:
+    """The same network as MNN has it. By its native converter: importing MNN.tools installs a package, and reports home."""
+    import _tools
+
+    found = model.with_suffix(".mnn")
+    _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(found)])
+    return found
 
 
 ENGINES: dict[str, Callable[[torch.nn.Module, Inputs, int], Infer]] = {
     "ONNX Runtime": onnx_runtime,
     "OpenVINO": openvino,
+    "MNN": mnn,
     "torch.compile": torch_compile,
     "PyTorch": torch_eager,
 }
@@ -86,7 +84,8 @@ def first(output: Any) -> torch.Tensor:
     return output
 
 
-def _onnx(model: torch.nn.Module, inputs: Inputs, folder: Path) -> Path:
+def onnx_file(model: torch.nn.Module, inputs: Inputs, folder: Path) -> Path:
+    """The same network as an ONNX file."""
     path = folder / "model.onnx"
     names = [f"x{i}" for i in range(len(inputs))]
     torch.onnx.export(model, inputs, str(path), dynamo=False, input_names=names)

@@ -1,16 +1,26 @@
 """Whole networks, float32: pipelines on compressed weights against other engines, side by side.
 
-    python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...]
+    python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...] [--cold]
+    python -m benchmarks.networks --networks resnet50 vgg16 --pruned 80 90 95
 
 Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
 statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
 decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 5e-4 of the largest.
+--cold: from a file to the first answer and the most memory, each engine in a process of its own, in turns.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +28,16 @@ import torch
 import transformers
 
 import tersely.torch
-from benchmarks import engines, protocol, record
+from benchmarks import cold, engines, protocol, record
 from benchmarks.engines import Inputs
 from benchmarks.protocol import Protocol, Took
 
 OBJECTIVES = ("speed", "balanced")
 BOUND = 5e-4
 PAUSE_SECONDS = 0.05
+COLD_ROUNDS = 5
+COLD_BOUND = 1e-2
+"""Wider: engines that round more are not left out, for it is not their speed that is compared."""
 IMAGE = (3, 224, 224)
 
 
@@ -86,10 +99,25 @@ TOKENS = {"minilm": 32}
 """Networks that read sentences, and of how many tokens."""
 
 
-def prepared(name: str) -> torch.nn.Module:
-    """A network whose numbers stay in range, in eval mode."""
+def prune(model: torch.nn.Module, percent: int, mask: str) -> None:
+    """Sets so many of each weight to zero, but not of the first layer, which is too small to be worth it.
+
+    mask: "random", or "magnitude" for the smallest ones.
+    """
+    layers = [one for one in model.modules() if isinstance(one, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.no_grad():
+        for layer in layers[1:]:
+            rank = torch.rand_like(layer.weight) if mask == "random" else layer.weight.abs()
+            bound = rank.flatten().kthvalue(max(1, rank.numel() * percent // 100)).values
+            layer.weight[rank <= bound] = 0
+
+
+def prepared(name: str, percent: int = 0, mask: str = "random") -> torch.nn.Module:
+    """A network whose numbers stay in range, in eval mode; `percent` of its weights are zeros."""
     torch.manual_seed(0)
     model = NETWORKS[name]()
+    if percent:
+        prune(model, percent, mask)
     norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     if norms:
         for norm in norms:
@@ -120,9 +148,11 @@ def alone(run: engines.Infer, plan: Protocol) -> protocol.Run:
     return timed
 
 
-def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, Any]:
+def row(
+    name: str, batch: int, plan: Protocol, without: list[str], percent: int = 0, mask: str = "random"
+) -> dict[str, Any]:
     """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
-    model, inputs = prepared(name), inputs_of(name, batch)
+    model, inputs = prepared(name, percent, mask), inputs_of(name, batch)
     with torch.inference_mode():
         expected = engines.first(model(*inputs)).numpy()
     runs: dict[str, engines.Infer] = {}
@@ -156,7 +186,49 @@ def row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, 
         "busy": times.busy,
         "error": error,
         "smaller": smaller,
+        **({"zeros": percent, "mask": mask} if percent else {}),
     }
+
+
+def cold_row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[str, Any]:
+    """One network and batch from files: medians of processes that take turns, by engine."""
+    model, inputs = prepared(name), inputs_of(name, batch)
+    with torch.inference_mode():
+        expected = engines.first(model(*inputs)).numpy()
+    wanted = [one for one in cold.ENGINES if one not in without and find_spec(cold.ENGINES[one][0].partition(".")[0])]
+    taken: dict[str, list[dict[str, float]]] = {engine: [] for engine in wanted}
+    with tempfile.TemporaryDirectory() as given:
+        folder = Path(given)
+        paths = {"tersely": folder / "tersely.safetensors"}
+        tersely.torch.pipeline(model, inputs).save(paths["tersely"])
+        paths["ONNX Runtime"] = paths["OpenVINO"] = engines.onnx_file(model, inputs, folder)
+        if "MNN" in wanted:
+            paths["MNN"] = engines.mnn_file(paths["ONNX Runtime"])
+        arrays = []
+        for number, one in enumerate(inputs):
+            arrays.append(str(folder / f"x{number}.npy"))
+            np.save(arrays[-1], one.numpy())
+        for turn in range(COLD_ROUNDS):
+            for engine in wanted[:: -1 if turn % 2 else 1]:
+                command = [sys.executable, "-m", "benchmarks.cold", engine, str(paths[engine]), str(plan.threads)]
+                ran = subprocess.run([*command, *arrays], capture_output=True, text=True, check=True)
+                taken[engine].append(json.loads(ran.stdout.splitlines()[-1]))
+                answer = np.load(paths[engine].with_suffix(".answer.npy"))
+                if not np.abs(answer - expected).max() < COLD_BOUND * np.abs(expected).max():
+                    raise SystemExit(f"{name}: {engine} answers otherwise than PyTorch")
+    figures = {
+        engine: {key: statistics.median(one[key] for one in runs) for key in runs[0]} for engine, runs in taken.items()
+    }
+    return {"network": name, "batch": batch, "cold": figures}
+
+
+def cold_line(found: dict[str, Any]) -> str:
+    shown = "; ".join(
+        f"{engine} {one['first_ms']:.0f} ms to the first answer, {one['next_ms']:.1f} ms after it, {one['most_mb']:.0f} MB at "
+        f"most ({one['before_mb']:.0f} before)"
+        for engine, one in found["cold"].items()
+    )
+    return f"{found['network']} batch {found['batch']}, from a file: {shown}"
 
 
 def line(found: dict[str, Any]) -> str:
@@ -169,23 +241,35 @@ def line(found: dict[str, Any]) -> str:
         for one in OBJECTIVES
     )
     busy = f" (busy: {found['busy']})" if found["busy"] else ""
-    return f"{found['network']} batch {found['batch']}: {shown} ms; against the fastest: {ratios}{busy}"
+    pruned = f", {found['zeros']} % zeros ({found['mask']})" if "zeros" in found else ""
+    return f"{found['network']} batch {found['batch']}{pruned}: {shown} ms; against the fastest: {ratios}{busy}"
 
 
 def main() -> None:
     default = Protocol(seconds=3.0)
     parser = protocol.options(__doc__, default)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--pruned", nargs="+", type=int, default=[], metavar="PERCENT", help="zeros in each weight")
+    parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
     parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
+    parser.add_argument("--cold", action="store_true", help="from files to first answers, and memory; prints only")
     arguments = parser.parse_args()
     plan = protocol.begin(arguments, default)
+    if arguments.cold:
+        for name in arguments.networks:
+            for batch in arguments.batches:
+                print(cold_line(cold_row(name, batch, plan, arguments.without)), flush=True)
+        return
     found = record.new("networks", plan)
     found["rows"] = []
     for name in arguments.networks:
         for batch in arguments.batches:
-            found["rows"].append(row(name, batch, plan, arguments.without))
-            print(line(found["rows"][-1]), flush=True)
+            for percent, mask in (
+                itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]
+            ):
+                found["rows"].append(row(name, batch, plan, arguments.without, percent, mask))
+                print(line(found["rows"][-1]), flush=True)
     record.save(found, arguments.output)
 
 

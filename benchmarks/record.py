@@ -21,6 +21,7 @@ PACKAGES = (
     "transformers",
     "onnxruntime",
     "openvino",
+    "MNN",
     "zstandard",
     "zipnn",
     "pcodec",

@@ -1,63 +1,19 @@
-"""A BERT encoder in NumPy. The only thing it asks of its weights is `linear` and `rows`: dense and compressed alike.
+"""The same encoder in NumPy, one operator after the other, on plain arrays: what the network is compared with.
 
 See: Devlin et al., "BERT", 2019; Reimers and Gurevych, "Sentence-BERT", 2019 (mean pooling, unit length).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
 
 import numpy as np
 
-import tersely
+Weights = Mapping[str, np.ndarray]
 
 
-class Weights(Protocol):
-    """Where the forward pass gets its matrices and vectors."""
-
-    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        """x [tokens, columns] @ name.weight.T + name.bias."""
-
-    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
-        """Rows of a table."""
-
-    def vector(self, name: str) -> np.ndarray:
-        """A one-dimensional tensor."""
-
-
-class DenseWeights:
-    """Plain float32 arrays and NumPy's matrix product."""
-
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        self._tensors = tensors
-
-    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        return x @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
-
-    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
-        return self._tensors[name][indices]
-
-    def vector(self, name: str) -> np.ndarray:
-        return self._tensors[name]
-
-
-class CompressedWeights:
-    """Tensors of a compressed file: matrices are multiplied as they are, tables give up single rows."""
-
-    def __init__(self, tensors: dict[str, tersely.Tensor]) -> None:
-        self._tensors = tensors
-        self._vectors = {name: tensor.decode() for name, tensor in tensors.items() if tensor.ndim == 1}
-
-    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        return tersely.linear(x, self._tensors[f"{name}.weight"], self._vectors[f"{name}.bias"])
-
-    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
-        table = self._tensors[name]
-        unique, places = np.unique(indices, return_inverse=True)
-        return np.concatenate([table.rows(int(row), int(row) + 1) for row in unique])[places.reshape(indices.shape)]
-
-    def vector(self, name: str) -> np.ndarray:
-        return self._vectors[name]
+def linear(x: np.ndarray, weights: Weights, name: str) -> np.ndarray:
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
 
 def erf(x: np.ndarray) -> np.ndarray:
@@ -74,7 +30,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 def layer_norm(x: np.ndarray, weights: Weights, name: str) -> np.ndarray:
     centred = x - x.mean(axis=-1, keepdims=True)
     scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(1e-12))
-    return centred / scale * weights.vector(f"{name}.weight") + weights.vector(f"{name}.bias")
+    return centred / scale * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -94,23 +50,23 @@ def encoder(x: np.ndarray, mask: np.ndarray, weights: Weights, layers: int = 6, 
     for number in range(layers):
         layer = f"encoder.layer.{number}"
         query, key, value = (
-            split(weights.linear(x, f"{layer}.attention.self.{part}")) for part in ("query", "key", "value")
+            split(linear(x, weights, f"{layer}.attention.self.{part}")) for part in ("query", "key", "value")
         )
         scores = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(hidden // heads)) + hide
         mixed = (softmax(scores) @ value).swapaxes(1, 2).reshape(-1, hidden)
-        mixed = weights.linear(mixed, f"{layer}.attention.output.dense")
+        mixed = linear(mixed, weights, f"{layer}.attention.output.dense")
         x = layer_norm(x + mixed, weights, f"{layer}.attention.output.LayerNorm")
-        inner = gelu(weights.linear(x, f"{layer}.intermediate.dense"))
-        x = layer_norm(x + weights.linear(inner, f"{layer}.output.dense"), weights, f"{layer}.output.LayerNorm")
+        inner = gelu(linear(x, weights, f"{layer}.intermediate.dense"))
+        x = layer_norm(x + linear(inner, weights, f"{layer}.output.dense"), weights, f"{layer}.output.LayerNorm")
     return x.reshape(batch, tokens, hidden)
 
 
 def embed(ids: np.ndarray, mask: np.ndarray, weights: Weights) -> np.ndarray:
     """Unit vectors [batch, hidden] of sentences given as token ids [batch, tokens] and mask."""
     positions = np.arange(ids.shape[1])
-    x = weights.rows("embeddings.word_embeddings.weight", ids)
-    x = x + weights.rows("embeddings.position_embeddings.weight", positions)
-    x = x + weights.rows("embeddings.token_type_embeddings.weight", np.zeros(1, np.int64))
+    x = weights["embeddings.word_embeddings.weight"][ids]
+    x = x + weights["embeddings.position_embeddings.weight"][positions]
+    x = x + weights["embeddings.token_type_embeddings.weight"][0]
     x = encoder(layer_norm(x, weights, "embeddings.LayerNorm"), mask, weights)
     pooled = (x * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
     return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.random import Generator
+from support.native import built, write_coded
 
 import tersely
-
-ROOT = Path(__file__).parent.parent.parent
-BUILD = ROOT / "build" / "native_tests"
-
-
-def tool(name: str) -> str | None:
-    """Beside this interpreter, or on the path."""
-    return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    """Built by CMake with plain C++ alone: what instruction sets add, the other tests compare with it."""
-    cmake, compiler = tool("cmake"), tool(os.environ.get("CXX", "c++"))
-    if cmake is None or compiler is None:
-        pytest.skip(f"needs {'CMake' if cmake is None else 'a C++ compiler'}")
-    options = ["-DTERSELY_TESTS=ON", "-DTERSELY_PYTHON=OFF", "-DTERSELY_SCALAR_ONLY=ON", "-DCMAKE_BUILD_TYPE=Debug"]
-    options += ["-DCMAKE_CXX_FLAGS=-O1", f"-DCMAKE_CXX_COMPILER={compiler}"]
-    if ninja := tool("ninja"):
-        options += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    if ccache := tool("ccache"):
-        options.append(f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}")
-    subprocess.run([cmake, "-S", ROOT, "-B", BUILD, *options], check=True, capture_output=True)
-    built = subprocess.run(
-        [cmake, "--build", BUILD, "--target", "tersely_native_tests", "--parallel", "2"], capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stdout[-4000:] + built.stderr[-4000:]
-    return BUILD / "tersely_native_tests"
+    return built("tersely_native_tests")
 
 
 def floats(rng: Generator, shape: tuple[int, ...] = (63, 2100)) -> np.ndarray:
@@ -141,18 +115,7 @@ def test_a_program_opens_and_multiplies_every_formulation(program: Path, tmp_pat
     for number, (array, options) in enumerate(cases):
         encoded = tersely.encode(array, **options).encoded  # type: ignore[arg-type]
         folder = tmp_path / f"{number} {' '.join(map(str, options.values()))} {array.dtype}"
-        (folder / "components").mkdir(parents=True)
-        description = {
-            "shape": encoded.shape,
-            "dtype": encoded.dtype,
-            "view": encoded.view,
-            "orientation": encoded.orientation,
-            "column_order": encoded.column_order,
-            "node": encoded.node.to_json(),
-        }
-        (folder / "description.json").write_text(json.dumps(description))
-        for name, component in encoded.components.items():
-            component.tofile(folder / "components" / name)
+        write_coded(encoded, folder)
         np.ascontiguousarray(array).tofile(folder / "words")
         array.astype("<f8").tofile(folder / "values")
         folders.append(folder)

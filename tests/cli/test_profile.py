@@ -42,6 +42,13 @@ def test_json(saved: Path) -> None:
     assert found["nodes"][-1]["shape"] == [2, 48]
 
 
+def test_a_picture(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.svg"
+    arguments = ["profile", str(saved), "--shape", "1,3,32,32", "--runs", "2", "--graph", str(path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert path.read_text(encoding="utf-8").startswith("<svg ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -138,7 +138,18 @@ IN_TORCH = {
         "programs",
         "exporters",
     ),
-    "networks": ("calls", "aten_shapes", "aten_tokens", "aten", "folding", "fx", "partition", "pipeline", "dynamo"),
+    "networks": (
+        "calls",
+        "aten_shapes",
+        "aten_tokens",
+        "aten",
+        "folding",
+        "fx",
+        "identical",
+        "partition",
+        "pipeline",
+        "dynamo",
+    ),
 }
 """The files of tersely.torch in an order in which each imports only those before it, inside of functions too."""
 
@@ -182,6 +193,7 @@ def test_arrows_point_downward() -> None:
 
 
 NAMES_ABOVE = {
+    "graph/lowering/images.py": "a method of convolutions",
     "report/bench.py": "the benchmark of `split`",
     "files/foreign/onnx/graph.py": "a field of ONNX",
     "onnx/parts.py": "an attribute of ONNX",

@@ -133,3 +133,33 @@ def test_what_was_measured_says_on_what() -> None:
                 silent.append(f"{path.relative_to(ROOT)}:{number + 1}")
     assert marks > 30
     assert not silent
+
+
+def test_a_network_is_opened_and_measured_in_a_process_of_its_own(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Which imports no framework: what a process takes is the engine's."""
+    import subprocess
+
+    from support.networks import pipeline_of, residual_network
+
+    from tersely.graph import files
+
+    pipeline = pipeline_of(*residual_network(rng), formulation="split")
+    x = rng.standard_normal((1, 3, 32, 32)).astype(np.float32)
+    files.save(pipeline, tmp_path / "net.safetensors")
+    np.save(tmp_path / "x.npy", x)
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "benchmarks.cold",
+        "tersely",
+        tmp_path / "net.safetensors",
+        "1",
+    ]
+    ran = subprocess.run([*command, tmp_path / "x.npy"], capture_output=True, text=True, cwd=ROOT, check=True)
+    found = json.loads(ran.stdout)
+    assert 0 < found["next_ms"] <= found["first_ms"]
+    assert 0 < found["before_mb"] <= found["most_mb"]
+    np.testing.assert_array_equal(np.load(tmp_path / "net.answer.npy"), pipeline.run(x)[0])
+    assert not re.search(r"\| +(torch|onnxruntime|openvino|MNN)\b", ran.stderr)

@@ -4,14 +4,10 @@
 // they are) and values (the same as little-endian float64). Ends with status 1 and a sentence for the first thing that
 // is wrong.
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 
+#include "support.hpp"
 #include "tersely/codes/open.hpp"
 
 namespace {
@@ -19,51 +15,17 @@ namespace {
 using tersely::Activation;
 using tersely::CodedMatrix;
 using tersely::Components;
-using tersely::Description;
 using tersely::DType;
 using tersely::Epilogue;
-using Blob = std::vector<uint8_t>;
-namespace fs = std::filesystem;
 
-std::string doing;
-
-void check(bool fits, const std::string& what) {
-  if (fits) return;
-  std::fprintf(stderr, "%s: %s\n", doing.c_str(), what.c_str());
-  std::exit(1);
-}
-
-Blob read(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  check(file.good(), "cannot read " + path.string());
-  return Blob(std::istreambuf_iterator<char>(file), {});
-}
-
-struct Folder {
-  Description description;
-  std::map<std::string, Blob> bytes;
+struct Folder : CodedFolder {
   Blob words;
   std::vector<double> values;
 
-  explicit Folder(const fs::path& path) {
-    const Blob text = read(path / "description.json");
-    description = Description::parse({reinterpret_cast<const char*>(text.data()), text.size()});
-    for (const auto& entry : fs::directory_iterator(path / "components"))
-      bytes[entry.path().filename().string()] = read(entry.path());
-    words = read(path / "words");
+  explicit Folder(const fs::path& path) : CodedFolder(path), words(read(path / "words")) {
     const Blob doubles = read(path / "values");
     values.resize(doubles.size() / 8);
     std::memcpy(values.data(), doubles.data(), doubles.size());
-  }
-
-  // One component shorter than it is, if it is named.
-  Components components(const std::string& shorter = "", int64_t by = 0) const {
-    Components found;
-    for (const auto& [name, blob] : bytes) {
-      const auto size = static_cast<int64_t>(blob.size());
-      found.add(name, {blob.data(), name == shorter ? size - by : size});
-    }
-    return found;
   }
 };
 

@@ -15,6 +15,7 @@ from support.onnx_models import check_close
 
 import tersely
 import tersely.onnx
+from tersely.core.errors import ArgumentError
 from tersely.graph.pipeline import Pipeline
 
 torch = pytest.importorskip("torch")
@@ -118,18 +119,25 @@ def sentences(batch: int, tokens: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_encoders_with_masks(tmp_path: Path, each_isa: str, attention: str, dynamic: bool, opset: int) -> None:
+    """Batch and number of tokens stay open where the export leaves them open; masks and inputs go together."""
     model, inputs = encoder(attention), sentences(2, 7)
     axes = {0: "batch", 1: "tokens"} if dynamic else None
-    path = exported(model, inputs, tmp_path / "m.onnx", axes, opset_version=opset)
-    shapes = {"x": (2, 7)} if dynamic else None
-    made = tersely.onnx.pipeline(path, shapes=shapes)
+    made = tersely.onnx.pipeline(exported(model, inputs, tmp_path / "m.onnx", axes, opset_version=opset))
     found = Counter(node.operator for node in made.source.nodes)
     assert found["layer_norm"] == 5
     assert found["attention"] == found["gelu"] == 2
-    compare(made, model, *sentences(2, 7))
     once = made.run(*(one.numpy() for one in inputs), threads=1)[0]
     for threads in (2, 3):
         assert (made.run(*(one.numpy() for one in inputs), threads=threads)[0] == once).all()
+    for batch, tokens in ((2, 7), (1, 33), (3, 2)) if dynamic else ((2, 7),):
+        compare(made, model, *sentences(batch, tokens))
+    numbers, mask = sentences(2, 9)
+    said = r"\[batch, tokens\], batch 2, tokens 9, not \[2, 7\]" if dynamic else r"of shape \[2, 7\], not \[2, 9\]"
+    with pytest.raises(ArgumentError, match=said):
+        made.run(numbers.numpy(), mask[:, :7].numpy())
+    if dynamic:
+        with pytest.raises(ArgumentError, match="takes 41 of the 40"):
+            made.run(*(one.numpy() for one in sentences(1, 41)))
 
 
 WITHOUT = """

@@ -13,6 +13,7 @@ from tersely.cli.tables import Column
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
 from tersely.graph.pipeline import Pipeline
+from tersely.graph.profile import median_of
 
 
 def run(
@@ -22,18 +23,24 @@ def run(
         typer.Option(metavar="N,N,...", help="Of each input, in order; those it was made with if left out."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; as many as are useful if left out.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often it is run; the fastest run is shown.")] = 10,
+    runs: Annotated[int, typer.Option(min=1, help="How often it is run; medians are shown.")] = 10,
+    winograd: Annotated[bool, typer.Option(help="Whether 3 x 3 convolutions may take Winograd's method.")] = True,
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the network there, its nodes by their times.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Run a network on random inputs and show what each of its nodes takes."""
-    pipeline = files.load(path)
+    pipeline = files.load(path, winograd=winograd)
     rng = np.random.default_rng(0)
     inputs = [
         _numbers(pipeline, name, one, rng)
         for name, one in zip(pipeline.graph.inputs, _shapes(pipeline, shape), strict=True)
     ]
     pipeline.run(*inputs, threads=threads)
-    found = min((pipeline.profile(*inputs, threads=threads) for _ in range(runs)), key=lambda one: one.nanoseconds)
+    found = median_of([pipeline.profile(*inputs, threads=threads) for _ in range(runs)])
+    if graph is not None:
+        found.save_graph(graph)
     if json:
         output.print_json(found.to_json())
         return

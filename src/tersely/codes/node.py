@@ -221,6 +221,14 @@ class Formulation(ABC):
         """Whether products of whole networks can walk its words, panel by panel, whatever they multiply them by."""
         return False
 
+    def lists(self, node: Node) -> bool:
+        """Whether products of whole networks can list its float32 weights that are not zero, row by row."""
+        return False
+
+    def density(self, part: Part) -> float:
+        """The share of weights that a list of them has."""
+        return 1.0
+
     def samples(self, normal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         """Matrices on which its kernels can be seen at work, float32 of the shape of `normal`, and what they are."""
         return iter(())

@@ -15,6 +15,7 @@ Isa = Literal["scalar", "avx2", "avx2_vnni", "avx512", "avx512_bf16", "amx", "re
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
 CHECKS: tuple[str, ...] = get_args(Check)
 ORIENTATIONS: tuple[str, ...] = get_args(Orientation)
+MODES: tuple[str, ...] = get_args(Mode)
 ON_SLOW: tuple[str, ...] = get_args(OnSlow)
 
 BY_ARGUMENT = {

@@ -6,7 +6,7 @@
     |-- FormatError                         bytes that are not what the format says
     |   |-- CorruptError                    a damaged or hostile file: names tensor, component and byte
     |   |-- UnsupportedError                a version, formulation, dtype or parameter this release cannot read
-    |   |-- TooLargeError (also MemoryError)  a tensor that takes more memory than there is
+    |   |-- TooLargeError (also MemoryError)  a tensor, or a run of a network, that takes more memory than there is
     |   `-- VerificationError               decoded weights differ from what they must be
     `-- DestinationError                    the output exists, is the source, or cannot be written
 
@@ -82,7 +82,10 @@ class UnsupportedError(FormatError):
 
 
 class TooLargeError(FormatError, MemoryError):
-    """A tensor whose weights take more memory than there is: a few bytes of code may stand for any number of them."""
+    """A tensor whose weights take more memory than there is: a few bytes of code may stand for any number of them.
+
+    Or a network whose inputs are so large that memory does not hold what is between its nodes.
+    """
 
 
 class DestinationError(TerselyError):

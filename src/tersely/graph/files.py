@@ -8,6 +8,7 @@ the network as it was imported, with all its tensors.
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tersely.core.errors import ArgumentError, FormatError
 from tersely.files.open import File, save_file
 from tersely.graph import reading
 from tersely.graph.pipeline import Constant, Pipeline
+from tersely.graph.slow import slow_weights
 
 GRAPH = "tersely.graph"
 
@@ -29,11 +31,13 @@ def save(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
     save_file(tensors, path)
 
 
-def load(path: str | os.PathLike[str]) -> Pipeline:
+def load(path: str | os.PathLike[str], winograd: bool = True) -> Pipeline:
     """Opens a pipeline that was saved to a file, to be run without torch.
 
     Args:
         path: the file, which is mapped: weights are used in place.
+        winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Files
+            do not say so: they hold the network, not how it is run.
 
     Returns:
         The pipeline.
@@ -62,6 +66,16 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
         for name in graph.constants:
             tensor = file[name]
             constants[name] = tensor if tensor.formulation != "dense" else tensor.decode()
-        return Pipeline(graph, constants)
+        slow = slow_weights(graph, constants)
+    except FormatError as error:
+        raise error.located(file=os.fspath(path), tensor=GRAPH) from None
+    if slow:
+        warnings.warn(
+            f"{os.fspath(path)}: {len(slow)} of its weights ({slow[0]}{', ...' * (len(slow) > 1)}) have codes that this "
+            "machine multiplies more slowly than dense ones; make the file again on such a machine, or with objective='speed'",
+            stacklevel=2,
+        )
+    try:
+        return Pipeline(graph, constants, winograd)
     except FormatError as error:
         raise error.located(file=os.fspath(path), tensor=GRAPH) from None

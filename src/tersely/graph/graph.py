@@ -36,7 +36,8 @@ class Graph:
     """inputs, outputs: names of values, in order. nodes: each after those that it needs.
 
     examples: shapes of inputs that the graph was made with, for those who want to try it; {} where nobody said.
-    lengths: of the axes of inputs that the graph is made for, by name; None where any will do.
+    lengths: of the axes of inputs that the graph is made for, by name; None where any will do, a word where any will do
+    that is the same wherever the word stands.
     """
 
     inputs: tuple[str, ...]
@@ -44,7 +45,7 @@ class Graph:
     nodes: tuple[Node, ...]
     constants: frozenset[str]
     examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    lengths: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    lengths: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(self.inputs)}):", *(f"    {node}" for node in self.nodes)]

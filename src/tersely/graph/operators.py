@@ -176,6 +176,23 @@ def _axis(node: Node, shape: Shape, name: str = "axis") -> int:
     return axis % len(shape)
 
 
+def leading_node(node: Node, shapes: Mapping[str, Shape]) -> Node:
+    """A `leading` as the slice that it is. shapes: of its inputs by role."""
+    like, axis = shapes["like"], _axis(node, shapes["x"])
+    count = like[_axis(node, like, "like_axis")]
+    if count > shapes["x"][axis]:
+        raise ArgumentError(f"takes {count} of the {shapes['x'][axis]} along axis {axis}: inputs are too large")
+    attributes = {"axis": axis, "begin": 0, "end": count, "step": 1}
+    return Node("slice", {"x": node.inputs["x"]}, node.output, attributes)
+
+
+def _leading(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """The first along an axis, as many as `like` has along one of its axes: attributes axis, like_axis."""
+    x, axis = shapes["x"], _axis(node, shapes["x"])
+    found = leading_node(node, shapes).attributes["end"]
+    return *x[:axis], found, *x[axis + 1 :]
+
+
 def _reshape(node: Node, shapes: dict[str, Shape]) -> Shape:
     """Where the attribute says 0 the axis is as long as that of x; one may be -1: what is left."""
     x = shapes["x"]
@@ -312,6 +329,7 @@ OPERATORS: dict[str, Operator] = {
     "transpose": Operator(("x",), _transpose),
     "expand": Operator(("x",), _expand),
     "slice": Operator(("x",), _slice),
+    "leading": Operator(("x", "like"), _leading),
     "select": Operator(("x",), _select),
     "concatenate": Operator(("x0",), _concatenate, tuple(f"x{i}" for i in range(1, MAX_PARTS))),
     "pad": Operator(("x",), _pad),
@@ -344,12 +362,16 @@ def shape_of(node: Node, shapes: Shapes) -> Shape:
 
 def check_lengths(graph: Graph, shapes: Shapes) -> None:
     """Raises ArgumentError for shapes of inputs that the graph is not made for."""
+    words: dict[str, int] = {}
     for name, lengths in graph.lengths.items():
         given = tuple(shapes[name])
-        fits = len(given) == len(lengths) and all(b in (None, a) for a, b in zip(given, lengths, strict=True))
+        fits = len(given) == len(lengths)
+        for one, wanted in zip(given, lengths, strict=False):
+            fits &= wanted is None or one == (words.setdefault(wanted, one) if isinstance(wanted, str) else wanted)
         if not fits:
-            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
-            raise ArgumentError(f"the network takes {name!r} of shape [{wanted}], not {list(given)}")
+            said = ", ".join("any" if one is None else str(one) for one in lengths)
+            also = "".join(f", {word} {length}" for word, length in words.items() if word in lengths)
+            raise ArgumentError(f"the network takes {name!r} of shape [{said}]{also}, not {list(given)}")
 
 
 def infer(graph: Graph, shapes: Shapes) -> dict[str, Shape]:

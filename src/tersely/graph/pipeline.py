@@ -13,13 +13,17 @@ from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.core.errors import ArgumentError
-from tersely.graph import passes
+from tersely.graph import passes, room
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering import lower
+from tersely.graph.inputs import handed, kind_of, seen
+from tersely.graph.lowering import Choices, lower
 from tersely.graph.lowering.program import Program
-from tersely.graph.operators import Shape
+from tersely.graph.lowering.residuals import taken_out
+from tersely.graph.lowering.sparse import can_list
+from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.quantised_operators import PRODUCTS
+from tersely.graph.room import too_large
 from tersely.graph.weights import in_out_of
 from tersely.tensors.tensor import Tensor
 
@@ -28,10 +32,16 @@ Constant = Tensor | np.ndarray
 
 class Pipeline:
     """graph: as it was imported. constants: weights as coded tensors, everything else as arrays: float32, and integers of
-    quantised networks (int8, uint8, int32)."""
+    quantised networks (int8, uint8, int32).
 
-    def __init__(self, graph: Graph, constants: Mapping[str, Constant]) -> None:
+    winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
+    """
+
+    def __init__(self, graph: Graph, constants: Mapping[str, Constant], winograd: bool = True) -> None:
+        if not native.available():
+            raise ArgumentError(f"networks run in the native module: {native.reason_unavailable('scalar')}")
         graph.check()
+        self._choices = Choices(winograd)
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
@@ -47,26 +57,31 @@ class Pipeline:
         """Returns the network's outputs, float32, or int8 or uint8 where it leaves them quantised.
 
         Args:
-            inputs: float arrays, or integers and booleans where the network takes these; any batch and image size.
+            inputs: float arrays, rounded to float32, or integers and booleans where the network takes these; any batch
+                and image size, any strides and byte order.
             threads: workers; None for `get_num_threads()`.
 
         Raises:
             ArgumentError: where inputs do not fit the network, with the node that says so.
+            TooLargeError: before anything is computed, where memory does not hold what is between nodes.
         """
         return self._run(inputs, threads, False)[0]
 
     def profile(self, *inputs: np.ndarray, threads: int | None = None) -> Profile:
         """Returns what each node of one run took. Arguments and errors are those of `run`."""
         times = self._run(inputs, threads, True)[1]
-        shapes, kinds = tuple(one.shape for one in inputs), tuple(_dtype_of(one).kind for one in inputs)
-        program, opened = self._opened(shapes, kinds)
+        arrays = [seen(one, name) for one, name in zip(inputs, self.graph.inputs, strict=True)]
+        if any(one.size == 0 for one in arrays):
+            raise ArgumentError("inputs without a number have no profile")
+        program, opened = self._opened(tuple(one.shape for one in arrays), tuple(map(kind_of, arrays)))
         steps = zip(program.nodes, program.steps, times, strict=True)
         forms = {node.output: self._form(node) for node in self.graph.nodes}
         nodes = [
             NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time)
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
-        return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes)
+        ran = taken_out(self.graph, program.shapes)
+        return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes, ran, program.shapes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the pipeline to one file, which `tersely.load_pipeline` opens.
@@ -100,15 +115,30 @@ class Pipeline:
     ) -> tuple[list[np.ndarray], list[int]]:
         if len(inputs) != len(self.graph.inputs):
             raise ArgumentError(f"the network takes {len(self.graph.inputs)} inputs, not {len(inputs)}")
-        arrays = [np.asarray(one, _dtype_of(one), order="C") for one in inputs]
-        program, opened = self._opened(tuple(one.shape for one in arrays), tuple(one.dtype.kind for one in arrays))
-        outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
-        count = workers_of(threads)
+        arrays = [seen(one, name) for one, name in zip(inputs, self.graph.inputs, strict=True)]
+        shapes, count = tuple(one.shape for one in arrays), workers_of(threads)
+        if any(one.size == 0 for one in arrays):
+            return self._empty(shapes), []
+        program, opened = self._opened(shapes, tuple(map(kind_of, arrays)))
         try:
-            times = opened.run(arrays, outputs, count, timed)
+            outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
+            times = opened.run([handed(one) for one in arrays], outputs, count, timed)
             return [_as(one, dtype) for one, dtype in zip(outputs, program.output_dtypes, strict=True)], times
+        except MemoryError:
+            raise too_large(program, shapes, "and the system gives no more") from None
         except ValueError as error:
-            raise ArgumentError(str(error)) from None
+            raise _with_node(error, program) from None
+
+    def _empty(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
+        """What comes of inputs without a number: nothing, if that is so of all outputs."""
+        known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
+        found = infer(self.graph, {**known, **dict(zip(self.graph.inputs, shapes, strict=True))})
+        outputs = [found[name] for name in self.graph.outputs]
+        if any(0 not in shape for shape in outputs):
+            raise ArgumentError(
+                f"inputs {', '.join(str(list(one)) for one in shapes)} have no numbers, and the result has"
+            )
+        return [np.empty(shape, np.float32) for shape in outputs]
 
     def _opened(self, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Program, Any]:
         """kinds: of the inputs' dtypes, "f" or "i"."""
@@ -118,11 +148,24 @@ class Pipeline:
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
             constants = {name: self._native(name) for name in self.graph.constants}
             products_only = self._products_only(constants)
-            program = lower(self.graph, {**known, **inputs}, integers=integers, products_only=products_only)
+            shapes_of = {**known, **inputs}
+            densities = self._densities(constants)
+            program = lower(
+                self.graph,
+                shapes_of,
+                self._choices,
+                integers,
+                products_only,
+                densities,
+                [name for name in densities if not self._walks(name, constants[name])],
+            )
+            room.check(program, shapes)
             try:
                 opened = native.module.open_program(json.dumps(program.to_json()), constants)
+            except MemoryError:
+                raise too_large(program, shapes, "and the system gives no more") from None
             except ValueError as error:
-                raise ArgumentError(_by_node(str(error), program.nodes)) from None
+                raise _with_node(error, program) from None
             self._programs[shapes, kinds] = program, opened
         return self._programs[shapes, kinds]
 
@@ -160,7 +203,7 @@ class Pipeline:
         for node in self.graph.nodes:
             if matrix is None or node.inputs.get("weight") != name:
                 continue
-            if node.operator == "convolution" and not matrix.convolves(*_groups(node, tensor.shape)):
+            if node.operator == "convolution" and not _convolved(node, tensor, matrix):
                 return None
             if node.operator in PRODUCTS:
                 return matrix
@@ -169,6 +212,24 @@ class Pipeline:
             if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
                 return None
         return matrix
+
+    def _densities(self, constants: Mapping[str, Any]) -> dict[str, float]:
+        """Of weights that convolutions can list: the share that a list has."""
+        found = {}
+        for node in self.graph.nodes:
+            name = node.inputs.get("weight", "")
+            tensor, matrix = self.constants.get(name), constants.get(name)
+            if not isinstance(tensor, Tensor) or matrix is None or isinstance(matrix, np.ndarray):
+                continue
+            if _listed(node, tensor, matrix):
+                found[name] = tensor.checked.root.row.density(tensor.checked.root)
+        return found
+
+    def _walks(self, name: str, matrix: Any) -> bool:
+        """Whether all convolutions with a weight can decode its panels."""
+        shape = tuple(self.constants[name].shape)
+        readers = [node for node in self.graph.nodes if node.inputs.get("weight") == name]
+        return all(matrix.convolves(*_groups(node, shape)) for node in readers)
 
     def _products_only(self, constants: Mapping[str, Any]) -> set[str]:
         """Weights of linear layers that have a product, but are no walk over words."""
@@ -185,12 +246,17 @@ class Pipeline:
         return found
 
 
-def _by_node(text: str, nodes: Sequence[str]) -> str:
-    """What the executor says of a step, of the node that the step is part of."""
-    number, colon, reason = text.removeprefix("step ").partition(": ")
-    if not colon or not number.isdigit() or int(number) >= len(nodes):
-        return text
-    return f"{nodes[int(number)]}: {reason}"
+def _convolved(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a convolution can multiply by a weight as it is coded."""
+    return bool(matrix.convolves(*_groups(node, weight.shape)) or _listed(node, weight, matrix))
+
+
+def _listed(node: Node, weight: Tensor, matrix: Any) -> bool:
+    """Whether a node is a convolution that can be computed by a list of its weights."""
+    root = weight.checked.root
+    return (
+        can_list(node, weight.shape) and root.row.lists(root.node) and bool(matrix.lists(*_groups(node, weight.shape)))
+    )
 
 
 def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
@@ -209,6 +275,10 @@ def _as(array: np.ndarray, dtype: str) -> np.ndarray:
     return array if dtype == "float32" else array.astype(dtype)
 
 
-def _dtype_of(array: np.ndarray) -> np.dtype[Any]:
-    """What an input is handed over as."""
-    return np.dtype(np.int64 if array.dtype.kind in "iub" else np.float32)
+def _with_node(error: ValueError, program: Program) -> ArgumentError:
+    """What the executor says of a step, by the node that it is part of."""
+    step, colon, reason = str(error).partition(": ")
+    word, _, number = step.partition(" ")
+    if colon and word == "step" and number.isdecimal() and int(number) < len(program.nodes):
+        return ArgumentError(f"{program.nodes[int(number)]}: {reason}")
+    return ArgumentError(str(error))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
 from typing import Any
+
+from tersely.core.errors import DestinationError
+from tersely.graph.graph import Graph
+from tersely.graph.operators import Shape
+from tersely.graph.picture.svg import svg
 
 
 @dataclass(frozen=True)
@@ -20,12 +28,17 @@ class NodeTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """nodes: in the order in which they run, times of one run. arena_bytes: of everything between nodes."""
+    """nodes: in the order in which they run, times of one run. arena_bytes: of everything between nodes.
+
+    graph, shapes: as it ran, and of its values and constants.
+    """
 
     nodes: tuple[NodeTime, ...]
     threads: int
     isa: str
     arena_bytes: int
+    graph: Graph = field(repr=False)
+    shapes: Mapping[str, Shape] = field(repr=False)
 
     @property
     def nanoseconds(self) -> int:
@@ -64,6 +77,28 @@ class Profile:
             for one in self.nodes
         ]
 
+    def svg(self) -> str:
+        """Returns a picture of the graph as it ran, one SVG document: nodes by their share of the time."""
+        times: dict[str, int] = {}
+        for one in self.nodes:
+            if one.operator != "output":
+                times[one.node] = times.get(one.node, 0) + one.nanoseconds
+        return svg(self.graph, self.shapes, times, {one.node: one.form for one in self.nodes}, self.summary())
+
+    def save_graph(self, path: str | os.PathLike[str]) -> None:
+        """Writes that picture to a file.
+
+        Args:
+            path: the file, an SVG; an existing one is replaced.
+
+        Raises:
+            DestinationError: where the file cannot be written.
+        """
+        try:
+            Path(path).write_text(self.svg(), encoding="utf-8")
+        except OSError as error:
+            raise DestinationError(f"{os.fspath(path)}: {error.strerror}: choose another path") from None
+
     def summary(self) -> str:
         return (
             f"{self.nanoseconds / 1e6:.2f} ms in {len(self.nodes)} nodes, {self.threads} threads, {self.isa}; "
@@ -75,6 +110,18 @@ class Profile:
         widths = [max(len(row[column]) for row in rows) for column in range(6)]
         lines = ["  ".join(_cell(text, widths[i], i > 3) for i, text in enumerate(row)).rstrip() for row in rows]
         return "\n".join([*lines, self.summary()])
+
+
+def median_of(profiles: Sequence[Profile]) -> Profile:
+    """The median time of each node over runs of one network on inputs of the same shapes.
+
+    One run may have been disturbed anywhere; the fastest of several is as much so as the others, elsewhere.
+    """
+    nodes = [
+        replace(together[0], nanoseconds=int(median(one.nanoseconds for one in together)))
+        for together in zip(*(one.nodes for one in profiles), strict=True)
+    ]
+    return replace(profiles[0], nodes=tuple(nodes))
 
 
 def _cell(text: str, width: int, right: bool) -> str:

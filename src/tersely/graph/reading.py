@@ -88,12 +88,14 @@ def _examples(value: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in value.items()}
 
 
-def _lengths(value: Any) -> dict[str, tuple[int | None, ...]]:
+def _lengths(value: Any) -> dict[str, tuple[int | str | None, ...]]:
     if not isinstance(value, dict) or not all(
-        isinstance(one, list) and len(one) <= 8 and all(n is None or (type(n) is int and 0 < n < LARGEST) for n in one)
+        isinstance(one, list)
+        and len(one) <= 8
+        and all(n is None or _is_name(n) or (type(n) is int and 0 < n < LARGEST) for n in one)
         for one in value.values()
     ):
-        raise CorruptError("lengths are no numbers by name; get the file again")
+        raise CorruptError("lengths are no numbers or words by name; get the file again")
     return {name: tuple(one) for name, one in value.items()}
 
 

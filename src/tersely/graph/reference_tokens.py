@@ -77,6 +77,11 @@ def _slice(node: Node, x: Arrays) -> np.ndarray:
     return np.asarray(np.take(x["x"], list(slice_range(node, x["x"].shape)), node.attributes["axis"]))
 
 
+def _leading(node: Node, x: Arrays) -> np.ndarray:
+    count = x["like"].shape[node.attributes["like_axis"]]
+    return np.asarray(np.take(x["x"], range(count), node.attributes["axis"]))
+
+
 def _concatenate(node: Node, x: Arrays) -> np.ndarray:
     parts = [x[f"x{i}"] for i in range(len(x))]
     axis = node.attributes["axis"] % parts[0].ndim
@@ -115,6 +120,7 @@ REFERENCE: dict[str, Callable[[Node, Arrays], np.ndarray]] = {
     "transpose": lambda node, x: x["x"].transpose(swapped(node, x["x"].ndim)),
     "expand": _expand,
     "slice": _slice,
+    "leading": _leading,
     "select": lambda node, x: np.asarray(np.take(x["x"], node.attributes["index"], node.attributes["axis"])),
     "concatenate": _concatenate,
     "pad": _pad,

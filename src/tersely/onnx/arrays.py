@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tersely.core.dtypes import BY_TAG
+from tersely.core.dtypes import BY_TAG, DType
 from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.files.container import varints
 from tersely.files.foreign.onnx import external, tensors
@@ -85,7 +85,7 @@ class Weights:
         return _longhand(raw, dtype, proto)
 
 
-def _row(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def _row(dtype: np.dtype) -> DType:
     return next(row for row in BY_TAG.values() if row.numpy == dtype)
 
 

@@ -32,6 +32,7 @@ class Builder:
     quantised: set[str] = field(default_factory=set)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    makers: dict[str, Node] = field(default_factory=dict)
 
     def claim(self, wanted: str) -> str:
         """A name that nothing has yet."""
@@ -69,6 +70,15 @@ class Builder:
         self.shapes[name] = value.numbers.shape
         return name
 
+    def made(self, name: str) -> Node | None:
+        """The node that computes a value."""
+        return self.makers.get(name)
+
+    def before(self, name: str, operators: Sequence[str]) -> str | None:
+        """What a value was made of, where one of these operators made it."""
+        made = self.made(name)
+        return made.inputs["x"] if made is not None and made.operator in operators else None
+
     def add(self, node: Node, shape: Shape | None = None) -> Shape:
         """The shape of what the node computes. Raises Unknown where it depends on lengths, ArgumentError where it has none."""
         try:
@@ -82,6 +92,7 @@ class Builder:
         moved = node.operator in KEEPERS and not self.quantised.isdisjoint(node.inputs.values())
         if moved or (node.operator in MAKERS and "dtype" in node.attributes):
             self.quantised.add(node.output)
+        self.makers[node.output] = node
         self.shapes[node.output] = shape
         return shape
 
@@ -113,6 +124,7 @@ class Call:
     inputs: list[Value | None]
     builder: Builder
     images: int | None = None
+    inputs_of_graph: Sequence[str] = ()
     _made: int = 0
 
     def has(self, index: int) -> bool:
@@ -195,6 +207,24 @@ class Call:
         if any(value.repeated for value in inputs.values()):
             return self._repeated(operator, inputs, dtype, attributes)
         return self._emit(operator, inputs, dtype, attributes)
+
+    def leading(self, x: Value, axis: int, end: Length) -> Value:
+        """The first along an axis, as many as an input has along one of its axes. Raises Unknown where none has so many."""
+        where = (
+            (name, place)
+            for name in self.inputs_of_graph
+            for place, one in enumerate(self.builder.shapes[name])
+            if one == end
+        )
+        name, place = next(where, ("", 0))
+        if not name:
+            raise Unknown(end.roots, "where a slice ends")
+        output = self.next_name()
+        source = self.builder.read(x, f"{self.node.outputs[0]}.x")
+        shape = (*x.shape[:axis], end, *x.shape[axis + 1 :])
+        node = Node("leading", {"x": source, "like": name}, output, {"axis": axis, "like_axis": place})
+        self.builder.add(node, tuple(1 if i in x.repeated else one for i, one in enumerate(shape)))
+        return Value(shape, x.dtype, output, repeated=x.repeated)
 
     def shaped(self, operator: str, x: Value, shape: Sequence[Number], attributes: dict[str, Any]) -> Value:
         """A node whose shape is known better than the graph's own rules find it."""

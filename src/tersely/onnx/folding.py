@@ -19,8 +19,11 @@ from tersely.onnx.call import Call
 from tersely.onnx.lengths import Length, Unknown, divided, equal, named, roots_of
 from tersely.onnx.values import Value, constant
 
-ELEMENTS = 1 << 28
-"""Of a constant that is computed."""
+ELEMENTS = 1 << 24
+"""Of a constant that is computed, where none that it is made of has more."""
+JOINED = 1 << 28
+"""Of a concatenation: weights of several layers may be one."""
+LARGEST = 1 << 63
 Fold = Callable[[Call, list[np.ndarray]], "np.ndarray | list[np.ndarray]"]
 
 
@@ -31,18 +34,25 @@ def fold(call: Call) -> list[Value] | None:
     if row is None or any(value.numbers is None or value.repeated for value in values):
         return None
     arrays = [np.asarray(value.numbers) for value in values]
+    if (
+        call.node.operator == "Slice"
+        and any(array.dtype == object for array in arrays[1:3])
+        and arrays[0].dtype != object
+    ):
+        return None  # as many as there are along an axis of an input
     if call.node.operator == "Expand" and (arrays[-1].dtype == object or call.images is not None):
         return None  # it may be repeated along lengths that are not known
     if any(array.dtype == object for array in arrays) and call.node.operator not in ON_LENGTHS:
         raise Unknown(roots_of(one for array in arrays if array.dtype == object for one in array.reshape(-1)))
-    if max((array.size for array in arrays), default=0) > ELEMENTS:
-        raise UnsupportedError(f"constants of more than {ELEMENTS} numbers are not computed")
     try:
         with np.errstate(all="ignore"):
             found = row(call, arrays)
     except (ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise ArgumentError(f"constants that do not go together ({str(error)[:100]})") from None
     results = found if isinstance(found, list) else [found]
+    for one in results:
+        if one.dtype == object and any(isinstance(n, int) and abs(n) >= LARGEST for n in one.reshape(-1)):
+            raise ArgumentError("integers of more than 64 bits")
     if call.node.operator == "Transpose" and arrays[0].ndim == 2 and results[0].shape == arrays[0].shape[::-1]:
         return [replace(constant(results[0]), transposed=values[0])]
     return [constant(np.asarray(one)) for one in results]
@@ -51,7 +61,7 @@ def fold(call: Call) -> list[Value] | None:
 def _binary(operate: Callable[[Any, Any], Any]) -> Fold:
     def run(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
         x, z = arrays
-        _check_size(np.broadcast_shapes(x.shape, z.shape))
+        _check_size(np.broadcast_shapes(x.shape, z.shape), x, z)
         if x.dtype != z.dtype and object not in (x.dtype, z.dtype):
             raise ArgumentError(f"{x.dtype} and {z.dtype}")
         if object in (x.dtype, z.dtype):
@@ -124,7 +134,7 @@ def _cast(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 
 def _where(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     condition, x, z = arrays
-    _check_size(np.broadcast_shapes(condition.shape, x.shape, z.shape))
+    _check_size(np.broadcast_shapes(condition.shape, x.shape, z.shape), x, z)
     if object in (x.dtype, z.dtype):
         x, z = _objects(x), _objects(z)
     return np.where(condition, x, z)
@@ -140,7 +150,7 @@ def _reshape(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _gather(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, indices = arrays
     axis = call.attribute("axis", 0)
-    _check_size((*indices.shape, *x.shape))
+    _check_size([*indices.shape, *x.shape[:axis], *x.shape[axis % x.ndim + 1 :]], x)
     length = x.shape[axis]
     if indices.size and not -length <= int(indices.min()) <= int(indices.max()) < length:
         raise ArgumentError(f"an index that axis {axis} of {list(x.shape)} does not have")
@@ -151,7 +161,7 @@ def _gather_by_tuples(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, indices = arrays
     if call.attribute("batch_dims", 0):
         raise UnsupportedError("tuples of indices for each of a batch")
-    _check_size((*indices.shape, *x.shape))
+    _check_size([*indices.shape[:-1], *x.shape[indices.shape[-1] :]], x)
     return np.asarray(x[tuple(np.moveaxis(indices, -1, 0))])
 
 
@@ -172,6 +182,8 @@ def _slice(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _concatenate(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     if any(one.dtype == object for one in arrays):
         arrays = [_objects(one) for one in arrays]
+    if sum(one.size for one in arrays) > JOINED:
+        raise ArgumentError(f"constants of more than {JOINED} numbers are joined")
     return np.concatenate(arrays, call.attribute("axis", 0))
 
 
@@ -192,7 +204,7 @@ def _unsqueeze(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
 def _expand(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     x, wanted = arrays
     shape = np.broadcast_shapes(x.shape, tuple(int(one) for one in wanted))
-    _check_size(shape)
+    _check_size(shape, x)
     return np.broadcast_to(x, shape)
 
 
@@ -200,7 +212,8 @@ def _range(call: Call, arrays: list[np.ndarray]) -> np.ndarray:
     begin, end, step = (one.reshape(()).item() for one in arrays)
     if step == 0 or (end - begin) / step > ELEMENTS:
         raise ArgumentError("a range without an end")
-    return np.arange(begin, end, step, arrays[0].dtype)
+    found: np.ndarray = np.arange(begin, end, step).astype(arrays[0].dtype)
+    return found
 
 
 def _reduce(operate: Callable[..., Any], since: int) -> Fold:
@@ -247,8 +260,9 @@ def _several(operate: Callable[[Any, Any], Any]) -> Fold:
     return run
 
 
-def _check_size(shape: Sequence[int]) -> None:
-    if math.prod(shape) > ELEMENTS:
+def _check_size(shape: Sequence[int], *arrays: np.ndarray) -> None:
+    """Raises ArgumentError for results that are larger than what they are made of, and large."""
+    if math.prod(shape) > max(ELEMENTS, *(one.size for one in arrays)):
         raise ArgumentError(f"a constant of shape {list(shape)}")
 
 
@@ -312,5 +326,5 @@ ON_LENGTHS = frozenset(
 def _tile(x: np.ndarray, times: np.ndarray) -> np.ndarray:
     if times.size != x.ndim or (times.size and int(times.min()) < 0):
         raise ArgumentError("a tensor is repeated along each of its axes")
-    _check_size([n * int(k) for n, k in zip(x.shape, times, strict=True)])
+    _check_size([n * int(k) for n, k in zip(x.shape, times, strict=True)], x)
     return np.tile(x, times)

@@ -51,11 +51,18 @@ def padding(call: Call, taps: list[int], stride: list[int], dilation: list[int])
         reach = spread * (tap - 1) + 1
         if isinstance(length, Length) and step != 1:
             raise Unknown(length.roots, "padding to a size")
-        room = reach - 1 if isinstance(length, Length) else max((-(-length // step) - 1) * step + reach - length, 0)
+        room = reach - 1 if isinstance(length, Length) else max(_rest(length, step, reach), 0)
+        if call.node.operator.endswith("Pool") and isinstance(length, int) and _rest(length, step, reach) < 0:
+            raise UnsupportedError(f"auto_pad {auto} of windows that leave pixels out, on which engines differ")
         less, more = room // 2, room - room // 2
         first.append(less if auto == "SAME_UPPER" else more)
         second.append(more if auto == "SAME_UPPER" else less)
     return first + second
+
+
+def _rest(length: int, step: int, reach: int) -> int:
+    """How many pixels are missing for one window at each step."""
+    return (-(-length // step) - 1) * step + reach - length
 
 
 def _as_images(call: Call, work: Callable[[Value], Value]) -> Value:

@@ -7,6 +7,7 @@ the graph says so (`Graph.lengths`), or the model is refused with the node that 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ import numpy as np
 from tersely.core.errors import ArgumentError, TerselyError, UnsupportedError
 from tersely.files.foreign.onnx.tensors import TensorProto
 from tersely.graph.graph import Graph
-from tersely.onnx import folding, images, parts, patterns, pointwise, products, quantised, shapes
+from tersely.onnx import folding, images, parts, patterns, pointwise, products, quantised, ramps, shapes
 from tersely.onnx.arrays import KINDS
 from tersely.onnx.call import IMAGES, Builder, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, equal, name_of, roots_of
@@ -32,6 +33,8 @@ TRANSLATIONS: dict[str, Translate] = {
     **quantised.TRANSLATIONS,
 }
 """How each operator of ONNX's own domain is translated: one file for each family."""
+COMPUTED_BYTES, TIMES = 1 << 30, 4
+"""Most bytes of constants that are computed, and as many times those of the model's files."""
 CONTROL = ("If", "Loop", "Scan")
 INPUTS = "fiub"
 """Kinds of NumPy's dtypes that inputs may have; floats are float32."""
@@ -65,25 +68,45 @@ def import_model(model: Model, given: Mapping[str, Sequence[int]] | None = None)
 
 
 def _imported(model: Model, fixed: dict[str, int], given: dict[str, int], images: int | None) -> Imported:
-    """Fixes as few lengths as can be: those that are no first ones before those that are."""
+    """Says that open lengths are the same before any is fixed, and fixes first ones of inputs last."""
+    same: dict[str, str] = {}
     while True:
         try:
-            return _Importer(model, fixed, images).run(given)
+            return _Importer(model, fixed, images, same).run(given)
         except Unknown as unknown:
             if IMAGES in unknown.names and images is not None:
                 raise
+            if more := _alike(model, given, unknown.names, {*same, *fixed}):
+                same.update(more)
+                continue
             names = {name for name in unknown.names if name not in fixed}
-            firsts = {one.dims[0] for one in model.inputs if one.dims}
+            firsts = {same.get(str(one.dims[0]), one.dims[0]) for one in model.inputs if one.dims}
             chosen = {name for name in names if name not in firsts} or names
             if missing := sorted(chosen - set(given)):
                 inputs = [one.name for one in model.inputs if one.dims and missing[0] in one.dims]
                 raise ArgumentError(
-                    f"{unknown.why}; give the shape of input {inputs[0] if inputs else missing[0]!r}, whose length "
-                    f"{missing[0]!r} this depends on (shapes=, --shape)"
+                    f"{unknown.why}, which depends on length {missing[0]!r}: give the shape of input "
+                    f"{inputs[0] if inputs else missing[0]!r} with --shape (shapes=SHAPES)"
                 ) from None
             if not chosen:
                 raise ArgumentError(unknown.why) from None
-            fixed = {**fixed, **{name: given[name] for name in chosen}}
+            fixed.update({name: given[name] for name in chosen})
+
+
+def _alike(model: Model, given: Mapping[str, int], asked: frozenset[str], but: set[str]) -> dict[str, str]:
+    """Open lengths of the same axis of several inputs, which exporters may name apart: each by the first one's name.
+
+    Only those that are asked about, and not where the shapes that were given differ.
+    """
+    found: dict[str, str] = {}
+    inputs = [one for one in _real(model) if one.dims]
+    for axis in range(max((len(one.dims or ()) for one in inputs), default=0)):
+        keys = [_key(one.name, axis, one.dims[axis]) for one in inputs if one.dims and len(one.dims) > axis]
+        names = [key for key in dict.fromkeys(keys) if isinstance(key, str) and key not in but]
+        for name in names[1:]:
+            if {name, names[0]} & asked and given.get(name) == given.get(names[0]):
+                found[name] = names[0]
+    return found
 
 
 def _check(model: Model) -> None:
@@ -145,9 +168,12 @@ def _images(model: Model) -> int | None:
 
 
 class _Importer:
-    def __init__(self, model: Model, fixed: Mapping[str, int], images: int | None) -> None:
-        self.model, self.fixed, self.images = model, dict(fixed), images
+    def __init__(self, model: Model, fixed: Mapping[str, int], images: int | None, same: Mapping[str, str]) -> None:
+        """fixed: lengths by name. images: how many the model says there are, where it serves any number. same: names of
+        open lengths by those that are others for them."""
+        self.model, self.fixed, self.images, self.same = model, dict(fixed), images, dict(same)
         self.builder = Builder()
+        self.computed = 0
         self.values: dict[str, Value] = {}
         self.inputs: list[str] = []
         self.declared: dict[str, tuple[int | str, ...]] = {}
@@ -163,8 +189,13 @@ class _Importer:
         nodes, results = patterns.run(self.builder, outputs)
         read = {name for node in nodes for name in node.inputs.values()} | set(results)
         arrays = {name: array for name, array in self.builder.arrays.items() if name in read}
-        lengths = {name: tuple(one if isinstance(one, int) else self.fixed.get(one) for one in dims)
-                   for name, dims in self.declared.items()}  # fmt: skip
+        times = Counter(one for dims in self.declared.values() for one in dims)
+
+        def length(one: int | str) -> int | str | None:
+            found = one if isinstance(one, int) else self.fixed.get(one, one)
+            return found if isinstance(found, int) or times[one] > 1 else None
+
+        lengths = {name: tuple(map(length, dims)) for name, dims in self.declared.items()}
         graph = Graph(
             tuple(self.inputs), tuple(results), tuple(nodes), frozenset(arrays), self._examples(given), lengths
         )
@@ -172,6 +203,8 @@ class _Importer:
         return Imported(graph, arrays, self.fixed)
 
     def _examples(self, given: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """Shapes to plan for: those given, one image, and as many pixels or tokens as are usual."""
+
         def length(dims: tuple[int | str, ...], axis: int) -> int:
             one = dims[axis]
             usual = 1 if axis == 0 else 224 if len(dims) == 4 else 128
@@ -190,7 +223,8 @@ class _Importer:
             raise ArgumentError(
                 f"{self.model.path}: input {one.name!r} has no shape; run onnx.shape_inference, or export again"
             )
-        dims = tuple(_key(one.name, axis, dim) for axis, dim in enumerate(one.dims))
+        keys = (_key(one.name, axis, dim) for axis, dim in enumerate(one.dims))
+        dims = tuple(self.same.get(key, key) if isinstance(key, str) else key for key in keys)
         if self.images is not None:
             dims = (IMAGES, *dims[1:])
         shape: Shape = tuple(self._length(dim) for dim in dims)
@@ -242,11 +276,19 @@ class _Importer:
         return replace(node, attributes={**node.attributes, **arrays})
 
     def _results(self, node: NodeProto, inputs: list[Value | None]) -> list[Value]:
-        call = Call(node, self.model.opset, inputs, self.builder, self.images)
+        call = Call(node, self.model.opset, inputs, self.builder, self.images, self.inputs)
         if node.operator in MAKES:
             return MAKES[node.operator](call)
+        ramp = ramps.fold(call)
+        if ramp is not None:
+            return [ramp]
         folded = folding.fold(call)
         if folded is not None:
+            self.computed += sum(
+                one.numbers.nbytes for one in folded if one.numbers is not None and one.numbers.base is None
+            )
+            if self.computed > self.model.bytes * TIMES + COMPUTED_BYTES:
+                raise ArgumentError(f"constants that are computed take more than {COMPUTED_BYTES} bytes")
             return folded
         if node.operator not in TRANSLATIONS:
             raise UnsupportedError("only constants are computed by this operator here")

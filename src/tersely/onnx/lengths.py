@@ -7,9 +7,11 @@ of a shape - is done on these; where the result depends on what they are (`Unkno
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+TERMS, CHARACTERS = 64, 1000
+"""Of a length; models that make longer ones are not to be computed with."""
 Terms = tuple[tuple[tuple[str, ...], int], ...]
 
 
@@ -25,11 +27,11 @@ class Unknown(Exception):
 class Length:
     """A sum of products: ((names, factor), ...), sorted, no factor zero. Every name stands for a number of at least 1.
 
-    A name may be a whole expression that has no other form, such as `(height-1)//2`; it holds those of `roots`.
+    A name may be a whole expression that has no other form, such as `(height-1)//2`; it depends on those of `roots`.
     """
 
     terms: Terms
-    roots: frozenset[str] = frozenset()
+    roots: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __str__(self) -> str:
         parts = [
@@ -115,6 +117,8 @@ def name_of(name: str) -> Length:
 
 def named(name: str, *of: Number) -> Length:
     """An expression that has no form of its own, by a name. What is left of a division (%) may be nothing."""
+    if len(name) > CHARACTERS:
+        raise Unknown(roots_of(of), "a length of too many terms")
     return Length((((name,), 1),), frozenset().union(*(one.roots for one in of if isinstance(one, Length))))
 
 
@@ -169,6 +173,8 @@ def _made(terms: Iterable[tuple[tuple[str, ...], int]], *of: Number) -> Number:
     sums: dict[tuple[str, ...], int] = {}
     for names, factor in terms:
         sums[names] = sums.get(names, 0) + factor
+    if len(sums) > TERMS or any(abs(factor) >> 63 for factor in sums.values()):
+        raise Unknown(roots_of(of), "a length of too many terms")
     found = tuple(sorted((names, factor) for names, factor in sums.items() if factor))
     if not any(names for names, _ in found):
         return found[0][1] if found else 0

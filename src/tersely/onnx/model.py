@@ -76,6 +76,11 @@ class Model:
     nodes: list[NodeProto] = field(default_factory=list)
     weights: Weights = field(default_factory=Weights)
 
+    @property
+    def bytes(self) -> int:
+        """Of the model and the files beside it that have been opened."""
+        return 0 if self.weights.folder is None else sum(file.bytes.size for file in self.weights.folder.files)
+
 
 def read(path: str | os.PathLike[str]) -> Model:
     """Read a model. Raises TerselyError: CorruptError with the byte where it is damaged, UnsupportedError for sparse

@@ -11,8 +11,8 @@ import numpy as np
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.onnx.call import Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, divided, equal, named, roots_of
-from tersely.onnx.shapes import axis_of, reshaped
-from tersely.onnx.values import Value
+from tersely.onnx.shapes import axis_of, repeated, reshaped
+from tersely.onnx.values import Value, constant
 
 EVERYTHING = 2**31 - 1
 """Where a slice ends that has no end: ONNX says 2^63 - 1, more than a graph's numbers hold."""
@@ -82,6 +82,9 @@ def _slice(call: Call) -> Value:
         if not isinstance(step, int) or step < 1:
             raise UnsupportedError(f"a slice with step {step}")
         end = EVERYTHING if isinstance(end, Length) and end == length else end
+        if isinstance(end, Length) and begin == 0 and step == 1 and axis not in value.repeated:
+            value = call.leading(value, axis, end)
+            continue
         if isinstance(begin, Length) or isinstance(end, Length):
             raise Unknown(roots_of([begin, end, length]), "where a slice begins or ends")
         begin, end = max(begin, -EVERYTHING), min(max(end, -EVERYTHING), EVERYTHING)
@@ -173,6 +176,8 @@ def _gather_elements(call: Call) -> Value:
     """Of constants only, which exporters read their tables of positions by; lengths may be said to be repeated."""
     x, indices = call[0], call[1]
     axis = axis_of(call.attribute("axis", 0), len(x.shape))
+    if x.known and not indices.known and np.all(np.asarray(x.numbers) == np.asarray(x.numbers).reshape(-1)[0]):
+        return repeated(constant(np.asarray(x.numbers).reshape(-1)[0]), indices.shape)
     if not x.known or not indices.known or len(x.shape) != len(indices.shape):
         raise UnsupportedError("elements by number of what is no constant")
     if axis in x.repeated | indices.repeated or x.repeated != indices.repeated:

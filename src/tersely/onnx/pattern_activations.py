@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tersely.graph.graph import Node
 from tersely.onnx.rewriting import Product, Rewriting, is_close, other_of
@@ -80,7 +81,7 @@ def _is_cubic(graph: Rewriting, product: Product, x: str) -> bool:
     return power is not None and power.inputs["x"] == x and graph.number(power.inputs["z"]) == 3
 
 
-def _is_of(operator: str):  # type: ignore[no-untyped-def]
+def _is_of(operator: str) -> Callable[[Rewriting, str, str], bool]:
     def test(graph: Rewriting, gate: str, x: str) -> bool:
         node = graph.node(gate, operator)
         return node is not None and node.inputs["x"] == x

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tersely.core.choices import Objective
 from tersely.core.errors import ArgumentError
+from tersely.graph.graph import Graph
+from tersely.graph.operators import Shape
 from tersely.graph.pipeline import Constant, Pipeline
 from tersely.graph.weights import in_out_of, rows_of
 from tersely.onnx.importer import Imported, import_model
@@ -16,6 +19,8 @@ from tersely.onnx.model import read
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
 
+HALVINGS = 8
+"""How often what is usual is halved where a network takes no more."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -52,7 +57,7 @@ def coded(
 ) -> Pipeline:
     """The pipeline of a graph: weights of products coded, everything else as float32 numbers."""
     graph, arrays = imported.graph, imported.arrays
-    rows = rows_of(graph, {name: one.shape for name, one in arrays.items()})
+    graph, rows = _planned(graph, {name: one.shape for name, one in arrays.items()})
     in_out = in_out_of(graph)
     done, total = 0, sum(one.nbytes for one in arrays.values())
     constants: dict[str, Constant] = {}
@@ -70,7 +75,23 @@ def coded(
         done += array.nbytes
         if progress is not None:
             progress(done, total, name)
-    try:
-        return Pipeline(graph, constants)
-    except KeyError as error:
-        raise ArgumentError(f"{error}") from None
+    return Pipeline(graph, constants)
+
+
+def _planned(graph: Graph, constants: Mapping[str, Shape]) -> tuple[Graph, dict[str, int]]:
+    """The graph, and rows of x by weight; examples whose open lengths are too long for it are halved until they fit."""
+    first: ArgumentError | None = None
+    for times in range(HALVINGS):
+        examples = {
+            name: tuple(
+                length if isinstance(said, int) else max(1, length >> times)
+                for length, said in zip(shape, graph.lengths[name], strict=True)
+            )
+            for name, shape in graph.examples.items()
+        }
+        smaller = replace(graph, examples=examples)
+        try:
+            return smaller, rows_of(smaller, constants)
+        except ArgumentError as error:
+            first = first or error
+    raise ArgumentError(f"{first}; give shapes of inputs that the network takes with --shape (shapes=SHAPES)")

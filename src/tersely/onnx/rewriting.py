@@ -18,6 +18,10 @@ CLOSE = 1e-5
 """How much a number that exporters round may differ from what is meant, as a share."""
 
 
+DEPTH = 6
+"""Of products in products that are looked into."""
+
+
 def is_close(a: float | None, b: float) -> bool:
     return a is not None and math.isclose(a, b, rel_tol=CLOSE, abs_tol=0.0)
 
@@ -36,6 +40,7 @@ class Rewriting:
     def __init__(self, builder: Builder, outputs: Sequence[str]) -> None:
         self.builder, self.outputs = builder, list(outputs)
         self.nodes = {node.output: node for node in builder.nodes}
+        self._earlier: dict[str, list[Node]] = {}
         self.count()
 
     def count(self) -> None:
@@ -72,19 +77,19 @@ class Rewriting:
                 return node.inputs[one], number
         return None
 
-    def product(self, name: str, inside: bool = False) -> Product:
+    def product(self, name: str, inside: bool = False, depth: int = DEPTH) -> Product:
         """All factors of a value; products that others read as well are factors themselves, but for the first."""
         node = self.once(name, "multiply", "divide") if inside else self.node(name, "multiply", "divide")
-        if node is None:
+        if node is None or not depth:
             number = self.number(name)
             return Product(1.0, (name,)) if number is None else Product(number, ())
         if node.operator == "divide":
             by = self.number(node.inputs["z"])
             if not by:
                 return Product(1.0, (name,))
-            over = self.product(node.inputs["x"], True)
+            over = self.product(node.inputs["x"], True, depth - 1)
             return Product(over.number / by, over.factors)
-        x, z = self.product(node.inputs["x"], True), self.product(node.inputs["z"], True)
+        x, z = (self.product(node.inputs[role], True, depth - 1) for role in ("x", "z"))
         return Product(x.number * z.number, (*x.factors, *z.factors))
 
     def replace(self, output: str, operator: str, inputs: dict[str, str], **attributes: Any) -> None:
@@ -98,15 +103,19 @@ class Rewriting:
     def before(self, output: str, node: Node, shape: Shape) -> None:
         """A new node, computed before another one."""
         self.builder.shapes[node.output] = shape
-        items = list(self.nodes.items())
-        place = [name for name, _ in items].index(output)
-        self.nodes = dict([*items[:place], (node.output, node), *items[place:]])
+        self.nodes[node.output] = node
+        self._earlier.setdefault(output, []).append(node)
 
     def swept(self) -> list[Node]:
         """The nodes that outputs depend on."""
+        moved = {node.output for some in self._earlier.values() for node in some}
+        ordered: list[Node] = []
+        for node in self.nodes.values():
+            if node.output not in moved:
+                ordered += [*self._earlier.get(node.output, []), node]
         read = set(self.outputs)
         kept: list[Node] = []
-        for node in reversed(self.nodes.values()):
+        for node in reversed(ordered):
             if node.output in read:
                 kept.append(node)
                 read.update(node.inputs.values())
@@ -114,6 +123,7 @@ class Rewriting:
 
     def sweep(self) -> None:
         self.nodes = {node.output: node for node in self.swept()}
+        self._earlier.clear()
         self.count()
 
 

@@ -11,7 +11,12 @@ import numpy as np
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.onnx.call import IMAGES, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, divided, equal, name_of, roots_of
-from tersely.onnx.values import Value, constant
+from tersely.onnx.values import Shape, Value, constant
+
+ELEMENTS = 1 << 24
+"""Of a constant that is repeated, where it has not more already."""
+RESHAPES = ("reshape", "flatten", "squeeze", "unsqueeze")
+"""Operators that leave numbers in their order."""
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -66,7 +71,7 @@ def repeated(value: Value, lengths: Sequence[Number]) -> Value:
             if length != 1:
                 raise Unknown(wanted.roots, f"whether {length} is {wanted}")
             axes.append(axis)
-    if math.prod(stored) > 1 << 28:
+    if math.prod(stored) > max(ELEMENTS, value.numbers.size):
         raise ArgumentError(f"a constant of shape {stored}")
     return Value(tuple(lengths), value.dtype, numbers=np.broadcast_to(value.numbers.reshape(own), stored),
                  repeated=frozenset(axes))  # fmt: skip
@@ -83,12 +88,40 @@ def reshaped(call: Call, x: Value, target: Sequence[Number]) -> Value:
         return x
     if x.repeated:
         raise Unknown(roots_of(source), "an axis that is repeated")
+    turned = _turned(call, x, tuple(target))
+    if turned is not None:
+        return turned
     if x.known:
         return constant(np.asarray(x.numbers).reshape([int(one) for one in target]))
-    said = _said(source, target)
-    if said is not None:
-        return call.shaped("reshape", x, target, {"shape": said})
-    return _aligned(call, x, target)
+    tried = x
+    while True:
+        said = _said(tried.shape, target)
+        if said is not None:
+            return call.shaped("reshape", tried, target, {"shape": said})
+        try:
+            return _aligned(call, tried, target)
+        except Unknown:
+            before = call.builder.before(tried.name, RESHAPES)
+            if before is None:
+                raise
+            tried = Value(call.builder.shapes[before], x.dtype, before)  # it may have been in a shape that says more
+
+
+def _turned(call: Call, x: Value, target: Shape) -> Value | None:
+    """Matrices that were put into one stack, transposed, and take their places again: transposed where they were."""
+    stack = call.builder.made(x.name)
+    if stack is None or stack.operator != "permute" or stack.attributes["order"] != [0, 2, 1]:
+        return None
+    name: str | None = stack.inputs["x"]
+    matrices = call.builder.shapes[stack.inputs["x"]][-2:]
+    while name is not None:
+        shape = call.builder.shapes[name]
+        if shape[-2:] == matrices and target == (*shape[:-2], shape[-1], shape[-2]):
+            order = list(range(len(shape)))
+            order[-2:] = order[:-3:-1]
+            return call.emit("permute", {"x": Value(shape, x.dtype, name)}, x.dtype, order=order)
+        name = call.builder.before(name, RESHAPES)
+    return None
 
 
 def _said(source: Sequence[Number], target: Sequence[Number]) -> list[int] | None:

@@ -13,6 +13,14 @@ Shape = tuple[Number, ...]
 
 
 @dataclass(frozen=True)
+class Ramp:
+    """Integers that grow evenly along axes: offset + the sum of index times stride."""
+
+    offset: Number
+    strides: tuple[Number, ...]
+
+
+@dataclass(frozen=True)
 class Value:
     """A tensor of the model.
 
@@ -20,7 +28,8 @@ class Value:
     numbers: of a constant; an array of objects where some are `Length`s. repeated: axes along which the graph's value has
     length 1, and the model's is that repeated: operators that repeat such axes by themselves take it as it is.
     source: the initialiser that a constant is, bit for bit; '' where it was computed. transposed: the constant that it is
-    with its two axes exchanged.
+    with its two axes exchanged. ramps: of integers that follow from lengths that are not known; several are tuples of
+    indices along a last axis. Such values are neither constants nor in the graph.
     """
 
     shape: Shape
@@ -30,6 +39,7 @@ class Value:
     repeated: frozenset[int] = frozenset()
     source: str = ""
     transposed: Value | None = field(default=None, compare=False)
+    ramps: tuple[Ramp, ...] = ()
 
     @property
     def known(self) -> bool:

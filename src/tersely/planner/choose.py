@@ -16,6 +16,7 @@ Memory-Efficient Deep Neural Network Inference", 2023 (https://openreview.net/fo
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,14 +36,12 @@ from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose
 from tersely.planner.cost_model import predict_ns
+from tersely.planner.network_cost import NETWORK_NS, listed_share
 from tersely.planner.profiles import NAMES as PROFILES
 from tersely.planner.profiles import Profile, resolve
 
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
-
-NETWORK_NS = {"avx2": 0.0095, "avx512": 0.009}
-"""One weight by one pixel in the executor of networks, two threads. MEASURED: Zen 4, 210 to 220 GFLOP/s."""
 
 _PLANNED_TWICE = 1 << 16
 """Up to so many bytes a tensor that stays dense is looked at once more, for what objective 'size' would make of it."""
@@ -214,13 +213,12 @@ def decide(request: Request) -> list[Verdict]:
     found = candidates(request)
     times = [predict_ns(one, request.dtype, request.profile, request.batch, request.costs) for one in found]
     if request.pixels:  # a panel is decoded once, which is most of a product of one row, and multiplied by them all
-        shared = request.pixels * request.words.size * NETWORK_NS["avx512" if request.wide else "avx2"]
-        times = [one + shared for one in times]
+        times = [one + shared for one, shared in zip(times, _shared_ns(request, found), strict=True)]
     dense, dense_ns = found[0], times[0]
     eligible = [
         k
         for k, one in enumerate(found)
-        if k == 0 or (one.nbytes < dense.nbytes + one.allowance and (not request.pixels or _walks(one)))
+        if k == 0 or (one.nbytes < dense.nbytes + one.allowance and (not request.pixels or _runs(request, one)))
     ]
     fastest = min(times[k] for k in eligible)
     limit = {"size": float("inf"), "speed": fastest, "balanced": min(fastest * BALANCED_SLACK, dense_ns)}
@@ -240,8 +238,34 @@ def decide(request: Request) -> list[Verdict]:
     return [Verdict(found[k], times[k], reason_rejected(k)) for k in order]
 
 
-def _walks(candidate: Candidate) -> bool:
-    return registry.BY_NAME[candidate.node.formulation].walks(candidate.node)
+def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
+    """What a network's pixels take after decoding: by all weights, or, where it is listed, by those that are not zero."""
+    every = request.pixels * request.words.size * NETWORK_NS["avx512" if request.wide else "avx2"]
+    if not any(_lists(request, one) for one in found):
+        return [every] * len(found)
+    outputs, columns = request.words.shape[0], math.prod(request.words.shape[1:])
+    magnitudes = request.words & request.words.dtype.type(0x7FFFFFFF)
+    listed = every * listed_share(outputs, columns, np.count_nonzero(magnitudes) / request.words.size)
+    return [min(every, listed) if _lists(request, one) else every for one in found]
+
+
+def _runs(request: Request, candidate: Candidate) -> bool:
+    """Whether a network runs a weight as it is coded. A sequence of words has no panels; not where it need not be one."""
+    if candidate.geometry.view == "folded" and request.geometry().view != "folded":
+        return False
+    return registry.BY_NAME[candidate.node.formulation].walks(candidate.node) or _lists(request, candidate)
+
+
+def _lists(request: Request, candidate: Candidate) -> bool:
+    """Whether a convolution can be computed by the weights that are not zero: not where each has an image of its own."""
+    shape = request.words.shape
+    return (
+        request.dtype == "float32"
+        and len(shape) == 4
+        and shape[1] > 1
+        and candidate.geometry.view != "folded"
+        and registry.BY_NAME[candidate.node.formulation].lists(candidate.node)
+    )
 
 
 def reason_dense(verdicts: Sequence[Verdict], request: Request, stored: Callable[[Candidate], int]) -> str:

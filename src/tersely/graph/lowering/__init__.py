@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, quantised, regions, rows, tokens
+from tersely.graph.lowering import images, pointwise, quantised, regions, rows, sparse, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.placement import place_values
@@ -45,17 +46,22 @@ def lower(
     choices: Choices = Choices(),
     integers: Collection[str] = (),
     products_only: Collection[str] = (),
+    densities: Mapping[str, float] = MappingProxyType({}),
+    listed_only: Collection[str] = (),
 ) -> Program:
     """The program of a graph for inputs of these shapes.
 
     shapes: of inputs and constants. integers: inputs that are int64, not float32. products_only: weights of linear
-    layers whose code can be multiplied, but not decoded panel by panel.
+    layers whose code can be multiplied, but not decoded panel by panel. densities: shares of the weights that are not
+    zero, where a convolution can be computed by these; listed_only: weights for which there is no other way.
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
     check_lengths(graph, shapes)
     graph = taken_out(graph, shapes)
-    context = Context(graph, infer(graph, shapes), choices.winograd, products_only)
+    inferred = infer(graph, shapes)
+    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd)
+    context = Context(graph, inferred, choices.winograd, products_only, listed)
     for index, name in enumerate(graph.inputs):
         _input(context, name, index, name in integers)
     for node in graph.nodes:

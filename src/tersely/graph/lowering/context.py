@@ -25,15 +25,23 @@ class Context:
     """shapes: of every value and constant. winograd: whether convolutions may take Winograd's method.
 
     products_only: weights whose code can be multiplied, but not walked as those of a convolution.
+    sparse: outputs of the convolutions that are computed by the weights that are not zero.
     """
 
     def __init__(
-        self, graph: Graph, shapes: dict[str, Shape], winograd: bool, products_only: Collection[str] = ()
+        self,
+        graph: Graph,
+        shapes: dict[str, Shape],
+        winograd: bool,
+        products_only: Collection[str] = (),
+        sparse: Collection[str] = (),
     ) -> None:
         self.dtypes = dtypes(graph)
         self.graph, self.shapes, self.winograd, self.products_only = graph, shapes, winograd, products_only
+        self.sparse = sparse
         self.program = Program()
         self._numbers: dict[str, int] = {}
+        self._planes: dict[str, int] = {}
         self._views: dict[str, View] = {}
         self._padded: dict[str, int] = {}
         self._copies: dict[tuple[str, str], View] = {}
@@ -55,6 +63,12 @@ class Context:
         """The value that a node computes, in the layout that its shape and its readers ask for."""
         return self.image(node.output)
 
+    def new_planes(self, name: str) -> int:
+        """An image that is to be written in planes of channels; its number."""
+        number = self._planes[name] = self.fresh(replace(layout_of(name, self.graph, self.shapes), blocked=False))
+        self.bind(name, View(number, None, *image_axes(self.program.layouts[number])))
+        return number
+
     def image(self, name: str) -> int:
         """The same, of a value by its name."""
         return self.new(name, self._image_layout(name))
@@ -74,6 +88,8 @@ class Context:
         return whole_blocks(channels)
 
     def fresh(self, layout: Layout) -> int:
+        if layout.floats == 0:
+            raise ArgumentError("a value of no numbers, which the executor does not have")
         self.program.layouts.append(layout)
         return len(self.program.layouts) - 1
 
@@ -137,6 +153,9 @@ class Context:
             raise ArgumentError(f"{name}: a constant where the executor takes a value")
         if name in self._numbers:
             return self._numbers[name]
+        if name in self._planes:
+            self._numbers[name] = self._moved(self._planes[name], name, blocked=True)
+            return self._numbers[name]
         shape = self.shapes[name]
         if len(shape) == 2:
             return self.rows(name)
@@ -148,9 +167,17 @@ class Context:
         self._numbers[name] = number
         return number
 
+    def planes(self, name: str) -> int:
+        """The number of an image in planes of channels."""
+        if name not in self._planes:
+            number = self.number(name)
+            blocked = self.program.layouts[number].blocked
+            self._planes[name] = self._moved(number, name, blocked=False) if blocked else number
+        return self._planes[name]
+
     def is_image(self, name: str) -> bool:
         """Whether a value has been written as images, which operators on images read as they are."""
-        return name in self._numbers and len(self.shapes[name]) == 4
+        return (name in self._numbers or name in self._planes) and len(self.shapes[name]) == 4
 
     def layout(self, name: str) -> Layout:
         return self.program.layouts[self.number(name)]
@@ -269,6 +296,12 @@ class Context:
     def aligned(self, view: View) -> bool:
         """Whether a view begins at a line of cache, where a value may begin."""
         return view.offset * self.bytes_of(view) % (CHANNEL_BLOCK * 4) == 0
+
+    def _moved(self, number: int, name: str, blocked: bool) -> int:
+        """An image in another layout; its number."""
+        other = self.fresh(replace(self.program.layouts[number], blocked=blocked))
+        self.emit("move", name, other, x=number)
+        return other
 
     def _token_copy(self, name: str, view: View, leading: Sequence[Axis], layout: Layout) -> int:
         key = name, f"tokens {leading}"

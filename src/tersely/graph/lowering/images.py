@@ -19,15 +19,20 @@ WINOGRAD_PIXELS = 144
 
 def _convolution(context: Context, node: Node) -> None:
     attributes = node.attributes
-    x, y = context.number(node.inputs["x"]), context.output(node)
+    sparse = node.output in context.sparse
+    lying = context.planes if sparse else context.number
+    x = lying(node.inputs["x"])
     extra: dict[str, Any] = {role: node.inputs[role] for role in ("scale", "shift") if role in node.inputs}
     if "bias" in node.inputs:
         extra["shift"] = node.inputs["bias"]
     if "residual" in node.inputs:
-        extra["residual"] = context.number(node.inputs["residual"])
+        extra["residual"] = lying(node.inputs["residual"])
+    y = context.new_planes(node.output) if sparse else context.output(node)
     if attributes["groups"] != 1:
         extra["groups"] = attributes["groups"]
-    if context.winograd and suits_winograd(node, context.shapes):
+    if sparse:
+        extra["method"] = "sparse"
+    elif context.winograd and suits_winograd(node, context.shapes):
         extra["method"] = "winograd"
     height, width = context.shapes[node.inputs["weight"]][2:]
     (top, _), (left, _) = paddings(node)

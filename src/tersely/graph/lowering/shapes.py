@@ -11,7 +11,7 @@ from tersely.graph.lowering import images, regions
 from tersely.graph.lowering.context import Context, Lower, operand, real, whole_blocks
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.lowering.views import View, plain_axes, refined, token_axes
-from tersely.graph.operators import slice_range, swapped
+from tersely.graph.operators import leading_node, slice_range, swapped
 
 
 def _reshape(context: Context, node: Node) -> None:
@@ -49,6 +49,10 @@ def _slice(context: Context, node: Node) -> None:
     found = context.view(x).sliced(*where) or context.plain(x).sliced(*where)
     assert found is not None, "one factor is cut anyhow"
     context.bind(node.output, found)
+
+
+def _leading(context: Context, node: Node) -> None:
+    _slice(context, leading_node(node, {role: context.shapes[name] for role, name in node.inputs.items()}))
 
 
 def _select(context: Context, node: Node) -> None:
@@ -150,6 +154,7 @@ ROWS: dict[str, Lower] = {
     "transpose": _transpose,
     "expand": _expand,
     "slice": _slice,
+    "leading": _leading,
     "select": _select,
     "concatenate": _concatenate,
     "pad": _pad,

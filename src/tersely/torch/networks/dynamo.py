@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from tersely.core.choices import Objective
+from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph.pipeline import Constant
+from tersely.torch.networks.identical import coded_parameter
 from tersely.torch.networks.partition import Encode, Partitioned
 from tersely.torch.networks.pipeline import encoder
 
@@ -43,8 +44,15 @@ class _Bound(torch.nn.Module):
 
 
 class _Compiled:
-    def __init__(self, module: torch.fx.GraphModule, examples: Sequence[Any], objective: Objective) -> None:
-        self.module, self.objective = module, objective
+    def __init__(
+        self,
+        module: torch.fx.GraphModule,
+        examples: Sequence[Any],
+        objective: Objective,
+        mode: Mode = "fused",
+        winograd: bool = True,
+    ) -> None:
+        self.module, self.objective, self.mode, self.winograd = module, objective, mode, winograd
         self.held = [
             isinstance(one, torch.nn.Parameter) or _is_static(node)
             for one, node in zip(examples, _placeholders(module), strict=True)
@@ -54,6 +62,12 @@ class _Compiled:
     def __call__(self, *arguments: Any) -> Any:
         if torch.is_grad_enabled() and any(isinstance(one, torch.Tensor) and one.requires_grad for one in arguments):
             return self.module(*arguments)
+        if self.mode == "identical":
+            decoded = [
+                _decoding(one, self.objective) if isinstance(one, torch.nn.Parameter) else one for one in arguments
+            ]
+            with torch.inference_mode(False), torch.no_grad():
+                return self.module(*decoded)
         key = tuple(
             (id(one), _version(one))
             if held
@@ -81,11 +95,11 @@ class _Compiled:
         with torch.inference_mode(False), torch.no_grad():
             program = torch.export.export(bound, examples, strict=False)
         by_name = {bound.names[i]: arguments[i] for i in bound.names}
-        return Partitioned(program, _remembering(self.objective, by_name))
+        return Partitioned(program, _remembering(self.objective, by_name), self.winograd)
 
 
 _coded: Any = WeakTensorKeyDictionary()
-"""By parameter: its code, by objective and version."""
+"""By parameter: its code, by (objective, mode) and version."""
 
 
 def _remembering(objective: Objective, tensors: Mapping[str, torch.Tensor]) -> Encode:
@@ -96,14 +110,25 @@ def _remembering(objective: Objective, tensors: Mapping[str, torch.Tensor]) -> E
         parameter = tensors.get(name)
         if not rows or not isinstance(parameter, torch.nn.Parameter):
             return encode(name, tensor, rows)
-        known = _coded.setdefault(parameter, {})
-        key = (objective, _version(parameter))
-        if key not in known:
-            known.clear()
-            known[key] = encode(name, tensor, rows)
-        return known[key]
+        return _once(parameter, (objective, "fused"), lambda: encode(name, tensor, rows))
 
     return encoded
+
+
+def _decoding(parameter: torch.nn.Parameter, objective: Objective) -> Any:
+    """A parameter as a compressed tensor that torch's operators decode, coded once."""
+    return _once(parameter, (objective, "identical"), lambda: coded_parameter(parameter, objective))
+
+
+def _once(parameter: torch.nn.Parameter, how: tuple[str, str], make: Callable[[], Any]) -> Any:
+    """A parameter's code, made when it is first asked for and when somebody has written to the parameter."""
+    known = _coded.setdefault(parameter, {})
+    version = _version(parameter)
+    for stale in [key for key in known if key[1] != version]:
+        del known[stale]
+    if (how, version) not in known:
+        known[how, version] = make()
+    return known[how, version]
 
 
 def _version(tensor: torch.Tensor) -> int:
@@ -121,14 +146,15 @@ def _is_static(node: torch.fx.Node) -> bool:
 
 
 def backend(module: torch.fx.GraphModule, examples: list[Any], **given: Any) -> Callable[..., Any]:
-    """What Dynamo calls. options of torch.compile: {"objective": "size" | "balanced" | "speed"}."""
-    options = dict(given.pop("options", None) or {})
-    objective = options.pop("objective", "balanced")
-    if options or given or objective not in ("size", "balanced", "speed"):
+    """What Dynamo calls. options of torch.compile: objective, mode and winograd, as `pipeline` takes them."""
+    options = {"objective": "balanced", "mode": "fused", "winograd": True, **dict(given.pop("options", None) or {})}
+    allowed = {"objective": OBJECTIVES, "mode": MODES, "winograd": (True, False)}
+    if given or set(options) != set(allowed) or any(options[name] not in allowed[name] for name in allowed):
         raise ArgumentError(
-            f"backend tersely takes options={{'objective': 'size' | 'balanced' | 'speed'}}, not {options or given or objective}"
+            "backend tersely takes options={'objective': 'size' | 'balanced' | 'speed', 'mode': 'fused' | 'identical', "
+            f"'winograd': True | False}}, not {given or options}"
         )
     if any(isinstance(one, torch.Tensor) and one.device.type != "cpu" for one in examples):
         warnings.warn("tersely runs on CPUs: a graph on another device is left to torch", RuntimeWarning, stacklevel=2)
         return module.forward
-    return _Compiled(module, examples, objective)
+    return _Compiled(module, examples, **options)

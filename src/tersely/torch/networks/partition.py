@@ -52,7 +52,8 @@ class _Support(OperatorSupportBase):
 class Partitioned:
     """module: runs the model. pieces: its pipelines. left: why each node that torch still runs is not in one."""
 
-    def __init__(self, program: torch.export.ExportedProgram, encode: Encode) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, encode: Encode, winograd: bool = True) -> None:
+        self._winograd = winograd
         module = program.module(check_guards=False)  # whoever calls it has one for each set of shapes
         assert isinstance(module, GraphModule)
         fold(module)
@@ -102,7 +103,7 @@ class Partitioned:
         graph = replace(graph, examples=examples)
         rows = rows_of(graph, {name: tuple(one.shape) for name, one in tensors.items()})
         constants = {name: encode(name, tensors[name], rows.get(name, 0)) for name in graph.constants}
-        pipeline = Pipeline(graph, constants)
+        pipeline = Pipeline(graph, constants, winograd=self._winograd)
         self.pieces.append(pipeline)
         dtypes = [one.meta["val"].dtype for one in outputs]
         parent.set_submodule(str(node.target), Piece(pipeline, dtypes))

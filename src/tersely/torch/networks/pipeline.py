@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from tersely.core.choices import Objective
+from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
+from tersely.graph.graph import Graph
 from tersely.graph.pipeline import Constant
 from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
+from tersely.torch.networks.identical import decoding_copy, weight_bytes
 from tersely.torch.networks.partition import Encode, Partitioned
 
 
@@ -26,8 +29,16 @@ class Pipeline:
     left: nodes that torch runs for lack of an operator, each with the reason; {} where there is none.
     """
 
-    def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], encode: Encode) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        inputs: tuple[Any, ...],
+        named: dict[str, Any],
+        encode: Encode,
+        winograd: bool = True,
+    ) -> None:
         self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
+        self._winograd = winograd
         self._partitions: dict[Any, Partitioned] = {}
         self._as_made = _versions(model)
         self._partitioned = self._of(inputs, named)
@@ -41,6 +52,7 @@ class Pipeline:
     def _of(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Partitioned:
         """The model as it was exported for inputs of these shapes: sizes that it computes with are theirs."""
         leaves, form = pytree.tree_flatten((inputs, named))
+        _check_inputs(leaves)
         key = form, tuple((tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else one for one in leaves)
         if key not in self._partitions:
             if changed := [name for name, one in _versions(self._model).items() if self._as_made.get(name) != one]:
@@ -50,7 +62,7 @@ class Pipeline:
                 )
             with torch.no_grad():
                 program = torch.export.export(self._model, inputs, named)
-            self._partitions[key] = Partitioned(program, self._encode)
+            self._partitions[key] = Partitioned(program, self._encode, self._winograd)
         return self._partitions[key]
 
     def profile(self, *inputs: torch.Tensor, threads: int | None = None) -> Profile:
@@ -63,7 +75,9 @@ class Pipeline:
         Raises:
             ArgumentError: where torch runs a part of the model.
         """
-        return self._whole("profiled").profile(*(one.detach().numpy() for one in inputs), threads=threads)
+        whole = self._whole("profiled")
+        _check_inputs(inputs)
+        return whole.profile(*(one.detach() for one in inputs), threads=threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the pipeline to one file, which `tersely.load_pipeline` opens without torch.
@@ -85,6 +99,11 @@ class Pipeline:
         return whole
 
     @property
+    def graph(self) -> Graph:
+        """The network as it runs, to be printed. Raises ArgumentError where torch runs a part of the model."""
+        return self._whole("shown as one graph").graph
+
+    @property
     def weight_bytes(self) -> tuple[int, int]:
         """Bytes of the weights and other constants that the executor has, as they were and as they are held."""
         sizes = [piece.weight_bytes for piece in self._partitioned.pieces]
@@ -99,11 +118,41 @@ class Pipeline:
         return f"tersely.torch.Pipeline({nodes} nodes in {len(pieces)} piece{'s' * (len(pieces) != 1)}, {ratio}){left}"
 
 
+class _Identical(Pipeline):
+    """A pipeline in mode "identical": a copy of the model, which decodes each weight and calls torch's operator."""
+
+    def __init__(self, model: torch.nn.Module, objective: Objective) -> None:
+        self._copy, self.left = decoding_copy(model, objective), {}
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return self._copy(*inputs, **named)
+
+    def _whole(self, done: str) -> Executed:
+        raise ArgumentError(
+            f"in mode 'identical' torch runs every operator, so the pipeline cannot be {done}: "
+            "tersely.torch.save_model keeps a compressed model, mode='fused' has a program"
+        )
+
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        return weight_bytes(self._copy)
+
+    def __repr__(self) -> str:
+        plain, held = self.weight_bytes
+        return (
+            f"tersely.torch.Pipeline(mode 'identical': torch's operators, "
+            f"{plain / 1e6:.1f} MB of weights held in {held / 1e6:.1f} MB)"
+        )
+
+
 def pipeline(
     model: torch.nn.Module,
     example_inputs: tuple[Any, ...],
     objective: Objective = "balanced",
     example_kwargs: dict[str, Any] | None = None,
+    mode: Mode = "fused",
+    winograd: bool = True,
 ) -> Pipeline:
     """Compiles a model ahead of time, to be run on compressed weights by tersely's own executor.
 
@@ -112,12 +161,16 @@ def pipeline(
         example_inputs: as the model is called; other batch and image sizes may follow.
         objective: 'size', 'balanced' or 'speed'.
         example_kwargs: inputs that the model takes by name.
+        mode: 'fused' runs tersely's executor; 'identical' decodes each weight and calls torch's operator, so results
+            are bit for bit those of the model, at torch's speed and decoding's on top.
+        winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Of how
+            it is run, not of the network: files do not hold it.
 
     Returns:
         What is called as the model is. Operators that the executor does not have stay in torch.
 
     Raises:
-        ArgumentError: for what is no module, or in training mode.
+        ArgumentError: for what is no module, or in training mode; in mode 'identical' for one that cannot be copied.
         Exception: what torch.export raises where control flow depends on data; torch.compile with backend='tersely'
             takes such models.
     """
@@ -127,7 +180,15 @@ def pipeline(
         raise ArgumentError("the model is in training mode, in which norms and dropout differ: call model.eval() first")
     if not isinstance(example_inputs, tuple):
         example_inputs = (example_inputs,)
-    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective))
+    if objective not in OBJECTIVES:
+        raise ArgumentError(f"unknown objective {objective!r}: use one of {', '.join(OBJECTIVES)}")
+    if mode not in MODES:
+        raise ArgumentError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+    _check_model(model)
+    _check_inputs(pytree.tree_leaves((example_inputs, example_kwargs)))
+    if mode == "identical":
+        return _Identical(model, objective)
+    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective), winograd)
 
 
 def encoder(objective: Objective) -> Encode:
@@ -140,6 +201,24 @@ def encoder(objective: Objective) -> Encode:
         return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded
+
+
+def _check_inputs(leaves: Sequence[Any]) -> None:
+    """Raises ArgumentError for arrays that are no tensors, and tensors that are no plain memory of the CPU."""
+    for one in leaves:
+        if isinstance(one, np.ndarray):
+            raise ArgumentError("a pipeline of a model takes tensors, as the model does: give torch.from_numpy(x)")
+        if isinstance(one, torch.Tensor) and (one.device.type != "cpu" or one.layout != torch.strided):
+            where = one.device if one.device.type != "cpu" else one.layout
+            raise ArgumentError(
+                f"a pipeline runs on plain tensors of the CPU, and an input is {where}: x.cpu(), x.to_dense()"
+            )
+
+
+def _check_model(model: torch.nn.Module) -> None:
+    for name, one in [*model.named_parameters(), *model.named_buffers()]:
+        if one.device.type != "cpu":
+            raise ArgumentError(f"{name!r} of the model is on {one.device}: a pipeline is made of weights on the CPU")
 
 
 def _versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:

@@ -8,9 +8,10 @@
 
 #include <algorithm>
 
-#include "tersely/backends/cpu/base/account.hpp"
 #include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/pool.hpp"
+#include "tersely/backends/cpu/base/session.hpp"
+#include "tersely/backends/cpu/base/team.hpp"
 
 namespace tersely {
 namespace {
@@ -35,24 +36,6 @@ GompParallel gomp_parallel() {
   return pointer;
 }
 
-Accounts accounts;
-
-int64_t nanoseconds(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
-}
-
-thread_local bool inside_region = false;
-
-int this_cpu() {
-#if defined(__linux__)
-  return sched_getcpu();
-#else
-  return -1;
-#endif
-}
-
 // A new worker, or one that has slept, begins on the caller's own core now and then, and can run there only when the
 // caller does not: of a borrowed team the caller spins. The system moves it after some 60 ms, we at once.
 // MEASURED on Zen 3: the first regions of a process took 8 ms each, seven of them.
@@ -71,40 +54,76 @@ struct Guarded {
   void* context;
   pthread_t caller;
   int cpu;
+  FloatControl floats;
   std::atomic<int64_t> work_ns{0};
 };
 
 void guarded_body(void* opaque) {
   auto* guarded = static_cast<Guarded*>(opaque);
-  if (guarded->cpu >= 0 && this_cpu() == guarded->cpu && !pthread_equal(pthread_self(), guarded->caller))
-    leave_cpu(guarded->cpu);
-  const DefaultFloats floats;
+  make_way(guarded->cpu, pthread_equal(pthread_self(), guarded->caller) != 0);
+  const Floats floats(guarded->floats);
   const int64_t start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-  const bool before = inside_region;
-  inside_region = true;
-  guarded->body(guarded->context);
-  inside_region = before;
+  {
+    const InsideRegion inside;
+    guarded->body(guarded->context);
+  }
   guarded->work_ns.fetch_add(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - start, std::memory_order_relaxed);
 }
 
 }  // namespace
 
+thread_local bool InsideRegion::inside_ = false;
+
+Accounts& accounts() {
+  static Accounts kept;
+  return kept;
+}
+
+int64_t nanoseconds(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+int this_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+void make_way(int cpu, bool is_caller) {
+  if (cpu >= 0 && !is_caller && this_cpu() == cpu) leave_cpu(cpu);
+}
+
+void call_team(int team, void (*body)(void*), void* context) {
+  if (GompParallel gomp = gomp_parallel()) {
+    gomp(body, context, static_cast<unsigned>(team), 0);
+  } else {
+    pool().run(team, body, context);
+  }
+}
+
 void run_parallel(int threads, void (*body)(void*), void* context) {
-  if (threads <= 1 || inside_region) {
+  if (threads <= 1 || InsideRegion::here()) {
     body(context);
     return;
   }
-  const int team = accounts.team(threads);
+  if (Session* session = Session::current()) {
+    session->run(threads, body, context);
+    return;
+  }
+  const int team = accounts().team(threads);
   const int64_t start = nanoseconds(CLOCK_MONOTONIC);
-  Guarded guarded{body, context, pthread_self(), this_cpu()};
+  Guarded guarded{body, context, pthread_self(), this_cpu(), floats_here()};
   if (team <= 1) {
     body(context);
-  } else if (GompParallel gomp = gomp_parallel()) {
-    gomp(guarded_body, &guarded, static_cast<unsigned>(team), 0);
   } else {
-    pool().run(team, guarded_body, &guarded);
+    call_team(team, guarded_body, &guarded);
   }
-  accounts.settle(threads, team, nanoseconds(CLOCK_MONOTONIC) - start, guarded.work_ns.load(std::memory_order_relaxed));
+  accounts().settle(threads, team, nanoseconds(CLOCK_MONOTONIC) - start,
+                    guarded.work_ns.load(std::memory_order_relaxed));
 }
 
 // A sleeper of our own comes 50 to 200 us after it is called (the longer where NumPy's BLAS spins on the

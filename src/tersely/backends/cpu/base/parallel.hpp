@@ -13,11 +13,13 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tersely/backends/cpu/base/session.hpp"
+
 namespace tersely {
 
 // Calls body(context) on up to `threads` workers at once, the caller among them; returns when all that came have
 // returned. Alone inside another parallel region of ours, where threads is 1, and where a team would lose time.
-// Workers have the floating-point environment of `DefaultFloats`, as the caller is expected to have.
+// Workers have the caller's floating-point environment (floats.hpp).
 void run_parallel(int threads, void (*body)(void*), void* context);
 
 // How many of `threads` workers are worth waking for a region that one worker would finish in work_ns nanoseconds.
@@ -60,6 +62,46 @@ template <class F>
 void parallel_for(int threads, int64_t count, F&& f) {
   struct Nothing {};
   parallel_for_inside(threads, count, [] { return Nothing{}; }, f);
+}
+
+// The same for steps that follow each other on the same data: in a session, each worker begins with a range of its own,
+// the same part of the count at every step, and draws from the others' when its own is done. So what a step reads has
+// mostly been written by the same worker, and lies in its cache. Elsewhere all begin with the first range.
+template <class F>
+void parallel_for_ranges(int threads, int64_t count, F&& f) {
+  if (threads <= 1 || count <= 1) {
+    for (int64_t item = 0; item < count; ++item) f(item);
+    return;
+  }
+  constexpr int kMaxRanges = 32;
+  struct alignas(64) Range {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  struct Context {
+    std::remove_reference_t<F>* f;
+    int ranges;
+    int64_t grain;
+    Range range[kMaxRanges];
+  } context;
+  const int ranges = static_cast<int>(std::min<int64_t>({threads, count, kMaxRanges}));
+  context.f = &f, context.ranges = ranges, context.grain = count / (ranges * int64_t{16}) + 1;
+  for (int r = 0; r < ranges; ++r)
+    context.range[r].next = count * r / ranges, context.range[r].end = count * (r + 1) / ranges;
+  run_parallel(
+      ranges,
+      [](void* opaque) {
+        auto* c = static_cast<Context*>(opaque);
+        for (int i = 0; i < c->ranges; ++i) {
+          Range& range = c->range[(Session::worker() + i) % c->ranges];
+          while (range.next.load(std::memory_order_relaxed) < range.end) {
+            const int64_t first = range.next.fetch_add(c->grain, std::memory_order_relaxed);
+            const int64_t end = std::min(first + c->grain, range.end);
+            for (int64_t item = first; item < end; ++item) (*c->f)(item);
+          }
+        }
+      },
+      &context);
 }
 
 // Zeros, for decoders that write only what is not zero.

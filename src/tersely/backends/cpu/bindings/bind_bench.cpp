@@ -1,5 +1,5 @@
 // What only benchmarks and tests call: our own dense kernel on the same layout, a read-stream test beside it, the
-// clock, and a region whose workers are disturbed.
+// clock, regions and sessions whose workers are disturbed.
 #include <nanobind/stl/tuple.h>
 #include <time.h>
 
@@ -88,11 +88,46 @@ std::tuple<int64_t, int64_t, int64_t> region(int threads, int64_t items, int64_t
   return {own, others, strange};
 }
 
+// A session of so many regions, whose items are drawn by ranges, and each of which runs within another one, that adds
+// nothing. How many items were drawn, how many of them by the worker in whose range they lie, and by others than the
+// caller. Items of the region before the last one sleep for stall_us where they are not the caller's. fail: the last
+// region ends with an error of the caller's.
+std::tuple<int64_t, int64_t, int64_t> session(int threads, int64_t regions, int64_t items, int64_t item_us,
+                                              int64_t stall_us, bool fail) {
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int64_t> drawn{0}, near{0}, others{0};
+  const Computing unlocked;
+  const auto one = [&](int64_t region) {
+    tersely::parallel_for_ranges(threads, items, [&](int64_t item) {
+      ++drawn;
+      if (item * threads / items == tersely::Session::worker()) ++near;
+      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(item_us);
+      if (std::this_thread::get_id() != caller) {
+        ++others;
+        if (region == regions - 2) std::this_thread::sleep_for(std::chrono::microseconds(stall_us));
+      } else if (fail && region == regions - 1) {
+        throw std::invalid_argument("the caller's item failed");
+      }
+      tersely::parallel_for(threads, 2, [](int64_t) {});
+      while (std::chrono::steady_clock::now() < end) {
+      }
+    });
+  };
+  tersely::in_session(threads, [&] {
+    tersely::in_session(threads, [&] {
+      for (int64_t region = 0; region < regions; ++region) one(region);
+    });
+  });
+  return {drawn, near, others};
+}
+
 }  // namespace
 
 void bind_bench(nb::module_& m) {
   m.def("bench_dense_product", &dense_product);
   m.def("bench_read_stream", &read_stream);
   m.def("bench_region", &region, nb::arg("threads"), nb::arg("items"), nb::arg("item_us"), nb::arg("stall_us"));
+  m.def("bench_session", &session, nb::arg("threads"), nb::arg("regions"), nb::arg("items"), nb::arg("item_us"),
+        nb::arg("stall_us") = 0, nb::arg("fail") = false);
   m.def("bench_clock_ghz", &clock_ghz);
 }

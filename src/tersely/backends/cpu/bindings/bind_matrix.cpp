@@ -2,7 +2,7 @@
 // call.
 #include "tersely/backends/cpu/bindings/integer_operands.hpp"
 #include "tersely/backends/cpu/bindings/matrix.hpp"
-#include "tersely/backends/cpu/network/weights.hpp"
+#include "tersely/backends/cpu/network/sparse_weights.hpp"
 #include "tersely/codes/open.hpp"
 
 namespace {
@@ -156,6 +156,12 @@ void bind_matrix(nb::module_& m) {
           "convolves",
           [](const Matrix& self, int64_t groups, int64_t channels, int64_t outputs, int64_t taps) {
             return tersely::ConvolutionWeights::walks(self->words(), {groups, channels, outputs}, taps);
+          },
+          nb::arg("groups"), nb::arg("channels"), nb::arg("outputs"), nb::arg("taps"))
+      .def(
+          "lists",
+          [](const Matrix& self, int64_t groups, int64_t channels, int64_t outputs, int64_t taps) {
+            return tersely::SparseWeights::lists(*self.operator->(), {groups, channels, outputs}, taps);
           },
           nb::arg("groups"), nb::arg("channels"), nb::arg("outputs"), nb::arg("taps"))
       .def("decode", &decode, nb::arg("out"), nb::arg("threads"))

@@ -16,6 +16,7 @@
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/quantised.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
+#include "tersely/backends/cpu/kernels/sparse.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
 #include "tersely/backends/cpu/kernels/winograd.hpp"
 
@@ -30,6 +31,9 @@ using ExpandLevels = void (*)(const SplitStreams& view, int64_t segment, uint8_t
 using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
 // The same as float32, column by column: out[chunk * 64 + column * 16 + row].
 using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out);
+// The same, multiplying columns by a few pixels meanwhile.
+using DecodeMultiply = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out,
+                                const EarlyPixels& pixels);
 // sums[b * 16 + row] += chunks of the panel x columns of x[b * x_stride ...], B batch rows in registers.
 using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
                          float* sums);
@@ -53,6 +57,7 @@ struct CodeKernels {
   ProductPacked product_packed;
   ProductPairs product_pairs[3];  // 4, 8 and 16 batch rows; bfloat16 weights only
   ProductTiles product_tiles;     // bfloat16 weights only
+  DecodeMultiply decode_multiply;
 };
 
 // Entries of 16 rows side by side: gaps [blocks][4][16] and words [blocks][4][16]. Columns are sums of gaps, clamped to
@@ -260,6 +265,7 @@ struct KernelTable {
   UnaryKernel activate[kUnaryCount];  // by Unary
   TokenKernels tokens;
   Depthwise depthwise;
+  SparseKernels sparse;
   PixelKernels pixels;
   QuantisedKernels quantised;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32

@@ -17,6 +17,21 @@ enum class Products : uint8_t { kNone, kFloats, kIntegers, kNibbles };
 inline constexpr int64_t kChunksSlack = 256;
 
 // Borrows the components that it was opened over; safe under several threads.
+// Rows as lanes of column gaps, 16 side by side, for operators of networks. Safe under several threads.
+class GapLanes {
+ public:
+  GapLanes() = default;
+  GapLanes(const GapLanes&) = delete;
+  GapLanes& operator=(const GapLanes&) = delete;
+  virtual ~GapLanes() = default;
+  // The row of the matrix that a lane of a group of 16 holds, beyond its rows for padding.
+  virtual int64_t row(int64_t group, int lane) const = 0;
+  // Blocks of 4 entries that each lane of a group has.
+  virtual int64_t blocks(int64_t group) const = 0;
+  // Their gaps and words, in memory of the calling thread where they are decoded, good until its next call.
+  virtual GapEntries entries(const KernelTable& table, int64_t group) const = 0;
+};
+
 class CodedMatrix {
  public:
   CodedMatrix() = default;
@@ -29,6 +44,8 @@ class CodedMatrix {
   virtual Products products() const { return Products::kFloats; }
   // Its words as a walk, for operators of networks; null where it has none.
   virtual const MatrixView* words() const { return nullptr; }
+  // Its rows as gaps; null where they lie otherwise.
+  virtual const GapLanes* gaps() const { return nullptr; }
 
   // Whether the bytes of a matrix of them can be decoded a unit at a time, as below.
   virtual bool has_chunks() const { return words() != nullptr && word_bytes() == 1; }

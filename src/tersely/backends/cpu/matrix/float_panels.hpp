@@ -1,7 +1,9 @@
 // The weights of a coded matrix as float32 panels, a block of columns at a time: what products read that use a weight
-// many times and so decode it to scratch.
+// many times and so decode it to scratch. Weights are exact whatever the caller computes under: some are a scale times
+// a number, and where subnormals are flushed a subnormal scale would be, too.
 #pragma once
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/matrix/scratch.hpp"
 #include "tersely/backends/cpu/matrix/walk.hpp"
 
@@ -14,6 +16,14 @@ struct FloatBlock {
   int64_t first_column, columns;
   const float* weights;  // [panels][...][16], columns from first_column on
   int64_t panel_stride;
+  int early = 0;  // pixels that these columns have been multiplied by already
+};
+
+// Of a walk in which pixels are multiplied while weights are decoded: f(panel, column) says which, by what follows from
+// that column on; none where there are none.
+struct NoEarlyPixels {
+  static constexpr bool kWanted = false;
+  EarlyPixels operator()(int64_t, int64_t) const { return {}; }
 };
 
 // Items are what one worker takes: two units of one panel each, or one unit of many narrow panels.
@@ -25,61 +35,90 @@ class FloatPanels {
   int64_t items() const { return side_by_side_ ? ceil_div(view_.geometry.units, 2) : view_.geometry.units; }
 
   // Calls f(FloatBlock) for the blocks of an item, in column order for each panel. block_columns: at most so many, in
-  // whole tiles of chunks; where the matrix has no more, a block is whole panels.
+  // whole tiles of chunks; where the matrix has no more, a block is whole panels. early(panel, column): the pixels to
+  // multiply while columns from that one on are decoded, where kernels can; blocks say how many were.
+  template <class Early, class F>
+  void walk(int64_t item, int64_t block_columns, const Early& early, F&& f) const {
+    static thread_local Scratch scratch;
+    side_by_side_ ? walk_side_by_side(item, block_columns, scratch, early, f)
+                  : walk_in_turn(item, block_columns, scratch, early, f);
+  }
   template <class F>
   void walk(int64_t item, int64_t block_columns, F&& f) const {
-    static thread_local Scratch scratch;
-    side_by_side_ ? walk_side_by_side(item, block_columns, scratch, f) : walk_in_turn(item, block_columns, scratch, f);
+    walk(item, block_columns, NoEarlyPixels{}, f);
   }
 
  private:
   static constexpr int64_t kExpand = (kExpandScratchBytes + 63) / 64 * 64;
 
-  void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to) const {
-    const Source& source = view_.source;
-    source.kernels(table_)[static_cast<int>(source.tail(panel))].decode_floats(source.parameters(), cursor, chunks, to);
+  const CodeKernels& kernels(int64_t panel) const {
+    return view_.source.kernels(table_)[static_cast<int>(view_.source.tail(panel))];
+  }
+  // Pixels that all of `count` panels are multiplied by while they are decoded.
+  template <class Early>
+  int early_pixels(const Early& early, int64_t panel, int count) const {
+    bool all = early.kWanted;
+    for (int k = 0; k < count; ++k) all = all && kernels(panel + k).decode_multiply != nullptr;
+    return all ? kEarlyPixels : 0;
   }
 
-  template <class F>
-  void walk_side_by_side(int64_t item, int64_t block_columns, Scratch& scratch, F& f) const {
+  void begin(int64_t segment, uint8_t* scratch, Cursor& cursor) const {
+    const DefaultFloats exact;
+    begin_segment(view_.source, table_, segment, scratch, cursor);
+  }
+
+  template <class Early>
+  void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to, const Early& early, int pixels,
+              int64_t column) const {
+    const Parameters& parameters = view_.source.parameters();
+    // Kernels that do both decode with integers alone.
+    if (pixels != 0) return kernels(panel).decode_multiply(parameters, cursor, chunks, to, early(panel, column));
+    const DefaultFloats exact;
+    kernels(panel).decode_floats(parameters, cursor, chunks, to);
+  }
+
+  template <class Early, class F>
+  void walk_side_by_side(int64_t item, int64_t block_columns, Scratch& scratch, const Early& early, F& f) const {
     const Geometry& g = view_.geometry;
     const int64_t stride = block_columns * kPanelRows, first = item * 2;
     auto* memory = scratch.get<uint8_t>(2 * kExpand + 2 * stride * 4);
     auto* weights = reinterpret_cast<float*>(memory + 2 * kExpand);
     const int count = static_cast<int>(std::min<int64_t>(2, g.units - first));
     const int64_t panel = unit_panels(g, first).first;
+    const int pixels = early_pixels(early, panel, count);
     Cursor cursors[2] = {{nullptr, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
     const bool whole = block_columns >= g.columns;
     for (int64_t s = 0; s < g.segments_per_panel; ++s) {
-      for (int k = 0; k < count; ++k)
-        begin_segment(view_.source, table_, (first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
+      for (int k = 0; k < count; ++k) begin((first + k) * g.segments_per_panel + s, memory + k * kExpand, cursors[k]);
       const int64_t begin = s * kSegmentColumns, end = std::min(begin + kSegmentColumns, g.columns);
       for (int64_t column = begin; column < end; column += block_columns) {
         const int64_t columns = std::min(block_columns, end - column);
         float* to = weights + (whole ? column * kPanelRows : 0);
         for (int k = 0; k < count; ++k)
-          decode(panel + k, cursors[k], ceil_div(columns, kChunkColumns), to + k * stride);
-        if (!whole) f(FloatBlock{panel, count, column, columns, weights, stride});
+          decode(panel + k, cursors[k], ceil_div(columns, kChunkColumns), to + k * stride, early, pixels, column);
+        if (!whole) f(FloatBlock{panel, count, column, columns, weights, stride, pixels});
       }
     }
-    if (whole) f(FloatBlock{panel, count, 0, g.columns, weights, stride});
+    if (whole) f(FloatBlock{panel, count, 0, g.columns, weights, stride, pixels});
   }
 
-  template <class F>
-  void walk_in_turn(int64_t unit, int64_t block_columns, Scratch& scratch, F& f) const {
+  template <class Early, class F>
+  void walk_in_turn(int64_t unit, int64_t block_columns, Scratch& scratch, const Early& early, F& f) const {
     const Geometry& g = view_.geometry;
     const int64_t stride = g.chunks_per_panel * kChunkWeights;
     auto* memory = scratch.get<uint8_t>(kExpand + 2 * stride * 4);
     auto* weights = reinterpret_cast<float*>(memory + kExpand);
     const UnitPanels panels = unit_panels(g, unit);
     Cursor cursor{nullptr, nullptr, nullptr};
-    begin_segment(view_.source, table_, unit, memory, cursor);
+    begin(unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
-      for (int k = 0; k < count; ++k) decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride);
+      const int pixels = early_pixels(early, panel, count);
+      for (int k = 0; k < count; ++k)
+        decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride, early, pixels, 0);
       for (int64_t column = 0; column < g.columns; column += block_columns)
         f(FloatBlock{panel, count, column, std::min(block_columns, g.columns - column), weights + column * kPanelRows,
-                     stride});
+                     stride, pixels});
     }
   }
 

@@ -64,7 +64,7 @@ class Assemble final : public Step {
   template <class Number>
   void assemble(const Run& run, Number fill) const {
     const ImageLayout& out = y_.layout;
-    parallel_for(run.threads, y_.images * out.blocks() * out.height, [&](int64_t item) {
+    parallel_for_ranges(run.threads, y_.images * out.blocks() * out.height, [&](int64_t item) {
       const int64_t row = item % out.height, block = item / out.height % out.blocks();
       const int64_t image = item / out.height / out.blocks(), channel = block * kChannelBlock;
       Number* to = numbers<Number>(run, y_) + image * out.floats() + out.at(channel, row, 0);

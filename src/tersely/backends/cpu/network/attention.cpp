@@ -85,7 +85,7 @@ class Attention final : public Step {
   void run(const Run& run) const override {
     const KernelTable& table = active_table();
     const int64_t chunks = (queries_ + chunk_ - 1) / chunk_;
-    parallel_for(run.threads, images_ * heads_ * chunks, [&](int64_t item) {
+    parallel_for_ranges(run.threads, images_ * heads_ * chunks, [&](int64_t item) {
       const int64_t head = item / chunks % heads_, image = item / chunks / heads_;
       const int64_t first = item % chunks * chunk_, count = std::min(chunk_, queries_ - first);
       static thread_local Scratch scratch;
@@ -143,7 +143,7 @@ class MatrixProduct final : public Step {
   void run(const Run& run) const override {
     const KernelTable& table = active_table();
     const int64_t pairs = (y_.layout.blocks() + 1) / 2;
-    parallel_for(run.threads, y_.images * pairs, [&](int64_t item) {
+    parallel_for_ranges(run.threads, y_.images * pairs, [&](int64_t item) {
       const int64_t image = item / pairs, panel = item % pairs * 2;
       const int64_t stride = z_.layout.plane();
       product_.run(table, run.arena + z_.at + image * z_.layout.floats() + panel * stride, stride,

@@ -38,8 +38,12 @@ class Convolution {
 
  private:
   struct Call;
+  struct Early;
   int64_t columns() const { return runs() * run_; }
   int64_t runs() const { return static_cast<int64_t>(offsets_.size()); }
+  PixelPlaces places(int64_t pixel) const {
+    return {x_at_.data() + pixel, y_at_.data() + pixel, residual_at_.data() + pixel};
+  }
   int64_t pixels() const { return out_.height * out_.width; }
   void multiply(const Call& call, const FloatBlock& block, int64_t first, int64_t count) const;
   void finish(const Call& call, ConvolutionBlock& block, int64_t first, int64_t count) const;

@@ -1,7 +1,6 @@
 // See depthwise.hpp.
 #include "tersely/backends/cpu/network/depthwise.hpp"
 
-#include <cstring>
 #include <stdexcept>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
@@ -14,6 +13,10 @@ namespace {
 int64_t last_read(int64_t count, int64_t stride, int64_t taps, int64_t dilation, int64_t pad) {
   return (count - 1) * stride + (taps - 1) * dilation - pad;
 }
+
+// Into how many parts rows are divided, each of which decodes its weights anew: of whole workers, for they keep theirs
+// from step to step; more where there are few items.
+int64_t shares_of(int64_t items, int64_t threads) { return threads * ceil_div(4, items); }
 
 }  // namespace
 
@@ -34,36 +37,43 @@ DepthwiseConvolution::DepthwiseConvolution(const ConvolutionWeights& weights, co
 }
 
 void DepthwiseConvolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
-                               float* workspace, int threads) const {
+                               int threads) const {
   const KernelTable& table = active_table();
-  const int64_t block_weights = taps() * kChannelBlock, blocks = out_.blocks();
   weights_.visit(table, [&](const auto& panels) {
-    parallel_for(threads, panels.items(), [&](int64_t item) {
-      panels.walk(item, ceil_div(taps(), kTileChunks * kChunkColumns) * kTileChunks * kChunkColumns,
-                  [&](const FloatBlock& block) {
-                    for (int k = 0; k < block.panels; ++k)
-                      std::memcpy(workspace + (block.panel + k) * block_weights + block.first_column * kChannelBlock,
-                                  block.weights + k * block.panel_stride,
-                                  static_cast<size_t>(block.columns * kChannelBlock) * 4);
-                  });
+    const int64_t items = panels.items(), shares = shares_of(items, threads);
+    parallel_for_ranges(threads, items * shares, [&](int64_t index) {
+      const int64_t share = index / items;
+      const Rows rows{out_.height * share / shares, out_.height * (share + 1) / shares};
+      panels.walk(index % items, whole_panel(), [&](const FloatBlock& block) {
+        for (int k = 0; k < block.panels; ++k)
+          for (int64_t image = 0; image < images; ++image) {
+            const Image one{x + image * in_.floats(), y + image * out_.floats(),
+                            residual == nullptr ? nullptr : residual + image * residual_.floats()};
+            multiply(table, block.weights + k * block.panel_stride, block.panel + k, one, rows, finish);
+          }
+      });
     });
   });
-  parallel_for(threads, images * blocks * out_.height, [&](int64_t item) {
-    const int64_t row = item % out_.height, plane = item / out_.height, channel = plane % blocks * kChannelBlock;
-    DepthwiseRow r{};
-    r.weights = workspace + plane % blocks * block_weights;
-    r.rows = window_.height, r.columns = window_.width;
-    r.x = x + plane * in_.plane() + in_.at(0, row * window_.stride_y - window_.pad_y, -window_.pad_x);
-    r.x_step = window_.stride_x * kChannelBlock;
-    r.x_row = window_.dilation_y * in_.row(), r.x_column = window_.dilation_x * kChannelBlock;
-    r.scale = finish.scale == nullptr ? nullptr : finish.scale + channel;
-    r.shift = finish.shift == nullptr ? nullptr : finish.shift + channel;
-    r.residual = residual == nullptr ? nullptr : residual + plane * residual_.plane() + residual_.at(0, row, 0);
-    r.low = finish.low, r.high = finish.high;
-    float* to = y + plane * out_.plane() + out_.at(0, row, 0);
+}
+
+void DepthwiseConvolution::multiply(const KernelTable& table, const float* weights, int64_t panel, const Image& image,
+                                    Rows rows, const Finish& finish) const {
+  const int64_t channel = panel * kChannelBlock;
+  DepthwiseRow r{};
+  r.weights = weights;
+  r.rows = window_.height, r.columns = window_.width;
+  r.x_step = window_.stride_x * kChannelBlock;
+  r.x_row = window_.dilation_y * in_.row(), r.x_column = window_.dilation_x * kChannelBlock;
+  r.scale = finish.scale == nullptr ? nullptr : finish.scale + channel;
+  r.shift = finish.shift == nullptr ? nullptr : finish.shift + channel;
+  r.low = finish.low, r.high = finish.high;
+  for (int64_t row = rows.first; row < rows.end; ++row) {
+    r.x = image.x + in_.at(channel, row * window_.stride_y - window_.pad_y, -window_.pad_x);
+    r.residual = image.residual == nullptr ? nullptr : image.residual + residual_.at(channel, row, 0);
+    float* to = image.y + out_.at(channel, row, 0);
     table.depthwise(r, to, out_.width);
     if (finish.activation != PixelActivation::kNone) table.pixels.activate(finish.activation, to, out_.width);
-  });
+  }
 }
 
 }  // namespace tersely

@@ -12,13 +12,23 @@ class DepthwiseConvolution {
   DepthwiseConvolution(const ConvolutionWeights& weights, const ImageLayout& in, const ImageLayout& out,
                        const ImageLayout* residual, const Window& window);
 
-  // Floats of `workspace`, at a 64-byte boundary: the weights, decoded once a run.
-  int64_t workspace_floats() const { return out_.blocks() * kChannelBlock * taps(); }
-  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, float* workspace,
-           int threads) const;
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
 
  private:
+  struct Image {
+    const float* x;
+    float* y;
+    const float* residual;
+  };
+  struct Rows {
+    int64_t first, end;
+  };
   int64_t taps() const { return window_.height * window_.width; }
+  // Columns of a block that has them all.
+  int64_t whole_panel() const { return ceil_div(taps(), kTileChunks * kChunkColumns) * kTileChunks * kChunkColumns; }
+  // Rows of pixels of one panel of channels. weights: [taps][16].
+  void multiply(const KernelTable& table, const float* weights, int64_t panel, const Image& image, Rows rows,
+                const Finish& finish) const;
 
   const ConvolutionWeights& weights_;
   ImageLayout in_, out_, residual_;

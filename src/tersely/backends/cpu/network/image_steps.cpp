@@ -24,9 +24,15 @@ void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLa
 void copy_image(const float* from, const ImageLayout& in, float* to, const ImageLayout& out, int64_t image,
                 int threads) {
   from += image * in.floats(), to += image * out.floats();
-  parallel_for(threads, in.blocks(), [&](int64_t block) {
-    const int64_t channel = block * kChannelBlock, channels = std::min(kChannelBlock, in.channels - channel);
-    for (int64_t y = 0; y < in.height; ++y) {
+  // Rows of one block, as many as are worth drawing.
+  constexpr int64_t kTogether = 4096;
+  const int64_t blocks = in.blocks();
+  const int64_t rows = std::clamp<int64_t>(kTogether / std::max<int64_t>(1, in.width * kChannelBlock), 1,
+                                           std::max<int64_t>(1, in.height));
+  parallel_for_ranges(threads, ceil_div(in.height, rows) * blocks, [&](int64_t item) {
+    const int64_t channel = item % blocks * kChannelBlock, channels = std::min(kChannelBlock, in.channels - channel);
+    const int64_t first = item / blocks * rows, end = std::min(first + rows, in.height);
+    for (int64_t y = first; y < end; ++y) {
       if (out.blocked && channels < kChannelBlock && !in.blocked)
         std::memset(to + out.at(channel, y, 0), 0, static_cast<size_t>(out.width * kChannelBlock) * 4);
       copy_row(from + in.at(channel, y, 0), in, to + out.at(channel, y, 0), out, channels);
@@ -125,7 +131,9 @@ class Clear final : public Step {
     const ImageLayout& l = y_.layout;
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
     const auto side = static_cast<size_t>(l.halo * l.pixel_floats() * size_);
-    parallel_for(run.threads, planes, [&](int64_t plane) {
+    // A guess that is only for waking workers: two ns for each row's two ends, and eight bytes a ns above and below.
+    const int64_t ns = planes * (2 * l.height + l.halo * l.row() * size_ / 4);
+    parallel_for(workers_worth_waking(run.threads, ns), planes, [&](int64_t plane) {
       uint8_t* to = run.bytes(y_) + plane * l.plane() * size_;
       const auto edge = static_cast<size_t>(l.halo * l.row() * size_);
       std::memset(to, fill_, edge);

@@ -41,8 +41,11 @@ const float* row_of(const float* arena, const Value& value, int64_t image, int64
 template <class F>
 void each_row(const Value& value, int threads, F&& f) {
   const ImageLayout& l = value.layout;
-  parallel_for(threads, value.images * l.blocks() * l.height,
-               [&](int64_t item) { f(item / l.height / l.blocks(), item / l.height % l.blocks(), item % l.height); });
+  const int64_t planes = value.images * l.blocks();
+  parallel_for_ranges(threads, planes * l.height, [&](int64_t item) {
+    const int64_t plane = item % planes;
+    f(plane / l.blocks(), plane % l.blocks(), item / planes);
+  });
 }
 
 // y = x op z, where z may have one image, channel, row or column for all of y's.

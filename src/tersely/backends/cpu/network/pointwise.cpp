@@ -80,7 +80,7 @@ class Pointwise final : public Step {
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels), row = l.width * l.pixel_floats();
     // One-dimensional values have a plane for each number.
     const int64_t together = l.plane() == 1 ? kTogether : 1;
-    parallel_for(run.threads, (planes + together - 1) / together, [&](int64_t item) {
+    parallel_for_ranges(run.threads, (planes + together - 1) / together, [&](int64_t item) {
       const int64_t plane = item * together;
       const int64_t count = together == 1 ? row : std::min(together, planes - plane);
       for (int64_t y = 0; y < l.height; ++y) {

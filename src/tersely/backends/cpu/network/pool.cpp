@@ -37,8 +37,9 @@ class Pool final : public Step {
   void run(const Run& run) const override {
     const ImageLayout &in = x_.layout, &out = y_.layout;
     const KernelTable& table = active_table();
-    parallel_for(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
-      const int64_t y = item % out.height, plane = item / out.height;
+    const int64_t planes = x_.images * in.blocks();
+    parallel_for_ranges(run.threads, planes * out.height, [&](int64_t item) {
+      const int64_t y = item / planes, plane = item % planes;
       const Span& rows = windows_.rows[static_cast<size_t>(y)];
       const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, rows.first, 0);
       float* pixel = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);

@@ -4,11 +4,13 @@
 #include <limits>
 #include <vector>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/depthwise.hpp"
 #include "tersely/backends/cpu/network/pixels.hpp"
+#include "tersely/backends/cpu/network/sparse_convolution.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
 #include "tersely/backends/cpu/network/winograd.hpp"
 
@@ -50,16 +52,23 @@ class ConvolutionStep final : public Step {
     fits(count > 0 && channels % count == 0 && outputs % count == 0, "channels are not shared out to groups");
     fits(x_.images == y_.images, "x and y have different numbers of images");
     fits(!overlap(x_, y_), "y lies over x");
-    fits(!has_residual_ || (residual_.layout.channels == outputs && residual_.layout.blocked &&
+    const bool sparse = text.has("method") && text.word("method") == "sparse";
+    fits(!has_residual_ || (residual_.layout.channels == outputs && residual_.layout.blocked != sparse &&
                             residual_.layout.height == y_.layout.height && residual_.layout.width == y_.layout.width &&
                             residual_.images == y_.images && !overlap(residual_, y_)),
          "the residual has another shape than y, or y lies over it");
     const ImageLayout* residual = has_residual_ ? &residual_.layout : nullptr;
     const bool depthwise = count == channels && count == outputs && count > 1;
     const Groups groups = depthwise ? Groups{1, 1, outputs} : Groups{count, channels / count, outputs / count};
-    weights_ =
-        weights_of(text.constant("weight"), groups, window.height * window.width, x_.layout.blocked && !depthwise);
-    if (text.has("method")) {
+    const int64_t taps = window.height * window.width;
+    checked_product(groups.channels, taps);
+    if (!sparse) weights_ = weights_of(text.constant("weight"), groups, taps, x_.layout.blocked && !depthwise);
+    if (sparse) {
+      const CodedMatrix* coded = text.constant("weight").coded;
+      fits(coded != nullptr && !depthwise, "a sparse convolution takes a coded weight, and is not depthwise");
+      nonzero_ = std::make_unique<SparseWeights>(*coded, groups, taps);
+      sparse_ = std::make_unique<SparseConvolution>(*nonzero_, x_.layout, y_.layout, residual, window);
+    } else if (text.has("method")) {
       fits(text.word("method") == "winograd" && !depthwise, "unknown method of convolution");
       winograd_ = std::make_unique<Winograd>(*weights_, x_.layout, y_.layout, residual, window);
     } else if (depthwise) {
@@ -68,29 +77,31 @@ class ConvolutionStep final : public Step {
       direct_ = std::make_unique<Convolution>(*weights_, x_.layout, y_.layout, residual, window);
     }
     const int64_t whole = y_.layout.blocks() * kChannelBlock;
-    const Activated activated = activated_of(text);
+    Activated activated = activated_of(text);
+    if (sparse && activated.activation != PixelActivation::kNone)  // of numbers, which do not lie in blocks of channels
+      activated = {activated.bounds, PixelActivation::kNone, unary_of(text.word("activation"))};
     finish_ = {text.floats_or_null("scale", whole),
                text.floats_or_null("shift", whole),
                activated.bounds.low,
                activated.bounds.high,
                activated.activation,
                activated.unary};
-    fits(!activated.unary || direct_ != nullptr, "only a direct convolution finishes so");
+    fits(!activated.unary || direct_ != nullptr || sparse, "only a direct or sparse convolution finishes so");
   }
 
   int64_t workspace_floats() const override {
-    return winograd_ != nullptr    ? winograd_->workspace_floats()
-           : depthwise_ != nullptr ? depthwise_->workspace_floats()
-                                   : 0;
+    return sparse_ != nullptr ? sparse_->workspace_floats() : winograd_ != nullptr ? winograd_->workspace_floats() : 0;
   }
 
   void run(const Run& run) const override {
     const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
     float* y = run.arena + y_.at;
-    if (winograd_ != nullptr) {
+    if (sparse_ != nullptr) {
+      sparse_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
+    } else if (winograd_ != nullptr) {
       winograd_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else if (depthwise_ != nullptr) {
-      depthwise_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
+      depthwise_->run(x, y, residual, x_.images, finish_, run.threads);
     } else {
       direct_->run(x, y, residual, x_.images, finish_, run.threads);
     }
@@ -105,6 +116,8 @@ class ConvolutionStep final : public Step {
   std::unique_ptr<const Convolution> direct_;
   std::unique_ptr<const DepthwiseConvolution> depthwise_;
   std::unique_ptr<const Winograd> winograd_;
+  std::unique_ptr<const SparseWeights> nonzero_;
+  std::unique_ptr<const SparseConvolution> sparse_;
   Finish finish_{};
 };
 
@@ -151,6 +164,7 @@ class Linear final : public Step {
     Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
+    const FlushedResults floats;  // kernels multiply by codes as they decode them: a weight's scale may be subnormal
     matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
   }
 
@@ -159,7 +173,7 @@ class Linear final : public Step {
     const KernelTable& table = active_table();
     const int64_t columns = x_.layout.channels, outputs = y_.layout.channels, images = x_.images;
     numbers_->visit(table, [&](const auto& panels) {
-      parallel_for(run.threads, panels.items(), [&](int64_t item) {
+      parallel_for_ranges(run.threads, panels.items(), [&](int64_t item) {
         panels.walk(item, columns, [&](const FloatBlock& block) {
           const int32_t offset = 0;
           ConvolutionBlock b{};

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "tersely/backends/cpu/base/floats.hpp"
+#include "tersely/backends/cpu/base/session.hpp"
 #include "tersely/backends/cpu/matrix/description.hpp"
 
 namespace tersely {
@@ -58,8 +60,9 @@ int64_t count(const Json& json, const char* member, int64_t least) {
 Value value_of(const Json& json, int64_t arena_floats) {
   Value v;
   v.at = count(json, "at", 0);
-  v.images = count(json, "images", 0);
-  v.layout = {count(json, "channels", 0), count(json, "height", 0), count(json, "width", 0), count(json, "halo", 0),
+  // Of no numbers there is nothing to compute, and shares of nothing are divided by nothing.
+  v.images = count(json, "images", 1);
+  v.layout = {count(json, "channels", 1), count(json, "height", 1), count(json, "width", 1), count(json, "halo", 0),
               json.at("blocked").boolean()};
   const int64_t size = json.number_or("element_bytes", 4);
   if (size != 1 && size != 4) throw std::invalid_argument("a number has one byte or four");
@@ -184,9 +187,7 @@ Program::Arena Program::take() const {
   return made;
 }
 
-void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
-  Arena arena = take();
-  const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
+void Program::run_steps(const Run& run, int64_t* nanoseconds) const {
   const auto now = [] { return std::chrono::steady_clock::now(); };
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (nanoseconds == nullptr) {
@@ -197,6 +198,13 @@ void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
     steps_[i]->run(run);
     nanoseconds[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
   }
+}
+
+void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {
+  Arena arena = take();
+  const Run run{arena.get(), arena.get() + arena_floats_, lent, threads};
+  const FlushedFloats floats;
+  in_session(threads, [&] { run_steps(run, nanoseconds); });
   const std::lock_guard<std::mutex> lock(mutex_);
   idle_.push_back(std::move(arena));
 }

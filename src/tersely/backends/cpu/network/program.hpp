@@ -25,8 +25,10 @@ class Program {
   // Of values, and of what steps want beside them.
   int64_t arena_bytes() const { return (arena_floats_ + workspace_floats_) * 4; }
 
-  // nanoseconds: null, or [steps] times. Several threads may run a program at once. Throws std::bad_alloc, and
-  // std::invalid_argument for numbers of an input that the program cannot take: indices of rows that a table lacks.
+  // Computes under `FlushedFloats`, whatever the caller has: activations that are subnormal count as zero. Weights are
+  // decoded exactly. nanoseconds: null, or [steps] times. Several threads may run a program at once. Throws
+  // std::bad_alloc, and std::invalid_argument for numbers of an input that the program cannot take: indices of rows
+  // that a table lacks.
   void run(const Lent& lent, int threads, int64_t* nanoseconds) const;
 
  private:
@@ -35,6 +37,7 @@ class Program {
   };
   using Arena = std::unique_ptr<float, Free>;
   Arena take() const;
+  void run_steps(const Run& run, int64_t* nanoseconds) const;
 
   int64_t arena_floats_, workspace_floats_ = 0;
   Ports ports_;

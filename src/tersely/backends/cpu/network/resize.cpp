@@ -36,7 +36,7 @@ class Resize final : public Step {
 
   void run(const Run& run) const override {
     const ImageLayout &in = x_.layout, &out = y_.layout;
-    parallel_for(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
+    parallel_for_ranges(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
       const int64_t y = item % out.height, plane = item / out.height;
       const Between& row = rows_[static_cast<size_t>(y)];
       const float* from = run.arena + x_.at + plane * in.plane();

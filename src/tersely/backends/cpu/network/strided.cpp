@@ -128,7 +128,7 @@ class Elementwise final : public Step {
     float* y = y_.write(run);
     const size_t last = sizes_.size() - 1, inner = std::min<size_t>(2, sizes_.size());
     const int64_t rows = inner == 2 ? sizes_[last - 1] : 1;
-    parallel_for(run.threads, product_of(sizes_, 0, sizes_.size() - inner), [&](int64_t item) {
+    parallel_for_ranges(run.threads, product_of(sizes_, 0, sizes_.size() - inner), [&](int64_t item) {
       Row row{x + x_.offset(item, sizes_, inner),
               z_ == nullptr ? z : z + z_->offset(item, sizes_, inner),
               y + y_.offset(item, sizes_, inner),
@@ -177,7 +177,7 @@ class Reduce final : public Step {
     const double divisor = mean_ ? summed : 1.0;
     constexpr int64_t kTogether = 64;
     const int64_t parts = (sizes_[last] + kTogether - 1) / kTogether;
-    parallel_for(run.threads, product_of(sizes_, 0, last) * parts, [&](int64_t item) {
+    parallel_for_ranges(run.threads, product_of(sizes_, 0, last) * parts, [&](int64_t item) {
       const int64_t first = item % parts * kTogether, count = std::min(kTogether, sizes_[last] - first);
       const int64_t stride = x_.stride(last);
       double sums[kTogether];
@@ -197,7 +197,8 @@ class Reduce final : public Step {
   void add(const float* x, int64_t count, int64_t stride, size_t axis, double* sums) const {
     if (axis == all_.size()) {
       if (max_) {
-        for (int64_t i = 0; i < count; ++i) sums[i] = sums[i] > x[i * stride] || sums[i] != sums[i] ? sums[i] : x[i * stride];
+        for (int64_t i = 0; i < count; ++i)
+          sums[i] = sums[i] > x[i * stride] || sums[i] != sums[i] ? sums[i] : x[i * stride];
       } else {
         for (int64_t i = 0; i < count; ++i) sums[i] += x[i * stride];
       }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "tersely/backends/cpu/base/floats.hpp"
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
@@ -31,7 +32,7 @@ class LayerNorm final : public Step {
     const ImageLayout &in = x_.layout, &out = y_.layout;
     const KernelTable& table = active_table();
     const int64_t parts = (in.width + kTokens - 1) / kTokens;
-    parallel_for(run.threads, x_.images * parts, [&](int64_t item) {
+    parallel_for_ranges(run.threads, x_.images * parts, [&](int64_t item) {
       const int64_t image = item / parts, first = item % parts * kTokens;
       const TokenNorm norm{run.arena + x_.at + image * in.floats() + first * kChannelBlock,
                            run.arena + y_.at + image * out.floats() + first * kChannelBlock,
@@ -65,7 +66,7 @@ class Softmax final : public Step {
   void run(const Run& run) const override {
     const KernelTable& table = active_table();
     const int64_t count = x_.layout.channels;
-    parallel_for(run.threads, x_.images, [&](int64_t row) {
+    parallel_for_ranges(run.threads, x_.images, [&](int64_t row) {
       table.tokens.softmax(run.arena + x_.at + row * count, count, run.arena + y_.at + row * count);
     });
   }
@@ -110,10 +111,11 @@ class Embedding final : public Step {
     float* y = run.arena + y_.at;
     const int64_t width = y_.layout.channels;
     if (coded_ != nullptr) {
+      const DefaultFloats exact;
       coded_->pick(wanted, count_, reinterpret_cast<uint8_t*>(y), run.threads);
     } else {
-      parallel_for(run.threads, count_,
-                   [&](int64_t i) { std::copy_n(numbers_ + wanted[i] * width, width, y + i * width); });
+      parallel_for_ranges(run.threads, count_,
+                          [&](int64_t i) { std::copy_n(numbers_ + wanted[i] * width, width, y + i * width); });
     }
   }
 

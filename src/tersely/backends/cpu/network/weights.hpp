@@ -18,6 +18,10 @@ struct PackedPanels {
   // As of FloatPanels.
   template <class F>
   void walk(int64_t item, int64_t block_columns, F&& f) const {
+    walk(item, block_columns, NoEarlyPixels{}, f);
+  }
+  template <class Early, class F>
+  void walk(int64_t item, int64_t block_columns, const Early&, F&& f) const {
     const int64_t panel = item * 2, stride = columns * kPanelRows;
     const int count = static_cast<int>(std::min<int64_t>(2, panels - panel));
     for (int64_t column = 0; column < columns; column += block_columns)

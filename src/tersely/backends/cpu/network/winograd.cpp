@@ -137,8 +137,9 @@ void Winograd::multiply(const Call& call, int64_t panel, int panels, const float
 
 void Winograd::run_by_panels(const Call& call, float* v, int threads) const {
   const int64_t v_stride = in_.channels * tiles();
-  parallel_for(threads, in_.blocks() * tile_rows_, [&](int64_t item) {
-    const int64_t block = item / tile_rows_, first = item % tile_rows_ * tile_columns_;
+  const int64_t blocks = in_.blocks();
+  parallel_for_ranges(threads, blocks * tile_rows_, [&](int64_t item) {
+    const int64_t block = item % blocks, first = item / blocks * tile_columns_;
     transform_input(call.x, block, {first, tile_columns_}, v + (block * tiles() + first) * kChannelBlock, v_stride);
   });
   const int64_t u_panel = in_.channels * kPanelRows, u_stride = 2 * u_panel;
@@ -164,7 +165,7 @@ void Winograd::run_by_bands(const Call& call, float* u, int threads) const {
     });
   });
   const int64_t most = band_tiles(), bands = ceil_div(tiles(), most);
-  parallel_for(threads, bands, [&](int64_t band) {
+  parallel_for_ranges(threads, bands, [&](int64_t band) {
     static thread_local Scratch scratch;
     const Tiles some{band * most, std::min(most, tiles() - band * most)};
     auto* v = scratch.get<float>(kWinogradPoints * in_.channels * most * 4);

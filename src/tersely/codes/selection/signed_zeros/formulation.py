@@ -83,6 +83,16 @@ class SignedZeros(Formulation):
         clean = replace(request, words=reference.cleaned(request.words, signs), parameters=options)
         return _candidate(row.candidate_for(clean), signs, clean.words)
 
+    def walks(self, node: Node) -> bool:
+        return _row(node.children[CLEAN]).walks(node.children[CLEAN])
+
+    def lists(self, node: Node) -> bool:
+        return _row(node.children[CLEAN]).lists(node.children[CLEAN])
+
+    def density(self, part: Part) -> float:
+        clean = part.children[CLEAN]
+        return clean.row.density(clean)
+
     # -- checking
 
     def parse(self, node: Node, dtype: str, layout: Any) -> bool:
@@ -162,6 +172,10 @@ def _candidate(one: Candidate, signs: np.ndarray, clean: np.ndarray) -> Candidat
         options={CLEAN: one.node.formulation, **one.options},
         allowance=one.allowance,
     )
+
+
+def _row(clean: Node) -> Formulation:
+    return {row.NAME: row for row in CHILDREN}[clean.formulation]
 
 
 def _may_pay(words: np.ndarray) -> bool:

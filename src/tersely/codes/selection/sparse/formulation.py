@@ -53,6 +53,16 @@ class Sparse(Formulation):
     def walks(self, node: Node) -> bool:
         return node.parameters.get("positions") != "gaps"
 
+    def lists(self, node: Node) -> bool:
+        return True
+
+    def density(self, part: Part) -> float:
+        """What fills segments and lanes up is counted too."""
+        positions = part.parameters
+        if positions.kind == "n_of_m":
+            return float(positions.n / positions.m)
+        return int(_starts(part)[-1]) / max(1, part.padded_weights)
+
     def parse(self, node: Node, dtype: str, layout: Any) -> Positions:
         expect_child(node, CHILD)
         coding = BY_NAME.get(node.children[CHILD].formulation)

@@ -10,7 +10,7 @@
 
 namespace tersely {
 
-class GapMatrix final : public CodedMatrix {
+class GapMatrix final : public CodedMatrix, private GapLanes {
  public:
   // dtype: of the values, as descriptions have it.
   GapMatrix(const Seen& seen, const Node& node, const std::string& dtype, const Components& components);
@@ -21,6 +21,7 @@ class GapMatrix final : public CodedMatrix {
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
   Products products() const override { return word_bytes() == 1 ? Products::kIntegers : Products::kFloats; }
+  const GapLanes* gaps() const override { return this; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override;
   uint32_t access(int64_t matrix, int64_t row, int64_t column) const override;
@@ -29,6 +30,13 @@ class GapMatrix final : public CodedMatrix {
   bool multiply_integers(const IntegerRows& rows, int threads) const override;
 
  private:
+  int64_t row(int64_t group, int lane) const override { return matrix_row(view_.geometry, view_.rows, group, lane); }
+  int64_t blocks(int64_t group) const override {
+    return static_cast<int64_t>(view_.directory[group + 1] - view_.directory[group]);
+  }
+  GapEntries entries(const KernelTable& table, int64_t group) const override {
+    return word_entries(view_, table, group);
+  }
   void check_rows(const Components& components) const;
 
   const std::shared_ptr<const std::vector<int64_t>> offsets_;

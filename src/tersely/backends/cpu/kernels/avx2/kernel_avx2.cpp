@@ -184,6 +184,7 @@ void fill_avx2_winograd(KernelTable& table);
 void fill_avx2_pool(KernelTable& table);
 void fill_avx2_tokens(KernelTable& table);
 void fill_avx2_depthwise(KernelTable& table);
+void fill_avx2_sparse(KernelTable& table);
 void fill_avx2_pixels(KernelTable& table);
 void fill_avx2_quantised(KernelTable& table);
 
@@ -216,6 +217,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_pool(table);
   fill_avx2_tokens(table);
   fill_avx2_depthwise(table);
+  fill_avx2_sparse(table);
   fill_avx2_pixels(table);
   fill_avx2_quantised(table);
 }

@@ -223,6 +223,7 @@ void fill_scalar_winograd(KernelTable& table);
 void fill_scalar_pool(KernelTable& table);
 void fill_scalar_tokens(KernelTable& table);
 void fill_scalar_depthwise(KernelTable& table);
+void fill_scalar_sparse(KernelTable& table);
 void fill_scalar_pixels(KernelTable& table);
 void fill_scalar_quantised(KernelTable& table);
 
@@ -260,6 +261,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_pool(table);
   fill_scalar_tokens(table);
   fill_scalar_depthwise(table);
+  fill_scalar_sparse(table);
   fill_scalar_pixels(table);
   fill_scalar_quantised(table);
 }

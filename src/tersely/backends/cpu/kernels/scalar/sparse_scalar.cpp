@@ -1,0 +1,40 @@
+// Sparse products without instructions beyond the baseline.
+#include "tersely/backends/cpu/kernels/sparse_loops.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+
+namespace tersely {
+namespace {
+
+unsigned mask(const float* weights) {
+  uint32_t words[16];
+  __builtin_memcpy(words, weights, sizeof words);
+  unsigned found = 0;
+  for (int row = 0; row < 16; ++row) found |= static_cast<unsigned>(words[row] != 0) << row;
+  return found;
+}
+
+void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
+               SparseEntry* entries, const uint32_t* first) {
+  for (int lane = 0; lane < 16; ++lane) {
+    SparseEntry* entry = entries + first[lane];
+    int64_t column = 0;
+    for (int64_t i = lane; i < blocks * 64; i += 16) {
+      // SAFE BECAUSE: a sum of gaps, which are payload, is clamped to the last column.
+      column += gaps[i];
+      if (column > last_column) column = last_column;
+      uint32_t word;
+      __builtin_memcpy(&word, values + i * 4, 4);
+      if (word == 0) continue;
+      __builtin_memcpy(&entry->value, &word, 4);
+      entry->at = static_cast<uint32_t>(column) * step;
+      ++entry;
+    }
+    entry->at = kSparseEnd;
+  }
+}
+
+}  // namespace
+
+void fill_scalar_sparse(KernelTable& table) { table.sparse = SparseLoops<4>::kKernels<mask, list_gaps>; }
+
+}  // namespace tersely

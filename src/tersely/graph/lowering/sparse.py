@@ -1,0 +1,40 @@
+"""Convolutions by the weights that are not zero: which ones can be computed so, and where that pays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+from tersely.graph.graph import Graph, Node
+from tersely.graph.lowering.images import suits_winograd
+from tersely.graph.operators import Shape
+from tersely.planner.network_cost import WINOGRAD_SHARE, listed_share
+
+
+def can_list(node: Node, weight: Shape) -> bool:
+    """Whether a node may be computed by a list of its weights. weight: their shape."""
+    return node.operator == "convolution" and not (weight[1] == 1 and node.attributes["groups"] == weight[0] > 1)
+
+
+def pays(node: Node, shapes: Mapping[str, Shape], density: float, winograd: bool) -> bool:
+    """Whether a list of weights is faster than all of them. density: the share that the list has."""
+    outputs, *columns = shapes[node.inputs["weight"]]
+    dense = WINOGRAD_SHARE if winograd and suits_winograd(node, shapes) else 1.0
+    return listed_share(outputs, math.prod(columns), density, node.attributes["groups"]) < dense
+
+
+def chosen(
+    graph: Graph, shapes: Mapping[str, Shape], densities: Mapping[str, float], only: Collection[str], winograd: bool
+) -> frozenset[str]:
+    """Outputs of the nodes that are computed so.
+
+    densities: of weights that can be listed. only: those of them that can be multiplied no other way.
+    """
+    found = set()
+    for node in graph.nodes:
+        weight = node.inputs.get("weight", "")
+        if weight not in densities or not can_list(node, shapes[weight]):
+            continue
+        if weight in only or pays(node, shapes, densities[weight], winograd):
+            found.add(node.output)
+    return frozenset(found)

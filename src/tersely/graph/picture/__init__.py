@@ -1,0 +1,1 @@
+"""A network drawn: nodes in layers, each coloured by its share of the time."""
