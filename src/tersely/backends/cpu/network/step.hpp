@@ -55,9 +55,9 @@ class Step {
 struct Constant {
   const CodedMatrix* coded = nullptr;
   const float* numbers = nullptr;
+  int64_t count = 0;  // of numbers, integers or bytes
   const int32_t* integers = nullptr;
   const uint8_t* bytes = nullptr;  // words of int8 or uint8
-  int64_t count = 0;               // of numbers, integers or bytes
 };
 
 // What a step is made of. Getters throw std::invalid_argument with the member's name.
