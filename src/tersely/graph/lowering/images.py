@@ -38,7 +38,7 @@ def _convolution(context: Context, node: Node) -> None:
     (top, _), (left, _) = paddings(node)
     context.emit(
         "convolution", node.output, y, x=x, weight=node.inputs["weight"], height=height, width=width,
-        **_pair(attributes, "stride", "stride"), **_pair(attributes, "dilation", "dilation"),
+        **pair(attributes, "stride", "stride"), **pair(attributes, "dilation", "dilation"),
         pad_y=top, pad_x=left, **extra, **finish_of(node),
     )  # fmt: skip
 
@@ -117,8 +117,9 @@ def _pooled(context: Context, node: Node, columns: Sequence[Span]) -> tuple[int,
 
 def _emit_pool(context: Context, node: Node, x: int, y: int, kind: str, windows: Sequence[Sequence[Span]]) -> None:
     rows, columns = ([n for one in axis for n in (one.first, one.pixels, one.counted)] for axis in windows)
-    dilation = _pair(node.attributes, "dilation", "dilation")
-    context.emit("pool", node.output, y, x=x, kind=kind, rows=rows, columns=columns, **dilation)
+    dilation = pair(node.attributes, "dilation", "dilation")
+    operator = "pool" if context.element_bytes(node.output) == 4 else "quantised_pool"
+    context.emit(operator, node.output, y, x=x, kind=kind, rows=rows, columns=columns, **dilation)
 
 
 def _mean(context: Context, node: Node) -> None:
@@ -145,7 +146,7 @@ def _scale_shift(context: Context, node: Node) -> None:
     context.emit("scale_shift", node.output, y, x=x, **constants, **finish_of(node))
 
 
-def _pair(attributes: Mapping[str, Any], name: str, member: str) -> dict[str, int]:
+def pair(attributes: Mapping[str, Any], name: str, member: str) -> dict[str, int]:
     """The two numbers of an attribute as members of a step."""
     y, x = attributes.get(name, (1, 1))
     return {f"{member}_y": y, f"{member}_x": x}

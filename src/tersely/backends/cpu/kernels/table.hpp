@@ -14,6 +14,7 @@
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
+#include "tersely/backends/cpu/kernels/quantised.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/sparse.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
@@ -267,6 +268,7 @@ struct KernelTable {
   Depthwise depthwise;
   SparseKernels sparse;
   PixelKernels pixels;
+  QuantisedKernels quantised;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;
@@ -300,6 +302,7 @@ inline int code_index(const Parameters& parameters) {
 // Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.
 void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
+void fill_avx2_vnni(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);
 void fill_amx(KernelTable& table);
