@@ -245,8 +245,13 @@ def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
         return [every] * len(found)
     outputs, columns = request.words.shape[0], math.prod(request.words.shape[1:])
     magnitudes = request.words & request.words.dtype.type(0x7FFFFFFF)
-    listed = every * listed_share(outputs, columns, np.count_nonzero(magnitudes) / request.words.size)
-    return [min(every, listed) if _lists(request, one) else every for one in found]
+    density = np.count_nonzero(magnitudes) / request.words.size
+
+    def listed(one: Candidate) -> float:
+        panels = registry.BY_NAME[one.node.formulation].walks(one.node)
+        return every * listed_share(outputs, columns, request.pixels, density, panels)
+
+    return [min(every, listed(one)) if _lists(request, one) else every for one in found]
 
 
 def _runs(request: Request, candidate: Candidate) -> bool:
