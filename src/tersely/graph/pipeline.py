@@ -23,14 +23,15 @@ from tersely.graph.lowering.sparse import can_list
 from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.room import too_large
-from tersely.graph.weights import in_out_of
+from tersely.graph.weights import FLOATS, in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
 
 
 class Pipeline:
-    """graph: as it was imported. constants: weights as coded tensors, everything else as float32 arrays.
+    """graph: as it was imported. constants: weights as coded tensors, everything else as arrays; both of any floats of
+    8 to 32 bits, which the executor widens to float32.
 
     winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
     """
@@ -52,10 +53,10 @@ class Pipeline:
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        """Returns the network's outputs, float32.
+        """Returns the network's outputs, float32: what it computed, whatever dtypes the graph says that it had.
 
         Args:
-            inputs: float arrays, rounded to float32, or integers and booleans where the network takes these; any batch
+            inputs: float arrays, as float32 holds them, or integers and booleans where the network takes these; any batch
                 and image size, any strides and byte order.
             threads: workers; None for `get_num_threads()`.
 
@@ -181,7 +182,7 @@ class Pipeline:
 
     def _matrix(self, name: str, tensor: Tensor) -> Any:
         """The matrix that all its readers can multiply by as it is coded; None where they take decoded numbers."""
-        if tensor.encoded.node.formulation == "dense":
+        if tensor.encoded.node.formulation == "dense" or tensor.encoded.dtype not in FLOATS:
             return None
         matrix = native.open_matrix(tensor.encoded)
         for node in self.graph.nodes:

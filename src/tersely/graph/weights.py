@@ -11,6 +11,8 @@ from tersely.graph.operators import Shape, infer
 
 CODED = ("convolution", "linear", "embedding")
 """Operators whose weights are coded."""
+FLOATS = ("float32", "bfloat16", "float16")
+"""Dtypes of weights that the executor multiplies by as they are coded."""
 
 
 def rows_of(graph: Graph, constants: Mapping[str, Shape]) -> dict[str, int]:
