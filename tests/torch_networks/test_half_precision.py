@@ -281,3 +281,39 @@ def test_profiles_take_the_models_own_tensors() -> None:
     model, inputs = made("ViT", torch.bfloat16)
     profile = tersely.torch.pipeline(model, inputs).profile(*inputs)
     assert len(profile.nodes) > 5
+
+
+class Partly(nn.Module):
+    """A region of its own precision between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(48, 64), nn.Linear(64, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = torch.relu(self.first(x))
+        return self.last(y.float())
+
+
+def test_regions_of_autocast_are_left_to_torch() -> None:
+    torch.manual_seed(9)
+    torch._dynamo.reset()
+    model, x = Partly().eval(), torch.randn(5, 48)
+    pipe = tersely.torch.pipeline(model, (x,))
+    assert any("autocast" in reason for reason in pipe.left.values())
+    compiled = torch.compile(model, backend="tersely")
+    with torch.inference_mode():
+        for found in (pipe(x), compiled(x)):
+            torch.testing.assert_close(found, model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_pipeline_made_under_autocast_is_of_the_weights_that_it_rounds() -> None:
+    torch.manual_seed(9)
+    model, x = nn.Sequential(nn.Linear(48, 64), nn.ReLU()).eval(), torch.randn(5, 48)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        pipe = tersely.torch.pipeline(model, (x,))
+        expected = model(x)
+        found = pipe(x)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
