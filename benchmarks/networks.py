@@ -38,7 +38,7 @@ from benchmarks.protocol import Protocol, Took
 OBJECTIVES = ("speed", "balanced")
 BOUND = 5e-4
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
-HALF_BOUND = 1e-1
+HALF_BOUND = 2.5e-1
 PAUSE_SECONDS = 0.05
 COLD_ROUNDS = 5
 COLD_BOUND = 1e-2
