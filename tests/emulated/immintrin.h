@@ -14,6 +14,7 @@
 #include <cstring>
 
 // Intrinsics with immediate operands are macros in some compilers.
+#undef _mm512_cmp_ps_mask
 #undef _mm512_cmpeq_epi32_mask
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
@@ -124,6 +125,10 @@ EMULATED __m256i _mm256_dpbusd_epi32(const __m256i& sum, const __m256i& a, const
   const __m256i low = _mm256_madd_epi16(_mm256_and_si256(a, even), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
   const __m256i high = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
   return _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
+}
+#undef _mm256_dpbusd_avx_epi32
+EMULATED __m256i _mm256_dpbusd_avx_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
+  return _mm256_dpbusd_epi32(sum, a, b);
 }
 EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
@@ -271,6 +276,23 @@ EMULATED __mmask16 _mm512_cmpeq_epi32_mask(const __m512i& a, const __m512i& b) {
   for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | (x.at[i] == y.at[i]) << i);
   return mask;
 }
+EMULATED __m512i _mm512_sub_epi32(const __m512i& a, const __m512i& b) {
+  const Lanes<uint32_t> x(a), y(b);
+  return each<uint32_t>([&](int i) { return x.at[i] - y.at[i]; });
+}
+// Two products of 16 bits, and their sum.
+EMULATED __m512i _mm512_madd_epi16(const __m512i& a, const __m512i& b) {
+  const Lanes<int16_t> x(a), y(b);
+  return each<uint32_t>([&](int i) {
+    return static_cast<uint32_t>(x.at[2 * i] * y.at[2 * i]) + static_cast<uint32_t>(x.at[2 * i + 1] * y.at[2 * i + 1]);
+  });
+}
+// The lowest byte of each.
+EMULATED __m128i _mm512_cvtepi32_epi8(const __m512i& a) {
+  uint8_t bytes[16];
+  for (int i = 0; i < 16; ++i) bytes[i] = a.bytes[4 * i];
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+}
 EMULATED __m512i _mm512_add_epi32(const __m512i& a, const __m512i& b) {
   const Lanes<uint32_t> x(a), y(b);
   return each<uint32_t>([&](int i) { return x.at[i] + y.at[i]; });
@@ -301,6 +323,25 @@ EMULATED __m512 _mm512_sub_ps(const __m512& a, const __m512& b) {
 EMULATED __m512 _mm512_cvtepi32_ps(const __m512i& a) {
   const Lanes<int32_t> x(a);
   return each_float([&](int i) { return static_cast<float>(x.at[i]); });
+}
+// Rounding as the environment says, to nearest even; what is no int32 becomes the least one.
+EMULATED __m512i _mm512_cvtps_epi32(const __m512& a) {
+  return each<int32_t>([&](int i) {
+    const float rounded = std::nearbyint(a.at[i]);
+    return rounded >= -2147483648.0F && rounded < 2147483648.0F ? static_cast<int32_t>(rounded) : INT32_MIN;
+  });
+}
+EMULATED __m512 _mm512_abs_ps(const __m512& a) {
+  return each_float([&](int i) { return std::fabs(a.at[i]); });
+}
+EMULATED __m512 _mm512_div_ps(const __m512& a, const __m512& b) {
+  return each_float([&](int i) { return a.at[i] / b.at[i]; });
+}
+EMULATED __mmask16 _mm512_cmp_ps_mask(const __m512& a, const __m512& b, int predicate) {
+  if (predicate != _CMP_GT_OQ) emulation_fault("a comparison that no kernel has asked for");
+  __mmask16 found = 0;
+  for (int i = 0; i < 16; ++i) found = static_cast<__mmask16>(found | (a.at[i] > b.at[i]) << i);
+  return found;
 }
 EMULATED __m512 _mm512_mul_ps(const __m512& a, const __m512& b) {
   return each_float([&](int i) { return a.at[i] * b.at[i]; });

@@ -249,6 +249,37 @@ def test_groups_that_share_panels_and_have_no_zeros_are_decoded() -> None:
     assert not any(step.get("method") for step in steps_of(weight, 8, pixels=784))
 
 
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        ("max_pool", {"kernel": [3, 2], "stride": [2, 2], "padding": [1, 0]}),
+        ("max_pool", {"kernel": [3, 3], "stride": [2, 2], "padding": [1, 1]}),
+        ("average_pool", {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0]}),
+        ("max_pool", {"kernel": [2, 2], "stride": [1, 2], "padding": [0, 0], "dilation": [2, 3]}),
+        ("average_pool", {"kernel": [3, 3], "stride": [2, 1], "padding": [1, 1], "count_padding": True}),
+        ("average_pool", {"kernel": [3, 3], "stride": [2, 1], "padding": [1, 1], "count_padding": False}),
+        ("mean", {"axes": [2, 3], "keep": True}),
+        ("mean", {"axes": [2, 3], "keep": False}),
+    ],
+)
+def test_pools_of_planes_are_those_of_blocks(kind: str, attributes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.normal(size=(48, 32, 1, 1)).astype(np.float32)
+    weight[rng.random(weight.shape) < 0.9] = 0
+    nodes = (Node("convolution", {"x": "x", "weight": "w"}, "y",
+                  {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}),
+             Node(kind, {"x": "y"}, "z", attributes))  # fmt: skip
+    x = rng.normal(size=(2, 32, 9, 11)).astype(np.float32)
+    x[1, :, 2, 3] = np.nan
+    found = []
+    for constant in (weight, Tensor(choose.encode(weight, formulation="sparse", positions="gaps"))):
+        pipeline = Pipeline(Graph(("x",), ("z",), nodes, frozenset({"w"})), {"w": constant})
+        found.append(pipeline.run(x, threads=2)[0])
+    assert [step["operator"] for step in pipeline.program(x.shape).steps].count("move") <= 3
+    assert np.isnan(found[0]).any()
+    assert np.allclose(*found, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_a_depthwise_convolution_is_none() -> None:
     weight = np.zeros((64, 1, 3, 3), np.float32)
     weight[:, :, 1, 1] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -33,9 +34,12 @@ def built(target: str) -> Path:
         options += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
     if ccache := tool("ccache"):
         options.append(f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}")
-    subprocess.run([cmake, "-S", ROOT, "-B", BUILD, *options], check=True, capture_output=True)
     command = [cmake, "--build", BUILD, "--target", target, "--parallel", "2"]
-    made = subprocess.run(command, capture_output=True, text=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes, of which one builds at a time
+        subprocess.run([cmake, "-S", ROOT, "-B", BUILD, *options], check=True, capture_output=True)
+        made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
     return BUILD / target
 

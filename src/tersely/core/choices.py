@@ -10,7 +10,7 @@ Orientation = Literal["out_in", "in_out"]
 Packed = Literal["int4", "uint4"]
 Mode = Literal["fused", "identical"]
 OnSlow = Literal["keep", "transcode", "decode"]
-Isa = Literal["scalar", "avx2", "avx512", "avx512_bf16", "amx", "reference"]
+Isa = Literal["scalar", "avx2", "avx2_vnni", "avx512", "avx512_bf16", "amx", "reference"]
 
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
 CHECKS: tuple[str, ...] = get_args(Check)

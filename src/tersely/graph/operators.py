@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tersely.core.errors import ArgumentError
+from tersely.graph import quantised_operators
 from tersely.graph.graph import Graph, Node
 
 Shape = tuple[int, ...]
@@ -340,6 +341,10 @@ OPERATORS: dict[str, Operator] = {
     "matrix_product": Operator(("x", "z"), _matrix_product),
     "attention": Operator(("x", "k", "v"), _attention, ("mask",)),
     "embedding": Operator(("x", "weight"), _embedding),
+    **{
+        name: Operator(*row)
+        for name, row in quantised_operators.rows(_convolution, _linear, _broadcast, _pool, _adaptive).items()
+    },
     **{name: Operator(("x",), _same) for name in ACTIVATIONS},
     **{name: Operator(("x", "z"), _broadcast) for name in ARITHMETIC},
 }

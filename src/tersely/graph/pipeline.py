@@ -22,6 +22,7 @@ from tersely.graph.lowering.residuals import taken_out
 from tersely.graph.lowering.sparse import can_list
 from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
+from tersely.graph.quantised_operators import PRODUCTS
 from tersely.graph.room import too_large
 from tersely.graph.weights import FLOATS, in_out_of
 from tersely.tensors.tensor import Tensor
@@ -30,8 +31,8 @@ Constant = Tensor | np.ndarray
 
 
 class Pipeline:
-    """graph: as it was imported. constants: weights as coded tensors, everything else as arrays; both of any floats of
-    8 to 32 bits, which the executor widens to float32.
+    """graph: as it was imported. constants: weights as coded tensors, everything else as arrays: floats of 8 to 32 bits,
+    which the executor widens to float32, and integers of quantised networks (int8, uint8, int32).
 
     winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
     """
@@ -53,7 +54,7 @@ class Pipeline:
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        """Returns the network's outputs, float32: what it computed, whatever dtypes the graph says that it had.
+        """Returns the network's outputs: float32, as they were computed, or int8 or uint8 where it leaves them quantised.
 
         Args:
             inputs: float arrays, as float32 holds them, or integers and booleans where the network takes these; any batch
@@ -121,7 +122,8 @@ class Pipeline:
         program, opened = self._opened(shapes, tuple(map(kind_of, arrays)))
         try:
             outputs = [np.empty(shape, np.float32) for shape in program.output_shapes]
-            return outputs, opened.run([handed(one) for one in arrays], outputs, count, timed)
+            times = opened.run([handed(one) for one in arrays], outputs, count, timed)
+            return [_as(one, dtype) for one, dtype in zip(outputs, program.output_dtypes, strict=True)], times
         except MemoryError:
             raise too_large(program, shapes, "and the system gives no more") from None
         except ValueError as error:
@@ -175,14 +177,30 @@ class Pipeline:
                 array = constant.decode() if isinstance(constant, Tensor) else constant
                 if name in self._in_out:
                     array = array.T
-                flat = np.ascontiguousarray(array, np.float32).reshape(-1)
-                matrix = np.concatenate([flat, np.zeros(-flat.size % 16, np.float32)])
+                flat = np.ascontiguousarray(array, self._kept_as(name, array)).reshape(-1)
+                if any(node.inputs.get("table") == name for node in self.graph.nodes) and flat.dtype == np.int8:
+                    flat = flat.view(np.uint8) ^ np.uint8(128)  # numbers of bytes are counted from the least one
+                matrix = np.concatenate([flat, np.zeros(-flat.size % 16, flat.dtype)])
             self._natives[name] = matrix
         return self._natives[name]
 
+    def _kept_as(self, name: str, array: np.ndarray) -> np.dtype[Any]:
+        """The dtype of which a constant is handed over: integers to products of bytes, else float32."""
+        roles = {
+            role
+            for node in self.graph.nodes
+            for role, read in node.inputs.items()
+            if read == name and (node.operator in PRODUCTS or role == "table")
+        }
+        integers = ("int8", "uint8", "int32")
+        return array.dtype if roles and str(array.dtype) in integers else np.dtype(np.float32)
+
     def _matrix(self, name: str, tensor: Tensor) -> Any:
         """The matrix that all its readers can multiply by as it is coded; None where they take decoded numbers."""
-        if tensor.encoded.node.formulation == "dense" or tensor.encoded.dtype not in FLOATS:
+        if tensor.encoded.node.formulation == "dense":
+            return None
+        readers = {node.operator for node in self.graph.nodes if node.inputs.get("weight") == name}
+        if tensor.encoded.dtype not in FLOATS and not readers <= set(PRODUCTS):
             return None
         matrix = native.open_matrix(tensor.encoded)
         for node in self.graph.nodes:
@@ -190,6 +208,8 @@ class Pipeline:
                 continue
             if node.operator == "convolution" and not _convolved(node, tensor, matrix):
                 return None
+            if node.operator in PRODUCTS:
+                return matrix
             if node.operator in ("linear", "embedding") and tensor.geometry.view != "matrix":
                 return None
             if node.operator == "linear" and (tensor.geometry.orientation == "in_out") != (name in self._in_out):
@@ -252,6 +272,10 @@ def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
     if channels == 1 and groups == outputs:
         return 1, 1, outputs, height * width
     return groups, channels, outputs // groups, height * width
+
+
+def _as(array: np.ndarray, dtype: str) -> np.ndarray:
+    return array if dtype == "float32" else array.astype(dtype)
 
 
 def _with_node(error: ValueError, program: Program) -> ArgumentError:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
 from tersely.graph.operators import Shape, infer
+from tersely.graph.quantised_operators import PRODUCTS
 
-CODED = ("convolution", "linear", "embedding")
+CODED = ("convolution", "linear", "embedding", *PRODUCTS)
 """Operators whose weights are coded."""
 FLOATS = ("float32", "bfloat16", "float16")
 """Dtypes of weights that the executor multiplies by as they are coded."""
@@ -22,16 +23,20 @@ def rows_of(graph: Graph, constants: Mapping[str, Shape]) -> dict[str, int]:
     """
     shapes = infer(graph, {**graph.examples, **constants})
     found: dict[str, int] = {}
+    dequantised = {node.output: node.inputs["x"] for node in graph.nodes if node.operator == "dequantise"}
     for node in graph.nodes:
-        if node.operator not in CODED or node.inputs["weight"] not in graph.constants:
+        if node.operator not in CODED:
+            continue
+        weight = dequantised.get(node.inputs["weight"], node.inputs["weight"])
+        if weight not in graph.constants:
             continue
         result = shapes[node.output]
         here = 1
-        if node.operator == "convolution":
+        if node.operator in ("convolution", "quantised_convolution"):
             here = math.prod(result[2:])
-        elif node.operator == "linear":
+        elif node.operator in ("linear", "quantised_linear"):
             here = math.prod(result[:-1])
-        found[node.inputs["weight"]] = max(here, 1, found.get(node.inputs["weight"], 0))
+        found[weight] = max(here, 1, found.get(weight, 0))
     return found
 
 

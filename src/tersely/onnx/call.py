@@ -12,6 +12,7 @@ import numpy as np
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.graph.graph import Node
 from tersely.graph.operators import ACTIVATIONS, ARITHMETIC, shape_of
+from tersely.graph.quantised_operators import KEEPERS, MAKERS
 from tersely.onnx.lengths import Length, Number, Unknown, name_of, roots_of
 from tersely.onnx.model import NodeProto
 from tersely.onnx.values import HALVES, Shape, Value, constant
@@ -24,9 +25,11 @@ LARGEST_INTEGER = 1 << 24
 
 @dataclass
 class Builder:
-    """The graph as far as it has come. arrays: constants that nodes read. shapes: of all values, as the graph has them."""
+    """The graph as far as it has come. arrays: constants that nodes read. shapes: of all values, as the graph has them.
+    quantised: values of bytes."""
 
     nodes: list[Node] = field(default_factory=list)
+    quantised: set[str] = field(default_factory=set)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
@@ -57,6 +60,16 @@ class Builder:
         self.shapes[name] = numbers.shape
         return name
 
+    def keep(self, value: Value, hint: str) -> str:
+        """The name of a constant that a node reads as it is, in its own dtype."""
+        assert value.numbers is not None
+        if value.source and self.arrays.get(value.source) is value.numbers:
+            return value.source
+        name = self.claim(value.source or hint)
+        self.arrays[name] = value.numbers
+        self.shapes[name] = value.numbers.shape
+        return name
+
     def made(self, name: str) -> Node | None:
         """The node that computes a value."""
         return self.makers.get(name)
@@ -76,6 +89,9 @@ class Builder:
                 raise Unknown(roots, str(error)) from None
             raise
         self.nodes.append(node)
+        moved = node.operator in KEEPERS and not self.quantised.isdisjoint(node.inputs.values())
+        if moved or (node.operator in MAKERS and "dtype" in node.attributes):
+            self.quantised.add(node.output)
         self.makers[node.output] = node
         self.shapes[node.output] = shape
         return shape

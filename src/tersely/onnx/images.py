@@ -21,10 +21,11 @@ def _pixels(call: Call, dims: int) -> None:
     """Raises UnsupportedError for volumes, and for what are no images."""
     if dims not in (3, 4):
         raise UnsupportedError(f"{call.node.operator} on {max(dims - 2, 0)} dimensions: images have two, signals one")
-    call.floats(call[0])
+    if call.node.operator != "MaxPool" or call[0].name not in call.builder.quantised:
+        call.floats(call[0])
 
 
-def _spatial(call: Call, name: str, otherwise: int, count: int = 2) -> list[int]:
+def spatial(call: Call, name: str, otherwise: int, count: int = 2) -> list[int]:
     """Numbers of an attribute for rows and columns; of signals the rows have `otherwise`."""
     signal = len(call[0].shape) == 3
     found = call.integers(name) or [otherwise] * (count // 2 if signal else count)
@@ -35,11 +36,11 @@ def _spatial(call: Call, name: str, otherwise: int, count: int = 2) -> list[int]
     return found
 
 
-def _padding(call: Call, taps: list[int], stride: list[int], dilation: list[int]) -> list[int]:
+def padding(call: Call, taps: list[int], stride: list[int], dilation: list[int]) -> list[int]:
     """Top, left, bottom, right."""
     auto = call.attribute("auto_pad", "NOTSET")
     if auto in ("NOTSET", ""):
-        return _spatial(call, "pads", 0, 4)
+        return spatial(call, "pads", 0, 4)
     if auto == "VALID":
         return [0] * 4
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
@@ -87,10 +88,10 @@ def _convolution(call: Call) -> Value:
     taps = call.integers("kernel_shape")
     if taps is not None and taps != list(numbers.shape[-len(taps) :]):
         raise ArgumentError(f"attribute kernel_shape is {taps}, the weight has {list(numbers.shape)}")
-    stride, dilation = _spatial(call, "strides", 1), _spatial(call, "dilations", 1)
+    stride, dilation = spatial(call, "strides", 1), spatial(call, "dilations", 1)
     attributes = {
         "stride": stride,
-        "padding": _padding(call, list(numbers.shape[2:]), stride, dilation),
+        "padding": padding(call, list(numbers.shape[2:]), stride, dilation),
         "dilation": dilation,
         "groups": call.attribute("group", 1),
     }
@@ -145,12 +146,12 @@ def _pool(operator: str) -> Translate:
             raise UnsupportedError("places of greatest numbers as a second output")
         if call.node.attributes.get("kernel_shape") is None:
             raise ArgumentError("attribute kernel_shape is missing")
-        kernel = _spatial(call, "kernel_shape", 1)
-        stride, dilation = _spatial(call, "strides", 1), _spatial(call, "dilations", 1)
+        kernel = spatial(call, "kernel_shape", 1)
+        stride, dilation = spatial(call, "strides", 1), spatial(call, "dilations", 1)
         attributes: dict[str, Any] = {
             "kernel": kernel,
             "stride": stride,
-            "padding": _padding(call, kernel, stride, dilation),
+            "padding": padding(call, kernel, stride, dilation),
             "ceil": bool(call.attribute("ceil_mode", 0)),
         }
         if operator == "max_pool":
@@ -159,7 +160,7 @@ def _pool(operator: str) -> Translate:
             if dilation != [1, 1]:
                 raise UnsupportedError("average pooling with dilation")
             attributes["count_padding"] = bool(call.attribute("count_include_pad", 0))
-        return [_as_images(call, lambda x: call.emit(operator, {"x": x}, **attributes))]
+        return [_as_images(call, lambda x: call.emit(operator, {"x": x}, x.dtype, **attributes))]
 
     return translate
 

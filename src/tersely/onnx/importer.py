@@ -117,12 +117,14 @@ def _check(model: Model) -> None:
             file=model.path,
         )
     for node in model.nodes:
-        if node.domain not in DOMAINS:
+        if node.domain not in DOMAINS and not (
+            node.domain == quantised.MICROSOFT and node.operator in quantised.FOR_MICROSOFT
+        ):
             raise UnsupportedError(
                 f"{node}: operators of {node.domain!r} are not known; export without them", file=model.path
             )
         if node.operator in quantised.REFUSED:
-            raise UnsupportedError(f"{node}: quantised operators are not run yet", file=model.path)
+            raise UnsupportedError(f"{node}: {quantised.REFUSED[node.operator]}", file=model.path)
         if node.operator in CONTROL:
             raise UnsupportedError(f"{node}: control flow is not run; export one branch of it", file=model.path)
         if node.operator not in TRANSLATIONS and node.operator not in folding.FOLDS and node.operator not in MAKES:

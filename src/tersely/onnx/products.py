@@ -72,10 +72,8 @@ def _gemm(call: Call) -> Value:
         outputs = z.shape[0 if transposed else 1]
         bias = None
         if alpha == 1.0 and added is not None and added.known and _is_vector(added, outputs):
-            bias, added = (
-                constant(np.asarray(added.numbers).reshape(-1), added.source if len(added.shape) == 1 else ""),
-                None,
-            )
+            bias = added if len(added.shape) == 1 else constant(np.asarray(added.numbers).reshape(-1))
+            added = None
         found = linear(call, x, z, bias, in_out=not transposed)
     if alpha != 1.0:
         found = binary(call, "multiply", found, call.number(alpha))

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, regions, rows, sparse, tokens
+from tersely.graph.lowering import images, pointwise, quantised, regions, rows, sparse, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.lowering.placement import place_values
@@ -26,6 +26,7 @@ ROWS: dict[str, Lower] = {
     **pointwise.ROWS,
     **regions.ROWS,
     **rows.ROWS,
+    **quantised.ROWS,
     **shape_rows.ROWS,
     **tokens.ROWS,
 }
@@ -68,6 +69,9 @@ def lower(
             raise ArgumentError(f"{node}: the executor has no such operator")
         ROWS[node.operator](context, node)
     for index, name in enumerate(graph.outputs):
+        context.program.output_dtypes.append(context.dtypes[name])
+        if context.element_bytes(name) == 1:
+            name = quantised.as_floats(context, name)
         number = context.number(name) if context.is_image(name) else context.flat(name)
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])

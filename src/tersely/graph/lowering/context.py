@@ -14,10 +14,11 @@ from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering.layouts import layout_of
+from tersely.graph.lowering.layouts import layout_of, padding_byte
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout, Program
 from tersely.graph.lowering.views import Axis, View, image_axes, plain_axes, refined, token_axes
 from tersely.graph.operators import Shape
+from tersely.graph.quantised_operators import dtypes
 
 
 class Context:
@@ -35,6 +36,7 @@ class Context:
         products_only: Collection[str] = (),
         sparse: Collection[str] = (),
     ) -> None:
+        self.dtypes = dtypes(graph)
         self.graph, self.shapes, self.winograd, self.products_only = graph, shapes, winograd, products_only
         self.sparse = sparse
         self.program = Program()
@@ -69,7 +71,17 @@ class Context:
 
     def image(self, name: str) -> int:
         """The same, of a value by its name."""
-        return self.new(name, layout_of(name, self.graph, self.shapes))
+        return self.new(name, self._image_layout(name))
+
+    def _image_layout(self, name: str) -> Layout:
+        layout = layout_of(name, self.graph, self.shapes)
+        if self.element_bytes(name) == 4:
+            return layout
+        return replace(layout, blocked=True, element_bytes=1, fill=padding_byte(name, self.graph, self.dtypes))
+
+    def element_bytes(self, name: str) -> int:
+        """1 for values of bytes, else 4."""
+        return 4 if self.dtypes[name] == "float32" else 1
 
     def has_image_view(self, channels: int) -> bool:
         """Whether images of so many channels in blocks have axes."""
@@ -87,14 +99,14 @@ class Context:
 
     def new_plain(self, name: str) -> View:
         """A value that is to be written in the order of its indices; its view."""
-        self.bind(name, self.plain_of(self.shapes[name]))
+        self.bind(name, self.plain_of(self.shapes[name], self.element_bytes(name)))
         return self._views[name]
 
     def new_tokens(self, name: str, leading: Sequence[Axis]) -> int:
         """A value [..., channels] in blocks of channels, its other axes lying as `leading` says; its number."""
         channels = self.shapes[name][-1]
         rows = math.prod(self.shapes[name][:-1])
-        layout = Layout(1, channels, 1, rows)
+        layout = Layout(1, channels, 1, rows, element_bytes=self.element_bytes(name))
         number = self.fresh(layout)
         if whole_blocks(channels):
             axes = token_axes((rows,), channels, layout)
@@ -112,19 +124,24 @@ class Context:
             self._padded[name] = number
         return number
 
-    def plain_of(self, shape: Shape) -> View:
+    def plain_of(self, shape: Shape, element_bytes: int = 4) -> View:
         """Memory for numbers in the order of their indices."""
-        return View(self.fresh(flat(math.prod(shape))), None, 0, plain_axes(shape))
+        layout = replace(flat(math.prod(shape)), element_bytes=element_bytes)
+        return View(self.fresh(layout), None, 0, plain_axes(shape))
+
+    def bytes_of(self, view: View) -> int:
+        """Bytes of each number that a view sees."""
+        return 4 if view.number is None else self.program.layouts[view.number].element_bytes
 
     def plain_copy(self, view: View, name: str) -> View:
         """What a view sees, copied to the order of its indices."""
-        found = self.plain_of(view.shape)
+        found = self.plain_of(view.shape, self.bytes_of(view))
         self.copy(view, found, name)
         return found
 
     def new_like(self, name: str, view: View) -> View:
         """A value lying as another one does, which is dense; its view."""
-        number = self.fresh(flat(math.prod(view.shape)))
+        number = self.fresh(replace(flat(math.prod(view.shape)), element_bytes=self.element_bytes(name)))
         self.bind(name, View(number, None, 0, view.axes))
         return self._views[name]
 
@@ -142,7 +159,7 @@ class Context:
         shape = self.shapes[name]
         if len(shape) == 2:
             return self.rows(name)
-        layout = layout_of(name, self.graph, self.shapes)
+        layout = self._image_layout(name)
         number = self.fresh(layout)
         self._copy_blocks(
             name, self.view(name), 1, layout.channels, lambda some: View(number, None, *image_axes(some)), layout
@@ -157,6 +174,10 @@ class Context:
             blocked = self.program.layouts[number].blocked
             self._planes[name] = self._moved(number, name, blocked=False) if blocked else number
         return self._planes[name]
+
+    def lies_in_planes(self, name: str) -> bool:
+        """Whether an image was written in planes of channels, and in no other way."""
+        return name in self._planes and name not in self._numbers
 
     def is_image(self, name: str) -> bool:
         """Whether a value has been written as images, which operators on images read as they are."""
@@ -196,12 +217,12 @@ class Context:
         """A value [..., channels] in blocks of channels, every row a pixel: its number, and how its other axes lie."""
         shape = self.shapes[name]
         rows, channels = math.prod(shape[:-1]), shape[-1]
-        layout = Layout(1, channels, 1, rows)
+        layout = Layout(1, channels, 1, rows, element_bytes=self.element_bytes(name))
         leading = token_axes(shape[:-1], channels, layout)[:-1]
         if name in self._padded:
             return self._padded[name], leading
         view = self.view(name)
-        if whole_blocks(channels) and view.number is not None and view.offset % CHANNEL_BLOCK == 0:
+        if whole_blocks(channels) and view.number is not None and self.aligned(view):
             wanted = token_axes((rows,), channels, layout)
             lines = View(0, None, 0, (*(tuple((n, s // CHANNEL_BLOCK) for n, s in a) for a in view.axes[:-1]),))
             even = all(s % CHANNEL_BLOCK == 0 for axis in view.axes[:-1] for _, s in axis)
@@ -215,7 +236,8 @@ class Context:
         if found == tuple(leading):
             return number
         shape = self.shapes[name]
-        return self._token_copy(name, self.view(name), leading, Layout(1, shape[-1], 1, math.prod(shape[:-1])))
+        layout = Layout(1, shape[-1], 1, math.prod(shape[:-1]), element_bytes=self.element_bytes(name))
+        return self._token_copy(name, self.view(name), leading, layout)
 
     def matrices(self, view: View, name: str) -> int:
         """A view [..., rows, columns] with an image for each matrix, rows as pixels, columns in blocks; its number."""
@@ -247,19 +269,21 @@ class Context:
         views = [x, y] if z is None else [x, z, y]
         found = refined(views)
         if found is None:
-            plainly = self.plain_of(y.shape)
+            plainly = self.plain_of(y.shape, self.bytes_of(y))
             if z is not None:
                 x, z = self.plain_copy(x, name), self.plain_copy(z, name)
                 self.elementwise(kind, name, plainly, x, z)
             else:
                 self.elementwise(kind, name, plainly, x)
-            self.elementwise("copy", name, y, plainly)
-            return
+            return self.elementwise("copy", name, y, plainly)
         sizes, strides = found
-        members: dict[str, Any] = {"kind": kind, "sizes": sizes}
+        if self.bytes_of(y) == 1:
+            members = {**operand("x", x, strides[0]), **operand("y", y, strides[-1])}
+            return self.add({"operator": "copy_bytes", "sizes": sizes, **members}, name)
+        members = {"kind": kind, "sizes": sizes}
         for role, view, one in zip(("x", "y") if z is None else ("x", "z", "y"), views, strides, strict=True):
             members.update(operand(role, view, one))
-        self.add({"operator": "elementwise", **members}, name)
+        return self.add({"operator": "elementwise", **members}, name)
 
     def copy(self, x: View, y: View, name: str) -> None:
         self.elementwise("copy", name, y, x)
@@ -270,8 +294,12 @@ class Context:
         if view.offset == 0 and self.program.layouts[view.number] == layout:
             return view.number
         number = self.fresh(layout)
-        self.program.aliases[number] = (view.number, view.offset)
+        self.program.aliases[number] = (view.number, view.offset * layout.element_bytes // 4)
         return number
+
+    def aligned(self, view: View) -> bool:
+        """Whether a view begins at a line of cache, where a value may begin."""
+        return view.offset * self.bytes_of(view) % (CHANNEL_BLOCK * 4) == 0
 
     def _moved(self, number: int, name: str, blocked: bool) -> int:
         """An image in another layout; its number."""
@@ -309,7 +337,7 @@ class Context:
         if not layout.blocked or whole_blocks(channels):
             return [(blocks(layout), view)]
         whole = channels // CHANNEL_BLOCK * CHANNEL_BLOCK
-        padded = Layout(layout.images, whole + CHANNEL_BLOCK, layout.height, layout.width, layout.halo)
+        padded = replace(layout, channels=whole + CHANNEL_BLOCK)
         target = blocks(padded)
         found = []
         for start, count in ((0, whole), (whole, channels - whole)):
@@ -323,7 +351,7 @@ class Context:
     def _unpadded(self, name: str) -> View:
         """A value in blocks, the last with padding, in the order of its indices."""
         shape = self.shapes[name]
-        found = self.plain_of(shape)
+        found = self.plain_of(shape, self.element_bytes(name))
         image = name in self._numbers
         number = self._numbers[name] if image else self._padded[name]
         layout = self.program.layouts[number]

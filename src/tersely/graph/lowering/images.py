@@ -38,7 +38,7 @@ def _convolution(context: Context, node: Node) -> None:
     (top, _), (left, _) = paddings(node)
     context.emit(
         "convolution", node.output, y, x=x, weight=node.inputs["weight"], height=height, width=width,
-        **_pair(attributes, "stride", "stride"), **_pair(attributes, "dilation", "dilation"),
+        **pair(attributes, "stride", "stride"), **pair(attributes, "dilation", "dilation"),
         pad_y=top, pad_x=left, **extra, **finish_of(node),
     )  # fmt: skip
 
@@ -94,20 +94,32 @@ def adaptive_spans(length: int, count: int) -> list[Span]:
 
 
 def _pool(context: Context, node: Node) -> None:
-    x, y = context.number(node.inputs["x"]), context.output(node)
     sizes, counts = context.shapes[node.inputs["x"]][2:], context.shapes[node.output][2:]
     if node.operator == "adaptive_average_pool":
         windows = [adaptive_spans(length, count) for length, count in zip(sizes, counts, strict=True)]
     else:
         windows = [spans(node, axis, sizes[axis], counts[axis]) for axis in (0, 1)]
     kind = "max" if node.operator == "max_pool" else "mean"
+    x, y = _pooled(context, node, windows[1])
     _emit_pool(context, node, x, y, kind, windows)
+
+
+def _pooled(context: Context, node: Node, columns: Sequence[Span]) -> tuple[int, int]:
+    """Numbers of a pool's image and of its result, which lies as that does.
+
+    In planes of channels only pairs of pixels, and few windows, are as fast as in blocks.
+    """
+    pairs = all((one.first, one.pixels) == (2 * place, 2) for place, one in enumerate(columns))
+    if context.lies_in_planes(node.inputs["x"]) and (pairs or len(columns) == 1):
+        return context.planes(node.inputs["x"]), context.new_planes(node.output)
+    return context.number(node.inputs["x"]), context.output(node)
 
 
 def _emit_pool(context: Context, node: Node, x: int, y: int, kind: str, windows: Sequence[Sequence[Span]]) -> None:
     rows, columns = ([n for one in axis for n in (one.first, one.pixels, one.counted)] for axis in windows)
-    dilation = _pair(node.attributes, "dilation", "dilation")
-    context.emit("pool", node.output, y, x=x, kind=kind, rows=rows, columns=columns, **dilation)
+    dilation = pair(node.attributes, "dilation", "dilation")
+    operator = "pool" if context.element_bytes(node.output) == 4 else "quantised_pool"
+    context.emit(operator, node.output, y, x=x, kind=kind, rows=rows, columns=columns, **dilation)
 
 
 def _mean(context: Context, node: Node) -> None:
@@ -115,10 +127,14 @@ def _mean(context: Context, node: Node) -> None:
     shape = context.shapes[node.inputs["x"]]
     if len(shape) != 4 or {axis % 4 for axis in node.attributes["axes"]} != {2, 3}:
         raise ArgumentError(f"{node}: means are taken of an image's pixels only")
-    x, windows = context.number(node.inputs["x"]), [adaptive_spans(length, 1) for length in shape[2:]]
+    windows = [adaptive_spans(length, 1) for length in shape[2:]]
     if node.attributes["keep"]:
-        return _emit_pool(context, node, x, context.output(node), "mean", windows)
-    pixel = context.fresh(Layout(shape[0], shape[1], 1, 1))
+        x, y = _pooled(context, node, windows[1])
+        return _emit_pool(context, node, x, y, "mean", windows)
+    name = node.inputs["x"]
+    planes = context.lies_in_planes(name)
+    x = context.planes(name) if planes else context.number(name)
+    pixel = context.fresh(Layout(shape[0], shape[1], 1, 1, 0, not planes))
     _emit_pool(context, node, x, pixel, "mean", windows)
     context.emit("move", node.output, context.output(node), x=pixel, flat=1)
     return None
@@ -130,7 +146,7 @@ def _scale_shift(context: Context, node: Node) -> None:
     context.emit("scale_shift", node.output, y, x=x, **constants, **finish_of(node))
 
 
-def _pair(attributes: Mapping[str, Any], name: str, member: str) -> dict[str, int]:
+def pair(attributes: Mapping[str, Any], name: str, member: str) -> dict[str, int]:
     """The two numbers of an attribute as members of a step."""
     y, x = attributes.get(name, (1, 1))
     return {f"{member}_y": y, f"{member}_x": x}

@@ -8,6 +8,7 @@ from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.operators import Shape, paddings
+from tersely.graph.quantised_operators import affine, kept
 
 
 def layout_of(name: str, graph: Graph, shapes: Mapping[str, Shape]) -> Layout:
@@ -23,14 +24,13 @@ def layout_of(name: str, graph: Graph, shapes: Mapping[str, Shape]) -> Layout:
 
 
 def _only_convolved(name: str, graph: Graph) -> bool:
-    """Whether convolutions of one group read a value, and nothing else.
+    """Whether convolutions of one group read a value, or it is quantised, and nothing else.
 
     They take channels as they come: a camera's three would be one block of which 13 are padding.
     """
     readers = [node for node in graph.nodes if name in node.inputs.values()]
     return name not in graph.outputs and all(
-        node.operator == "convolution"
-        and node.attributes["groups"] == 1
+        (node.operator == "quantise" or (node.operator == "convolution" and node.attributes["groups"] == 1))
         and [role for role, value in node.inputs.items() if value == name] == ["x"]
         for node in readers
     )
@@ -41,6 +41,21 @@ def _halo(name: str, graph: Graph) -> int:
     widths = (
         max(max(pair) for pair in paddings(node))
         for node in graph.nodes
-        if node.operator == "convolution" and node.inputs["x"] == name
+        if node.operator in ("convolution", "quantised_convolution") and node.inputs["x"] == name
     )
     return max(widths, default=0)
+
+
+def padding_byte(name: str, graph: Graph, dtypes: Mapping[str, str]) -> int:
+    """What surrounds a value of bytes: the zero point of the convolutions that read and pad it.
+
+    Raises ArgumentError where two of them do not agree.
+    """
+    found = {
+        kept(affine(node, "x", dtypes[name]).zero, dtypes[name])
+        for node in graph.nodes
+        if node.operator == "quantised_convolution" and node.inputs["x"] == name and any(map(any, paddings(node)))
+    }
+    if len(found) > 1:
+        raise ArgumentError(f"{name}: convolutions pad it with different zero points: give each a value of its own")
+    return found.pop() if found else 0

@@ -54,7 +54,7 @@ def _rounded(floats: int) -> int:
 
 
 def place_values(program: Program) -> None:
-    """Give every value of a program its place; before one with a halo is written, a step writes the halo's zeros."""
+    """Give every value of a program its place; before one with a halo is written, a step writes its halo."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for index, step in enumerate(program.steps):
@@ -72,7 +72,8 @@ def place_values(program: Program) -> None:
     for step, name in zip(steps, nodes, strict=True):
         y = step.get("y")
         if y is not None and program.layouts[y].halo:
-            program.steps.append({"operator": "clear", "y": y})
+            fill = {"fill": program.layouts[y].fill} if program.layouts[y].fill else {}
+            program.steps.append({"operator": "clear", "y": y, **fill})
             program.nodes.append(name)
         program.steps.append(step)
         program.nodes.append(name)

@@ -13,7 +13,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are."""
+    """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are.
+
+    element_bytes: 4, of float32, or 1. fill: what is in the halo, of bytes; floats have zeros there.
+    """
 
     images: int
     channels: int
@@ -21,9 +24,16 @@ class Layout:
     width: int
     halo: int = 0
     blocked: bool = True
+    element_bytes: int = 4
+    fill: int = 0
 
     @property
     def floats(self) -> int:
+        """Of memory, whatever is in it."""
+        return self.elements if self.element_bytes == 4 else -(-self.elements // 4)
+
+    @property
+    def elements(self) -> int:
         channels = -(-self.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if self.blocked else self.channels
         return self.images * channels * (self.height + 2 * self.halo) * (self.width + 2 * self.halo)
 
@@ -33,7 +43,7 @@ class Program:
     """steps: as the executor takes them, values by number. nodes: the graph's node that each step is part of.
 
     aliases: values that are memory of another one, as (that one, floats from its beginning).
-    places: of each value in the arena, in floats. arena: how many floats it has. shapes: of values of the graph.
+    places: of each value in the arena, in floats, also of those of bytes. arena: how many floats it has. shapes: of values of the graph.
     """
 
     layouts: list[Layout] = field(default_factory=list)
@@ -43,6 +53,7 @@ class Program:
     places: list[int] = field(default_factory=list)
     arena: int = 0
     output_shapes: list[Shape] = field(default_factory=list)
+    output_dtypes: list[str] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower
 from tersely.graph.operators import Shape, slice_range
+from tersely.graph.quantised_operators import kept
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ def _shape(context: Context, node: Node, name: str) -> Shape:
 def _assemble(context: Context, node: Node, parts: Sequence[tuple[str, Region]], fill: float | None) -> None:
     xs = [context.number(name) for name, _ in parts]
     numbers = [number for _, region in parts for number in region.numbers()]
-    extra = {} if fill is None else {"fill": _bits(fill)}
+    extra = {}
+    if fill is not None:
+        dtype = context.dtypes[node.output]
+        extra["fill"] = _bits(fill) if dtype == "float32" else kept(int(fill), dtype)
     context.emit("assemble", node.output, context.output(node), xs=xs, regions=numbers, **extra)
 
 

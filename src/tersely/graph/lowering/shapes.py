@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Node
 from tersely.graph.lowering import images, regions
 from tersely.graph.lowering.context import Context, Lower, operand, real, whole_blocks
@@ -16,7 +17,8 @@ from tersely.graph.operators import leading_node, slice_range, swapped
 def _reshape(context: Context, node: Node) -> None:
     x, shape = node.inputs["x"], context.shapes[node.output]
     source = context.shapes[x]
-    if len(source) == 4 and context.is_image(x) and len(shape) == 2 and shape[0] == source[0]:
+    rows = len(shape) == 2 and shape[0] == source[0] and context.element_bytes(x) == 4
+    if len(source) == 4 and context.is_image(x) and rows:
         y = context.output(node)
         context.emit("move", node.output, y, x=context.number(x), flat=1)
         return
@@ -90,6 +92,8 @@ def _pad(context: Context, node: Node) -> None:
     x, before, behind = node.inputs["x"], node.attributes["before"], node.attributes["behind"]
     if context.is_image(x) and not before[0] and not behind[0]:
         return regions.ROWS["pad"](context, node)
+    if context.element_bytes(x) != 4:
+        raise ArgumentError(f"{node}: bytes are padded as images only")
     y, source = context.new_plain(node.output), context.plain(x)
     assert y.number is not None
     context.emit("fill", node.output, y.number, number=real(node.attributes["value"]))

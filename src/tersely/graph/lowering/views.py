@@ -1,6 +1,6 @@
 """Where a value's numbers lie, axis by axis: turned, cut and joined axes are other ways to see the same memory.
 
-An axis is a list of factors (size, floats from one to the next), the slowest first: in blocks of 16, 64 channels are
+An axis is a list of factors (size, numbers from one to the next), the slowest first: in blocks of 16, 64 channels are
 ((4, plane), (16, 1)). So most of what a network reshapes moves nothing.
 """
 
@@ -18,7 +18,7 @@ Axis = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class View:
-    """number: of a value, or constant: a name. offset: floats from its beginning. axes: in the order of the shape."""
+    """number: of a value, or constant: a name. offset: numbers from its beginning. axes: in the order of the shape."""
 
     number: int | None
     constant: str | None
@@ -133,7 +133,7 @@ def token_axes(leading: Sequence[int], channels: int, layout: Layout) -> tuple[A
     for axis in plain_axes(leading):
         axes.append(tuple((size, stride * CHANNEL_BLOCK) for size, stride in axis))
     if layout.images != 1:  # each of the last but one axis's by itself
-        planes = layout.floats // layout.images
+        planes = layout.elements // layout.images
         axes = [tuple((n, s // leading[-1] * planes) for n, s in one) for one in plain_axes(leading)]
         axes[-1] = joined([(leading[-1], CHANNEL_BLOCK)])
     return (*axes, channel_axis(channels, layout.width * CHANNEL_BLOCK))
@@ -146,7 +146,7 @@ def image_axes(layout: Layout) -> tuple[int, tuple[Axis, ...]]:
     plane = row * (layout.height + 2 * layout.halo)
     channels = channel_axis(layout.channels, plane) if layout.blocked else joined([(layout.channels, plane)])
     axes = (
-        joined([(layout.images, layout.floats // max(layout.images, 1))]),
+        joined([(layout.images, layout.elements // max(layout.images, 1))]),
         channels,
         joined([(layout.height, row)]),
         joined([(layout.width, pixel)]),

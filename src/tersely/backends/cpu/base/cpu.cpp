@@ -14,6 +14,15 @@ namespace tersely {
 
 #if defined(__x86_64__)
 
+namespace {
+
+bool cpu_has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+}  // namespace
+
 const char* cpu_lacks_avx2() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2")) return "the processor has no AVX2";
@@ -26,11 +35,17 @@ const char* cpu_lacks_avx2() {
 
 #if defined(TERSELY_EMULATE)
 
+const char* cpu_lacks_avx2_vnni() { return cpu_lacks_avx2(); }
 const char* cpu_lacks_avx512() { return cpu_lacks_avx2(); }
 const char* cpu_lacks_avx512_bf16() { return cpu_lacks_avx2(); }
 const char* cpu_lacks_amx() { return cpu_lacks_avx2(); }
 
 #else
+
+const char* cpu_lacks_avx2_vnni() {
+  if (const char* reason = cpu_lacks_avx2()) return reason;
+  return cpu_has_avx_vnni() ? nullptr : "the processor has no AVX-VNNI (Alder Lake and Zen 5 have it)";
+}
 
 const char* cpu_lacks_avx512() {
   if (const char* reason = cpu_lacks_avx2()) return reason;
@@ -76,11 +91,6 @@ bool cpu_is_amd() {
   return std::strcmp(vendor, "AuthenticAMD") == 0;
 }
 
-bool cpu_has_avx_vnni() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
-
 }  // namespace
 
 bool cpu_has_slow_gather() {
@@ -106,6 +116,7 @@ const char* cpu_name() {
 #else
 
 const char* cpu_lacks_avx2() { return "the processor is not an x86-64"; }
+const char* cpu_lacks_avx2_vnni() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_avx512() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_avx512_bf16() { return "the processor is not an x86-64"; }
 const char* cpu_lacks_amx() { return "the processor is not an x86-64"; }

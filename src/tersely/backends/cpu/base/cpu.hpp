@@ -5,6 +5,7 @@ namespace tersely {
 
 // Each null where the processor and the operating system support the set, else the reason why not.
 const char* cpu_lacks_avx2();
+const char* cpu_lacks_avx2_vnni();
 const char* cpu_lacks_avx512();
 const char* cpu_lacks_avx512_bf16();
 const char* cpu_lacks_amx();  // asks the kernel for permission to use tiles, once

@@ -7,17 +7,16 @@
 namespace {
 
 using tersely::require;
-using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using MutableFloats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 
 struct Program {
   nb::dict constants;
-  std::vector<Floats> arrays;
+  std::vector<Numbers> arrays;
   std::unique_ptr<const tersely::Program> program;
 };
 
-// constants: matrices and float32 arrays by name.
+// constants: matrices, and arrays of float32, int32, int8 or uint8, by name.
 std::unique_ptr<Program> open_program(const std::string& text, nb::dict constants) {
   auto made = std::make_unique<Program>();
   made->constants = constants;
@@ -27,9 +26,17 @@ std::unique_ptr<Program> open_program(const std::string& text, nb::dict constant
     if (nb::isinstance<Matrix>(value)) {
       constant.coded = nb::cast<const Matrix&>(value).coded.get();
     } else {
-      const auto array = nb::cast<Floats>(value);
+      const auto array = nb::cast<Numbers>(value);
       made->arrays.push_back(array);
-      constant.numbers = array.data(), constant.count = static_cast<int64_t>(array.size());
+      constant.count = static_cast<int64_t>(array.size());
+      if (array.dtype() == nb::dtype<int32_t>()) {
+        constant.integers = static_cast<const int32_t*>(array.data());
+      } else if (array.dtype() == nb::dtype<int8_t>() || array.dtype() == nb::dtype<uint8_t>()) {
+        constant.bytes = static_cast<const uint8_t*>(array.data());
+      } else {
+        require(array.dtype() == nb::dtype<float>(), "a constant is neither float32, int32 nor of bytes");
+        constant.numbers = static_cast<const float*>(array.data());
+      }
     }
     found[nb::cast<std::string>(name)] = constant;
   }

@@ -39,15 +39,16 @@ struct ConvolutionBlock {
 // Memory of y may not be that of x or the residual.
 using Convolve = void (*)(const ConvolutionBlock& block, const PixelPlaces& places, int64_t pixels);
 
-// The first pixels of a block of columns, which are multiplied while its weights are decoded: a processor decodes with
-// other units than it multiplies with, and either waits for the other where one follows the other.
-constexpr int kEarlyPixels = 13;
+// The first pixels of a block of columns of two panels, which are multiplied while its weights are decoded: a processor
+// decodes with other units than it multiplies with, and either waits for the other where one follows the other.
+constexpr int kEarlyPixels = 8;
 struct EarlyPixels {
   const float* x;
   const int32_t* x_at;     // [kEarlyPixels]
   const int32_t* offsets;  // as of ConvolutionBlock, whose run is a multiple of 4 here
   int64_t run;
   float* y;  // [16] sums of each pixel, not finished
+  int64_t y_panel_stride;
   const int32_t* y_at;
   bool first;  // sums begin at zero; else with what y holds
 };

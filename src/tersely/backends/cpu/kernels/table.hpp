@@ -14,6 +14,7 @@
 #include "tersely/backends/cpu/kernels/layout.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
+#include "tersely/backends/cpu/kernels/quantised.hpp"
 #include "tersely/backends/cpu/kernels/row_fields_layout.hpp"
 #include "tersely/backends/cpu/kernels/sparse.hpp"
 #include "tersely/backends/cpu/kernels/tokens.hpp"
@@ -30,9 +31,10 @@ using ExpandLevels = void (*)(const SplitStreams& view, int64_t segment, uint8_t
 using DecodeWords = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, void* out);
 // The same as float32, column by column: out[chunk * 64 + column * 16 + row].
 using DecodeFloats = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out);
-// The same, multiplying columns by a few pixels meanwhile.
-using DecodeMultiply = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, float* out,
-                                const EarlyPixels& pixels);
+// The same of two panels, whose columns are multiplied by a few pixels meanwhile. cursors: [2]; out: one panel after
+// the other, out_stride floats apart.
+using DecodeMultiply = void (*)(const Parameters& parameters, Cursor* cursors, int64_t chunks, float* out,
+                                int64_t out_stride, const EarlyPixels& pixels);
 // sums[b * 16 + row] += chunks of the panel x columns of x[b * x_stride ...], B batch rows in registers.
 using Product = void (*)(const Parameters& parameters, Cursor& cursor, int64_t chunks, const float* x, int64_t x_stride,
                          float* sums);
@@ -266,6 +268,7 @@ struct KernelTable {
   Depthwise depthwise;
   SparseKernels sparse;
   PixelKernels pixels;
+  QuantisedKernels quantised;
   MultiplyPairs multiply_pairs;  // null: bfloat16 is multiplied as float32
   MultiplyTiles multiply_tiles;  // null: there is no matrix unit
   EnterTiles enter_tiles;
@@ -299,6 +302,7 @@ inline int code_index(const Parameters& parameters) {
 // Each fills the entries it has; called in order from `scalar` upward, so later ones overwrite.
 void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
+void fill_avx2_vnni(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);
 void fill_amx(KernelTable& table);

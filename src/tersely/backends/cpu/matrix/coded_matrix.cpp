@@ -1,9 +1,11 @@
 // See coded_matrix.hpp.
 #include "tersely/backends/cpu/matrix/coded_matrix.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "tersely/backends/cpu/matrix/scratch.hpp"
+#include "tersely/backends/cpu/matrix/walk.hpp"
 
 namespace tersely {
 namespace {
@@ -34,6 +36,26 @@ void CodedMatrix::multiply(const Operand& x, const Epilogue& y, int threads, boo
   }
   const void* rows = x.dtype == DType::kFloat32 ? gathered<uint32_t>(x, inner) : gathered<uint16_t>(x, inner);
   multiply_rows({x.dtype, x.rows, rows, inner, y, plain}, threads, transposed);
+}
+
+void CodedMatrix::decode_chunks(int64_t unit, uint8_t* scratch, uint8_t* out) const {
+  if (!has_chunks()) throw std::invalid_argument("the matrix is no walk over bytes");
+  const KernelTable& table = active_table();
+  const MatrixView& view = *words();
+  constexpr int64_t kBlock = 32;
+  alignas(64) uint8_t turned[kBlock * kChunkWeights], folded[kBlock * kChunkWeights];
+  const int64_t first = unit_panels(view.geometry, unit).first, per_panel = view.geometry.chunks_per_panel;
+  walk_unit(view, table, unit, scratch,
+            [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
+              uint8_t* to = out + ((panel - first) * per_panel + first_chunk) * kChunkWeights;
+              for (int64_t done = 0; done < chunks; done += kBlock, to += kBlock * kChunkWeights) {
+                const int64_t block = std::min(kBlock, chunks - done);
+                kernels.decode_words(view.source.parameters(), cursor, block, view.folding ? folded : turned);
+                if (view.folding != nullptr)
+                  table.unfold.bytes(folded, block * kChunkWeights, static_cast<uint8_t>(view.folding->centre), turned);
+                table.quantised.turn_columns(turned, block, to);
+              }
+            });
 }
 
 bool CodedMatrix::multiply_integers(const IntegerRows&, int) const {

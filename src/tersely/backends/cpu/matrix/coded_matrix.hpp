@@ -13,6 +13,9 @@ namespace tersely {
 // of which each weight is two, a byte's halves.
 enum class Products : uint8_t { kNone, kFloats, kIntegers, kNibbles };
 
+// Bytes that decoding a unit's chunks may write beyond them.
+inline constexpr int64_t kChunksSlack = 256;
+
 // Borrows the components that it was opened over; safe under several threads.
 // Rows as lanes of column gaps, 16 side by side, for operators of networks. Safe under several threads.
 class GapLanes {
@@ -45,6 +48,12 @@ class CodedMatrix {
   virtual const MatrixView* words() const { return nullptr; }
   // Its rows as gaps; null where they lie otherwise.
   virtual const GapLanes* gaps() const { return nullptr; }
+
+  // Whether the bytes of a matrix of them can be decoded a unit at a time, as below.
+  virtual bool has_chunks() const { return words() != nullptr && word_bytes() == 1; }
+  // The bytes of all panels of a unit, chunk by chunk, row * 4 + column in a chunk: what products of bytes multiply
+  // from cache. scratch: kExpandScratchBytes at a 64-byte boundary. out: as many chunks and kChunksSlack bytes more.
+  virtual void decode_chunks(int64_t unit, uint8_t* scratch, uint8_t* out) const;
 
   // The operators of the same names (operators.hpp).
   virtual void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements,

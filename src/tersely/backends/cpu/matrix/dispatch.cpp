@@ -17,11 +17,13 @@ struct Tables {
     table[1] = table[0];
     if (cpu_lacks_avx2() == nullptr) fill_avx2(table[1]);
     table[2] = table[1];
-    if (cpu_lacks_avx512() == nullptr) fill_avx512(table[2]);
+    if (cpu_lacks_avx2_vnni() == nullptr) fill_avx2_vnni(table[2]);
     table[3] = table[2];
-    if (cpu_lacks_avx512_bf16() == nullptr) fill_avx512_bf16(table[3]);
+    if (cpu_lacks_avx512() == nullptr) fill_avx512(table[3]);
     table[4] = table[3];
-    if (cpu_lacks_amx() == nullptr) fill_amx(table[4]);
+    if (cpu_lacks_avx512_bf16() == nullptr) fill_avx512_bf16(table[4]);
+    table[5] = table[4];
+    if (cpu_lacks_amx() == nullptr) fill_amx(table[5]);
 #endif
   }
 };
@@ -52,8 +54,10 @@ const char* isa_why_not(int isa) {
     case 1:
       return cpu_lacks_avx2();
     case 2:
-      return cpu_lacks_avx512();
+      return cpu_lacks_avx2_vnni();
     case 3:
+      return cpu_lacks_avx512();
+    case 4:
       return cpu_lacks_avx512_bf16();
     default:
       return cpu_lacks_amx();

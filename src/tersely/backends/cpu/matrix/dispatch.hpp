@@ -5,8 +5,8 @@
 
 namespace tersely {
 
-inline constexpr const char* kIsaNames[] = {"scalar", "avx2", "avx512", "avx512_bf16", "amx"};
-inline constexpr int kIsaCount = 5;
+inline constexpr const char* kIsaNames[] = {"scalar", "avx2", "avx2_vnni", "avx512", "avx512_bf16", "amx"};
+inline constexpr int kIsaCount = 6;
 
 // Null where `isa` can be used here, else the reason why not.
 const char* isa_why_not(int isa);

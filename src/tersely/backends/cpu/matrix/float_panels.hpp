@@ -20,9 +20,9 @@ struct FloatBlock {
 };
 
 // Of a walk in which pixels are multiplied while weights are decoded: f(panel, column) says which, by what follows from
-// that column on; none where there are none.
+// that column on of two panels.
 struct NoEarlyPixels {
-  static constexpr bool kWanted = false;
+  bool wanted(int64_t) const { return false; }
   EarlyPixels operator()(int64_t, int64_t) const { return {}; }
 };
 
@@ -41,7 +41,7 @@ class FloatPanels {
   void walk(int64_t item, int64_t block_columns, const Early& early, F&& f) const {
     static thread_local Scratch scratch;
     side_by_side_ ? walk_side_by_side(item, block_columns, scratch, early, f)
-                  : walk_in_turn(item, block_columns, scratch, early, f);
+                  : walk_in_turn(item, block_columns, scratch, f);
   }
   template <class F>
   void walk(int64_t item, int64_t block_columns, F&& f) const {
@@ -54,12 +54,10 @@ class FloatPanels {
   const CodeKernels& kernels(int64_t panel) const {
     return view_.source.kernels(table_)[static_cast<int>(view_.source.tail(panel))];
   }
-  // Pixels that all of `count` panels are multiplied by while they are decoded.
-  template <class Early>
-  int early_pixels(const Early& early, int64_t panel, int count) const {
-    bool all = early.kWanted;
-    for (int k = 0; k < count; ++k) all = all && kernels(panel + k).decode_multiply != nullptr;
-    return all ? kEarlyPixels : 0;
+  // What decodes two panels side by side and multiplies them by pixels meanwhile; null where nothing does.
+  DecodeMultiply together(int64_t panel, int count) const {
+    const bool alike = count == 2 && view_.source.tail(panel) == view_.source.tail(panel + 1);
+    return alike ? kernels(panel).decode_multiply : nullptr;
   }
 
   void begin(int64_t segment, uint8_t* scratch, Cursor& cursor) const {
@@ -67,14 +65,9 @@ class FloatPanels {
     begin_segment(view_.source, table_, segment, scratch, cursor);
   }
 
-  template <class Early>
-  void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to, const Early& early, int pixels,
-              int64_t column) const {
-    const Parameters& parameters = view_.source.parameters();
-    // Kernels that do both decode with integers alone.
-    if (pixels != 0) return kernels(panel).decode_multiply(parameters, cursor, chunks, to, early(panel, column));
+  void decode(int64_t panel, Cursor& cursor, int64_t chunks, float* to) const {
     const DefaultFloats exact;
-    kernels(panel).decode_floats(parameters, cursor, chunks, to);
+    kernels(panel).decode_floats(view_.source.parameters(), cursor, chunks, to);
   }
 
   template <class Early, class F>
@@ -85,7 +78,8 @@ class FloatPanels {
     auto* weights = reinterpret_cast<float*>(memory + 2 * kExpand);
     const int count = static_cast<int>(std::min<int64_t>(2, g.units - first));
     const int64_t panel = unit_panels(g, first).first;
-    const int pixels = early_pixels(early, panel, count);
+    const DecodeMultiply both = early.wanted(panel) ? together(panel, count) : nullptr;
+    const int pixels = both == nullptr ? 0 : kEarlyPixels;
     Cursor cursors[2] = {{nullptr, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
     const bool whole = block_columns >= g.columns;
     for (int64_t s = 0; s < g.segments_per_panel; ++s) {
@@ -94,16 +88,20 @@ class FloatPanels {
       for (int64_t column = begin; column < end; column += block_columns) {
         const int64_t columns = std::min(block_columns, end - column);
         float* to = weights + (whole ? column * kPanelRows : 0);
-        for (int k = 0; k < count; ++k)
-          decode(panel + k, cursors[k], ceil_div(columns, kChunkColumns), to + k * stride, early, pixels, column);
+        const int64_t chunks = ceil_div(columns, kChunkColumns);
+        if (both != nullptr) {  // it decodes with integers alone, so subnormal weights are what they are
+          both(view_.source.parameters(), cursors, chunks, to, stride, early(panel, column));
+        } else {
+          for (int k = 0; k < count; ++k) decode(panel + k, cursors[k], chunks, to + k * stride);
+        }
         if (!whole) f(FloatBlock{panel, count, column, columns, weights, stride, pixels});
       }
     }
     if (whole) f(FloatBlock{panel, count, 0, g.columns, weights, stride, pixels});
   }
 
-  template <class Early, class F>
-  void walk_in_turn(int64_t unit, int64_t block_columns, Scratch& scratch, const Early& early, F& f) const {
+  template <class F>
+  void walk_in_turn(int64_t unit, int64_t block_columns, Scratch& scratch, F& f) const {
     const Geometry& g = view_.geometry;
     const int64_t stride = g.chunks_per_panel * kChunkWeights;
     auto* memory = scratch.get<uint8_t>(kExpand + 2 * stride * 4);
@@ -113,12 +111,10 @@ class FloatPanels {
     begin(unit, memory, cursor);
     for (int64_t panel = panels.first; panel < panels.last; panel += 2) {
       const int count = static_cast<int>(std::min<int64_t>(2, panels.last - panel));
-      const int pixels = early_pixels(early, panel, count);
-      for (int k = 0; k < count; ++k)
-        decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride, early, pixels, 0);
+      for (int k = 0; k < count; ++k) decode(panel + k, cursor, g.chunks_per_panel, weights + k * stride);
       for (int64_t column = 0; column < g.columns; column += block_columns)
         f(FloatBlock{panel, count, column, std::min(block_columns, g.columns - column), weights + column * kPanelRows,
-                     stride, pixels});
+                     stride});
     }
   }
 

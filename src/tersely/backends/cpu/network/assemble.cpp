@@ -24,11 +24,11 @@ bool inside(int64_t first, int64_t count, int64_t step, int64_t size) {
          (count - 1) <= (size - 1 - first) / step;
 }
 
-// "xs": values; "regions": the numbers of a Region for each of them; "fill": the bits of the float32 that is where no
-// region is, or nothing where they cover y.
+// Of floats or of bytes. "xs": values; "regions": the numbers of a Region for each of them; "fill": the bits of the
+// number that is where no region is, or nothing where they cover y.
 class Assemble final : public Step {
  public:
-  explicit Assemble(const StepText& text) : y_(text.value("y")), fills_(text.has("fill")) {
+  explicit Assemble(const StepText& text) : y_(text.any_value("y")), fills_(text.has("fill")) {
     const std::vector<const Value*> xs = text.list("xs");
     const std::vector<int64_t> numbers = text.numbers("regions");
     fits(numbers.size() == xs.size() * kNumbers, "a value without a region, or a region without a value");
@@ -38,8 +38,8 @@ class Assemble final : public Step {
       const int64_t* n = numbers.data() + i * kNumbers;
       const Region r{*xs[i], n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
       const ImageLayout& in = r.x.layout;
-      fits(in.blocked && r.x.images == y_.images && !overlap(r.x, y_),
-           "what is assembled is no blocks of channels, has other images, or y lies over it");
+      fits(in.blocked && r.x.images == y_.images && !overlap(r.x, y_) && r.x.bytes == y_.bytes,
+           "what is assembled is no blocks of channels, has other images or numbers than y, or y lies over it");
       fits(inside(r.from_channel, r.channels, 1, in.channels) && inside(r.from_row, r.height, r.step_y, in.height) &&
                inside(r.from_column, r.width, r.step_x, in.width) &&
                inside(r.to_channel, r.channels, 1, out.channels) && inside(r.to_row, r.height, 1, out.height) &&
@@ -47,26 +47,38 @@ class Assemble final : public Step {
            "a region lies beyond its image");
       regions_.push_back(r);
     }
-    if (fills_) fill_ = std::bit_cast<float>(static_cast<uint32_t>(text.number("fill")));
+    if (fills_) fill_ = static_cast<uint32_t>(text.number("fill"));
+    fits(!y_.bytes || fill_ < 256, "what fills bytes is no byte");
   }
 
   void run(const Run& run) const override {
+    y_.bytes ? assemble(run, static_cast<uint8_t>(fill_)) : assemble(run, std::bit_cast<float>(fill_));
+  }
+
+ private:
+  template <class Number>
+  static Number* numbers(const Run& run, const Value& value) {
+    return reinterpret_cast<Number*>(run.arena + value.at);
+  }
+
+  template <class Number>
+  void assemble(const Run& run, Number fill) const {
     const ImageLayout& out = y_.layout;
     parallel_for_ranges(run.threads, y_.images * out.blocks() * out.height, [&](int64_t item) {
       const int64_t row = item % out.height, block = item / out.height % out.blocks();
       const int64_t image = item / out.height / out.blocks(), channel = block * kChannelBlock;
-      float* to = run.arena + y_.at + image * out.floats() + out.at(channel, row, 0);
+      Number* to = numbers<Number>(run, y_) + image * out.floats() + out.at(channel, row, 0);
       const int64_t real = std::min(kChannelBlock, out.channels - channel);
       if (fills_ || real < kChannelBlock)
-        for (int64_t i = 0; i < out.width * kChannelBlock; ++i) to[i] = i % kChannelBlock < real ? fill_ : 0.0F;
+        for (int64_t i = 0; i < out.width * kChannelBlock; ++i) to[i] = i % kChannelBlock < real ? fill : Number{};
       for (const Region& r : regions_)
-        if (row >= r.to_row && row < r.to_row + r.height) copy(run.arena, r, image, channel, row, to);
+        if (row >= r.to_row && row < r.to_row + r.height) copy(run, r, image, channel, row, to);
     });
   }
 
- private:
   // What of a region lies in a row of a block of channels.
-  static void copy(const float* arena, const Region& r, int64_t image, int64_t channel, int64_t row, float* to) {
+  template <class Number>
+  static void copy(const Run& run, const Region& r, int64_t image, int64_t channel, int64_t row, Number* to) {
     const ImageLayout& in = r.x.layout;
     const int64_t first = std::max(channel, r.to_channel);
     const int64_t end = std::min(channel + kChannelBlock, r.to_channel + r.channels);
@@ -75,13 +87,14 @@ class Assemble final : public Step {
     for (int64_t c = first; c < end;) {
       const int64_t source = r.from_channel + c - r.to_channel;
       const int64_t count = std::min(end - c, kChannelBlock - source % kChannelBlock);
-      const float* from = arena + r.x.at + image * in.floats() + in.at(source, y, r.from_column);
-      float* at = to + c % kChannelBlock;
+      const Number* from = numbers<Number>(run, r.x) + image * in.floats() + in.at(source, y, r.from_column);
+      Number* at = to + c % kChannelBlock;
       if (count == kChannelBlock && r.step_x == 1) {
-        std::memcpy(at, from, static_cast<size_t>(r.width * kChannelBlock) * 4);
+        std::memcpy(at, from, static_cast<size_t>(r.width * kChannelBlock) * sizeof(Number));
       } else {
         for (int64_t x = 0; x < r.width; ++x)
-          std::memcpy(at + x * kChannelBlock, from + x * r.step_x * kChannelBlock, static_cast<size_t>(count) * 4);
+          std::memcpy(at + x * kChannelBlock, from + x * r.step_x * kChannelBlock,
+                      static_cast<size_t>(count) * sizeof(Number));
       }
       c += count;
     }
@@ -89,7 +102,7 @@ class Assemble final : public Step {
 
   const Value y_;
   const bool fills_;
-  float fill_ = 0;
+  uint32_t fill_ = 0;
   std::vector<Region> regions_;
 };
 

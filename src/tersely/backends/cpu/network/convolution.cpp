@@ -133,14 +133,20 @@ struct Convolution::Early {
   const Convolution& self;
   const Call& call;
   int64_t pixel;
-  bool kWanted;
+  int64_t count;
 
+  bool wanted(int64_t panel) const {
+    const auto at = static_cast<size_t>(panel);
+    return count > kEarlyPixels && self.run_ % kChunkColumns == 0 && at + 1 < self.panel_at_.size() &&
+           self.panel_at_[at] == self.panel_at_[at + 1];
+  }
   EarlyPixels operator()(int64_t panel, int64_t column) const {
     return {call.x + self.panel_at_[static_cast<size_t>(panel)],
             self.x_at_.data() + pixel,
             self.offsets_.data() + column / self.run_,
             self.run_,
             call.y + panel * self.out_.plane(),
+            self.out_.plane(),
             self.y_at_.data() + pixel,
             column == 0};
   }
@@ -192,7 +198,7 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
-      const Early early{*this, call, first, count > kEarlyPixels && run_ % kChunkColumns == 0};
+      const Early early{*this, call, first, count};
       panels.walk(item, block_columns_, early, [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });
   });

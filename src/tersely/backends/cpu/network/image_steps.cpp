@@ -120,31 +120,36 @@ class Move final : public Step {
   ImageLayout target_;
 };
 
-// Zeros around images whose memory other values have had.
+// Zeros around images whose memory other values have had, or around bytes the byte "fill".
 class Clear final : public Step {
  public:
-  explicit Clear(const StepText& text) : y_(text.value("y")) {}
+  explicit Clear(const StepText& text)
+      : y_(text.any_value("y")), fill_(static_cast<int>(text.number_or("fill", 0))), size_(y_.bytes ? 1 : 4) {
+    fits(fill_ >= 0 && fill_ <= (y_.bytes ? 255 : 0), "floats are cleared to zeros, bytes to a byte");
+  }
   void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
     const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
-    const auto side = static_cast<size_t>(l.halo * l.pixel_floats()) * 4;
+    const auto side = static_cast<size_t>(l.halo * l.pixel_floats() * size_);
     // A guess that is only for waking workers: two ns for each row's two ends, and eight bytes a ns above and below.
-    const int64_t ns = planes * (2 * l.height + 2 * l.halo * l.row() / 2);
+    const int64_t ns = planes * (2 * l.height + l.halo * l.row() * size_ / 4);
     parallel_for(workers_worth_waking(run.threads, ns), planes, [&](int64_t plane) {
-      float* to = run.arena + y_.at + plane * l.plane();
-      const auto edge = static_cast<size_t>(l.halo * l.row()) * 4;
-      std::memset(to, 0, edge);
+      uint8_t* to = run.bytes(y_) + plane * l.plane() * size_;
+      const auto edge = static_cast<size_t>(l.halo * l.row() * size_);
+      std::memset(to, fill_, edge);
       for (int64_t y = 0; y < l.height; ++y) {
-        float* row = to + (y + l.halo) * l.row();
-        std::memset(row, 0, side);
-        std::memset(row + l.row() - l.halo * l.pixel_floats(), 0, side);
+        uint8_t* row = to + (y + l.halo) * l.row() * size_;
+        std::memset(row, fill_, side);
+        std::memset(row + (l.row() - l.halo * l.pixel_floats()) * size_, fill_, side);
       }
-      std::memset(to + (l.height + l.halo) * l.row(), 0, edge);
+      std::memset(to + (l.height + l.halo) * l.row() * size_, fill_, edge);
     });
   }
 
  private:
   const Value y_;
+  const int fill_;
+  const int64_t size_;
 };
 
 }  // namespace

@@ -42,6 +42,13 @@ constexpr Row kRows[] = {
     {"layer_norm", make_layer_norm},
     {"softmax", make_softmax},
     {"embedding", make_embedding},
+    {"quantise", make_quantise},
+    {"dequantise", make_dequantise},
+    {"quantised_convolution", make_quantised_convolution},
+    {"quantised_add", make_quantised_add},
+    {"quantised_pool", make_quantised_pool},
+    {"look_up", make_look_up},
+    {"copy_bytes", make_copy_bytes},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {
@@ -57,10 +64,14 @@ Value value_of(const Json& json, int64_t arena_floats) {
   v.images = count(json, "images", 1);
   v.layout = {count(json, "channels", 1), count(json, "height", 1), count(json, "width", 1), count(json, "halo", 0),
               json.at("blocked").boolean()};
+  const int64_t size = json.number_or("element_bytes", 4);
+  if (size != 1 && size != 4) throw std::invalid_argument("a number has one byte or four");
+  v.bytes = size == 1;
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
-  const int64_t floats = checked_product(
+  const int64_t numbers = checked_product(
       checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1), v.images);
+  const int64_t floats = v.bytes ? numbers / 4 + (numbers % 4 != 0) : numbers;
   if (v.at % 16 != 0 || floats > arena_floats || v.at > arena_floats - floats)
     throw std::invalid_argument("a value lies beyond the arena");
   return v;
@@ -81,10 +92,18 @@ const Value& StepText::by_number(int64_t number, const char* member) const {
   return values_[static_cast<size_t>(number)];
 }
 
-const Value& StepText::value(const char* member) const { return by_number(number(member), member); }
+const Value& StepText::value(const char* member) const {
+  const Value& found = by_number(number(member), member);
+  if (found.bytes) throw std::invalid_argument(std::string(member) + " has bytes, not floats");
+  return found;
+}
 
-const Value* StepText::value_or_null(const char* member) const {
-  return has(member) ? &by_number(number(member), member) : nullptr;
+const Value* StepText::value_or_null(const char* member) const { return has(member) ? &value(member) : nullptr; }
+
+const Value& StepText::quantised(const char* member) const {
+  const Value& found = by_number(number(member), member);
+  if (!found.bytes) throw std::invalid_argument(std::string(member) + " has floats, not bytes");
+  return found;
 }
 
 std::vector<const Value*> StepText::list(const char* member) const {
@@ -105,6 +124,14 @@ const float* StepText::floats_or_null(const char* member, int64_t count) const {
   if (found.numbers == nullptr || found.count < count)
     throw std::invalid_argument(std::string(member) + " has too few numbers");
   return found.numbers;
+}
+
+const int32_t* StepText::integers_or_null(const char* member, int64_t count) const {
+  if (!has(member)) return nullptr;
+  const Constant found = constant(member);
+  if (found.integers == nullptr || found.count < count)
+    throw std::invalid_argument(std::string(member) + " has too few integers");
+  return found.integers;
 }
 
 float StepText::real(const char* member) const {

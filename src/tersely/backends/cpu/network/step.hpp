@@ -33,6 +33,9 @@ struct Ports {
 // One run of a program.
 struct Run {
   float* arena;
+
+  uint8_t* bytes(const Value& value) const { return reinterpret_cast<uint8_t*>(arena + value.at); }
+
   float* workspace;  // as many floats as the step wants, at a 64-byte boundary
   Lent lent;
   int threads;
@@ -48,11 +51,13 @@ class Step {
   virtual void run(const Run& run) const = 0;
 };
 
-// A weight or another constant that outlives the program: a coded matrix, or float32 numbers as they are.
+// A weight or another constant that outlives the program: a coded matrix, or one kind of numbers as they are.
 struct Constant {
   const CodedMatrix* coded = nullptr;
   const float* numbers = nullptr;
-  int64_t count = 0;
+  int64_t count = 0;  // of numbers, integers or bytes
+  const int32_t* integers = nullptr;
+  const uint8_t* bytes = nullptr;  // words of int8 or uint8
 };
 
 // What a step is made of. Getters throw std::invalid_argument with the member's name.
@@ -62,9 +67,13 @@ class StepText {
   StepText(const Json& json, const std::vector<Value>& values, const Find& find, Ports& ports)
       : json_(json), values_(values), find_(find), ports_(ports) {}
 
+  // Values of floats.
   const Value& value(const char* member) const;
   const Value* value_or_null(const char* member) const;
-  std::vector<const Value*> list(const char* member) const;
+  // One of bytes; one of either.
+  const Value& quantised(const char* member) const;
+  const Value& any_value(const char* member) const { return by_number(number(member), member); }
+  std::vector<const Value*> list(const char* member) const;  // of either
   int64_t number(const char* member) const { return json_.at(member).number(); }
   int64_t number_or(const char* member, int64_t otherwise) const { return json_.number_or(member, otherwise); }
   const std::string& word(const char* member) const { return json_.at(member).string(); }
@@ -75,6 +84,8 @@ class StepText {
   Constant constant(const char* member) const { return find_(word(member)); }
   // At least `count` numbers; null where the step does not name any.
   const float* floats_or_null(const char* member, int64_t count) const;
+  // The same of 32-bit integers.
+  const int32_t* integers_or_null(const char* member, int64_t count) const;
   // Member "index", noting that a caller lends `count` numbers there.
   size_t input(int64_t count, bool integers) const { return port(ports_.inputs, {count, integers, true}); }
   size_t output(int64_t count) const { return port(ports_.outputs, {count, false, true}); }
@@ -119,5 +130,12 @@ std::unique_ptr<Step> make_matrix_product(const StepText& text);
 std::unique_ptr<Step> make_layer_norm(const StepText& text);
 std::unique_ptr<Step> make_softmax(const StepText& text);
 std::unique_ptr<Step> make_embedding(const StepText& text);
+std::unique_ptr<Step> make_quantise(const StepText& text);
+std::unique_ptr<Step> make_dequantise(const StepText& text);
+std::unique_ptr<Step> make_quantised_convolution(const StepText& text);
+std::unique_ptr<Step> make_quantised_add(const StepText& text);
+std::unique_ptr<Step> make_quantised_pool(const StepText& text);
+std::unique_ptr<Step> make_look_up(const StepText& text);
+std::unique_ptr<Step> make_copy_bytes(const StepText& text);
 
 }  // namespace tersely

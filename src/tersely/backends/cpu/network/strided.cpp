@@ -26,7 +26,7 @@ int64_t product_of(const std::vector<int64_t>& sizes, size_t first, size_t last)
   return count;
 }
 
-Strided::Strided(const StepText& text, const std::string& name, const std::vector<int64_t>& sizes)
+Strided::Strided(const StepText& text, const std::string& name, const std::vector<int64_t>& sizes, bool bytes)
     : at_(text.number_or((name + "_at").c_str(), 0)), strides_(text.numbers((name + "_strides").c_str())) {
   fits(strides_.size() == sizes.size() && at_ >= 0, "an operand has other axes than the step");
   int64_t last = at_;
@@ -37,9 +37,9 @@ Strided::Strided(const StepText& text, const std::string& name, const std::vecto
              !__builtin_add_overflow(last, reach, &last) && last < std::numeric_limits<int64_t>::max(),
          "an operand is too large");
   }
-  if (text.has(name.c_str())) {
-    value_ = text.value(name.c_str());
-    fits(last < value_.floats(), "an operand lies outside of its value");
+  if (bytes || text.has(name.c_str())) {
+    value_ = bytes ? text.quantised(name.c_str()) : text.value(name.c_str());
+    fits(last < value_.numbers(), "an operand lies outside of its value");
   } else {
     constant_ = text.floats_or_null((name + "_constant").c_str(), last + 1);
     fits(constant_ != nullptr, "an operand is missing");

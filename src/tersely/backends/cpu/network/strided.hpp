@@ -8,17 +8,18 @@
 
 namespace tersely {
 
-// Floats from the operand's beginning to its first number, and from one number to the next along each axis.
+// Numbers from the operand's beginning to its first number, and from one number to the next along each axis.
 class Strided {
  public:
   // Of members NAME (a value) or NAME_constant, NAME_at and NAME_strides. Throws std::invalid_argument where a number
-  // along `sizes` would lie outside of the operand.
-  Strided(const StepText& text, const std::string& name, const std::vector<int64_t>& sizes);
+  // along `sizes` would lie outside of the operand. bytes: of a value of bytes, and no constant.
+  Strided(const StepText& text, const std::string& name, const std::vector<int64_t>& sizes, bool bytes = false);
 
   const float* read(const Run& run) const { return (constant_ != nullptr ? constant_ : run.arena + value_.at) + at_; }
   float* write(const Run& run) const { return run.arena + value_.at + at_; }
   bool is_constant() const { return constant_ != nullptr; }
   const Value& value() const { return value_; }
+  int64_t first() const { return at_; }
   int64_t stride(size_t axis) const { return strides_[axis]; }
   // Of item `item` of all but the last `inner` axes, counted in order.
   int64_t offset(int64_t item, const std::vector<int64_t>& sizes, size_t inner) const;

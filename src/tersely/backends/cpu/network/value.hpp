@@ -11,8 +11,11 @@ struct Value {
   int64_t at = 0;  // in floats from the arena's beginning, a multiple of 16
   int64_t images = 0;
   ImageLayout layout{};
+  bool bytes = false;  // numbers are bytes (kernels/quantised.hpp), else float32
 
-  int64_t floats() const { return images * layout.floats(); }
+  int64_t numbers() const { return images * layout.floats(); }
+  // Of memory, whatever is in it.
+  int64_t floats() const { return bytes ? (numbers() + 3) / 4 : numbers(); }
 };
 
 inline bool overlap(const Value& a, const Value& b) { return a.at < b.at + b.floats() && b.at < a.at + a.floats(); }

@@ -99,6 +99,21 @@ void integer_segment(const IntegerView& view, const KernelTable& table, int64_t 
   });
 }
 
+void integer_chunks(const IntegerView& view, const KernelTable& table, int64_t unit, uint8_t* out) {
+  const Geometry& g = view.geometry;
+  for (int64_t s = 0; s < g.segments_per_panel; ++s) {
+    const int64_t segment = unit * g.segments_per_panel + s;
+    const FieldPart part = part_of(view, segment);
+    uint8_t* to = out + part.first_chunk * kChunkWeights;  // 0 where a unit has several panels
+    // A panel's last block may reach beyond its chunks, to where the next one's are written after it.
+    for (int64_t p = 0; p < part.panels; ++p)
+      table.unpack_fields(part.fields + p * part.panel_bytes, part.blocks, part.bits, static_cast<uint8_t>(part.base),
+                          view.flip, to + p * part.chunks * kChunkWeights);
+    for_escapes(view, segment, part,
+                [&](int64_t chunk, int64_t position, uint8_t word) { to[chunk * kChunkWeights + position] = word; });
+  }
+}
+
 uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, int64_t column) {
   const Geometry& g = view.geometry;
   const int64_t panel = matrix * g.panels_per_matrix + row / kPanelRows, chunk = column / kChunkColumns;

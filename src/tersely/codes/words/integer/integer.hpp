@@ -50,6 +50,8 @@ void integer_decode_window(const IntegerView& view, const KernelTable& table, in
 // The words of a segment chunk by chunk, column * 16 + row in a chunk; `scratch` has kSegmentWeights bytes.
 void integer_segment(const IntegerView& view, const KernelTable& table, int64_t segment, uint8_t* scratch,
                      uint8_t* out);
+// As CodedMatrix::decode_chunks.
+void integer_chunks(const IntegerView& view, const KernelTable& table, int64_t unit, uint8_t* out);
 uint32_t integer_access(const IntegerView& view, int64_t matrix, int64_t row, int64_t column);
 int64_t integer_pick_rows(const IntegerView& view, const KernelTable& table, const int64_t* wanted, int64_t count,
                           uint8_t* out, int threads);

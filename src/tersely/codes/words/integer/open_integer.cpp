@@ -17,6 +17,10 @@ class IntegerMatrix final : public CodedMatrix {
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return 1; }
   Products products() const override { return Products::kIntegers; }
+  bool has_chunks() const override { return true; }
+  void decode_chunks(int64_t unit, uint8_t* /*scratch*/, uint8_t* out) const override {
+    integer_chunks(view_, active_table(), unit, out);
+  }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {
     integer_decode_window(view_, active_table(), first_panel, last_panel, first_element, elements, out, threads);

@@ -186,6 +186,7 @@ void fill_avx2_tokens(KernelTable& table);
 void fill_avx2_depthwise(KernelTable& table);
 void fill_avx2_sparse(KernelTable& table);
 void fill_avx2_pixels(KernelTable& table);
+void fill_avx2_quantised(KernelTable& table);
 
 void fill_avx2(KernelTable& table) {
   table.isa = "avx2";
@@ -218,6 +219,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_depthwise(table);
   fill_avx2_sparse(table);
   fill_avx2_pixels(table);
+  fill_avx2_quantised(table);
 }
 
 }  // namespace tersely

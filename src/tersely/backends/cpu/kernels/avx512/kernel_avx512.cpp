@@ -183,6 +183,7 @@ void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
 void fill_avx512_sparse(KernelTable& table);
 void fill_avx512_pixels(KernelTable& table);
+void fill_avx512_quantised(KernelTable& table);
 void fill_avx512_early_pixels(KernelTable& table);
 
 void fill_avx512(KernelTable& table) {
@@ -212,6 +213,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_depthwise(table);
   fill_avx512_sparse(table);
   fill_avx512_pixels(table);
+  fill_avx512_quantised(table);
   fill_avx512_early_pixels(table);
 }
 

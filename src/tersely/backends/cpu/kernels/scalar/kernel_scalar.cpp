@@ -225,6 +225,7 @@ void fill_scalar_tokens(KernelTable& table);
 void fill_scalar_depthwise(KernelTable& table);
 void fill_scalar_sparse(KernelTable& table);
 void fill_scalar_pixels(KernelTable& table);
+void fill_scalar_quantised(KernelTable& table);
 
 void fill_scalar(KernelTable& table) {
   table = {};
@@ -262,6 +263,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_depthwise(table);
   fill_scalar_sparse(table);
   fill_scalar_pixels(table);
+  fill_scalar_quantised(table);
 }
 
 }  // namespace tersely
