@@ -38,12 +38,12 @@ def onnx_runtime(path: Path, inputs: Sequence[np.ndarray], threads: int) -> Infe
     return lambda: session.run(None, feed)[0]  # type: ignore[no-any-return]
 
 
-def openvino(path: Path, inputs: Sequence[np.ndarray], threads: int) -> Infer:
+def openvino(path: Path, inputs: Sequence[np.ndarray], threads: int, precision: str = "f32") -> Infer:
     import openvino as ov
 
     read = ov.Core().read_model(path)
     read.reshape({i: list(one.shape) for i, one in enumerate(inputs)})
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     request = ov.Core().compile_model(read, "CPU", settings).create_infer_request()
     feed = dict(enumerate(inputs))
     return lambda: np.asarray(request.infer(feed)[0])

@@ -5,6 +5,7 @@ Each has its best settings for one request at a time in float32: static shapes, 
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ Inputs = tuple[torch.Tensor, ...]
 def torch_eager(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
     def run() -> np.ndarray:
         with torch.inference_mode():
-            return first(model(*inputs)).numpy()
+            return first(model(*inputs)).float().numpy()
 
     return run
 
@@ -54,6 +55,18 @@ def openvino(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
         return cold.openvino(onnx_file(model, inputs, Path(folder)), [one.numpy() for one in inputs], threads)
 
 
+def openvino_wide(model: torch.nn.Module, inputs: Inputs, threads: int, precision: str = "f32") -> Infer:
+    """A model in half precision with its weights widened, computed in `precision`."""
+    model, inputs = widened(model, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        path = onnx_file(model, inputs, Path(folder))
+        return cold.openvino(path, [one.numpy() for one in inputs], threads, precision)
+
+
+def openvino_bfloat16(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
+    return openvino_wide(model, inputs, threads, "bf16")
+
+
 def mnn(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
     with tempfile.TemporaryDirectory() as folder:
         return cold.mnn(mnn_file(onnx_file(model, inputs, Path(folder))), [one.numpy() for one in inputs], threads)
@@ -75,6 +88,18 @@ ENGINES: dict[str, Callable[[torch.nn.Module, Inputs, int], Infer]] = {
     "torch.compile": torch_compile,
     "PyTorch": torch_eager,
 }
+
+
+HALF_ENGINES: dict[str, dict[str, Callable[[torch.nn.Module, Inputs, int], Infer]]] = {
+    "bfloat16": {"OpenVINO": openvino_bfloat16, "OpenVINO in float32": openvino_wide, "PyTorch": torch_eager},
+    "float16": {"OpenVINO in float32": openvino_wide, "PyTorch": torch_eager},
+}
+"""Of models in half precision: what computes in it, and the same weights in float32."""
+
+
+def widened(model: torch.nn.Module, inputs: Inputs) -> tuple[torch.nn.Module, Inputs]:
+    """The same weights and inputs in float32."""
+    return copy.deepcopy(model).float(), tuple(one.float() if one.is_floating_point() else one for one in inputs)
 
 
 def first(output: Any) -> torch.Tensor:

@@ -1,11 +1,14 @@
-"""Whole networks, float32: pipelines on compressed weights against other engines, side by side.
+"""Whole networks: pipelines on compressed weights against other engines, side by side.
 
     python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...] [--cold]
     python -m benchmarks.networks --networks resnet50 vgg16 --pruned 80 90 95
+    python -m benchmarks.networks --networks resnet50 vgg16 minilm --dtype bfloat16
 
 Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
 statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
 decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 5e-4 of the largest.
+--dtype: networks in half precision, against the same weights in float32: one rounding of the largest answer for ours,
+HALF_BOUND for engines that round after every operator.
 --cold: from a file to the first answer and the most memory, each engine in a process of its own, in turns.
 """
 
@@ -34,6 +37,8 @@ from benchmarks.protocol import Protocol, Took
 
 OBJECTIVES = ("speed", "balanced")
 BOUND = 5e-4
+ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+HALF_BOUND = 2.5e-1
 PAUSE_SECONDS = 0.05
 COLD_ROUNDS = 5
 COLD_BOUND = 1e-2
@@ -149,20 +154,29 @@ def alone(run: engines.Infer, plan: Protocol) -> protocol.Run:
 
 
 def row(
-    name: str, batch: int, plan: Protocol, without: list[str], percent: int = 0, mask: str = "random"
+    name: str,
+    batch: int,
+    plan: Protocol,
+    without: list[str],
+    percent: int = 0,
+    mask: str = "random",
+    dtype: str = "float32",
 ) -> dict[str, Any]:
     """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
-    model, inputs = prepared(name, percent, mask), inputs_of(name, batch)
+    half = getattr(torch, dtype)
+    model = prepared(name, percent, mask).to(half)
+    inputs = tuple(one.to(half) if one.is_floating_point() else one for one in inputs_of(name, batch))
+    wide, given = engines.widened(model, inputs)
     with torch.inference_mode():
-        expected = engines.first(model(*inputs)).numpy()
+        expected = engines.first(wide(*given)).numpy()
     runs: dict[str, engines.Infer] = {}
     smaller = {}
     for objective in OBJECTIVES:
         pipe = tersely.torch.pipeline(model, inputs, objective=objective)
-        runs[f"tersely {objective}"] = lambda pipe=pipe: engines.first(pipe(*inputs)).numpy()  # type: ignore[misc]
+        runs[f"tersely {objective}"] = engines.torch_eager(pipe, inputs, plan.threads)
         plain, held = pipe.weight_bytes
         smaller[objective] = plain / held
-    for engine, make in engines.ENGINES.items():
+    for engine, make in engines.HALF_ENGINES.get(dtype, engines.ENGINES).items():
         if engine in without:
             continue
         try:
@@ -171,7 +185,10 @@ def row(
             print(f"{engine}: left out, {missing}")
     scale = np.abs(expected).max()
     error = {key: float(np.abs(run() - expected).max() / scale) for key, run in runs.items()}
-    for key in [one for one, value in error.items() if not value < BOUND]:
+    bounds = {key: BOUND + ROUNDING.get(dtype, 0) for key in runs}
+    if dtype in ROUNDING:
+        bounds |= {key: HALF_BOUND for key in runs if not key.startswith("tersely")}
+    for key in [one for one, value in error.items() if not value < bounds[one]]:
         if key.startswith("tersely"):
             raise SystemExit(f"{name}: {key} answers otherwise than PyTorch, by {error[key]:.1e}")
         print(f"{name}: {key} is left out, its answer differs by {error[key]:.1e}")
@@ -187,6 +204,7 @@ def row(
         "error": error,
         "smaller": smaller,
         **({"zeros": percent, "mask": mask} if percent else {}),
+        **({"dtype": dtype} if dtype != "float32" else {}),
     }
 
 
@@ -242,7 +260,8 @@ def line(found: dict[str, Any]) -> str:
     )
     busy = f" (busy: {found['busy']})" if found["busy"] else ""
     pruned = f", {found['zeros']} % zeros ({found['mask']})" if "zeros" in found else ""
-    return f"{found['network']} batch {found['batch']}{pruned}: {shown} ms; against the fastest: {ratios}{busy}"
+    half = f" {found['dtype']}" if "dtype" in found else ""
+    return f"{found['network']}{half} batch {found['batch']}{pruned}: {shown} ms; against the fastest: {ratios}{busy}"
 
 
 def main() -> None:
@@ -252,6 +271,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--pruned", nargs="+", type=int, default=[], metavar="PERCENT", help="zeros in each weight")
     parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
+    parser.add_argument("--dtype", choices=["float32", *engines.HALF_ENGINES], default="float32")
     parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
     parser.add_argument("--cold", action="store_true", help="from files to first answers, and memory; prints only")
     arguments = parser.parse_args()
@@ -268,7 +288,7 @@ def main() -> None:
             for percent, mask in (
                 itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]
             ):
-                found["rows"].append(row(name, batch, plan, arguments.without, percent, mask))
+                found["rows"].append(row(name, batch, plan, arguments.without, percent, mask, arguments.dtype))
                 print(line(found["rows"][-1]), flush=True)
     record.save(found, arguments.output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.arrays import needs_native
 from support.networks import pipeline_of, residual_network
 
-from tersely.core.errors import ArgumentError, TerselyError, UnsupportedError
+from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
 from tersely.graph import files, reading
 from tersely.graph.operators import infer
 
@@ -23,6 +24,21 @@ TEXT = reading.to_bytes(GRAPH)
 
 def test_what_is_written_is_read() -> None:
     assert reading.from_bytes(TEXT) == GRAPH
+
+
+def test_dtypes_are_read_with_the_graph() -> None:
+    typed = replace(GRAPH, input_dtypes=("bfloat16",), output_dtypes=("float16",) * len(GRAPH.outputs))
+    assert reading.from_bytes(reading.to_bytes(typed)) == typed
+    assert b"dtypes" not in TEXT
+
+
+@pytest.mark.parametrize("role", ["input", "output"])
+@pytest.mark.parametrize(
+    "dtypes", [["float32"] * 5, ["complex64"], [["float32"]], [1], [None], "float32", {"x": "float32"}, 7, None, True]
+)
+def test_dtypes_that_are_none_are_refused(role: str, dtypes: Any) -> None:
+    with pytest.raises(CorruptError, match="dtypes"):
+        reading.from_bytes(changed(**{f"{role}_dtypes": dtypes}))
 
 
 @needs_native

@@ -179,3 +179,40 @@ def test_weights_are_those_of_the_model_bit_for_bit(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found[weight.name].decode().view(np.uint32), array.view(np.uint32))
     matrices = [name for name, one in found.items() if len(one.shape) == 2]
     assert len(matrices) >= 13
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision(dtype: str, tmp_path: Path, each_isa: str) -> None:
+    """Weights in their own dtype, the model's dtypes in the file, numbers between operators in float32."""
+    half = getattr(torch, dtype)
+    model, x = resnet().eval().to(half), torch.randn(2, 3, 32, 32, dtype=half)
+    made = tersely.onnx.pipeline(exported(model, (x,), tmp_path / "model.onnx", None), objective="size")
+    assert {one.dtype.name for one in made.original.values()} <= {dtype, "float32"}
+    assert sum(one.size for one in made.original.values() if one.dtype.name == "float32") < 100
+    assert (made.source.input_dtypes, made.source.output_dtypes) == ((dtype,), (dtype,))
+    made.save(tmp_path / "net.safetensors")
+    loaded = tersely.load_pipeline(tmp_path / "net.safetensors")
+    (found,) = loaded.run(x.float().numpy())
+    with torch.no_grad():
+        expected = model.double()(x.double()).numpy()
+    # The exporter multiplies norms into weights, and rounds them.
+    assert abs(found - expected).max() <= {"float16": 3e-3, "bfloat16": 3e-2}[dtype] * abs(expected).max()
+
+
+def test_casts_to_half_precision_round_nothing(tmp_path: Path) -> None:
+    from support.onnx_models import model_of, node, pipeline_of
+
+    w = np.linspace(-2, 2, 48 * 32).astype(np.float16).reshape(48, 32)
+    nodes = [
+        node("Cast", "x", "h", to=10),
+        node("MatMul", "h w", "p"),
+        node("Softmax", "p", "s"),
+        node("Cast", "s", "y", to=1),
+    ]
+    x = np.random.default_rng(0).standard_normal((5, 48)).astype(np.float32)
+    made = pipeline_of(model_of(nodes, {"x": x}, {"w": w}), tmp_path)
+    assert [one.dtype for one in made.original.values()] == [np.float16]
+    product = x.astype(np.float64) @ w.astype(np.float64)
+    expected = np.exp(product - product.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(made.run(x)[0], expected, atol=3e-6)

@@ -37,7 +37,8 @@ class Graph:
 
     examples: shapes of inputs that the graph was made with, for those who want to try it; {} where nobody said.
     lengths: of the axes of inputs that the graph is made for, by name; None where any will do, a word where any will do
-    that is the same wherever the word stands.
+    that is the same wherever the word stands. input_dtypes, output_dtypes: of the network as it was imported, in order,
+    by NumPy's names; () where nobody said. The executor computes in float32 whatever they are.
     """
 
     inputs: tuple[str, ...]
@@ -46,6 +47,8 @@ class Graph:
     constants: frozenset[str]
     examples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     lengths: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
+    input_dtypes: tuple[str, ...] = ()
+    output_dtypes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(self.inputs)}):", *(f"    {node}" for node in self.nodes)]
@@ -65,6 +68,12 @@ class Graph:
             known.add(node.output)
         if unknown := set(self.lengths) - set(self.inputs):
             raise ArgumentError(f"lengths of {sorted(unknown)[0]!r}, which is no input")
+        for what, names, dtypes in (
+            ("input", self.inputs, self.input_dtypes),
+            ("output", self.outputs, self.output_dtypes),
+        ):
+            if dtypes and len(dtypes) != len(names):
+                raise ArgumentError(f"{len(dtypes)} {what} dtypes of {len(names)} {what}s")
         for name in self.outputs:
             if name not in known:
                 raise ArgumentError(f"the output {name!r} is never computed")
@@ -83,14 +92,20 @@ class Graph:
         return replace(self, outputs=kept, nodes=tuple(nodes), constants=frozenset(self.constants & read))
 
     def to_json(self) -> dict[str, Any]:
-        lengths = {"lengths": {name: list(one) for name, one in self.lengths.items()}} if self.lengths else {}
+        said: dict[str, Any] = {}
+        if self.lengths:
+            said["lengths"] = {name: list(one) for name, one in self.lengths.items()}
+        if self.input_dtypes:
+            said["input_dtypes"] = list(self.input_dtypes)
+        if self.output_dtypes:
+            said["output_dtypes"] = list(self.output_dtypes)
         return {
             "version": VERSION,
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "constants": sorted(self.constants),
             "examples": {name: list(shape) for name, shape in self.examples.items()},
-            **lengths,
+            **said,
             "nodes": [
                 {
                     "operator": node.operator,

@@ -24,15 +24,15 @@ from tersely.graph.operators import Shape, infer
 from tersely.graph.profile import NodeTime, Profile, merged
 from tersely.graph.quantised_operators import PRODUCTS
 from tersely.graph.room import too_large
-from tersely.graph.weights import in_out_of
+from tersely.graph.weights import FLOATS, in_out_of
 from tersely.tensors.tensor import Tensor
 
 Constant = Tensor | np.ndarray
 
 
 class Pipeline:
-    """graph: as it was imported. constants: weights as coded tensors, everything else as arrays: float32, and integers of
-    quantised networks (int8, uint8, int32).
+    """graph: as it was imported. constants: weights as coded tensors, everything else as arrays: floats of 8 to 32 bits,
+    which the executor widens to float32, and integers of quantised networks (int8, uint8, int32).
 
     winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
     """
@@ -54,10 +54,10 @@ class Pipeline:
         return self._opened(shapes, tuple(kinds or "f" * len(shapes)))[0]
 
     def run(self, *inputs: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        """Returns the network's outputs, float32, or int8 or uint8 where it leaves them quantised.
+        """Returns the network's outputs: float32, as they were computed, or int8 or uint8 where it leaves them quantised.
 
         Args:
-            inputs: float arrays, rounded to float32, or integers and booleans where the network takes these; any batch
+            inputs: float arrays, as float32 holds them, or integers and booleans where the network takes these; any batch
                 and image size, any strides and byte order.
             threads: workers; None for `get_num_threads()`.
 
@@ -198,6 +198,9 @@ class Pipeline:
     def _matrix(self, name: str, tensor: Tensor) -> Any:
         """The matrix that all its readers can multiply by as it is coded; None where they take decoded numbers."""
         if tensor.encoded.node.formulation == "dense":
+            return None
+        readers = {node.operator for node in self.graph.nodes if node.inputs.get("weight") == name}
+        if tensor.encoded.dtype not in FLOATS and not readers <= set(PRODUCTS):
             return None
         matrix = native.open_matrix(tensor.encoded)
         for node in self.graph.nodes:

@@ -21,6 +21,8 @@ NODES = 1 << 16
 LENGTH = 256
 """Of a list among attributes."""
 LARGEST = 1 << 31
+DTYPES = ("float32", "bfloat16", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+"""Of inputs and outputs, as the network that was imported had them."""
 
 
 def to_bytes(graph: Graph) -> bytes:
@@ -41,7 +43,14 @@ def from_bytes(data: bytes) -> Graph:
         raise UnsupportedError(
             f"graph version {document['version']}: this tersely reads {VERSION}; use a newer release"
         )
-    if set(document) - {"lengths"} != {"version", "inputs", "outputs", "constants", "examples", "nodes"}:
+    if set(document) - {"lengths", "input_dtypes", "output_dtypes"} != {
+        "version",
+        "inputs",
+        "outputs",
+        "constants",
+        "examples",
+        "nodes",
+    }:
         raise CorruptError("a graph has version, inputs, outputs, constants, examples and nodes; get the file again")
     nodes = document["nodes"]
     if not isinstance(nodes, list) or len(nodes) > NODES:
@@ -53,6 +62,8 @@ def from_bytes(data: bytes) -> Graph:
         frozenset(_names(document["constants"], "constants")),
         _examples(document["examples"]),
         _lengths(document.get("lengths", {})),
+        _dtypes(document.get("input_dtypes", []), "inputs"),
+        _dtypes(document.get("output_dtypes", []), "outputs"),
     )
     try:
         graph.check()
@@ -97,6 +108,12 @@ def _lengths(value: Any) -> dict[str, tuple[int | str | None, ...]]:
     ):
         raise CorruptError("lengths are no numbers or words by name; get the file again")
     return {name: tuple(one) for name, one in value.items()}
+
+
+def _dtypes(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one in DTYPES for one in value):
+        raise CorruptError(f"the dtypes of {what} are none of {', '.join(DTYPES)}; get the file again")
+    return tuple(value)
 
 
 def _names(value: Any, what: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from tersely.graph.quantised_operators import PRODUCTS
 
 CODED = ("convolution", "linear", "embedding", *PRODUCTS)
 """Operators whose weights are coded."""
+FLOATS = ("float32", "bfloat16", "float16")
+"""Dtypes of weights that the executor multiplies by as they are coded."""
 
 
 def rows_of(graph: Graph, constants: Mapping[str, Shape]) -> dict[str, int]:

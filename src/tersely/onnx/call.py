@@ -15,7 +15,7 @@ from tersely.graph.operators import ACTIVATIONS, ARITHMETIC, shape_of
 from tersely.graph.quantised_operators import KEEPERS, MAKERS
 from tersely.onnx.lengths import Length, Number, Unknown, name_of, roots_of
 from tersely.onnx.model import NodeProto
-from tersely.onnx.values import Shape, Value, constant
+from tersely.onnx.values import HALVES, Shape, Value, constant
 
 IMAGES = "images"
 """The name of the first length of all inputs where it stands for images that have nothing to do with each other."""
@@ -43,7 +43,7 @@ class Builder:
         return name
 
     def read(self, value: Value, hint: str) -> str:
-        """The name of a value that a node reads; constants are kept, as float32 numbers."""
+        """The name of a value that a node reads; constants are kept, as floats of 16 or 32 bits."""
         if value.name:
             return value.name
         if value.numbers is None or value.numbers.dtype == object:
@@ -99,7 +99,7 @@ class Builder:
 
 def as_floats(numbers: np.ndarray) -> np.ndarray:
     """Constants as the executor takes them. Raises UnsupportedError for what float32 does not hold."""
-    if numbers.dtype == np.float32:
+    if numbers.dtype == np.float32 or numbers.dtype in HALVES:
         return numbers
     if numbers.dtype.kind == "b":
         return numbers.astype(np.float32)
@@ -111,7 +111,7 @@ def as_floats(numbers: np.ndarray) -> np.ndarray:
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a is b or np.array_equal(a.view(np.uint32), b.view(np.uint32))
+    return a is b or (a.dtype == b.dtype and a.tobytes() == b.tobytes())
 
 
 @dataclass

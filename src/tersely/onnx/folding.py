@@ -1,7 +1,8 @@
 """Operators on constants, in NumPy, in the dtype that the model has them in: what follows from weights and shapes alone.
 
-So masks are multiplied into weights, half-precision weights become float32, and what a model computes with its shapes
-becomes numbers. Integers may be lengths that are not known yet (`lengths`): arrays of them are arrays of objects.
+So masks are multiplied into weights, half-precision weights that are cast become float32, and what a model computes with
+its shapes becomes numbers. Integers may be lengths that are not known yet (`lengths`): arrays of them are arrays of
+objects.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ the graph says so (`Graph.lengths`), or the model is refused with the node that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,12 +16,13 @@ import numpy as np
 from tersely.core.errors import ArgumentError, TerselyError, UnsupportedError
 from tersely.files.foreign.onnx.tensors import TensorProto
 from tersely.graph.graph import Graph
+from tersely.graph.reading import DTYPES
 from tersely.onnx import folding, images, parts, patterns, pointwise, products, quantised, ramps, shapes
 from tersely.onnx.arrays import KINDS
 from tersely.onnx.call import IMAGES, Builder, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, equal, name_of, roots_of
 from tersely.onnx.model import DOMAINS, GRAPH, Declared, Model, NodeProto
-from tersely.onnx.values import Shape, Value, constant
+from tersely.onnx.values import HALVES, Shape, Value, constant, widened
 
 OPSETS = range(11, 24)
 TRANSLATIONS: dict[str, Translate] = {
@@ -36,8 +37,8 @@ TRANSLATIONS: dict[str, Translate] = {
 COMPUTED_BYTES, TIMES = 1 << 30, 4
 """Most bytes of constants that are computed, and as many times those of the model's files."""
 CONTROL = ("If", "Loop", "Scan")
-INPUTS = "fiub"
-"""Kinds of NumPy's dtypes that inputs may have; floats are float32."""
+INPUTS = "iub"
+"""Kinds of NumPy's dtypes that inputs may have besides floats."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,9 @@ class _Importer:
 
         lengths = {name: tuple(map(length, dims)) for name, dims in self.declared.items()}
         graph = Graph(
-            tuple(self.inputs), tuple(results), tuple(nodes), frozenset(arrays), self._examples(given), lengths
-        )
+            tuple(self.inputs), tuple(results), tuple(nodes), frozenset(arrays), self._examples(given), lengths,
+            _dtypes(_real(self.model)), _dtypes(self.model.outputs),
+        )  # fmt: skip
         graph.check()
         return Imported(graph, arrays, self.fixed)
 
@@ -214,10 +216,11 @@ class _Importer:
 
     def _input(self, one: Declared) -> None:
         dtype = KINDS.get(one.kind)
-        if dtype is None or dtype.kind not in INPUTS or (dtype.kind == "f" and dtype != np.float32):
+        if dtype is None or not (dtype.kind in INPUTS or dtype == np.float32 or dtype in HALVES):
             what = dtype or f"data type {one.kind}" if one.kind else "no tensor"
             raise UnsupportedError(
-                f"input {one.name!r} is of {what}: the executor takes float32 and integers", file=self.model.path
+                f"input {one.name!r} is of {what}: the executor takes floats of 16 and 32 bits and integers",
+                file=self.model.path,
             )
         if one.dims is None:
             raise ArgumentError(
@@ -231,7 +234,7 @@ class _Importer:
         if one.name in self.builder.shapes or not one.name:
             raise ArgumentError(f"{self.model.path}: two inputs of the name {one.name!r}")
         self.builder.shapes[one.name] = shape
-        self.values[one.name] = Value(shape, dtype, one.name)
+        self.values[one.name] = widened(Value(shape, dtype, one.name))
         self.inputs.append(one.name)
         self.declared[one.name] = dims
 
@@ -292,7 +295,9 @@ class _Importer:
             return folded
         if node.operator not in TRANSLATIONS:
             raise UnsupportedError("only constants are computed by this operator here")
-        found = TRANSLATIONS[node.operator](call)
+        found = TRANSLATIONS[node.operator](
+            replace(call, inputs=[None if one is None else widened(one) for one in inputs])
+        )
         return found if isinstance(found, list) else [found]
 
     def _output(self, one: Declared) -> str:
@@ -306,6 +311,12 @@ class _Importer:
         if not value.name or value.name in self.inputs:
             raise UnsupportedError(f"output {one.name!r} is a constant or an input", file=self.model.path)
         return value.name
+
+
+def _dtypes(declared: Iterable[Declared]) -> tuple[str, ...]:
+    """Of inputs or outputs; () where the model does not say them all, or files have no name for one."""
+    found = [KINDS[one.kind].name if one.kind in KINDS else "" for one in declared]
+    return tuple(found) if all(name in DTYPES for name in found) else ()
 
 
 def _constant(call: Call) -> list[Value]:

@@ -10,7 +10,7 @@ import numpy as np
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.onnx.arrays import KINDS
 from tersely.onnx.call import Call, Translate
-from tersely.onnx.values import Value, constant
+from tersely.onnx.values import HALVES, Value, constant
 
 TRUTH = np.dtype(np.bool_)
 SQUARE, ROOT = 2.0, 0.5
@@ -156,7 +156,7 @@ def _cast(call: Call) -> Value:
     x, wanted = call[0], KINDS.get(call.attribute("to", 0))
     if wanted is None:
         raise UnsupportedError(f"a cast to data type {call.attribute('to', 0)}")
-    return cast(call, x, wanted)
+    return cast(call, x, np.dtype(np.float32) if wanted in HALVES else wanted)
 
 
 def cast(call: Call, x: Value, wanted: np.dtype[Any]) -> Value:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tersely.onnx.lengths import Length, Number
 
 Shape = tuple[Number, ...]
+HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+"""Dtypes that are float32 between operators of our graph; constants keep their bits."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Value:
     def stored(self) -> Shape:
         """Its shape in our graph."""
         return tuple(1 if axis in self.repeated else length for axis, length in enumerate(self.shape))
+
+
+def widened(value: Value) -> Value:
+    """A value as operators of our graph see it: floats of 16 bits are float32, whatever a constant is stored as."""
+    return replace(value, dtype=np.dtype(np.float32)) if value.dtype in HALVES else value
 
 
 def constant(numbers: np.ndarray, source: str = "") -> Value:

@@ -31,7 +31,7 @@ from tersely.codes.checks import is_integer
 from tersely.codes.node import Checked
 from tersely.codes.protocol import Candidate, Request
 from tersely.core.choices import OBJECTIVES, ORIENTATIONS
-from tersely.core.dtypes import of_array, raw_bytes
+from tersely.core.dtypes import by_name, of_array, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose
@@ -213,6 +213,7 @@ def decide(request: Request) -> list[Verdict]:
     found = candidates(request)
     times = [predict_ns(one, request.dtype, request.profile, request.batch, request.costs) for one in found]
     if request.pixels:  # a panel is decoded once, which is most of a product of one row, and multiplied by them all
+        times[0] = max(times[0], _widened_ns(request, found[0]))
         times = [one + shared for one, shared in zip(times, _shared_ns(request, found), strict=True)]
     dense, dense_ns = found[0], times[0]
     eligible = [
@@ -236,6 +237,13 @@ def decide(request: Request) -> list[Verdict]:
 
     order = [best, *(k for k in range(len(found)) if k != best)]
     return [Verdict(found[k], times[k], reason_rejected(k)) for k in order]
+
+
+def _widened_ns(request: Request, dense: Candidate) -> float:
+    """One product by a weight as it is, which networks hold as float32 numbers."""
+    dtype = by_name(request.dtype)
+    wide = replace(dense, nbytes=dense.nbytes * 32 // dtype.bits if dtype.floating else dense.nbytes)
+    return predict_ns(wide, "float32", request.profile, request.batch)
 
 
 def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:

@@ -50,6 +50,7 @@ def _affine(norm: Node, convolution: Node | None, constants: dict[str, Any]) -> 
         name = None if node is None else node.inputs.get(role)
         return np.asarray(otherwise if name is None else constants[name], np.float64)
 
-    scale = numbers(norm, "weight", 1.0) / np.sqrt(numbers(norm, "variance", 1.0) + norm.attributes["eps"])
-    inside = numbers(convolution, "bias", 0.0) - numbers(norm, "mean", 0.0)
-    return scale.astype(np.float32), (inside * scale + numbers(norm, "bias", 0.0)).astype(np.float32)
+    with np.errstate(all="ignore"):  # NaN and infinities go through
+        scale = numbers(norm, "weight", 1.0) / np.sqrt(numbers(norm, "variance", 1.0) + norm.attributes["eps"])
+        inside = numbers(convolution, "bias", 0.0) - numbers(norm, "mean", 0.0)
+        return scale.astype(np.float32), (inside * scale + numbers(norm, "bias", 0.0)).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tersely.core.errors import UnsupportedError
-from tersely.torch.networks.calls import Call, Translate, Translated, inputs_of
+from tersely.torch.networks.calls import FLOATS, Call, Translate, Translated, inputs_of
 
 
 def _attention(call: Call) -> Translated:
@@ -35,8 +35,8 @@ def _layer_norm(call: Call) -> Translated:
 
 
 def _softmax(call: Call) -> Translated:
-    if call["dtype"] not in (None, torch.float32):
-        raise UnsupportedError("softmax in a dtype of its own")
+    if call["dtype"] not in (None, *FLOATS):
+        raise UnsupportedError(f"softmax in {call['dtype']}")
     return Translated("softmax", {"x": call["self"]}, {"axis": call["dim"]})
 
 
@@ -55,13 +55,14 @@ def _both(call: Call) -> Translated:
 
 
 def _to(call: Call) -> Translated:
-    """Numbers of every dtype are float32 in the graph, truths 1 and 0."""
-    source, target = call.tensors["self"].dtype, call.result.dtype
+    """Numbers of every dtype are float32 in the graph, truths 1 and 0; what is narrower in the model is not rounded."""
+    first = next(iter(call.arguments))
+    source, target = call.tensors[first].dtype, call.result.dtype
     if target == torch.bool and source != torch.bool:
-        return Translated("not_equal", {"x": call["self"], "z": call.number(0)}, {})
-    if source.is_floating_point and target != torch.float32:
+        return Translated("not_equal", {"x": call[first], "z": call.number(0)}, {})
+    if source.is_floating_point and target not in FLOATS:
         raise UnsupportedError(f"{source} to {target}")
-    return Translated(None, {"x": call["self"]}, {})
+    return Translated(None, {"x": call[first]}, {})
 
 
 def _from_number(call: Call) -> Translated:
@@ -104,6 +105,7 @@ TRANSLATIONS: dict[str, Translate] = {
         "embedding", {"x": call["indices"], "weight": call["weight"]}, {})),
     **_names("__and__.Tensor bitwise_and.Tensor logical_and.default", _both),
     **_names("to.dtype to.device to.dtype_layout to.other _to_copy.default", _to),
+    "prims.convert_element_type.default": _to,
     **_names("rsub.Scalar rsub.Tensor", _from_number),
     **_names("div.Tensor div_.Tensor div.Tensor_mode", _with("divide")),
     **_names("pow.Tensor_Scalar", _with("power", "exponent")),

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+"""Dtypes that float32 holds every number of: in our graph they are all float32."""
+
 
 @dataclass(frozen=True)
 class Known:

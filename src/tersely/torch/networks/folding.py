@@ -26,16 +26,25 @@ def fold(module: GraphModule) -> None:
         target = str(node.target)
         if node in gone:
             continue
+        if is_module(module, node):
+            continue
         if node.op == "get_attr":
             node.target = same.setdefault(_identity(attribute(module, target)), target)
         elif node.op == "call_function" and target in CHECKS:
             module.graph.erase_node(node)
         elif node.op == "call_function" and target in PARTS:
             gone |= _take_apart(module, node)
-        elif node.op == "call_function" and all(one.op == "get_attr" for one in node.all_input_nodes):
+        elif node.op == "call_function" and all(
+            one.op == "get_attr" and not is_module(module, one) for one in node.all_input_nodes
+        ):
             _compute(module, node)
     module.graph.eliminate_dead_code()
     module.recompile()
+
+
+def is_module(module: torch.nn.Module, node: FxNode) -> bool:
+    """Whether a node is a graph that another node calls, such as what is computed under autocast."""
+    return node.op == "get_attr" and isinstance(operator.attrgetter(str(node.target))(module), torch.nn.Module)
 
 
 def attribute(module: torch.nn.Module, name: str) -> torch.Tensor:

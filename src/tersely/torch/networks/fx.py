@@ -16,10 +16,11 @@ from tersely.graph.graph import Graph, Node
 from tersely.graph.lowering import lower
 from tersely.graph.operators import ARITHMETIC
 from tersely.torch.networks.aten import TRANSLATIONS
-from tersely.torch.networks.calls import Call, Known, Translated
+from tersely.torch.networks.calls import FLOATS, Call, Known, Translated
 from tersely.torch.networks.folding import attribute
+from tersely.torch.weight.dtypes import NAMES
 
-NUMBERS = (torch.float32, torch.int64, torch.int32, torch.bool)
+NUMBERS = (*FLOATS, torch.int64, torch.int32, torch.bool)
 """Dtypes of tensors whose numbers float32 holds: of integers those that an input may have."""
 
 
@@ -39,7 +40,8 @@ def import_nodes(
     read = {name for node in reader.nodes for name in node.inputs.values()} | set(results)
     held = {name: tensor for name, tensor in reader.constants.items() if name in read}
     inputs = tuple(name for name in dict.fromkeys(names.values()) if name not in constants)
-    graph = Graph(inputs, results, tuple(reader.nodes), frozenset(held))
+    dtypes = tuple(NAMES[one.meta["val"].dtype] for one in outputs)
+    graph = Graph(inputs, results, tuple(reader.nodes), frozenset(held), output_dtypes=dtypes)
     graph.check()
     return graph, held
 

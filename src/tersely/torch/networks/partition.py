@@ -21,6 +21,7 @@ from tersely.graph.pipeline import Constant, Pipeline
 from tersely.graph.weights import rows_of
 from tersely.torch.networks.folding import attribute, fold
 from tersely.torch.networks.fx import import_nodes, is_constant, why_not
+from tersely.torch.weight.dtypes import NAMES
 
 Encode = Callable[[str, torch.Tensor, int], Constant]
 """A constant by name: (name, tensor, how many rows or pixels it is multiplied by at once; 0 where it is no weight)."""
@@ -30,15 +31,21 @@ class Piece(torch.nn.Module):
     """A pipeline where an fx graph calls a module."""
 
     def __init__(self, pipeline: Pipeline, dtypes: list[torch.dtype]) -> None:
-        """dtypes: of the outputs; the executor computes all of them as float32."""
+        """dtypes: of the outputs, to which they are rounded; the executor computes all of them as float32."""
         super().__init__()
         self.pipeline, self.dtypes = pipeline, dtypes
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        arrays = [one.detach().contiguous().numpy() for one in inputs]
+        arrays = [lent(one) for one in inputs]
         found = self.pipeline.run(*arrays)
         outputs = [torch.from_numpy(one).to(dtype) for one, dtype in zip(found, self.dtypes, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def lent(tensor: torch.Tensor) -> Any:
+    """An input as a pipeline takes it: an array of the same memory, or float32 where NumPy has no such dtype."""
+    tensor = tensor.detach().contiguous()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 class _Support(OperatorSupportBase):
@@ -86,6 +93,7 @@ class Partitioned:
         placeholders = [one for one in inner.graph.nodes if one.op == "placeholder"]
         names, tensors, places = {}, {}, []
         examples: dict[str, Shape] = {}
+        dtypes_in: dict[str, torch.dtype] = {}
         for place, (placeholder, argument) in enumerate(zip(placeholders, node.args, strict=True)):
             assert isinstance(argument, FxNode)
             if is_constant(argument):
@@ -95,12 +103,13 @@ class Partitioned:
                 name = argument.name
                 places.append(place)
                 examples[name] = tuple(int(length) for length in argument.meta["val"].shape)
+                dtypes_in[name] = argument.meta["val"].dtype
             names[placeholder.name] = name
         calls = [one for one in inner.graph.nodes if one.op == "call_function"]
         results = next(one for one in inner.graph.nodes if one.op == "output").args[0]
         outputs = list(results) if isinstance(results, (list, tuple)) else [results]
         graph, tensors = import_nodes(calls, names, tensors, outputs)
-        graph = replace(graph, examples=examples)
+        graph = replace(graph, examples=examples, input_dtypes=tuple(NAMES[dtypes_in[name]] for name in graph.inputs))
         rows = rows_of(graph, {name: tuple(one.shape) for name, one in tensors.items()})
         constants = {name: encode(name, tensors[name], rows.get(name, 0)) for name in graph.constants}
         pipeline = Pipeline(graph, constants, winograd=self._winograd)

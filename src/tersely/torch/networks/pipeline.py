@@ -19,8 +19,10 @@ from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
 from tersely.planner import choose
 from tersely.tensors.tensor import Tensor
+from tersely.torch.networks.calls import FLOATS
 from tersely.torch.networks.identical import decoding_copy, weight_bytes
-from tersely.torch.networks.partition import Encode, Partitioned
+from tersely.torch.networks.partition import Encode, Partitioned, lent
+from tersely.torch.weight.dtypes import as_array
 
 
 class Pipeline:
@@ -77,7 +79,7 @@ class Pipeline:
         """
         whole = self._whole("profiled")
         _check_inputs(inputs)
-        return whole.profile(*(one.detach() for one in inputs), threads=threads)
+        return whole.profile(*map(lent, inputs), threads=threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the pipeline to one file, which `tersely.load_pipeline` opens without torch.
@@ -192,12 +194,12 @@ def pipeline(
 
 
 def encoder(objective: Objective) -> Encode:
-    """How constants are coded: weights of products by the planner, everything else as float32 numbers."""
+    """How constants are coded: weights of products by the planner, everything else as floats as they are."""
 
     def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
-        array = tensor.detach().cpu().numpy()
+        array = as_array(tensor.detach().cpu())
         if not rows:
-            return array.astype(np.float32)
+            return array.copy() if tensor.dtype in FLOATS else array.astype(np.float32)  # the model may be written to
         return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
 
     return encoded

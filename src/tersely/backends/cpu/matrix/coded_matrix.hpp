@@ -41,6 +41,8 @@ class CodedMatrix {
 
   virtual const Geometry& geometry() const = 0;
   virtual int64_t word_bytes() const = 0;
+  // What its words are, where it has a product of floats.
+  virtual DType dtype() const { return DType::kIndex; }
   virtual Products products() const { return Products::kFloats; }
   // Its words as a walk, for operators of networks; null where it has none.
   virtual const MatrixView* words() const { return nullptr; }

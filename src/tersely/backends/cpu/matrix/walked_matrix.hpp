@@ -17,6 +17,7 @@ class WalkedMatrix : public CodedMatrix {
   const Geometry& geometry() const override { return view_.geometry; }
   const MatrixView* words() const override { return &view_; }
   int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
+  DType dtype() const override { return view_.dtype; }
   Products products() const override { return view_.dtype == DType::kIndex ? Products::kNone : Products::kFloats; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {

@@ -23,15 +23,15 @@ uint32_t narrow(int64_t entries) {
 bool SparseWeights::lists(const CodedMatrix& coded, const Groups& groups, int64_t taps) {
   const Geometry& g = coded.geometry();
   return coded.products() == Products::kFloats && (coded.words() != nullptr || coded.gaps() != nullptr) &&
-         coded.word_bytes() == 4 && g.count == 1 && g.columns > 0 && g.rows == groups.count * groups.outputs &&
-         g.columns == groups.channels * taps;
+         (coded.word_bytes() == 4 || coded.gaps() == nullptr) && g.count == 1 && g.columns > 0 &&
+         g.rows == groups.count * groups.outputs && g.columns == groups.channels * taps;
 }
 
 SparseWeights::SparseWeights(const CodedMatrix& coded, const Groups& groups, int64_t taps)
     : coded_(coded), groups_(groups) {
   if (!lists(coded, groups, taps))
     throw std::invalid_argument(
-        "the weight is no float32 matrix of which words can be listed, a row for each output and a column for each "
+        "the weight is no matrix of floats of which words can be listed, a row for each output and a column for each "
         "channel and tap");
   const Geometry& g = coded.geometry();
   for (int64_t column = 0; column < g.columns; ++column)

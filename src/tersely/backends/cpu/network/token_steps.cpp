@@ -88,16 +88,18 @@ class Embedding final : public Step {
     const Constant weight = text.constant("weight");
     if (weight.coded != nullptr) {
       const Geometry& g = weight.coded->geometry();
-      fits(g.count == 1 && g.rows == rows_ && g.columns == width && weight.coded->word_bytes() == 4 &&
-               weight.coded->products() == Products::kFloats,
-           "a table has other rows or columns than the step, or is not float32");
+      fits(g.count == 1 && g.rows == rows_ && g.columns == width && weight.coded->products() == Products::kFloats &&
+               weight.coded->word_bytes() == word_bytes_of(weight.coded->dtype()) && weight.coded->word_bytes() >= 2,
+           "a table has other rows or columns than the step, or is of no floats of 16 or 32 bits");
       coded_ = weight.coded;
+      is_narrow_ = coded_->word_bytes() == 2;
     } else {
       numbers_ = text.floats_or_null("weight", rows_ * width);
     }
   }
 
-  int64_t workspace_floats() const override { return 2 * count_; }
+  // The rows that are wanted, and words of 16 bits until they are widened.
+  int64_t workspace_floats() const override { return 2 * count_ + (is_narrow_ ? ceil_div(y_.floats(), 2) : 0); }
 
   void run(const Run& run) const override {
     auto* wanted = reinterpret_cast<int64_t*>(run.workspace);
@@ -112,7 +114,17 @@ class Embedding final : public Step {
     const int64_t width = y_.layout.channels;
     if (coded_ != nullptr) {
       const DefaultFloats exact;
-      coded_->pick(wanted, count_, reinterpret_cast<uint8_t*>(y), run.threads);
+      auto* words = reinterpret_cast<uint16_t*>(run.workspace + 2 * count_);
+      coded_->pick(wanted, count_, reinterpret_cast<uint8_t*>(is_narrow_ ? reinterpret_cast<float*>(words) : y),
+                   run.threads);
+      if (is_narrow_) {
+        const KernelTable& table = active_table();
+        const DType dtype = coded_->dtype();
+        parallel_for_ranges(run.threads, count_, [&](int64_t i) {
+          const DefaultFloats exact_too;
+          table.widen_words(dtype, words + i * width, width, y + i * width);
+        });
+      }
     } else {
       parallel_for_ranges(run.threads, count_,
                           [&](int64_t i) { std::copy_n(numbers_ + wanted[i] * width, width, y + i * width); });
@@ -125,6 +137,7 @@ class Embedding final : public Step {
   const int64_t count_;
   int64_t rows_;
   const CodedMatrix* coded_ = nullptr;
+  bool is_narrow_ = false;
   const float* numbers_ = nullptr;
 };
 

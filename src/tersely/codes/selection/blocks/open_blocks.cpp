@@ -14,6 +14,7 @@ class BlockMatrix final : public CodedMatrix {
       : offsets_(seen.offsets), view_(view), is_signed_(is_signed) {}
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return word_bytes_of(view_.dtype); }
+  DType dtype() const override { return view_.dtype; }
   Products products() const override { return word_bytes() == 1 ? Products::kIntegers : Products::kFloats; }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {

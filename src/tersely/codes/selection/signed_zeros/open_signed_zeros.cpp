@@ -20,6 +20,7 @@ class SignedZeros final : public CodedMatrix {
       : geometry_(geometry), signs_(signs), clean_(std::move(clean)) {}
   const Geometry& geometry() const override { return geometry_; }
   int64_t word_bytes() const override { return clean_->word_bytes(); }
+  DType dtype() const override { return clean_->dtype(); }
   const MatrixView* words() const override { return clean_->words(); }
   const GapLanes* gaps() const override { return clean_->gaps(); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,

@@ -16,6 +16,7 @@ class SubMatrix final : public CodedMatrix {
         view_{geometry, kept_.get(), rows_.data(), columns_.data()} {}
   const Geometry& geometry() const override { return view_.geometry; }
   int64_t word_bytes() const override { return view_.kept->word_bytes(); }
+  DType dtype() const override { return view_.kept->dtype(); }
   Products products() const override { return view_.kept->products(); }
   void decode_window(int64_t first_panel, int64_t last_panel, int64_t first_element, int64_t elements, uint8_t* out,
                      int threads) const override {

@@ -3,7 +3,7 @@
 size                the smallest code, whatever its speed; folded where padding would eat the gain
 speed, balanced     packed(4) and the smallest code of each number of levels: the cost model has the choice. float8
                     has none, because turning it into floats is what limits its products, coded or not, nor has
-                    float16 without AVX-512
+                    float16 without AVX-512, but in whole networks
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def slower_than_dense(dtype: str, code: str, widths: tuple[int, ...], profile: s
 
 
 def candidates(request: Request) -> list[Candidate]:
-    slow = not request.costs and reason_not_offered(request.dtype, request.objective, request.profile)
+    # What is slower than dense words by itself is not for many pixels, nor than the float32 numbers of a network.
+    alone = not request.costs and not request.pixels
+    slow = alone and reason_not_offered(request.dtype, request.objective, request.profile)
     if request.words.size == 0 or slow:
         return []
     geometry = request.geometry()
