@@ -198,7 +198,7 @@ def test_shapes_of_networks(instruction_set: str, case: Case) -> None:
 @pytest.mark.parametrize("instruction_set", ISAS)
 @pytest.mark.parametrize("positions", ["gaps", "bitmap"])
 def test_numbers_that_no_weight_reads_do_not_matter_and_others_do(instruction_set: str, positions: str) -> None:
-    x = np.ones((1, 32, 9, 9), np.float32)
+    x = np.ones((1, 32, 24, 24), np.float32)
     rng = np.random.default_rng(3)
     weight = rng.normal(size=(32, 32, 1, 1)).astype(np.float32)
     weight[:, 5] = weight[3] = 0

@@ -36,7 +36,7 @@ from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose
 from tersely.planner.cost_model import predict_ns
-from tersely.planner.network_cost import NETWORK_NS, listed_share
+from tersely.planner.network_cost import NETWORK_NS, WINOGRAD_PIXELS, WINOGRAD_SHARE, listed_share
 from tersely.planner.profiles import NAMES as PROFILES
 from tersely.planner.profiles import Profile, resolve
 
@@ -251,10 +251,19 @@ def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
     every = request.pixels * request.words.size * NETWORK_NS["avx512" if request.wide else "avx2"]
     if not any(_lists(request, one) for one in found):
         return [every] * len(found)
-    outputs, columns = request.words.shape[0], math.prod(request.words.shape[1:])
+    outputs, *columns = request.words.shape
+    dense = WINOGRAD_SHARE if columns[1:] == [3, 3] and request.pixels >= WINOGRAD_PIXELS else 1.0
     magnitudes = request.words & request.words.dtype.type(0x7FFFFFFF)
-    listed = every * listed_share(outputs, columns, np.count_nonzero(magnitudes) / request.words.size)
-    return [min(every, listed) if _lists(request, one) else every for one in found]
+    density = np.count_nonzero(magnitudes) / request.words.size
+
+    def share(one: Candidate) -> float:
+        walks = registry.BY_NAME[one.node.formulation].walks(one.node)
+        if not _lists(request, one):
+            return dense
+        listed = listed_share(outputs, math.prod(columns), request.pixels, density, walks)
+        return min(dense, listed) if walks else listed
+
+    return [every * share(one) for one in found]
 
 
 def _runs(request: Request, candidate: Candidate) -> bool:

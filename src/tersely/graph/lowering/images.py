@@ -12,9 +12,7 @@ from tersely.graph.graph import Node
 from tersely.graph.lowering.context import Context, Lower, finish_of
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.operators import Shape, paddings
-
-WINOGRAD_PIXELS = 144
-"""MEASURED (Zen 4): with 14 x 14 pixels and more Winograd's transforms pay (1.5 to 1.9 x), with 7 x 7 they do not."""
+from tersely.planner.network_cost import WINOGRAD_PIXELS
 
 
 def _convolution(context: Context, node: Node) -> None:

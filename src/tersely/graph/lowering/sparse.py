@@ -17,10 +17,11 @@ def can_list(node: Node, weight: Shape) -> bool:
 
 
 def pays(node: Node, shapes: Mapping[str, Shape], density: float, winograd: bool) -> bool:
-    """Whether a list of weights is faster than all of them. density: the share that the list has."""
+    """Whether a list of weights, made of decoded panels, is faster than the panels. density: the share that it has."""
     outputs, *columns = shapes[node.inputs["weight"]]
     dense = WINOGRAD_SHARE if winograd and suits_winograd(node, shapes) else 1.0
-    return listed_share(outputs, math.prod(columns), density, node.attributes["groups"]) < dense
+    pixels = math.prod(shapes[node.output][2:]) * shapes[node.output][0]
+    return listed_share(outputs, math.prod(columns), pixels, density, True, node.attributes["groups"]) < dense
 
 
 def chosen(

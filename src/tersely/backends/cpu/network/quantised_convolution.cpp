@@ -72,7 +72,7 @@ void QuantisedConvolution::run(const uint8_t* x, const QuantisedResult& y, int64
   const int64_t least = panels_.is_coded() ? 1 : ceil_div(pixels(), kRound);
   const int64_t most = panels_.is_coded() ? std::max<int64_t>(1, pixels() / kMinShare) : pixels();
   const int64_t shares = std::clamp<int64_t>(std::max(wanted, least), 1, most);
-  parallel_for(threads, images * shares * items, [&](int64_t index) {
+  parallel_for_ranges(threads, images * shares * items, [&](int64_t index) {
     const int64_t item = index % items, share = index / items % shares, image = index / items / shares;
     const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
     const int64_t rounds = ceil_div(count, kRound);
@@ -113,8 +113,9 @@ QuantisedDepthwiseConvolution::QuantisedDepthwiseConvolution(const std::vector<i
 void QuantisedDepthwiseConvolution::run(const uint8_t* x, uint8_t* y, int64_t images, int threads) const {
   const KernelTable& table = active_table();
   const int64_t blocks = out_.blocks(), block_weights = window_.height * window_.width * kChannelBlock;
-  parallel_for(threads, images * blocks * out_.height, [&](int64_t item) {
-    const int64_t row = item % out_.height, plane = item / out_.height, block = plane % blocks;
+  const int64_t planes = images * blocks;
+  parallel_for_ranges(threads, planes * out_.height, [&](int64_t item) {
+    const int64_t row = item / planes, plane = item % planes, block = plane % blocks;
     QuantisedDepthwiseRow r{};
     r.weights = weights_.data() + block * block_weights;
     r.rows = window_.height, r.columns = window_.width;

@@ -29,8 +29,8 @@ bool alike(const Value& a, const Value& b) {
 template <class F>
 void each_row(const Run& run, const Value& y, F&& f) {
   const ImageLayout& l = y.layout;
-  parallel_for(run.threads, y.images * l.blocks() * l.height,
-               [&](int64_t item) { f(item / l.height, item % l.height); });
+  const int64_t planes = y.images * l.blocks();
+  parallel_for_ranges(run.threads, planes * l.height, [&](int64_t item) { f(item % planes, item / planes); });
 }
 int64_t row_at(const ImageLayout& l, int64_t plane, int64_t row) { return plane * l.plane() + l.at(0, row, 0); }
 int64_t row_numbers(const ImageLayout& l) { return l.width * kChannelBlock; }

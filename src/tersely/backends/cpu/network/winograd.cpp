@@ -144,7 +144,7 @@ void Winograd::run_by_panels(const Call& call, float* v, int threads) const {
   });
   const int64_t u_panel = in_.channels * kPanelRows, u_stride = 2 * u_panel;
   weights_.visit(call.table, [&](const auto& panels) {
-    parallel_for(threads, panels.items(), [&](int64_t item) {
+    parallel_for_ranges(threads, panels.items(), [&](int64_t item) {
       static thread_local Scratch scratch;
       auto* u = scratch.get<float>(kWinogradPoints * u_stride * 4);
       panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
@@ -158,7 +158,7 @@ void Winograd::run_by_panels(const Call& call, float* v, int threads) const {
 void Winograd::run_by_bands(const Call& call, float* u, int threads) const {
   const int64_t u_panel = in_.channels * kPanelRows, u_stride = out_.blocks() * u_panel;
   weights_.visit(call.table, [&](const auto& panels) {
-    parallel_for(threads, panels.items(), [&](int64_t item) {
+    parallel_for_ranges(threads, panels.items(), [&](int64_t item) {
       panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
         transform_weights(block, u + block.panel * u_panel, u_stride, u_panel);
       });
