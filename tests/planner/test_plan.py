@@ -209,3 +209,14 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     assert [row["reason_rejected"] for row in rows].count("") == 1
     with pytest.raises(TerselyError, match="no tensor 'nobody'"):
         plan_file.explain(source, "nobody")
+
+
+@pytest.mark.parametrize("profile", ["avx2", "avx512"])
+@pytest.mark.parametrize("objective", ["balanced", "speed"])
+def test_networks_code_float16(profile: str, objective: str) -> None:
+    """A network would hold a dense weight as float32: products of their own read it as it is, which is faster."""
+    weight = (np.random.default_rng(3).standard_normal((96, 256)) * 0.03).astype(np.float16)
+    for pixels, coded in ((0, False), (1, True), (196, True)):
+        found = choose.encode(weight, objective=objective, profile=profile, pixels=pixels)
+        assert (found.node.formulation != "dense") == coded
+    assert found.nbytes_stored < 0.97 * weight.nbytes

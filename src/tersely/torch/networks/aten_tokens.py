@@ -108,6 +108,8 @@ TRANSLATIONS: dict[str, Translate] = {
     "prims.convert_element_type.default": _to,
     **_names("rsub.Scalar rsub.Tensor", _from_number),
     **_names("div.Tensor div_.Tensor div.Tensor_mode", _with("divide")),
+    **_names("reciprocal.default", lambda call: Translated(
+        "divide", {"x": call.number(1), "z": call["self"]}, {})),
     **_names("pow.Tensor_Scalar", _with("power", "exponent")),
     **_names("ge.Scalar ge.Tensor", _with("greater_equal")),
     **_names("eq.Scalar eq.Tensor", _with("equal")),

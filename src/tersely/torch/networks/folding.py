@@ -1,7 +1,7 @@
 """What is done to an exported module before it is translated.
 
 What follows from constants alone - numbers of positions, masks that hide nothing, class tokens repeated for a batch -
-is computed by torch, once. Calls of several results become a call for each. Tied weights, of which torch.export makes
+is computed by torch, once. Calls of several results become a call for each, as do operators that are two of ours. Tied weights, of which torch.export makes
 two constants, are one again.
 """
 
@@ -34,6 +34,8 @@ def fold(module: GraphModule) -> None:
             module.graph.erase_node(node)
         elif node.op == "call_function" and target in PARTS:
             gone |= _take_apart(module, node)
+        elif target == "aten.rsqrt.default" and not all(one.op == "get_attr" for one in node.all_input_nodes):
+            _divide_by_root(module, node)
         elif node.op == "call_function" and all(
             one.op == "get_attr" and not is_module(module, one) for one in node.all_input_nodes
         ):
@@ -79,6 +81,14 @@ def _compute(module: GraphModule, node: FxNode) -> None:
     constant.meta = dict(node.meta)
     node.replace_all_uses_with(constant)
     module.graph.erase_node(node)
+
+
+def _divide_by_root(module: GraphModule, node: FxNode) -> None:
+    """1 / sqrt(x) as the two operators that it is."""
+    with module.graph.inserting_before(node):
+        root = module.graph.call_function(torch.ops.aten.sqrt.default, (node.args[0],))
+    root.meta = dict(node.meta)
+    node.target, node.args = torch.ops.aten.reciprocal.default, (root,)
 
 
 def _take_apart(module: GraphModule, node: FxNode) -> set[FxNode]:
