@@ -15,8 +15,8 @@ namespace {
 thread_local Session* current = nullptr;
 thread_local int number = 0;
 
-// Some hundred microseconds: longer than any step is without work for others, shorter than what neighbours notice.
-constexpr int kLooks = 10'000;
+// About a millisecond: longer than workers wait for the last item of a step, shorter than what neighbours notice.
+constexpr int kLooks = 40'000;
 
 void pause() {
 #if defined(__x86_64__)
@@ -55,7 +55,7 @@ void Session::wait_until_empty() {
   waited_ns_ += nanoseconds(CLOCK_MONOTONIC) - begin;
 }
 
-bool Session::take_seat() {
+bool Session::take_seat(int64_t& slept_ns) {
   for (int i = 0;;) {
     uint64_t state = state_.load(std::memory_order_acquire);
     if ((state & kClosed) != 0) return false;
@@ -66,7 +66,9 @@ bool Session::take_seat() {
     } else {
       sleepers_.fetch_add(1);
       const uint32_t seen = calls_.load();
+      const int64_t begin = nanoseconds(CLOCK_MONOTONIC);
       if (state_.load() < kSeat) calls_.wait(seen);
+      slept_ns += nanoseconds(CLOCK_MONOTONIC) - begin;
       sleepers_.fetch_sub(1);
       i = 0;
     }
@@ -76,11 +78,11 @@ bool Session::take_seat() {
 void Session::work() {
   const InsideRegion inside;
   const int64_t begin = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-  int64_t looked_ns = 0;
+  int64_t looked_ns = 0, slept_ns = 0;
   number = 1 + numbers_.fetch_add(1, std::memory_order_relaxed);
   for (;;) {
     const int64_t look = nanoseconds(CLOCK_MONOTONIC);
-    const bool seated = take_seat();
+    const bool seated = take_seat(slept_ns);
     looked_ns += nanoseconds(CLOCK_MONOTONIC) - look;
     if (!seated) break;
     {
@@ -90,8 +92,9 @@ void Session::work() {
     state_.fetch_sub(1, std::memory_order_acq_rel);
   }
   number = 0;
-  // Of a worker that had no processor while it looked, less than it worked: a loss, as it is one.
-  work_ns_.fetch_add(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - begin - looked_ns, std::memory_order_relaxed);
+  // Looking takes a processor, but is no work. A worker that had none meanwhile seems to have worked less than it did:
+  // that is a loss, as it is one.
+  work_ns_.fetch_add(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - begin - (looked_ns - slept_ns), std::memory_order_relaxed);
 }
 
 void Session::close() {

@@ -36,7 +36,7 @@ class Session {
  private:
   void call();
   void wait_until_empty();
-  bool take_seat();
+  bool take_seat(int64_t& slept_ns);
 
   // Who has taken a seat finds the body that was put there before the seats, and holds the caller until it leaves.
   static constexpr uint64_t kInside = 0xffff, kSeat = 0x10000, kClosed = uint64_t{1} << 63;
