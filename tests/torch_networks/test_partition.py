@@ -154,3 +154,22 @@ def test_options_of_the_backend(model: nn.Module) -> None:
 def test_what_is_refused(make: Any, sentence: str) -> None:
     with pytest.raises(ArgumentError, match=sentence):
         tersely.torch.pipeline(*make())
+
+
+class _LaterFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first = self.a(x)
+        return self.b(first), first
+
+
+def test_a_saved_pipeline_gives_outputs_in_the_model_s_order(tmp_path: Path) -> None:
+    model, x = _LaterFirst().eval(), torch.randn(2, 8)
+    made = tersely.torch.pipeline(model, (x,))
+    made.save(tmp_path / "model.safetensors")
+    found = tersely.load_pipeline(tmp_path / "model.safetensors").run(x.numpy())
+    for one, other in zip(found, model(x), strict=True):
+        np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)

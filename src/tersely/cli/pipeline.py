@@ -29,7 +29,9 @@ def run(
     from tersely.onnx import pipeline
 
     destination = src.with_suffix(".pipeline.safetensors") if dst is None else dst
-    if destination.exists() and (not force or destination.resolve() == src.resolve()):
+    if destination.exists() and destination.resolve() == src.resolve():
+        raise DestinationError(f"{destination} is the model itself; choose another destination")
+    if destination.exists() and not force:
         raise DestinationError(f"{destination} exists; choose another destination or pass --force")
     with output.progress_bar("coding", json) as progress:
         made = pipeline(src, objective, dict(map(_shape, shape or [])), threads, progress)

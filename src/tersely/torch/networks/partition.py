@@ -6,8 +6,10 @@ its own, and the rest stays as it is. So nothing fails for lack of an operator.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,15 +79,40 @@ class Partitioned:
         fused.recompile()
         self.module = fused
 
-    @property
+    @cached_property
     def whole(self) -> Pipeline | None:
-        """The one pipeline that the model is, if it is one."""
+        """The one pipeline that the model is, if it is one: with its inputs and outputs, in their order."""
         if len(self.pieces) != 1 or self.left:
             return None
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
         placeholders = [node.name for node in self.module.graph.nodes if node.op == "placeholder"]
         plain = len(nodes) == 1 and [node.name for node in nodes[0].args if not is_constant(node)] == placeholders
-        return self.pieces[0] if plain else None
+        order = self._order(nodes[0]) if plain else None
+        return None if order is None else self._ordered(self.pieces[0], order)
+
+    def _order(self, piece: FxNode) -> list[int] | None:
+        """Which output of the piece each of the model's is; None where one is none of them."""
+        results = next(node for node in self.module.graph.nodes if node.op == "output").args[0]
+        found = []
+        for one in results if isinstance(results, (list, tuple)) else [results]:
+            if one is piece:
+                found.append(0)
+            elif isinstance(one, FxNode) and one.target is operator.getitem and one.args[0] is piece:
+                found.append(int(one.args[1]))  # type: ignore[arg-type]
+            else:
+                return None
+        return found
+
+    def _ordered(self, piece: Pipeline, order: list[int]) -> Pipeline | None:
+        """The piece with these outputs; one that is given back twice is torch's to give back."""
+        source = piece.source
+        if order == list(range(len(source.outputs))):
+            return piece
+        if len(set(order)) < len(order):
+            return None
+        dtypes = tuple(source.output_dtypes[place] for place in order) if source.output_dtypes else ()
+        graph = replace(source, outputs=tuple(source.outputs[place] for place in order), output_dtypes=dtypes)
+        return Pipeline(graph, piece.original, winograd=self._winograd)
 
     def _replace(self, parent: GraphModule, node: FxNode, encode: Encode) -> None:
         inner = parent.get_submodule(str(node.target))
