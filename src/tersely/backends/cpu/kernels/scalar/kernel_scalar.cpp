@@ -203,7 +203,7 @@ template <DType D, Tail T>
 void fill_codes(KernelTable& table) {
   for (int code = 0; code < 6; ++code)
     table.codes[static_cast<int>(D)][code][static_cast<int>(T)] = {
-        decode_words<D, T>, decode_floats<D, T>, {}, nullptr, {}, nullptr};
+        decode_words<D, T>, decode_floats<D, T>, {}, nullptr, {}, nullptr, nullptr};
 }
 
 }  // namespace
