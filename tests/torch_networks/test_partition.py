@@ -173,3 +173,29 @@ def test_a_saved_pipeline_gives_outputs_in_the_model_s_order(tmp_path: Path) -> 
     found = tersely.load_pipeline(tmp_path / "model.safetensors").run(x.numpy())
     for one, other in zip(found, model(x), strict=True):
         np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)
+
+
+class _Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.a(x)
+        return y, y
+
+
+class _PassedOn(_Twice):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.a(x), x
+
+
+@pytest.mark.parametrize("made", [_Twice, _PassedOn])
+def test_outputs_that_torch_gives_back_are_right_and_not_saved(made: type[nn.Module], tmp_path: Path) -> None:
+    model, x = made().eval(), torch.randn(2, 8)
+    pipe = tersely.torch.pipeline(model, (x,))
+    for one, other in zip(pipe(x), model(x), strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(ArgumentError, match="rearranged by torch"):
+        pipe.save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@
 #include "tersely/backends/cpu/network/pixels.hpp"
 #include "tersely/backends/cpu/network/sparse_convolution.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
+#include "tersely/backends/cpu/network/windows.hpp"
 #include "tersely/backends/cpu/network/winograd.hpp"
 
 namespace tersely {
@@ -39,15 +40,7 @@ class ConvolutionStep final : public Step {
         y_(text.value("y")),
         has_residual_(text.has("residual")),
         residual_(has_residual_ ? text.value("residual") : y_) {
-    const Window window{text.number("height"),           text.number("width"),
-                        text.number("stride_y"),         text.number("stride_x"),
-                        text.number_or("dilation_y", 1), text.number_or("dilation_x", 1),
-                        text.number_or("pad_y", 0),      text.number_or("pad_x", 0)};
-    for (const int64_t one :
-         {window.height, window.width, window.stride_y, window.stride_x, window.dilation_y, window.dilation_x})
-      fits(one > 0 && one <= kLargest, "a window or a distance of less than one pixel");
-    fits(window.pad_y >= 0 && window.pad_x >= 0 && window.pad_y <= kLargest && window.pad_x <= kLargest,
-         "padding of less than no pixel");
+    const Window window = window_of(text);
     const int64_t channels = x_.layout.channels, outputs = y_.layout.channels, count = text.number_or("groups", 1);
     fits(count > 0 && channels % count == 0 && outputs % count == 0, "channels are not shared out to groups");
     fits(x_.images == y_.images, "x and y have different numbers of images");
@@ -108,7 +101,6 @@ class ConvolutionStep final : public Step {
   }
 
  private:
-  static constexpr int64_t kLargest = 1 << 20;
   const Value x_, y_;
   const bool has_residual_;
   const Value residual_;

@@ -4,6 +4,7 @@
 
 #include "tersely/backends/cpu/network/quantised.hpp"
 #include "tersely/backends/cpu/network/quantised_convolution.hpp"
+#include "tersely/backends/cpu/network/windows.hpp"
 
 namespace tersely {
 namespace {
@@ -13,15 +14,7 @@ namespace {
 class QuantisedConvolutionStep final : public Step {
  public:
   explicit QuantisedConvolutionStep(const StepText& text) : x_(text.quantised("x")), y_(text.any_value("y")) {
-    const Window window{text.number("height"),           text.number("width"),
-                        text.number_or("stride_y", 1),   text.number_or("stride_x", 1),
-                        text.number_or("dilation_y", 1), text.number_or("dilation_x", 1),
-                        text.number_or("pad_y", 0),      text.number_or("pad_x", 0)};
-    for (const int64_t one :
-         {window.height, window.width, window.stride_y, window.stride_x, window.dilation_y, window.dilation_x})
-      fits(one > 0 && one <= kLargest, "a window or a distance of less than one pixel");
-    fits(window.pad_y >= 0 && window.pad_x >= 0 && window.pad_y <= kLargest && window.pad_x <= kLargest,
-         "padding of less than no pixel");
+    const Window window = window_of(text);
     const int64_t channels = x_.layout.channels, outputs = y_.layout.channels, count = text.number_or("groups", 1);
     fits(count > 0 && channels % count == 0 && outputs % count == 0, "channels are not shared out to groups");
     fits(x_.images == y_.images, "x and y have different numbers of images");
@@ -59,8 +52,6 @@ class QuantisedConvolutionStep final : public Step {
   }
 
  private:
-  static constexpr int64_t kLargest = 1 << 20;
-
   static Requantisation bounds_of(const StepText& text, const float* scale) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     if (!text.has("activation")) return {scale, -kInfinity, kInfinity, 0};
