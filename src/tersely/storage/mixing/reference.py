@@ -1,0 +1,379 @@
+"""Blocks of level `max` in Python: the oracle of `block.cpp`, some thousand times slower. FORMAT.md has the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tersely.core.errors import CorruptError
+from tersely.storage.mixing.reference_mixer import (
+    BitReader,
+    Bits,
+    BitWriter,
+    Coder,
+    Decoder,
+    Encoder,
+    Mixer,
+    mix_hash,
+)
+
+BYTES, INTEGER, PALETTE, FLOATING = range(4)
+"""Kinds of words."""
+MAX_SYMBOLS = 4096
+WORD_CONTEXTS, MAX_CHOSEN = 12, 8
+LENGTH_BYTES = 8
+_SETS = 32
+_ZERO, _TAIL = 0, 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tensor in a block: its bytes, and what it is.
+
+    word_bytes: of a number, 1, 2, 4 or 8. exponent, mantissa: bits of floats; 0: none. axes: four lengths, C order.
+    """
+
+    data: bytearray
+    word_bytes: int
+    exponent: int
+    mantissa: int
+    axes: tuple[int, int, int, int]
+
+
+@dataclass
+class Form:
+    """How a word of a tensor is a symbol, a sign and low bits (`word_form.hpp`)."""
+
+    kind: int = BYTES
+    codes_signs: bool = False
+    contexts: int = 1
+    smallest: int = 0
+    logs: list[int] = field(default_factory=list)
+    zero: int = 0
+    palette: list[int] = field(default_factory=list)
+    word_bits: int = 0
+    mantissa: int = 0
+    top: int = 0
+    zeros: int = 0
+    tail: int = 0
+
+    def split(self, word: int) -> tuple[int, bool, int]:
+        if self.kind == FLOATING:
+            magnitude, below = word & (1 << self.word_bits - 1) - 1, self.mantissa - self.top
+            low = (magnitude & (1 << below) - 1) >> self.zeros
+            return (magnitude >> below) - self.smallest, bool(word >> self.word_bits - 1), low
+        if self.kind == INTEGER:
+            ahead = word - self.zero & 255
+            return min(ahead, 256 - ahead) - self.smallest, ahead >= 128, 0
+        index = self.palette.index(word)
+        return abs(index - self.zero) - self.smallest, index < self.zero, 0
+
+    def join(self, symbol: int, negative: bool, low: int) -> int:
+        magnitude = symbol + self.smallest
+        if self.kind == FLOATING:
+            word = magnitude << self.mantissa - self.top | low << self.zeros
+            return word & (1 << self.word_bits - 1) - 1 | negative << self.word_bits - 1
+        index = self.zero - magnitude if negative else self.zero + magnitude
+        if self.kind == INTEGER:
+            return index & 255
+        return self.palette[index if 0 <= index < len(self.palette) else 0]
+
+
+def tree(logs: Sequence[int]) -> tuple[list[tuple[int, list[int]]], int]:
+    """Returns the nodes (split, children) of the tree over the symbols that have a count, and its root.
+
+    A child is a node, or -1 - symbol.
+    """
+    symbols = [symbol for symbol, log in enumerate(logs) if log]
+    sums = [0]
+    for symbol in symbols:
+        sums.append(sums[-1] + (1 << logs[symbol]))
+    nodes: list[tuple[int, list[int]]] = []
+
+    def build(begin: int, end: int) -> int:
+        if end - begin == 1:
+            return -1 - symbols[begin]
+        split = min(range(begin + 1, end), key=lambda at: (abs(2 * sums[at] - sums[begin] - sums[end]), at))
+        nodes.append((symbols[split], [0, 0]))
+        at = len(nodes) - 1
+        nodes[at][1][:] = build(begin, split), build(split, end)
+        return at
+
+    return nodes, build(0, len(symbols))
+
+
+class BytesModel:
+    """The model of bytes: text of headers, small tensors, tables. One for a block."""
+
+    def __init__(self, total_bytes: int) -> None:
+        lines = 1 << 10
+        while lines < total_bytes * 8 and lines < 1 << 17:
+            lines *= 2
+        self._mixer = Mixer(10, lines, 128, 1, 25, 12)
+        self._seen = bytearray()
+
+    def _back(self, distance: int) -> int:
+        return self._seen[-distance] if distance <= len(self._seen) else 0
+
+    def code(self, coder: Coder, data: bytearray, item: int) -> None:
+        for k in range(len(data)):
+            data[k] = self.one(coder, data[k], k % item, item)
+
+    def one(self, coder: Coder, byte: int, place: int, item: int) -> int:
+        kind = item * 16 + place
+        b1, b2, b3, b4 = (self._back(k) for k in range(1, 5))
+        same, before, b3s = self._back(item), self._back(2 * item), b1 << 16 | b2 << 8 | b3
+        contexts = [
+            mix_hash(1, kind),
+            mix_hash(2, b1, kind),
+            mix_hash(3, b1 << 8 | b2, kind),
+            mix_hash(4, b3s),
+            mix_hash(5, same, kind),
+            mix_hash(6, same << 8 | before, kind),
+            mix_hash(7, same << 8 | b1, kind),
+            mix_hash(8, b4 << 24 | b3s, place),
+            mix_hash(9, b3s, b4 << 16 | self._back(5) << 8 | self._back(6)),
+            mix_hash(10, same << 16 | self._back(2 * item - 1) << 8 | b1, kind),
+        ]
+        node = 1
+        for half in range(2):
+            lines = [self._mixer.line(one if half == 0 else mix_hash(one, node)) for one in contexts]
+            local = 1
+            for shift in range(7 - 4 * half, 3 - 4 * half, -1):
+                bit = self._mixer.code(coder, byte >> shift & 1, lines, local, item * 8 % 128 + place)
+                local, node = local * 2 + bit, node * 2 + bit
+        self._seen.append(node & 255)
+        return node & 255
+
+
+class WordsModel:
+    """The model of a tensor's words: each symbol by its place and by what lies around it (`words_model.hpp`)."""
+
+    def __init__(self, form: Form, axes: tuple[int, int, int, int]) -> None:
+        self._form, self._axes = form, axes
+        self._strides = (axes[1] * axes[2] * axes[3], axes[2] * axes[3], axes[3], 1)
+        self._words = axes[0] * self._strides[0]
+        self._chosen = [context for context in range(WORD_CONTEXTS) if form.contexts >> context & 1]
+        self._nodes, self._root = tree(form.logs)
+        self._symbols = Mixer(len(self._chosen), _lines(self._words), _SETS, 60, 15, 3)
+        self._signs = Mixer(6, _lines(self._words // 4), 1, 60, 15, 3)
+        self._marks = Mixer(4, 1 << 12, 2, 20, 30, 6)
+        self._seen, self._turned = bytearray(self._words), bytearray(self._words)
+        described = [_describe(form, symbol) for symbol in range(len(form.logs))]
+        self._levels, self._kinds = [level for level, _ in described], [kind for _, kind in described]
+        self._averages = [[-1] * length for length in axes]
+        self._outer, self._inner = [-1] * (axes[0] * axes[1]), [-1] * (axes[2] * axes[3])
+        self._recent, self._last_tail = [-1], 0
+
+    def code(self, coder: Coder, low: Bits, data: bytearray, word_bytes: int) -> None:
+        for k in range(self._words):
+            word = int.from_bytes(data[k * word_bytes : (k + 1) * word_bytes], "little")
+            word = self._one(coder, low, word, k)
+            data[k * word_bytes : (k + 1) * word_bytes] = word.to_bytes(word_bytes, "little")
+
+    def _one(self, coder: Coder, low: Bits, word: int, k: int) -> int:
+        form = self._form
+        place = [k // self._strides[axis] % self._axes[axis] for axis in range(4)]
+        symbol, negative, kept = form.split(word) if coder.encodes else (0, False, 0)
+        near = [self._seen[k - self._strides[a]] if place[a] else 0 for a in range(4)]
+        turned = [self._turned[k - self._strides[a]] if place[a] else 0 for a in range(4)]
+        second = self._seen[k - 2] if place[3] > 1 else 0
+        symbol = self._symbol(coder, symbol, self._contexts(place, near, second))
+        zero = symbol + form.smallest == 0
+        if zero and form.kind == FLOATING:
+            zero = bool(self._mark(coder, _ZERO, not negative and kept == 0, near, place))
+        if zero:
+            negative, kept = False, 0
+        else:
+            if form.codes_signs:
+                negative = bool(self._sign(coder, negative, symbol, k, place, turned))
+            else:
+                negative = bool(low.bits(int(negative), 1))
+            count = form.mantissa - form.top - form.zeros if form.kind == FLOATING else 0
+            if count:
+                kept = self._low(coder, low, kept, count, near, place)
+        self._learn(symbol, k, place)
+        self._turned[k] = 0 if zero else 1 + negative
+        return word if coder.encodes else form.join(symbol, negative, kept)
+
+    def _low(self, coder: Coder, low: Bits, value: int, count: int, near: list[int], place: list[int]) -> int:
+        tail = self._form.tail - self._form.zeros
+        if not self._form.tail:
+            return low.bits(value, count)
+        self._last_tail = self._mark(coder, _TAIL, value & (1 << tail) - 1 == 0, near, place)
+        return low.bits(value >> tail, count - tail) << tail if self._last_tail else low.bits(value, count)
+
+    def _symbol(self, coder: Coder, given: int, hashes: list[int]) -> int:
+        node, local, depth = self._root, 1, 0
+        lines: list[int] = []
+        while node >= 0:
+            if depth % 4 == 0:
+                local = 1
+                lines = [self._symbols.line(one if depth == 0 else mix_hash(one, node)) for one in hashes]
+            split, children = self._nodes[node]
+            bit = self._symbols.code(coder, int(given >= split), lines, local, min(depth, _SETS - 1))
+            local, node, depth = local * 2 + bit, children[bit], depth + 1
+        return -1 - node
+
+    def _contexts(self, place: list[int], near: list[int], second: int) -> list[int]:
+        average = [_level(self._averages[axis][place[axis]]) for axis in range(4)]
+        outer = _level(self._outer[place[0] * self._axes[1] + place[1]])
+        inner = _level(self._inner[place[2] * self._axes[3] + place[3]])
+        told = [
+            (0, 0),
+            (place[0], 0),
+            (place[1], 0),
+            (place[2], 0),
+            (place[3], 0),
+            (place[2], place[3]),
+            (near[3] << 8 | second, 0),
+            (near[3] << 8 | near[2], 0),
+            (near[1] << 8 | near[0], 0),
+            (average[3] << 12 | average[2], average[1]),
+            (average[0] << 12 | _level(self._recent[0]), 0),
+            (outer << 12 | inner, 0),
+        ]
+        return [mix_hash(context + 1, *told[context]) for context in self._chosen]
+
+    def _sign(self, coder: Coder, given: bool, symbol: int, k: int, place: list[int], near: list[int]) -> int:
+        second = self._turned[k - 2] if place[3] > 1 else 3
+        contexts = [
+            mix_hash(1, self._kinds[symbol]),
+            mix_hash(2, near[3] * 4 + second),
+            mix_hash(3, near[2] * 4 + near[3]),
+            mix_hash(4, near[1] * 4 + near[0]),
+            mix_hash(5, place[0]),
+            mix_hash(6, place[3], place[1] * self._axes[2] + place[2]),
+        ]
+        return self._signs.code(coder, int(given), [self._signs.line(one) for one in contexts], 1, 0)
+
+    def _mark(self, coder: Coder, which: int, given: bool, near: list[int], place: list[int]) -> int:
+        contexts = [
+            mix_hash(1, which),
+            mix_hash(2, which, self._last_tail),
+            mix_hash(3, which, place[0]),
+            mix_hash(4, which, near[3]),
+        ]
+        return self._marks.code(coder, int(given), [self._marks.line(one) for one in contexts], 1, which)
+
+    def _learn(self, symbol: int, k: int, place: list[int]) -> None:
+        self._seen[k] = self._kinds[symbol]
+        level = self._levels[symbol] << 8
+
+        def move(averages: list[int], at: int, shift: int) -> None:
+            averages[at] = level if averages[at] < 0 else averages[at] + (level - averages[at] >> shift)
+
+        for axis in range(4):
+            move(self._averages[axis], place[axis], 5)
+        move(self._outer, place[0] * self._axes[1] + place[1], 3)
+        move(self._inner, place[2] * self._axes[3] + place[3], 5)
+        move(self._recent, 0, 4)
+
+
+def _lines(words: int) -> int:
+    lines = 1 << 8
+    while lines < words * 2 and lines < 1 << 16:
+        lines *= 2
+    return lines
+
+
+def _level(average: int) -> int:
+    return 4095 if average < 0 else average >> 9
+
+
+def _describe(form: Form, symbol: int) -> tuple[int, int]:
+    """What contexts say of a symbol: a level in eighths of an octave, and a class."""
+    magnitude = symbol + form.smallest
+    if form.kind == FLOATING:
+        level = magnitude >> form.top - 3 if form.top >= 3 else magnitude << 3 - form.top
+        return level, min(symbol >> max(0, form.top - 1), 253) + 1
+    octave = max(0, magnitude.bit_length() - 1)
+    level = magnitude * 3 if magnitude < 8 else octave << 3 | magnitude >> octave - 3 & 7
+    return level, min(magnitude if magnitude < 16 else level - 16, 253) + 1
+
+
+def parse(item: Item, take: Callable[[int], bytes]) -> Form:
+    """Reads a form, `take(count)` giving its next bytes. Raises CorruptError for what fits no tensor like this."""
+
+    def number(count: int) -> int:
+        return int.from_bytes(take(count), "little")
+
+    form = Form(number(1))
+    _need(form.kind <= FLOATING, "an unknown kind of words")
+    if form.kind == BYTES:
+        return form
+    _need(form.kind != INTEGER or item.word_bytes == 1, "integers of more than a byte")
+    _need(form.kind != FLOATING or item.exponent > 0, "a float's form for what is none")
+    form.codes_signs = number(1) != 0
+    form.contexts = number(2) & (1 << WORD_CONTEXTS) - 1 | 1
+    _need(form.contexts.bit_count() <= MAX_CHOSEN, "more contexts than a form may have")
+    form.smallest = number(2)
+    symbols = number(2)
+    _need(0 < symbols <= MAX_SYMBOLS, "too many symbols, or none")
+    packed = take((symbols + 1) // 2)
+    form.logs = [packed[k // 2] >> k % 2 * 4 & 15 for k in range(symbols)]
+    _need(any(form.logs), "no symbol has a count")
+    form.word_bits = item.word_bytes * 8
+    if form.kind == FLOATING:
+        form.mantissa, form.top, form.zeros, form.tail = item.mantissa, number(1), number(1), number(1)
+        below = form.mantissa - form.top
+        fits = below >= 0 and form.zeros <= below and form.tail <= below
+        _need(fits and not 0 < form.tail <= form.zeros, "bits of mantissa that do not fit the dtype")
+        return form
+    form.zero = number(2)
+    if form.kind == INTEGER:
+        _need(form.zero < 256, "a zero beyond 8 bits")
+        return form
+    words = number(2)
+    _need(0 < words <= MAX_SYMBOLS and form.zero < words, "a palette that does not fit")
+    form.palette = np.frombuffer(take(words * item.word_bytes), f"<u{item.word_bytes}").tolist()
+    return form
+
+
+def _need(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise CorruptError(otherwise)
+
+
+def encode(items: Sequence[Item], sides: Sequence[bytes]) -> bytes:
+    """Returns a block of the items, each in the form that its side says."""
+    coder, low = Encoder(), BitWriter()
+    model = BytesModel(sum(len(item.data) for item in items))
+    for item, side in zip(items, sides, strict=True):
+        rest = bytearray(side)
+
+        def take(count: int, rest: bytearray = rest) -> bytes:
+            taken = rest[:count]
+            del rest[:count]
+            model.code(coder, taken, 1)
+            return bytes(taken)
+
+        _code(item, parse(item, take), model, coder, low)
+    coded = coder.finish()
+    return len(coded).to_bytes(LENGTH_BYTES, "little") + coded + low.finish()
+
+
+def decode(block: bytes, items: Sequence[Item]) -> None:
+    """Fills the items from a block. Raises CorruptError."""
+    _need(len(block) >= LENGTH_BYTES, "a block of fewer bytes than its length has")
+    end = LENGTH_BYTES + int.from_bytes(block[:LENGTH_BYTES], "little")
+    _need(end <= len(block), "a block that is cut short")
+    coder, low = Decoder(block[LENGTH_BYTES:end]), BitReader(block[end:])
+    model = BytesModel(sum(len(item.data) for item in items))
+
+    def take(count: int) -> bytes:
+        taken = bytearray(count)
+        model.code(coder, taken, 1)
+        return bytes(taken)
+
+    for item in items:
+        _code(item, parse(item, take), model, coder, low)
+
+
+def _code(item: Item, form: Form, model: BytesModel, coder: Coder, low: Bits) -> None:
+    if form.kind == BYTES:
+        model.code(coder, item.data, item.word_bytes)
+    else:
+        WordsModel(form, item.axes).code(coder, low, item.data, item.word_bytes)

@@ -1,0 +1,190 @@
+"""Tables, mixer and arithmetic coder of level `max` in Python: what the C++ ones must equal bit for bit.
+
+Integers only, so that every machine has the same. See `mixer.hpp` for where the method is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+PROBABILITY_BITS = 16
+STRETCH_LIMIT = 4095
+COUNT_LIMIT = 1000
+BUCKETS = 12
+MAX_WEIGHT = 1 << 24
+_STEP = 4598194991441371038
+"""exp(-0.75 / 256) in 2^-62: the one constant of the logistic function."""
+_MASK32 = (1 << 32) - 1
+
+
+@cache
+def tables() -> tuple[list[int], list[int], list[int]]:
+    """Returns squash (of t + 4096), stretch (of the first 12 bits of a probability), rate (of a count)."""
+    one = power = 1 << 62
+    squash = [0] * 8192
+    for t in range(4097):
+        high = min(65520, max(16, (one << PROBABILITY_BITS) // (one + power)))
+        if t < 4096:
+            squash[4096 + t] = high
+        squash[4096 - t] = 65536 - high
+        power = power * _STEP >> 62
+    stretch, t = [], 0
+    for p in range(4096):
+        while t < 8191 and squash[t] < 16 * p + 8:
+            t += 1
+        stretch.append(min(2047, max(-2047, t - 4096)))
+    return squash, stretch, [655360 // (10 * n + 16) for n in range(1024)]
+
+
+def mix_hash(a: int, b: int, c: int = 0) -> int:
+    """Mixes three words of 32 bits to a hash of 32 bits."""
+    h = (a * 0x9E3779B1 ^ (b + 0x7F4A7C15) * 0x85EBCA6B ^ (c + 0x165667B1) * 0xC2B2AE35) & _MASK32
+    h ^= h >> 15
+    h = h * 0x2C1B3C6D & _MASK32
+    return h ^ h >> 13
+
+
+class Encoder:
+    """A binary arithmetic coder: one decision at a time, by the probability (of 65,536) that its bit is 1."""
+
+    encodes = True
+
+    def __init__(self) -> None:
+        self.out = bytearray()
+        self._low, self._high = 0, _MASK32
+
+    def code(self, bit: int, probability: int) -> int:
+        middle = self._low + ((self._high - self._low) * probability >> PROBABILITY_BITS)
+        if bit:
+            self._high = middle
+        else:
+            self._low = middle + 1
+        while (self._low ^ self._high) < 1 << 24:
+            self.out.append(self._high >> 24)
+            self._low = self._low << 8 & _MASK32
+            self._high = self._high << 8 & _MASK32 | 255
+        return bit
+
+    def finish(self) -> bytes:
+        self.out += self._low.to_bytes(4, "big")
+        return bytes(self.out)
+
+
+class Decoder:
+    """The inverse of `Encoder`; reads zeros beyond the end."""
+
+    encodes = False
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+        self._low, self._high, self._value = 0, _MASK32, 0
+        for _ in range(4):
+            self._value = self._value << 8 | self._next()
+
+    def _next(self) -> int:
+        self._at += 1
+        return self._data[self._at - 1] if self._at <= len(self._data) else 0
+
+    def code(self, bit: int, probability: int) -> int:
+        middle = self._low + ((self._high - self._low) * probability >> PROBABILITY_BITS)
+        bit = int(self._value <= middle)
+        if bit:
+            self._high = middle
+        else:
+            self._low = middle + 1
+        while (self._low ^ self._high) < 1 << 24:
+            self._low = self._low << 8 & _MASK32
+            self._high = self._high << 8 & _MASK32 | 255
+            self._value = self._value << 8 & _MASK32 | self._next()
+        return bit
+
+
+Coder = Encoder | Decoder
+
+
+class BitWriter:
+    """Bits that are kept as they are, lowest first."""
+
+    def __init__(self) -> None:
+        self._value, self._count = 0, 0
+        self._out = bytearray()
+
+    def bits(self, value: int, count: int) -> int:
+        self._value |= value << self._count
+        self._count += count
+        whole = self._count // 8
+        self._out += (self._value & (1 << 8 * whole) - 1).to_bytes(whole, "little")
+        self._value >>= 8 * whole
+        self._count -= 8 * whole
+        return value
+
+    def finish(self) -> bytes:
+        return bytes(self._out) + (bytes([self._value]) if self._count else b"")
+
+
+class BitReader:
+    """The inverse of `BitWriter`; reads zeros beyond the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def bits(self, value: int, count: int) -> int:
+        begin, shift = divmod(self._at, 8)
+        self._at += count
+        found = int.from_bytes(self._data[begin : begin + (shift + count + 7) // 8], "little")
+        return found >> shift & (1 << count) - 1
+
+
+Bits = BitWriter | BitReader
+
+
+class Mixer:
+    """The prediction of one bit from several contexts, mixed in the logistic domain.
+
+    Args:
+        contexts: how many; the first is the base, the others say how they differ from it.
+        lines: of 16 slots each, a power of 2. A slot has a probability (22 bits) and a count (10 bits).
+        sets: of weights.
+        doubt: a context that was seen n times begins with the weight trust / 100 * n / (n + doubt).
+        trust: in hundredths.
+        rate: how fast weights learn.
+    """
+
+    def __init__(self, contexts: int, lines: int, sets: int, doubt: int, trust: int, rate: int) -> None:
+        self._mask, self._rate = lines - 1, rate
+        self._slots: dict[int, tuple[int, int]] = {}
+        first = [65536] * BUCKETS
+        others = [65536 * n // (n + doubt) * trust // 100 for n in ((1 << bucket) - 1 for bucket in range(BUCKETS))]
+        self._weights = [[list(others) if context else list(first) for context in range(contexts)] for _ in range(sets)]
+
+    def line(self, hashed: int) -> int:
+        """The number of the first slot of a hash's line."""
+        return (hashed & self._mask) << 4
+
+    def code(self, coder: Coder, bit: int, lines: Sequence[int], local: int, chosen: int) -> int:
+        """Codes one bit. lines: one for each context; local: the slot of it, 1 to 15; chosen: the set of weights."""
+        squash, stretch, rate = tables()
+        weights = self._weights[chosen]
+        says, buckets, total, base = [], [], 0, 0
+        for context, line in enumerate(lines):
+            p, count = self._slots.get(line + local, (1 << 21, 0))
+            said = stretch[p >> 10]
+            if context == 0:
+                base = said
+            else:
+                said = min(1023, max(-1023, said - base)) if count else 0
+            says.append(said)
+            buckets.append(0 if context == 0 else min(BUCKETS - 1, count.bit_length()))
+            total += said * weights[context][buckets[-1]]
+        mixed = min(STRETCH_LIMIT, max(-STRETCH_LIMIT, total >> 16))
+        probability = squash[mixed + 4096]
+        bit = coder.code(bit, probability)
+        error = (65536 if bit else 0) - probability
+        for context, line in enumerate(lines):
+            weight = weights[context][buckets[context]] + (says[context] * error * self._rate + (1 << 17) >> 18)
+            weights[context][buckets[context]] = min(MAX_WEIGHT, max(-MAX_WEIGHT, weight))
+            p, count = self._slots.get(line + local, (1 << 21, 0))
+            p += (((1 << 22) - 1 if bit else 0) - p) * rate[count] >> 16
+            self._slots[line + local] = p, min(COUNT_LIMIT, count + 1)
+        return bit

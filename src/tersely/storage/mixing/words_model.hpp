@@ -1,0 +1,240 @@
+// The model of a tensor's words: each symbol by its place and by what lies around it.
+//
+// A tensor is seen with four axes, C order, the last one fastest: [rows, 1, 1, columns] of a matrix. A context is a
+// coordinate, neighbours before in the order of the words, or running averages of magnitudes along axes.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tersely/storage/mixing/bits.hpp"
+#include "tersely/storage/mixing/mixer.hpp"
+#include "tersely/storage/mixing/word_form.hpp"
+
+namespace tersely::storage {
+
+using Axes = std::array<size_t, 4>;
+
+/// What symbols can be told by; a form has up to kMaxChosen of them.
+inline constexpr size_t kWordContexts = 12;
+inline constexpr size_t kMaxChosen = 8;
+
+template <size_t kContexts>
+class WordsModel {
+ public:
+
+  WordsModel(const WordForm& form, const Axes& axes)
+      : form_(form),
+        splitter_(form),
+        tree_(form.logs),
+        axes_(axes),
+        strides_{axes[1] * axes[2] * axes[3], axes[2] * axes[3], axes[3], 1},
+        words_(axes[0] * strides_[0]),
+        symbols_(lines_for(words_), kSets, {60, 15, 3}),
+        signs_(lines_for(words_ / 4), 1, {60, 15, 3}),
+        marks_(1 << 12, 2, {20, 30, 6}),
+        seen_(words_),
+        turned_(words_) {
+    describe();
+    for (size_t axis = 0; axis < 4; ++axis) averages_[axis].assign(axes[axis], kUnknown);
+    outer_.assign(axes[0] * axes[1], kUnknown);
+    inner_.assign(axes[2] * axes[3], kUnknown);
+  }
+
+  /// Codes all words: `load(k)` gives word k (what it gives is not looked at where a decoder codes), `store(k, word)`
+  /// takes it. low: the bits that are not modelled.
+  template <class Coder, class Bits, class Load, class Store>
+  void code(Coder& coder, Bits& low, Load&& load, Store&& store) {
+    std::array<size_t, 4> place{};
+    for (size_t k = 0; k < words_; ++k) {
+      store(k, one(coder, low, load(k), k, place));
+      for (size_t axis = 4; axis-- > 0;) {
+        if (++place[axis] < axes_[axis] || axis == 0) break;
+        place[axis] = 0;
+      }
+    }
+  }
+
+ private:
+  static constexpr size_t kSets = 32, kSignContexts = 6, kMarkContexts = 4;
+  static constexpr int32_t kUnknown = -1;
+  enum Mark : uint32_t { kZero, kTail };
+
+  static size_t lines_for(size_t words) {
+    size_t lines = 1 << 8;
+    while (lines < words * 2 && lines < 1 << 16) lines *= 2;
+    return lines;
+  }
+
+  // What contexts say of a symbol: a class (up to 254) and a level in eighths of an octave.
+  void describe() {
+    const bool floating = form_.kind == WordKind::floating;
+    for (uint32_t symbol = 0; symbol < form_.logs.size(); ++symbol) {
+      const uint32_t magnitude = symbol + form_.smallest;
+      const uint32_t octave = magnitude == 0 ? 0 : static_cast<uint32_t>(std::bit_width(magnitude) - 1);
+      uint32_t level, kind;
+      if (floating) {
+        level = form_.top >= 3 ? magnitude >> (form_.top - 3) : magnitude << (3 - form_.top);
+        kind = symbol >> std::max(0, form_.top - 1);
+      } else {
+        level = magnitude < 8 ? magnitude * 3 : octave << 3 | (magnitude >> (octave - 3) & 7);
+        kind = magnitude < 16 ? magnitude : level - 16;
+      }
+      levels_.push_back(static_cast<int32_t>(level));
+      kinds_.push_back(static_cast<uint8_t>(std::min<uint32_t>(kind, 253) + 1));
+    }
+  }
+
+  template <class Coder, class Bits>
+  uint64_t one(Coder& coder, Bits& low, uint64_t word, size_t k, const std::array<size_t, 4>& place) {
+    Word parts = Coder::kEncodes ? splitter_.split(word) : Word{};
+    std::array<uint32_t, 4> near{}, sign_near{};
+    for (size_t axis = 0; axis < 4; ++axis)
+      if (place[axis] > 0) {
+        near[axis] = seen_[k - strides_[axis]];
+        sign_near[axis] = turned_[k - strides_[axis]];
+      }
+    const uint32_t second = place[3] > 1 ? seen_[k - 2] : 0;
+    parts.symbol = symbol(coder, parts.symbol, place, near, second);
+    const bool at_zero = splitter_.at_zero(parts.symbol);
+    bool zero = at_zero && form_.kind != WordKind::floating;
+    if (at_zero && !zero) {
+      zero = mark(coder, kZero, !parts.negative && parts.low == 0, near, place);
+    }
+    if (zero) {
+      parts.negative = false;
+      parts.low = 0;
+    } else {
+      parts.negative = form_.codes_signs ? sign(coder, parts, k, place, sign_near) : low.bits(parts.negative, 1) != 0;
+      if (const int bits = form_.low_bits(); bits > 0) parts.low = low_bits(coder, low, parts.low, bits, near, place);
+    }
+    learn(parts.symbol, k, place);
+    turned_[k] = static_cast<uint8_t>(zero ? 0 : 1 + parts.negative);
+    return Coder::kEncodes ? word : splitter_.join(parts);
+  }
+
+  template <class Coder, class Bits>
+  uint64_t low_bits(Coder& coder, Bits& low, uint64_t value, int bits, const std::array<uint32_t, 4>& near,
+                    const std::array<size_t, 4>& place) {
+    const int tail = form_.tail - form_.zeros;
+    if (form_.tail == 0) return low.bits(value, bits);
+    last_tail_ = mark(coder, kTail, (value & ((uint64_t{1} << tail) - 1)) == 0, near, place);
+    return last_tail_ ? low.bits(value >> tail, bits - tail) << tail : low.bits(value, bits);
+  }
+
+  template <class Coder>
+  uint32_t symbol(Coder& coder, uint32_t given, const std::array<size_t, 4>& place,
+                  const std::array<uint32_t, 4>& near, uint32_t second) {
+    std::array<uint32_t, kContexts> hashes;
+    hash_contexts(hashes, place, near, second);
+    std::array<uint32_t*, kContexts> lines;
+    int32_t node = tree_.root;
+    uint32_t local = 1, depth = 0;
+    while (node >= 0) {
+      if (depth % 4 == 0) {
+        local = 1;
+        for (size_t c = 0; c < kContexts; ++c)
+          lines[c] = symbols_.line(depth == 0 ? hashes[c] : hash(hashes[c], static_cast<uint32_t>(node)));
+      }
+      const SymbolTree::Node& at = tree_.nodes[static_cast<size_t>(node)];
+      const bool bit = symbols_.code(coder, given >= at.split, lines.data(), local, std::min<size_t>(depth, kSets - 1));
+      local = local * 2 + bit;
+      node = at.child[bit];
+      ++depth;
+    }
+    return static_cast<uint32_t>(-1 - node);
+  }
+
+  static uint32_t level_of(int32_t average) { return average == kUnknown ? 4095 : static_cast<uint32_t>(average) >> 9; }
+
+  void hash_contexts(std::array<uint32_t, kContexts>& hashes, const std::array<size_t, 4>& place,
+                       const std::array<uint32_t, 4>& near, uint32_t second) const {
+    const auto at = [&](size_t axis) { return static_cast<uint32_t>(place[axis]); };
+    const auto average = [&](size_t axis) { return level_of(averages_[axis][place[axis]]); };
+    size_t count = 0;
+    for (uint32_t left = form_.contexts; left != 0; left &= left - 1) {
+      uint32_t what = 0, more = 0;
+      const auto context = static_cast<uint32_t>(std::countr_zero(left));
+      switch (context) {
+        case 0: break;
+        case 1: case 2: case 3: case 4: what = at(context - 1); break;
+        case 5: what = at(2), more = at(3); break;
+        case 6: what = near[3] << 8 | second; break;
+        case 7: what = near[3] << 8 | near[2]; break;
+        case 8: what = near[1] << 8 | near[0]; break;
+        case 9: what = average(3) << 12 | average(2), more = average(1); break;
+        case 10: what = average(0) << 12 | level_of(recent_); break;
+        default:
+          what = level_of(outer_[place[0] * axes_[1] + place[1]]) << 12 |
+                 level_of(inner_[place[2] * axes_[3] + place[3]]);
+      }
+      hashes[count++] = hash(context + 1, what, more);
+    }
+  }
+
+  template <class Coder>
+  bool sign(Coder& coder, const Word& parts, size_t k, const std::array<size_t, 4>& place,
+            const std::array<uint32_t, 4>& near) {
+    const uint32_t second = place[3] > 1 ? turned_[k - 2] : 3;
+    const std::array<uint32_t, kSignContexts> contexts = {
+        hash(1, kinds_[parts.symbol]),
+        hash(2, near[3] * 4 + second),
+        hash(3, near[2] * 4 + near[3]),
+        hash(4, near[1] * 4 + near[0]),
+        hash(5, static_cast<uint32_t>(place[0])),
+        hash(6, static_cast<uint32_t>(place[3]), static_cast<uint32_t>(place[1] * axes_[2] + place[2])),
+    };
+    std::array<uint32_t*, kSignContexts> lines;
+    for (size_t c = 0; c < kSignContexts; ++c) lines[c] = signs_.line(contexts[c]);
+    return signs_.code(coder, parts.negative, lines.data(), 1, 0);
+  }
+
+  template <class Coder>
+  bool mark(Coder& coder, Mark which, bool given, const std::array<uint32_t, 4>& near,
+            const std::array<size_t, 4>& place) {
+    const std::array<uint32_t, kMarkContexts> contexts = {
+        hash(1, which),
+        hash(2, which, last_tail_),
+        hash(3, which, static_cast<uint32_t>(place[0])),
+        hash(4, which, near[3]),
+    };
+    std::array<uint32_t*, kMarkContexts> lines;
+    for (size_t c = 0; c < kMarkContexts; ++c) lines[c] = marks_.line(contexts[c]);
+    return marks_.code(coder, given, lines.data(), 1, which);
+  }
+
+  void learn(uint32_t symbol, size_t k, const std::array<size_t, 4>& place) {
+    seen_[k] = kinds_[symbol];
+    const int32_t level = levels_[symbol];
+    const auto move = [level](int32_t& average, int shift) {
+      average = average == kUnknown ? level << 8 : average + (((level << 8) - average) >> shift);
+    };
+    for (size_t axis = 0; axis < 4; ++axis) move(averages_[axis][place[axis]], 5);
+    move(outer_[place[0] * axes_[1] + place[1]], 3);
+    move(inner_[place[2] * axes_[3] + place[3]], 5);
+    move(recent_, 4);
+  }
+
+  const WordForm& form_;
+  WordSplitter splitter_;
+  SymbolTree tree_;
+  Axes axes_;
+  std::array<size_t, 4> strides_;
+  size_t words_;
+  Mixer<kContexts> symbols_;
+  Mixer<kSignContexts> signs_;
+  Mixer<kMarkContexts> marks_;
+  std::vector<uint8_t> seen_, turned_;  // class of each symbol, 1 and more; sign, 1 or 2, 0 of zeros
+  std::vector<int32_t> levels_;
+  std::vector<uint8_t> kinds_;
+  std::array<std::vector<int32_t>, 4> averages_;  // of levels, in 256ths
+  std::vector<int32_t> outer_, inner_;
+  int32_t recent_ = kUnknown;
+  bool last_tail_ = false;
+};
+
+}  // namespace tersely::storage
