@@ -1,6 +1,7 @@
 #include "tersely/storage/mixing/block.hpp"
 
 #include <bit>
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -53,8 +54,10 @@ std::string parse(const MixedItem& item, Next&& next, WordForm& form) {
     form.top = static_cast<int>(number(1));
     form.zeros = static_cast<int>(number(1));
     form.tail = static_cast<int>(number(1));
+    form.modelled = static_cast<int>(number(1));
     const int below = form.mantissa - form.top;
-    if (below < 0 || form.zeros > below || form.tail > below || (form.tail != 0 && form.tail <= form.zeros))
+    if (below < 0 || form.zeros > below || form.tail > below || (form.tail != 0 && form.tail <= form.zeros) ||
+        form.modelled > std::min(4, below - form.zeros))
       return "bits of mantissa that do not fit the dtype";
     return "";
   }

@@ -20,7 +20,10 @@ class BytesModel {
   /// Codes bytes of items of one size (1, 2, 4, 8: of what each number takes). data is read or written.
   template <class Coder>
   void code(Coder& coder, uint8_t* data, size_t bytes, uint32_t item) {
-    for (size_t k = 0; k < bytes; ++k) data[k] = one(coder, data[k], static_cast<uint32_t>(k % item), item);
+    for (size_t k = 0; k < bytes; ++k) {
+      const uint8_t byte = one(coder, data[k], static_cast<uint32_t>(k % item), item);
+      if constexpr (!Coder::kEncodes) data[k] = byte;  // what is encoded may be a file, mapped to be read
+    }
   }
 
  private:

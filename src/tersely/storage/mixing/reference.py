@@ -58,6 +58,7 @@ class Form:
     top: int = 0
     zeros: int = 0
     tail: int = 0
+    modelled: int = 0
 
     def split(self, word: int) -> tuple[int, bool, int]:
         if self.kind == FLOATING:
@@ -165,7 +166,8 @@ class WordsModel:
         self._levels, self._kinds = [level for level, _ in described], [kind for _, kind in described]
         self._averages = [[-1] * length for length in axes]
         self._outer, self._inner = [-1] * (axes[0] * axes[1]), [-1] * (axes[2] * axes[3])
-        self._recent, self._last_tail = [-1], 0
+        self._lowest = Mixer(5, 1 << 12, 4, 60, 25, 3)
+        self._recent, self._last_tail, self._last_lowest = [-1], 0, 0
 
     def code(self, coder: Coder, low: Bits, data: bytearray, word_bytes: int) -> None:
         for k in range(self._words):
@@ -193,17 +195,39 @@ class WordsModel:
                 negative = bool(low.bits(int(negative), 1))
             count = form.mantissa - form.top - form.zeros if form.kind == FLOATING else 0
             if count:
-                kept = self._low(coder, low, kept, count, near, place)
+                kept = self._low(coder, low, (symbol, negative, kept), count, near, place)
         self._learn(symbol, k, place)
         self._turned[k] = 0 if zero else 1 + negative
         return word if coder.encodes else form.join(symbol, negative, kept)
 
-    def _low(self, coder: Coder, low: Bits, value: int, count: int, near: list[int], place: list[int]) -> int:
-        tail = self._form.tail - self._form.zeros
-        if not self._form.tail:
+    def _low(
+        self, coder: Coder, low: Bits, parts: tuple[int, bool, int], count: int, near: list[int], place: list[int]
+    ) -> int:
+        form, value = self._form, parts[2]
+        if form.tail:
+            tail = form.tail - form.zeros
+            self._last_tail = self._mark(coder, _TAIL, value & (1 << tail) - 1 == 0, near, place)
+            if self._last_tail:
+                return low.bits(value >> tail, count - tail) << tail
+        if not form.modelled:
             return low.bits(value, count)
-        self._last_tail = self._mark(coder, _TAIL, value & (1 << tail) - 1 == 0, near, place)
-        return low.bits(value >> tail, count - tail) << tail if self._last_tail else low.bits(value, count)
+        above = low.bits(value >> form.modelled, count - form.modelled)
+        after = above >> max(0, count - form.modelled - 3)
+        return above << form.modelled | self._lowest_bits(coder, *parts, after)
+
+    def _lowest_bits(self, coder: Coder, symbol: int, negative: bool, value: int, after: int) -> int:
+        contexts = [
+            mix_hash(1, 0),
+            mix_hash(2, symbol),
+            mix_hash(3, symbol, 1 + after),
+            mix_hash(4, self._last_lowest),
+            mix_hash(5, symbol >> self._form.top, negative),
+        ]
+        lines, local = [self._lowest.line(one) for one in contexts], 1
+        for bit in range(self._form.modelled - 1, -1, -1):
+            local = local * 2 + self._lowest.code(coder, value >> bit & 1, lines, local, bit)
+        self._last_lowest = local - (1 << self._form.modelled)
+        return self._last_lowest
 
     def _symbol(self, coder: Coder, given: int, hashes: list[int]) -> int:
         node, local, depth = self._root, 1, 0
@@ -317,9 +341,11 @@ def parse(item: Item, take: Callable[[int], bytes]) -> Form:
     _need(any(form.logs), "no symbol has a count")
     form.word_bits = item.word_bytes * 8
     if form.kind == FLOATING:
-        form.mantissa, form.top, form.zeros, form.tail = item.mantissa, number(1), number(1), number(1)
+        form.mantissa, form.top, form.zeros = item.mantissa, number(1), number(1)
+        form.tail, form.modelled = number(1), number(1)
         below = form.mantissa - form.top
         fits = below >= 0 and form.zeros <= below and form.tail <= below
+        fits = fits and form.modelled <= min(4, below - form.zeros)
         _need(fits and not 0 < form.tail <= form.zeros, "bits of mantissa that do not fit the dtype")
         return form
     form.zero = number(2)

@@ -30,6 +30,7 @@ struct WordForm {
   int mantissa = 0;
   int zeros = 0;  // lowest bits of mantissa that are 0 in every word
   int tail = 0;   // lowest bits that are 0 in many words, which are marked; 0: none are
+  int modelled = 0;  // lowest of the low bits, up to 4, that are predicted: arithmetic leaves traces in them
 
   [[nodiscard]] int low_bits() const { return kind == WordKind::floating ? mantissa - top - zeros : 0; }
 };

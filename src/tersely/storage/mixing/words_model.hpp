@@ -37,6 +37,7 @@ class WordsModel {
         symbols_(lines_for(words_), kSets, {60, 15, 3}),
         signs_(lines_for(words_ / 4), 1, {60, 15, 3}),
         marks_(1 << 12, 2, {20, 30, 6}),
+        lowest_(1 << 12, 4, {60, 25, 3}),
         seen_(words_),
         turned_(words_) {
     describe();
@@ -60,7 +61,7 @@ class WordsModel {
   }
 
  private:
-  static constexpr size_t kSets = 32, kSignContexts = 6, kMarkContexts = 4;
+  static constexpr size_t kSets = 32, kSignContexts = 6, kMarkContexts = 4, kLowContexts = 5;
   static constexpr int32_t kUnknown = -1;
   enum Mark : uint32_t { kZero, kTail };
 
@@ -110,7 +111,7 @@ class WordsModel {
       parts.low = 0;
     } else {
       parts.negative = form_.codes_signs ? sign(coder, parts, k, place, sign_near) : low.bits(parts.negative, 1) != 0;
-      if (const int bits = form_.low_bits(); bits > 0) parts.low = low_bits(coder, low, parts.low, bits, near, place);
+      if (const int bits = form_.low_bits(); bits > 0) parts.low = low_bits(coder, low, parts, bits, near, place);
     }
     learn(parts.symbol, k, place);
     turned_[k] = static_cast<uint8_t>(zero ? 0 : 1 + parts.negative);
@@ -118,12 +119,38 @@ class WordsModel {
   }
 
   template <class Coder, class Bits>
-  uint64_t low_bits(Coder& coder, Bits& low, uint64_t value, int bits, const std::array<uint32_t, 4>& near,
+  uint64_t low_bits(Coder& coder, Bits& low, const Word& parts, int bits, const std::array<uint32_t, 4>& near,
                     const std::array<size_t, 4>& place) {
-    const int tail = form_.tail - form_.zeros;
-    if (form_.tail == 0) return low.bits(value, bits);
-    last_tail_ = mark(coder, kTail, (value & ((uint64_t{1} << tail) - 1)) == 0, near, place);
-    return last_tail_ ? low.bits(value >> tail, bits - tail) << tail : low.bits(value, bits);
+    const uint64_t value = parts.low;
+    if (form_.tail != 0) {
+      const int tail = form_.tail - form_.zeros;
+      last_tail_ = mark(coder, kTail, (value & ((uint64_t{1} << tail) - 1)) == 0, near, place);
+      if (last_tail_) return low.bits(value >> tail, bits - tail) << tail;
+    }
+    if (form_.modelled == 0) return low.bits(value, bits);
+    const uint64_t above = low.bits(value >> form_.modelled, bits - form_.modelled);
+    return above << form_.modelled | lowest(coder, parts, above >> std::max(0, bits - form_.modelled - 3));
+  }
+
+  template <class Coder>
+  uint64_t lowest(Coder& coder, const Word& parts, uint64_t next) {
+    const auto after = static_cast<uint32_t>(next);
+    const std::array<uint32_t, kLowContexts> contexts = {
+        hash(1, 0),
+        hash(2, parts.symbol),
+        hash(3, parts.symbol, 1 + after),
+        hash(4, last_lowest_),
+        hash(5, parts.symbol >> form_.top, parts.negative),
+    };
+    std::array<uint32_t*, kLowContexts> lines;
+    for (size_t c = 0; c < kLowContexts; ++c) lines[c] = lowest_.line(contexts[c]);
+    uint32_t local = 1;
+    for (int bit = form_.modelled; bit-- > 0;) {
+      const size_t set = static_cast<size_t>(bit);
+      local = local * 2 + lowest_.code(coder, (parts.low >> bit & 1) != 0, lines.data(), local, set);
+    }
+    last_lowest_ = local - (1U << form_.modelled);
+    return last_lowest_;
   }
 
   template <class Coder>
@@ -228,6 +255,7 @@ class WordsModel {
   Mixer<kContexts> symbols_;
   Mixer<kSignContexts> signs_;
   Mixer<kMarkContexts> marks_;
+  Mixer<kLowContexts> lowest_;
   std::vector<uint8_t> seen_, turned_;  // class of each symbol, 1 and more; sign, 1 or 2, 0 of zeros
   std::vector<int32_t> levels_;
   std::vector<uint8_t> kinds_;
@@ -235,6 +263,7 @@ class WordsModel {
   std::vector<int32_t> outer_, inner_;
   int32_t recent_ = kUnknown;
   bool last_tail_ = false;
+  uint32_t last_lowest_ = 0;
 };
 
 }  // namespace tersely::storage

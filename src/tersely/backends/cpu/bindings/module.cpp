@@ -15,4 +15,5 @@ NB_MODULE(_native, m) {
   bind_integer(m);
   bind_blocks(m);
   bind_bench(m);
+  bind_storage(m);
 }

@@ -67,3 +67,4 @@ void bind_affine(nb::module_& m);
 void bind_integer(nb::module_& m);
 void bind_blocks(nb::module_& m);
 void bind_bench(nb::module_& m);
+void bind_storage(nb::module_& m);
