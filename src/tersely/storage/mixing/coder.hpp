@@ -51,7 +51,8 @@ class Decoder {
   bool operator()(bool, uint32_t probability) {
     const uint32_t middle = low_ + static_cast<uint32_t>((uint64_t{high_ - low_} * probability) >> kProbabilityBits);
     const bool bit = value_ <= middle;
-    (bit ? high_ : low_) = middle + !bit;
+    high_ = bit ? middle : high_;  // no branch: nobody can predict it
+    low_ = bit ? low_ : middle + 1;
     while ((low_ ^ high_) < 1U << 24) {
       low_ <<= 8;
       high_ = high_ << 8 | 255;

@@ -59,7 +59,7 @@ class Mixer {
   /// Codes one bit. lines: one for each context; local: the slot of it, 1 to 15.
   template <class Coder>
   bool code(Coder& coder, bool bit, uint32_t* const* lines, uint32_t local, size_t set) {
-    const Tables& table = tables();
+    const Tables& table = tables_;
     int32_t* const weights = weights_.data() + set * kContexts * kBuckets;
     std::array<int32_t, kContexts> says;
     std::array<int32_t*, kContexts> weight;
@@ -92,6 +92,7 @@ class Mixer {
   }
 
  private:
+  const Tables& tables_ = tables();
   int32_t rate_;
   uint32_t mask_;
   std::vector<uint32_t> slots_;
