@@ -12,7 +12,7 @@ from tersely.graph.lowering.program import Program
 
 ALIGNMENT = 16
 """Floats: a line of cache."""
-ROLES = ("x", "y", "z", "k", "v", "mask", "residual")
+ROLES = ("x", "y", "z", "k", "v", "mask", "residual", "rounded")
 """Members of steps that are numbers of values."""
 
 
@@ -70,10 +70,10 @@ def place_values(program: Program) -> None:
     steps, nodes = list(program.steps), list(program.nodes)
     program.steps, program.nodes = [], []
     for step, name in zip(steps, nodes, strict=True):
-        y = step.get("y")
-        if y is not None and program.layouts[y].halo:
-            fill = {"fill": program.layouts[y].fill} if program.layouts[y].fill else {}
-            program.steps.append({"operator": "clear", "y": y, **fill})
-            program.nodes.append(name)
+        for y in [step[role] for role in ("y", "rounded") if role in step]:
+            if program.layouts[y].halo:
+                fill = {"fill": program.layouts[y].fill} if program.layouts[y].fill else {}
+                program.steps.append({"operator": "clear", "y": y, **fill})
+                program.nodes.append(name)
         program.steps.append(step)
         program.nodes.append(name)

@@ -15,7 +15,7 @@ VERSION = 1
 class Layout:
     """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are.
 
-    element_bytes: 4, of float32, or 1. fill: what is in the halo, of bytes; floats have zeros there.
+    element_bytes: 4, of float32, 2, of bfloat16, or 1. fill: what is in the halo, of bytes; floats have zeros there.
     """
 
     images: int
@@ -30,7 +30,7 @@ class Layout:
     @property
     def floats(self) -> int:
         """Of memory, whatever is in it."""
-        return self.elements if self.element_bytes == 4 else -(-self.elements // 4)
+        return -(-self.elements * self.element_bytes // 4)
 
     @property
     def elements(self) -> int:

@@ -18,6 +18,7 @@ from torch.fx import Node as FxNode
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
+from tersely.graph.lowering import Choices
 from tersely.graph.operators import Shape
 from tersely.graph.pipeline import Constant, Pipeline
 from tersely.graph.weights import rows_of
@@ -61,8 +62,8 @@ class _Support(OperatorSupportBase):
 class Partitioned:
     """module: runs the model. pieces: its pipelines. left: why each node that torch still runs is not in one."""
 
-    def __init__(self, program: torch.export.ExportedProgram, encode: Encode, winograd: bool = True) -> None:
-        self._winograd = winograd
+    def __init__(self, program: torch.export.ExportedProgram, encode: Encode, choices: Choices) -> None:
+        self._choices = choices
         module = program.module(check_guards=False)  # whoever calls it has one for each set of shapes
         assert isinstance(module, GraphModule)
         fold(module)
@@ -112,7 +113,7 @@ class Partitioned:
             return None
         dtypes = tuple(source.output_dtypes[place] for place in order) if source.output_dtypes else ()
         graph = replace(source, outputs=tuple(source.outputs[place] for place in order), output_dtypes=dtypes)
-        return Pipeline(graph, piece.original, winograd=self._winograd)
+        return Pipeline(graph, piece.original, self._choices.winograd, self._choices.bfloat16_products)
 
     def _replace(self, parent: GraphModule, node: FxNode, encode: Encode) -> None:
         inner = parent.get_submodule(str(node.target))
@@ -139,7 +140,7 @@ class Partitioned:
         graph = replace(graph, examples=examples, input_dtypes=tuple(NAMES[dtypes_in[name]] for name in graph.inputs))
         rows = rows_of(graph, {name: tuple(one.shape) for name, one in tensors.items()})
         constants = {name: encode(name, tensors[name], rows.get(name, 0)) for name in graph.constants}
-        pipeline = Pipeline(graph, constants, winograd=self._winograd)
+        pipeline = Pipeline(graph, constants, self._choices.winograd, self._choices.bfloat16_products)
         self.pieces.append(pipeline)
         dtypes = [one.meta["val"].dtype for one in outputs]
         parent.set_submodule(str(node.target), Piece(pipeline, dtypes))

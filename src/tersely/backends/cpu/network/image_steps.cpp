@@ -124,7 +124,7 @@ class Move final : public Step {
 class Clear final : public Step {
  public:
   explicit Clear(const StepText& text)
-      : y_(text.any_value("y")), fill_(static_cast<int>(text.number_or("fill", 0))), size_(y_.bytes ? 1 : 4) {
+      : y_(text.memory("y")), fill_(static_cast<int>(text.number_or("fill", 0))), size_(y_.number_bytes()) {
     fits(fill_ >= 0 && fill_ <= (y_.bytes ? 255 : 0), "floats are cleared to zeros, bytes to a byte");
   }
   void run(const Run& run) const override {

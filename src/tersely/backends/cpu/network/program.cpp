@@ -49,6 +49,7 @@ constexpr Row kRows[] = {
     {"quantised_pool", make_quantised_pool},
     {"look_up", make_look_up},
     {"copy_bytes", make_copy_bytes},
+    {"round", make_round},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {
@@ -65,13 +66,14 @@ Value value_of(const Json& json, int64_t arena_floats) {
   v.layout = {count(json, "channels", 1), count(json, "height", 1), count(json, "width", 1), count(json, "halo", 0),
               json.at("blocked").boolean()};
   const int64_t size = json.number_or("element_bytes", 4);
-  if (size != 1 && size != 4) throw std::invalid_argument("a number has one byte or four");
-  v.bytes = size == 1;
+  if (size != 1 && size != 2 && size != 4) throw std::invalid_argument("a number has one byte, two or four");
+  v.bytes = size == 1, v.words = size == 2;
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
   const int64_t numbers = checked_product(
       checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1), v.images);
-  const int64_t floats = v.bytes ? numbers / 4 + (numbers % 4 != 0) : numbers;
+  const int64_t in_a_float = 4 / size;
+  const int64_t floats = numbers / in_a_float + (numbers % in_a_float != 0);
   if (v.at % 16 != 0 || floats > arena_floats || v.at > arena_floats - floats)
     throw std::invalid_argument("a value lies beyond the arena");
   return v;
@@ -95,6 +97,13 @@ const Value& StepText::by_number(int64_t number, const char* member) const {
 const Value& StepText::value(const char* member) const {
   const Value& found = by_number(number(member), member);
   if (found.bytes) throw std::invalid_argument(std::string(member) + " has bytes, not floats");
+  if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32");
+  return found;
+}
+
+const Value& StepText::rounded(const char* member) const {
+  const Value& found = by_number(number(member), member);
+  if (!found.words) throw std::invalid_argument(std::string(member) + " has other numbers than bfloat16");
   return found;
 }
 
@@ -106,9 +115,18 @@ const Value& StepText::quantised(const char* member) const {
   return found;
 }
 
+const Value& StepText::any_value(const char* member) const {
+  const Value& found = memory(member);
+  if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32 or bytes");
+  return found;
+}
+
 std::vector<const Value*> StepText::list(const char* member) const {
   std::vector<const Value*> found;
-  for (const Json& one : json_.at(member).array()) found.push_back(&by_number(one.number(), member));
+  for (const Json& one : json_.at(member).array()) {
+    found.push_back(&by_number(one.number(), member));
+    if (found.back()->words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32 or bytes");
+  }
   return found;
 }
 

@@ -35,6 +35,7 @@ struct Run {
   float* arena;
 
   uint8_t* bytes(const Value& value) const { return reinterpret_cast<uint8_t*>(arena + value.at); }
+  uint16_t* words(const Value& value) const { return reinterpret_cast<uint16_t*>(arena + value.at); }
 
   float* workspace;  // as many floats as the step wants, at a 64-byte boundary
   Lent lent;
@@ -70,10 +71,12 @@ class StepText {
   // Values of floats.
   const Value& value(const char* member) const;
   const Value* value_or_null(const char* member) const;
-  // One of bytes; one of either.
+  // One of bfloat16; one of bytes; one of floats or bytes; one of any.
+  const Value& rounded(const char* member) const;
   const Value& quantised(const char* member) const;
-  const Value& any_value(const char* member) const { return by_number(number(member), member); }
-  std::vector<const Value*> list(const char* member) const;  // of either
+  const Value& any_value(const char* member) const;
+  std::vector<const Value*> list(const char* member) const;  // of floats or bytes
+  const Value& memory(const char* member) const { return by_number(number(member), member); }
   int64_t number(const char* member) const { return json_.at(member).number(); }
   int64_t number_or(const char* member, int64_t otherwise) const { return json_.number_or(member, otherwise); }
   const std::string& word(const char* member) const { return json_.at(member).string(); }
@@ -137,5 +140,7 @@ std::unique_ptr<Step> make_quantised_add(const StepText& text);
 std::unique_ptr<Step> make_quantised_pool(const StepText& text);
 std::unique_ptr<Step> make_look_up(const StepText& text);
 std::unique_ptr<Step> make_copy_bytes(const StepText& text);
+std::unique_ptr<Step> make_round(const StepText& text);
+std::unique_ptr<Step> make_pair_convolution(const StepText& text);
 
 }  // namespace tersely

@@ -12,10 +12,12 @@ struct Value {
   int64_t images = 0;
   ImageLayout layout{};
   bool bytes = false;  // numbers are bytes (kernels/quantised.hpp), else float32
+  bool words = false;  // numbers are bfloat16 (kernels/pairs.hpp)
 
+  int64_t number_bytes() const { return bytes ? 1 : words ? 2 : 4; }
   int64_t numbers() const { return images * layout.floats(); }
   // Of memory, whatever is in it.
-  int64_t floats() const { return bytes ? (numbers() + 3) / 4 : numbers(); }
+  int64_t floats() const { return (numbers() * number_bytes() + 3) / 4; }
 };
 
 inline bool overlap(const Value& a, const Value& b) { return a.at < b.at + b.floats() && b.at < a.at + a.floats(); }

@@ -61,6 +61,12 @@ class ConvolutionWeights {
     coded_ == nullptr ? f(packed_) : f(FloatPanels(*coded_, table));
   }
 
+  // f(PackedPanels), where there is no coded matrix.
+  template <class F>
+  void visit_numbers(F&& f) const {
+    f(packed_);
+  }
+
   // Whether a coded matrix can be walked as the weights of these groups: see the first constructor.
   static bool walks(const MatrixView* coded, const Groups& groups, int64_t taps);
 
