@@ -20,13 +20,15 @@ from tersely.graph.graph import Graph, Node
 from tersely.graph.pipeline import Pipeline
 from tersely.tensors.encode import encode
 
-PAIRS = [name for name in ("avx512_bf16", "amx") if native.available() and name in isa.available()]
-pytestmark = [pytest.mark.kernels, pytest.mark.skipif(not PAIRS, reason="no kernels multiply pairs of bfloat16 here")]
+PAIRS = [name for name in ("scalar", "avx512_bf16", "amx") if native.available() and name in isa.available()]
+"""The plain kernels too, which nobody chooses."""
+pytestmark = [pytest.mark.kernels, pytest.mark.skipif(not PAIRS, reason="there is no native module")]
 BFLOAT16 = ml_dtypes.bfloat16
 
 
 @pytest.fixture(params=PAIRS)
-def pairs_isa(request: pytest.FixtureRequest) -> Any:
+def pairs_isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(isa, "multiplies_pairs", lambda: True)
     with isa.using(request.param):
         yield request.param
 
@@ -171,3 +173,101 @@ def test_any_convolution(pairs_isa: str, case: Case) -> None:
 )
 def test_shapes_of_networks(pairs_isa: str, case: Case) -> None:
     check(case)
+
+
+def one_product(weight: np.ndarray, **choices: Any) -> Pipeline:
+    node = convolution("x", "w", "y", padding=[weight.shape[2] // 2] * 2)
+    return Pipeline(Graph(("x",), ("y",), (node,), frozenset("w")), {"w": encode(weight)}, **choices)
+
+
+def test_x_is_rounded_to_the_nearest_even(pairs_isa: str) -> None:
+    weight = np.zeros((16, 16, 1, 1), BFLOAT16)
+    weight[np.arange(16), np.arange(16)] = 1
+    step = 2.0**-7
+    numbers = [1 + step / 2, 1 + 3 * step / 2, 1 + step / 2 + 2.0**-20, -1 - step / 2, 3.4e38, -3.4e38, 0.0, -0.0, 2.5]
+    x = np.zeros((1, 16, 1, 1), np.float32)
+    x[0, : len(numbers), 0, 0] = numbers
+    found = one_product(weight).run(x)[0][0, : len(numbers), 0, 0]
+    infinite = np.float32(np.inf)
+    # An infinity by zeros of other outputs is NaN, as in float32.
+    assert np.isnan(found[:4]).all()
+    x[0, 4:6] = 1
+    found = one_product(weight).run(x)[0][0, : len(numbers), 0, 0]
+    assert found.tolist() == [1.0, 1 + 2 * step, 1 + step, -1.0, 1.0, 1.0, 0.0, 0.0, 2.5]
+    assert reference.to_bfloat16(np.array(numbers))[4] == infinite
+
+
+@pytest.mark.parametrize("channels", [15, 16, 17, 40])
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_reaches_its_window_only(channels: int, special: float, pairs_isa: str) -> None:
+    rng = np.random.default_rng(3)
+    pipeline = one_product(np.abs(drawn(rng, 24, channels, 3, 3)) + BFLOAT16(1))
+    x = rng.random((1, channels, 9, 9)).astype(np.float32)
+    x[0, channels - 1, 4, 4] = special
+    found = pipeline.run(x)[0]
+    touched = np.zeros((9, 9), bool)
+    touched[3:6, 3:6] = True
+    assert np.isfinite(found[:, :, ~touched]).all()
+    np.testing.assert_array_equal(found[:, :, touched], np.full((1, 24, 9), special, np.float32))
+
+
+def test_infinite_results_do_not_reach_the_next_product_by_channels_that_fill_a_block(pairs_isa: str) -> None:
+    """-inf becomes 0 by relu; in the channels that fill the block it is NaN by weights of zero."""
+    first, second = np.ones((17, 16, 1, 1), BFLOAT16), np.ones((16, 17, 1, 1), BFLOAT16)
+    nodes = (convolution("x", "v", "y", activation="relu"), convolution("y", "w", "z"))
+    graph = Graph(("x",), ("z",), nodes, frozenset("vw"))
+    x = np.full((1, 16, 2, 2), -np.inf, np.float32)
+    found = Pipeline(graph, {"v": encode(first), "w": encode(second)}).run(x)[0]
+    assert (found == 0).all()
+
+
+def test_subnormal_numbers_count_as_zero(pairs_isa: str) -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(1, 32, 5, 5)).astype(np.float32)
+    weight = drawn(rng, 16, 32, 1, 1)
+    small = x * np.float32(2.0**-140)
+    assert (one_product(weight).run(small)[0] == 0).all()
+    tiny = (weight.astype(np.float32) * np.float32(2.0**-131)).astype(BFLOAT16)
+    assert (one_product(tiny).run(x * np.float32(2.0**100))[0] == 0).all()
+    least = np.full((16, 32, 1, 1), 2.0**-126, BFLOAT16)
+    assert (one_product(least).run(np.ones_like(x))[0] == 2.0**-121).all()
+
+
+def test_a_network_whose_values_are_rounded_beside_float32_ones(pairs_isa: str) -> None:
+    """A residual block reads the same value both ways; what only products read is never float32."""
+    rng = np.random.default_rng(5)
+    graph, constants = residual_network(rng)
+    weights = {node.inputs["weight"] for node in graph.nodes if node.operator in ("convolution", "linear")}
+    constants = {name: one.astype(BFLOAT16) if name in weights else one for name, one in constants.items()}
+    held = {name: encode(one) if name in weights else one for name, one in constants.items()}
+    x = rng.standard_normal((2, 3, 24, 24)).astype(np.float32)
+    pipeline = Pipeline(graph, held)
+    steps = pipeline.program(x.shape).steps
+    assert any("rounded" in step and "y" not in step for step in steps)
+    found = pipeline.run(x, threads=1)[0]
+    for threads in (2, 3):
+        assert pipeline.run(x, threads=threads)[0].tobytes() == found.tobytes()
+    expected = reference.run(graph, {"x": x}, constants, paired=weights)[0]
+    assert abs(found - expected).max() <= 2.0**-7 * abs(expected).max()
+    assert {one.method for one in pipeline.profile(x).nodes} == {"", "bfloat16"}
+
+
+@pytest.mark.skipif("avx512_bf16" not in PAIRS, reason="no kernels multiply pairs of bfloat16 here")
+def test_who_multiplies_pairs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(1, 32, 16, 16)).astype(np.float32)
+    for dtype, expected in ((BFLOAT16, "bfloat16"), (np.float16, "winograd"), (np.float32, "winograd")):
+        pipeline = one_product(rng.normal(size=(16, 32, 3, 3)).astype(dtype))
+        for name in isa.available():
+            with isa.using(name):
+                pairs = name in ("avx512_bf16", "amx")
+                assert methods(pipeline, x) == [expected if pairs else "winograd"], (dtype, name)
+    pipeline = one_product(drawn(rng, 16, 32, 3, 3))
+    pipeline.save(tmp_path / "net.safetensors")
+    exact = reference.run(pipeline.graph, {"x": x}, {"w": pipeline.constants["w"].decode()})[0]  # type: ignore[union-attr]
+    with isa.using("avx512_bf16"):
+        wide = tersely.load_pipeline(tmp_path / "net.safetensors", bfloat16_products=False)
+        assert methods(wide, x) == ["winograd"]
+        assert abs(wide.run(x)[0] - exact).max() <= 1e-5 * abs(exact).max()
+        rounded = tersely.load_pipeline(tmp_path / "net.safetensors")
+        assert rounded.run(x)[0].tobytes() == pipeline.run(x)[0].tobytes() != wide.run(x)[0].tobytes()
