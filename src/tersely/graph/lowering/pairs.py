@@ -63,8 +63,8 @@ def results(context: Context, node: Node, number: int) -> dict[str, int]:
     even = context.program.layouts[number].channels % 2 == 0
     if not even or all(one.output not in context.pairs for one in readers):
         return {}
-    twin = context.rounded[_memory(context, number)] = _beside(context, number)
-    return {"rounded": twin}
+    beside = context.rounded[_memory(context, number)] = _beside(context, number)
+    return {"rounded": beside}
 
 
 def _beside(context: Context, number: int) -> int:

@@ -27,8 +27,8 @@ struct PairBlock {
 };
 
 struct PairKernels {
-  // y = least of `high` and greatest of `low` and (sum x scale + shift + residual); NaN stays. Memory of results is that
-  // of no operand.
+  // y = least of `high` and greatest of `low` and (sum x scale + shift + residual); NaN stays. Memory of results is
+  // that of no operand.
   void (*convolve)(const PairBlock& block, const PixelPlaces& places, int64_t pixels);
   // To bfloat16, to the nearest, ties to even; subnormal numbers to zero, NaN to NaN.
   void (*round)(const float* x, int64_t count, uint16_t* out);

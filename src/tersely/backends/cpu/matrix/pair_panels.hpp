@@ -1,6 +1,6 @@
 // The weights of a coded matrix of bfloat16 as panels of pairs of columns: what products read that multiply pairs and
-// use a weight many times. A panel is decoded whole: with two bytes a weight, two panels stay in the second-level cache,
-// from which their rows come in order.
+// use a weight many times. A panel is decoded whole: with two bytes a weight, two panels stay in the second-level
+// cache, from which their rows come in order.
 #pragma once
 
 #include "tersely/backends/cpu/base/floats.hpp"

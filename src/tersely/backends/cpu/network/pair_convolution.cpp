@@ -56,9 +56,9 @@ PairConvolution::PairConvolution(const PairWeights& weights, const ImageLayout& 
   }
   std::vector<int32_t> offsets;
   for (const ColumnPair& pair : weights.pairs())
-    offsets.push_back(narrow(in.at(pair.channel, pair.tap / window.width * window.dilation_y,
-                                   pair.tap % window.width * window.dilation_x) -
-                             in.at(0, 0, 0)));
+    offsets.push_back(narrow(
+        in.at(pair.channel, pair.tap / window.width * window.dilation_y, pair.tap % window.width * window.dilation_x) -
+        in.at(0, 0, 0)));
   if (offsets.empty()) throw std::invalid_argument("a convolution of no channels or no taps");
   auto run = static_cast<int64_t>(offsets.size()), begin = int64_t{0};
   for (int64_t i = 1; i < static_cast<int64_t>(offsets.size()); ++i)

@@ -62,6 +62,25 @@ inline __attribute__((always_inline)) void finish(const PairBlock& block, const 
   }
 }
 
+// Together: pairs of a run whose number divides it.
+template <int Panels, int Pixels, int Together>
+inline __attribute__((always_inline)) void by_runs(const PairBlock& b, const char* const (&x)[Pixels], int64_t stride,
+                                                   __m512 (&sums)[Pixels][Panels]) {
+  const uint16_t* w = b.weights;
+  const int64_t run_bytes = b.run * 4;
+  const int32_t* offset = b.offsets;
+  const int32_t* const end = offset + b.runs;
+  for (; offset != end; ++offset) {
+    int64_t at = int64_t{*offset} * 2;
+    const int64_t stop = at + run_bytes;
+#pragma GCC unroll 1
+    for (; at != stop; at += Together * 4, w += Together * 32) {
+#pragma GCC unroll 4
+      for (int k = 0; k < Together; ++k) step<Panels, Pixels>(x, at + k * 4, w + k * 32, stride, sums);
+    }
+  }
+}
+
 template <int Panels, int Pixels>
 void tile(const PairBlock& b, const PixelPlaces& places, int64_t pixel) {
   const char* x[Pixels];
@@ -72,22 +91,13 @@ void tile(const PairBlock& b, const PixelPlaces& places, int64_t pixel) {
 #pragma GCC unroll 2
     for (int k = 0; k < Panels; ++k) sums[p][k] = _mm512_setzero_ps();
   }
-  const uint16_t* w = b.weights;
-  const int64_t stride = b.panel_stride, run_bytes = b.run * 4;
-  const int32_t* offset = b.offsets;
-  const int32_t* const end = offset + b.runs;
-  for (; offset != end; ++offset) {
-    int64_t at = int64_t{*offset} * 2;
-    const int64_t stop = at + run_bytes;
-    if (b.run % 4 == 0) {
-      for (; at != stop; at += 16, w += 128) {
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) step<Panels, Pixels>(x, at + k * 4, w + k * 32, stride, sums);
-      }
-    } else {
-#pragma GCC unroll 1
-      for (; at != stop; at += 4, w += 32) step<Panels, Pixels>(x, at, w, stride, sums);
-    }
+  const int64_t stride = b.panel_stride;
+  if (b.run % 4 == 0) {
+    by_runs<Panels, Pixels, 4>(b, x, stride, sums);
+  } else if (b.run % 2 == 0) {  // a camera's channels, among others
+    by_runs<Panels, Pixels, 2>(b, x, stride, sums);
+  } else {
+    by_runs<Panels, Pixels, 1>(b, x, stride, sums);
   }
   finish<Panels, Pixels>(b, places, pixel, sums);
 }
