@@ -182,6 +182,23 @@ def test_networks_by_pairs(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif("avx512_bf16" not in isa.available(), reason="no kernels multiply pairs of bfloat16 here")
+def test_products_of_bfloat16_are_a_choice() -> None:
+    torch.manual_seed(9)
+    model, x = nn.Conv2d(32, 48, 3).bfloat16().eval(), torch.randn(1, 32, 9, 9).bfloat16()
+    torch._dynamo.reset()
+    with isa.using("avx512_bf16"):
+        for wanted in (True, False):
+            pipe = tersely.torch.pipeline(model, (x,), bfloat16_products=wanted)
+            assert any(one.method == "bfloat16" for one in pipe.profile(x).nodes) == wanted
+            with torch.inference_mode():
+                compiled = torch.compile(model, backend="tersely", options={"bfloat16_products": wanted})
+                assert torch.equal(compiled(x), pipe(x))
+            torch._dynamo.reset()
+    with pytest.raises(Exception, match="bfloat16_products"):
+        torch.compile(model, backend="tersely", options={"bfloat16_products": 3})(x)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("objective", ["size", "balanced", "speed"])
 def test_every_bit_comes_back_from_the_file(objective: Any, dtype: torch.dtype, tmp_path: Path) -> None:

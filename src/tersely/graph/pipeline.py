@@ -83,9 +83,16 @@ class Pipeline:
         program, opened = self._opened(tuple(one.shape for one in arrays), tuple(map(kind_of, arrays)))
         steps = list(zip(program.nodes, program.steps, times, strict=True))
         forms = {node.output: self._form(node) for node in self.graph.nodes}
-        methods = {name: str(step["method"]) for name, step, _ in steps if "method" in step}
+        methods = {(name, step["operator"]): str(step["method"]) for name, step, _ in steps if "method" in step}
         nodes = [
-            NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time, methods.get(node, ""))
+            NodeTime(
+                node,
+                operator,
+                forms.get(node, ""),
+                program.shapes.get(node, ()),
+                time,
+                methods.get((node, operator), ""),
+            )
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
         ran = taken_out(self.graph, program.shapes)
