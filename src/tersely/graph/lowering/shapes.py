@@ -150,7 +150,7 @@ def _reduce(context: Context, node: Node) -> None:
 
 def _cumulative_sum(context: Context, node: Node) -> None:
     """Sums of 2, 4, 8 and more numbers along an axis: each doubling adds what lies so many numbers before."""
-    found = context.view(node.inputs["x"])
+    found = context.plain(node.inputs["x"])
     axis = node.attributes["axis"] % len(found.axes)
     length, count = found.shape[axis], 1
     while count < length:

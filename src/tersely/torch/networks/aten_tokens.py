@@ -122,9 +122,7 @@ def _product(second: str) -> Translate:
 
 def _addmm(call: Call) -> Translated:
     """A linear layer whose weight is stored [inputs, outputs]; what is none is taken apart before (`decompositions`)."""
-    return Translated(
-        "linear", {"x": call["mat1"], "weight": call["mat2"], "bias": call["self"]}, {"in_out": True}
-    )
+    return Translated("linear", {"x": call["mat1"], "weight": call["mat2"], "bias": call["self"]}, {"in_out": True})
 
 
 def _names(operators: str, translate: Translate) -> dict[str, Translate]:

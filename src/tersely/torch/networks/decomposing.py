@@ -1,7 +1,7 @@
 """Operators of aten that our graph does not have as others that it has: before anything is translated or folded.
 
-A rule writes the calls that a call is, each with the shape and dtype that torch gives it. What torch itself says is
-made of other operators, such as `einsum`, needs no rule.
+A rule writes the calls that a call is, each with the shape and dtype that torch gives it. What torch itself makes of
+other operators, such as sums of products of named axes, needs no rule.
 """
 
 from __future__ import annotations

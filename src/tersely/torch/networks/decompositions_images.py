@@ -24,7 +24,7 @@ def _convolution(write: Writer) -> Any:
     padding = found["padding"]
     if isinstance(padding, str):
         taps, dilation = write.shape(weight)[-1], found["dilation"][0]
-        room = dilation * (taps - 1) if padding == "same" else 0
+        room = dilation * (taps - 1) if padding != "valid" else 0
         pads = [room // 2, room - room // 2]  # one more behind where an even one does not halve
     else:
         pads = [padding[0], padding[0]]

@@ -273,6 +273,40 @@ def _rms_norm(write: Writer) -> Any:
     return y if found["weight"] is None else write(aten.mul.Tensor, y, found["weight"])
 
 
+def _attention(write: Writer) -> Any:
+    """Keys that several heads share are repeated; axes before the heads are one, the images."""
+    found = write.arguments
+    q, k, v, mask = (found[name] for name in ("query", "key", "value", "attn_mask"))
+    rank, heads = len(write.shape(q)), write.shape(q)[-3] if len(write.shape(q)) > 2 else 1
+    shared = found["enable_gqa"] and write.shape(k)[-3] != heads
+    if not shared and rank in (3, 4):
+        return None if not found["enable_gqa"] else _attended(write, q, k, v, mask)
+    if shared:
+        k, v = (write(aten.repeat_interleave.self_int, one, heads // write.shape(one)[-3], -3) for one in (k, v))
+    if rank > 4:
+        first = write.shape(q)[:-2]
+        if any(write.shape(one)[:-2] != first for one in (k, v)):
+            return None
+        merged = [math.prod(first[:-1]), first[-1]]
+        if mask is not None and len(write.shape(mask)) > 2:
+            full = [*first, *write.shape(mask)[-2:]]
+            mask = write(aten.reshape.default, write(aten.expand.default, mask, full), [*merged, *full[-2:]])
+        q, k, v = (write(aten.reshape.default, one, [*merged, *write.shape(one)[-2:]]) for one in (q, k, v))
+    elif rank == 2:
+        q, k, v = (write(aten.unsqueeze.default, one, 0) for one in (q, k, v))
+    attended = _attended(write, q, k, v, mask)
+    shape = list(write.result.shape)
+    return attended if write.shape(attended) == shape else write(aten.reshape.default, attended, shape)
+
+
+def _attended(write: Writer, q: Any, k: Any, v: Any, mask: Any) -> Any:
+    found = write.arguments
+    return write(
+        aten.scaled_dot_product_attention.default, q, k, v, mask, found["dropout_p"], found["is_causal"],
+        scale=found["scale"],
+    )  # fmt: skip
+
+
 def _names(operators: str, rule: Rule) -> dict[str, Rule]:
     return {f"aten.{name}": rule for name in operators.split()}
 
@@ -315,4 +349,5 @@ RULES: dict[str, Rule] = {
     **_names("new_zeros.default new_ones.default new_full.default zeros_like.default ones_like.default "
              "full_like.default fill.Scalar", _like),
     **_names("rms_norm.default", _rms_norm),
+    **_names("scaled_dot_product_attention.default", _attention),
 }  # fmt: skip

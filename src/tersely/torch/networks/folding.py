@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -22,6 +22,13 @@ from tersely.torch.networks.decomposing import decompose
 
 CHECKS = ("aten._assert_tensor_metadata.default",)
 PARTS = ("aten.unbind.int", "aten.split.Tensor", "aten.split_with_sizes.default", "aten.chunk.default")
+ONE_OF_SEVERAL: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
+    "aten._native_batch_norm_legit_no_training.default": lambda *given: (
+        torch.ops.aten.batch_norm.default, (*given[:5], False, *given[5:], False)),
+    "aten.max.dim": lambda x, axis, keep=False: (torch.ops.aten.amax.default, (x, [axis], keep)),
+    "aten.min.dim": lambda x, axis, keep=False: (torch.ops.aten.amin.default, (x, [axis], keep)),
+}  # fmt: skip
+"""Operators of several results, of which the first is that of another operator: it and its arguments."""
 RULES = decompositions.RULES
 KNOWN = {*TRANSLATIONS, *PARTS, *CHECKS, "aten.rsqrt.default"}
 """Operators that are translated, or that are taken apart here."""
@@ -56,8 +63,10 @@ def fold(module: GraphModule, changing: Collection[str] = ()) -> None:
             gone |= _compute(module, node)
         elif target in PARTS:
             gone |= _take_apart(module, node)
-        elif target == "aten._native_batch_norm_legit_no_training.default":
-            gone |= _one_batch_norm(module, node)
+        elif target in ONE_OF_SEVERAL:
+            removed, added = _one_result(module, node)
+            gone |= removed
+            pending.extendleft(added)
         elif target == "aten.rsqrt.default":
             _divide_by_root(module, node)
         else:
@@ -122,21 +131,24 @@ def _compute(module: GraphModule, node: FxNode) -> set[FxNode]:
     return {node, *readers}
 
 
-def _one_batch_norm(module: GraphModule, node: FxNode) -> set[FxNode]:
-    """The first of its three results, as the operator that has one. Returns the nodes that are no more."""
-    aten = torch.ops.aten
+def _one_result(module: GraphModule, node: FxNode) -> tuple[set[FxNode], list[FxNode]]:
+    """The first of several results, as the operator that has one. Returns the nodes that are no more, and those that are new."""
+    added: list[FxNode] = []
     users = list(node.users)
-    if any(user.target is not operator.getitem or user.args[1] != 0 for user in users):
-        return set()
-    *tensors, momentum, eps = node.args
+    if any(user.target is not operator.getitem or (user.args[1] != 0 and user.users) for user in users):
+        return set(), []
     for user in users:
+        if user.args[1] != 0:
+            module.graph.erase_node(user)
+            continue
         with module.graph.inserting_before(user):
-            whole = module.graph.call_function(aten.batch_norm.default, (*tensors, False, momentum, eps, False))
+            whole = module.graph.call_function(*ONE_OF_SEVERAL[str(node.target)](*node.args))
         whole.meta = dict(user.meta)
+        added.append(whole)
         user.replace_all_uses_with(whole)
         module.graph.erase_node(user)
     module.graph.erase_node(node)
-    return {node, *users}
+    return {node, *users}, added
 
 
 def _divide_by_root(module: GraphModule, node: FxNode) -> None:

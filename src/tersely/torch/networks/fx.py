@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def import_nodes(
     for node in nodes:
         reader.read(node)
     results = tuple(reader.names[node.name] for node in outputs)
-    nodes = _one_way(reader.nodes)
+    nodes = _one_way(reader)
     read = {name for node in nodes for name in node.inputs.values()} | set(results)
     held = {name: tensor for name, tensor in reader.constants.items() if name in read}
     inputs = tuple(name for name in dict.fromkeys(names.values()) if name not in constants)
@@ -47,25 +48,21 @@ def import_nodes(
     return graph, held
 
 
-def _one_way(nodes: list[Node]) -> list[Node]:
-    """Weights that are read [outputs, inputs] as well are no weights where they are read [inputs, outputs]."""
+def _one_way(reader: _Reader) -> list[Node]:
+    """A weight that is read both [inputs, outputs] and otherwise is two constants: each is coded for its readers."""
 
-    def turned(node: Node) -> bool:
-        return node.operator == "linear" and bool(node.attributes.get("in_out", False))
+    def turned(node: Node, role: str) -> bool:
+        return role == "weight" and node.operator == "linear" and bool(node.attributes.get("in_out", False))
 
-    other = {
-        name for node in nodes for role, name in node.inputs.items() if not (turned(node) and role == "weight")
-    }
-    found: list[Node] = []
-    for node in nodes:
-        if not turned(node) or node.inputs["weight"] not in other:
-            found.append(node)
-            continue
-        bias = node.inputs.get("bias")
-        product = node.output if bias is None else f"{node.output}.product"
-        found.append(Node("matrix_product", {"x": node.inputs["x"], "z": node.inputs["weight"]}, product))
-        if bias is not None:
-            found.append(Node("add", {"x": product, "z": bias}, node.output))
+    other = {name for node in reader.nodes for role, name in node.inputs.items() if not turned(node, role)}
+    found = []
+    for node in reader.nodes:
+        weight = node.inputs.get("weight", "")
+        if weight in other and turned(node, "weight"):
+            name = f"{weight}.in_out"
+            reader.constants[name] = reader.constants[weight]
+            node = replace(node, inputs={**node.inputs, "weight": name})
+        found.append(node)
     return found
 
 

@@ -1,6 +1,6 @@
 """Operators in place: a graph of values has none, so what they write to is read nowhere afterwards, or is made new.
 
-torch.export leaves `x.relu_()` as it stands. Where nobody reads x later, nor anything that shares its memory, it is the
+torch.export leaves an activation in place as it stands. Where nobody reads x later, nor anything that shares its memory, it is the
 operator that computes a new value. Elsewhere torch turns the program into one that writes nowhere (`functional`).
 What then is still written to, a buffer of the model or an input, is left to torch (`written`).
 """
@@ -21,10 +21,12 @@ PASSES_ON = ("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha
 def functional(program: torch.export.ExportedProgram) -> GraphModule:
     """The module of a program that reads nothing which an operator in place has written to.
 
-    program: as torch.export made it.
+    program: as torch.export made it; it may be written to.
     """
     module = _module(program)
     if any(_is_seen(node) for node in module.graph.nodes if _writes(node)):
+        for node in program.graph.nodes:
+            _as_alias(node)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own modules
             module = _module(program.run_decompositions({}))
@@ -45,6 +47,12 @@ def _module(program: torch.export.ExportedProgram) -> GraphModule:
     module = program.module(check_guards=False)  # whoever calls it has one for each set of shapes
     assert isinstance(module, GraphModule)
     return module
+
+
+def _as_alias(node: FxNode) -> None:
+    """What gives back its input itself, as the operator that says so."""
+    if str(node.target) in PASSES_ON and not (node.args[1] and node.args[2]):
+        node.target, node.args = torch.ops.aten.alias.default, node.args[:1]
 
 
 def _new(target: Any) -> Any:

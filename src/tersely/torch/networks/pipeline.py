@@ -201,9 +201,7 @@ def encoder(objective: Objective) -> Encode:
         if not rows:
             return array.copy() if tensor.dtype in FLOATS else array.astype(np.float32)  # the model may be written to
         orientation = "in_out" if in_out else "out_in"
-        return Tensor(
-            choose.encode(array, objective=objective, profile="native", pixels=rows, orientation=orientation)
-        )
+        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows, orientation=orientation))
 
     return encoded
 
