@@ -96,7 +96,7 @@ def _blocks(call: Call, x: Value) -> tuple[int, tuple[int, int, int]]:
         raise Unknown(roots, "how pixels are shared out")
     side = call.attribute("blocksize", 0)
     if side < 1:
-        raise ArgumentError(f"blocks of {side} pixels")
+        raise ArgumentError(f"squares of {side} pixels")
     _, channels, height, width = (one if isinstance(one, int) else 0 for one in x.shape)
     return side, (channels, height, width)
 
@@ -106,7 +106,7 @@ def _depth_to_space(call: Call) -> Value:
     side, (channels, height, width) = _blocks(call, x)
     mode = call.attribute("mode", "DCR")
     if mode not in ("DCR", "CRD") or channels % side**2:
-        raise ArgumentError(f"{channels} channels of blocks of {side} pixels, mode {mode!r}")
+        raise ArgumentError(f"{channels} channels to squares of {side} x {side} pixels, mode {mode!r}")
     depth = channels // side**2
     split = [side, side, depth] if mode == "DCR" else [depth, side, side]
     order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
@@ -120,7 +120,7 @@ def _space_to_depth(call: Call) -> Value:
     x = call[0]
     side, (channels, height, width) = _blocks(call, x)
     if height % side or width % side:
-        raise ArgumentError(f"{height} x {width} pixels in blocks of {side}")
+        raise ArgumentError(f"{height} x {width} pixels in squares of {side} x {side}")
     parts = reshaped(call, x, [x.shape[0], channels, height // side, side, width // side, side])
     turned = call.emit("permute", {"x": parts}, order=[0, 3, 5, 1, 2, 4])
     return reshaped(call, turned, [x.shape[0], channels * side**2, height // side, width // side])
