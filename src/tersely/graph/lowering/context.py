@@ -151,9 +151,7 @@ class Context:
     # Values that operators read.
 
     def number(self, name: str) -> int:
-        """The number of a value that lies as images do, or as plain rows. Raises ArgumentError for constants."""
-        if name in self.graph.constants:
-            raise ArgumentError(f"{name}: a constant where the executor takes a value")
+        """The number of a value that lies as images do, or as plain rows; of a constant that of a copy."""
         if name in self._numbers:
             return self._numbers[name]
         if name in self._planes:

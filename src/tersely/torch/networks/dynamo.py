@@ -109,11 +109,12 @@ def _remembering(objective: Objective, tensors: Mapping[str, torch.Tensor]) -> E
     """An encoder that codes a parameter once, however many programs read it."""
     encode = encoder(objective)
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         parameter = tensors.get(name)
         if not rows or not isinstance(parameter, torch.nn.Parameter):
-            return encode(name, tensor, rows)
-        return _once(parameter, (objective, "fused"), lambda: encode(name, tensor, rows))
+            return encode(name, tensor, rows, in_out)
+        how = objective, "fused, [inputs, outputs]" if in_out else "fused"
+        return _once(parameter, how, lambda: encode(name, tensor, rows, in_out))
 
     return encoded
 

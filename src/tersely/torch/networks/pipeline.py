@@ -202,11 +202,12 @@ def pipeline(
 def encoder(objective: Objective) -> Encode:
     """How constants are coded: weights of products by the planner, everything else as floats as they are."""
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         array = as_array(tensor.detach().cpu())
         if not rows:
             return array.copy() if tensor.dtype in FLOATS else array.astype(np.float32)  # the model may be written to
-        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
+        orientation = "in_out" if in_out else "out_in"
+        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows, orientation=orientation))
 
     return encoded
 
@@ -237,13 +238,13 @@ def _versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
 
 def _once(encode: Encode, parameters: set[str]) -> Encode:
     """An encoder that codes every parameter once, whatever shapes the model is exported for."""
-    known: dict[str, Constant] = {}
+    known: dict[tuple[str, bool], Constant] = {}
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         if not rows or name not in parameters:
-            return encode(name, tensor, rows)
-        if name not in known:
-            known[name] = encode(name, tensor, rows)
-        return known[name]
+            return encode(name, tensor, rows, in_out)
+        if (name, in_out) not in known:
+            known[name, in_out] = encode(name, tensor, rows, in_out)
+        return known[name, in_out]
 
     return encoded
