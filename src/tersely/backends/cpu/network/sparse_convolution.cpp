@@ -37,6 +37,17 @@ int64_t blocks_of(int64_t units, int64_t most) {
   return least == 1 ? (units >= 2 * kFewRegisters ? 2 : 1) : (least + 1) / 2 * 2;
 }
 
+// Channels of which the columns of all taps are neighbours, as few as there may be: 1, or those of a block; 0 for none.
+int64_t whole_channels(const std::vector<int64_t>& places, int64_t taps) {
+  for (const int64_t channels : {int64_t{1}, kChannelBlock}) {
+    size_t column = 0;
+    while (column < places.size() && places[column] / taps / channels == static_cast<int64_t>(column) / taps / channels)
+      ++column;
+    if (column == places.size()) return channels;
+  }
+  return 0;
+}
+
 int32_t narrow(int64_t value) {
   if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max())
     throw std::invalid_argument("an image has more floats than 31 bits address");
@@ -79,21 +90,20 @@ SparseConvolution::SparseConvolution(const SparseWeights& weights, const ImageLa
     offsets_.push_back(narrow(in.at(place / taps, tap / window.width * window.dilation_y - window.pad_y,
                                     tap % window.width * window.dilation_x - window.pad_x)));
   }
-  const std::vector<int64_t>& places = weights.places();
-  for (size_t column = 0; column < places.size(); ++column)
-    if (places[column] != static_cast<int64_t>(column)) return;
   if (window.stride_y != 1 || window.stride_x != 1 || window.height == 1) return;
-  for (int64_t column = 0; column < weights.columns(); ++column)
-    if (column % taps < window.width) row_offsets_.push_back(offsets_[static_cast<size_t>(column)]);
+  group_ = whole_channels(weights.places(), taps);
+  for (int64_t channel = 0; group_ > 0 && channel < groups.channels; ++channel)
+    for (int64_t x = 0; x < window.width; ++x)
+      row_offsets_.push_back(narrow(in.at(channel, -window.pad_y, x * window.dilation_x - window.pad_x)));
 }
 
 SparseConvolution::Plan SparseConvolution::plan(int64_t lanes, int64_t vectors) const {
   if (suits_rows(lanes, vectors)) return plan_by_rows(lanes, vectors);
   Plan plan{};
-  plan.lanes = lanes, plan.units = ceil_div(pixels(), lanes), plan.strips = plan.group = 1;
+  plan.lanes = lanes, plan.units = ceil_div(pixels(), lanes), plan.strips = plan.taps = 1;
   plan.blocks = blocks_of(plan.units, vectors);
-  plan.floats = plan.group_floats = ceil_div(plan.units, plan.blocks) * lanes;
-  share_columns(plan);
+  plan.floats = plan.channel_floats = ceil_div(plan.units, plan.blocks) * lanes;
+  share_columns(plan, 1);
   return plan;
 }
 
@@ -108,9 +118,12 @@ SparseConvolution::Plan SparseConvolution::plan_by_rows(int64_t lanes, int64_t v
   const int64_t blocks = blocks_of(plan.units, vectors / plan.row), rows = ceil_div(plan.units, blocks);
   plan.blocks = blocks * plan.strips;
   plan.floats = rows * plan.row * lanes;
-  plan.group = window_.height * window_.width;
-  plan.group_floats = window_.width * (rows + (window_.height - 1) * window_.dilation_y) * plan.row * lanes;
-  share_columns(plan);
+  plan.taps = window_.height * window_.width;
+  plan.channel_floats = window_.width * (rows + (window_.height - 1) * window_.dilation_y) * plan.row * lanes;
+  share_columns(plan, group_ * plan.taps);
+  // Fewer rows at a time, where lists go on to other channels so late that these do not fit.
+  if (plan.packed_floats(group_ * plan.taps) * 4 > kPackedBytes && vectors - plan.row >= kFewRegisters)
+    return plan_by_rows(lanes, vectors - plan.row);
   return plan;
 }
 
@@ -118,29 +131,30 @@ bool SparseConvolution::suits_rows(int64_t lanes, int64_t vectors) const {
   if (row_offsets_.empty()) return false;
   if (ceil_div(out_.width, lanes) * lanes * kWasted > out_.width * (kWasted + 1)) return false;
   const Plan plan = plan_by_rows(lanes, vectors);
-  return plan.group_floats < plan.group * plan.floats && plan.group_floats <= kSparsePieces * lanes * window_.width &&
-         ceil_div(weights_.columns(), plan.group) * plan.group_floats < std::numeric_limits<int32_t>::max() / 4;
+  return plan.channel_floats < plan.taps * plan.floats &&
+         plan.channel_floats <= kSparsePieces * lanes * window_.width &&
+         plan.packed_floats(weights_.columns()) < std::numeric_limits<int32_t>::max() / 4;
 }
 
 // Columns that are packed at a time, whole groups of them.
-void SparseConvolution::share_columns(Plan& plan) const {
-  const int64_t columns = weights_.columns(), groups = ceil_div(columns, plan.group);
+void SparseConvolution::share_columns(Plan& plan, int64_t group) const {
+  const int64_t columns = weights_.columns(), groups = ceil_div(columns, group);
   const int64_t few = kFewEntries * weights_.outputs() * columns / std::max<int64_t>(1, weights_.entries());
-  const int64_t fit = kPackedBytes / (plan.group_floats * 4);
-  const int64_t most = std::clamp<int64_t>(std::max(fit, ceil_div(few, plan.group)), 1, groups);
-  plan.columns = ceil_div(groups, ceil_div(groups, most)) * plan.group;
+  const int64_t fit = kPackedBytes / (plan.packed_floats(group) * 4);
+  const int64_t most = std::clamp<int64_t>(std::max(fit, few / group), 1, groups);
+  plan.columns = ceil_div(groups, ceil_div(groups, most)) * group;
 }
 
 // Where each column lies among all packed ones, in bytes; none where they lie side by side.
 std::vector<uint32_t> SparseConvolution::places_of(const Plan& plan) const {
   std::vector<uint32_t> found;
   if (plan.row == 0) return found;
-  const int64_t row = plan.row * plan.lanes * 4, copy = plan.group_floats * 4 / window_.width;
-  for (int64_t channel = 0; channel < weights_.columns() / plan.group; ++channel)
-    for (int64_t y = 0; y < window_.height; ++y)
-      for (int64_t x = 0; x < window_.width; ++x)
-        found.push_back(
-            static_cast<uint32_t>(channel * plan.group_floats * 4 + x * copy + y * window_.dilation_y * row));
+  const int64_t row = plan.row * plan.lanes * window_.dilation_y, copy = plan.channel_floats / window_.width;
+  for (const int64_t place : weights_.places()) {
+    const int64_t channel = place / plan.taps, tap = place % plan.taps;
+    const int64_t at = channel * plan.channel_floats + tap % window_.width * copy + tap / window_.width * row;
+    found.push_back(static_cast<uint32_t>(at * 4));
+  }
   return found;
 }
 
@@ -227,22 +241,22 @@ void SparseConvolution::multiply(const Call& call, int64_t image, int64_t block,
   const std::vector<SparsePixels> rows = by_rows ? packed_rows(plan, block) : std::vector<SparsePixels>{};
   const std::vector<SparsePixels>& pixels = by_rows ? rows : places;
   const int64_t all = weights_.columns(), units = plan.end(block) - plan.first(block);
-  auto* packed = packed_scratch.get<float>(plan.columns / plan.group * plan.group_floats * 4);
+  auto* packed = packed_scratch.get<float>(plan.packed_floats(plan.columns) * 4);
   auto* sums = sums_scratch.get<float>((plan.columns == all ? std::min(count, kFinished) : count) * plan.floats * 4);
   auto* next = next_scratch.get<uint32_t>(count * 4);
   std::copy_n(weights_.first().data() + first, count, next);
   const Groups& groups = weights_.groups();
   const float* x = call.x + image * in_.floats() + first / groups.outputs * groups.channels * in_.plane();
-  const int64_t copies = by_rows ? window_.width : 1;  // of a group of columns
+  const int64_t copies = by_rows ? window_.width : 1;  // of a channel, or a column
   const int32_t* offsets = by_rows ? row_offsets_.data() : offsets_.data();
   for (int64_t column = 0; column < all; column += plan.columns) {
-    const int64_t columns = std::min(plan.columns, all - column), before = column / plan.group;
-    kernels.pack(x, offsets + before * copies, columns / plan.group * copies, window_.stride_x, pixels.data(),
-                 static_cast<int64_t>(pixels.size()), plan.group_floats / copies, packed);
+    const int64_t columns = std::min(plan.columns, all - column);
+    kernels.pack(x, offsets + column / plan.taps * copies, columns / plan.taps * copies, window_.stride_x,
+                 pixels.data(), static_cast<int64_t>(pixels.size()), plan.channel_floats / copies, packed);
     SparseBlock b{};
     b.entries = call.entries, b.x = packed, b.stride = plan.floats, b.first = column == 0;
-    b.begin = static_cast<uint32_t>(before * plan.group_floats * 4);
-    b.end = static_cast<uint32_t>((before + columns / plan.group) * plan.group_floats * 4);
+    b.begin = static_cast<uint32_t>(plan.packed_floats(column) * 4);
+    b.end = static_cast<uint32_t>(plan.packed_floats(column + columns) * 4);
     b.vectors = static_cast<int>(by_rows ? units * plan.row : units);
     const bool last = column + columns == all;
     for (int64_t output = 0; output < count; output += b.rows) {

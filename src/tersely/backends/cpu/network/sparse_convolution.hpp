@@ -31,7 +31,8 @@ class SparseConvolution {
     int64_t units;                  // registers of pixels, or rows of an image, that blocks share
     int64_t row;                    // registers that a row of pixels begins; 0: pixels lie side by side, whatever row
     int64_t strips;                 // that an image's rows are cut into
-    int64_t group, group_floats;    // columns that are packed together, and what they take
+    int64_t taps, channel_floats;   // columns of a channel that are packed together, and what these take
+    int64_t packed_floats(int64_t columns) const { return columns / taps * channel_floats; }
     int64_t first(int64_t block) const { return units * (block / strips) / (blocks / strips); }
     int64_t end(int64_t block) const { return first(block + strips); }
     int64_t column(int64_t block) const { return block % strips * row * lanes; }  // that a strip begins at
@@ -39,7 +40,7 @@ class SparseConvolution {
   Plan plan(int64_t lanes, int64_t vectors) const;
   Plan plan_by_rows(int64_t lanes, int64_t vectors) const;
   bool suits_rows(int64_t lanes, int64_t vectors) const;
-  void share_columns(Plan& plan) const;
+  void share_columns(Plan& plan, int64_t group) const;
   std::vector<uint32_t> places_of(const Plan& plan) const;
   int64_t pixels() const { return out_.height * out_.width; }
   int64_t shares(const Plan& plan, int64_t images, int threads) const;
@@ -54,7 +55,8 @@ class SparseConvolution {
   ImageLayout in_, out_, residual_;
   Window window_;
   std::vector<int32_t> offsets_;      // of each column from the pixel that a window begins at
-  std::vector<int32_t> row_offsets_;  // of each channel and column of taps, where lists are in that order; or none
+  std::vector<int32_t> row_offsets_;  // of each channel and column of taps; or none
+  int64_t group_ = 0;                 // channels of which lists have all taps before they go on to others
 };
 
 }  // namespace tersely
