@@ -8,6 +8,21 @@
 namespace tersely {
 namespace {
 
+// Four pixels of four channels, from pixels side by side to channels side by side, or back.
+void transpose_four(const float* from, int64_t from_step, float* to, int64_t to_step) {
+  typedef float Four __attribute__((vector_size(16)));
+  Four row[4];
+  for (int i = 0; i < 4; ++i) std::memcpy(&row[i], from + i * from_step, sizeof row[i]);
+  const Four low[2] = {__builtin_shufflevector(row[0], row[1], 0, 4, 1, 5),
+                       __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5)};
+  const Four high[2] = {__builtin_shufflevector(row[0], row[1], 2, 6, 3, 7),
+                        __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7)};
+  const Four found[4] = {
+      __builtin_shufflevector(low[0], low[1], 0, 1, 4, 5), __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7),
+      __builtin_shufflevector(high[0], high[1], 0, 1, 4, 5), __builtin_shufflevector(high[0], high[1], 2, 3, 6, 7)};
+  for (int i = 0; i < 4; ++i) std::memcpy(to + i * to_step, &found[i], sizeof found[i]);
+}
+
 // One row of pixels of up to 16 channels.
 void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLayout& out, int64_t channels) {
   if (in.blocked == out.blocked && (in.blocked || channels == 1)) {
@@ -15,7 +30,16 @@ void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLa
     return;
   }
   const int64_t from_channel = in.blocked ? 1 : in.plane(), to_channel = out.blocked ? 1 : out.plane();
-  for (int64_t x = 0; x < in.width; ++x)
+  int64_t first = 0;
+  if (channels == kChannelBlock && in.blocked != out.blocked) {
+    const int64_t from_step = in.blocked ? kChannelBlock : from_channel;
+    const int64_t to_step = out.blocked ? kChannelBlock : to_channel;
+    for (; first + 4 <= in.width; first += 4)
+      for (int64_t c = 0; c < kChannelBlock; c += 4)
+        transpose_four(from + first * in.pixel_floats() + c * from_channel, from_step,
+                       to + first * out.pixel_floats() + c * to_channel, to_step);
+  }
+  for (int64_t x = first; x < in.width; ++x)
     for (int64_t c = 0; c < channels; ++c)
       to[x * out.pixel_floats() + c * to_channel] = from[x * in.pixel_floats() + c * from_channel];
 }
