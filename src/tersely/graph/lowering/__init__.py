@@ -16,6 +16,7 @@ from tersely.graph.graph import Graph
 from tersely.graph.lowering import images, pointwise, quantised, regions, rows, sparse, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
+from tersely.graph.lowering.expansions import join_expansions
 from tersely.graph.lowering.loops import add_loops
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
@@ -77,6 +78,7 @@ def lower(
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])
     context.program.shapes = context.shapes
+    join_expansions(context.program)
     add_loops(context.program)
     place_values(context.program)
     return context.program

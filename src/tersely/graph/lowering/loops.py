@@ -22,7 +22,19 @@ FITS = 1 << 23
 """Of a turn's operands, for which a step is not parted from those before it. MEASURED (Zen 5, batches of 8): layers whose
 operands take 10 MB lose nothing by it, those of 15 MB and more a tenth to two thirds."""
 BY_IMAGE = frozenset(
-    {"input", "convolution", "pool", "pointwise", "combine", "scale_shift", "activate", "assemble", "resize", "move"}
+    {
+        "input",
+        "convolution",
+        "expanded_depthwise",
+        "pool",
+        "pointwise",
+        "combine",
+        "scale_shift",
+        "activate",
+        "assemble",
+        "resize",
+        "move",
+    }
     | {"quantise", "dequantise", "quantised_convolution", "quantised_add", "quantised_pool"}
 )
 """Operators whose steps do the same to each image, and have nothing that counts images."""

@@ -25,6 +25,7 @@ constexpr Row kRows[] = {
     {"output", make_output},
     {"move", make_move},
     {"convolution", make_convolution},
+    {"expanded_depthwise", make_expanded_depthwise},
     {"linear", make_linear},
     {"pool", make_pool},
     {"pointwise", make_pointwise},

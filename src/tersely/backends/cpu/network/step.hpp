@@ -88,6 +88,8 @@ class StepText {
   const float* floats_or_null(const char* member, int64_t count) const;
   // The same of 32-bit integers.
   const int32_t* integers_or_null(const char* member, int64_t count) const;
+  // What a member says of a step inside this one.
+  StepText inner(const char* member) const { return {json_.at(member), values_, find_, ports_, turns_}; }
   // Member "index", noting that a caller lends `count` numbers there for each turn.
   size_t input(int64_t count, bool integers) const { return port(ports_.inputs, {count, integers, true}); }
   size_t output(int64_t count) const { return port(ports_.outputs, {count, false, true}); }
@@ -113,6 +115,7 @@ Unary unary_of(const std::string& name);
 
 using MakeStep = std::unique_ptr<Step> (*)(const StepText&);
 std::unique_ptr<Step> make_convolution(const StepText& text);
+std::unique_ptr<Step> make_expanded_depthwise(const StepText& text);
 std::unique_ptr<Step> make_linear(const StepText& text);
 std::unique_ptr<Step> make_pool(const StepText& text);
 std::unique_ptr<Step> make_pointwise(const StepText& text);
