@@ -22,7 +22,8 @@ PIXEL_ACTIVATIONS = (None, "relu", "relu6", "hard_sigmoid", "hard_swish", "sigmo
 def join_expansions(program: Program) -> None:
     """Before values have places."""
     uses = Counter(program.owner(value) for step in program.steps for value in operands(step))
-    steps, nodes = [], []
+    steps: list[dict[str, Any]] = []
+    nodes: list[str] = []
     for step, node in zip(program.steps, program.nodes, strict=True):
         if steps and _joins(program, steps[-1], step, uses):
             first = steps.pop()
