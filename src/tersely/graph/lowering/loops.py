@@ -89,7 +89,7 @@ def _wish(program: Program, step: dict[str, Any], batch: int) -> _Wish | None:
     """None where a step is no business of single images."""
     layouts = [program.layouts[value] for value in operands(step)]
     alike = all(layout.images == batch for layout in layouts) and not any(v in program.aliases for v in operands(step))
-    if step["operator"] not in BY_IMAGE or not alike or step.get("method") == "sparse":
+    if step["operator"] not in BY_IMAGE or not alike or step.get("method") not in (None, "winograd"):
         return None
     each = sum(4 * layout.floats for layout in layouts) // batch
     y = program.layouts[step["y"]]
