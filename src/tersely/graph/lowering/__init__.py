@@ -16,6 +16,8 @@ from tersely.graph.graph import Graph
 from tersely.graph.lowering import images, pairs, pointwise, quantised, regions, rows, sparse, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
+from tersely.graph.lowering.expansions import join_expansions
+from tersely.graph.lowering.loops import add_loops
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
@@ -84,6 +86,8 @@ def lower(
         context.program.output_shapes.append(context.shapes[name])
     context.program.shapes = context.shapes
     pairs.leave_out_unread(context.program)
+    join_expansions(context.program)
+    add_loops(context.program)
     place_values(context.program)
     return context.program
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering.placement import ROLES
-from tersely.graph.lowering.program import Layout, Program
+from tersely.graph.lowering.program import ROLES, Layout, Program
 from tersely.graph.operators import Shape
 
 if TYPE_CHECKING:

@@ -146,9 +146,9 @@ class MatrixProduct final : public Step {
     parallel_for_ranges(run.threads, y_.images * pairs, [&](int64_t item) {
       const int64_t image = item / pairs, panel = item % pairs * 2;
       const int64_t stride = z_.layout.plane();
-      product_.run(table, run.arena + z_.at + image * z_.layout.floats() + panel * stride, stride,
-                   std::min<int64_t>(2, y_.layout.blocks() - panel), run.arena + x_.at + image * x_.layout.floats(),
-                   run.arena + y_.at + image * y_.layout.floats() + panel * y_.layout.plane(), x_.layout.width);
+      product_.run(table, run.floats(z_) + image * z_.layout.floats() + panel * stride, stride,
+                   std::min<int64_t>(2, y_.layout.blocks() - panel), run.floats(x_) + image * x_.layout.floats(),
+                   run.floats(y_) + image * y_.layout.floats() + panel * y_.layout.plane(), x_.layout.width);
     });
   }
 

@@ -165,6 +165,33 @@ void Convolution::multiply(const Call& call, const FloatBlock& block, int64_t fi
   }
 }
 
+std::vector<int32_t> Convolution::place_rows(int64_t rows) const {
+  std::vector<int32_t> found;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < out_.width; ++column)
+      found.push_back(narrow(row * out_.row() + column * kChannelBlock));
+  return found;
+}
+
+void Convolution::multiply_rows(const KernelTable& table, const FloatBlock& block, const float* x, int64_t first,
+                                int64_t end, const int32_t* y_at, float* y, int64_t y_panel,
+                                const Finish& finish) const {
+  const int64_t output = block.panel * kPanelRows;
+  ConvolutionBlock b{};
+  b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
+  b.offsets = offsets_.data(), b.runs = runs(), b.run = run_;
+  b.x = x, b.y = y, b.y_panel_stride = y_panel;
+  b.first = b.last = true;
+  b.scale = finish.scale == nullptr ? nullptr : finish.scale + output;
+  b.shift = finish.shift == nullptr ? nullptr : finish.shift + output;
+  b.low = finish.low, b.high = finish.high;
+  table.convolve(b, {x_at_.data() + first * out_.width, y_at, y_at}, (end - first) * out_.width);
+  if (finish.activation == PixelActivation::kNone) return;
+  for (int k = 0; k < block.panels; ++k)
+    for (int64_t row = 0; row < end - first; ++row)
+      table.pixels.activate(finish.activation, y + k * y_panel + row * out_.row(), out_.width);
+}
+
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
                       int threads) const {
   const Call call{active_table(), x, y, residual, images, finish};

@@ -82,10 +82,12 @@ class Input final : public Step {
     fits(!integers_ || (!y_.layout.blocked && y_.layout.halo == 0), "integers lie as they come");
   }
   void run(const Run& run) const override {
-    if (integers_) return widen(static_cast<const int64_t*>(run.lent.inputs[index_]), run.arena + y_.at);
+    if (integers_)
+      return widen(static_cast<const int64_t*>(run.lent.inputs[index_]) + run.turn * y_.floats(), run.floats(y_));
+    const ImageLayout from = plain(y_.layout);
+    const auto* images = static_cast<const float*>(run.lent.inputs[index_]) + run.turn * y_.images * from.floats();
     for (int64_t image = 0; image < y_.images; ++image)
-      copy_image(static_cast<const float*>(run.lent.inputs[index_]), plain(y_.layout), run.arena + y_.at, y_.layout,
-                 image, run.threads);
+      copy_image(images, from, run.floats(y_), y_.layout, image, run.threads);
   }
 
  private:
@@ -109,8 +111,10 @@ class Output final : public Step {
   explicit Output(const StepText& text)
       : x_(text.value("x")), index_(text.output(x_.images * plain(x_.layout).floats())) {}
   void run(const Run& run) const override {
+    const ImageLayout to = plain(x_.layout);
+    float* images = run.lent.outputs[index_] + run.turn * x_.images * to.floats();
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(run.arena + x_.at, x_.layout, run.lent.outputs[index_], plain(x_.layout), image, run.threads);
+      copy_image(run.floats(x_), x_.layout, images, to, image, run.threads);
   }
 
  private:
@@ -136,7 +140,7 @@ class Move final : public Step {
   }
   void run(const Run& run) const override {
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(run.arena + x_.at, x_.layout, run.arena + y_.at, target_, image, run.threads);
+      copy_image(run.floats(x_), x_.layout, run.floats(y_), target_, image, run.threads);
   }
 
  private:

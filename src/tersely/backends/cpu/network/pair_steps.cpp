@@ -48,7 +48,7 @@ class Round final : public Step {
   void round(const Run& run, int64_t image, int64_t channel, int64_t y, int64_t first, int64_t count) const {
     const ImageLayout &in = x_.layout, &out = y_.layout;
     const KernelTable& table = active_table();
-    const float* from = run.arena + x_.at + image * in.floats() + in.at(channel, y, first);
+    const float* from = run.floats(x_) + image * in.floats() + in.at(channel, y, first);
     uint16_t* to = run.words(y_) + image * out.floats() + out.at(channel, y, first);
     const int64_t channels = std::min(kChannelBlock, out.channels - channel);
     if (in.blocked) {
@@ -111,8 +111,8 @@ class PairConvolutionStep final : public Step {
   }
 
   void run(const Run& run) const override {
-    const PairResult y{has_y_ ? run.arena + y_.at : nullptr, is_rounded_ ? run.words(rounded_) : nullptr};
-    convolution_->run(run.words(x_), y, has_residual_ ? run.arena + residual_.at : nullptr, x_.images, finish_,
+    const PairResult y{has_y_ ? run.floats(y_) : nullptr, is_rounded_ ? run.words(rounded_) : nullptr};
+    convolution_->run(run.words(x_), y, has_residual_ ? run.floats(residual_) : nullptr, x_.images, finish_,
                       run.threads);
   }
 

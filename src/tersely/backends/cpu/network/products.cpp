@@ -73,8 +73,8 @@ class ConvolutionStep final : public Step {
   }
 
   void run(const Run& run) const override {
-    const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
-    float* y = run.arena + y_.at;
+    const float *x = run.floats(x_), *residual = has_residual_ ? run.floats(residual_) : nullptr;
+    float* y = run.floats(y_);
     if (sparse_ != nullptr) {
       sparse_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else if (winograd_ != nullptr) {
@@ -139,11 +139,11 @@ class Linear final : public Step {
 
   void run(const Run& run) const override {
     if (numbers_ != nullptr) return run_numbers(run);
-    Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
+    Epilogue y{DType::kFloat32, run.floats(y_), y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
     const FlushedResults floats;  // kernels multiply by codes as they decode them: a weight's scale may be subnormal
-    matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
+    matrix_->multiply({DType::kFloat32, x_.images, run.floats(x_), x_.layout.floats()}, y, run.threads, false);
   }
 
  private:
@@ -157,7 +157,7 @@ class Linear final : public Step {
           ConvolutionBlock b{};
           b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
           b.offsets = &offset, b.runs = 1, b.run = columns, b.first = b.last = true;
-          b.x = run.arena + x_.at;
+          b.x = run.floats(x_);
           b.y = run.workspace + block.panel * images * kChannelBlock, b.y_panel_stride = images * kChannelBlock;
           b.shift = bias_ == nullptr ? nullptr : bias_ + block.panel * kPanelRows;
           b.low = activation_ == Activation::kRelu ? 0.0F : -std::numeric_limits<float>::infinity();
@@ -166,8 +166,8 @@ class Linear final : public Step {
           for (int k = 0; k < block.panels; ++k) {
             const int64_t first = (block.panel + k) * kPanelRows, count = std::min(kPanelRows, outputs - first);
             for (int64_t image = 0; image < images; ++image)
-              std::memcpy(run.arena + y_.at + image * outputs + first,
-                          b.y + k * b.y_panel_stride + image * kChannelBlock, static_cast<size_t>(count) * 4);
+              std::memcpy(run.floats(y_) + image * outputs + first, b.y + k * b.y_panel_stride + image * kChannelBlock,
+                          static_cast<size_t>(count) * 4);
           }
         });
       });
