@@ -34,7 +34,12 @@ class Convolution {
               const ImageLayout* residual, const Window& window);
 
   // x, y, residual: images one after another. y shares no memory with x or residual. threads: at most so many.
-  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
+  // next: whose weights are read afterwards; null where nobody's are.
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads,
+           const Convolution* next) const;
+
+  // Asks memory for what `worker` would wait for at the beginning of a run.
+  ItemCodes prefetch(int worker, int threads, int64_t images) const;
 
  private:
   struct Call;

@@ -54,14 +54,37 @@ int64_t panel_offset(const Geometry& g, const SplitStreams& coded, int64_t panel
   return (panel - short_count) * chunks * p.chunk_bytes[0] + short_count * chunks * p.chunk_bytes[1];
 }
 
+namespace {
+
+const uint8_t* tiles_of(const Geometry& g, const SplitStreams& coded, int64_t segment) {
+  const SegmentPart part = segment_part(g, segment);
+  const uint8_t* tiles = coded.streams.tiles + panel_offset(g, coded, part.first_panel);
+  if (part.first_chunk == 0) return tiles;
+  return tiles + part.first_chunk * coded.parameters.chunk_bytes[panel_is_short(coded.streams, part.first_panel)];
+}
+
+}  // namespace
+
 void begin_split(const Geometry& g, const SplitStreams& coded, const KernelTable& table, int64_t segment,
                  uint8_t* scratch, Cursor& cursor) {
-  const SegmentPart part = segment_part(g, segment);
-  cursor.tile = coded.streams.tiles + panel_offset(g, coded, part.first_panel);
-  if (part.first_chunk != 0)
-    cursor.tile +=
-        part.first_chunk * coded.parameters.chunk_bytes[panel_is_short(coded.streams, part.first_panel) ? 1 : 0];
+  cursor.tile = tiles_of(g, coded, segment);
   table.expand_levels(coded, segment, scratch, cursor);
+}
+
+const uint8_t* prefetch_split(const Geometry& g, const SplitStreams& coded, int64_t segment) {
+  const Streams& s = coded.streams;
+  if (s.directory != nullptr) {
+    const uint64_t *entry = s.directory + segment * s.directory_columns, *next = entry + s.directory_columns;
+    const int escapes = s.directory_columns - 1;
+    for (int64_t line = 0; line < 3; ++line) __builtin_prefetch(s.escapes + entry[escapes] + line * 64, 0, 2);
+    for (int level = 1; level < coded.parameters.levels; ++level) {
+      const int64_t word = 8 * coded.parameters.widths[level];
+      const uint8_t *planes = s.levels[level] + entry[level - 1] * word,
+                    *end = s.levels[level] + next[level - 1] * word;
+      for (; planes < end; planes += 64) __builtin_prefetch(planes, 0, 2);
+    }
+  }
+  return tiles_of(g, coded, segment);
 }
 
 SplitSource::SplitSource(const Geometry& geometry, const Parameters& parameters, const Components& components)
