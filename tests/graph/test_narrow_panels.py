@@ -68,3 +68,18 @@ def test_programs_are_run_by_other_sets_than_they_were_made_under(
         with isa.using(instruction_set):
             found = pipeline.run(x)[0]
         assert np.allclose(found, wanted, rtol=1e-4, atol=1e-4 * abs(wanted).max())
+
+
+@pytest.mark.parametrize("instruction_set", ISAS)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("columns", [16, 100, 384])
+def test_rows_by_number(rng: np.random.Generator, instruction_set: str, code: str, columns: int) -> None:
+    table = weights(rng, 333, columns, scattered=True)
+    node = Node("embedding", {"x": "x", "weight": "table"}, "y")
+    numbers = rng.integers(0, 333, size=(1, 40)).astype(np.float32)
+    with isa.using(instruction_set):
+        pipeline = Pipeline(
+            Graph(("x",), ("y",), (node,), frozenset({"table"})), {"table": encode(table, "split", **CODES[code])}
+        )
+        found = pipeline.run(numbers, threads=2)[0]
+    assert np.array_equal(found.view(np.uint32), table[numbers.astype(np.int64)].view(np.uint32))
