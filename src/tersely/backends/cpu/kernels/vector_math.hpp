@@ -69,7 +69,8 @@ struct VectorMath {
   }
 
   // x times the normal distribution's share below x. By one fraction of polynomials, for with erf two of its three ways
-  // are computed in vain: half of the time. Off by 3.1 x 2^-24 x |x| at most, where erf's way is by 2.2.
+  // are computed in vain: half of the time. Largest error found: 2.9 x 2^-24 x |x| with an FMA, 3.8 without; erf's
+  // way 1.8.
   static Vector gelu(Vector x) {
     constexpr float kEnd = 5.55F;  // the share differs from 0 and 1 by less than 2^-25 beyond
     Vector t = x > kEnd ? all(kEnd) : x;
