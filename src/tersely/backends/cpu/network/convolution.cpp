@@ -192,17 +192,33 @@ void Convolution::multiply_rows(const KernelTable& table, const FloatBlock& bloc
       table.pixels.activate(finish.activation, y + k * y_panel + row * out_.row(), out_.width);
 }
 
+ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
+  ItemCodes codes;
+  weights_.visit(active_table(), [&](const auto& panels) {
+    const int64_t items = panels.items(), count = items * shares_of(items, pixels(), images, threads);
+    codes = panels.prefetch(Ranges(threads, count).first(worker % Ranges(threads, count).count()) % items);
+  });
+  return codes;
+}
+
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
-                      int threads) const {
+                      int threads, const Convolution* next) const {
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
     const int64_t shares = shares_of(panels.items(), pixels(), images, threads);
     const int64_t items = panels.items();
+    const Ranges ranges(threads, items * shares);
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
       const Early early{*this, call, first, count};
-      panels.walk(item, block_columns_, early, [&](const FloatBlock& block) { multiply(call, block, first, count); });
+      ItemCodes codes;
+      if (!ranges.ends(index + 1))
+        codes = panels.prefetch((index + 1) % items);
+      else if (next != nullptr)
+        codes = next->prefetch(Session::worker(), threads, images);
+      panels.walk(item, block_columns_, early, codes,
+                  [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });
   });
 }

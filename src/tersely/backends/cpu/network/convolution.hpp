@@ -34,7 +34,12 @@ class Convolution {
               const ImageLayout* residual, const Window& window);
 
   // x, y, residual: images one after another. y shares no memory with x or residual. threads: at most so many.
-  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
+  // next: whose weights are read afterwards; null where nobody's are.
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads,
+           const Convolution* next) const;
+
+  // Asks memory for what `worker` would wait for at the beginning of a run.
+  ItemCodes prefetch(int worker, int threads, int64_t images) const;
 
   // Whole rows [first, end) of one image, of a block that has all columns, to memory of the caller's: rows as they lie
   // in out without its halo on the left, panels `y_panel` floats apart. y_at: place_rows(). No activation of `unary`.

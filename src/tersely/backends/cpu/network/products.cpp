@@ -72,6 +72,9 @@ class ConvolutionStep final : public Step {
     return sparse_ != nullptr ? sparse_->workspace_floats() : winograd_ != nullptr ? winograd_->workspace_floats() : 0;
   }
 
+  const Convolution* walked() const override { return direct_.get(); }
+  void before(const Convolution* next) override { next_ = next; }
+
   void run(const Run& run) const override {
     const float *x = run.floats(x_), *residual = has_residual_ ? run.floats(residual_) : nullptr;
     float* y = run.floats(y_);
@@ -82,7 +85,7 @@ class ConvolutionStep final : public Step {
     } else if (depthwise_ != nullptr) {
       depthwise_->run(x, y, residual, x_.images, finish_, run.threads);
     } else {
-      direct_->run(x, y, residual, x_.images, finish_, run.threads);
+      direct_->run(x, y, residual, x_.images, finish_, run.threads, next_);
     }
   }
 
@@ -92,6 +95,7 @@ class ConvolutionStep final : public Step {
   const Value residual_;
   std::unique_ptr<const ConvolutionWeights> weights_;
   std::unique_ptr<const Convolution> direct_;
+  const Convolution* next_ = nullptr;
   std::unique_ptr<const DepthwiseConvolution> depthwise_;
   std::unique_ptr<const Winograd> winograd_;
   std::unique_ptr<const SparseWeights> nonzero_;

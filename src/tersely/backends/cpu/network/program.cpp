@@ -202,6 +202,11 @@ Program::Program(std::string_view text, const StepText::Find& find) {
       throw std::invalid_argument("step " + std::to_string(steps_.size()) + ": " + error.what());
     }
   }
+  const Convolution* next = nullptr;
+  for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+    (*step)->before(next);
+    if ((*step)->walked() != nullptr) next = (*step)->walked();
+  }
 }
 
 std::vector<Program::Loop> Program::loops_of(const Json& json, size_t steps) {

@@ -43,6 +43,8 @@ struct Run {
   uint16_t* words(const Value& value) const { return reinterpret_cast<uint16_t*>(floats(value)); }
 };
 
+class Convolution;
+
 class Step {
  public:
   Step() = default;
@@ -51,6 +53,9 @@ class Step {
   virtual ~Step() = default;
   virtual int64_t workspace_floats() const { return 0; }
   virtual void run(const Run& run) const = 0;
+  // Whose weights are walked next is told which they are, so that they are on their way before the step is over.
+  virtual const Convolution* walked() const { return nullptr; }
+  virtual void before(const Convolution* /*next*/) {}
 };
 
 // A weight or another constant that outlives the program: a coded matrix, or one kind of numbers as they are.
