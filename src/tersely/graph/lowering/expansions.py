@@ -39,7 +39,7 @@ def join_expansions(program: Program) -> None:
 
 
 def _joins(program: Program, first: dict[str, Any], second: dict[str, Any], uses: Counter[int]) -> bool:
-    if not (first["operator"] == second["operator"] == "convolution" and second["x"] == first["y"]):
+    if not (first["operator"] == second["operator"] == "convolution" and second["x"] == first.get("y")):
         return False
     x, between, y = (program.layouts[value] for value in (first["x"], first["y"], second["y"]))
     return (
