@@ -10,7 +10,7 @@ statistics of batch norm are those of random images, so that numbers stay in ran
 decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 5e-4 of the largest.
 --dtype: networks in half precision, against the same weights in float32: one rounding of the largest answer for ours,
 HALF_BOUND for engines that round after every operator, and for ours where bfloat16 products round what they multiply.
- --isa avx2: all engines held to AVX2, whatever the processor has (`benchmarks.peers.held`).
+--isa avx2: all engines held to AVX2, whatever the processor has (`benchmarks.peers.held`).
 --cold: from a file to the first answer and the most memory, each engine in a process of its own, in turns.
 """
 
