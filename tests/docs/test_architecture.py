@@ -42,6 +42,7 @@ LAYERS = (
     {"planner"},
     {"tensors"},
     {"files.container"},
+    {"storage"},
     {"files"},
     {"graph"},
     {"onnx"},
@@ -95,6 +96,7 @@ SIDEWAYS = {
 """Codes that are made of others."""
 NARROW = {
     "files.container": {"core"},
+    "storage": {"core", "backends", "files"},
     "tensors": {"core", "backends", "codes", "planner", "tensors"},
     "tensors.handoff": {"core", "backends"},
 }

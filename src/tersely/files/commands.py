@@ -16,12 +16,13 @@ from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import compress_file, folder, listing, model_folder, plan_file
+from tersely.files.checks import check_decoded, check_tensor, claimed_bytes, decoded
 from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
+from tersely.files.encode_tensor import Options, TensorFile
 from tersely.files.foreign import onnx
 from tersely.files.foreign.source import SlicedSource
 from tersely.files.inspect_file import tag_of, weight_paths
-from tersely.files.open import check_decoded, check_tensor, claimed_bytes, decoded
 from tersely.files.results import FileReport, Progress, TensorReport, VerifyReport
 from tersely.planner import choose
 
@@ -125,7 +126,7 @@ def compress(
     tensors = document.get("tensors", {})
     plan_file.check_source(tensors, source)
     orientation = source.orientation
-    options = compress_file.Options(objective, target, included, excluded, threads, orientation, tensors, batch)
+    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch)
     meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
     notes = [*plan_file.unmatched(source, included, excluded), *source.notes()]
@@ -319,11 +320,11 @@ def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, a
     return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
 
 
-def _shape(reader: compress_file.TensorFile, name: str) -> tuple[int, ...]:
+def _shape(reader: TensorFile, name: str) -> tuple[int, ...]:
     return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
 
 
-def _first_name_difference(ours: compress_file.TensorFile, theirs: compress_file.TensorFile) -> str | None:
+def _first_name_difference(ours: TensorFile, theirs: TensorFile) -> str | None:
     a = {name: (tag_of(ours, name), _shape(ours, name)) for name in ours.names()}
     b = {name: (tag_of(theirs, name), _shape(theirs, name)) for name in theirs.names()}
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)

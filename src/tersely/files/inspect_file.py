@@ -11,10 +11,10 @@ from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import TerselyError
+from tersely.files.checks import check_tensor, claimed_bytes
 from tersely.files.container.reader import Reader
 from tersely.files.foreign import onnx
 from tersely.files.listing import weight_files
-from tersely.files.open import check_tensor, claimed_bytes
 from tersely.files.results import FileReport, TensorReport
 from tersely.planner import choose
 from tersely.planner.cost_model import predict_ns

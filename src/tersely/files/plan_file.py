@@ -20,21 +20,21 @@ from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder, results
-from tersely.files.compress_file import (
+from tersely.files.compress_file import open_source
+from tersely.files.container import alias
+from tersely.files.container.writer import dense_cost_bytes
+from tersely.files.duplicates import Duplicates, reason_duplicate
+from tersely.files.encode_tensor import (
     Options,
     TensorFile,
     decide,
     duplicates_of,
     max_cost_bytes,
-    open_source,
     order_of,
     plain_bytes,
     reason_unplanned,
     request_of,
 )
-from tersely.files.container import alias
-from tersely.files.container.writer import dense_cost_bytes
-from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.planner import choose, knapsack
 from tersely.planner.choose import Verdict
 from tersely.planner.cost_model import predict_ns

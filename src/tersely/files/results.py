@@ -61,7 +61,7 @@ class TensorReport:
         """Its nodes with the bytes of each."""
         components = self.components or {"bytes": self.bytes_after}
         found = anatomy.sizes(self.tree or {"formulation": self.formulation}, components)
-        return replace(found, label=self.code) if self.formulation == alias.FORMULATION else found
+        return replace(found, label=self.code) if self.formulation in (alias.FORMULATION, STORED) else found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,8 +82,17 @@ class TensorReport:
         }
 
 
+STORED = "stored"
+"""Takes the place of a formulation where a tensor is in a stored file: its parameters say which coder it has."""
+
+
 def label(tree: Mapping[str, Any]) -> str:
     """A tree of nodes in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
+    if tree["formulation"] == STORED:
+        parameters = tree.get("parameters", {})
+        if "tensor" in parameters:
+            return f"same as {parameters['tensor']}"
+        return f"{STORED} {parameters.get('coder', '')}{', pooled' * bool(parameters.get('pooled'))}"
     if tree["formulation"] == alias.FORMULATION:
         return f"same as {tree.get('parameters', {}).get(alias.TENSOR)}"
     return registry.label(tree)
