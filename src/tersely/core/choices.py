@@ -10,6 +10,8 @@ Orientation = Literal["out_in", "in_out"]
 Packed = Literal["int4", "uint4"]
 Mode = Literal["fused", "identical"]
 OnSlow = Literal["keep", "transcode", "decode"]
+Store = Literal["smallest"]
+Level = Literal["fast", "max"]
 Isa = Literal["scalar", "avx2", "avx2_vnni", "avx512", "avx512_bf16", "amx", "reference"]
 
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
@@ -17,6 +19,8 @@ CHECKS: tuple[str, ...] = get_args(Check)
 ORIENTATIONS: tuple[str, ...] = get_args(Orientation)
 MODES: tuple[str, ...] = get_args(Mode)
 ON_SLOW: tuple[str, ...] = get_args(OnSlow)
+STORES: tuple[str, ...] = get_args(Store)
+LEVELS: tuple[str, ...] = get_args(Level)
 
 BY_ARGUMENT = {
     "objective": Objective,
@@ -25,5 +29,7 @@ BY_ARGUMENT = {
     "packed": Packed,
     "mode": Mode,
     "on_slow": OnSlow,
+    "store": Store,
+    "level": Level,
 }
 """What an argument of that name has as its type in every public signature, perhaps beside None."""

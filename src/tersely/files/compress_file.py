@@ -67,6 +67,11 @@ def open_decoded(path: Path, threads: int | None = None) -> DecodedSource:
     return reader
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file was compressed by tersely, stored or not."""
+    return is_stored_file(path) or Reader(path).compressed
+
+
 def _checked_names(reader: TensorFile) -> TensorFile:
     for name in reader.names():
         if description.MARK in name:

@@ -296,6 +296,28 @@ def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, An
     return document
 
 
+def carried(
+    document: Mapping[str, Any],
+    objective: str | None,
+    profile: str | os.PathLike[str] | Profile | None,
+    batch: int | None,
+) -> dict[str, Any]:
+    """The plan that a stored file carries: a document without what is there for people, or what else was asked for.
+
+    A machine that nobody named is left out: then it is the one that loads. Raises ArgumentError, as `settings_of`.
+    """
+    wanted, target, rows = settings_of(document, objective, profile, batch)
+    found: dict[str, Any] = {"tersely_plan": VERSION, "objective": wanted}
+    if profile is not None or document.get("profile") is not None:
+        found["profile"] = target.name
+    if rows != 1:
+        found["batch"] = rows
+    keys = ("formulation", "parameters", "view")
+    tensors = document.get("tensors", {})
+    found["tensors"] = {name: {key: one[key] for key in keys if one.get(key)} for name, one in tensors.items()}
+    return found
+
+
 def settings_of(
     document: Mapping[str, Any],
     objective: str | None,

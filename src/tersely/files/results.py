@@ -16,6 +16,18 @@ Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the tensor at work)."""
 
 
+class Meter:
+    """Adds up bytes over all files of a job and passes them on."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._done, self._progress = total, 0, progress
+
+    def __call__(self, advance: int, name: str) -> None:
+        self._done += advance
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total, name)
+
+
 @dataclass(frozen=True)
 class TensorReport:
     """One tensor of a file.

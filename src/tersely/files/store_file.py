@@ -5,20 +5,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tersely.backends.cpu.threads import workers_of
+from tersely.core.choices import LEVELS, STORES, Level
 from tersely.core.dtypes import BY_TAG
+from tersely.core.errors import ArgumentError
 from tersely.files.compress_file import Progress, open_source
 from tersely.files.container.reader import Reader
 from tersely.files.decoded_source import DecodedSource
 from tersely.files.duplicates import firsts
 from tersely.files.encode_tensor import Options, TensorFile, orientation_of, pieces_of
 from tersely.files.results import STORED, TensorReport
-from tersely.files.stored_file import StoredFile
 from tersely.storage.archive.reader import Archive
 from tersely.storage.archive.texts import Text
 from tersely.storage.archive.writer import Source, write
+
+
+def check_level(store: str | None, level: str | None) -> Level:
+    """The level of storing. Raises ArgumentError for what is none."""
+    if store is not None and store not in STORES:
+        raise ArgumentError(f"unknown store {store!r}: use one of {', '.join(STORES)}")
+    if level is not None and level not in LEVELS:
+        raise ArgumentError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
+    if level is not None and store is None:
+        raise ArgumentError("a level is one of storing: give store='smallest' with it")
+    return cast(Level, level or "fast")
 
 
 def store_file(
@@ -89,16 +101,10 @@ def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:
                 parameters,
                 entry.nbytes,
                 size,
-                {"blocks": size},
+                {"coded": size},
                 "",
                 file,
                 {"formulation": STORED, "version": 1, "parameters": parameters},
             )
         )
     return found
-
-
-def stored_reports(path: Path) -> tuple[StoredFile, list[TensorReport]]:
-    """An open stored file, and its tensors."""
-    source = StoredFile(path)
-    return source, tensor_reports(source.archive, path.name)
