@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Objective = Literal["size", "speed", "balanced"]
+StorageLevel = Literal["fast", "max"]
 Check = Literal["structure", "checksums", "full"]
 Orientation = Literal["out_in", "in_out"]
 Packed = Literal["int4", "uint4"]

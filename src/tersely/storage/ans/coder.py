@@ -1,0 +1,104 @@
+"""Blocks of coder 'ans': one tensor as words, or several items as bytes, whichever way is smallest.
+
+The first byte says which: WORDS (docs/FORMAT.md), or bytes by DEFLATE or LZMA, which serve text and repeats.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from tersely.backends.cpu.threads import workers_of
+from tersely.core.dtypes import DType
+from tersely.core.errors import CorruptError
+from tersely.storage.ans import plan, reference
+
+WORDS: Final = 0
+DEFLATE: Final = 1
+LZMA: Final = 2
+MOST_BYTES: Final = 1 << 22
+"""Blocks of more are not tried as bytes."""
+_FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22}]
+
+Kind = tuple[DType, tuple[int, ...]]
+
+
+def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
+    """A block of items: their bytes, dtypes and shapes."""
+    workers_of(threads)
+    raw = items[0][0] if len(items) == 1 else np.concatenate([np.zeros(0, np.uint8), *(one[0] for one in items)])
+    words, tag, shape = _words(raw, [one[1:] for one in items])
+    best = b""
+    if len(words):
+        description = plan.choose(words, tag, shape)
+        best = bytes([WORDS]) + reference.encode(words, description, tag in plan.MANTISSAS)
+    if len(raw) <= MOST_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
+        data = raw.tobytes()
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        others = [
+            bytes([DEFLATE]) + deflate.compress(data) + deflate.flush(),
+            bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
+        ]
+        best = min([best, *others] if best else others, key=len)
+    return best
+
+
+def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
+    """The bytes of all items. Raises CorruptError."""
+    workers_of(threads)
+    if not len(block):
+        raise CorruptError("a block ends after its first byte")
+    size = sum(-(-math.prod(shape) * dtype.bits // 8) for dtype, shape in kinds)
+    way, rest = block[0], block[1:]
+    if way == WORDS:
+        tag, itemsize = _kind(kinds)
+        count = size // itemsize
+        if not count:
+            raise CorruptError("a block of words for items that have none")
+        words = reference.decode(bytes(rest), count, tag in plan.MANTISSAS, np.dtype(f"<u{itemsize}"))
+        return words.view(np.uint8)
+    if way == DEFLATE:
+        return _inflate(zlib.decompressobj(-15), rest, size)
+    if way == LZMA:
+        return _inflate(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS), rest, size)
+    raise CorruptError(f"a block says way {way}, which there is not")
+
+
+def _inflate(decompressor: object, data: memoryview, size: int) -> np.ndarray:
+    try:
+        out = decompressor.decompress(data, size + 1)  # type: ignore[attr-defined]
+    except (zlib.error, lzma.LZMAError) as error:
+        raise CorruptError(f"bytes of a block cannot be expanded: {error}") from None
+    if len(out) != size or not decompressor.eof or decompressor.unused_data:  # type: ignore[attr-defined]
+        raise CorruptError(f"bytes of a block expand to another number than {size}, or end elsewhere")
+    return np.frombuffer(out, np.uint8)
+
+
+def _kind(kinds: Sequence[Kind]) -> tuple[str, int]:
+    """The tag under which a block's words are coded, and the bytes of a word."""
+    if len(kinds) != 1 or kinds[0][0].packed or kinds[0][0].bits == 8:
+        return "U8", 1
+    dtype = kinds[0][0]
+    return dtype.tag, 4 if dtype.tag == "C64" else dtype.bits // 8
+
+
+def _words(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, tuple[int, ...]]:
+    tag, itemsize = _kind(kinds)
+    words = np.ascontiguousarray(raw).view(f"<u{itemsize}")
+    if len(kinds) != 1:
+        return words, tag, (len(words),)
+    dtype, shape = kinds[0]
+    if tag == "C64":
+        shape = (*shape, 2)
+    return words, tag, dtype.array_shape(shape)
+
+
+def _repeats(raw: np.ndarray) -> bool:
+    """Whether a part of it has more repeats than order 0 sees: then it is tried as bytes."""
+    part = raw[: 1 << 16]
+    return len(zlib.compress(part.tobytes(), 1)) * 8 < 0.8 * plan.entropy(np.bincount(part, minlength=256))
