@@ -13,10 +13,12 @@ from typing import Final
 
 import numpy as np
 
+from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.dtypes import DType
 from tersely.core.errors import CorruptError
 from tersely.storage.ans import plan, reference
+from tersely.storage.ans.description import Description
 
 WORDS: Final = 0
 DEFLATE: Final = 1
@@ -30,13 +32,13 @@ Kind = tuple[DType, tuple[int, ...]]
 
 def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
     """A block of items: their bytes, dtypes and shapes."""
-    workers_of(threads)
+    workers = workers_of(threads)
     raw = items[0][0] if len(items) == 1 else np.concatenate([np.zeros(0, np.uint8), *(one[0] for one in items)])
     words, tag, shape = _words(raw, [one[1:] for one in items])
     best = b""
     if len(words):
         description = plan.choose(words, tag, shape)
-        best = bytes([WORDS]) + reference.encode(words, description, tag in plan.MANTISSAS)
+        best = bytes([WORDS]) + _encode_words(words, description, tag in plan.MANTISSAS, workers)
     if len(raw) <= MOST_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -50,7 +52,7 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
 
 def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
     """The bytes of all items. Raises CorruptError."""
-    workers_of(threads)
+    workers = workers_of(threads)
     if not len(block):
         raise CorruptError("a block ends after its first byte")
     size = sum(-(-math.prod(shape) * dtype.bits // 8) for dtype, shape in kinds)
@@ -60,13 +62,41 @@ def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.
         count = size // itemsize
         if not count:
             raise CorruptError("a block of words for items that have none")
-        words = reference.decode(bytes(rest), count, tag in plan.MANTISSAS, np.dtype(f"<u{itemsize}"))
-        return words.view(np.uint8)
+        return _decode_words(rest, count, np.dtype(f"<u{itemsize}"), tag in plan.MANTISSAS, workers)
     if way == DEFLATE:
         return _inflate(zlib.decompressobj(-15), rest, size)
     if way == LZMA:
         return _inflate(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS), rest, size)
     raise CorruptError(f"a block says way {way}, which there is not")
+
+
+def _encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int) -> bytes:
+    if not native.available():
+        return reference.encode(words, d, rotated)
+    classes = [one for one in d.classes if one is not None]
+    return native.module.ans_encode(
+        words,
+        words.dtype.itemsize,
+        rotated,
+        np.array([d.lanes, d.trim, d.raw, d.zero, d.base, d.steps], np.int32),
+        d.palette,
+        np.array(d.starts, np.uint64),
+        np.array(d.extras, np.uint8),
+        np.array(d.dims, np.int64),
+        np.array([one is not None for one in d.classes], np.uint8),
+        np.concatenate([np.zeros(0, np.int8), *classes]),
+        np.ascontiguousarray(d.logs),
+        workers,
+    )
+
+
+def _decode_words(block: memoryview, count: int, dtype: np.dtype, rotated: bool, workers: int) -> np.ndarray:
+    if not native.available():
+        return reference.decode(bytes(block), count, rotated, dtype).view(np.uint8)
+    out = np.empty(count * dtype.itemsize, np.uint8)
+    if problem := native.module.ans_decode(np.frombuffer(block, np.uint8), dtype.itemsize, rotated, out, workers):
+        raise CorruptError(problem)
+    return out
 
 
 def _inflate(decompressor: object, data: memoryview, size: int) -> np.ndarray:
