@@ -20,6 +20,7 @@ PACKAGE = ROOT / "src" / "tersely"
 LAYERS = (
     {"core"},
     {"backends"},
+    {"storage"},
     {"codes.protocol", "codes.checks", "codes.symbols", "codes.layouts"},
     {"codes.node"},
     {"codes.slicing", "codes.machine"},
@@ -220,6 +221,7 @@ CPP_LAYERS = (
     "backends/cpu/kernels",
     "backends/cpu/matrix",
     "backends/cpu/network",
+    "storage",
     "codes",
     "backends/cpu/bindings",
 )

@@ -6,6 +6,7 @@ and shapes are given when it is decoded.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
     return best
 
 
-def decode(block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], threads: int | None = None) -> list[np.ndarray]:
+def decode(
+    block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], threads: int | None = None
+) -> list[np.ndarray]:
     """Decode a block.
 
     Args:
@@ -92,7 +95,9 @@ def decode(block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], thread
         CorruptError: where the block is damaged, or of other items.
         UnsupportedError: for a coder that this release does not know.
     """
-    data = memoryview(np.ascontiguousarray(np.frombuffer(block, np.uint8) if not isinstance(block, np.ndarray) else block))
+    data = memoryview(
+        np.ascontiguousarray(np.frombuffer(block, np.uint8) if not isinstance(block, np.ndarray) else block)
+    )
     if not len(data):
         raise CorruptError("a block of no bytes: compress the original again")
     coder, rest = data[0], data[1:]
@@ -108,4 +113,4 @@ def decode(block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], thread
 
 def _parts(whole: np.ndarray, specs: Sequence[Spec]) -> list[np.ndarray]:
     ends = np.cumsum([0] + [spec.size for spec in specs]).tolist()
-    return [whole[first:end] for first, end in zip(ends, ends[1:], strict=False)]
+    return [whole[first:end] for first, end in itertools.pairwise(ends)]

@@ -9,19 +9,20 @@
 namespace tersely::ans {
 
 inline constexpr int kKinds = 14, kContextsPerKind = 64;
-inline constexpr int kMostBits = 63;
+inline constexpr int kMaxBits = 63;
 
 // What `Writer` and `Reader` share; Self::decide(probability, value) codes a decision.
 template <class Self>
 class BinaryCoder {
  public:
   int bit(int context, int value = 0) {
-    uint16_t(&estimates)[2] = estimates_[context];
+    uint16_t (&estimates)[2] = estimates_[context];
     value = self().decide((estimates[0] + estimates[1]) >> 1, value);
     for (const int which : {0, 1}) {
       const int rate = which == 0 ? 4 : 7;
       uint16_t& estimate = estimates[which];
-      estimate = static_cast<uint16_t>(value ? estimate + ((0xFFFF - estimate) >> rate) : estimate - (estimate >> rate));
+      estimate =
+          static_cast<uint16_t>(value ? estimate + ((0xFFFF - estimate) >> rate) : estimate - (estimate >> rate));
     }
     return value;
   }
@@ -35,7 +36,7 @@ class BinaryCoder {
     const int wanted = 63 - std::countl_zero(value + 1);
     int bits = 0;
     while (bit(kind * kContextsPerKind + bits, bits < wanted))
-      if (++bits == kMostBits) {
+      if (++bits == kMaxBits) {
         failed_ = true;
         return 0;
       }
@@ -52,7 +53,9 @@ class BinaryCoder {
 
  protected:
   uint32_t middle(int probability) const {
-    const uint32_t inside = static_cast<uint32_t>(probability < 32 ? 32 : probability > 0xFFFF - 32 ? 0xFFFF - 32 : probability);
+    const uint32_t inside = static_cast<uint32_t>(probability < 32            ? 32
+                                                  : probability > 0xFFFF - 32 ? 0xFFFF - 32
+                                                                              : probability);
     return low_ + ((high_ - low_) >> 16) * inside;
   }
   void narrow(uint32_t middle, int value) {

@@ -11,7 +11,7 @@ from tersely.core.errors import CorruptError
 
 FAST, SLOW = 4, 7
 HALF = 1 << 15
-MOST_BITS = 63
+MAX_BITS = 63
 CONTEXTS_PER_KIND = 64
 
 
@@ -44,7 +44,7 @@ class _Coder:
         wanted = (value + 1).bit_length() - 1
         while self.bit(kind * CONTEXTS_PER_KIND + bits, int(bits < wanted)):
             bits += 1
-            if bits == MOST_BITS:
+            if bits == MAX_BITS:
                 raise CorruptError("the side information of a block has a number of more than 63 bits")
         return (1 << bits | self.direct(bits, value + 1 & ~(1 << wanted))) - 1
 

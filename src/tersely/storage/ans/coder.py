@@ -23,7 +23,7 @@ from tersely.storage.ans.description import Description
 WORDS: Final = 0
 DEFLATE: Final = 1
 LZMA: Final = 2
-MOST_BYTES: Final = 1 << 22
+MAX_BYTES: Final = 1 << 22
 """Blocks of more are not tried as bytes."""
 _FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22}]
 
@@ -34,12 +34,12 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
     """A block of items: their bytes, dtypes and shapes."""
     workers = workers_of(threads)
     raw = items[0][0] if len(items) == 1 else np.concatenate([np.zeros(0, np.uint8), *(one[0] for one in items)])
-    words, tag, shape = _words(raw, [one[1:] for one in items])
+    words, tag, shape = words_of(raw, [one[1:] for one in items])
     best = b""
     if len(words):
         description = plan.choose(words, tag, shape)
-        best = bytes([WORDS]) + _encode_words(words, description, tag in plan.MANTISSAS, workers)
-    if len(raw) <= MOST_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
+        best = bytes([WORDS]) + encode_words(words, description, tag in plan.MANTISSAS, workers)
+    if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         others = [
@@ -62,7 +62,7 @@ def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.
         count = size // itemsize
         if not count:
             raise CorruptError("a block of words for items that have none")
-        return _decode_words(rest, count, np.dtype(f"<u{itemsize}"), tag in plan.MANTISSAS, workers)
+        return decode_words(rest, count, np.dtype(f"<u{itemsize}"), tag in plan.MANTISSAS, workers)
     if way == DEFLATE:
         return _inflate(zlib.decompressobj(-15), rest, size)
     if way == LZMA:
@@ -70,7 +70,7 @@ def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.
     raise CorruptError(f"a block says way {way}, which there is not")
 
 
-def _encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int) -> bytes:
+def encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int) -> bytes:
     if not native.available():
         return reference.encode(words, d, rotated)
     classes = [one for one in d.classes if one is not None]
@@ -90,7 +90,7 @@ def _encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int
     )
 
 
-def _decode_words(block: memoryview, count: int, dtype: np.dtype, rotated: bool, workers: int) -> np.ndarray:
+def decode_words(block: memoryview, count: int, dtype: np.dtype, rotated: bool, workers: int) -> np.ndarray:
     if not native.available():
         return reference.decode(bytes(block), count, rotated, dtype).view(np.uint8)
     out = np.empty(count * dtype.itemsize, np.uint8)
@@ -117,7 +117,7 @@ def _kind(kinds: Sequence[Kind]) -> tuple[str, int]:
     return dtype.tag, 4 if dtype.tag == "C64" else dtype.bits // 8
 
 
-def _words(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, tuple[int, ...]]:
+def words_of(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, tuple[int, ...]]:
     tag, itemsize = _kind(kinds)
     words = np.ascontiguousarray(raw).view(f"<u{itemsize}")
     if len(kinds) != 1:

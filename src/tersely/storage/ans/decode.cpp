@@ -124,8 +124,14 @@ class Bits {
 class Raw {
  public:
   Raw(const AnsWords& words, int index, int bytes, const Pieces& pieces, int64_t kept)
-      : words_(words), unpack_(active_table().ans.unpack[index]), bytes_(bytes), whole_(words.raw / 8),
-        bits_(words.raw % 8), low_(pieces.low), planes_(pieces.planes), kept_(kept) {}
+      : words_(words),
+        unpack_(active_table().ans.unpack[index]),
+        bytes_(bytes),
+        whole_(words.raw / 8),
+        bits_(words.raw % 8),
+        low_(pieces.low),
+        planes_(pieces.planes),
+        kept_(kept) {}
 
   // Words [at least `count`], as many as there are; the first is the next.
   const uint8_t* words(int64_t count) {
@@ -237,7 +243,7 @@ const char* prepare(Shared& s) {
   const Description& d = s.d;
   s.wide = d.wide();
   s.by_value = !d.palette.empty() && (d.raw > 0 || s.wide);
-  s.by_symbol.assign(kMostSymbols, 0);
+  s.by_symbol.assign(kMaxSymbols, 0);
   const int bytes = s.by_value ? 8 : s.type.bytes;
   for (int i = 0; i < d.symbols(); ++i) {
     uint64_t word = d.starts[i] << (d.raw & 63);
@@ -296,7 +302,8 @@ std::string decode(const uint8_t* block, int64_t size, int64_t count, WordType t
   std::atomic<const char*> problem{nullptr};
   parallel_for(threads, static_cast<int64_t>(pieces.size()), [&](int64_t number) {
     const int64_t first = number * kStreamSymbols, some = std::min(count - first, kStreamSymbols);
-    if (const char* found = decode_stream(s, s.d.streams[number], pieces[number], first, some, out + first * type.bytes))
+    if (const char* found =
+            decode_stream(s, s.d.streams[number], pieces[number], first, some, out + first * type.bytes))
       problem = found;
   });
   return problem.load() == nullptr ? "" : problem.load();

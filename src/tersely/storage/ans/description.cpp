@@ -11,11 +11,26 @@
 namespace tersely::ans {
 namespace {
 
-enum Kind { kHead, kLengths, kPalette, kGaps, kExtras, kStreams, kClasses, kAbsent, kResidual, kFlags, kBase, kTables, kSteps, kLong };
+enum Kind {
+  kHead,
+  kLengths,
+  kPalette,
+  kGaps,
+  kExtras,
+  kStreams,
+  kClasses,
+  kAbsent,
+  kResidual,
+  kFlags,
+  kBase,
+  kTables,
+  kSteps,
+  kLong
+};
 enum Flag { kWideLanes, kZero, kWideSymbols, kClassed };
 
 // The first problem is what is said; nothing is read after it.
-#define TERSELY_HOLD(holds, problem) \
+#define TERSELY_HOLD(holds, problem)                                                                  \
   if (coder.failed()) return "too long a number, or an end too early, in the description of a block"; \
   if (!(holds)) return problem " in the description of a block"
 
@@ -42,7 +57,7 @@ const char* code_palette(Coder& coder, Description& d, int64_t entries, int valu
 template <class Coder>
 const char* code_bins(Coder& coder, Description& d, int head_bits) {
   const auto count = static_cast<int64_t>(1 + coder.number(kHead, d.starts.size() - !Coder::kReading));
-  TERSELY_HOLD(count <= kMostSymbols, "too many symbols");
+  TERSELY_HOLD(count <= kMaxSymbols, "too many symbols");
   const bool wide = flag(coder, kWideSymbols, d.wide());
   if (Coder::kReading) {
     d.starts.assign(count, 0);
@@ -56,7 +71,7 @@ const char* code_bins(Coder& coder, Description& d, int head_bits) {
     d.starts[i] = end;
     if (wide) {
       const uint64_t extra = coder.number(kExtras, d.extras[i]);
-      TERSELY_HOLD(extra <= kMostExtra, "too many extra bits of a symbol");
+      TERSELY_HOLD(extra <= kMaxExtra, "too many extra bits of a symbol");
       d.extras[i] = static_cast<uint8_t>(extra);
     }
     end += uint64_t{1} << d.extras[i];
@@ -67,7 +82,7 @@ const char* code_bins(Coder& coder, Description& d, int head_bits) {
 template <class Coder>
 const char* code_axes(Coder& coder, Description& d, int64_t count) {
   const auto axes = static_cast<int64_t>(1 + coder.number(kLengths, d.dims.size() - !Coder::kReading));
-  TERSELY_HOLD(axes <= kMostAxes, "too many axes");
+  TERSELY_HOLD(axes <= kMaxAxes, "too many axes");
   if (Coder::kReading) {
     d.dims.assign(axes, 0);
     d.classes.assign(axes, {});
@@ -120,7 +135,8 @@ const char* code_tables(Coder& coder, Description& d) {
     int last = most / 2, size = 0;
     bool any = false;
     for (int symbol = 0; symbol < symbols; ++symbol) {
-      const int context = 2 * (symbol == 0 || row[symbol - 1] > 0) + (number == 0 || before[symbol] > 0) + 4 * (number > 0);
+      const int context =
+          2 * (symbol == 0 || row[symbol - 1] > 0) + (number == 0 || before[symbol] > 0) + 4 * (number > 0);
       if (!coder.bit(kAbsent * kContextsPerKind + context, row[symbol] > 0)) continue;
       int guess = last;
       if (before[symbol]) {
@@ -147,7 +163,7 @@ const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
   TERSELY_HOLD(trim < static_cast<uint64_t>(word_bits), "too many trimmed bits");
   d.trim = static_cast<int>(trim);
   const uint64_t entries = coder.number(kPalette, d.palette.size());
-  TERSELY_HOLD(entries <= kMostPalette, "too long a palette");
+  TERSELY_HOLD(entries <= kMaxPalette, "too long a palette");
   int value_bits = word_bits - d.trim;
   if (entries > 0) {
     if (const char* problem = code_palette(coder, d, static_cast<int64_t>(entries), value_bits)) return problem;
@@ -177,7 +193,7 @@ const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
     stream.kept = symbols - static_cast<int64_t>(zeros);
     if (wide) {
       const uint64_t extra = coder.number(kStreams, stream.extra);
-      TERSELY_HOLD(extra <= static_cast<uint64_t>(symbols * kMostExtra), "too many extra bits");
+      TERSELY_HOLD(extra <= static_cast<uint64_t>(symbols * kMaxExtra), "too many extra bits");
       stream.extra = static_cast<int64_t>(extra);
     }
     if (Coder::kReading) d.streams.push_back(stream);
@@ -205,8 +221,7 @@ std::vector<uint32_t> frequencies(const Description& d, int table) {
   std::vector<uint64_t> weights(symbols);
   uint64_t total = 0;
   for (int i = 0; i < symbols; ++i) {
-    if (logs[i] > 0)
-      weights[i] = kPowers[(logs[i] - 1) % d.steps * (kFinest / d.steps)] << (logs[i] - 1) / d.steps;
+    if (logs[i] > 0) weights[i] = kPowers[(logs[i] - 1) % d.steps * (kFinest / d.steps)] << (logs[i] - 1) / d.steps;
     total += weights[i];
   }
   constexpr int64_t kWhole = 1 << kPrecision;

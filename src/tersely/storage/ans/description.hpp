@@ -8,8 +8,8 @@
 
 namespace tersely::ans {
 
-inline constexpr int kPrecision = 12, kMostSymbols = 256, kMostTables = 16, kMostPalette = 4096, kMostAxes = 6;
-inline constexpr int kMostExtra = 24, kClassBits = 5, kClassZero = 16, kFinest = 16;
+inline constexpr int kPrecision = 12, kMaxSymbols = 256, kMaxTables = 16, kMaxPalette = 4096, kMaxAxes = 6;
+inline constexpr int kMaxExtra = 24, kClassBits = 5, kClassZero = 16, kFinest = 16;
 inline constexpr int64_t kStreamSymbols = 1 << 18, kGroup = 64;
 
 struct Stream {

@@ -18,7 +18,7 @@ from tersely.storage.ans.binary import Reader, Writer
 LANES: Final = (4, 32)
 PRECISION: Final = 12
 """Frequencies of a table sum to 2^12."""
-MOST_SYMBOLS, MOST_TABLES, MOST_PALETTE, MOST_AXES, MOST_EXTRA = 256, 16, 4096, 6, 24
+MAX_SYMBOLS, MAX_TABLES, MAX_PALETTE, MAX_AXES, MAX_EXTRA = 256, 16, 4096, 6, 24
 STREAM_SYMBOLS: Final = 1 << 18
 CLASS_BITS: Final = 5
 CLASS_ZERO: Final = 1 << CLASS_BITS - 1
@@ -77,7 +77,7 @@ def describe(coder: Writer | Reader, d: Description, count: int, word_bits: int)
     d.trim = coder.number(HEAD, d.trim)
     _require(d.trim < word_bits, "too many trimmed bits")
     entries = coder.number(PALETTE, len(d.palette))
-    _require(entries <= MOST_PALETTE, "too long a palette")
+    _require(entries <= MAX_PALETTE, "too long a palette")
     if entries:
         d.palette = _rising(coder, PALETTE, d.palette, entries)
         _require(int(d.palette[-1]) < 1 << word_bits - d.trim, "a palette of too large words")
@@ -106,7 +106,7 @@ def describe(coder: Writer | Reader, d: Description, count: int, word_bits: int)
         _require(stream.kept >= 0, "more zeros than weights")
         if any(d.extras):
             stream.extra = coder.number(STREAMS, stream.extra)
-            _require(stream.extra <= symbols * MOST_EXTRA, "too many extra bits")
+            _require(stream.extra <= symbols * MAX_EXTRA, "too many extra bits")
     return d
 
 
@@ -122,7 +122,7 @@ def _rising(coder: Writer | Reader, kind: int, values: np.ndarray, count: int) -
 
 def _bins(coder: Writer | Reader, d: Description, head_bits: int) -> None:
     count = 1 + coder.number(HEAD, len(d.starts) - 1)
-    _require(count <= MOST_SYMBOLS, "too many symbols")
+    _require(count <= MAX_SYMBOLS, "too many symbols")
     wide = coder.bit(FLAGS * 64 + WIDE_SYMBOLS, int(any(d.extras)))
     starts, extras, end = [], [], 0
     for number in range(count):
@@ -134,7 +134,7 @@ def _bins(coder: Writer | Reader, d: Description, head_bits: int) -> None:
         end += coder.number(GAPS, d.starts[number] - end if known else 0)
         starts.append(end)
         extras.append(coder.number(EXTRAS, d.extras[number] if known else 0) if wide else 0)
-        _require(extras[-1] <= MOST_EXTRA, "too many extra bits of a symbol")
+        _require(extras[-1] <= MAX_EXTRA, "too many extra bits of a symbol")
         end += 1 << extras[-1]
         _require(starts[-1] < 1 << head_bits, "a head beyond the last")
     d.starts, d.extras = starts, extras
@@ -142,7 +142,7 @@ def _bins(coder: Writer | Reader, d: Description, head_bits: int) -> None:
 
 def _axes(coder: Writer | Reader, d: Description, count: int) -> None:
     axes = 1 + coder.number(LENGTHS, len(d.dims) - 1)
-    _require(axes <= MOST_AXES, "too many axes")
+    _require(axes <= MAX_AXES, "too many axes")
     dims = []
     for number in range(axes):
         dims.append(1 + coder.number(LENGTHS, 0 if coder.reading else d.dims[number] - 1))
@@ -217,7 +217,9 @@ def frequencies(logs: np.ndarray, steps: int) -> np.ndarray:
     What is missing to the sum goes to the largest, the first of equals; what is too much is taken from the largest, at
     most half of it at a time. A table of one symbol leaves 1 to its neighbour.
     """
-    weights = [0 if not log else _POWERS[(log - 1) % steps * (FINEST // steps)] << (log - 1) // steps for log in map(int, logs)]
+    weights = [
+        0 if not log else _POWERS[(log - 1) % steps * (FINEST // steps)] << (log - 1) // steps for log in map(int, logs)
+    ]
     total, whole = sum(weights), 1 << PRECISION
     out = [max(1, weight * whole // total) if weight else 0 for weight in weights]
     left = whole - sum(out)

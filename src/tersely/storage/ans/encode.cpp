@@ -14,19 +14,19 @@ namespace {
 // division using reciprocals", 1991).
 struct Coded {
   uint64_t reciprocal;
-  uint32_t most;  // states from here on give a word away first
+  uint32_t most;         // states from here on give a word away first
   uint16_t begin, rest;  // rest: 2^12 - frequency
   int shift;
 };
 
 std::vector<Coded> coding_entries(const Description& d) {
-  std::vector<Coded> out(static_cast<size_t>(d.tables) * kMostSymbols);
+  std::vector<Coded> out(static_cast<size_t>(d.tables) * kMaxSymbols);
   for (int table = 0; table < d.tables; ++table) {
     const std::vector<uint32_t> all = frequencies(d, table);
     uint32_t begin = 0;
     for (int symbol = 0; symbol < d.symbols(); ++symbol) {
       const uint32_t frequency = all[symbol];
-      Coded& one = out[static_cast<size_t>(table) * kMostSymbols + symbol];
+      Coded& one = out[static_cast<size_t>(table) * kMaxSymbols + symbol];
       if (frequency > 0) {
         int shift = 0;
         while (frequency > 1u << shift) ++shift;
@@ -59,8 +59,10 @@ uint64_t load(const uint8_t* words, int64_t i) {
 }
 
 uint64_t load(const uint8_t* words, int bytes, int64_t i) {
-  return bytes == 1 ? words[i] : bytes == 2 ? load<uint16_t>(words, i) : bytes == 4 ? load<uint32_t>(words, i)
-                                                                                     : load<uint64_t>(words, i);
+  return bytes == 1   ? words[i]
+         : bytes == 2 ? load<uint16_t>(words, i)
+         : bytes == 4 ? load<uint32_t>(words, i)
+                      : load<uint64_t>(words, i);
 }
 
 uint8_t symbol_of(const Description& d, uint64_t head) {
@@ -74,7 +76,8 @@ void pack_group(const uint8_t* fields, int bits, uint8_t* out) {
   if (bits & 2)
     for (int i = 0; i < 16; ++i) {
       uint8_t byte = 0;
-      for (int part = 0; part < 4; ++part) byte |= static_cast<uint8_t>((fields[part * 16 + i] >> (bits & 1) & 3) << 2 * part);
+      for (int part = 0; part < 4; ++part)
+        byte |= static_cast<uint8_t>((fields[part * 16 + i] >> (bits & 1) & 3) << 2 * part);
       *out++ = byte;
     }
   if (bits & 1)
@@ -131,7 +134,7 @@ int64_t code_symbols(const Shared& s, const std::vector<uint8_t>& symbols, const
   uint16_t* at = words.data() + words.size();
   for (int64_t i = static_cast<int64_t>(symbols.size()) - 1; i >= 0; --i) {
     uint32_t& state = states[i & (lanes - 1)];
-    const Coded& one = s.coded[static_cast<size_t>(tables[i]) * kMostSymbols + symbols[i]];
+    const Coded& one = s.coded[static_cast<size_t>(tables[i]) * kMaxSymbols + symbols[i]];
     const bool full = state >= one.most;
     at[-1] = static_cast<uint16_t>(state);
     at -= full;
@@ -147,7 +150,8 @@ int64_t code_symbols(const Shared& s, const std::vector<uint8_t>& symbols, const
   return count;
 }
 
-std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, int64_t first, int64_t count, Stream& stream) {
+std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, int64_t first, int64_t count,
+                                   Stream& stream) {
   const Description& d = s.d;
   std::vector<uint8_t> symbols(count), tables(count), out;
   std::vector<uint64_t> kept;
@@ -155,8 +159,7 @@ std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, int64_
   BitWriter extra;
   for (int64_t i = 0; i < count; ++i) {
     uint64_t value = value_of(load(words, s.type.bytes, first + i), d.trim, s.type);
-    if (!d.palette.empty())
-      value = std::lower_bound(d.palette.begin(), d.palette.end(), value) - d.palette.begin();
+    if (!d.palette.empty()) value = std::lower_bound(d.palette.begin(), d.palette.end(), value) - d.palette.begin();
     if (d.zero && value == 0) {
       symbols[i] = 0;
       continue;

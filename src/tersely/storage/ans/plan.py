@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tersely.storage.ans.binary import MOST_BITS
+from tersely.storage.ans.binary import MAX_BITS
 from tersely.storage.ans.description import (
     CLASS_ZERO,
-    MOST_AXES,
-    MOST_EXTRA,
-    MOST_PALETTE,
-    MOST_SYMBOLS,
-    MOST_TABLES,
+    MAX_AXES,
+    MAX_EXTRA,
+    MAX_PALETTE,
+    MAX_SYMBOLS,
+    MAX_TABLES,
     PRECISION,
     Description,
 )
@@ -73,7 +73,7 @@ def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
     dims = [length for length in shape if length > 1]
     if math.prod(dims) != count:
         dims = [count]
-    while len(dims) > MOST_AXES:
+    while len(dims) > MAX_AXES:
         dims[:2] = [dims[0] * dims[1]]
     return tuple(dims) or (1,)
 
@@ -92,9 +92,9 @@ def _palette(values: np.ndarray, bits: int) -> np.ndarray | None:
     if len(np.unique(sample)) > max(len(sample) // 2, 256):
         return None
     found = np.unique(values)
-    if int(np.diff(found, prepend=np.uint64(0)).max()) >= 1 << MOST_BITS - 1:  # the number of a gap would be too long
+    if int(np.diff(found, prepend=np.uint64(0)).max()) >= 1 << MAX_BITS - 1:  # the number of a gap would be too long
         return None
-    return found if len(found) <= min(MOST_PALETTE, max(len(values) // 8, 1)) else None
+    return found if len(found) <= min(MAX_PALETTE, max(len(values) // 8, 1)) else None
 
 
 def _sizes_of_words(palette: np.ndarray, mantissa: int | None) -> np.ndarray:
@@ -115,7 +115,7 @@ def _cuts(values: np.ndarray, width: int, mantissa: int | None, d: Description) 
             heads = values >> np.uint64(raw)
             heads = heads[values != 0] if zero else heads
             known, counts = np.unique(heads, return_counts=True)
-            cut = _bins(known.astype(np.int64).tolist(), counts.tolist(), count, MOST_SYMBOLS - zero)
+            cut = _bins(known.astype(np.int64).tolist(), counts.tolist(), count, MAX_SYMBOLS - zero)
             if cut is None:
                 continue
             starts, extras, per_bin, extra_bits = cut
@@ -129,7 +129,7 @@ def _cuts(values: np.ndarray, width: int, mantissa: int | None, d: Description) 
 def _raws_of_integers(values: np.ndarray, width: int) -> list[int]:
     """The fewest raw bits that leave 256 heads, and more."""
     sample, least = values[:: max(len(values) // _SAMPLE, 1)], width - 8
-    while least and len(np.unique(sample >> np.uint64(least - 1))) <= MOST_SYMBOLS:
+    while least and len(np.unique(sample >> np.uint64(least - 1))) <= MAX_SYMBOLS:
         least -= 1
     return [least + more for more in range(3) if least + more <= width]
 
@@ -147,7 +147,7 @@ def _bins(
         end, mass, extra = at + 1, counts[at], 0
         while end < len(heads) and mass + counts[end] <= rare:
             needed = (heads[end] - heads[at]).bit_length()
-            if needed > MOST_EXTRA:
+            if needed > MAX_EXTRA:
                 break
             extra, mass, end = needed, mass + counts[end], end + 1
         while end < len(heads) and heads[end] < heads[at] + (1 << extra):
@@ -192,9 +192,11 @@ def _choose_tables(d: Description, coded: np.ndarray, sizes: np.ndarray) -> None
         means = [cube.mean(axis=tuple(o for o in range(cube.ndim) if o != axis)) - overall for axis in range(cube.ndim)]
         usable = [axis for axis, length in enumerate(d.dims) if length <= len(coded) // 8]
         for axes in dict.fromkeys([tuple(usable[:1]), tuple(usable[-1:]), tuple(usable)]):
-            for step, tables in itertools.product(_STEPS_OF_CLASSES, (4, 8, MOST_TABLES)):
+            for step, tables in itertools.product(_STEPS_OF_CLASSES, (4, 8, MAX_TABLES)):
                 classes = [
-                    np.clip(np.round(mean / step), -CLASS_ZERO, CLASS_ZERO - 1).astype(np.int8) if axis in axes else None
+                    np.clip(np.round(mean / step), -CLASS_ZERO, CLASS_ZERO - 1).astype(np.int8)
+                    if axis in axes
+                    else None
                     for axis, mean in enumerate(means)
                 ]
                 best = min(best, _Tables(d, coded, classes, tables // 2, tables), key=lambda one: one.bits)

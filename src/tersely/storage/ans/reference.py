@@ -217,7 +217,9 @@ def _bit_places(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _pack_bits(values: np.ndarray, widths: np.ndarray) -> bytes:
     owner, place = _bit_places(widths)
-    return np.packbits((values[owner] >> place.astype(np.uint64) & np.uint64(1)).astype(np.uint8), bitorder="little").tobytes()
+    return np.packbits(
+        (values[owner] >> place.astype(np.uint64) & np.uint64(1)).astype(np.uint8), bitorder="little"
+    ).tobytes()
 
 
 def _unpack_bits(data: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -228,4 +230,3 @@ def _unpack_bits(data: np.ndarray, widths: np.ndarray) -> np.ndarray:
     bits = np.unpackbits(data, bitorder="little")[: len(owner)].astype(np.uint64) << place.astype(np.uint64)
     np.bitwise_or.at(out, owner, bits)
     return out
-

@@ -24,8 +24,8 @@ constexpr std::array<uint64_t, 256> kSpread = [] {
 
 inline __m256i step(__m256i& states, const uint32_t* entries, const uint8_t* tables, const uint16_t*& words) {
   const __m256i table = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(tables)));
-  const __m256i slot = _mm256_or_si256(_mm256_and_si256(states, _mm256_set1_epi32(0xFFF)),
-                                       _mm256_slli_epi32(table, kAnsPrecision));
+  const __m256i slot =
+      _mm256_or_si256(_mm256_and_si256(states, _mm256_set1_epi32(0xFFF)), _mm256_slli_epi32(table, kAnsPrecision));
   const __m256i entry = _mm256_i32gather_epi32(reinterpret_cast<const int*>(entries), slot, 4);
   const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(entry, kAnsFrequencyShift), _mm256_set1_epi32(0xFFF));
   const __m256i state = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srli_epi32(states, kAnsPrecision)),
