@@ -9,7 +9,7 @@ import typer
 
 import tersely
 from tersely.cli import output, tensor_table
-from tersely.core.choices import Level, Objective, Store
+from tersely.core.choices import Objective, StorageLevel, Store
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `tersely calibrate`."
 OBJECTIVE_ALONE = "What to optimise."
@@ -41,7 +41,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing destination.")] = False,
     all_files: Annotated[bool, typer.Option("--all-files", help="Also copy duplicate weights (.bin, .pt).")] = False,
     store: Annotated[Store | None, typer.Option(help=STORE)] = None,
-    level: Annotated[Level | None, typer.Option(help=LEVEL)] = None,
+    level: Annotated[StorageLevel | None, typer.Option(help=LEVEL)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Compress losslessly; what was written is decoded and compared with the source before it gets its name."""

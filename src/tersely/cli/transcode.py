@@ -10,14 +10,14 @@ import typer
 import tersely
 from tersely.cli import output, tensor_table
 from tersely.cli.compress import LEVEL, OBJECTIVE_ALONE, PLAN, PROFILE, STORE
-from tersely.core.choices import Level, Objective, Store
+from tersely.core.choices import Objective, StorageLevel, Store
 
 
 def run(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="A compressed file or folder, stored or runnable.")],
     dst: Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")],
     store: Annotated[Store | None, typer.Option(help=STORE)] = None,
-    level: Annotated[Level | None, typer.Option(help=LEVEL)] = None,
+    level: Annotated[StorageLevel | None, typer.Option(help=LEVEL)] = None,
     objective: Annotated[Objective | None, typer.Option(help=OBJECTIVE_ALONE)] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=f"{PROFILE} Default: native.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="ROWS", help="Rows of x to plan for. Default: 1.")] = None,

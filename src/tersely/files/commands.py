@@ -11,7 +11,7 @@ import numpy as np
 
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.bits import same_bytes
-from tersely.core.choices import Level, Objective, Store
+from tersely.core.choices import Objective, StorageLevel, Store
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import compress_file, folder, listing, model_folder, plan_file, store_file
 from tersely.files.checks import check_decoded, check_tensor, claimed_bytes, decoded
@@ -55,7 +55,7 @@ def compress(
     force: bool = False,
     all_files: bool = False,
     store: Store | None = None,
-    level: Level | None = None,
+    level: StorageLevel | None = None,
     progress: Progress | None = None,
 ) -> FileReport:
     """Compresses a .safetensors file, .onnx model, sharded checkpoint (*.safetensors.index.json) or model folder.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tersely.backends.cpu.threads import workers_of
-from tersely.core.choices import LEVELS, STORES, Level
+from tersely.core.choices import LEVELS, STORES, StorageLevel
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError
 from tersely.files.compress_file import Progress, open_source
@@ -22,7 +22,7 @@ from tersely.storage.archive.texts import Text
 from tersely.storage.archive.writer import Source, write
 
 
-def check_level(store: str | None, level: str | None) -> Level:
+def check_level(store: str | None, level: str | None) -> StorageLevel:
     """The level of storing. Raises ArgumentError for what is none."""
     if store is not None and store not in STORES:
         raise ArgumentError(f"unknown store {store!r}: use one of {', '.join(STORES)}")
@@ -30,14 +30,14 @@ def check_level(store: str | None, level: str | None) -> Level:
         raise ArgumentError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
     if level is not None and store is None:
         raise ArgumentError("a level is one of storing: give store='smallest' with it")
-    return cast(Level, level or "fast")
+    return cast(StorageLevel, level or "fast")
 
 
 def store_file(
     source: Path | DecodedSource,
     destination: Path,
     options: Options,
-    level: str,
+    level: StorageLevel,
     plan: Mapping[str, Any],
     progress: Progress,
     force: bool = False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.backends.cpu.threads import workers_of
-from tersely.core.choices import Level, Objective, Store
+from tersely.core.choices import Objective, StorageLevel, Store
 from tersely.core.errors import TerselyError
 from tersely.files import folder, listing, model_folder, plan_file
 from tersely.files.checks import claimed_bytes
@@ -28,7 +28,7 @@ def transcode(
     dst: PathLike,
     *,
     store: Store | None = None,
-    level: Level | None = None,
+    level: StorageLevel | None = None,
     objective: Objective | None = None,
     profile: PathLike | Profile | None = None,
     batch: int | None = None,
@@ -101,7 +101,7 @@ class _Job:
     def __init__(
         self,
         store: str | None,
-        level: Level,
+        level: StorageLevel,
         document: Mapping[str, Any] | None,
         profile: PathLike | Profile | None,
         threads: int | None,

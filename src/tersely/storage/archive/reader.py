@@ -26,6 +26,8 @@ from tersely.storage.archive.ahead import ReadAhead
 from tersely.storage.archive.index import Index, parse
 from tersely.storage.archive.layout import Block
 
+CODERS = {codec.STORED: "plain", codec.ANS: "ans", codec.MIXING: "mixing"}
+"""Coders by the first byte of a block, for people."""
 _POOLS = 2
 """Blocks of several tensors that are kept decoded: they are wanted again."""
 
@@ -183,7 +185,7 @@ class Archive:
     def coder(self, number: int) -> str:
         """The coder of a tensor's first block; '' for a tensor without bytes."""
         blocks = self._of.get(self.stored_as(number), [])
-        return codec.CODERS.get(self.coded(blocks[0])[0], "unknown") if blocks else ""
+        return CODERS.get(self.coded(blocks[0])[0], "unknown") if blocks else ""
 
     def pooled(self, number: int) -> bool:
         """Whether a tensor shares its block."""

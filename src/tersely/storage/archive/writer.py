@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from tersely.core.choices import StorageLevel
 from tersely.core.errors import DestinationError
 from tersely.files.container import stored, temporary
 from tersely.storage import codec
@@ -43,7 +44,7 @@ def write(
     copies: Mapping[int, int],
     sha256: bytes,
     *,
-    level: str,
+    level: StorageLevel,
     threads: int,
     progress: Progress,
     like: Iterable[Path] = (),
@@ -106,7 +107,7 @@ def _spool(destination: Path, replace: bool) -> Iterator[IO[bytes]]:
 
 
 def _coded(
-    blocks: Sequence[Block], text: np.ndarray, source: Source, level: str, threads: int
+    blocks: Sequence[Block], text: np.ndarray, source: Source, level: StorageLevel, threads: int
 ) -> Iterator[tuple[Block, bytes, int]]:
     """Blocks, coded, with their checksums, in order; several at a time where there are several workers."""
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
@@ -122,7 +123,7 @@ def _coded(
             items = []
             for part in block.parts:
                 raw = text if part.tensor < 0 else source.raw(part.tensor)
-                items.append(codec.Item(raw[part.begin : part.end], *part.spec))
+                items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
             waiting.append((block, workers.submit(_encode, items, level, alone)))
             held += block.nbytes
             for part in block.parts:
@@ -132,6 +133,6 @@ def _coded(
             yield done, *future.result()
 
 
-def _encode(items: Sequence[codec.Item], level: str, threads: int) -> tuple[bytes, int]:
+def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int) -> tuple[bytes, int]:
     block = codec.encode(items, level, threads)
     return block, block_sum([item.raw for item in items], block)

@@ -14,5 +14,6 @@ NB_MODULE(_native, m) {
   bind_affine(m);
   bind_integer(m);
   bind_blocks(m);
+  bind_ans(m);
   bind_bench(m);
 }
