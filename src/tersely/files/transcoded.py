@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 from tersely.core.encoded import Encoded
 from tersely.files import plan_file
+from tersely.files.container import alias
+from tersely.files.duplicates import Duplicates
 from tersely.files.encode_tensor import Options, duplicates_of, encode_tensor
 from tersely.files.stored_file import StoredFile
 
@@ -36,7 +37,7 @@ class TranscodedReader:
         self.facts = {"objective": self._options.objective, "profile": self._options.profile.name}
 
     @cached_property
-    def _duplicates(self) -> Any:
+    def _duplicates(self) -> Duplicates:
         return duplicates_of(self.source, self._options)
 
     def names(self) -> list[str]:
@@ -50,7 +51,10 @@ class TranscodedReader:
 
     def stored_as(self, name: str) -> str:
         """The tensor whose codes `name` shares: one of the same bytes that is coded in the same way, else itself."""
-        return str(self._duplicates.first(name))
+        first, plan = self._duplicates.first(name), self._options.plan
+        own = plan.get(name)
+        alike = own is None or own["formulation"] == alias.FORMULATION or own == plan.get(first)
+        return first if alike else name
 
     def encoded(self, name: str) -> Encoded:
         """One tensor, coded by the plan, or dense."""
