@@ -14,6 +14,7 @@ from tersely.core import dtypes
 from tersely.core.errors import ArgumentError, UnsupportedError
 from tersely.storage import codec
 from tersely.storage.ans import coder, plan, reference
+from tersely.storage.ans.description import Description
 from tersely.storage.codec import Item, Spec, decode, encode
 
 TENSORS = tensors()
@@ -41,12 +42,13 @@ def test_native_blocks_are_those_of_the_reference(name: str) -> None:
     words, tag = words_of(TENSORS[name])
     rotated = tag in plan.MANTISSAS
     for lanes in (4, 32):
-        description = plan.choose(words, tag, TENSORS[name].shape)
+        chosen = plan.choose(words, tag, TENSORS[name].shape)
+        description = chosen.description
         description.lanes = lanes
         expected = reference.encode(words, description, rotated)
         assert np.array_equal(reference.decode(expected, len(words), rotated, words.dtype), words)
         for threads in (1, 3):
-            assert coder.encode_words(words, description, rotated, threads) == expected
+            assert coder.encode_words(words, chosen, rotated, threads) == expected
         for name_of_isa in isa.available():
             with isa.using(name_of_isa):
                 for threads in (1, 3):
@@ -87,7 +89,7 @@ def test_every_dtype_and_shape(dtype: str, shape: tuple[int, ...], data: st.Data
 def test_any_words_are_coded_as_words(words: list[int], repeats: int) -> None:
     array = np.array(words * repeats, np.uint32)
     for tag, rotated in (("F32", True), ("U32", False)):
-        block = reference.encode(array, plan.choose(array, tag, array.shape), rotated)
+        block = reference.encode(array, plan.choose(array, tag, array.shape).description, rotated)
         assert np.array_equal(reference.decode(block, len(array), rotated, array.dtype), array)
 
 
@@ -107,7 +109,7 @@ def test_real_structure_is_found() -> None:
     even = (rng.standard_normal((128, 256))).astype(np.float32)
     scaled = (even * sizes).astype(np.float32)
     words = scaled.view(np.uint32).reshape(-1)
-    description = plan.choose(words, "F32", scaled.shape)
+    description = plan.choose(words, "F32", scaled.shape).description
     assert len(description.logs) > 4
     assert all(one is not None for one in description.classes)
     description.classes, description.base, description.logs = [None, None], 0, _one_table(words, description)
@@ -115,7 +117,7 @@ def test_real_structure_is_found() -> None:
     assert grouped < 0.98 * len(reference.encode(words, description, True))
 
 
-def _one_table(words: np.ndarray, description: plan.Description) -> np.ndarray:
+def _one_table(words: np.ndarray, description: Description) -> np.ndarray:
     symbols, _ = reference.symbols_of(reference.values_of(words, description, True), description)
     shares = np.bincount(symbols, minlength=len(description.starts)) / len(symbols)
     with np.errstate(divide="ignore"):

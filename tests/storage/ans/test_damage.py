@@ -62,7 +62,7 @@ def test_native_and_reference_refuse_the_same_blocks() -> None:
     for name in ("float32", "pruned float16", "palette of 700", "rare values", "int8", "three"):
         words, tag, shape = coder.words_of(item(SMALL[name]).raw, [(item(SMALL[name]).dtype, SMALL[name].shape)])
         rotated = tag in plan.MANTISSAS
-        block = reference.encode(words, plan.choose(words, tag, shape), rotated)
+        block = reference.encode(words, plan.choose(words, tag, shape).description, rotated)
         side = 4 + int.from_bytes(block[:4], "little")
         for _ in range(60):
             changed = bytearray(block)

@@ -30,8 +30,9 @@ inline uint64_t word_of(uint64_t value, int trim, WordType type) {
 // Entries [tables][4096] of kernels/ans.hpp.
 std::vector<uint32_t> decoding_entries(const Description& d);
 
-// Codes `count` words; d's streams are filled in.
-std::vector<uint8_t> encode(const uint8_t* words, int64_t count, WordType type, Description& d, int threads);
+// Codes `count` words, whose symbols are those of d; d's streams are filled in.
+std::vector<uint8_t> encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
+                            int threads);
 
 // Decodes a block of `count` words; returns what is wrong with it, "" for nothing. Allocates its tables, and for each
 // worker a constant.

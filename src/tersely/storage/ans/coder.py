@@ -18,7 +18,7 @@ from tersely.backends.cpu.threads import workers_of
 from tersely.core.dtypes import DType
 from tersely.core.errors import CorruptError
 from tersely.storage.ans import plan, reference
-from tersely.storage.ans.description import Description
+from tersely.storage.ans.grouping import entropy
 
 WORDS: Final = 0
 DEFLATE: Final = 1
@@ -37,8 +37,9 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
     words, tag, shape = words_of(raw, [one[1:] for one in items])
     best = b""
     if len(words):
-        description = plan.choose(words, tag, shape)
-        best = bytes([WORDS]) + encode_words(words, description, tag in plan.MANTISSAS, workers)
+        best = bytes([WORDS]) + encode_words(
+            words, plan.choose(words, tag, shape, workers), tag in plan.MANTISSAS, workers
+        )
     if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -70,12 +71,15 @@ def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.
     raise CorruptError(f"a block says way {way}, which there is not")
 
 
-def encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int) -> bytes:
+def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int) -> bytes:
+    """A block of words, as `reference.encode` makes it."""
+    d = chosen.description
     if not native.available():
         return reference.encode(words, d, rotated)
     classes = [one for one in d.classes if one is not None]
     return native.module.ans_encode(
         words,
+        chosen.symbols,
         words.dtype.itemsize,
         rotated,
         np.array([d.lanes, d.trim, d.raw, d.zero, d.base, d.steps], np.int32),
@@ -91,6 +95,7 @@ def encode_words(words: np.ndarray, d: Description, rotated: bool, workers: int)
 
 
 def decode_words(block: memoryview, count: int, dtype: np.dtype, rotated: bool, workers: int) -> np.ndarray:
+    """The bytes of the words of a block, as `reference.decode` reads it. Raises CorruptError."""
     if not native.available():
         return reference.decode(bytes(block), count, rotated, dtype).view(np.uint8)
     out = np.empty(count * dtype.itemsize, np.uint8)
@@ -131,4 +136,4 @@ def words_of(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, t
 def _repeats(raw: np.ndarray) -> bool:
     """Whether a part of it has more repeats than order 0 sees: then it is tried as bytes."""
     part = raw[: 1 << 16]
-    return len(zlib.compress(part.tobytes(), 1)) * 8 < 0.8 * plan.entropy(np.bincount(part, minlength=256))
+    return len(zlib.compress(part.tobytes(), 1)) * 8 < 0.8 * entropy(np.bincount(part, minlength=256))
