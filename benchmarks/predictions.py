@@ -22,8 +22,9 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import by_name
 from tersely.files import commands, plan_file
 from tersely.files import folder as checkpoint
-from tersely.files.compress_file import Options, open_source, reason_dense_already, request_of
+from tersely.files.compress_file import open_source
 from tersely.files.container.reader import Reader
+from tersely.files.encode_tensor import Options, reason_dense_already, request_of
 from tersely.planner import choose, knapsack, profiles
 from tersely.report import calibrate
 

@@ -39,6 +39,7 @@ _WHERE = {  # "module", "module:another name in it", or "module:" for the module
     "decompress": "files.commands",
     "inspect": "files.inspect_file",
     "make_plan": "files.plan_file",
+    "transcode": "files.transcode",
     "verify": "files.commands",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from tersely.files.open import open_file as open  # noqa: F401
     from tersely.files.open import save_file as save_file
     from tersely.files.plan_file import make_plan as make_plan
+    from tersely.files.transcode import transcode as transcode
     from tersely.graph.files import load as load_pipeline  # noqa: F401
     from tersely.tensors.encode import encode as encode
     from tersely.tensors.linear import linear as linear

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "src" / "tersely"
 LAYERS = (
     {"core"},
     {"backends"},
+    {"storage"},
     {"codes.protocol", "codes.checks", "codes.symbols", "codes.layouts"},
     {"codes.node"},
     {"codes.slicing", "codes.machine"},
@@ -42,6 +43,7 @@ LAYERS = (
     {"planner"},
     {"tensors"},
     {"files.container"},
+    {"storage.archive"},
     {"files"},
     {"graph"},
     {"onnx"},
@@ -95,6 +97,7 @@ SIDEWAYS = {
 """Codes that are made of others."""
 NARROW = {
     "files.container": {"core"},
+    "storage.archive": {"core", "backends", "files", "storage"},
     "tensors": {"core", "backends", "codes", "planner", "tensors"},
     "tensors.handoff": {"core", "backends"},
 }
@@ -226,6 +229,7 @@ CPP_LAYERS = (
     "backends/cpu/kernels",
     "backends/cpu/matrix",
     "backends/cpu/network",
+    "storage",
     "codes",
     "backends/cpu/bindings",
 )

@@ -18,7 +18,7 @@ from tersely.codes import registry
 from tersely.codes.protocol import Request
 from tersely.core.collector import paused
 from tersely.core.dtypes import BY_TAG, raw_bytes
-from tersely.files import compress_file, plan_file
+from tersely.files import encode_tensor, plan_file
 from tersely.files.container import writer
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import cost_bytes, dense_cost_bytes, min_cost_bytes
@@ -106,7 +106,7 @@ def test_what_no_description_pays_for_is_not_planned(
 ) -> None:
     source = many(tmp_path / "a.safetensors", 20, shape, tag)
     asked: list[object] = []
-    for where, name in ((choose, "candidates"), (compress_file, "request_of"), (plan_file, "request_of")):
+    for where, name in ((choose, "candidates"), (encode_tensor, "request_of"), (plan_file, "request_of")):
         monkeypatch.setattr(where, name, lambda *given: asked.append(given))
     report = tersely.compress(source, tmp_path / "b.safetensors", objective="size")
     assert {(one.formulation, one.reason) for one in report.tensors} == {("dense", f"too small: {choose.TOO_SMALL}")}

@@ -20,10 +20,10 @@ import tersely
 from tersely.core.dtypes import raw_bytes
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError, VerificationError
+from tersely.files.checks import check_tensor
 from tersely.files.container import alias, limits
 from tersely.files.container.reader import Reader
 from tersely.files.container.writer import Writer
-from tersely.files.open import check_tensor
 
 FLOAT = np.dtype(np.float32)
 

@@ -19,6 +19,7 @@ from tersely.cli import (
     profile,
     report,
     run,
+    transcode,
     verify,
 )
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command, summary in (
     (compress, "A file or model folder, losslessly smaller."),
     (decompress, "The originals again, byte for byte."),
+    (transcode, "Stored to runnable, runnable to stored."),
     (inspect, "What a file holds, tensor by tensor."),
     (report, "Where every byte went, as a page to look at."),
     (plan, "What every tensor would become, and why."),

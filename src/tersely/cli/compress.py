@@ -9,10 +9,14 @@ import typer
 
 import tersely
 from tersely.cli import output, tensor_table
-from tersely.core.choices import Objective
+from tersely.core.choices import Objective, StorageLevel, Store
 
 PROFILE = "Plan for 'portable', 'avx2', 'avx512', 'amx', 'native', or by a file of `tersely calibrate`."
-OBJECTIVE = "What to optimise. Default: balanced."
+OBJECTIVE_ALONE = "What to optimise."
+OBJECTIVE = f"{OBJECTIVE_ALONE} Default: balanced."
+PLAN = "A plan that `tersely plan` made, edited or not; it says objective, profile and batch."
+STORE = "The smallest file, to keep and to send; it is transcoded when it is loaded."
+LEVEL = "With --store: fast, or max, which is smaller and slow both ways. Default: fast."
 TARGET = "The whole file in B bits per weight, as fast as can be; instead of an objective."
 
 
@@ -28,7 +32,7 @@ def run(
     target_bits: Annotated[float | None, typer.Option(metavar="B", help=TARGET)] = None,
     plan: Annotated[
         Path | None,
-        typer.Option(help="A plan that `tersely plan` made, edited or not; it says objective, profile and batch."),
+        typer.Option(help=PLAN),
     ] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tensors.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
@@ -36,6 +40,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and report, write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing destination.")] = False,
     all_files: Annotated[bool, typer.Option("--all-files", help="Also copy duplicate weights (.bin, .pt).")] = False,
+    store: Annotated[Store | None, typer.Option(help=STORE)] = None,
+    level: Annotated[StorageLevel | None, typer.Option(help=LEVEL)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Compress losslessly; what was written is decoded and compared with the source before it gets its name."""
@@ -54,6 +60,8 @@ def run(
             dry_run=dry_run,
             force=force,
             all_files=all_files,
+            store=store,
+            level=level,
             progress=progress,
         )
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,32 +11,22 @@ import numpy as np
 
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.bits import same_bytes
-from tersely.core.choices import Objective
-from tersely.core.dtypes import BY_TAG
+from tersely.core.choices import Objective, StorageLevel, Store
 from tersely.core.errors import ArgumentError, TerselyError
-from tersely.files import compress_file, folder, listing, model_folder, plan_file
+from tersely.files import compress_file, folder, listing, model_folder, plan_file, store_file
+from tersely.files.checks import check_decoded, check_tensor, claimed_bytes, decoded
 from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
+from tersely.files.container.stored import is_stored_file
+from tersely.files.encode_tensor import Options, TensorFile
 from tersely.files.foreign import onnx
 from tersely.files.foreign.source import SlicedSource
 from tersely.files.inspect_file import tag_of, weight_paths
-from tersely.files.open import check_decoded, check_tensor, claimed_bytes, decoded
-from tersely.files.results import FileReport, Progress, TensorReport, VerifyReport
+from tersely.files.results import FileReport, Meter, Progress, TensorReport, VerifyReport
+from tersely.files.stored_file import StoredFile
 from tersely.planner import choose
 
 PathLike = str | os.PathLike[str]
-
-
-class _Meter:
-    """Adds up bytes over all files of a job and passes them on."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._done, self._progress = total, 0, progress
-
-    def __call__(self, advance: int, name: str) -> None:
-        self._done += advance
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total, name)
 
 
 def default_destination(source: Path) -> Path:
@@ -65,6 +54,8 @@ def compress(
     dry_run: bool = False,
     force: bool = False,
     all_files: bool = False,
+    store: Store | None = None,
+    level: StorageLevel | None = None,
     progress: Progress | None = None,
 ) -> FileReport:
     """Compresses a .safetensors file, .onnx model, sharded checkpoint (*.safetensors.index.json) or model folder.
@@ -87,6 +78,10 @@ def compress(
         dry_run: plan and report, write nothing.
         force: replace an existing destination.
         all_files: also copy duplicate weights (.bin, .pt ...) of a folder.
+        store: 'smallest' writes the smallest file, which is transcoded when it is loaded, instead of a runnable one; it
+            carries what is said of objective, profile, batch and plan, or nothing, and is then planned for where it is
+            loaded.
+        level: with `store`: 'fast', which None means, or 'max', which is smaller and takes long to code and to decode.
         progress: called with (bytes done, bytes in all, tensor name).
 
     Returns:
@@ -104,6 +99,13 @@ def compress(
     if objective is not None and target_bits is not None:
         raise ArgumentError(plan_file.BITS_OR_OBJECTIVE)
     document = {} if plan is None else plan_file.read_plan(plan)
+    level = store_file.check_level(store, level)
+    if store is not None and (dry_run or include is not None or exclude is not None):
+        raise ArgumentError(
+            "a stored file has every tensor, and is measured by writing it: leave dry_run, include and exclude out"
+        )
+    asked = (objective, profile, batch)
+    own = plan is not None or target_bits is not None or any(one is not None for one in asked)
     objective, target, batch = plan_file.settings_of(document, objective, profile, batch)
     included, excluded = plan_file.patterns(include), plan_file.patterns(exclude)
     source = folder.find_source(Path(src), all_files)
@@ -120,22 +122,28 @@ def compress(
             exclude=excluded,
             threads=threads,
         )
+    for shard in source.weights:
+        if is_stored_file(source.root / shard):
+            raise TerselyError(f"{source.root / shard} is stored already: 'tersely transcode' takes it")
     for shard in source.weights if source.folder else ():
         compress_file.open_source(source.root / shard)  # a damaged file is found before the work
     tensors = document.get("tensors", {})
     plan_file.check_source(tensors, source)
+    carried = plan_file.carried(document, *asked) if own else {}
     orientation = source.orientation
-    options = compress_file.Options(objective, target, included, excluded, threads, orientation, tensors, batch)
-    meter = _Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
+    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch)
+    meter = Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
     notes = [*plan_file.unmatched(source, included, excluded), *source.notes()]
     before = after = 0
 
     def run(shard: Path, to: Path | None) -> None:
         nonlocal before, after
-        one_before, one_after, tensors, one_notes = compress_file.compress_file(
-            source.root / shard, to, options, meter, force
-        )
+        if store is not None and to is not None:
+            done = store_file.store_file(source.root / shard, to, options, level, carried, meter, force)
+        else:
+            done = compress_file.compress_file(source.root / shard, to, options, meter, force)
+        one_before, one_after, tensors, one_notes = done
         before, after = before + one_before, after + one_after
         reports.extend(tensors)
         notes.extend(one_notes)
@@ -151,8 +159,14 @@ def compress(
             for other in source.others:
                 listing.copy_file(source.root / other, out / other)
             listing.recreate(source.listing, out)
-            verbatim = folder.rewrite_indexes(source, out)
             facts = {"objective": objective, "profile": target.name}
+            verbatim = {}
+            if store is None:
+                verbatim = folder.rewrite_indexes(source, out)
+            else:  # what they say of names and files holds for stored files too
+                facts |= {"store": store}
+                for index in source.indexes:
+                    listing.copy_file(source.root / index, out / index)
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)
             folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     if after >= before:
@@ -198,14 +212,14 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
     before = after = 0
     notes: list[str] = []
 
-    def run(path: Path, to: Path, meter: _Meter) -> None:
+    def run(path: Path, to: Path, meter: Meter) -> None:
         nonlocal before, after
         one_before, one_after, one_notes = compress_file.decompress_file(path, to, meter, force)
         before, after = before + one_before, after + one_after
         notes.extend(one_notes)
 
     if not source.is_dir():
-        run(source, destination, _Meter(_decoded_bytes(source), progress))
+        run(source, destination, Meter(_decoded_bytes(source), progress))
         return FileReport(str(src), str(dst), before, after, (), notes=tuple(notes))
     recovered = None if (source / folder.LEDGER).exists() else model_folder.recover(source)
     if recovered is None:
@@ -220,8 +234,8 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
     with folder.atomic_folder(destination, force, source) as out:
         found = listing.listing(source)
         paths = found.files
-        coded = [path for path in paths if path.name.endswith(".safetensors") and Reader(source / path).compressed]
-        meter = _Meter(sum(_decoded_bytes(source / path) for path in coded), progress)
+        coded = [path for path in paths if path.name.endswith(".safetensors") and compress_file.is_ours(source / path)]
+        meter = Meter(sum(_decoded_bytes(source / path) for path in coded), progress)
         for path in paths:
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             if path in coded:
@@ -235,7 +249,7 @@ def decompress(src: PathLike, dst: PathLike, *, force: bool = False, progress: P
 
 
 def _decoded_bytes(path: Path) -> int:
-    return claimed_bytes(Reader(path))
+    return claimed_bytes(compress_file.open_original(path))
 
 
 def verify(path: PathLike, against: PathLike | None = None, progress: Progress | None = None) -> VerifyReport:
@@ -260,7 +274,7 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
     """
     root = Path(path)
     files = weight_paths(root)
-    meter = _Meter(sum(_decoded_bytes(file) for file in files), progress)
+    meter = Meter(sum(_decoded_bytes(file) for file in files), progress)
     count = unchecked = 0
     foreign: list[Path] = []
 
@@ -269,8 +283,8 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
         return VerifyReport(str(path), other, count, first_difference, message, unchecked)
 
     for file in files:
-        reader = Reader(file)
-        if not reader.compressed:
+        reader = compress_file.open_original(file)
+        if isinstance(reader, Reader) and not reader.compressed:
             foreign.append(file)
         other = None
         if against is not None:
@@ -280,11 +294,17 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
             difference = _first_name_difference(reader, other)
             if difference is not None:
                 return report(difference, f"{difference!r}: name, dtype or shape differs")
-        reader.check_original()
+        if isinstance(reader, Reader):
+            reader.check_original()
+        elif isinstance(reader, StoredFile):
+            reader.check()
         for name in reader.names():
-            found = check_tensor(reader, name, "checksums")
-            ours = decoded(reader, name, found)
-            check_decoded(reader, name, ours)
+            if isinstance(reader, Reader):
+                found = check_tensor(reader, name, "checksums")
+                ours = decoded(reader, name, found)
+                check_decoded(reader, name, ours)
+            else:
+                ours = reader.raw(reader.dense[name])
             if other is not None:
                 theirs = decoded(other, name)
                 if not same_bytes(ours, theirs):
@@ -292,11 +312,12 @@ def verify(path: PathLike, against: PathLike | None = None, progress: Progress |
                     return report(name, f"byte {byte} of tensor {name!r} is the first that differs")
                 other.forget(name)
             count += 1
-            unchecked += not reader.has_sum(name)
+            unchecked += isinstance(reader, Reader) and not reader.has_sum(name)
             reader.forget(name)
-            meter(math.prod(found.encoded.shape) * BY_TAG[tag_of(reader, name)].bits // 8, name)
-        if isinstance(other, SlicedSource) and isinstance(reader.original, OriginalFiles):
-            different = other.differs_from(reader.original)
+            meter(ours.nbytes, name)
+        pieces = reader.original if isinstance(reader, Reader) else reader.pieces()
+        if isinstance(other, SlicedSource) and isinstance(pieces, OriginalFiles):
+            different = other.differs_from(pieces)
             if different:
                 return report(different, f"every tensor is the same, but other bytes of {different} differ")
     return report(None, _verified(count, unchecked, foreign, root, against))
@@ -319,11 +340,11 @@ def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, a
     return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
 
 
-def _shape(reader: compress_file.TensorFile, name: str) -> tuple[int, ...]:
+def _shape(reader: TensorFile, name: str) -> tuple[int, ...]:
     return reader.dense[name].shape if name in reader.dense else reader.descriptions[name].shape
 
 
-def _first_name_difference(ours: compress_file.TensorFile, theirs: compress_file.TensorFile) -> str | None:
+def _first_name_difference(ours: TensorFile, theirs: TensorFile) -> str | None:
     a = {name: (tag_of(ours, name), _shape(ours, name)) for name in ours.names()}
     b = {name: (tag_of(theirs, name), _shape(theirs, name)) for name in theirs.names()}
     return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)

@@ -2,282 +2,109 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tersely.backends.cpu.threads import workers_of
-from tersely.codes import registry
-from tersely.codes.protocol import Candidate, Request
 from tersely.core.bits import same_bytes
-from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
-from tersely.core.encoded import Encoded
-from tersely.core.errors import ArgumentError, TerselyError, VerificationError
+from tersely.core.dtypes import BY_NAME, BY_TAG, DType
+from tersely.core.errors import TerselyError, VerificationError
+from tersely.files.checks import check_decoded, check_tensor, decoded
 from tersely.files.container import alias, description
 from tersely.files.container.header import fresh_header
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
-from tersely.files.container.reader import Reader
+from tersely.files.container.reader import Original, Reader
+from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, alias_cost_bytes, cost_bytes, dense_cost_bytes, min_cost_bytes
-from tersely.files.duplicates import Duplicates, reason_duplicate
+from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes
+from tersely.files.decoded_source import DecodedSource, RunnableSource
+from tersely.files.encode_tensor import (
+    Options,
+    TensorFile,
+    duplicates_of,
+    encode_tensor,
+    order_of,
+    pieces_of,
+    plain_bytes,
+)
 from tersely.files.foreign import onnx, restore
-from tersely.files.foreign.source import SlicedSource
-from tersely.files.open import check_decoded, check_tensor, decoded
 from tersely.files.results import Avoidable, TensorReport, tensor_report
-from tersely.planner import choose as plan
-from tersely.planner.cost_model import predict_ns
-from tersely.planner.profiles import Profile, resolve
+from tersely.files.stored_file import StoredFile
 
 _BLOCK_BYTES = 1 << 22
-_MAX_COMPONENTS = 6
-"""More than this no node of a form has that is worth having."""
-
-TensorFile = Reader | SlicedSource
-"""Plain tensors by name: a safetensors file, or ranges of files of another format."""
+Progress = Callable[[int, str], None]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says.
-
-    plan: formulation, parameters and view of the tensors it names.
-    """
-
-    objective: str = "balanced"
-    profile: Profile = field(default_factory=lambda: resolve("portable"))
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    threads: int | None = None
-    orientation: Callable[[str], str] = lambda name: "out_in"
-    plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    batch: int = 1
-
-    def wants(self, name: str) -> bool:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
-            return False
-        return not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
+def open_original(path: Path, threads: int | None = None) -> TensorFile:
+    """A file that holds plain tensors or coded ones: safetensors, stored or not, or an ONNX model."""
+    if path.suffix == onnx.SUFFIX:
+        return onnx.open_model(path)
+    return StoredFile(path, threads=threads) if is_stored_file(path) else Reader(path)
 
 
-def array_of(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
-    """Bytes of a file as an array, aligned: a view where the bytes already are, else a copy."""
-    if raw.ctypes.data % dtype.numpy.itemsize:
-        raw = raw.copy()
-    return raw.view(dtype.numpy).reshape(shape)
-
-
-def reason_dense_already(reader: TensorFile, name: str, options: Options) -> str:
-    """Why a tensor stays dense whatever its weights, or ''."""
-    entry = reader.dense[name]
-    dtype = BY_TAG[entry.tag]
-    if not options.wants(name):
-        return "excluded"
-    if not registry.codes(dtype.name):
-        return f"dtype {dtype.name} is stored as it is in this version"
-    return "" if entry.nbytes else "empty"
-
-
-def cannot_win(reader: TensorFile, name: str) -> bool:
-    """Whether a tensor is too small for any code to pay for its description: nothing is planned."""
-    entry = reader.dense[name]
-    return dense_cost_bytes(name, entry.tag, entry.shape) <= min_cost_bytes(name)
-
-
-def reason_unplanned(reader: TensorFile, name: str, options: Options) -> str:
-    """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
-    reason = reason_dense_already(reader, name, options)
-    return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
-
-
-def plain_bytes(reader: TensorFile) -> int:
-    """What a compressed file would have if every tensor stayed dense, but for a few words about itself."""
-    if isinstance(reader, SlicedSource):
-        entries = reader.dense.items()
-        return sum(dense_cost_bytes(name, one.tag, one.shape) for name, one in entries) + len(reader.pieces().pack())
-    return reader.file_bytes + len(pack_verbatim(reader.header.raw))
-
-
-def orientation_of(reader: TensorFile, name: str, options: Options) -> str:
-    """How a matrix lies in its file: as the source knows it, or as the options say."""
-    if len(reader.dense[name].shape) not in (2, 3):
-        return "out_in"
-    return "in_out" if isinstance(reader, SlicedSource) and name in reader.in_out else options.orientation(name)
-
-
-def order_of(reader: TensorFile) -> list[str]:
-    """The names of a source's tensors in the order in which they are coded and written."""
-    return [entry.name for entry in reader.header.by_offset()]
-
-
-def duplicates_of(reader: TensorFile, options: Options) -> Duplicates:
-    """The equal tensors among those that may be coded; matrices that lie otherwise are coded otherwise."""
-    reasons = {name: reason_dense_already if name in options.plan else reason_unplanned for name in order_of(reader)}
-    names = [name for name, why in reasons.items() if not why(reader, name, options)]
-    groups = {name: orientation_of(reader, name, options) for name in names}
-    return Duplicates(reader, groups, options.profile.name)
-
-
-def request_of(reader: TensorFile, name: str, options: Options) -> Request:
-    """What the formulations are asked about a tensor of a file."""
-    entry = reader.dense[name]
-    dtype = BY_TAG[entry.tag]
-    array = array_of(reader.raw(entry), dtype, entry.shape)
-    words = raw_bytes(array).view(dtype.word).reshape(entry.shape)
-    orientation = orientation_of(reader, name, options)
-    return Request(
-        words,
-        dtype.name,
-        orientation,
-        options.objective,
-        options.profile.machine,
-        workers_of(options.threads),
-        batch=options.batch,
-        costs=options.profile.costs,
-    )
-
-
-def max_cost_bytes(name: str, candidate: Candidate, request: Request) -> int:
-    """At most what a candidate takes in a file: its components, and a description and entries for many of them."""
-    if alias.is_alias(candidate.node):
-        return alias_cost_bytes(name, candidate.nbytes)
-    if candidate.node.formulation == "dense":
-        return dense_cost_bytes(name, BY_NAME[request.dtype].tag, request.words.shape)
-    prefixes = [prefix for prefix, _ in candidate.node.walk()]
-    blank = {f"{prefix}component{k}": np.empty(0, np.uint8) for prefix in prefixes for k in range(_MAX_COMPONENTS)}
-    encoded = replace(candidate.blank(request.words.shape, request.dtype), components=blank)
-    return candidate.nbytes + cost_bytes(name, encoded) + len(blank) * 10  # their lengths have up to 11 digits
-
-
-def decide(reader: TensorFile, name: str, options: Options, duplicates: Duplicates | None = None) -> list[plan.Verdict]:
-    """Every candidate of a tensor of a file, the chosen one first: plans, explanations and files obey it alike.
-
-    Dense where `reason_dense_already` says so, or where a description in the file costs more than the chosen code
-    saves. duplicates: what became of the tensors before; one that is equal and coded leaves an alias of it as the only
-    candidate.
-    """
-    if duplicates is None:
-        return _decide(reader, name, options)
-    found = duplicates.alias(name)
-    if found is None:
-        verdicts = _decide(reader, name, options)
-    else:
-        candidate, ns, other = found
-        verdicts = [plan.Verdict(candidate, ns, "", reason_duplicate(other))]
-    duplicates.note(name, verdicts[0].candidate, verdicts[0].ns)
-    return verdicts
-
-
-def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdict]:
-    entry = reader.dense[name]
-    if reason := reason_unplanned(reader, name, options):
-        raw = Request(reader.raw(entry), BY_TAG[entry.tag].name)
-        dense = registry.DENSE.candidates(raw)[0]
-        ns = predict_ns(dense, raw.dtype, options.profile.machine, options.batch, options.profile.costs)
-        return [plan.Verdict(dense, ns, "", reason)]
-    request = request_of(reader, name, options)
-    verdicts = plan.decide(request)
-    chosen = verdicts[0]
-    if chosen.candidate.node.formulation == "dense":
-        why = plan.reason_dense(verdicts, request, lambda one: max_cost_bytes(name, one, request))
-        return [replace(chosen, note=why), *verdicts[1:]]
-    limit = dense_cost_bytes(name, entry.tag, entry.shape)
-    # What it costs is known when it is coded: only near the limit is that worth while here.
-    if max_cost_bytes(name, chosen.candidate, request) < limit:
-        return verdicts
-    if cost_bytes(name, _encoded(reader, name, chosen.candidate, options)) < limit:
-        return verdicts
-    first = next(one for one in verdicts if one.candidate.node.formulation == "dense")
-    others = [replace(chosen, reason_rejected=plan.TOO_SMALL)]
-    for one in verdicts[1:]:
-        if one is not first:  # larger than the chosen one was: not worth its description either
-            others.append(
-                replace(one, reason_rejected=plan.TOO_SMALL) if one.reason_rejected.endswith(plan.LARGER) else one
-            )
-    return [replace(first, reason_rejected="", note=f"too small: {plan.TOO_SMALL}"), *others]
-
-
-def encode_tensor(
-    reader: TensorFile, name: str, options: Options, duplicates: Duplicates
-) -> tuple[Encoded | None, str]:
-    """The coded form of a dense tensor, or None and the reason why it stays dense. duplicates: as of `decide`."""
-    planned = options.plan.get(name)
-    if planned is None:
-        if reason := reason_unplanned(reader, name, options):
-            return None, reason
-        chosen = decide(reader, name, options, duplicates)[0]
-        if chosen.candidate.node.formulation == "dense":
-            return None, chosen.note
-        return _encoded(reader, name, chosen.candidate, options), ""
-    if reason := reason_dense_already(reader, name, options):
-        if planned["formulation"] != "dense":
-            raise ArgumentError(f"the plan for {name!r}: the tensor stays dense: {reason}")
-        return None, reason
-    formulation, parameters = planned["formulation"], planned.get("parameters", {})
-    try:
-        if formulation == alias.FORMULATION:
-            candidate = duplicates.alias_for(name, parameters, planned.get("view", ""))
-        else:
-            request = request_of(reader, name, options)
-            candidate = plan.candidate_for(
-                replace(request, view=planned.get("view", ""), formulation=formulation, parameters=parameters)
-            )
-    except ArgumentError as error:
-        raise ArgumentError(f"the plan for {name!r}: {error}") from None
-    duplicates.note(name, candidate)
-    if candidate.node.formulation == "dense":
-        return None, "dense by plan"
-    return _encoded(reader, name, candidate, options), ""
-
-
-def _encoded(reader: TensorFile, name: str, candidate: Candidate, options: Options) -> Encoded:
-    entry, profile = reader.dense[name], options.profile.name
-    return plan.encoded(candidate, entry.shape, BY_TAG[entry.tag].name, profile, workers_of(options.threads))
-
-
-def open_original(path: Path) -> TensorFile:
-    """A file that holds plain tensors or coded ones: safetensors, or an ONNX model."""
-    return onnx.open_model(path) if path.suffix == onnx.SUFFIX else Reader(path)
-
-
-def open_source(path: Path) -> TensorFile:
-    """A file of plain tensors to compress. Refuses one that is already compressed."""
-    reader = open_original(path)
+def open_source(path: Path, threads: int | None = None) -> TensorFile:
+    """A file of plain tensors to compress, or a stored one. Refuses one that is runnable already."""
+    reader = open_original(path, threads)
     if reader.compressed:
-        raise TerselyError(f"{path} is already compressed; use 'tersely inspect' to look at it")
+        raise TerselyError(
+            f"{path} is already compressed; use 'tersely inspect' to look at it, 'tersely transcode' to have it otherwise"
+        )
+    return _checked_names(reader)
+
+
+def open_decoded(path: Path, threads: int | None = None) -> DecodedSource:
+    """A stored or runnable file, as its decoded tensors. Refuses one that is neither."""
+    reader = open_original(path, threads)
+    if isinstance(reader, Reader) and reader.compressed:
+        reader = RunnableSource(reader)
+    if not isinstance(reader, DecodedSource):
+        raise TerselyError(f"{path} is not compressed by tersely: 'tersely compress' takes it")
+    _checked_names(reader)
+    return reader
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was compressed by tersely, stored or not."""
+    return is_stored_file(path) or Reader(path).compressed
+
+
+def _checked_names(reader: TensorFile) -> TensorFile:
     for name in reader.names():
         if description.MARK in name:
-            raise TerselyError(f"{path}: the tensor name {name!r} holds {description.MARK!r}, which marks components")
+            raise TerselyError(
+                f"{reader.file}: the tensor name {name!r} holds {description.MARK!r}, which marks components"
+            )
     return reader
 
 
 def compress_file(
-    source: Path,
+    source: Path | DecodedSource,
     destination: Path | None,
     options: Options,
-    progress: Callable[[int, str], None],
+    progress: Progress,
     force: bool = False,
 ) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
     """Compress one file; returns bytes before and after, tensors, notes. destination None: only plan (a dry run).
 
-    force: replace what is there when the file is whole.
+    source: a file of plain tensors, or what is decoded. force: replace what is there when the file is whole.
 
     progress(bytes, name) is called after each tensor, and again for each while the result is verified.
     """
-    reader = open_source(source)
+    reader = source if isinstance(source, DecodedSource) else open_source(source, options.threads)
+    file = Path(reader.file).name
     reports = []
     duplicates = duplicates_of(reader, options)
-    notes, avoidable = reader.notes if isinstance(reader, SlicedSource) else (), Avoidable()
+    notes, avoidable = () if isinstance(reader, Reader) else reader.notes, Avoidable()
     before = reader.file_bytes
     if destination is None:
         saved = 0
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
-            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            reports.append(tensor_report(reader.dense[name], encoded, reason, file))
             avoidable.see(encoded)
             if encoded is not None:
                 entry = reader.dense[name]
@@ -292,32 +119,76 @@ def compress_file(
             name, raw = entry.name, reader.raw(entry)
             sha256.update(raw)
             encoded, reason = encode_tensor(reader, name, options, duplicates)
-            reports.append(tensor_report(reader.dense[name], encoded, reason, source.name))
+            reports.append(tensor_report(reader.dense[name], encoded, reason, file))
             avoidable.see(encoded)
             if encoded is not None and alias.is_alias(encoded.node):
                 writer.add_alias(name, encoded.node.parameters[alias.TENSOR], encoded, raw)
             elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
-                writer.add_dense(name, entry.tag, entry.shape, raw)
-            del encoded
+                writer.add_dense(name, entry.tag, entry.shape, raw, spool=isinstance(reader, DecodedSource))
+            del encoded, raw
             reader.forget(name)
             progress(entry.nbytes, name)
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
-        if isinstance(reader, SlicedSource):
-            facts["pieces"] = reader.pieces().pack()
+        if (pieces := pieces_of(reader)) is not None:
+            facts["pieces"] = pieces.pack()
         else:
             facts["original"] = {
                 "header": pack_verbatim(reader.header.raw),
-                "sha256": sha256.hexdigest(),
+                "sha256": _sha256(reader, sha256.hexdigest()),
                 "bytes": before,
             }
 
         def check(temporary: Path) -> None:
-            verify_copy(temporary, reader, progress)
+            if isinstance(reader, DecodedSource):
+                verify_original(temporary, progress)
+            else:
+                verify_copy(temporary, reader, progress)
 
         after = writer.write(reader.header.metadata, facts, check)
     return before, after, reports, (*notes, *avoidable.notes())
+
+
+def _sha256(reader: TensorFile, found: str) -> str:
+    """The SHA-256 of the original, which a source that was made of one must have. Raises VerificationError."""
+    known = reader.sha256 if isinstance(reader, DecodedSource) else None
+    if known not in (None, found):
+        raise VerificationError(
+            f"its tensors have SHA-256 {found}, the original had {known}; nothing was kept", file=reader.file
+        )
+    return found
+
+
+def verify_original(path: Path, progress: Progress) -> None:
+    """Decode everything that was written, and compare the SHA-256 of the original that comes of it: for sources that take
+    long to be decoded once more."""
+    written = Reader(path)
+    written.check_original()
+    original, told = written.original, set[str]()
+
+    def tensor(name: str) -> tuple[np.ndarray, DType]:
+        found = check_tensor(written, name, "checksums")
+        raw = decoded(written, name, found)
+        check_decoded(written, name, raw)
+        written.forget(name)
+        if name not in told:
+            told.add(name)
+            progress(0, name)
+        return raw, BY_NAME[found.encoded.dtype]
+
+    holds = True
+    if isinstance(original, OriginalFiles):
+        holds = all(part.check_rebuilt(tensor) for part in original.files)
+    elif isinstance(original, Original):
+        sha256 = hashlib.sha256(len(original.header.raw).to_bytes(8, "little") + original.header.raw)
+        for entry in original.header.by_offset():
+            sha256.update(tensor(entry.name)[0])
+        holds = sha256.hexdigest() == original.sha256
+    if not holds:
+        raise VerificationError(
+            "what was written does not give the original; nothing was kept, please report this", file=str(path)
+        )
 
 
 def verify_copy(path: Path, source: TensorFile, progress: Callable[[int, str], None]) -> None:
@@ -338,7 +209,7 @@ def verify_copy(path: Path, source: TensorFile, progress: Callable[[int, str], N
 
 
 def decompress_file(
-    source: Path, destination: Path, progress: Callable[[int, str], None], force: bool = False
+    source: Path, destination: Path, progress: Progress, force: bool = False
 ) -> tuple[int, int, list[str]]:
     """The original file, byte for byte; returns bytes before, bytes after, notes.
 
@@ -347,26 +218,42 @@ def decompress_file(
     A file that a foreign writer re-saved has lost its original header: its tensors come back bit for bit in a new one,
     and a note says so. Raises VerificationError, keeping nothing, where the result is not the original.
     """
-    reader = Reader(source)
-    if not reader.compressed:
-        raise TerselyError(f"{source} is not compressed by tersely")
-    original = reader.original
-    if isinstance(original, OriginalFiles):
-        paths = restore.check_destinations(original, destination, force)
-    checked = {}
-    for name in reader.names():
-        checked[name] = check_tensor(reader, name, "checksums")
+    reader = open_original(source)
+    pieces = reader.pieces() if isinstance(reader, StoredFile) else None
+    if isinstance(reader, Reader):
+        if not reader.compressed:
+            raise TerselyError(f"{source} is not compressed by tersely")
+        pieces = reader.original if isinstance(reader.original, OriginalFiles) else None
+    paths = [] if pieces is None else restore.check_destinations(pieces, destination, force)
+    notes: list[str] = []
+    if isinstance(reader, Reader):
+        for name in reader.names():  # damage is found before anything is written
+            check_tensor(reader, name, "checksums")
+            reader.forget(name)
+        reader.check_original()
+
+    def tensor(name: str) -> tuple[np.ndarray, DType]:
+        if isinstance(reader, Reader):
+            raw = decoded(reader, name)
+            check_decoded(reader, name, raw)
+            tag = reader.dense[name].tag if name in reader.dense else reader.descriptions[name].dtype.tag
+        else:
+            raw, tag = reader.raw(reader.dense[name]), reader.dense[name].tag
         reader.forget(name)
-    if isinstance(original, OriginalFiles):
-        reader.check_original()
-        after, notes = restore.rebuild(reader, original, paths, checked, progress, force)
-        return source.stat().st_size, after, notes
-    if original is not None:
-        reader.check_original()
-        raw_header = original.header.raw
+        progress(raw.nbytes, name)
+        return raw, BY_TAG[tag]
+
+    before = source.stat().st_size
+    if pieces is not None:
+        after, notes = restore.rebuild(reader, pieces, paths, tensor, force)
+        return before, after, notes
+    known: str | None = None
+    original = reader.original if isinstance(reader, Reader) else reader
+    if isinstance(original, Original | StoredFile):
+        raw_header, known = original.header.raw, original.sha256
         order = [entry.name for entry in original.header.by_offset()]
-        notes = []
     else:
+        assert isinstance(reader, Reader)
         tensors = {name: (found.dtype.tag, found.shape) for name, found in reader.descriptions.items()}
         tensors |= {name: (entry.tag, entry.shape) for name, entry in reader.dense.items()}
         raw_header, order = fresh_header(tensors, reader.metadata)
@@ -385,15 +272,11 @@ def decompress_file(
 
         put(len(raw_header).to_bytes(8, "little") + raw_header)
         for name in order:
-            data = decoded(reader, name, checked.get(name))
-            check_decoded(reader, name, data)
-            put(data)
-            reader.forget(name)
-            progress(data.nbytes, name)
-        if original is not None and sha256.hexdigest() != original.sha256:
+            put(tensor(name)[0])
+        if known not in (None, sha256.hexdigest()):
             raise VerificationError(
-                f"the result has SHA-256 {sha256.hexdigest()}, the original had {original.sha256}; nothing was kept",
+                f"the result has SHA-256 {sha256.hexdigest()}, the original had {known}; nothing was kept",
                 file=str(source),
             )
         after = file.tell()
-    return source.stat().st_size, after, notes
+    return before, after, notes

@@ -83,7 +83,7 @@ class Duplicates:
         writing, and what must be equal beside dtype, shape and bytes. profile: the name to record."""
         self._source, self._profile = source, profile
         self._order = {name: index for index, name in enumerate(groups)}
-        self._first = _firsts(source, groups)
+        self._first = firsts(source, groups)
         self._members: dict[str, list[str]] = {}
         for name in groups:
             self._members.setdefault(self.first(name), []).append(name)
@@ -168,14 +168,21 @@ def _none(threads: int) -> dict[str, np.ndarray]:
     return {}
 
 
-def _firsts(source: Any, groups: Mapping[str, Hashable]) -> dict[str, str]:
-    """The first equal tensor of each that is not the first itself, compared byte for byte."""
+def firsts(source: Any, groups: Mapping[str, Hashable]) -> dict[str, str]:
+    """The first equal tensor of each that is not the first itself, as the source knows it or compared byte for byte."""
 
     def shape(name: str) -> Hashable:
         entry = source.dense[name]
         return entry.tag, entry.shape, groups[name]
 
     found: dict[str, str] = {}
+    known = source.equal_names() if hasattr(source, "equal_names") else None
+    if known is not None:
+        told: dict[Hashable, str] = {}
+        for name in groups:
+            other = told.setdefault((known.get(name, name), shape(name)), name)
+            found |= {name: other} if other != name else {}
+        return found
     for alike in _grouped(list(groups), shape):
         for sampled in _grouped(alike, lambda name: _sample(source, name)):
             for digested in _grouped(sampled, lambda name: _crc32(source, name)):

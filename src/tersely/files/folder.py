@@ -28,6 +28,7 @@ from tersely.files.container.temporary import atomic_file
 from tersely.files.foreign import onnx
 from tersely.files.foreign_readers import Readers
 from tersely.files.listing import Listing
+from tersely.files.stored_file import names_in
 
 LEDGER = "tersely.json"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -106,9 +107,6 @@ def _folder(path: Path, all_files: bool) -> InputTree:
     if found.targets() & set(skipped):
         skipped = []  # links lead to them
     others = [name for name in others if name not in skipped]
-    in_out = False
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        in_out = json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
     return InputTree(
         path,
         path,
@@ -117,10 +115,26 @@ def _folder(path: Path, all_files: bool) -> InputTree:
         tuple(indexes),
         (*others, *readers.kept),
         tuple(skipped),
-        in_out,
+        _is_in_out(path),
         found,
         readers,
     )
+
+
+def _is_in_out(path: Path) -> bool:
+    """Whether a folder's model has weights stored [in, out], by its config.json."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
+    return False
+
+
+def restored(path: Path, weights: Sequence[Path], all_weights: Sequence[Path]) -> InputTree:
+    """A folder in which all is the original's but the weights, which are still to come. weights: those to be written,
+    all_weights: all there are, relative."""
+    indexes = tuple(name for name in folders.listing(path).files if _is_index(name))
+    named = {index.parent / shard for index in indexes for shard in _weight_map(path / index).values()}
+    readers = foreign_readers.readers_of(path, all_weights, named)
+    return InputTree(path, path, True, tuple(weights), indexes, in_out=_is_in_out(path), readers=readers)
 
 
 def _is_index(path: Path) -> bool:
@@ -287,7 +301,7 @@ def _by_index(index: Path) -> dict[Path, set[str] | None]:
     found: dict[Path, set[str] | None] = {}
     for shard in sorted(set(assigned.values())):
         path = index.parent / shard
-        found[path] = {name for name in Reader(path).names() if assigned.get(name, shard) == shard}
+        found[path] = {name for name in names_in(path) if assigned.get(name, shard) == shard}
     return found
 
 

@@ -11,11 +11,14 @@ from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import TerselyError
+from tersely.files import store_file
+from tersely.files.checks import check_tensor, claimed_bytes
 from tersely.files.container.reader import Reader
+from tersely.files.container.stored import is_stored_file
 from tersely.files.foreign import onnx
 from tersely.files.listing import weight_files
-from tersely.files.open import check_tensor, claimed_bytes
 from tersely.files.results import FileReport, TensorReport
+from tersely.files.stored_file import StoredFile
 from tersely.planner import choose
 from tersely.planner.cost_model import predict_ns
 from tersely.planner.profiles import Profile, resolve
@@ -59,6 +62,13 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
     before = after = 0
     profiles, objectives = set(), set()
     for file in weight_paths(root):
+        if is_stored_file(file):
+            source = StoredFile(file)
+            reports += store_file.tensor_reports(source.archive, file.name)
+            before, after = before + source.file_bytes, after + file.stat().st_size
+            objectives.add(str(source.plan.get("objective", "")))
+            profiles.add(str(source.plan.get("profile", "")))
+            continue
         reader = Reader(file)
         planned_for = machine or resolve(_known(reader.facts.get("profile")))
         for name in reader.names():

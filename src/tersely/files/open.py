@@ -7,27 +7,31 @@ full        every tensor decoded and compared with the CRC-32 of the original by
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core import collector
 from tersely.core.choices import CHECKS, Check
 from tersely.core.dtypes import by_name, of_array, raw_bytes
-from tersely.core.errors import ArgumentError, CorruptError, FormatError, VerificationError
+from tersely.core.errors import ArgumentError, CorruptError
+from tersely.files.checks import check_tensor, checked, claimed_bytes
 from tersely.files.container import description
 from tersely.files.container.header import is_text
 from tersely.files.container.reader import Reader
+from tersely.files.container.stored import is_stored_file
 from tersely.files.container.writer import Writer
 from tersely.files.duplicates import SavedTensors
 from tersely.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tersely.files.transcoded import TranscodedReader
 
 
 class File(Mapping[str, Tensor]):
@@ -44,15 +48,20 @@ class File(Mapping[str, Tensor]):
         """Checks the structure of all tensors, or more. Arguments and errors are those of `load_file`."""
         if check not in CHECKS:
             raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
-        self.reader = Reader(path, mapped=mmap)
+        stored = is_stored_file(path)
+        self.reader: Reader | TranscodedReader = _transcoded(path, mmap) if stored else Reader(path, mapped=mmap)
         if max_bytes is not None and (total := claimed_bytes(self.reader)) > max_bytes:
             raise CorruptError(
                 f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
                 file=str(path),
             )
-        self._checked: dict[str, Checked] = {}
+        self._checked: MutableMapping[str, Checked] = WeakValueDictionary() if stored else {}
         """Checked tensors by the name that their bytes are stored under. Dense tensors have been held to their
-        shapes by the header."""
+        shapes by the header. What was made of a stored file lives as long as its tensors do."""
+        if not isinstance(self.reader, Reader):
+            if check != "structure":
+                self.reader.check()
+            return
         for name in self.reader.descriptions if check == "structure" else self.reader.names():
             if self.reader.aliases.get(name) in self.reader.descriptions:
                 continue  # an alias of a coded tensor, which is checked, and has the same checksum
@@ -66,9 +75,10 @@ class File(Mapping[str, Tensor]):
         found = self.reader.descriptions.get(name)
         crc32 = None if found is None else found.crc32
         stored = self.reader.stored_as(name)
-        if stored not in self._checked:
-            self._checked[stored] = checked(self.reader, name)
-        return Tensor(self._checked[stored], crc32, origin=(self.reader.file, name))
+        known = self._checked.get(stored)
+        if known is None:
+            known = self._checked[stored] = checked(self.reader, name)
+        return Tensor(known, crc32, origin=(self.reader.file, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.reader.names())
@@ -79,7 +89,7 @@ class File(Mapping[str, Tensor]):
     @property
     def metadata(self) -> dict[str, str]:
         """The file's own metadata entries, without tersely's."""
-        return self.reader.metadata
+        return dict(self.reader.metadata)
 
     def __enter__(self) -> File:
         return self
@@ -90,46 +100,10 @@ class File(Mapping[str, Tensor]):
         """Nothing to do: the mapping lives as long as tensors that use it."""
 
 
-def checked(reader: Any, name: str) -> Checked:
-    """One tensor of an open file (`file`, `encoded`), its structure checked; errors name file and tensor."""
-    try:
-        return registry.check(reader.encoded(name))
-    except FormatError as error:
-        raise error.located(file=reader.file, tensor=name) from None
+def _transcoded(path: str | os.PathLike[str], mapped: bool) -> TranscodedReader:
+    from tersely.files.transcoded import TranscodedReader
 
-
-def check_tensor(reader: Reader, name: str, check: str) -> Checked:
-    """Check one tensor of an open file at one of the three levels; errors name file and tensor."""
-    found = checked(reader, name)
-    if check != "structure":
-        try:
-            reader.check_sums(name)
-        except FormatError as error:
-            raise error.located(file=reader.file, tensor=name) from None
-    if check == "full" and name in reader.descriptions:
-        check_decoded(reader, name, decoded(reader, name, found))
-    return found
-
-
-def decoded(reader: Any, name: str, found: Checked | None = None) -> np.ndarray:
-    """The decoded bytes of a tensor of an open file, uint8; errors name file and tensor. found: it, once checked."""
-    try:
-        return raw_bytes(registry.decode(found or checked(reader, name)))
-    except FormatError as error:
-        raise error.located(file=reader.file, tensor=name) from None
-
-
-def check_decoded(reader: Reader, name: str, raw: np.ndarray) -> None:
-    """Compare decoded bytes with the CRC-32 of the original ones, where the file has it. Raises VerificationError."""
-    known = reader.descriptions.get(name)
-    if known is not None and description.crc32(raw) != known.crc32:
-        raise VerificationError("decoded weights are not those that were stored", file=reader.file, tensor=name)
-
-
-def claimed_bytes(reader: Reader) -> int:
-    """Bytes of all decoded tensors, by their descriptions."""
-    coded = sum(-(-math.prod(one.shape) * one.dtype.bits // 8) for one in reader.descriptions.values())
-    return coded + sum(entry.nbytes for entry in reader.dense.values())
+    return TranscodedReader(path, mapped=mapped)
 
 
 def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check = "structure") -> File:

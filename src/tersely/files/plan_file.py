@@ -20,21 +20,21 @@ from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder, results
-from tersely.files.compress_file import (
+from tersely.files.compress_file import open_source
+from tersely.files.container import alias
+from tersely.files.container.writer import dense_cost_bytes
+from tersely.files.duplicates import Duplicates, reason_duplicate
+from tersely.files.encode_tensor import (
     Options,
     TensorFile,
     decide,
     duplicates_of,
     max_cost_bytes,
-    open_source,
     order_of,
     plain_bytes,
     reason_unplanned,
     request_of,
 )
-from tersely.files.container import alias
-from tersely.files.container.writer import dense_cost_bytes
-from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.planner import choose, knapsack
 from tersely.planner.choose import Verdict
 from tersely.planner.cost_model import predict_ns
@@ -294,6 +294,28 @@ def read_plan(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, An
         if not isinstance(entry.get("parameters", {}), dict) or entry.get("view", "") not in choose.VIEWS:
             raise ArgumentError(f"the plan for {name!r}: parameters are an object, view is 'folded' or left out")
     return document
+
+
+def carried(
+    document: Mapping[str, Any],
+    objective: str | None,
+    profile: str | os.PathLike[str] | Profile | None,
+    batch: int | None,
+) -> dict[str, Any]:
+    """The plan that a stored file carries: a document without what is there for people, or what else was asked for.
+
+    A machine that nobody named is left out: then it is the one that loads. Raises ArgumentError, as `settings_of`.
+    """
+    wanted, target, rows = settings_of(document, objective, profile, batch)
+    found: dict[str, Any] = {"tersely_plan": VERSION, "objective": wanted}
+    if profile is not None or document.get("profile") is not None:
+        found["profile"] = target.name
+    if rows != 1:
+        found["batch"] = rows
+    keys = ("formulation", "parameters", "view")
+    tensors = document.get("tensors", {})
+    found["tensors"] = {name: {key: one[key] for key in keys if one.get(key)} for name, one in tensors.items()}
+    return found
 
 
 def settings_of(

@@ -16,6 +16,18 @@ Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the tensor at work)."""
 
 
+class Meter:
+    """Adds up bytes over all files of a job and passes them on."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._done, self._progress = total, 0, progress
+
+    def __call__(self, advance: int, name: str) -> None:
+        self._done += advance
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total, name)
+
+
 @dataclass(frozen=True)
 class TensorReport:
     """One tensor of a file.
@@ -61,7 +73,7 @@ class TensorReport:
         """Its nodes with the bytes of each."""
         components = self.components or {"bytes": self.bytes_after}
         found = anatomy.sizes(self.tree or {"formulation": self.formulation}, components)
-        return replace(found, label=self.code) if self.formulation == alias.FORMULATION else found
+        return replace(found, label=self.code) if self.formulation in (alias.FORMULATION, STORED) else found
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,8 +94,17 @@ class TensorReport:
         }
 
 
+STORED = "stored"
+"""Takes the place of a formulation where a tensor is in a stored file: its parameters say which coder it has."""
+
+
 def label(tree: Mapping[str, Any]) -> str:
     """A tree of nodes in a few characters, as `registry.label`; a duplicate by the tensor that it is one of."""
+    if tree["formulation"] == STORED:
+        parameters = tree.get("parameters", {})
+        if "tensor" in parameters:
+            return f"same as {parameters['tensor']}"
+        return f"{STORED} {parameters.get('coder', '')}{', pooled' * bool(parameters.get('pooled'))}"
     if tree["formulation"] == alias.FORMULATION:
         return f"same as {tree.get('parameters', {}).get(alias.TENSOR)}"
     return registry.label(tree)

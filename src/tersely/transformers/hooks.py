@@ -20,6 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel, modeling_utils
 import tersely.torch
 from tersely.core.errors import TerselyError
 from tersely.files.container.description import MARK
+from tersely.files.container.stored import is_stored_file
 from tersely.files.model_folder import CLOSED, ENTRY, METHOD, WEIGHTS, opened
 from tersely.transformers import attaching, saving, versions
 from tersely.transformers.config import TerselyConfig
@@ -67,6 +68,8 @@ def _loader(original: Any) -> Any:
 
 
 def _is_compressed(file: Any) -> bool:
+    if is_stored_file(file):
+        return True
     with safe_open(file, "pt") as opened_file:
         return any(MARK in name for name in opened_file.keys())  # noqa: SIM118
 

@@ -117,11 +117,20 @@ def unpack(text: str, file: str) -> OriginalFiles:
         raw = unpack_verbatim(text, limits.VERBATIM_BYTES)
         length = int.from_bytes(raw[:_LENGTH], "little")
         document = json.loads(raw[_LENGTH : _LENGTH + length])
-        at, parts = _LENGTH + length, []
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(f"the original's pieces are damaged: {error}", file=file) from None
+    return from_document(document, raw[_LENGTH + length :], file)
+
+
+def from_document(document: Any, rests: bytes, file: str) -> OriginalFiles:
+    """The files that a parsed document tells of, on values that nobody vouches for. rests: of all files, one after
+    another. Raises CorruptError."""
+    at, parts = 0, []
+    try:
         for entry in document["files"]:
             if set(entry) != _FILE_KEYS or not all(_is_count(entry[key]) for key in ("bytes", "rest")):
                 raise ValueError("a file needs name, bytes, sha256, rest and cuts")
-            rest = raw[at : at + entry["rest"]]
+            rest = rests[at : at + entry["rest"]]
             if len(rest) != entry["rest"]:
                 raise ValueError("bytes between the tensors are missing")
             at += len(rest)
@@ -134,9 +143,9 @@ def unpack(text: str, file: str) -> OriginalFiles:
                     _cuts(entry["cuts"], len(rest)),
                 )
             )
-        if at != len(raw) or not parts or not isinstance(document["kind"], str):
+        if at != len(rests) or not parts or not isinstance(document["kind"], str):
             raise ValueError("lengths do not add up")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"the original's pieces are damaged: {error}", file=file) from None
     names = [part.name for part in parts]
     if len(set(names)) != len(names):

@@ -19,7 +19,7 @@ from tersely.core import collector
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError, TerselyError, UnsupportedError
-from tersely.files.container import alias, closing, description, limits, packing, pieces, writer
+from tersely.files.container import alias, closing, description, limits, packing, pieces, stored, writer
 from tersely.files.container.header import Entry, Header, parse, parse_bytes
 
 _DENSE = Node("dense", 1)
@@ -47,6 +47,11 @@ class Reader:
         self._bytes = self._load(mapped)
         with collector.paused():
             self.header = parse(self._read, self._bytes.nbytes, self.file)
+            if stored.is_stored(self.header):
+                raise TerselyError(
+                    f"{self.file} is a stored file, whose tensors are not there as they are: 'tersely transcode' makes a runnable "
+                    "file of it, tersely.load_file opens it"
+                )
             self.sealed = writer.is_sealed(self.header)
             if self.sealed and not writer.seal_holds(self.header):
                 raise CorruptError(

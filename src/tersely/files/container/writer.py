@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class _Dense:
     name: str
     tag: str
     shape: tuple[int, ...]
-    bytes: Any  # uint8 array, read when written
+    bytes: Any  # uint8 array, read when written; where it was spooled, its place there
 
 
 class Writer:
@@ -89,6 +89,8 @@ class Writer:
             raise DestinationError(
                 f"{path}: its folder cannot be written: {error.strerror or error}; choose another destination"
             ) from error
+        self._aside: IO[bytes] | None = None
+        self._aside_path = self._spool_path
         self._components: list[tuple[str, int]] = []
         self._dense: list[_Dense] = []
         self._names: set[str] = set()
@@ -99,9 +101,11 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spool.close()
-        with contextlib.suppress(OSError):
-            self._spool_path.unlink(missing_ok=True)
+        for spool, path in ((self._spool, self._spool_path), (self._aside, self._aside_path)):
+            with contextlib.suppress(OSError):
+                if spool is not None:
+                    spool.close()
+                    path.unlink(missing_ok=True)
 
     def _claim(self, name: str) -> None:
         if not is_text(name):
@@ -145,11 +149,32 @@ class Writer:
         except OSError as error:
             raise DestinationError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
-    def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray) -> None:
-        """Remember a dense tensor; its bytes (uint8) are read when the file is written."""
+    def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray, spool: bool = False) -> None:
+        """Remember a dense tensor; its bytes (uint8) are read when the file is written. spool: put them aside now, for data
+        that would stay in memory till then."""
         self._claim(name)
         self._stored[name] = (tag, shape, None)
-        self._dense.append(_Dense(name, tag, shape, data))
+        self._dense.append(_Dense(name, tag, shape, self._put_aside(data) if spool and data.size else data))
+
+    def _put_aside(self, data: np.ndarray) -> slice:
+        try:
+            if self._aside is None:
+                self._aside, self._aside_path = temporary.make(self._path, temporary.SPOOL)
+                self._aside.write(temporary.SPOOL_MARK)
+            begin = self._aside.tell()
+            self._aside.write(memoryview(data))
+        except OSError as error:
+            raise DestinationError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+        return slice(begin, begin + data.nbytes)
+
+    def _fetch_aside(self) -> None:
+        """Have what was put aside as a map of the spool."""
+        if self._aside is None:
+            return
+        self._aside.flush()
+        mapped = np.memmap(self._aside, np.uint8, "r").view(np.ndarray)
+        for item in self._dense:
+            item.bytes = mapped[item.bytes] if isinstance(item.bytes, slice) else item.bytes
 
     def write(
         self,
@@ -163,6 +188,7 @@ class Writer:
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         """
+        self._fetch_aside()
         dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
         if not (closed or closing.wanted(metadata)):
             self._closing = []

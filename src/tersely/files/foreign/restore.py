@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tersely.codes.node import Checked
-from tersely.core.dtypes import BY_NAME, DType
+from tersely.core.dtypes import DType
 from tersely.core.errors import DestinationError, VerificationError
 from tersely.files.container.pieces import OriginalFiles
-from tersely.files.container.reader import Reader
 from tersely.files.container.temporary import atomic_file
-from tersely.files.open import check_decoded, decoded
 
 _BLOCK_BYTES = 1 << 22
 
@@ -34,25 +32,17 @@ def check_destinations(pieces: OriginalFiles, destination: Path, force: bool) ->
 
 
 def rebuild(
-    reader: Reader,
+    reader: Any,
     pieces: OriginalFiles,
     paths: list[Path],
-    found: Mapping[str, Checked],
-    progress: Callable[[int, str], None],
+    tensor: Callable[[str], tuple[np.ndarray, DType]],
     force: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write all files; returns their bytes and notes. found: all tensors. force: replace what is there by then.
+    """Write all files; returns their bytes and notes. reader: an open file (`file`, `path`). tensor(name): its decoded bytes,
+    which are checked, and its dtype. force: replace what is there by then.
 
     Raises VerificationError or DestinationError, keeping nothing.
     """
-
-    def tensor(name: str) -> tuple[np.ndarray, DType]:
-        raw = decoded(reader, name, found[name])
-        check_decoded(reader, name, raw)
-        reader.forget(name)
-        progress(raw.nbytes, name)
-        return raw, BY_NAME[found[name].encoded.dtype]
-
     # All files are whole before the first gets its name: the contexts close only when every SHA-256 held.
     with contextlib.ExitStack() as stack:
         for part, path in zip(pieces.files, paths, strict=True):

@@ -16,6 +16,7 @@ from torch import Tensor
 from tersely.core.dtypes import BY_NAME
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files.container.reader import Reader
 from tersely.files.open import File
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.weight import plain
@@ -89,9 +90,9 @@ class DenseTensors:
 
     def __init__(self, file: File, path: str | os.PathLike[str], mmap: bool) -> None:
         """mmap: False gives each of them memory of its own."""
-        self._reader = file.reader
+        self._reader = file.reader if isinstance(file.reader, Reader) else None  # what is stored is not there as it is
         self._start = file.reader.header.data_start
-        mapped = np.memmap(path, np.uint8, "c") if mmap and os.path.getsize(path) else None
+        mapped = np.memmap(path, np.uint8, "c") if mmap and self._reader and os.path.getsize(path) else None
         self._private = None if mapped is None else mapped.view(np.ndarray)
 
     def reason_refused(self, coded: CodedTensor) -> str:
@@ -101,9 +102,10 @@ class DenseTensors:
     def get(self, name: str, coded: CodedTensor) -> Tensor:
         """Returns the tensor of that name. Copies of others, and what is not aligned, get memory of their own."""
         dtype = BY_NAME[coded.encoded.dtype]
-        entry = self._reader.dense.get(name)
-        if entry is None:
-            return of_bytes(coded.decode().reshape(-1).view(np.uint8), dtype, coded.encoded.shape)
+        entry = None if self._reader is None else self._reader.dense.get(name)
+        if self._reader is None or entry is None:
+            raw = coded.decode().reshape(-1).view(np.uint8)
+            return of_bytes(raw if raw.flags.writeable else raw.copy(), dtype, coded.encoded.shape)
         begin, length = self._start + entry.begin, entry.end - entry.begin
         if self._private is None:
             raw = self._reader.raw(entry).copy()

@@ -14,6 +14,7 @@ NB_MODULE(_native, m) {
   bind_affine(m);
   bind_integer(m);
   bind_blocks(m);
+  bind_ans(m);
   bind_bench(m);
   bind_storage(m);
 }

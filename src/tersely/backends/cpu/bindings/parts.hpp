@@ -66,5 +66,6 @@ void bind_palette(nb::module_& m);
 void bind_affine(nb::module_& m);
 void bind_integer(nb::module_& m);
 void bind_blocks(nb::module_& m);
+void bind_ans(nb::module_& m);
 void bind_bench(nb::module_& m);
 void bind_storage(nb::module_& m);

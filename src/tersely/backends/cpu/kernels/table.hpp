@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "tersely/backends/cpu/kernels/activations.hpp"
+#include "tersely/backends/cpu/kernels/ans.hpp"
 #include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/depthwise.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
@@ -282,6 +283,7 @@ struct KernelTable {
   CountBits count_bits;
   CodeGroup code_group;
   ReadStream read_stream;
+  AnsKernels ans;
 };
 
 inline constexpr int kBitmapIndex = 6;

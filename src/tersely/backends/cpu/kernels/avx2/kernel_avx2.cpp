@@ -189,6 +189,7 @@ void fill_avx2_n_of_m(KernelTable& table);
 void fill_avx2_convolution(KernelTable& table);
 void fill_avx2_winograd(KernelTable& table);
 void fill_avx2_pool(KernelTable& table);
+void fill_avx2_ans(KernelTable& table);
 void fill_avx2_tokens(KernelTable& table);
 void fill_avx2_depthwise(KernelTable& table);
 void fill_avx2_sparse(KernelTable& table);
@@ -222,6 +223,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_convolution(table);
   fill_avx2_winograd(table);
   fill_avx2_pool(table);
+  fill_avx2_ans(table);
   fill_avx2_tokens(table);
   fill_avx2_depthwise(table);
   fill_avx2_sparse(table);

@@ -222,6 +222,7 @@ void fill_scalar_convolution(KernelTable& table);
 void fill_scalar_pairs(KernelTable& table);
 void fill_scalar_winograd(KernelTable& table);
 void fill_scalar_pool(KernelTable& table);
+void fill_scalar_ans(KernelTable& table);
 void fill_scalar_tokens(KernelTable& table);
 void fill_scalar_depthwise(KernelTable& table);
 void fill_scalar_sparse(KernelTable& table);
@@ -261,6 +262,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_pairs(table);
   fill_scalar_winograd(table);
   fill_scalar_pool(table);
+  fill_scalar_ans(table);
   fill_scalar_tokens(table);
   fill_scalar_depthwise(table);
   fill_scalar_sparse(table);

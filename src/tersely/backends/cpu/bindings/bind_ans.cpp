@@ -1,0 +1,122 @@
+// Blocks of the storage tier: borrow arrays, check their sizes, release the interpreter lock, call.
+#include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/storage/ans/survey.hpp"
+
+namespace {
+
+using tersely::ans::Description;
+using tersely::ans::WordType;
+
+WordType type_of(int bytes, bool rotated) {
+  tersely::require(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8, "words have 1, 2, 4 or 8 bytes");
+  return {bytes, rotated};
+}
+
+template <class T>
+std::vector<T> list_of(const Words& array) {
+  const auto* first = static_cast<const T*>(array.data());
+  return std::vector<T>(first, first + array.nbytes() / sizeof(T));
+}
+
+// Classes of all axes, one after another, by d's dims; classed: whether an axis has any. Returns the product of dims.
+int64_t set_classes(Description& d, const Words& classed, const Words& classes) {
+  require_size(classed.nbytes() == d.dims.size() && !d.dims.empty());
+  const auto all = list_of<int8_t>(classes);
+  auto at = all.begin();
+  int64_t product = 1;
+  for (size_t axis = 0; axis < d.dims.size(); ++axis) {
+    const int64_t length = static_cast<const uint8_t*>(classed.data())[axis] ? d.dims[axis] : 0;
+    require_size(d.dims[axis] > 0 && length <= all.end() - at);
+    d.classes.emplace_back(at, at + length);
+    at += length;
+    product *= d.dims[axis];
+  }
+  require_size(at == all.end());
+  return product;
+}
+
+// numbers: lanes, trim, raw, zero, base, steps. classes: of all axes one after another; classed: of each axis.
+nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts, Words extras,
+                 Words dims, Words classed, Words classes, Words logs, int threads) {
+  const WordType type = type_of(bytes, rotated);
+  const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
+  require_size(numbers.nbytes() == 24 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count && starts.nbytes() > 0 && extras.nbytes() * 8 == starts.nbytes() &&
+               logs.nbytes() % extras.nbytes() == 0);
+  Description d;
+  const auto settings = list_of<int32_t>(numbers);
+  d.lanes = settings[0], d.trim = settings[1], d.raw = settings[2], d.zero = settings[3] != 0;
+  d.base = settings[4], d.steps = settings[5];
+  d.palette = list_of<uint64_t>(palette);
+  d.starts = list_of<uint64_t>(starts);
+  d.extras = list_of<uint8_t>(extras);
+  d.dims = list_of<int64_t>(dims);
+  d.logs = list_of<uint8_t>(logs);
+  d.tables = static_cast<int>(logs.nbytes() / extras.nbytes());
+  require_size(set_classes(d, classed, classes) == count);
+  std::vector<uint8_t> out;
+  {
+    const Computing unlocked;
+    out = tersely::ans::encode(bytes_of(words), bytes_of(symbols), count, type, d, threads);
+  }
+  return nb::bytes(out.data(), out.size());
+}
+
+// Returns what is wrong with the block, "" for nothing.
+std::string decode(Words block, int bytes, bool rotated, MutableBytes out, int threads) {
+  const WordType type = type_of(bytes, rotated);
+  const auto count = static_cast<int64_t>(out.size()) / bytes;
+  require_size(count * bytes == static_cast<int64_t>(out.size()) && count > 0);
+  const Computing unlocked;
+  return tersely::ans::decode(bytes_of(block), static_cast<int64_t>(block.nbytes()), count, type, out.data(), threads);
+}
+
+int64_t heads(Words words, int bytes, bool rotated, int trim, int raw, MutableWords counts, int threads) {
+  const WordType type = type_of(bytes, rotated);
+  const int bits = type.bits() - trim - raw;
+  require_size(trim >= 0 && raw >= 0 && raw < 64 && bits >= 0 && bits < 32 && counts.nbytes() == size_t{4} << bits);
+  const Computing unlocked;
+  return tersely::ans::count_heads(bytes_of(words), static_cast<int64_t>(words.nbytes()) / bytes, type, trim, raw,
+                                   int64_t{1} << bits, as<uint32_t>(counts), threads);
+}
+
+void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero, Words by_head, MutableBytes out,
+             int threads) {
+  const WordType type = type_of(bytes, rotated);
+  const int bits = type.bits() - trim - raw;
+  const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
+  require_size(trim >= 0 && raw >= 0 && raw < 64 && bits >= 0 && bits < 32 && by_head.nbytes() == size_t{1} << bits &&
+               static_cast<int64_t>(out.size()) == count);
+  const Computing unlocked;
+  tersely::ans::find_symbols(bytes_of(words), count, type, trim, raw, zero, bytes_of(by_head), out.data(), threads);
+}
+
+void axis_sums(Words symbols, Words sizes, int64_t outer, int64_t inner, MutableWords sums) {
+  const auto length = static_cast<int64_t>(sums.nbytes() / 8);
+  require_size(static_cast<int64_t>(symbols.nbytes()) == outer * length * inner && sizes.nbytes() == 512);
+  const Computing unlocked;
+  tersely::ans::axis_sums(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), outer, length, inner,
+                          as<int64_t>(sums));
+}
+
+void count(Words symbols, Words dims, Words classed, Words classes, int base, int tables, MutableWords counts) {
+  Description d;
+  d.dims = list_of<int64_t>(dims);
+  d.base = base;
+  d.tables = tables;
+  require_size(tables > 0 && tables <= tersely::ans::kMaxTables && counts.nbytes() == 16 * 256 * 4 &&
+               set_classes(d, classed, classes) == static_cast<int64_t>(symbols.nbytes()));
+  const Computing unlocked;
+  tersely::ans::count_by_table(bytes_of(symbols), static_cast<int64_t>(symbols.nbytes()),
+                               tersely::ans::TableWalk(d), as<uint32_t>(counts));
+}
+
+}  // namespace
+
+void bind_ans(nb::module_& m) {
+  m.def("ans_encode", &encode);
+  m.def("ans_decode", &decode);
+  m.def("ans_heads", &heads);
+  m.def("ans_symbols", &symbols);
+  m.def("ans_axis_sums", &axis_sums);
+  m.def("ans_count", &count);
+}

@@ -1,0 +1,43 @@
+// Blocks of the storage tier (src/tersely/storage/ans): symbols by interleaved rANS, and words of symbols and raw bits.
+#pragma once
+
+#include <cstdint>
+
+namespace tersely {
+
+inline constexpr int kAnsLanes = 32;
+inline constexpr int kAnsPrecision = 12;
+inline constexpr uint32_t kAnsLowest = 1u << 16;
+// An entry of a table, by slot: symbol | frequency << 8 | slot's distance from the symbol's first << 20.
+inline constexpr int kAnsFrequencyShift = 8, kAnsDistanceShift = 20;
+
+// Where decoding stands: 32 states, and the words that follow.
+struct AnsCursor {
+  alignas(64) uint32_t states[kAnsLanes];
+  const uint16_t* words;
+};
+
+// How words come of symbols and raw bits. by_symbol: of each symbol, what it says of the word, [256] of the word's
+// width. A rotated word's raw bits begin with its sign. zero: symbol 0 has no raw bits.
+struct AnsWords {
+  const void* by_symbol;
+  int raw, trim;
+  bool rotated, zero;
+};
+
+// Words of 1, 2, 4 and 8 bytes are 0, 1, 2, 3 in arrays of kernels.
+struct AnsKernels {
+  // Decodes up to `steps` steps of 32 symbols, each by its table of entries [tables][4096]; stops before a step that
+  // could read words from `end` on. Returns how many were decoded. SAFE BECAUSE tables have been checked to be below
+  // their number, and every entry is a symbol.
+  int64_t (*decode)(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor,
+                    const uint16_t* end, uint8_t* symbols);
+  // tables[i] = row + columns[i], no less than 0 and no more than last.
+  void (*tables)(const int8_t* columns, int64_t count, int row, int last, uint8_t* tables);
+  // Raw bits of `groups` groups of 64 words, at their places in words: whole bytes at `low`, planes at `planes`.
+  void (*unpack[4])(const AnsWords& words, const uint8_t* low, const uint8_t* planes, int64_t groups, void* raw);
+  // out[i] = what symbol i says | the next raw bits. Returns how many of these were used.
+  int64_t (*combine[4])(const AnsWords& words, const uint8_t* symbols, int64_t count, const void* raw, void* out);
+};
+
+}  // namespace tersely

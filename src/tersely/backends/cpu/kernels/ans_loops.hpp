@@ -1,0 +1,137 @@
+// Words of symbols and raw bits, in plain loops that compilers make vectors of; included by one file of each
+// instruction set, and internal to it.
+#pragma once
+
+#include <cstring>
+
+#include "tersely/backends/cpu/kernels/ans.hpp"
+
+namespace tersely {
+namespace {
+
+inline void ans_tables(const int8_t* columns, int64_t count, int row, int last, uint8_t* tables) {
+  const auto add = static_cast<int16_t>(row), most = static_cast<int16_t>(last);
+  for (int64_t i = 0; i < count; ++i) {
+    int16_t table = static_cast<int16_t>(columns[i] + add);
+    table = table < 0 ? 0 : table;
+    tables[i] = static_cast<uint8_t>(table > most ? most : table);
+  }
+}
+
+// Fields of Bits bits (0 to 7) of 64 words: planes of 4, 2 and 1 bits, the highest first.
+template <int Bits>
+inline void ans_fields(const uint8_t* planes, uint8_t* out) {
+  if constexpr (Bits == 0) return;
+  uint8_t high[64] = {}, middle[64] = {}, low[64] = {};
+  constexpr int kMiddle = Bits & 4 ? 32 : 0, kLow = kMiddle + (Bits & 2 ? 16 : 0);
+  if constexpr (Bits & 4)
+    for (int i = 0; i < 32; ++i) {
+      high[i] = static_cast<uint8_t>((planes[i] & 15) << (Bits & 3));
+      high[32 + i] = static_cast<uint8_t>(planes[i] >> 4 << (Bits & 3));
+    }
+  if constexpr (Bits & 2)
+    for (int part = 0; part < 4; ++part)
+      for (int i = 0; i < 16; ++i)
+        middle[part * 16 + i] = static_cast<uint8_t>((planes[kMiddle + i] >> 2 * part & 3) << (Bits & 1));
+  if constexpr (Bits & 1)
+    for (int part = 0; part < 8; ++part)
+      for (int i = 0; i < 8; ++i) low[part * 8 + i] = planes[kLow + i] >> part & 1;
+  for (int i = 0; i < 64; ++i) out[i] = static_cast<uint8_t>(high[i] | middle[i] | low[i]);
+}
+
+template <class Word, int Whole, int Bits, bool Rotated>
+inline void ans_unpack_of(int trim, const uint8_t* low, const uint8_t* planes, int64_t groups, Word* out) {
+  constexpr int kBits = 8 * sizeof(Word);
+  for (int64_t group = 0; group < groups; ++group, low += 64 * Whole, planes += 8 * Bits, out += 64) {
+    alignas(64) uint8_t fields[64];
+    ans_fields<Bits>(planes, fields);
+    for (int i = 0; i < 64; ++i) {
+      Word value = 0;
+      if constexpr (Whole == 1) {
+        value = low[i];
+      } else if constexpr (Whole > 0) {
+        uint64_t whole = 0;
+        std::memcpy(&whole, low + i * Whole, Whole);
+        value = static_cast<Word>(whole);
+      }
+      if constexpr (Bits > 0 && Whole < static_cast<int>(sizeof(Word)))
+        value = static_cast<Word>(value | static_cast<Word>(fields[i]) << 8 * Whole);
+      if constexpr (Rotated)
+        out[i] = static_cast<Word>(static_cast<Word>(value >> 1) << trim | static_cast<Word>(value << (kBits - 1)));
+      else
+        out[i] = static_cast<Word>(value << trim);
+    }
+  }
+}
+
+template <class Word, int Whole, int Bits>
+void ans_unpack_sign(const AnsWords& words, const uint8_t* low, const uint8_t* planes, int64_t groups, Word* out) {
+  if (words.rotated)
+    ans_unpack_of<Word, Whole, Bits, true>(words.trim, low, planes, groups, out);
+  else
+    ans_unpack_of<Word, Whole, Bits, false>(words.trim, low, planes, groups, out);
+}
+
+template <class Word, int Whole>
+void ans_unpack_bits(const AnsWords& words, const uint8_t* low, const uint8_t* planes, int64_t groups, Word* out) {
+  switch (words.raw % 8) {
+    case 0:
+      return ans_unpack_sign<Word, Whole, 0>(words, low, planes, groups, out);
+    case 1:
+      return ans_unpack_sign<Word, Whole, 1>(words, low, planes, groups, out);
+    case 2:
+      return ans_unpack_sign<Word, Whole, 2>(words, low, planes, groups, out);
+    case 3:
+      return ans_unpack_sign<Word, Whole, 3>(words, low, planes, groups, out);
+    case 4:
+      return ans_unpack_sign<Word, Whole, 4>(words, low, planes, groups, out);
+    case 5:
+      return ans_unpack_sign<Word, Whole, 5>(words, low, planes, groups, out);
+    case 6:
+      return ans_unpack_sign<Word, Whole, 6>(words, low, planes, groups, out);
+    default:
+      return ans_unpack_sign<Word, Whole, 7>(words, low, planes, groups, out);
+  }
+}
+
+template <class Word, int Whole = 0>
+void ans_unpack(const AnsWords& words, const uint8_t* low, const uint8_t* planes, int64_t groups, void* out) {
+  if constexpr (Whole <= static_cast<int>(sizeof(Word))) {
+    if (words.raw / 8 == Whole)
+      ans_unpack_bits<Word, Whole>(words, low, planes, groups, static_cast<Word*>(out));
+    else
+      ans_unpack<Word, Whole + 1>(words, low, planes, groups, out);
+  }
+}
+
+template <class Word>
+int64_t ans_combine(const AnsWords& words, const uint8_t* symbols, int64_t count, const void* raw, void* out) {
+  const auto* by_symbol = static_cast<const Word*>(words.by_symbol);
+  const auto* next = static_cast<const Word*>(raw);
+  auto* to = static_cast<Word*>(out);
+  if (words.raw == 0) {
+    for (int64_t i = 0; i < count; ++i) to[i] = by_symbol[symbols[i]];
+    return count;
+  }
+  if (!words.zero) {
+    for (int64_t i = 0; i < count; ++i) to[i] = by_symbol[symbols[i]] | next[i];
+    return count;
+  }
+  int64_t used = 0;
+  for (int64_t i = 0; i < count; ++i) {  // no branch: which words are zero, no predictor foresees
+    const bool kept = symbols[i] != 0;
+    to[i] = by_symbol[symbols[i]] | static_cast<Word>(next[used] & static_cast<Word>(-static_cast<Word>(kept)));
+    used += kept;
+  }
+  return used;
+}
+
+constexpr AnsKernels kAnsLoops = {
+    nullptr,
+    &ans_tables,
+    {&ans_unpack<uint8_t>, &ans_unpack<uint16_t>, &ans_unpack<uint32_t>, &ans_unpack<uint64_t>},
+    {&ans_combine<uint8_t>, &ans_combine<uint16_t>, &ans_combine<uint32_t>, &ans_combine<uint64_t>},
+};
+
+}  // namespace
+}  // namespace tersely

@@ -1,0 +1,54 @@
+// rANS, 16 lanes a register: entries are gathered, words are spread to the lanes whose states are low.
+#include <immintrin.h>
+
+#include "tersely/backends/cpu/kernels/ans_loops.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+
+namespace tersely {
+namespace {
+
+struct Half {
+  __m512i states;
+  const uint32_t* entries;
+
+  // Decodes 16 symbols and takes the words that states ask for; `words` moves on.
+  __m128i step(const uint8_t* tables, const uint16_t*& words) {
+    const __m512i table = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables)));
+    const __m512i slot = _mm512_ternarylogic_epi32(states, _mm512_set1_epi32(0xFFF),
+                                                   _mm512_slli_epi32(table, kAnsPrecision), 0xEA);  // a & b | c
+    const __m512i entry = _mm512_i32gather_epi32(slot, entries, 4);
+    const __m512i frequency = _mm512_and_si512(_mm512_srli_epi32(entry, kAnsFrequencyShift), _mm512_set1_epi32(0xFFF));
+    states = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32(states, kAnsPrecision)),
+                              _mm512_srli_epi32(entry, kAnsDistanceShift));
+    const __mmask16 low = _mm512_cmplt_epu32_mask(states, _mm512_set1_epi32(kAnsLowest));
+    const __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
+    const __m512i spread = _mm512_maskz_expand_epi32(low, next);
+    states = _mm512_mask_or_epi32(states, low, _mm512_slli_epi32(states, 16), spread);
+    words += _mm_popcnt_u32(low);
+    return _mm512_cvtepi32_epi8(entry);
+  }
+};
+
+int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
+               uint8_t* symbols) {
+  Half first{_mm512_load_si512(cursor.states), entries}, second{_mm512_load_si512(cursor.states + 16), entries};
+  const uint16_t* words = cursor.words;
+  int64_t step = 0;
+  for (; step < steps && end - words >= kAnsLanes; ++step, tables += kAnsLanes, symbols += kAnsLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), first.step(tables, words));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + 16), second.step(tables + 16, words));
+  }
+  _mm512_store_si512(cursor.states, first.states);
+  _mm512_store_si512(cursor.states + 16, second.states);
+  cursor.words = words;
+  return step;
+}
+
+}  // namespace
+
+void fill_avx512_ans(KernelTable& table) {
+  table.ans = kAnsLoops;
+  table.ans.decode = &decode;
+}
+
+}  // namespace tersely

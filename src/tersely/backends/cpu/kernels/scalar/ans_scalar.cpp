@@ -1,0 +1,33 @@
+// rANS one symbol after another.
+#include "tersely/backends/cpu/kernels/ans_loops.hpp"
+#include "tersely/backends/cpu/kernels/table.hpp"
+
+namespace tersely {
+namespace {
+
+int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
+               uint8_t* symbols) {
+  int64_t step = 0;
+  const uint16_t* words = cursor.words;
+  for (; step < steps && end - words >= kAnsLanes; ++step)
+    for (int lane = 0; lane < kAnsLanes; ++lane) {
+      uint32_t state = cursor.states[lane];
+      const uint32_t entry = entries[static_cast<uint32_t>(*tables++) << kAnsPrecision | (state & 0xFFF)];
+      *symbols++ = static_cast<uint8_t>(entry);
+      state = (entry >> kAnsFrequencyShift & 0xFFF) * (state >> kAnsPrecision) + (entry >> kAnsDistanceShift);
+      const bool low = state < kAnsLowest;
+      cursor.states[lane] = low ? state << 16 | *words : state;
+      words += low;
+    }
+  cursor.words = words;
+  return step;
+}
+
+}  // namespace
+
+void fill_scalar_ans(KernelTable& table) {
+  table.ans = kAnsLoops;
+  table.ans.decode = &decode;
+}
+
+}  // namespace tersely

@@ -1,0 +1,110 @@
+"""One file to its stored form: the smallest, which is not run but transcoded when it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from tersely.backends.cpu.threads import workers_of
+from tersely.core.choices import LEVELS, STORES, StorageLevel
+from tersely.core.dtypes import BY_TAG
+from tersely.core.errors import ArgumentError
+from tersely.files.compress_file import Progress, open_source
+from tersely.files.container.reader import Reader
+from tersely.files.decoded_source import DecodedSource
+from tersely.files.duplicates import firsts
+from tersely.files.encode_tensor import Options, TensorFile, orientation_of, pieces_of
+from tersely.files.results import STORED, TensorReport
+from tersely.storage.archive.reader import Archive
+from tersely.storage.archive.texts import Text
+from tersely.storage.archive.writer import Source, write
+
+
+def check_level(store: str | None, level: str | None) -> StorageLevel:
+    """The level of storing. Raises ArgumentError for what is none."""
+    if store is not None and store not in STORES:
+        raise ArgumentError(f"unknown store {store!r}: use one of {', '.join(STORES)}")
+    if level is not None and level not in LEVELS:
+        raise ArgumentError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
+    if level is not None and store is None:
+        raise ArgumentError("a level is one of storing: give store='smallest' with it")
+    return cast(StorageLevel, level or "fast")
+
+
+def store_file(
+    source: Path | DecodedSource,
+    destination: Path,
+    options: Options,
+    level: StorageLevel,
+    plan: Mapping[str, Any],
+    progress: Progress,
+    force: bool = False,
+) -> tuple[int, int, list[TensorReport], tuple[str, ...]]:
+    """Store one file; returns bytes before and after, tensors, notes.
+
+    source: a file of plain tensors, or what is decoded. options: how matrices lie, and workers; no more of it is used.
+    plan: the runnable plan that the file is to carry, empty for none. force, progress: as in `compress_file`.
+    """
+    reader = source if isinstance(source, DecodedSource) else open_source(source, options.threads)
+    pieces = pieces_of(reader)
+    in_out = frozenset(name for name in reader.names() if orientation_of(reader, name, options) == "in_out")
+    text = Text(reader.header, pieces, plan, in_out)
+    entries = text.entries
+    numbers = {entry.name: number for number, entry in enumerate(entries)}
+    filled = {entry.name: "" for entry in entries if entry.nbytes}
+    copies = {numbers[name]: numbers[first] for name, first in firsts(reader, filled).items()}
+    after = write(
+        destination,
+        Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
+        copies,
+        b"" if pieces is not None else _sha256(reader),
+        level=level,
+        threads=workers_of(options.threads),
+        progress=progress,
+        like=reader.paths,
+        replace=force,
+    )
+    notes = () if isinstance(reader, Reader) else reader.notes
+    return reader.file_bytes, after, tensor_reports(Archive(destination), Path(reader.file).name), notes
+
+
+def _sha256(reader: TensorFile) -> bytes:
+    """The SHA-256 of a safetensors original: what its source knows, else of what is there."""
+    if isinstance(reader, DecodedSource) and reader.sha256 is not None:
+        return bytes.fromhex(reader.sha256)
+    raw = reader.header.raw
+    digest = hashlib.sha256(len(raw).to_bytes(8, "little") + raw)
+    for entry in reader.header.by_offset():
+        digest.update(reader.raw(entry))
+        reader.forget(entry.name)
+    return digest.digest()
+
+
+def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:
+    """What a stored file has of each tensor: bytes of its blocks, or its share of a block that it has with others."""
+    found = []
+    for number, (entry, size) in enumerate(zip(archive.entries, archive.stored_bytes(), strict=True)):
+        first = archive.stored_as(number)
+        parameters: dict[str, Any] = {"coder": archive.coder(number)}
+        if first != number:
+            parameters["tensor"] = archive.entries[first].name
+        elif archive.pooled(number):
+            parameters["pooled"] = True
+        found.append(
+            TensorReport(
+                entry.name,
+                entry.array_shape,
+                BY_TAG[entry.tag].name,
+                STORED,
+                parameters,
+                entry.nbytes,
+                size,
+                {"coded": size},
+                "",
+                file,
+                {"formulation": STORED, "version": 1, "parameters": parameters},
+            )
+        )
+    return found

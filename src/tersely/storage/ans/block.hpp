@@ -1,0 +1,41 @@
+// Blocks of words (docs/FORMAT.md, storage): what reference.py does, by kernels and threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tersely/storage/ans/description.hpp"
+
+namespace tersely::ans {
+
+// Words of 1, 2, 4 or 8 bytes; rotated: floats, whose sign is turned to the lowest bit.
+struct WordType {
+  int bytes;
+  bool rotated;
+  int bits() const { return 8 * bytes; }
+  int index() const { return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3; }
+};
+
+// A word's value, and back: without trimmed bits, the sign below the rest.
+inline uint64_t value_of(uint64_t word, int trim, WordType type) {
+  if (!type.rotated) return word >> trim;
+  const int top = type.bits() - 1;
+  return (word & ((uint64_t{1} << top) - 1)) >> trim << 1 | word >> top;
+}
+inline uint64_t word_of(uint64_t value, int trim, WordType type) {
+  return type.rotated ? value >> 1 << trim | (value & 1) << (type.bits() - 1) : value << trim;
+}
+
+// Entries [tables][4096] of kernels/ans.hpp.
+std::vector<uint32_t> decoding_entries(const Description& d);
+
+// Codes `count` words, whose symbols are those of d; d's streams are filled in.
+std::vector<uint8_t> encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
+                            int threads);
+
+// Decodes a block of `count` words; returns what is wrong with it, "" for nothing. Allocates its tables, and for each
+// worker a constant.
+std::string decode(const uint8_t* block, int64_t size, int64_t count, WordType type, uint8_t* out, int threads);
+
+}  // namespace tersely::ans

@@ -1,0 +1,139 @@
+"""Blocks of coder 'ans': one tensor as words, or several items as bytes, whichever way is smallest.
+
+The first byte says which: WORDS (docs/FORMAT.md), or bytes by DEFLATE or LZMA, which serve text and repeats.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from tersely.backends.cpu import native
+from tersely.backends.cpu.threads import workers_of
+from tersely.core.dtypes import DType
+from tersely.core.errors import CorruptError
+from tersely.storage.ans import plan, reference
+from tersely.storage.ans.grouping import entropy
+
+WORDS: Final = 0
+DEFLATE: Final = 1
+LZMA: Final = 2
+MAX_BYTES: Final = 1 << 22
+"""Blocks of more are not tried as bytes."""
+_FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22}]
+
+Kind = tuple[DType, tuple[int, ...]]
+
+
+def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
+    """A block of items: their bytes, dtypes and shapes."""
+    workers = workers_of(threads)
+    raw = items[0][0] if len(items) == 1 else np.concatenate([np.zeros(0, np.uint8), *(one[0] for one in items)])
+    words, tag, shape = words_of(raw, [one[1:] for one in items])
+    best = b""
+    if len(words):
+        best = bytes([WORDS]) + encode_words(
+            words, plan.choose(words, tag, shape, workers), tag in plan.MANTISSAS, workers
+        )
+    if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
+        data = raw.tobytes()
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        others = [
+            bytes([DEFLATE]) + deflate.compress(data) + deflate.flush(),
+            bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
+        ]
+        best = min([best, *others] if best else others, key=len)
+    return best
+
+
+def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
+    """The bytes of all items. Raises CorruptError."""
+    workers = workers_of(threads)
+    if not len(block):
+        raise CorruptError("a block ends after its first byte")
+    size = sum(-(-math.prod(shape) * dtype.bits // 8) for dtype, shape in kinds)
+    way, rest = block[0], block[1:]
+    if way == WORDS:
+        tag, itemsize = _kind(kinds)
+        count = size // itemsize
+        if not count:
+            raise CorruptError("a block of words for items that have none")
+        return decode_words(rest, count, np.dtype(f"<u{itemsize}"), tag in plan.MANTISSAS, workers)
+    if way == DEFLATE:
+        return _inflate(zlib.decompressobj(-15), rest, size)
+    if way == LZMA:
+        return _inflate(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS), rest, size)
+    raise CorruptError(f"a block says way {way}, which there is not")
+
+
+def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int) -> bytes:
+    """A block of words, as `reference.encode` makes it."""
+    d = chosen.description
+    if not native.available():
+        return reference.encode(words, d, rotated)
+    classes = [one for one in d.classes if one is not None]
+    return native.module.ans_encode(
+        words,
+        chosen.symbols,
+        words.dtype.itemsize,
+        rotated,
+        np.array([d.lanes, d.trim, d.raw, d.zero, d.base, d.steps], np.int32),
+        d.palette,
+        np.array(d.starts, np.uint64),
+        np.array(d.extras, np.uint8),
+        np.array(d.dims, np.int64),
+        np.array([one is not None for one in d.classes], np.uint8),
+        np.concatenate([np.zeros(0, np.int8), *classes]),
+        np.ascontiguousarray(d.logs),
+        workers,
+    )
+
+
+def decode_words(block: memoryview, count: int, dtype: np.dtype, rotated: bool, workers: int) -> np.ndarray:
+    """The bytes of the words of a block, as `reference.decode` reads it. Raises CorruptError."""
+    if not native.available():
+        return reference.decode(bytes(block), count, rotated, dtype).view(np.uint8)
+    out = np.empty(count * dtype.itemsize, np.uint8)
+    if problem := native.module.ans_decode(np.frombuffer(block, np.uint8), dtype.itemsize, rotated, out, workers):
+        raise CorruptError(problem)
+    return out
+
+
+def _inflate(decompressor: object, data: memoryview, size: int) -> np.ndarray:
+    try:
+        out = decompressor.decompress(data, size + 1)  # type: ignore[attr-defined]
+    except (zlib.error, lzma.LZMAError) as error:
+        raise CorruptError(f"bytes of a block cannot be expanded: {error}") from None
+    if len(out) != size or not decompressor.eof or decompressor.unused_data:  # type: ignore[attr-defined]
+        raise CorruptError(f"bytes of a block expand to another number than {size}, or end elsewhere")
+    return np.frombuffer(out, np.uint8)
+
+
+def _kind(kinds: Sequence[Kind]) -> tuple[str, int]:
+    """The tag under which a block's words are coded, and the bytes of a word."""
+    if len(kinds) != 1 or kinds[0][0].packed or kinds[0][0].bits == 8:
+        return "U8", 1
+    dtype = kinds[0][0]
+    return dtype.tag, 4 if dtype.tag == "C64" else dtype.bits // 8
+
+
+def words_of(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, tuple[int, ...]]:
+    tag, itemsize = _kind(kinds)
+    words = np.ascontiguousarray(raw).view(f"<u{itemsize}")
+    if len(kinds) != 1:
+        return words, tag, (len(words),)
+    dtype, shape = kinds[0]
+    if tag == "C64":
+        shape = (*shape, 2)
+    return words, tag, dtype.array_shape(shape)
+
+
+def _repeats(raw: np.ndarray) -> bool:
+    """Whether a part of it has more repeats than order 0 sees: then it is tried as bytes."""
+    part = raw[: 1 << 16]
+    return len(zlib.compress(part.tobytes(), 1)) * 8 < 0.8 * entropy(np.bincount(part, minlength=256))

@@ -1,0 +1,312 @@
+// See block.hpp: streams are decoded by workers, a few thousand words at a time, from symbols to words in cache.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "tersely/backends/cpu/base/parallel.hpp"
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
+#include "tersely/storage/ans/block.hpp"
+
+namespace tersely::ans {
+namespace {
+
+constexpr int64_t kPart = 4096;  // symbols decoded before their words are made: all of it stays in the first cache
+
+// What all streams of a block share.
+struct Shared {
+  Description d;
+  WordType type;
+  std::vector<uint32_t> entries;
+  std::vector<uint64_t> by_symbol;  // as words of the type, or values where `by_value`
+  bool wide, by_value;
+  const TableWalk* walk;
+};
+
+struct Pieces {
+  const uint8_t *states, *words, *low, *planes, *extra, *end;
+};
+
+// Decodes symbols of one stream, four lanes or 32.
+class Symbols {
+ public:
+  Symbols(const Shared& shared, const Pieces& pieces, int64_t words) : shared_(shared), left_(words) {
+    std::memcpy(cursor_.states, pieces.states, 4 * static_cast<size_t>(shared.d.lanes));
+    bytes_ = pieces.words;
+  }
+
+  // Returns whether there were words for them. count is a multiple of the lanes, but for the last call.
+  bool decode(const uint8_t* tables, int64_t count, uint8_t* symbols) {
+    if (shared_.d.lanes == kAnsLanes) {
+      const int64_t done = whole_steps(tables, count / kAnsLanes, symbols) * kAnsLanes;
+      tables += done, symbols += done, count -= done;
+    }
+    return slowly(tables, count, symbols);
+  }
+
+  bool ended() const {
+    return left_ == 0 && std::all_of(cursor_.states, cursor_.states + shared_.d.lanes,
+                                     [](uint32_t state) { return state == kAnsLowest; });
+  }
+
+ private:
+  int64_t whole_steps(const uint8_t* tables, int64_t steps, uint8_t* symbols) {
+    const auto& kernel = active_table().ans.decode;
+    int64_t done = 0;
+    alignas(64) uint16_t words[kAligned];
+    // Words may begin at any byte, and the last ones are followed by something else: both are copied.
+    while (done < steps) {
+      const int64_t some = std::min(left_, kAligned - kAnsLanes);
+      std::memcpy(words, bytes_, static_cast<size_t>(2 * some));
+      std::memset(words + some, 0, 2 * kAnsLanes);
+      cursor_.words = words;
+      const int64_t now = kernel(shared_.entries.data(), tables + done * kAnsLanes, steps - done, cursor_,
+                                 words + some + kAnsLanes, symbols + done * kAnsLanes);
+      const int64_t used = cursor_.words - words;
+      if (used > some) {
+        left_ = -1;
+        return done;
+      }
+      left_ -= used;
+      bytes_ += 2 * used;
+      done += now;
+      if (now == 0) break;
+    }
+    return done;
+  }
+
+  bool slowly(const uint8_t* tables, int64_t count, uint8_t* symbols) {
+    if (left_ < 0) return false;
+    const int lanes = shared_.d.lanes;
+    for (int64_t i = 0; i < count; ++i) {
+      uint32_t& state = cursor_.states[i % lanes];
+      const uint32_t entry = shared_.entries[static_cast<size_t>(tables[i]) << kAnsPrecision | (state & 0xFFF)];
+      symbols[i] = static_cast<uint8_t>(entry);
+      state = (entry >> kAnsFrequencyShift & 0xFFF) * (state >> kAnsPrecision) + (entry >> kAnsDistanceShift);
+      if (state < kAnsLowest) {
+        if (--left_ < 0) return false;
+        state = state << 16 | static_cast<uint32_t>(bytes_[0]) | static_cast<uint32_t>(bytes_[1]) << 8;
+        bytes_ += 2;
+      }
+    }
+    return true;
+  }
+
+  static constexpr int64_t kAligned = 2048;
+  const Shared& shared_;
+  AnsCursor cursor_;
+  const uint8_t* bytes_;
+  int64_t left_;
+};
+
+// Extra bits one after another, the lowest first; past the end they are zero.
+class Bits {
+ public:
+  Bits(const uint8_t* at, const uint8_t* end) : at_(at), end_(end) {}
+  uint64_t take(int count) {
+    for (; held_ < count; held_ += 8) {
+      bits_ |= static_cast<uint64_t>(at_ < end_ ? *at_ : 0) << held_;
+      at_ += at_ <= end_;
+    }
+    const uint64_t out = bits_ & ((uint64_t{1} << count) - 1);
+    bits_ >>= count;
+    held_ -= count;
+    return out;
+  }
+  bool ended() const { return at_ == end_; }
+
+ private:
+  const uint8_t *at_, *end_;
+  uint64_t bits_ = 0;
+  int held_ = 0;
+};
+
+// Raw bits as words, unpacked some groups ahead.
+class Raw {
+ public:
+  Raw(const AnsWords& words, int index, int bytes, const Pieces& pieces, int64_t kept)
+      : words_(words),
+        unpack_(active_table().ans.unpack[index]),
+        bytes_(bytes),
+        whole_(words.raw / 8),
+        bits_(words.raw % 8),
+        low_(pieces.low),
+        planes_(pieces.planes),
+        kept_(kept) {}
+
+  // Words [at least `count`], as many as there are; the first is the next.
+  const uint8_t* words(int64_t count) {
+    if (have_ < count && kept_ > 0) {
+      std::memmove(memory_, memory_ + first_ * bytes_, static_cast<size_t>(have_ * bytes_));
+      first_ = 0;
+      const int64_t groups = std::min((count - have_ + kGroup - 1) / kGroup, kept_ / kGroup);
+      unpack(low_, planes_, groups);
+      low_ += groups * kGroup * whole_;
+      planes_ += groups * 8 * bits_;
+      kept_ -= groups * kGroup;
+      if (have_ < count && kept_ > 0) {  // the last group is not whole
+        uint8_t last[kGroup * 8] = {};
+        std::memcpy(last, low_, static_cast<size_t>(kept_ * whole_));
+        unpack(last, planes_, 1);
+        kept_ = 0;
+      }
+    }
+    return memory_ + first_ * bytes_;
+  }
+  void use(int64_t count) {
+    first_ += count;
+    have_ -= count;
+  }
+
+ private:
+  void unpack(const uint8_t* low, const uint8_t* planes, int64_t groups) {
+    unpack_(words_, low, planes, groups, memory_ + (first_ + have_) * bytes_);
+    have_ += groups * kGroup;
+  }
+
+  const AnsWords& words_;
+  void (*unpack_)(const AnsWords&, const uint8_t*, const uint8_t*, int64_t, void*);
+  int64_t bytes_;
+  int whole_, bits_;
+  const uint8_t *low_, *planes_;
+  int64_t kept_, first_ = 0, have_ = 0;
+  alignas(64) uint8_t memory_[(kPart + 2 * kGroup) * 8];
+};
+
+template <class Word>
+void add_extras(const Shared& s, const uint8_t* symbols, int64_t count, Bits& bits, void* out) {
+  auto* words = static_cast<Word*>(out);
+  const WordType type = s.by_value ? WordType{8, false} : s.type;
+  const int trim = s.by_value ? 0 : s.d.trim;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t symbol = symbols[i];
+    if (s.d.extras[symbol] == 0) continue;
+    const uint64_t start = s.d.starts[symbol], head = start + bits.take(s.d.extras[symbol]);
+    const uint64_t change = word_of(start << s.d.raw, trim, type) ^ word_of(head << s.d.raw, trim, type);
+    words[i] = static_cast<Word>(words[i] ^ static_cast<Word>(change));
+  }
+}
+
+void add_extras(const Shared& s, int bytes, const uint8_t* symbols, int64_t count, Bits& bits, void* out) {
+  if (bytes == 1) return add_extras<uint8_t>(s, symbols, count, bits, out);
+  if (bytes == 2) return add_extras<uint16_t>(s, symbols, count, bits, out);
+  if (bytes == 4) return add_extras<uint32_t>(s, symbols, count, bits, out);
+  add_extras<uint64_t>(s, symbols, count, bits, out);
+}
+
+bool by_palette(const Shared& s, const uint64_t* values, int64_t count, uint8_t* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (values[i] >= s.d.palette.size()) return false;
+    const uint64_t word = word_of(s.d.palette[values[i]], s.d.trim, s.type);
+    std::memcpy(out + i * s.type.bytes, &word, static_cast<size_t>(s.type.bytes));  // little-endian, as the core is
+  }
+  return true;
+}
+
+const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& pieces, int64_t first, int64_t count,
+                          uint8_t* out) {
+  const Description& d = s.d;
+  const int index = s.by_value ? 3 : s.type.index(), bytes = s.by_value ? 8 : s.type.bytes;
+  const AnsWords words{s.by_symbol.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
+  Symbols coded(s, pieces, stream.words);
+  Raw raw(words, index, bytes, pieces, stream.kept);
+  Bits extra(pieces.extra, pieces.end);
+  uint8_t tables[kPart], symbols[kPart];
+  uint64_t values[kPart];
+  if (!d.several()) std::memset(symbols, 0, sizeof symbols);
+  int64_t kept = 0;
+  for (int64_t at = 0; at < count; at += kPart) {
+    const int64_t some = std::min(count - at, kPart);
+    if (d.several()) {
+      s.walk->tables(first + at, some, tables);
+      if (!coded.decode(tables, some, symbols)) return "a stream of a block ends too early";
+    }
+    if (d.zero) {
+      kept += some - std::count(symbols, symbols + some, 0);
+      if (kept > stream.kept) return "a stream of a block has another number of zeros than it says";
+    }
+    uint8_t* to = s.by_value ? reinterpret_cast<uint8_t*>(values) : out + at * bytes;
+    const uint8_t* bits = d.raw > 0 ? raw.words(some) : nullptr;
+    const int64_t used = active_table().ans.combine[index](words, symbols, some, bits, to);
+    if (d.raw > 0) raw.use(used);
+    if (s.wide) add_extras(s, bytes, symbols, some, extra, to);
+    if (s.by_value && !by_palette(s, values, some, out + at * s.type.bytes))
+      return "a block has a number beyond its palette";
+  }
+  if (d.zero && kept != stream.kept) return "a stream of a block has another number of zeros than it says";
+  if (d.several() && !coded.ended()) return "a stream of a block does not end where its symbols do";
+  if (!extra.ended()) return "a stream of a block has another number of extra bits than it says";
+  return nullptr;
+}
+
+// What each symbol says of a word: null where its number is beyond the palette.
+const char* prepare(Shared& s) {
+  const Description& d = s.d;
+  s.wide = d.wide();
+  s.by_value = !d.palette.empty() && (d.raw > 0 || s.wide);
+  s.by_symbol.assign(kMaxSymbols, 0);
+  const int bytes = s.by_value ? 8 : s.type.bytes;
+  for (int i = 0; i < d.symbols(); ++i) {
+    uint64_t word = d.starts[i] << (d.raw & 63);
+    if (d.raw == 64) word = 0;
+    if (!d.palette.empty() && !s.by_value) {
+      if (word >= d.palette.size()) return "a block has a number beyond its palette";
+      word = d.palette[word];
+    }
+    if (!s.by_value) word = word_of(word, d.trim, s.type);
+    std::memcpy(reinterpret_cast<uint8_t*>(s.by_symbol.data()) + i * bytes, &word, static_cast<size_t>(bytes));
+  }
+  if (d.several()) s.entries = decoding_entries(d);
+  return nullptr;
+}
+
+}  // namespace
+
+std::vector<uint32_t> decoding_entries(const Description& d) {
+  std::vector<uint32_t> out(static_cast<size_t>(d.tables) << kPrecision);
+  uint32_t* at = out.data();
+  for (int table = 0; table < d.tables; ++table) {
+    const std::vector<uint32_t> all = frequencies(d, table);
+    for (int symbol = 0; symbol < d.symbols(); ++symbol)
+      for (uint32_t i = 0; i < all[symbol]; ++i)
+        *at++ = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift | i << kAnsDistanceShift;
+  }
+  return out;
+}
+
+std::string decode(const uint8_t* block, int64_t size, int64_t count, WordType type, uint8_t* out, int threads) {
+  if (size < 4) return "a block is shorter than its description";
+  uint32_t side;
+  std::memcpy(&side, block, 4);
+  if (side > size - 4) return "a block is shorter than its description";
+  Shared s;
+  s.type = type;
+  Reader reader(block + 4, side);
+  if (const char* problem = describe(reader, s.d, count, type.bits())) return problem;
+  const bool several = s.d.several();
+  std::vector<Pieces> pieces;
+  const uint8_t* at = block + 4 + side;
+  int64_t left = size - 4 - side;
+  for (const Stream& stream : s.d.streams) {
+    const int64_t states = several ? 4 * s.d.lanes : 0, words = 2 * stream.words, low = stream.kept * (s.d.raw / 8);
+    const int64_t planes = (stream.kept + kGroup - 1) / kGroup * 8 * (s.d.raw % 8);
+    left -= states + words + low + planes + stream.extra;
+    if (left < 0) break;
+    pieces.push_back({at, at + states, at + states + words, at + states + words + low,
+                      at + states + words + low + planes, at + states + words + low + planes + stream.extra});
+    at = pieces.back().end;
+  }
+  if (left != 0) return "the streams of a block are not as long as it says";
+  if (const char* problem = prepare(s)) return problem;
+  const TableWalk walk(s.d);
+  s.walk = &walk;
+  std::atomic<const char*> problem{nullptr};
+  parallel_for(threads, static_cast<int64_t>(pieces.size()), [&](int64_t number) {
+    const int64_t first = number * kStreamSymbols, some = std::min(count - first, kStreamSymbols);
+    if (const char* found =
+            decode_stream(s, s.d.streams[number], pieces[number], first, some, out + first * type.bytes))
+      problem = found;
+  });
+  return problem.load() == nullptr ? "" : problem.load();
+}
+
+}  // namespace tersely::ans

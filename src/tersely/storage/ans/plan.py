@@ -1,0 +1,224 @@
+"""What the encoder chooses: trimmed bits, palette, symbols, which table codes which row and column. All by size.
+
+A description decodes whatever was chosen, so nothing here is part of the format.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tersely.storage.ans import survey
+from tersely.storage.ans.binary import MAX_BITS
+from tersely.storage.ans.description import (
+    MAX_AXES,
+    MAX_EXTRA,
+    MAX_PALETTE,
+    MAX_SYMBOLS,
+    PRECISION,
+    Description,
+)
+from tersely.storage.ans.grouping import entropy, group
+from tersely.storage.ans.survey import Surveyed
+
+MANTISSAS = {"F64": 52, "F32": 23, "C64": 23, "BF16": 7, "F16": 10}
+"""Bits of a mantissa, by tag: words of these have their sign turned to the lowest bit."""
+_SAMPLE = 1 << 12
+_BITS_OF_ENTRY = 2.2
+_FINEST_MOVED = 3
+"""So many bits of a mantissa may be part of a symbol."""
+
+
+@dataclass
+class Plan:
+    """A description, its streams left open, and the symbol of each word."""
+
+    description: Description
+    symbols: np.ndarray
+
+
+@dataclass
+class _Cut:
+    """A way to cut values: what the description says of it, and bits without the help of classes."""
+
+    raw: int
+    zero: bool
+    starts: list[int]
+    extras: list[int]
+    bits: float
+
+
+def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1) -> Plan:
+    """How words are coded: those of a tensor of this shape, or of a part of one."""
+    mantissa = MANTISSAS.get(tag)
+    d = Description(dims=_walk(shape, len(words)))
+    d.trim = _trailing_zeros(words, mantissa is not None)
+    looked = Surveyed(words, mantissa is not None, d.trim, workers)
+    cut = min(_cuts(looked, mantissa), key=lambda one: one.bits)
+    sizes = None
+    if (palette := _palette(looked)) is not None:
+        values, numbers = palette
+        alone = min(_cuts(numbers, None), key=lambda one: one.bits)
+        if alone.bits + _bits_of_palette(values) < cut.bits:
+            cut, looked, d.palette = alone, numbers, values
+            sizes = _sizes_of_values(values, mantissa)
+    d.raw, d.zero, d.starts, d.extras = cut.raw, cut.zero, cut.starts, cut.extras
+    symbols = looked.symbols(d)
+    often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
+    if often is None:
+        often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
+    group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often))
+    d.lanes = 32 if len(words) > 1 << 16 else 4
+    return Plan(d, symbols)
+
+
+def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    dims = [length for length in shape if length > 1]
+    if math.prod(dims) != count:
+        dims = [count]
+    while len(dims) > MAX_AXES:
+        dims[:2] = [dims[0] * dims[1]]
+    return tuple(dims) or (1,)
+
+
+def _trailing_zeros(words: np.ndarray, rotated: bool) -> int:
+    bits = words.dtype.itemsize * 8
+    some = int(np.bitwise_or.reduce(words)) & ((1 << bits - rotated) - 1)
+    return (some & -some).bit_length() - 1 if some else 0
+
+
+def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
+    """The distinct values, rising, and each word's number among them, where they are few."""
+    words, workers = looked.words, looked.workers
+    if words.dtype.itemsize == 1:
+        return None
+    found = survey.few_words(words, workers)
+    if found is None:
+        sample = words[:: max(len(words) // _SAMPLE, 1)]
+        if len(np.unique(sample)) > len(sample) // 2:
+            return None
+        found = np.unique(words)
+        if len(found) > min(MAX_PALETTE, len(words) // 8):
+            return None
+    values = Surveyed(found, looked.rotated, looked.trim, workers).values()
+    order = np.argsort(values)
+    values, found = values[order], found[order]
+    if int(np.diff(values, prepend=np.uint64(0)).max()) >= 1 << MAX_BITS - 1:  # the number of a gap would be too long
+        return None
+    if len(found) <= MAX_SYMBOLS:
+        numbers = survey.numbers(words, found, workers)
+    else:
+        by_word = np.argsort(found)
+        numbers = by_word[np.searchsorted(found[by_word], words)].astype(np.uint16)
+    return values, Surveyed(numbers, False, 0, workers)
+
+
+def _bits_of_palette(values: np.ndarray) -> float:
+    return float((np.log2(np.diff(values.astype(np.float64), prepend=-1.0) + 1) + 3).sum())
+
+
+def _sizes_of_values(values: np.ndarray, mantissa: int | None) -> np.ndarray:
+    if mantissa is None:
+        return np.log2(np.abs(values.astype(np.float64) - float(np.median(values))) + 0.5)
+    return (values >> np.uint64(1)).astype(np.float64) / (1 << mantissa)
+
+
+def _cuts(looked: Surveyed, mantissa: int | None) -> list[_Cut]:
+    """Ways to cut values; there is always one."""
+    width, count = looked.width, len(looked.words)
+    if mantissa is not None:
+        finest = max(mantissa - looked.trim + 1 - _FINEST_MOVED, 0)
+        raws = [finest + more for more in range(_FINEST_MOVED + 1) if finest + more <= width]
+    elif width <= survey.MAX_HEAD_BITS:
+        finest, raws = 0, list(range(max(width - 8, 0) + 1))
+    else:
+        finest = _raw_of_integers(looked)
+        raws = [finest + more for more in range(3)]
+    raws += [max(width - 8, 0)]
+    if width - finest <= survey.MAX_HEAD_BITS:
+        counts, zeros, _ = looked.heads(finest)
+        heads = np.flatnonzero(counts).astype(np.uint64)
+        counts = counts[counts > 0]
+    else:
+        values = looked.values()
+        zeros = int((values == 0).sum())
+        heads, counts = np.unique(values >> np.uint64(finest), return_counts=True)
+    found: list[_Cut] = []
+    for raw in sorted(set(raws)):
+        known, firsts = np.unique(heads >> np.uint64(raw - finest), return_index=True)
+        often = np.add.reduceat(counts, firsts)
+        if len(known) > 2 * MAX_SYMBOLS and raw < width - 8:
+            continue
+        for zero in (False, True) if zeros > count // 64 and raw > 0 else (False,):
+            cut = _cut(known, often - zeros * (zero & (known == 0)), count, raw, zeros if zero else None)
+            if cut is not None:
+                found.append(cut)
+        if mantissa is None and len(found) >= 3:
+            break
+    return found
+
+
+def _raw_of_integers(looked: Surveyed) -> int:
+    """The fewest raw bits of wide integers that leave 256 heads, by a sample."""
+    values = looked.values()
+    sample, least = values[:: max(len(values) // _SAMPLE, 1)], looked.width - 8
+    while least and len(np.unique(sample >> np.uint64(least - 1))) <= MAX_SYMBOLS:
+        least -= 1
+    return least
+
+
+def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int | None) -> _Cut | None:
+    """Symbols for heads. None: too many.
+
+    Heads so rare that a table could not say how rare share a symbol with their neighbours. zeros: how many words are
+    a symbol of their own, without raw bits.
+    """
+    some = often > 0
+    heads_, often_ = heads[some].tolist(), often[some].tolist()
+    starts, extras, kept, bits = [], [], [], 0.0
+    at, rare = 0, total >> PRECISION + 1
+    while at < len(heads_):
+        end, mass, extra = at + 1, often_[at], 0
+        while end < len(heads_) and mass + often_[end] <= rare:
+            needed = (heads_[end] - heads_[at]).bit_length()
+            if needed > MAX_EXTRA:
+                break
+            extra, mass, end = needed, mass + often_[end], end + 1
+        while end < len(heads_) and heads_[end] < heads_[at] + (1 << extra):
+            mass, end = mass + often_[end], end + 1
+        starts.append(heads_[at])
+        extras.append(extra)
+        kept.append(mass)
+        bits += extra * mass
+        at = end
+    if zeros is not None:
+        starts, extras, kept = [0, *starts], [0, *extras], [zeros, *kept]
+    if not 0 < len(starts) <= MAX_SYMBOLS:
+        return None
+    bits += entropy(np.array(kept)) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
+    bits += total * len(kept) * 0.2 / (1 << PRECISION)
+    return _Cut(raw, zeros is not None, starts, extras, bits)
+
+
+def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa: int | None, width: int) -> np.ndarray:
+    """A number for each symbol that grows with the logarithm of the words it stands for."""
+    middle = np.array(d.starts, np.float64) + (np.exp2(d.extras) - 1) / 2
+    if known is not None:
+        return np.asarray(known[np.minimum((middle * (1 << d.raw)).astype(int), len(known) - 1)])
+    if mantissa is not None:
+        return np.asarray(middle * float(1 << d.raw) / float(2 << max(mantissa - d.trim, 0)))
+    whole = float(1 << max(width - d.raw, 0))
+    away = np.abs(middle - middle[int(often.argmax())])
+    return np.asarray(np.log2(np.minimum(away, whole - away) + 0.5))
+
+
+def _clipped(sizes: np.ndarray, often: np.ndarray) -> np.ndarray:
+    """Sizes from the smallest common one on, and none far from the median: a few words do not decide."""
+    common = sizes[often > often.sum() / 1000]
+    order = np.argsort(sizes)
+    middle = np.searchsorted(np.cumsum(often[order]), often.sum() / 2)
+    median = float(sizes[order][min(int(middle), len(sizes) - 1)])
+    least = max(float(common.min()), median - 6) if len(common) else median - 6
+    return np.clip(sizes, least, median + 6)

@@ -1,0 +1,138 @@
+"""Writing a stored file: blocks are coded by workers, spooled in order, and put behind their index; whole or not there.
+
+What was written is opened again, every block decoded, and the original put together and compared by its SHA-256 before
+the file gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from tersely.core.choices import StorageLevel
+from tersely.core.errors import DestinationError
+from tersely.files.container import stored, temporary
+from tersely.storage import codec
+from tersely.storage.archive import layout
+from tersely.storage.archive.index import Index
+from tersely.storage.archive.layout import Block
+from tersely.storage.archive.reader import Archive, block_sum
+from tersely.storage.archive.texts import Text
+
+_IN_FLIGHT = 1 << 26
+"""Most bytes of blocks that wait to be coded or spooled, beside one: a part of the bound of memory."""
+
+Progress = Callable[[int, str], None]
+
+
+class Source:
+    """What is stored. text: what is no tensor; raw(number): the bytes of a tensor; forget(number): no more are wanted."""
+
+    def __init__(self, text: Text, raw: Callable[[int], np.ndarray], forget: Callable[[int], None]) -> None:
+        self.text, self.raw, self.forget = text, raw, forget
+
+
+def write(
+    destination: Path,
+    source: Source,
+    copies: Mapping[int, int],
+    sha256: bytes,
+    *,
+    level: StorageLevel,
+    threads: int,
+    progress: Progress,
+    like: Iterable[Path] = (),
+    replace: bool = False,
+) -> int:
+    """Write a stored file; returns its bytes.
+
+    copies: tensors that have the bytes of an earlier one, by number. sha256: of a safetensors original. like, replace: as
+    of `temporary.atomic_file`. progress: called with the bytes and the name of each part that is coded, then of each
+    tensor, with no bytes, that is verified. Raises DestinationError; VerificationError, keeping nothing.
+    """
+    kind, sections = source.text.sections()
+    whole = np.frombuffer(b"".join(sections), np.uint8)
+    entries = source.text.entries
+    blocks = layout.text_blocks(whole.size) + layout.tensor_blocks(entries, copies, 1 << 62)
+    sizes: list[int] = []
+    sums: list[int] = []
+    with _spool(destination, replace) as spool:
+        for block, coded, crc in _coded(blocks, whole, source, level, threads):
+            try:
+                spool.write(coded)
+            except OSError as error:
+                raise DestinationError(f"{destination}: cannot be written: {error.strerror or error}") from error
+            sizes.append(len(coded))
+            sums.append(crc)
+            if block.parts[0].tensor >= 0:
+                progress(block.nbytes, entries[block.parts[-1].tensor].name)
+        index = Index(kind, tuple(map(len, sections)), copies, sizes, sums, sha256).pack()
+        with temporary.atomic_file(destination, like, replace=replace) as (file, unnamed):
+            file.write(stored.header(len(index) + sum(sizes)))
+            file.write(index)
+            temporary.copy_rest(spool, len(temporary.SPOOL_MARK), file)
+            file.flush()
+            size = file.tell()
+            written = Archive(unnamed, threads=threads)
+            written.check_original(lambda _, name: progress(0, name))
+        return size
+
+
+@contextlib.contextmanager
+def _spool(destination: Path, replace: bool) -> Iterator[IO[bytes]]:
+    try:
+        if replace:
+            temporary.sweep(destination)
+        else:
+            temporary.refuse_second(destination)
+        spool, path = temporary.make(destination, temporary.SPOOL)
+    except OSError as error:
+        raise DestinationError(
+            f"{destination}: its folder cannot be written: {error.strerror or error}; choose another destination"
+        ) from error
+    try:
+        with spool:
+            spool.write(temporary.SPOOL_MARK)
+            spool.flush()
+            yield spool
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _coded(
+    blocks: Sequence[Block], text: np.ndarray, source: Source, level: StorageLevel, threads: int
+) -> Iterator[tuple[Block, bytes, int]]:
+    """Blocks, coded, with their checksums, in order; several at a time where there are several workers."""
+    last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
+    waiting: deque[tuple[Block, Future[tuple[bytes, int]]]] = deque()
+    held = 0
+    alone = 1 if threads > 1 and len(blocks) > 1 else threads
+    with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
+        for number, block in enumerate(blocks):
+            while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
+                done, future = waiting.popleft()
+                held -= done.nbytes
+                yield done, *future.result()
+            items = []
+            for part in block.parts:
+                raw = text if part.tensor < 0 else source.raw(part.tensor)
+                items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
+            waiting.append((block, workers.submit(_encode, items, level, alone)))
+            held += block.nbytes
+            for part in block.parts:
+                if part.tensor >= 0 and last[part.tensor] == number:
+                    source.forget(part.tensor)
+        for done, future in waiting:
+            yield done, *future.result()
+
+
+def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int) -> tuple[bytes, int]:
+    block = codec.encode(items, level, threads)
+    return block, block_sum([item.raw for item in items], block)

@@ -1,0 +1,116 @@
+"""Blocks of the storage tier: what a file keeps of one tensor, or of many small ones. Each is decoded by itself.
+
+The first byte of a block says which coder it is of; the rest is the coder's. A block does not say what it holds: dtypes
+and shapes are given when it is decoded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tersely.core.choices import StorageLevel
+from tersely.core.dtypes import DType
+from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
+from tersely.storage.ans import coder as ans
+
+STORED: Final = 0
+ANS: Final = 1
+MIXING: Final = 2
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an item is. shape: of elements, as a file's header says it."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return -(-math.prod(self.shape) * self.dtype.bits // 8)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to store. raw: its bytes, uint8, one dimension."""
+
+    raw: np.ndarray
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def spec(self) -> Spec:
+        """What remains of it when its bytes are coded."""
+        return Spec(self.dtype, self.shape)
+
+
+def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None) -> bytes:
+    """Code items as one block.
+
+    Args:
+        items: they share a model.
+        level: 'fast' decodes at the speed of memory, 'max' is smaller and slow.
+        threads: how many workers, None for the usual number. The bytes do not depend on it.
+
+    Returns:
+        The block, never longer than the items and one byte.
+
+    Raises:
+        ArgumentError: for an item whose bytes are not as many as its shape says.
+    """
+    for item in items:
+        if item.raw.dtype != np.uint8 or item.raw.ndim != 1 or item.raw.size != item.spec.size:
+            raise ArgumentError(
+                f"an item of shape {item.shape} and dtype {item.dtype.name} has {item.spec.size} bytes, uint8 in one "
+                f"dimension, not {item.raw.dtype}{list(item.raw.shape)}"
+            )
+    stored = sum(item.spec.size for item in items)
+    best = bytes([ANS]) + ans.encode([(item.raw, item.dtype, item.shape) for item in items], threads)
+    if len(best) > stored:
+        best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
+    return best
+
+
+def decode(
+    block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], threads: int | None = None
+) -> list[np.ndarray]:
+    """Decode a block.
+
+    Args:
+        block: as `encode` returned it.
+        specs: of all its items, in their order.
+        threads: how many workers, None for the usual number.
+
+    Returns:
+        The bytes of each item, uint8. They may be parts of one array.
+
+    Raises:
+        CorruptError: where the block is damaged, or of other items.
+        UnsupportedError: for a coder that this release does not know.
+    """
+    data = memoryview(
+        np.ascontiguousarray(np.frombuffer(block, np.uint8) if not isinstance(block, np.ndarray) else block)
+    )
+    if not len(data):
+        raise CorruptError("a block of no bytes: compress the original again")
+    coder, rest = data[0], data[1:]
+    if coder == STORED:
+        whole = np.frombuffer(rest, np.uint8)
+        if whole.size != sum(spec.size for spec in specs):
+            raise CorruptError(f"a block holds {whole.size} bytes, not those of its items: compress the original again")
+        return _parts(whole, specs)
+    if coder == ANS:
+        return _parts(ans.decode(rest, [(spec.dtype, spec.shape) for spec in specs], threads), specs)
+    raise UnsupportedError(f"a block of coder {coder}, which this release does not know: install a newer tersely")
+
+
+def _parts(whole: np.ndarray, specs: Sequence[Spec]) -> list[np.ndarray]:
+    ends = np.cumsum([0] + [spec.size for spec in specs]).tolist()
+    return [whole[first:end] for first, end in itertools.pairwise(ends)]

@@ -1,0 +1,54 @@
+"""Tensors for the fast coder: as networks have them, and as nobody would wish them."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+
+from tersely.core import dtypes
+from tersely.storage.codec import Item
+
+
+def item(array: np.ndarray) -> Item:
+    """An array as something to store."""
+    return Item(dtypes.raw_bytes(array), dtypes.of_array(array), array.shape)
+
+
+def tensors() -> dict[str, np.ndarray]:
+    """By name; few enough for the reference, which is slow."""
+    rng = np.random.default_rng(17)
+    rows = np.exp(rng.standard_normal((96, 1)) * 0.7)
+    dense = (rng.standard_normal((96, 200)) * rows * 0.02).astype(np.float32)
+    pruned = np.where(np.abs(dense) < 0.02, np.float32(0), dense)
+    steps = np.clip(np.round(dense / 0.001), -128, 127)
+    many = np.sort(rng.standard_normal(700)).astype(np.float32)
+    return {
+        "float32": dense,
+        "bfloat16": dense.astype(ml_dtypes.bfloat16),
+        "float16": dense.astype(np.float16),
+        "float64": dense.astype(np.float64),
+        "complex64": (dense + 1j * dense[::-1]).astype(np.complex64),
+        "float16 in float32": dense.astype(np.float16).astype(np.float32),
+        "pruned float32": pruned,
+        "pruned float16": pruned.astype(np.float16),
+        "pruned float64": pruned.astype(np.float64),
+        "negative zeros": np.where(dense < 0.001, np.float32(-0.0), dense),
+        "int8": steps.astype(np.int8),
+        "uint8": (steps + 128).astype(np.uint8),
+        "pruned int8": np.where(np.abs(steps) < 40, 0, steps).astype(np.int8),
+        "convolution": dense[:90].reshape(50, 40, 3, 3),
+        "palette of 16": many[:16][rng.integers(0, 16, (120, 100))],
+        "palette of 700": many[rng.integers(0, 700, (120, 100))],
+        "int32": rng.integers(-5000, 5000, (60, 60)).astype(np.int32),
+        "int64": rng.integers(-(1 << 62), 1 << 62, 3000),
+        "uint64": rng.integers(0, 1 << 64, 300, dtype=np.uint64),
+        "one value": np.full((50, 60), 0.25, np.float32),
+        "zeros": np.zeros((50, 60), np.float16),
+        "rare values": np.where(rng.random((200, 100)) < 0.0005, rng.standard_normal((200, 100)), 1.0).astype(
+            np.float32
+        ),
+        "every bit pattern": np.frombuffer(rng.bytes(4 * 2000), np.float32),
+        "every bit pattern of 16": np.frombuffer(rng.bytes(2 * 2000), np.float16),
+        "one": np.array(3.5, np.float32),
+        "three": np.array([1.5, -2.5, 1e-40], np.float32),
+    }
