@@ -18,10 +18,13 @@ from tersely.core.choices import StorageLevel
 from tersely.core.dtypes import DType
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.storage.ans import coder as ans
+from tersely.storage.mixing import codec as mixing
 
 STORED: Final = 0
 ANS: Final = 1
 MIXING: Final = 2
+_SMALL_BYTES = 1 << 16
+"""Blocks of several items, and of fewer bytes, are mixed at both levels: they take no time that anybody notices."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,11 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
                 f"dimension, not {item.raw.dtype}{list(item.raw.shape)}"
             )
     stored = sum(item.spec.size for item in items)
-    best = bytes([ANS]) + ans.encode([(item.raw, item.dtype, item.shape) for item in items], threads)
+    given = [(item.raw, item.dtype, item.shape) for item in items]
+    if level == "max" or len(items) > 1 or stored <= _SMALL_BYTES:
+        best = bytes([MIXING]) + mixing.encode(given)
+    else:
+        best = bytes([ANS]) + ans.encode(given, threads)
     if len(best) > stored:
         best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
     return best
@@ -108,6 +115,8 @@ def decode(
         return _parts(whole, specs)
     if coder == ANS:
         return _parts(ans.decode(rest, [(spec.dtype, spec.shape) for spec in specs], threads), specs)
+    if coder == MIXING:
+        return mixing.decode(np.frombuffer(rest, np.uint8), [(spec.dtype, spec.shape, spec.size) for spec in specs])
     raise UnsupportedError(f"a block of coder {coder}, which this release does not know: install a newer tersely")
 
 
