@@ -59,8 +59,10 @@ class Symbols {
       std::memcpy(words, bytes_, static_cast<size_t>(2 * some));
       std::memset(words + some, 0, 2 * kAnsLanes);
       cursor_.words = words;
-      const int64_t now = kernel(shared_.entries.data(), tables + done * kAnsLanes, steps - done, cursor_,
-                                 words + some + kAnsLanes, symbols + done * kAnsLanes);
+      // Behind the last words a step may look; behind others it would take what was not copied for words.
+      const uint16_t* end = words + some + (some < left_ ? 0 : kAnsLanes);
+      const int64_t now = kernel(shared_.entries.data(), tables + done * kAnsLanes, steps - done, cursor_, end,
+                                 symbols + done * kAnsLanes);
       const int64_t used = cursor_.words - words;
       if (used > some) {
         left_ = -1;
