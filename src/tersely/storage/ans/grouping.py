@@ -6,13 +6,16 @@ is coded as what is in between.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tersely.storage.ans import survey
 from tersely.storage.ans.description import CLASS_ZERO, MAX_TABLES, PRECISION, Description
 
 _BITS_OF_ENTRY, _BITS_OF_TABLE, _BITS_OF_AXIS = 2.2, 24.0, 20.0
-_STEPS = (0.35, 0.2, 0.6, 1.0, 2.0)
+_STEPS = (0.5, 0.3, 0.9, 1.6, 3.0)
+"""Steps of classes, in standard deviations of what is divided into them."""
 _FEWEST = 1024
 """Fewer words are coded by one table."""
 _SAMPLE = 1 << 17
@@ -46,6 +49,8 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
     means = [survey.axis_sums(symbols, scaled, d.dims, axis) / each for axis, each in enumerate(per)]
     overall = means[0].mean()
     deviations = [(mean - overall) / _SCALE for mean in means]
+    spread = math.sqrt(sum(float(one.var()) for one in deviations)) or 1.0
+    deviations = [one / spread for one in deviations]
     usable = [axis for axis, each in enumerate(per) if each >= 8]
     # Large tensors are looked at by some of their rows.
     step = max(len(symbols) // _SAMPLE, 1) if d.dims[0] >= 64 else 1
@@ -60,7 +65,7 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
         return choice.symbol_bits * len(symbols) / len(some) + choice.side_bits + _bits_of_classes(classes)
 
     sets = list(dict.fromkeys([tuple(usable[:1]), tuple(usable[-1:]), tuple(usable)]))
-    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in _STEPS[:3:2]}
+    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in _STEPS[::2]}
     for way in ways:
         ways[way] = bits(*way)
     if not ways:

@@ -69,7 +69,8 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
     if often is None:
         often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
-    group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often))
+    starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
+    group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
     d.lanes = 32 if len(words) > 1 << 16 else 4
     return Plan(d, symbols)
 
@@ -95,9 +96,14 @@ def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
     if words.dtype.itemsize == 1:
         return None
     found = survey.few_words(words, workers)
-    if found is None:
-        sample = words[:: max(len(words) // _SAMPLE, 1)]
-        if len(np.unique(sample)) > len(sample) // 2:
+    if found is None and looked.width <= survey.MAX_HEAD_BITS:
+        if int((looked.heads(0)[0] > 0).sum()) > min(MAX_PALETTE, len(words) // 8):
+            return None
+        found = np.unique(words)
+    elif found is None:
+        # Of few distinct words a sample has most more than once.
+        often = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1]
+        if (often == 1).mean() > 0.75:
             return None
         found = np.unique(words)
         if len(found) > min(MAX_PALETTE, len(words) // 8):
@@ -214,11 +220,19 @@ def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa
     return np.asarray(np.log2(np.minimum(away, whole - away) + 0.5))
 
 
-def _clipped(sizes: np.ndarray, often: np.ndarray) -> np.ndarray:
-    """Sizes from the smallest common one on, and none far from the median: a few words do not decide."""
-    common = sizes[often > often.sum() / 1000]
-    order = np.argsort(sizes)
-    middle = np.searchsorted(np.cumsum(often[order]), often.sum() / 2)
-    median = float(sizes[order][min(int(middle), len(sizes) - 1)])
+def _clipped(sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
+    """Sizes from the smallest common one on, and none far from the median: a few words do not decide.
+
+    zero: symbol 0 is the word 0, which counts as a little smaller than the smallest of the others.
+    """
+    first = int(zero and len(sizes) > 1)
+    sizes, own = sizes.copy(), often[first:]
+    some = sizes[first:]
+    common = some[own > own.sum() / 1000]
+    order = np.argsort(some)
+    middle = np.searchsorted(np.cumsum(own[order]), own.sum() / 2)
+    median = float(some[order][min(int(middle), len(some) - 1)])
     least = max(float(common.min()), median - 6) if len(common) else median - 6
-    return np.clip(sizes, least, median + 6)
+    sizes[first:] = np.clip(some, least, median + 6)
+    sizes[:first] = least - 1
+    return sizes
