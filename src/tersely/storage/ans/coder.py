@@ -116,7 +116,7 @@ def _inflate(decompressor: object, data: memoryview, size: int) -> np.ndarray:
 
 def _kind(kinds: Sequence[Kind]) -> tuple[str, int]:
     """The tag under which a block's words are coded, and the bytes of a word."""
-    if len(kinds) != 1 or kinds[0][0].packed or kinds[0][0].bits == 8:
+    if not kinds or any(kind[0] != kinds[0][0] for kind in kinds) or kinds[0][0].packed or kinds[0][0].bits == 8:
         return "U8", 1
     dtype = kinds[0][0]
     return dtype.tag, 4 if dtype.tag == "C64" else dtype.bits // 8

@@ -28,7 +28,7 @@ from tersely.storage.archive.layout import Block
 
 CODERS = {codec.STORED: "plain", codec.ANS: "ans", codec.MIXING: "mixing"}
 """Coders by the first byte of a block, for people."""
-_POOLS = 2
+_POOLS = 8
 """Blocks of several tensors that are kept decoded: they are wanted again."""
 
 
