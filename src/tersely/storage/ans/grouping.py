@@ -76,7 +76,8 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
             if (axes, width, tables) not in ways:
                 ways[axes, width, tables] = bits(axes, width, tables)
     axes, width, tables = min(ways, key=lambda way: ways[way])
-    if ways[axes, width, tables] >= alone.symbol_bits + alone.side_bits:
+    # Some rows are not like all: both are compared by the same ones.
+    if ways[axes, width, tables] >= bits((), 1.0, 1):
         return alone
     return _Choice(d, some[:1], (1,), [None], tables // 2, tables).with_classes(_classes(deviations, axes, width))
 

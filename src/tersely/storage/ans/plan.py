@@ -71,7 +71,7 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
         often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
     group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
-    d.lanes = 32 if len(words) > 1 << 16 else 4
+    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
     return Plan(d, symbols)
 
 
