@@ -14,7 +14,7 @@ namespace {
 // frequency) (Alverson, "Integer division using reciprocals", 1991). Of frequency 1 it is state - 1: begin makes up.
 struct Coded {
   uint64_t reciprocal;
-  uint32_t full;  // states from here on give a word away first
+  uint32_t full;         // states from here on give a word away first
   uint16_t begin, rest;  // rest: 2^12 - frequency
 };
 

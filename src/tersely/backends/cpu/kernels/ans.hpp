@@ -29,8 +29,8 @@ struct AnsWords {
 // Words of 1, 2, 4 and 8 bytes are 0, 1, 2, 3 in arrays of kernels.
 struct AnsKernels {
   // By lanes: decodes up to `steps` steps of a symbol a lane, by its table of entries [tables][4096]; stops before a
-  // step that could read words from `end` on. Returns how many were decoded. SAFE BECAUSE tables have been checked to be below
-  // their number, and every entry is a symbol.
+  // step that could read words from `end` on. Returns how many were decoded. SAFE BECAUSE tables have been checked to
+  // be below their number, and every entry is a symbol.
   int64_t (*decode[2])(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor,
                        const uint16_t* end, uint8_t* symbols);
   // tables[i] = row + columns[i], no less than 0 and no more than last.

@@ -58,8 +58,7 @@ inline Word ans_whole(const uint8_t* at) {
   else if constexpr (Whole == 8)
     return static_cast<Word>(ans_load<uint64_t>(at));
   else
-    return static_cast<Word>(ans_load<uint32_t>(at) |
-                             static_cast<uint64_t>(ans_whole<Word, Whole - 4>(at + 4)) << 32);
+    return static_cast<Word>(ans_load<uint32_t>(at) | static_cast<uint64_t>(ans_whole<Word, Whole - 4>(at + 4)) << 32);
 }
 
 template <class Word, int Whole, int Bits, bool Rotated>
