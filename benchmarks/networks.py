@@ -3,12 +3,14 @@
     python -m benchmarks.networks [--networks resnet50 ...] [--batches 1 8] [--without torch.compile ...] [--cold]
     python -m benchmarks.networks --networks resnet50 vgg16 --pruned 80 90 95
     python -m benchmarks.networks --networks resnet50 vgg16 minilm --dtype bfloat16
+    python -m benchmarks.networks --isa avx2
 
 Shapes are those of the published networks, weights are drawn (a trained network's exponents are about as regular);
 statistics of batch norm are those of random images, so that numbers stay in range. Every weight of ours is coded and
 decoded at each run; `speed` keeps what decodes too slowly as it is. Answers are compared first: 5e-4 of the largest.
 --dtype: networks in half precision, against the same weights in float32: one rounding of the largest answer for ours,
-HALF_BOUND for engines that round after every operator.
+HALF_BOUND for engines that round after every operator, and for ours where bfloat16 products round what they multiply.
+--isa avx2: all engines held to AVX2, whatever the processor has (`benchmarks.peers.held`).
 --cold: from a file to the first answer and the most memory, each engine in a process of its own, in turns.
 """
 
@@ -33,6 +35,7 @@ import transformers
 import tersely.torch
 from benchmarks import cold, engines, protocol, record
 from benchmarks.engines import Inputs
+from benchmarks.peers import held
 from benchmarks.protocol import Protocol, Took
 
 OBJECTIVES = ("speed", "balanced")
@@ -187,7 +190,8 @@ def row(
     error = {key: float(np.abs(run() - expected).max() / scale) for key, run in runs.items()}
     bounds = {key: BOUND + ROUNDING.get(dtype, 0) for key in runs}
     if dtype in ROUNDING:
-        bounds |= {key: HALF_BOUND for key in runs if not key.startswith("tersely")}
+        rounds = dtype == "bfloat16" and tersely.isa.active() in ("avx512_bf16", "amx")
+        bounds |= {key: HALF_BOUND for key in runs if rounds or not key.startswith("tersely")}
     for key in [one for one, value in error.items() if not value < bounds[one]]:
         if key.startswith("tersely"):
             raise SystemExit(f"{name}: {key} answers otherwise than PyTorch, by {error[key]:.1e}")
@@ -274,7 +278,11 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", *engines.HALF_ENGINES], default="float32")
     parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
     parser.add_argument("--cold", action="store_true", help="from files to first answers, and memory; prints only")
+    parser.add_argument("--isa", choices=["avx2"], help="hold all engines to an instruction set")
     arguments = parser.parse_args()
+    if arguments.isa:
+        held.again("benchmarks.networks")
+        arguments.without += [one for one in engines.ENGINES if one not in held.ENGINES]
     plan = protocol.begin(arguments, default)
     if arguments.cold:
         for name in arguments.networks:
@@ -290,6 +298,8 @@ def main() -> None:
             ):
                 found["rows"].append(row(name, batch, plan, arguments.without, percent, mask, arguments.dtype))
                 print(line(found["rows"][-1]), flush=True)
+    if arguments.isa and not held.asked():
+        raise SystemExit("no engine asked what the processor is: they were not held")
     record.save(found, arguments.output)
 
 

@@ -33,6 +33,19 @@ EMULATED __m512 _mm512_dpbf16_ps(const __m512& sum, const __m512bh& a, const __m
   });
 }
 
+// To nearest even, NaN quiet; 16 words, which the kernels take as a register of integers.
+EMULATED __m256i _mm512_cvtneps_pbh(const __m512& value) {
+  uint16_t words[16];
+  for (int i = 0; i < 16; ++i) {
+    const auto bits = __builtin_bit_cast(uint32_t, flush(value.at[i]));
+    const bool nan = (bits & 0x7fffffffU) > 0x7f800000U;
+    words[i] = static_cast<uint16_t>(nan ? bits >> 16 | 0x40U : (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+  }
+  __m256i out;
+  std::memcpy(&out, words, 32);
+  return out;
+}
+
 struct TileConfiguration {  // as in memory
   uint8_t palette, start_row, reserved[14];
   uint16_t row_bytes[8], reserved_row_bytes[8];

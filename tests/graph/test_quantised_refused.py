@@ -124,10 +124,10 @@ def test_refused(step: dict[str, Any], said: str) -> None:
         opened(step)
 
 
-def test_numbers_have_one_byte_or_four() -> None:
+def test_numbers_have_one_byte_two_or_four() -> None:
     value = {"at": 0, "images": 1, "channels": 1, "height": 1, "width": 1, "halo": 0, "blocked": True}
-    text = {"version": 1, "arena": 16, "values": [{**value, "element_bytes": 2}], "steps": []}
-    with pytest.raises(ValueError, match="one byte or four"):
+    text = {"version": 1, "arena": 16, "values": [{**value, "element_bytes": 3}], "steps": []}
+    with pytest.raises(ValueError, match="one byte, two or four"):
         native.module.open_program(json.dumps(text), {})
     text = {"version": 1, "arena": 16, "values": [{**value, "channels": 65, "element_bytes": 1}], "steps": []}
     with pytest.raises(ValueError, match="beyond the arena"):

@@ -48,6 +48,8 @@ class Case:
     positions: str = "gaps"
     values: str = "dense"
     n_of_m: tuple[int, int] = (0, 0)
+    empty: bool = False
+    """Every third channel and every fifth output have no weight."""
     negative: bool = False
     """Half of the zeros are -0.0, as masks leave them."""
     activation: str | None = None
@@ -71,6 +73,8 @@ def weight_of(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]
         weight[:, ~np.broadcast_to(kept, weight.shape[1:])] = 0
     else:
         weight[rng.random(weight.shape) >= case.density] = 0
+    if case.empty:
+        weight[:, ::3] = weight[::5] = 0
     parameters: dict[str, Any] = {"positions": case.positions}
     if case.positions == "n_of_m":
         parameters |= {"n": case.n_of_m[0], "m": case.n_of_m[1]}
@@ -142,12 +146,12 @@ CASES = st.builds(
     Case,
     images=st.integers(1, 2),
     groups=st.sampled_from([1, 1, 1, 2, 3]),
-    channels=st.integers(2, 40),
+    channels=st.one_of(st.integers(2, 40), st.sampled_from([16, 32])),
     outputs=st.sampled_from([16, 32, 46, 64]),
     height=st.integers(1, 19),
     width=st.integers(1, 40),
     taps=st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 2, 3, 5])),
-    stride=st.tuples(pairs, pairs),
+    stride=st.one_of(st.just((1, 1)), st.tuples(pairs, pairs)),
     padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     density=st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0]),
@@ -155,9 +159,10 @@ CASES = st.builds(
     values=st.sampled_from(["dense", "split"]),
     negative=st.booleans(),
     activation=st.sampled_from(list(ACTIVATIONS)),
+    empty=st.booleans(),
     residual=st.booleans(),
     behind=st.integers(-1, 2),
-).filter(lambda case: case.fits and (case.values == "dense" or case.density > 0))
+).filter(lambda case: case.fits and (case.values == "dense" or case.density >= 0.1))
 
 
 @pytest.mark.parametrize("instruction_set", ISAS)
@@ -187,6 +192,14 @@ def test_positions_and_values(instruction_set: str, positions: str, values: str,
         Case(channels=512, outputs=48, height=7, width=7, values="split"),
         Case(channels=512, outputs=48, height=7, width=7, positions="bitmap", values="split"),
         Case(channels=700, outputs=300, height=4, width=3, taps=(1, 1), padding=(0, 0), density=0.02),
+        Case(channels=16, outputs=32, height=56, width=56, residual=True, activation="silu", behind=1),
+        Case(channels=128, outputs=32, height=14, width=14, images=2, empty=True, positions="bitmap"),
+        Case(channels=16, outputs=32, height=15, width=15, taps=(5, 3), padding=(2, 1)),
+        Case(channels=16, outputs=32, height=30, width=28, taps=(3, 2), padding=(2, 2), dilation=(2, 2), groups=2),
+        Case(channels=16, outputs=16, height=40, width=8, taps=(7, 1), padding=(0, 0)),
+        Case(channels=16, outputs=16, height=210, width=40, taps=(200, 1), padding=(0, 0), density=0.05),
+        Case(channels=48, outputs=32, height=9, width=120, taps=(3, 3), density=0.02),
+        Case(channels=64, outputs=48, height=27, width=29, stride=(1, 2)),
         Case(channels=2, outputs=32, height=1, width=301, taps=(1, 5), padding=(0, 2), density=0.5),
     ],
     ids=str,

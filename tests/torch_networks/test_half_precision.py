@@ -1,4 +1,5 @@
-"""Networks in bfloat16 and float16: their weights bit for bit, computed in float32, against torch in float64 and in half."""
+"""Networks in bfloat16 and float16: their weights bit for bit, computed in float32 or by pairs of bfloat16, against torch
+in float64 and in half."""
 
 from __future__ import annotations
 
@@ -132,7 +133,7 @@ def arrays(inputs: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     model, inputs = made(name, dtype)
-    pipe = tersely.torch.pipeline(model, inputs, objective="size")
+    pipe = tersely.torch.pipeline(model, inputs, objective="size", bfloat16_products=False)
     assert pipe.left == {}
     expected = exact(model, inputs)
     scale = abs(expected).max()
@@ -154,8 +155,48 @@ def test_networks(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     plain, held = pipe.weight_bytes
     assert held < plain
     pipe.save(tmp_path / "net.safetensors")
-    loaded = tersely.load_pipeline(tmp_path / "net.safetensors")
+    loaded = tersely.load_pipeline(tmp_path / "net.safetensors", bfloat16_products=False)
     assert same_bits(loaded.run(*arrays(inputs))[0], pipe._whole("tried").run(*arrays(inputs))[0])
+
+
+@pytest.mark.skipif("avx512_bf16" not in isa.available(), reason="no kernels multiply pairs of bfloat16 here")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_by_pairs(name: str, tmp_path: Path) -> None:
+    """What products round is rounded by torch, too, which also rounds sums, norms and what is added."""
+    model, inputs = made(name, torch.bfloat16)
+    pipe = tersely.torch.pipeline(model, inputs, objective="size")
+    expected = exact(model, inputs)
+    with torch.no_grad():
+        in_half = model(*inputs).double().numpy()
+    with isa.using("avx512_bf16"):
+        (found,) = pipe._whole("tried").run(*arrays(inputs), threads=2)
+        assert same_bits(found, pipe._whole("tried").run(*arrays(inputs), threads=1)[0])
+        assert any(one.method == "bfloat16" for one in pipe.profile(*inputs).nodes) or name == "one sentence"
+        pipe.save(tmp_path / "net.safetensors")
+        loaded = tersely.load_pipeline(tmp_path / "net.safetensors")
+        assert same_bits(found, loaded.run(*arrays(inputs))[0])
+    scale = abs(expected).max()
+    assert abs(found - expected).max() <= LOOSE[torch.bfloat16] * scale
+    assert (
+        np.sqrt(np.mean((found - expected) ** 2)) <= 1.1 * np.sqrt(np.mean((in_half - expected) ** 2)) + EXACT * scale
+    )
+
+
+@pytest.mark.skipif("avx512_bf16" not in isa.available(), reason="no kernels multiply pairs of bfloat16 here")
+def test_products_of_bfloat16_are_a_choice() -> None:
+    torch.manual_seed(9)
+    model, x = nn.Conv2d(32, 48, 3).bfloat16().eval(), torch.randn(1, 32, 9, 9).bfloat16()
+    torch._dynamo.reset()
+    with isa.using("avx512_bf16"):
+        for wanted in (True, False):
+            pipe = tersely.torch.pipeline(model, (x,), bfloat16_products=wanted)
+            assert any(one.method == "bfloat16" for one in pipe.profile(x).nodes) == wanted
+            with torch.inference_mode():
+                compiled = torch.compile(model, backend="tersely", options={"bfloat16_products": wanted})
+                assert torch.equal(compiled(x), pipe(x))
+            torch._dynamo.reset()
+    with pytest.raises(Exception, match="bfloat16_products"):
+        torch.compile(model, backend="tersely", options={"bfloat16_products": 3})(x)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -233,7 +274,7 @@ def test_convolutions_of_pruned_weights(dtype: torch.dtype, positions: str, each
     coded = Tensor(choose.encode(as_array(model.weight.detach()), formulation="sparse", positions=positions))
     attributes = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
     node = Node("convolution", {"x": "x", "weight": "w"}, "y", attributes)
-    pipe = Pipeline(Graph(("x",), ("y",), (node,), frozenset({"w"})), {"w": coded})
+    pipe = Pipeline(Graph(("x",), ("y",), (node,), frozenset({"w"})), {"w": coded}, bfloat16_products=False)
     x = torch.randn(2, 32, 9, 11)
     (found,) = pipe.run(x.numpy())
     expected = exact(model, (x,))

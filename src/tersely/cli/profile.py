@@ -25,13 +25,16 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; as many as are useful if left out.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often it is run; medians are shown.")] = 10,
     winograd: Annotated[bool, typer.Option(help="Whether 3 x 3 convolutions may take Winograd's method.")] = True,
+    bfloat16_products: Annotated[
+        bool, typer.Option(help="Whether products by weights of bfloat16 round what they multiply to it.")
+    ] = True,
     graph: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the network there, its nodes by their times.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Run a network on random inputs and show what each of its nodes takes."""
-    pipeline = files.load(path, winograd=winograd)
+    pipeline = files.load(path, winograd=winograd, bfloat16_products=bfloat16_products)
     rng = np.random.default_rng(0)
     inputs = [
         _numbers(pipeline, name, one, rng)

@@ -31,13 +31,15 @@ def save(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
     save_file(tensors, path)
 
 
-def load(path: str | os.PathLike[str], winograd: bool = True) -> Pipeline:
+def load(path: str | os.PathLike[str], winograd: bool = True, bfloat16_products: bool = True) -> Pipeline:
     """Opens a pipeline that was saved to a file, to be run without torch.
 
     Args:
         path: the file, which is mapped: weights are used in place.
         winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Files
             do not say so: they hold the network, not how it is run.
+        bfloat16_products: whether products by weights of bfloat16 round what they multiply to bfloat16, where the
+            processor multiplies its pairs; sums are float32. False: what is multiplied is float32.
 
     Returns:
         The pipeline.
@@ -76,6 +78,6 @@ def load(path: str | os.PathLike[str], winograd: bool = True) -> Pipeline:
             stacklevel=2,
         )
     try:
-        return Pipeline(graph, constants, winograd)
+        return Pipeline(graph, constants, winograd, bfloat16_products)
     except FormatError as error:
         raise error.located(file=os.fspath(path), tensor=GRAPH) from None

@@ -282,7 +282,8 @@ def _layer_norm(node: Node, shapes: dict[str, Shape]) -> Shape:
     return x
 
 
-def _softmax(node: Node, shapes: dict[str, Shape]) -> Shape:
+def _along(node: Node, shapes: dict[str, Shape]) -> Shape:
+    """Attribute axis: along which numbers are read together."""
     _axis(node, shapes["x"])
     return shapes["x"]
 
@@ -337,7 +338,8 @@ OPERATORS: dict[str, Operator] = {
     "sum": Operator(("x",), _reduce),
     "max": Operator(("x",), _reduce),
     "layer_norm": Operator(("x",), _layer_norm, ("weight", "bias")),
-    "softmax": Operator(("x",), _softmax),
+    "softmax": Operator(("x",), _along),
+    "cumulative_sum": Operator(("x",), _along),
     "matrix_product": Operator(("x", "z"), _matrix_product),
     "attention": Operator(("x", "k", "v"), _attention, ("mask",)),
     "embedding": Operator(("x", "weight"), _embedding),

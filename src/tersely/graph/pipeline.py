@@ -34,19 +34,26 @@ class Pipeline:
     """graph: as it was imported. constants: weights as coded tensors, everything else as arrays: floats of 8 to 32 bits,
     which the executor widens to float32, and integers of quantised networks (int8, uint8, int32).
 
-    winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
+    winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise. bfloat16_products: whether
+    products by weights of bfloat16 round what they multiply to it, where the processor multiplies its pairs.
     """
 
-    def __init__(self, graph: Graph, constants: Mapping[str, Constant], winograd: bool = True) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        constants: Mapping[str, Constant],
+        winograd: bool = True,
+        bfloat16_products: bool = True,
+    ) -> None:
         if not native.available():
             raise ArgumentError(f"networks run in the native module: {native.reason_unavailable('scalar')}")
         graph.check()
-        self._choices = Choices(winograd)
+        self._choices = Choices(winograd, bfloat16_products)
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
         self.graph = passes.run(graph, self.constants)
         self._in_out = in_out_of(self.graph)
-        self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...]], tuple[Program, Any]] = {}
+        self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...], bool], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
     def program(self, *shapes: Shape, kinds: str = "") -> Program:
@@ -74,10 +81,18 @@ class Pipeline:
         if any(one.size == 0 for one in arrays):
             raise ArgumentError("inputs without a number have no profile")
         program, opened = self._opened(tuple(one.shape for one in arrays), tuple(map(kind_of, arrays)))
-        steps = zip(program.nodes, program.steps, times, strict=True)
+        steps = list(zip(program.nodes, program.steps, times, strict=True))
         forms = {node.output: self._form(node) for node in self.graph.nodes}
+        methods = {(name, step["operator"]): str(step["method"]) for name, step, _ in steps if "method" in step}
         nodes = [
-            NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time)
+            NodeTime(
+                node,
+                operator,
+                forms.get(node, ""),
+                program.shapes.get(node, ()),
+                time,
+                methods.get((node, operator), ""),
+            )
             for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
         ]
         ran = taken_out(self.graph, program.shapes)
@@ -142,7 +157,8 @@ class Pipeline:
 
     def _opened(self, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Program, Any]:
         """kinds: of the inputs' dtypes, "f" or "i"."""
-        if (shapes, kinds) not in self._programs:
+        paired = self._choices.bfloat16_products and isa.multiplies_pairs()
+        if (shapes, kinds, paired) not in self._programs:
             known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
             integers = {name for name, kind in zip(self.graph.inputs, kinds, strict=True) if kind == "i"}
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
@@ -158,6 +174,7 @@ class Pipeline:
                 products_only,
                 densities,
                 [name for name in densities if not self._walks(name, constants[name])],
+                self._of_bfloat16() if paired else (),
             )
             room.check(program, shapes)
             try:
@@ -166,8 +183,13 @@ class Pipeline:
                 raise too_large(program, shapes, "and the system gives no more") from None
             except ValueError as error:
                 raise _with_node(error, program) from None
-            self._programs[shapes, kinds] = program, opened
-        return self._programs[shapes, kinds]
+            self._programs[shapes, kinds, paired] = program, opened
+        return self._programs[shapes, kinds, paired]
+
+    def _of_bfloat16(self) -> set[str]:
+        names = {node.inputs["weight"] for node in self.graph.nodes if "weight" in node.inputs}
+        held = {name: self.constants[name] for name in names & self.graph.constants}
+        return {name for name, one in held.items() if _dtype_of(one) == "bfloat16"}
 
     def _native(self, name: str) -> Any:
         if name not in self._natives:
@@ -272,6 +294,10 @@ def _groups(node: Node, weight: Shape) -> tuple[int, int, int, int]:
     if channels == 1 and groups == outputs:
         return 1, 1, outputs, height * width
     return groups, channels, outputs // groups, height * width
+
+
+def _dtype_of(constant: Constant) -> str:
+    return constant.encoded.dtype if isinstance(constant, Tensor) else str(constant.dtype)
 
 
 def _as(array: np.ndarray, dtype: str) -> np.ndarray:

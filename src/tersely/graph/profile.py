@@ -17,13 +17,17 @@ from tersely.graph.picture.svg import svg
 
 @dataclass(frozen=True)
 class NodeTime:
-    """One node of the graph. operator: of its last step. form: of its weight, "" where it has none."""
+    """One node of the graph. operator: of its last step. form: of its weight, "" where it has none.
+
+    method: how a product is computed that is not a direct one in float32: "winograd", "sparse", "bfloat16"; else "".
+    """
 
     node: str
     operator: str
     form: str
     shape: tuple[int, ...]
     nanoseconds: int
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Profile:
                 {
                     "node": one.node,
                     "operator": one.operator,
+                    "method": one.method,
                     "form": one.form,
                     "shape": list(one.shape),
                     "nanoseconds": one.nanoseconds,
@@ -68,7 +73,7 @@ class Profile:
         return [
             (
                 one.node,
-                one.operator,
+                f"{one.operator}, {one.method}" if one.method else one.operator,
                 " x ".join(map(str, one.shape)),
                 one.form,
                 f"{one.nanoseconds / 1e6:.3f}",

@@ -127,5 +127,6 @@ REFERENCE: dict[str, Callable[[Node, Arrays], np.ndarray]] = {
     "mean": _reduce(np.mean),
     "sum": _reduce(np.sum),
     "max": _reduce(np.max),
+    "cumulative_sum": lambda node, x: np.cumsum(x["x"], node.attributes["axis"]),
     **dict.fromkeys(ARITHMETIC, _arithmetic),
 }

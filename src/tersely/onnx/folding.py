@@ -25,7 +25,8 @@ ELEMENTS = 1 << 24
 JOINED = 1 << 28
 """Of a concatenation: weights of several layers may be one."""
 LARGEST = 1 << 63
-Fold = Callable[[Call, list[np.ndarray]], "np.ndarray | list[np.ndarray]"]
+Fold = Callable[[Call, list[np.ndarray]], "np.ndarray | list[np.ndarray] | None"]
+"""None where constants are not computed after all."""
 
 
 def fold(call: Call) -> list[Value] | None:
@@ -48,6 +49,8 @@ def fold(call: Call) -> list[Value] | None:
     try:
         with np.errstate(all="ignore"):
             found = row(call, arrays)
+        if found is None:
+            return None
     except (ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise ArgumentError(f"constants that do not go together ({str(error)[:100]})") from None
     results = found if isinstance(found, list) else [found]
@@ -289,6 +292,9 @@ FOLDS: dict[str, Fold] = {
     "Abs": _unary(np.abs),
     "Sqrt": _unary(np.sqrt),
     "Exp": _unary(np.exp),
+    "Log": _unary(np.log),
+    "Sin": _unary(np.sin),
+    "Cos": _unary(np.cos),
     "Floor": _unary(np.floor),
     "Ceil": _unary(np.ceil),
     "Round": _unary(np.rint),
@@ -313,15 +319,24 @@ FOLDS: dict[str, Fold] = {
     "ReduceMin": _reduce(np.min, 18),
     "CumSum": _cumulate,
     "Trilu": _trilu,
+    "MatMul": lambda call, arrays: _outer(*arrays),
     "Tile": lambda call, arrays: _tile(*arrays),
 }
-"""Operators on constants. Not among them: what rounds in an order of its own, such as means and products of matrices."""
+"""Operators on constants. Not among them: what rounds in an order of its own, such as means and products of matrices but
+for those of a column and a row, which have nothing to add."""
 ON_LENGTHS = frozenset(
     {"Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual",
      "Neg", "Cast", "Where", "Reshape", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Transpose", "Expand",
      "ReduceProd", "ReduceSum"}
 )  # fmt: skip
 """Those that take lengths that are not known."""
+
+
+def _outer(x: np.ndarray, z: np.ndarray) -> np.ndarray | None:
+    if x.dtype != z.dtype or min(x.ndim, z.ndim) < 2 or (x.shape[-1], z.shape[-2]) != (1, 1):
+        return None
+    _check_size((*np.broadcast_shapes(x.shape[:-2], z.shape[:-2]), x.shape[-2], z.shape[-1]), x, z)
+    return np.asarray(x * z)
 
 
 def _tile(x: np.ndarray, times: np.ndarray) -> np.ndarray:

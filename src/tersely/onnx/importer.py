@@ -17,7 +17,7 @@ from tersely.core.errors import ArgumentError, TerselyError, UnsupportedError
 from tersely.files.foreign.onnx.tensors import TensorProto
 from tersely.graph.graph import Graph
 from tersely.graph.reading import DTYPES
-from tersely.onnx import folding, images, parts, patterns, pointwise, products, quantised, ramps, shapes
+from tersely.onnx import folding, images, norms, parts, patterns, pointwise, products, quantised, ramps, shapes
 from tersely.onnx.arrays import KINDS
 from tersely.onnx.call import IMAGES, Builder, Call, Translate
 from tersely.onnx.lengths import Length, Number, Unknown, equal, name_of, roots_of
@@ -31,6 +31,7 @@ TRANSLATIONS: dict[str, Translate] = {
     **pointwise.TRANSLATIONS,
     **images.TRANSLATIONS,
     **products.TRANSLATIONS,
+    **norms.TRANSLATIONS,
     **quantised.TRANSLATIONS,
 }
 """How each operator of ONNX's own domain is translated: one file for each family."""

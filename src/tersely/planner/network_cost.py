@@ -6,6 +6,8 @@ NETWORK_NS = {"avx2": 0.0095, "avx512": 0.009}
 """One weight by one pixel. MEASURED: Zen 4, 210 to 220 GFLOP/s."""
 WINOGRAD_SHARE = 0.6
 """The same by Winograd's method, as a share of it. MEASURED: Zen 4, 1.5 to 1.9 times as fast."""
+PAIRS_SHARE = 0.5
+"""The same of bfloat16, directly, where the processor multiplies its pairs: vdpbf16ps has two products for an FMA's one."""
 WINOGRAD_PIXELS = 144
 """MEASURED (Zen 4): with 14 x 14 pixels and more Winograd's transforms pay (1.5 to 1.9 x), with 7 x 7 they do not."""
 ENTRY, PACK, FINISH = 1.5, 5.0, 8.0

@@ -30,6 +30,11 @@ def active() -> Isa:
     return cast(Isa, REFERENCE if not native.available() else native.module.isa_active())
 
 
+def multiplies_pairs() -> bool:
+    """Returns whether the kernels in use multiply pairs of bfloat16."""
+    return active() in ("avx512_bf16", "amx")
+
+
 def reason_unavailable(name: Isa) -> str | None:
     """Returns why `name` cannot be used here; None where it can."""
     return native.reason_unavailable(name)

@@ -13,9 +13,11 @@ from types import MappingProxyType
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph
-from tersely.graph.lowering import images, pointwise, quantised, regions, rows, sparse, tokens
+from tersely.graph.lowering import images, pairs, pointwise, quantised, regions, rows, sparse, tokens
 from tersely.graph.lowering import shapes as shape_rows
 from tersely.graph.lowering.context import Context, Lower
+from tersely.graph.lowering.expansions import join_expansions
+from tersely.graph.lowering.loops import add_loops
 from tersely.graph.lowering.placement import place_values
 from tersely.graph.lowering.program import Program
 from tersely.graph.lowering.residuals import taken_out
@@ -35,9 +37,13 @@ ROWS: dict[str, Lower] = {
 
 @dataclass(frozen=True)
 class Choices:
-    """winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise."""
+    """winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise.
+
+    bfloat16_products: whether products by weights of bfloat16 round x to it, where the processor multiplies its pairs.
+    """
 
     winograd: bool = True
+    bfloat16_products: bool = True
 
 
 def lower(
@@ -48,20 +54,23 @@ def lower(
     products_only: Collection[str] = (),
     densities: Mapping[str, float] = MappingProxyType({}),
     listed_only: Collection[str] = (),
+    paired: Collection[str] = (),
 ) -> Program:
     """The program of a graph for inputs of these shapes.
 
     shapes: of inputs and constants. integers: inputs that are int64, not float32. products_only: weights of linear
     layers whose code can be multiplied, but not decoded panel by panel. densities: shares of the weights that are not
     zero, where a convolution can be computed by these; listed_only: weights for which there is no other way.
+    paired: weights of bfloat16 whose products round x to it.
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
     check_lengths(graph, shapes)
     graph = taken_out(graph, shapes)
     inferred = infer(graph, shapes)
-    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd)
-    context = Context(graph, inferred, choices.winograd, products_only, listed)
+    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd, paired)
+    products = pairs.chosen(graph, inferred, paired, listed)
+    context = Context(graph, inferred, choices.winograd, products_only, listed, products)
     for index, name in enumerate(graph.inputs):
         _input(context, name, index, name in integers)
     for node in graph.nodes:
@@ -76,6 +85,9 @@ def lower(
         context.add({"operator": "output", "x": number, "index": index}, name)
         context.program.output_shapes.append(context.shapes[name])
     context.program.shapes = context.shapes
+    pairs.leave_out_unread(context.program)
+    join_expansions(context.program)
+    add_loops(context.program)
     place_values(context.program)
     return context.program
 

@@ -26,6 +26,7 @@ class Context:
 
     products_only: weights whose code can be multiplied, but not walked as those of a convolution.
     sparse: outputs of the convolutions that are computed by the weights that are not zero.
+    pairs: those of products of bfloat16. rounded: by memory and layout, the value that is the same in bfloat16.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Context:
         winograd: bool,
         products_only: Collection[str] = (),
         sparse: Collection[str] = (),
+        pairs: Collection[str] = (),
     ) -> None:
         self.dtypes = dtypes(graph)
         self.graph, self.shapes, self.winograd, self.products_only = graph, shapes, winograd, products_only
-        self.sparse = sparse
+        self.sparse, self.pairs = sparse, pairs
+        self.rounded: dict[tuple[int, int, Layout], int] = {}
         self.program = Program()
         self._numbers: dict[str, int] = {}
         self._planes: dict[str, int] = {}
@@ -148,9 +151,7 @@ class Context:
     # Values that operators read.
 
     def number(self, name: str) -> int:
-        """The number of a value that lies as images do, or as plain rows. Raises ArgumentError for constants."""
-        if name in self.graph.constants:
-            raise ArgumentError(f"{name}: a constant where the executor takes a value")
+        """The number of a value that lies as images do, or as plain rows; of a constant that of a copy."""
         if name in self._numbers:
             return self._numbers[name]
         if name in self._planes:

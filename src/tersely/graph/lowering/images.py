@@ -9,6 +9,7 @@ from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Node
+from tersely.graph.lowering import pairs
 from tersely.graph.lowering.context import Context, Lower, finish_of
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout
 from tersely.graph.operators import Shape, paddings
@@ -30,6 +31,10 @@ def _convolution(context: Context, node: Node) -> None:
         extra["groups"] = attributes["groups"]
     if sparse:
         extra["method"] = "sparse"
+    elif node.output in context.pairs:
+        extra["method"] = pairs.METHOD
+        x = pairs.rounded(context, node, x)
+        extra.update(pairs.results(context, node, y))
     elif context.winograd and suits_winograd(node, context.shapes):
         extra["method"] = "winograd"
     height, width = context.shapes[node.inputs["weight"]][2:]

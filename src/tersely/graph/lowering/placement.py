@@ -8,12 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersely.graph.lowering.program import Program
-
-ALIGNMENT = 16
-"""Floats: a line of cache."""
-ROLES = ("x", "y", "z", "k", "v", "mask", "residual")
-"""Members of steps that are numbers of values."""
+from tersely.graph.lowering.loops import operands
+from tersely.graph.lowering.program import ALIGNMENT, Loop, Program
 
 
 @dataclass(frozen=True)
@@ -55,13 +51,7 @@ def _rounded(floats: int) -> int:
 
 def place_values(program: Program) -> None:
     """Give every value of a program its place; before one with a halo is written, a step writes its halo."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for index, step in enumerate(program.steps):
-        for value in [step[role] for role in ROLES if role in step] + list(step.get("xs", ())):
-            owner = program.aliases.get(value, (value, 0))[0]
-            first.setdefault(owner, index)
-            last[owner] = index
+    first, last = _lives(program)
     lives = [Life(layout.floats, first[i], last[i]) for i, layout in enumerate(program.layouts) if i in first]
     placed, program.arena = place(lives)
     places = dict(zip((i for i in range(len(program.layouts)) if i in first), placed, strict=True))
@@ -69,11 +59,31 @@ def place_values(program: Program) -> None:
     program.places = [places.get(owner, 0) + offset for owner, offset in owners]
     steps, nodes = list(program.steps), list(program.nodes)
     program.steps, program.nodes = [], []
+    begins = []
     for step, name in zip(steps, nodes, strict=True):
-        y = step.get("y")
-        if y is not None and program.layouts[y].halo:
-            fill = {"fill": program.layouts[y].fill} if program.layouts[y].fill else {}
-            program.steps.append({"operator": "clear", "y": y, **fill})
-            program.nodes.append(name)
+        begins.append(len(program.steps))
+        for y in [step[role] for role in ("y", "rounded") if role in step]:
+            if program.layouts[y].halo:
+                fill = {"fill": program.layouts[y].fill} if program.layouts[y].fill else {}
+                program.steps.append({"operator": "clear", "y": y, **fill})
+                program.nodes.append(name)
         program.steps.append(step)
         program.nodes.append(name)
+    begins.append(len(program.steps))
+    program.loops = [Loop(begins[one.first], begins[one.end], one.turns) for one in program.loops]
+
+
+def _lives(program: Program) -> tuple[dict[int, int], dict[int, int]]:
+    """The first and the last step of each value. What a loop does not have to itself lives through all of its turns."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for index, step in enumerate(program.steps):
+        for value in operands(step):
+            first.setdefault(program.owner(value), index)
+            last[program.owner(value)] = index
+    for loop in program.loops:
+        for owner in first:
+            here = first[owner] < loop.end and last[owner] >= loop.first
+            if here and not (loop.first <= first[owner] and last[owner] < loop.end):
+                first[owner], last[owner] = min(first[owner], loop.first), max(last[owner], loop.end - 1)
+    return first, last

@@ -7,6 +7,7 @@ from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Node
+from tersely.graph.lowering import pairs
 from tersely.graph.lowering.context import Context, Lower, finish_of
 from tersely.graph.lowering.pointwise import activate_view
 from tersely.graph.lowering.program import Layout
@@ -54,6 +55,10 @@ def _many_rows(context: Context, node: Node) -> None:
             raise ArgumentError(f"{node}: a residual of another shape")
         extra["residual"] = context.tokens_lying(residual, leading)
     y = context.new_tokens(node.output, leading)
+    if node.output in context.pairs:
+        extra["method"] = pairs.METHOD
+        x = pairs.rounded(context, node, x)
+        extra.update(pairs.results(context, node, y))
     context.emit(
         "convolution", node.output, y, x=x, weight=node.inputs["weight"],
         height=1, width=1, stride_y=1, stride_x=1, **extra,

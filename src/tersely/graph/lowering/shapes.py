@@ -148,6 +148,20 @@ def _reduce(context: Context, node: Node) -> None:
     context.add({"operator": "reduce", **members}, node.output)
 
 
+def _cumulative_sum(context: Context, node: Node) -> None:
+    """Sums of 2, 4, 8 and more numbers along an axis: each doubling adds what lies so many numbers before."""
+    found = context.plain(node.inputs["x"])
+    axis = node.attributes["axis"] % len(found.axes)
+    length, count = found.shape[axis], 1
+    while count < length:
+        sums = context.plain_of(found.shape)
+        ends, begins = _cut(found, axis, count, length - count), _cut(found, axis, 0, length - count)
+        context.elementwise("add", node.output, _cut(sums, axis, count, length - count), ends, begins)
+        context.copy(_cut(found, axis, 0, count), _cut(sums, axis, 0, count), node.output)
+        found, count = sums, 2 * count
+    context.bind(node.output, found)
+
+
 ROWS: dict[str, Lower] = {
     **dict.fromkeys(("reshape", "flatten", "squeeze", "unsqueeze"), _reshape),
     "permute": _permute,
@@ -161,4 +175,5 @@ ROWS: dict[str, Lower] = {
     "mean": _reduce,
     "sum": _reduce,
     "max": _reduce,
+    "cumulative_sum": _cumulative_sum,
 }

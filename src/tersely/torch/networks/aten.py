@@ -96,12 +96,6 @@ def _resize(mode: str) -> Translate:
     return translate
 
 
-def _hardtanh(call: Call) -> Translated:
-    if (call["min_val"], call["max_val"]) != (0, 6):
-        raise UnsupportedError("hardtanh of other bounds than 0 and 6")
-    return Translated("relu6", {"x": call["self"]}, {})
-
-
 def _unchanged(call: Call) -> Translated:
     return Translated(None, {"x": next(iter(call.arguments.values()))}, {})
 
@@ -132,31 +126,20 @@ TRANSLATIONS: dict[str, Translate] = {
     **aten_shapes.TRANSLATIONS,
     **aten_tokens.TRANSLATIONS,
     "aten.add.Tensor": _arithmetic("add"),
-    "aten.add_.Tensor": _arithmetic("add"),
     "aten.sub.Tensor": _arithmetic("subtract"),
     "aten.mul.Tensor": _arithmetic("multiply"),
-    "aten.mul_.Tensor": _arithmetic("multiply"),
     "aten.relu.default": _activation("relu"),
-    "aten.relu_.default": _activation("relu"),
     "aten.relu6.default": _activation("relu6"),
-    "aten.relu6_.default": _activation("relu6"),
-    "aten.hardtanh.default": _hardtanh,
-    "aten.hardtanh_.default": _hardtanh,
     "aten.sigmoid.default": _activation("sigmoid"),
     "aten.silu.default": _activation("silu"),
-    "aten.silu_.default": _activation("silu"),
-    "aten.sigmoid_.default": _activation("sigmoid"),
     "aten.tanh.default": _activation("tanh"),
     "aten.hardsigmoid.default": _activation("hard_sigmoid"),
-    "aten.hardsigmoid_.default": _activation("hard_sigmoid"),
     "aten.hardswish.default": _activation("hard_swish"),
-    "aten.hardswish_.default": _activation("hard_swish"),
     "aten.gelu.default": _gelu,
     "aten.dropout.default": _dropout,
-    "aten.dropout_.default": _dropout,
     "aten.contiguous.default": _unchanged,
     "aten.clone.default": _unchanged,
     "aten.detach.default": _unchanged,
     "aten.alias.default": _unchanged,
+    "aten.lift_fresh_copy.default": _unchanged,
 }
-"""Places are written once in an exported graph, so an operator in place computes a new value."""

@@ -68,7 +68,7 @@ def _pad(call: Call) -> Translated:
 
 def _reduce(operator: str) -> Translate:
     def translate(call: Call) -> Translated:
-        if call["dtype"] is not None:
+        if call.arguments.get("dtype") is not None:
             raise UnsupportedError(f"{operator} in a dtype of its own")
         axes = call.arguments.get("dim")
         every = list(range(len(call.tensors["self"].shape)))
@@ -128,5 +128,6 @@ TRANSLATIONS: dict[str, Translate] = {
     **_names("pad.default constant_pad_nd.default", _pad),
     **_names("mean.dim mean.default", _reduce("mean")),
     **_names("sum.dim_IntList sum.default", _reduce("sum")),
+    **_names("amax.default", _reduce("max")),
     **_names("index.Tensor", _index),
 }  # fmt: skip

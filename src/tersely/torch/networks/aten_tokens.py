@@ -82,12 +82,47 @@ def _with(operator: str, second: str = "other") -> Translate:
     return translate
 
 
+def _turned(operator: str) -> Translate:
+    """The operands in the other order."""
+
+    def translate(call: Call) -> Translated:
+        other = call["other"] if isinstance(call["other"], str) else call.number(call["other"])
+        return Translated(operator, {"x": other, "z": call["self"]}, {})
+
+    return translate
+
+
+def _masked(call: Call) -> Translated:
+    if call["other"] != 0 or call.tensors["condition"].dtype != torch.bool:
+        raise UnsupportedError("where another number than zero is chosen")
+    return Translated("masked", {"x": call["self"], "z": call["condition"]}, {})
+
+
+def _cumulative_sum(call: Call) -> Translated:
+    if call["dtype"] is not None and call["dtype"] not in (*FLOATS, torch.int64, torch.int32):
+        raise UnsupportedError(f"a cumulative sum in {call['dtype']}")
+    return Translated("cumulative_sum", {"x": call["self"]}, {"axis": call["dim"]})
+
+
 def _activation(operator: str) -> Translate:
     return lambda call: Translated(operator, {"x": call["self"]}, {})
 
 
 def _product(second: str) -> Translate:
-    return lambda call: Translated("matrix_product", {"x": call["self"], "z": call[second]}, {})
+    """A constant matrix is the weight of a linear layer, stored [inputs, outputs]."""
+
+    def translate(call: Call) -> Translated:
+        x, z = call.tensors["self"], call.tensors[second]
+        if x.values is None and z.values is not None and len(z.shape) == 2 <= len(x.shape) and z.dtype in FLOATS:
+            return Translated("linear", {"x": call["self"], "weight": call[second]}, {"in_out": True})
+        return Translated("matrix_product", {"x": call["self"], "z": call[second]}, {})
+
+    return translate
+
+
+def _addmm(call: Call) -> Translated:
+    """A linear layer whose weight is stored [inputs, outputs]; what is none is taken apart before (`decompositions`)."""
+    return Translated("linear", {"x": call["mat1"], "weight": call["mat2"], "bias": call["self"]}, {"in_out": True})
 
 
 def _names(operators: str, translate: Translate) -> dict[str, Translate]:
@@ -101,17 +136,23 @@ TRANSLATIONS: dict[str, Translate] = {
     **_names("matmul.default", _product("other")),
     **_names("bmm.default", _product("mat2")),
     **_names("mm.default", _product("mat2")),
+    **_names("addmm.default", _addmm),
     **_names("embedding.default", lambda call: Translated(
         "embedding", {"x": call["indices"], "weight": call["weight"]}, {})),
     **_names("__and__.Tensor bitwise_and.Tensor logical_and.default", _both),
-    **_names("to.dtype to.device to.dtype_layout to.other _to_copy.default", _to),
+    **_names("to.dtype to.device to.dtype_layout to.other _to_copy.default type_as.default", _to),
     "prims.convert_element_type.default": _to,
     **_names("rsub.Scalar rsub.Tensor", _from_number),
-    **_names("div.Tensor div_.Tensor div.Tensor_mode", _with("divide")),
+    **_names("div.Tensor div.Tensor_mode", _with("divide")),
     **_names("reciprocal.default", lambda call: Translated(
         "divide", {"x": call.number(1), "z": call["self"]}, {})),
     **_names("pow.Tensor_Scalar", _with("power", "exponent")),
     **_names("ge.Scalar ge.Tensor", _with("greater_equal")),
+    **_names("le.Scalar le.Tensor", _turned("greater_equal")),
+    **_names("maximum.default", _with("maximum")),
+    **_names("minimum.default", _with("minimum")),
+    **_names("where.ScalarOther", _masked),
+    **_names("cumsum.default", _cumulative_sum),
     **_names("eq.Scalar eq.Tensor", _with("equal")),
     **_names("ne.Scalar ne.Tensor", _with("not_equal")),
     **_names("exp.default", _activation("exp")),

@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
 from tersely.core.errors import ArgumentError
+from tersely.graph.lowering import Choices
 from tersely.graph.pipeline import Constant
 from tersely.torch.networks.identical import coded_parameter
 from tersely.torch.networks.partition import Encode, Partitioned
@@ -51,8 +52,10 @@ class _Compiled:
         objective: Objective,
         mode: Mode = "fused",
         winograd: bool = True,
+        bfloat16_products: bool = True,
     ) -> None:
-        self.module, self.objective, self.mode, self.winograd = module, objective, mode, winograd
+        self.module, self.objective, self.mode = module, objective, mode
+        self.choices = Choices(winograd, bfloat16_products)
         self.held = [
             isinstance(one, torch.nn.Parameter) or _is_static(node)
             for one, node in zip(examples, _placeholders(module), strict=True)
@@ -95,7 +98,7 @@ class _Compiled:
         with torch.inference_mode(False), torch.no_grad():
             program = torch.export.export(bound, examples, strict=False)
         by_name = {bound.names[i]: arguments[i] for i in bound.names}
-        return Partitioned(program, _remembering(self.objective, by_name), self.winograd)
+        return Partitioned(program, _remembering(self.objective, by_name), self.choices)
 
 
 _coded: Any = WeakTensorKeyDictionary()
@@ -106,11 +109,12 @@ def _remembering(objective: Objective, tensors: Mapping[str, torch.Tensor]) -> E
     """An encoder that codes a parameter once, however many programs read it."""
     encode = encoder(objective)
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         parameter = tensors.get(name)
         if not rows or not isinstance(parameter, torch.nn.Parameter):
-            return encode(name, tensor, rows)
-        return _once(parameter, (objective, "fused"), lambda: encode(name, tensor, rows))
+            return encode(name, tensor, rows, in_out)
+        how = objective, "fused, [inputs, outputs]" if in_out else "fused"
+        return _once(parameter, how, lambda: encode(name, tensor, rows, in_out))
 
     return encoded
 
@@ -146,13 +150,15 @@ def _is_static(node: torch.fx.Node) -> bool:
 
 
 def backend(module: torch.fx.GraphModule, examples: list[Any], **given: Any) -> Callable[..., Any]:
-    """What Dynamo calls. options of torch.compile: objective, mode and winograd, as `pipeline` takes them."""
-    options = {"objective": "balanced", "mode": "fused", "winograd": True, **dict(given.pop("options", None) or {})}
-    allowed = {"objective": OBJECTIVES, "mode": MODES, "winograd": (True, False)}
+    """What Dynamo calls. options of torch.compile: objective, mode and choices, as `pipeline` takes them."""
+    own = {"objective": "balanced", "mode": "fused", "winograd": True, "bfloat16_products": True}
+    options = {**own, **dict(given.pop("options", None) or {})}
+    truths = (True, False)
+    allowed = {"objective": OBJECTIVES, "mode": MODES, "winograd": truths, "bfloat16_products": truths}
     if given or set(options) != set(allowed) or any(options[name] not in allowed[name] for name in allowed):
         raise ArgumentError(
             "backend tersely takes options={'objective': 'size' | 'balanced' | 'speed', 'mode': 'fused' | 'identical', "
-            f"'winograd': True | False}}, not {given or options}"
+            f"'winograd': True | False, 'bfloat16_products': True | False}}, not {given or options}"
         )
     if any(isinstance(one, torch.Tensor) and one.device.type != "cpu" for one in examples):
         warnings.warn("tersely runs on CPUs: a graph on another device is left to torch", RuntimeWarning, stacklevel=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,32 @@ def import_nodes(
     for node in nodes:
         reader.read(node)
     results = tuple(reader.names[node.name] for node in outputs)
-    read = {name for node in reader.nodes for name in node.inputs.values()} | set(results)
+    nodes = _one_way(reader)
+    read = {name for node in nodes for name in node.inputs.values()} | set(results)
     held = {name: tensor for name, tensor in reader.constants.items() if name in read}
     inputs = tuple(name for name in dict.fromkeys(names.values()) if name not in constants)
     dtypes = tuple(NAMES[one.meta["val"].dtype] for one in outputs)
-    graph = Graph(inputs, results, tuple(reader.nodes), frozenset(held), output_dtypes=dtypes)
+    graph = Graph(inputs, results, tuple(nodes), frozenset(held), output_dtypes=dtypes)
     graph.check()
     return graph, held
+
+
+def _one_way(reader: _Reader) -> list[Node]:
+    """A weight that is read both [inputs, outputs] and otherwise is two constants: each is coded for its readers."""
+
+    def turned(node: Node, role: str) -> bool:
+        return role == "weight" and node.operator == "linear" and bool(node.attributes.get("in_out", False))
+
+    other = {name for node in reader.nodes for role, name in node.inputs.items() if not turned(node, role)}
+    found = []
+    for node in reader.nodes:
+        weight = node.inputs.get("weight", "")
+        if weight in other and turned(node, "weight"):
+            name = f"{weight}.in_out"
+            reader.constants[name] = reader.constants[weight]
+            node = replace(node, inputs={**node.inputs, "weight": name})
+        found.append(node)
+    return found
 
 
 class _Reader:
@@ -117,8 +137,13 @@ class _Reader:
         return Known(tuple(tensor.shape), tensor.dtype, self.constants.get(self.names[value.name]))
 
 
-def why_not(node: FxNode) -> str | None:
-    """Why the executor cannot compute a node by itself, judged by the shapes that torch.export noted; None where it can."""
+def why_not(node: FxNode, changing: Collection[str] = ()) -> str | None:
+    """Why the executor cannot compute a node by itself, judged by the shapes that torch.export noted; None where it can.
+
+    changing: parameters and buffers that a run writes to.
+    """
+    if read := [str(one.target) for one in node.all_input_nodes if is_constant(one) and one.target in changing]:
+        return f"{node.name}: a run of the model writes to {read[0]}"
     if str(node.target) not in TRANSLATIONS:
         return f"{node.name}: the executor has no {node.target}"
     value = node.meta.get("val")

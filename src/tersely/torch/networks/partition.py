@@ -18,15 +18,20 @@ from torch.fx import Node as FxNode
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
+from tersely.graph.lowering import Choices
 from tersely.graph.operators import Shape
 from tersely.graph.pipeline import Constant, Pipeline
-from tersely.graph.weights import rows_of
+from tersely.graph.weights import in_out_of, rows_of
 from tersely.torch.networks.folding import attribute, fold
 from tersely.torch.networks.fx import import_nodes, is_constant, why_not
+from tersely.torch.networks.mutation import functional, written
 from tersely.torch.weight.dtypes import NAMES
 
-Encode = Callable[[str, torch.Tensor, int], Constant]
-"""A constant by name: (name, tensor, how many rows or pixels it is multiplied by at once; 0 where it is no weight)."""
+Encode = Callable[[str, torch.Tensor, int, bool], Constant]
+"""A constant by name: (name, tensor, how many rows or pixels it is multiplied by at once, whether it is [inputs, outputs]).
+
+There are 0 rows where it is no weight.
+"""
 
 
 class Piece(torch.nn.Module):
@@ -61,13 +66,13 @@ class _Support(OperatorSupportBase):
 class Partitioned:
     """module: runs the model. pieces: its pipelines. left: why each node that torch still runs is not in one."""
 
-    def __init__(self, program: torch.export.ExportedProgram, encode: Encode, winograd: bool = True) -> None:
-        self._winograd = winograd
-        module = program.module(check_guards=False)  # whoever calls it has one for each set of shapes
-        assert isinstance(module, GraphModule)
-        fold(module)
+    def __init__(self, program: torch.export.ExportedProgram, encode: Encode, choices: Choices) -> None:
+        self._choices = choices
+        module = functional(program)
+        changing = written(module)
+        fold(module, changing)
         calls = [node for node in module.graph.nodes if node.op == "call_function"]
-        self.left = {node.name: reason for node in calls if (reason := why_not(node)) is not None}
+        self.left = {node.name: reason for node in calls if (reason := why_not(node, changing)) is not None}
         reasons = {node.name: self.left.get(node.name) for node in calls}
         partitioner = CapabilityBasedPartitioner(module, _Support(reasons), allows_single_node_partition=True)
         fused = partitioner.fuse_partitions(partitioner.propose_partitions())
@@ -112,7 +117,7 @@ class Partitioned:
             return None
         dtypes = tuple(source.output_dtypes[place] for place in order) if source.output_dtypes else ()
         graph = replace(source, outputs=tuple(source.outputs[place] for place in order), output_dtypes=dtypes)
-        return Pipeline(graph, piece.original, winograd=self._winograd)
+        return Pipeline(graph, piece.original, self._choices.winograd, self._choices.bfloat16_products)
 
     def _replace(self, parent: GraphModule, node: FxNode, encode: Encode) -> None:
         inner = parent.get_submodule(str(node.target))
@@ -138,8 +143,9 @@ class Partitioned:
         graph, tensors = import_nodes(calls, names, tensors, outputs)
         graph = replace(graph, examples=examples, input_dtypes=tuple(NAMES[dtypes_in[name]] for name in graph.inputs))
         rows = rows_of(graph, {name: tuple(one.shape) for name, one in tensors.items()})
-        constants = {name: encode(name, tensors[name], rows.get(name, 0)) for name in graph.constants}
-        pipeline = Pipeline(graph, constants, winograd=self._winograd)
+        in_out = in_out_of(graph)
+        constants = {name: encode(name, tensors[name], rows.get(name, 0), name in in_out) for name in graph.constants}
+        pipeline = Pipeline(graph, constants, self._choices.winograd, self._choices.bfloat16_products)
         self.pieces.append(pipeline)
         dtypes = [one.meta["val"].dtype for one in outputs]
         parent.set_submodule(str(node.target), Piece(pipeline, dtypes))

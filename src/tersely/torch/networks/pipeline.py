@@ -14,6 +14,7 @@ from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
 from tersely.core.errors import ArgumentError
 from tersely.graph import files
 from tersely.graph.graph import Graph
+from tersely.graph.lowering import Choices
 from tersely.graph.pipeline import Constant
 from tersely.graph.pipeline import Pipeline as Executed
 from tersely.graph.profile import Profile
@@ -37,10 +38,10 @@ class Pipeline:
         inputs: tuple[Any, ...],
         named: dict[str, Any],
         encode: Encode,
-        winograd: bool = True,
+        choices: Choices,
     ) -> None:
         self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
-        self._winograd = winograd
+        self._choices = choices
         self._partitions: dict[Any, Partitioned] = {}
         self._as_made = _versions(model)
         self._partitioned = self._of(inputs, named)
@@ -64,7 +65,7 @@ class Pipeline:
                 )
             with torch.no_grad():
                 program = torch.export.export(self._model, inputs, named)
-            self._partitions[key] = Partitioned(program, self._encode, self._winograd)
+            self._partitions[key] = Partitioned(program, self._encode, self._choices)
         return self._partitions[key]
 
     def profile(self, *inputs: torch.Tensor, threads: int | None = None) -> Profile:
@@ -155,6 +156,7 @@ def pipeline(
     example_kwargs: dict[str, Any] | None = None,
     mode: Mode = "fused",
     winograd: bool = True,
+    bfloat16_products: bool = True,
 ) -> Pipeline:
     """Compiles a model ahead of time, to be run on compressed weights by tersely's own executor.
 
@@ -167,6 +169,8 @@ def pipeline(
             are bit for bit those of the model, at torch's speed and decoding's on top.
         winograd: whether 3 x 3 convolutions of larger images may take Winograd's method, which rounds otherwise. Of how
             it is run, not of the network: files do not hold it.
+        bfloat16_products: whether products by weights of bfloat16 round what they multiply to bfloat16, where the
+            processor multiplies its pairs; sums are float32. False: what is multiplied is float32. Files do not hold it.
 
     Returns:
         What is called as the model is. Operators that the executor does not have stay in torch.
@@ -190,17 +194,20 @@ def pipeline(
     _check_inputs(pytree.tree_leaves((example_inputs, example_kwargs)))
     if mode == "identical":
         return _Identical(model, objective)
-    return Pipeline(model, example_inputs, dict(example_kwargs or {}), encoder(objective), winograd)
+    return Pipeline(
+        model, example_inputs, dict(example_kwargs or {}), encoder(objective), Choices(winograd, bfloat16_products)
+    )
 
 
 def encoder(objective: Objective) -> Encode:
     """How constants are coded: weights of products by the planner, everything else as floats as they are."""
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         array = as_array(tensor.detach().cpu())
         if not rows:
             return array.copy() if tensor.dtype in FLOATS else array.astype(np.float32)  # the model may be written to
-        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows))
+        orientation = "in_out" if in_out else "out_in"
+        return Tensor(choose.encode(array, objective=objective, profile="native", pixels=rows, orientation=orientation))
 
     return encoded
 
@@ -231,13 +238,13 @@ def _versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
 
 def _once(encode: Encode, parameters: set[str]) -> Encode:
     """An encoder that codes every parameter once, whatever shapes the model is exported for."""
-    known: dict[str, Constant] = {}
+    known: dict[tuple[str, bool], Constant] = {}
 
-    def encoded(name: str, tensor: torch.Tensor, rows: int) -> Constant:
+    def encoded(name: str, tensor: torch.Tensor, rows: int, in_out: bool) -> Constant:
         if not rows or name not in parameters:
-            return encode(name, tensor, rows)
-        if name not in known:
-            known[name] = encode(name, tensor, rows)
-        return known[name]
+            return encode(name, tensor, rows, in_out)
+        if (name, in_out) not in known:
+            known[name, in_out] = encode(name, tensor, rows, in_out)
+        return known[name, in_out]
 
     return encoded

@@ -64,6 +64,27 @@ void parallel_for(int threads, int64_t count, F&& f) {
   parallel_for_inside(threads, count, [] { return Nothing{}; }, f);
 }
 
+// Into which ranges parallel_for_ranges divides a count.
+class Ranges {
+ public:
+  Ranges(int threads, int64_t count)
+      : count_(count), ranges_(static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({threads, count, kMax})))) {}
+  static constexpr int kMax = 32;
+  int count() const { return ranges_; }
+  // The first item of a range, or of a worker's; of the one behind the last, the count.
+  int64_t first(int range) const { return count_ * range / ranges_; }
+  // Whether a range ends before an item.
+  bool ends(int64_t item) const {
+    for (int range = 1; range <= ranges_; ++range)
+      if (first(range) == item) return true;
+    return false;
+  }
+
+ private:
+  int64_t count_;
+  int ranges_;
+};
+
 // The same for steps that follow each other on the same data: in a session, each worker begins with a range of its own,
 // the same part of the count at every step, and draws from the others' when its own is done. So what a step reads has
 // mostly been written by the same worker, and lies in its cache. Elsewhere all begin with the first range.
@@ -73,7 +94,6 @@ void parallel_for_ranges(int threads, int64_t count, F&& f) {
     for (int64_t item = 0; item < count; ++item) f(item);
     return;
   }
-  constexpr int kMaxRanges = 32;
   struct alignas(64) Range {
     std::atomic<int64_t> next;
     int64_t end;
@@ -82,12 +102,12 @@ void parallel_for_ranges(int threads, int64_t count, F&& f) {
     std::remove_reference_t<F>* f;
     int ranges;
     int64_t grain;
-    Range range[kMaxRanges];
+    Range range[Ranges::kMax];
   } context;
-  const int ranges = static_cast<int>(std::min<int64_t>({threads, count, kMaxRanges}));
+  const Ranges shared(threads, count);
+  const int ranges = shared.count();
   context.f = &f, context.ranges = ranges, context.grain = count / (ranges * int64_t{16}) + 1;
-  for (int r = 0; r < ranges; ++r)
-    context.range[r].next = count * r / ranges, context.range[r].end = count * (r + 1) / ranges;
+  for (int r = 0; r < ranges; ++r) context.range[r].next = shared.first(r), context.range[r].end = shared.first(r + 1);
   run_parallel(
       ranges,
       [](void* opaque) {

@@ -29,7 +29,7 @@ struct Activations {
     if constexpr (Kind == Unary::kTanh) return Math::tanh(x);
     if constexpr (Kind == Unary::kHardSigmoid) return clipped(x + 3.0F, 6.0F) / 6.0F;
     if constexpr (Kind == Unary::kHardSwish) return x * (clipped(x + 3.0F, 6.0F) / 6.0F);
-    if constexpr (Kind == Unary::kGelu) return 0.5F * x * (1.0F + Math::erf(x * 0.7071067811865476F));
+    if constexpr (Kind == Unary::kGelu) return Math::gelu(x);
     if constexpr (Kind == Unary::kGeluTanh)
       return 0.5F * x * (1.0F + Math::tanh(0.7978845608028654F * (x + 0.044715F * x * x * x)));
     if constexpr (Kind == Unary::kExp) return Math::exp(x);

@@ -135,6 +135,8 @@ struct Cursor {
   const AffineGroup* group = nullptr;
   int64_t group_left = 0;
   bool negative_zeros = false;
+  // Bytes from `tile` to what is to be brought to the second-level cache meanwhile; 0: as far as kernels choose.
+  int64_t ahead = 0;
 };
 
 }  // namespace tersely

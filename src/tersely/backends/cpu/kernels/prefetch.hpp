@@ -18,13 +18,18 @@ constexpr int64_t kPrefetchFarBytes = 20480;
 
 // Prefetches ahead of a place in a stream, which stay where they are written, tied to a vector made there: g++ gathers
 // the _mm_prefetch of a whole tile in one place, where they fill the line buffers and stall.
+// far: bytes to what goes to the second cache.
 template <int64_t Near = kPrefetchNearBytes, class Vector>
 inline __attribute__((always_inline)) void prefetch_stream([[maybe_unused]] Vector& beside,
-                                                           [[maybe_unused]] const uint8_t* at) {
+                                                           [[maybe_unused]] const uint8_t* at,
+                                                           [[maybe_unused]] int64_t far = kPrefetchFarBytes) {
 #if !defined(TERSELY_EMULATE)  // vectors are structs there
-  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+v"(beside) : "m"(at[Near]), "m"(at[kPrefetchFarBytes]));
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+v"(beside) : "m"(at[Near]), "m"(at[far]));
 #endif
 }
+
+// The second distance where a walk does not say one: see Cursor::ahead.
+inline int64_t far_of(int64_t ahead) { return ahead != 0 ? ahead : kPrefetchFarBytes; }
 
 }  // namespace
 }  // namespace tersely

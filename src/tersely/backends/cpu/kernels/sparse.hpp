@@ -14,12 +14,18 @@
 namespace tersely {
 
 // A weight, and where the pixels of its column lie, in bytes from the first packed column on. A row's list rises in
-// `at` and ends with kSparseEnd.
+// `at` from a block of columns to the next, and ends with kSparseEnd.
 struct SparseEntry {
   float value;
   uint32_t at;
 };
 inline constexpr uint32_t kSparseEnd = 0xffffffff;
+
+// Where columns lie: `step` apart, or where `at` says.
+struct SparsePlaces {
+  uint32_t step;
+  const uint32_t* at;  // or null
+};
 
 // A block of columns of some rows.
 struct SparseBlock {
@@ -40,6 +46,10 @@ struct SparsePixels {
   int32_t packed, x, y, residual, count;
 };
 
+// The most pieces that registers cut such pixels into: each of 14 registers with 16 pixels of which none is another's
+// neighbour.
+inline constexpr int kSparsePieces = 224;
+
 // As of ConvolutionBlock, of one output.
 struct SparseFinish {
   float scale, shift, low, high;
@@ -49,20 +59,20 @@ struct SparseFinish {
 struct SparseKernels {
   int lanes, vectors;  // floats of a register; registers of sums
   void (*multiply)(const SparseBlock& block);
-  // Packs columns of `floats` numbers, whole registers, the last of them zeros where there are no pixels. x_step:
-  // floats from a pixel to the next. offsets: of each column from x. Up to 64 bytes behind pixels are read, and behind
-  // the last column written.
+  // Packs columns of `floats` numbers, whole registers, the last of them zeros where there are no pixels. Pixels rise
+  // in `packed`, and leave no register out but the last ones, in no more than kSparsePieces. x_step: floats from a
+  // pixel to the next. offsets: of each column from x. Up to 64 bytes behind pixels are read where x_step is not 1.
   void (*pack)(const float* x, const int32_t* offsets, int64_t columns, int64_t x_step, const SparsePixels* pixels,
                int64_t count, int64_t floats, float* to);
   void (*finish)(const float* sums, const SparseFinish& finish, const SparsePixels* pixels, int64_t count, float* y);
   // Appends the weights of 16 rows that are not zero bits to the rows' lists. weights: [columns][16]; next: [16], where
-  // each list ends, moved on; limit: [16], where its room does; at: of the first column, `step` apart.
-  void (*list)(const float* weights, int64_t columns, uint32_t at, uint32_t step, SparseEntry* entries, uint32_t* next,
-               const uint32_t* limit);
+  // each list ends, moved on; limit: [16], where its room does.
+  void (*list)(const float* weights, int64_t first_column, int64_t columns, SparsePlaces places, SparseEntry* entries,
+               uint32_t* next, const uint32_t* limit);
   // The same of 16 lanes of gaps, with their ends. values: float32, zero bits are no entry; next: where lists begin,
   // with room for all entries and an end.
-  void (*list_gaps)(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
-                    SparseEntry* entries, const uint32_t* first);
+  void (*list_gaps)(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column,
+                    SparsePlaces places, SparseEntry* entries, const uint32_t* first);
 };
 
 }  // namespace tersely

@@ -24,6 +24,12 @@ struct SparseLoops {
   static Vector load(const float* at) { return Register<Lanes>::load(at); }
   static void store(float* at, Vector v) { __builtin_memcpy(at, &v, sizeof v); }
 
+  // Of each lane the one that is not zero bits.
+  static Vector either(Vector a, Vector b) {
+    typedef int32_t Words __attribute__((vector_size(Lanes * 4)));
+    return reinterpret_cast<Vector>(reinterpret_cast<Words>(a) | reinterpret_cast<Words>(b));
+  }
+
   // Few registers hide the latency of an FMA by a second set of sums.
   template <int Vectors>
   static void multiply_rows(const SparseBlock& b) {
@@ -58,7 +64,14 @@ struct SparseLoops {
         for (int v = 0; v < Vectors; ++v) sums[0][v] += sums[kSets - 1][v];
       } else {
 #pragma GCC unroll 1
-        for (; e->at < end; ++e) add(*e, sums[0]);
+        for (; e->at < end; e += 2) {  // MEASURED on Zen 5: 3 to 5 % faster than one at a time
+          add(e[0], sums[0]);
+          if (e[1].at >= end) {
+            ++e;
+            break;
+          }
+          add(e[1], sums[0]);
+        }
       }
       b.next[row] = static_cast<uint32_t>(e - b.entries);
 #pragma GCC unroll 14
@@ -82,34 +95,83 @@ struct SparseLoops {
     if constexpr (Width > 1) in_registers<Width / 2>(count, first, f);
   }
 
+  // What a packed register has of a row of pixels: lane 0 would lie at x + `x`; bit l of `lanes`: lane l does.
+  struct Piece {
+    int32_t x;
+    uint32_t lanes;
+    bool last;  // of its register
+  };
+
+  // A register of neighbouring pixels is put together from the rows that it holds ends of, and stored whole: stores
+  // that straddle lines take as long as several.
+  template <Vector (*Merge)(Vector, const float*, uint32_t)>
+  static void pack_rows(const float* x, const int32_t* offsets, int64_t columns, const SparsePixels* pixels,
+                        int64_t count, int64_t floats, float* to) {
+    Piece pieces[kSparsePieces];
+    int64_t found = 0;
+    for (const SparsePixels* p = pixels; p != pixels + count; ++p)
+      for (int32_t at = p->packed, end = at + p->count, stop; at < end; at = stop) {
+        const int32_t lane = at % Lanes;
+        stop = at - lane + Lanes < end ? at - lane + Lanes : end;
+        const uint32_t lanes = (uint32_t{1} << (stop - at + lane)) - (uint32_t{1} << lane);
+        if (found > 0 && lane == 0) pieces[found - 1].last = true;
+        pieces[found++] = {p->x + at - p->packed - lane, lanes, false};
+      }
+    if (found > 0) pieces[found - 1].last = true;
+    for (int64_t column = 0; column < columns; ++column, to += floats) {
+      const float* const from = x + offsets[column];
+      float* out = to;
+      for (const Piece* piece = pieces; piece != pieces + found; out += Lanes) {
+        Vector packed{};
+        do packed = Merge(packed, from + piece->x, piece->lanes);
+        while (!(piece++)->last);
+        store(out, packed);
+      }
+      for (; out < to + floats; out += Lanes) store(out, Vector{});
+    }
+  }
+
+  // Every second pixel of a row: the last register lies over the one before it.
+  template <int Width>
+  static void pack_even(const float* from, int32_t count, float* out) {
+    if constexpr (Width >= 4) {
+      if (count < Width) return pack_even<Width / 2>(from, count, out);
+      for (int32_t first = 0; first + Width <= count; first += Width) store_even<Width>(from + 2 * first, out + first);
+      store_even<Width>(from + 2 * (count - Width), out + count - Width);
+    } else {
+      for (int32_t i = 0; i < count; ++i) out[i] = from[2 * i];
+    }
+  }
+
+  template <Vector (*Merge)(Vector, const float*, uint32_t)>
   static void pack(const float* x, const int32_t* offsets, int64_t columns, int64_t x_step, const SparsePixels* pixels,
                    int64_t count, int64_t floats, float* to) {
+    if (x_step == 1) return pack_rows<Merge>(x, offsets, columns, pixels, count, floats, to);
     const int64_t packed = count == 0 ? 0 : pixels[count - 1].packed + pixels[count - 1].count;
     for (int64_t column = 0; column < columns; ++column, to += floats) {
       for (const SparsePixels* p = pixels; p != pixels + count; ++p) {
         const float* from = x + offsets[column] + p->x;
         float* const out = to + p->packed;
-        int32_t first = 0;
-        if (x_step == 1) {  // whole registers: what is too much of a row is written over by the next one
-          for (; first < p->count; first += Lanes) store(out + first, load(from + first));
+        if (x_step == 2) {
+          pack_even<Lanes>(from, p->count, out);
           continue;
         }
-        if (x_step == 2)
-          for (; first + Lanes <= p->count; first += Lanes) store_even(from + 2 * first, out + first);
-        for (; first < p->count; ++first) out[first] = from[first * x_step];
+        for (int32_t i = 0; i < p->count; ++i) out[i] = from[i * x_step];
       }
       for (int64_t i = packed; i < floats; ++i) to[i] = 0.0F;
     }
   }
 
+  template <int Width>
   static void store_even(const float* from, float* out) {
-    const Vector low = load(from), high = load(from + Lanes);
-    Vector found;
-    if constexpr (Lanes == 4) found = __builtin_shufflevector(low, high, 0, 2, 4, 6);
-    if constexpr (Lanes == 8) found = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-    if constexpr (Lanes == 16)
+    using R = Register<Width>;
+    const typename R::Vector low = R::load(from), high = R::load(from + Width);
+    typename R::Vector found;
+    if constexpr (Width == 4) found = __builtin_shufflevector(low, high, 0, 2, 4, 6);
+    if constexpr (Width == 8) found = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    if constexpr (Width == 16)
       found = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    store(out, found);
+    __builtin_memcpy(out, &found, sizeof found);
   }
 
   static void finish(const float* sums, const SparseFinish& f, const SparsePixels* pixels, int64_t count, float* y) {
@@ -131,18 +193,23 @@ struct SparseLoops {
 
   // mask(weights): bit r says whether the word of row r is not zero bits.
   template <unsigned (*Mask)(const float*)>
-  static void list(const float* weights, int64_t columns, uint32_t at, uint32_t step, SparseEntry* entries,
-                   uint32_t* next, const uint32_t* limit) {
-    for (int64_t column = 0; column < columns; ++column, weights += 16, at += step)
+  static void list(const float* weights, int64_t first_column, int64_t columns, SparsePlaces places,
+                   SparseEntry* entries, uint32_t* next, const uint32_t* limit) {
+    for (int64_t column = first_column; column < first_column + columns; ++column, weights += 16) {
+      const uint32_t at = places.at == nullptr ? static_cast<uint32_t>(column) * places.step : places.at[column];
       for (unsigned mask = Mask(weights); mask != 0; mask &= mask - 1) {
         const int row = __builtin_ctz(mask);
         // SAFE BECAUSE: a list ends where its room does, whatever the payload is decoded to.
         if (next[row] < limit[row]) entries[next[row]++] = {weights[row], at};
       }
+    }
   }
 
-  template <unsigned (*Mask)(const float*), decltype(SparseKernels::list_gaps) ListGaps>
-  static constexpr SparseKernels kKernels = {Lanes, kVectors, multiply, pack, finish, list<Mask>, ListGaps};
+  // merge(v, at, lanes): v with the numbers at + l of lanes whose bit is set, which are zeros before; no others are
+  // read.
+  template <unsigned (*Mask)(const float*), decltype(SparseKernels::list_gaps) ListGaps,
+            Vector (*Merge)(Vector, const float*, uint32_t)>
+  static constexpr SparseKernels kKernels = {Lanes, kVectors, multiply, pack<Merge>, finish, list<Mask>, ListGaps};
 };
 
 }  // namespace

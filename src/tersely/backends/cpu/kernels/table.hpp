@@ -13,6 +13,7 @@
 #include "tersely/backends/cpu/kernels/convolution.hpp"
 #include "tersely/backends/cpu/kernels/depthwise.hpp"
 #include "tersely/backends/cpu/kernels/layout.hpp"
+#include "tersely/backends/cpu/kernels/pairs.hpp"
 #include "tersely/backends/cpu/kernels/pixels.hpp"
 #include "tersely/backends/cpu/kernels/pool.hpp"
 #include "tersely/backends/cpu/kernels/quantised.hpp"
@@ -262,6 +263,7 @@ struct KernelTable {
   StoreRows store_rows;
   MultiplyFloats multiply_floats;
   Convolve convolve;
+  PairKernels pairs;
   WinogradKernels winograd;
   PoolKernels pool;
   UnaryKernel activate[kUnaryCount];  // by Unary

@@ -68,6 +68,28 @@ struct VectorMath {
     return t > 0.927734375F ? far : near;
   }
 
+  // x times the normal distribution's share below x. By one fraction of polynomials, for with erf two of its three ways
+  // are computed in vain: half of the time. Largest error found: 2.9 x 2^-24 x |x| with an FMA, 3.8 without; erf's
+  // way 1.8.
+  static Vector gelu(Vector x) {
+    constexpr float kEnd = 5.55F;  // the share differs from 0 and 1 by less than 2^-25 beyond
+    Vector t = x > kEnd ? all(kEnd) : x;
+    t = t < -kEnd ? all(-kEnd) : t;
+    const Vector s = t * t;
+    Vector above = s * 2.24427676e-8F + 6.35273454e-6F;
+    Vector below = s * 1.18861726e-6F + 7.4348849e-5F;
+    above = above * s + 1.7127418e-4F;
+    below = below * s + 1.89833459e-3F;
+    above = above * s + 4.6918178e-3F;
+    below = below * s + 2.87896916e-2F;
+    above = above * s + 3.41091752e-2F;
+    below = below * s + 2.52164841e-1F;
+    above = above * s + 3.98942232e-1F;
+    below = below * s + 1.0F;
+    const Vector share = abs(x) > kEnd ? with_sign(all(0.5F), x) : t * above / below;  // less a half
+    return x * share + x * 0.5F;
+  }
+
   static Vector tanh(Vector x) {
     const Vector t = abs(x), s = x * x;
     const Vector far = with_sign(1.0F - 2.0F / (exp(t + t) + 1.0F), x);

@@ -98,6 +98,20 @@ void unfold(const MatrixView& view, const KernelTable& table, const uint8_t* fol
   table.unfold.words(reinterpret_cast<const uint16_t*>(folded), count, centre, words);
 }
 
+// Walks those of a unit's panels that are wanted, where these are some and a walk can begin at the first of them.
+template <class F>
+bool walk_panels(const MatrixView& view, const KernelTable& table, const UnitPanels& unit, const UnitPanels& wanted,
+                 uint8_t* scratch, F&& f) {
+  const int64_t first = std::max(unit.first, wanted.first), last = std::min(unit.last, wanted.last);
+  if (last - first == unit.last - unit.first || view.source.step() != 0) return false;
+  Cursor cursor{nullptr, nullptr, nullptr};
+  if (!view.source.begin_panel(table, first, scratch, cursor)) return false;
+  const auto& kernels = view.source.kernels(table);
+  for (int64_t panel = first; panel < last; ++panel)
+    f(panel, 0, view.geometry.chunks_per_panel, kernels[static_cast<int>(view.source.tail(panel))], cursor);
+  return true;
+}
+
 }  // namespace
 
 void decode_window(const MatrixView& view, const KernelTable& table, int64_t first_panel, int64_t last_panel,
@@ -114,18 +128,20 @@ void decode_window(const MatrixView& view, const KernelTable& table, int64_t fir
     uint8_t* words = memory + (kExpandScratchBytes + 63) / 64 * 64;
     // Folded words have at most two bytes: half of the room for four holds them, the other what they become.
     uint8_t* decoded = view.folding == nullptr ? words : words + kWordsBytes / 2;
-    walk_unit(view, table, first_unit + index, memory,
-              [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels, Cursor& cursor) {
-                for (int64_t done = 0; done < chunks; done += kBlockChunks) {
-                  const int64_t block = std::min(kBlockChunks, chunks - done);
-                  kernels.decode_words(view.source.parameters(), cursor, block, decoded);
-                  if (panel < first_panel || panel >= last_panel) continue;
-                  if (decoded != words) unfold(view, table, decoded, block * kChunkWeights, words);
-                  const int64_t column = (first_chunk + done) * kChunkColumns;
-                  store_block(view, table, panel, column, std::min(block * kChunkColumns, g.columns - column), words,
-                              words + kWordsBytes, window);
-                }
-              });
+    const auto store = [&](int64_t panel, int64_t first_chunk, int64_t chunks, const CodeKernels& kernels,
+                           Cursor& cursor) {
+      for (int64_t done = 0; done < chunks; done += kBlockChunks) {
+        const int64_t block = std::min(kBlockChunks, chunks - done);
+        kernels.decode_words(view.source.parameters(), cursor, block, decoded);
+        if (panel < first_panel || panel >= last_panel) continue;
+        if (decoded != words) unfold(view, table, decoded, block * kChunkWeights, words);
+        const int64_t column = (first_chunk + done) * kChunkColumns;
+        store_block(view, table, panel, column, std::min(block * kChunkColumns, g.columns - column), words,
+                    words + kWordsBytes, window);
+      }
+    };
+    if (!walk_panels(view, table, unit_panels(g, first_unit + index), {first_panel, last_panel}, memory, store))
+      walk_unit(view, table, first_unit + index, memory, store);
     if (window.streamed) finish_stream();
   });
 }

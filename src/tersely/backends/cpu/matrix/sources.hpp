@@ -39,6 +39,12 @@ class Source {
   // Makes the values of the next chunks ready, at most step() of them, or of all that the segment has. Called where
   // step() is not 0 alone.
   virtual void make_ready(const KernelTable&, int64_t /*chunks*/, uint8_t* /*scratch*/, Cursor&) const {}
+  // Points the cursor at a panel of a unit of several, as if those before it had been walked. False: it cannot, and
+  // they have to be.
+  virtual bool begin_panel(const KernelTable&, int64_t /*panel*/, uint8_t* /*scratch*/, Cursor&) const { return false; }
+  // Asks memory for what begin() would wait for. Returns where the bytes lie that kernels then read as they go; null
+  // where nothing is known of them.
+  virtual const uint8_t* prefetch(int64_t /*segment*/) const { return nullptr; }
   // The word of one weight.
   virtual uint32_t access(const KernelTable& table, int64_t matrix, int64_t row, int64_t column) const = 0;
 

@@ -58,7 +58,7 @@ class Assemble final : public Step {
  private:
   template <class Number>
   static Number* numbers(const Run& run, const Value& value) {
-    return reinterpret_cast<Number*>(run.arena + value.at);
+    return reinterpret_cast<Number*>(run.floats(value));
   }
 
   template <class Number>

@@ -84,30 +84,39 @@ class Attention final : public Step {
 
   void run(const Run& run) const override {
     const KernelTable& table = active_table();
-    const int64_t chunks = (queries_ + chunk_ - 1) / chunk_;
-    parallel_for_ranges(run.threads, images_ * heads_ * chunks, [&](int64_t item) {
-      const int64_t head = item / chunks % heads_, image = item / chunks / heads_;
-      const int64_t first = item % chunks * chunk_, count = std::min(chunk_, queries_ - first);
+    // All chunks of a head together where there are heads enough: its keys are turned once.
+    const int64_t chunks = (queries_ + chunk_ - 1) / chunk_, heads = images_ * heads_;
+    const bool together = heads % run.threads == 0 || heads >= 4 * int64_t{run.threads};
+    const int64_t parts = together ? 1 : chunks;
+    parallel_for_ranges(run.threads, heads * parts, [&](int64_t item) {
+      const int64_t head = item / parts % heads_, image = item / parts / heads_;
       static thread_local Scratch scratch;
       const int64_t panels = blocks_of(keys_), turned = panels * size_ * kChannelBlock;
       auto* keys = scratch.get<float>((turned + panels * chunk_ * kChannelBlock) * 4);
-      float* scores = keys + turned;
       turn_keys(k_.read(run, image, head), k_.block(), keys_, size_, keys);
-      scores_.run(table, keys, size_ * kChannelBlock, panels, x_.read(run, image, head) + first * kChannelBlock, scores,
-                  count);
-      ScoreRows rows{scores, chunk_ * kChannelBlock, keys_, scale_, nullptr, 0, boolean_, keys_};
-      if (causal_) rows.last_key = first;
-      if (mask_ != nullptr) {
-        rows.mask = mask_->read(run) + image * mask_->stride(0) + head * mask_->stride(1) + first * mask_->stride(2);
-        rows.mask_query = mask_->stride(2);
-      }
-      table.tokens.attend(rows, count);
-      result_.run(table, v_.read(run, image, head), v_.block(), blocks_of(value_size_), scores,
-                  y_.write(run, image, head) + first * kChannelBlock, count);
+      const int64_t begin = together ? 0 : item % parts, end = together ? chunks : begin + 1;
+      for (int64_t chunk = begin; chunk < end; ++chunk) attend(run, table, image, head, chunk, keys, keys + turned);
     });
   }
 
  private:
+  // One chunk of a head's queries. scores: room for those of a chunk.
+  void attend(const Run& run, const KernelTable& table, int64_t image, int64_t head, int64_t chunk, const float* keys,
+              float* scores) const {
+    const int64_t first = chunk * chunk_, count = std::min(chunk_, queries_ - first), panels = blocks_of(keys_);
+    scores_.run(table, keys, size_ * kChannelBlock, panels, x_.read(run, image, head) + first * kChannelBlock, scores,
+                count);
+    ScoreRows rows{scores, chunk_ * kChannelBlock, keys_, scale_, nullptr, 0, boolean_, keys_};
+    if (causal_) rows.last_key = first;
+    if (mask_ != nullptr) {
+      rows.mask = mask_->read(run) + image * mask_->stride(0) + head * mask_->stride(1) + first * mask_->stride(2);
+      rows.mask_query = mask_->stride(2);
+    }
+    table.tokens.attend(rows, count);
+    result_.run(table, v_.read(run, image, head), v_.block(), blocks_of(value_size_), scores,
+                y_.write(run, image, head) + first * kChannelBlock, count);
+  }
+
   static int64_t positive(const StepText& text, const char* member) {
     const int64_t number = text.number(member);
     fits(number > 0 && number < int64_t{1} << 31, "a size of attention is not positive, or too large");
@@ -146,9 +155,9 @@ class MatrixProduct final : public Step {
     parallel_for_ranges(run.threads, y_.images * pairs, [&](int64_t item) {
       const int64_t image = item / pairs, panel = item % pairs * 2;
       const int64_t stride = z_.layout.plane();
-      product_.run(table, run.arena + z_.at + image * z_.layout.floats() + panel * stride, stride,
-                   std::min<int64_t>(2, y_.layout.blocks() - panel), run.arena + x_.at + image * x_.layout.floats(),
-                   run.arena + y_.at + image * y_.layout.floats() + panel * y_.layout.plane(), x_.layout.width);
+      product_.run(table, run.floats(z_) + image * z_.layout.floats() + panel * stride, stride,
+                   std::min<int64_t>(2, y_.layout.blocks() - panel), run.floats(x_) + image * x_.layout.floats(),
+                   run.floats(y_) + image * y_.layout.floats() + panel * y_.layout.plane(), x_.layout.width);
     });
   }
 

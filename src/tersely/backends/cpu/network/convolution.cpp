@@ -8,17 +8,13 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
+#include "tersely/backends/cpu/network/shares.hpp"
 
 namespace tersely {
 namespace {
 
 // Columns whose weights, of one panel, take half of the smallest first-level cache.
 constexpr int64_t kBlockColumns = 256;
-// Shares of at least so many pixels are made for workers that come late.
-constexpr int64_t kManyPixels = 192;
-// Pixels that cost as much to multiply as their panel to decode. MEASURED (Zen 5, AVX-512): decoding for two shares of
-// 198 tokens instead of one takes 4 to 8 % longer, though each is a worker's own.
-constexpr int64_t kDecodePixels = 12;
 // Pixels whose sums, of two panels, stay in the first-level cache until their activation.
 constexpr int64_t kActivatedPixels = 96;
 
@@ -34,26 +30,6 @@ int64_t run_length(const std::vector<int64_t>& offsets) {
   for (int64_t i = 1; i < static_cast<int64_t>(offsets.size()); ++i)
     if (offsets[i] != offsets[i - 1] + 1) length = std::gcd(length, i - begin), begin = i;
   return length;
-}
-
-// What a worker's own part of an image is worth to it, as a share of the work: elsewhere it reads what others have in
-// their caches. MEASURED (Zen 5, cores without a common cache): some 4 % of images of 28 x 28 pixels and more.
-constexpr int64_t kOwn = 24;
-
-// Into how many shares of pixels each item's work is divided, so that workers finish at the same time though there are
-// few items, each of which is decoded anew for every share. As many as workers, or some for each: shares are theirs.
-int64_t shares_of(int64_t items, int64_t pixels, int64_t images, int64_t threads) {
-  if (threads == 1) return 1;
-  const int64_t wanted = ceil_div(8 * threads, items * images);
-  const int64_t begin = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels / kManyPixels));
-  const int64_t end = std::min(pixels, begin + 2 * threads);
-  int64_t best = begin, least = std::numeric_limits<int64_t>::max();
-  for (int64_t shares = begin; shares <= end; ++shares) {
-    const int64_t work = ceil_div(items * shares, threads) * (ceil_div(pixels, shares) * images + kDecodePixels);
-    const int64_t time = work * kOwn + (shares % threads == 0 ? 0 : work);
-    if (time < least) best = shares, least = time;
-  }
-  return best;
 }
 
 }  // namespace
@@ -189,17 +165,60 @@ void Convolution::multiply(const Call& call, const FloatBlock& block, int64_t fi
   }
 }
 
+std::vector<int32_t> Convolution::place_rows(int64_t rows) const {
+  std::vector<int32_t> found;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < out_.width; ++column)
+      found.push_back(narrow(row * out_.row() + column * kChannelBlock));
+  return found;
+}
+
+void Convolution::multiply_rows(const KernelTable& table, const FloatBlock& block, const float* x, int64_t first,
+                                int64_t end, const int32_t* y_at, float* y, int64_t y_panel,
+                                const Finish& finish) const {
+  const int64_t output = block.panel * kPanelRows;
+  ConvolutionBlock b{};
+  b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
+  b.offsets = offsets_.data(), b.runs = runs(), b.run = run_;
+  b.x = x, b.y = y, b.y_panel_stride = y_panel;
+  b.first = b.last = true;
+  b.scale = finish.scale == nullptr ? nullptr : finish.scale + output;
+  b.shift = finish.shift == nullptr ? nullptr : finish.shift + output;
+  b.low = finish.low, b.high = finish.high;
+  table.convolve(b, {x_at_.data() + first * out_.width, y_at, y_at}, (end - first) * out_.width);
+  if (finish.activation == PixelActivation::kNone) return;
+  for (int k = 0; k < block.panels; ++k)
+    for (int64_t row = 0; row < end - first; ++row)
+      table.pixels.activate(finish.activation, y + k * y_panel + row * out_.row(), out_.width);
+}
+
+ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
+  ItemCodes codes;
+  weights_.visit(active_table(), [&](const auto& panels) {
+    const int64_t items = panels.items(), count = items * shares_of(items, pixels(), images, threads);
+    codes = panels.prefetch(Ranges(threads, count).first(worker % Ranges(threads, count).count()) % items);
+  });
+  return codes;
+}
+
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
-                      int threads) const {
+                      int threads, const Convolution* next) const {
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
     const int64_t shares = shares_of(panels.items(), pixels(), images, threads);
     const int64_t items = panels.items();
+    const Ranges ranges(threads, items * shares);
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
       const Early early{*this, call, first, count};
-      panels.walk(item, block_columns_, early, [&](const FloatBlock& block) { multiply(call, block, first, count); });
+      ItemCodes codes;
+      if (!ranges.ends(index + 1))
+        codes = panels.prefetch((index + 1) % items);
+      else if (next != nullptr)
+        codes = next->prefetch(Session::worker(), threads, images);
+      panels.walk(item, block_columns_, early, codes,
+                  [&](const FloatBlock& block) { multiply(call, block, first, count); });
     });
   });
 }

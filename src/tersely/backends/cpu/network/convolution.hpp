@@ -34,7 +34,22 @@ class Convolution {
               const ImageLayout* residual, const Window& window);
 
   // x, y, residual: images one after another. y shares no memory with x or residual. threads: at most so many.
-  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
+  // next: whose weights are read afterwards; null where nobody's are.
+  void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads,
+           const Convolution* next) const;
+
+  // Asks memory for what `worker` would wait for at the beginning of a run.
+  ItemCodes prefetch(int worker, int threads, int64_t images) const;
+
+  // Whole rows [first, end) of one image, of a block that has all columns, to memory of the caller's: rows as they lie
+  // in out without its halo on the left, panels `y_panel` floats apart. y_at: place_rows(). No activation of `unary`.
+  void multiply_rows(const KernelTable& table, const FloatBlock& block, const float* x, int64_t first, int64_t end,
+                     const int32_t* y_at, float* y, int64_t y_panel, const Finish& finish) const;
+  // The places of some rows' pixels from the first one on.
+  std::vector<int32_t> place_rows(int64_t rows) const;
+  // Columns of a block that has them all.
+  int64_t whole_panel() const { return ceil_div(columns(), kTileChunks * kChunkColumns) * kTileChunks * kChunkColumns; }
+  const ConvolutionWeights& weights() const { return weights_; }
 
  private:
   struct Call;

@@ -1,6 +1,7 @@
 // See depthwise.hpp.
 #include "tersely/backends/cpu/network/depthwise.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "tersely/backends/cpu/base/parallel.hpp"
@@ -56,24 +57,41 @@ void DepthwiseConvolution::run(const float* x, float* y, const float* residual, 
   });
 }
 
-void DepthwiseConvolution::multiply(const KernelTable& table, const float* weights, int64_t panel, const Image& image,
-                                    Rows rows, const Finish& finish) const {
+void DepthwiseConvolution::decode(const KernelTable& table, float* to) const {
+  weights_.visit(table, [&](const auto& panels) {
+    for (int64_t item = 0; item < panels.items(); ++item)
+      panels.walk(item, whole_panel(), [&](const FloatBlock& block) {
+        for (int k = 0; k < block.panels; ++k)
+          std::copy_n(block.weights + k * block.panel_stride, taps() * kChannelBlock,
+                      to + (block.panel + k) * taps() * kChannelBlock);
+      });
+  });
+}
+
+void DepthwiseConvolution::multiply_row(const KernelTable& table, const float* weights, int64_t panel, const float* x,
+                                        int64_t x_row, float* y, const float* residual, const Finish& finish) const {
   const int64_t channel = panel * kChannelBlock;
   DepthwiseRow r{};
   r.weights = weights;
   r.rows = window_.height, r.columns = window_.width;
-  r.x_step = window_.stride_x * kChannelBlock;
-  r.x_row = window_.dilation_y * in_.row(), r.x_column = window_.dilation_x * kChannelBlock;
+  r.x = x, r.x_step = window_.stride_x * kChannelBlock;
+  r.x_row = window_.dilation_y * x_row, r.x_column = window_.dilation_x * kChannelBlock;
   r.scale = finish.scale == nullptr ? nullptr : finish.scale + channel;
   r.shift = finish.shift == nullptr ? nullptr : finish.shift + channel;
+  r.residual = residual;
   r.low = finish.low, r.high = finish.high;
-  for (int64_t row = rows.first; row < rows.end; ++row) {
-    r.x = image.x + in_.at(channel, row * window_.stride_y - window_.pad_y, -window_.pad_x);
-    r.residual = image.residual == nullptr ? nullptr : image.residual + residual_.at(channel, row, 0);
-    float* to = image.y + out_.at(channel, row, 0);
-    table.depthwise(r, to, out_.width);
-    if (finish.activation != PixelActivation::kNone) table.pixels.activate(finish.activation, to, out_.width);
-  }
+  table.depthwise(r, y, out_.width);
+  if (finish.activation != PixelActivation::kNone) table.pixels.activate(finish.activation, y, out_.width);
+}
+
+void DepthwiseConvolution::multiply(const KernelTable& table, const float* weights, int64_t panel, const Image& image,
+                                    Rows rows, const Finish& finish) const {
+  const int64_t channel = panel * kChannelBlock;
+  for (int64_t row = rows.first; row < rows.end; ++row)
+    multiply_row(table, weights, panel,
+                 image.x + in_.at(channel, row * window_.stride_y - window_.pad_y, -window_.pad_x), in_.row(),
+                 image.y + out_.at(channel, row, 0),
+                 image.residual == nullptr ? nullptr : image.residual + residual_.at(channel, row, 0), finish);
 }
 
 }  // namespace tersely

@@ -14,6 +14,16 @@ class DepthwiseConvolution {
 
   void run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish, int threads) const;
 
+  // One row of pixels of one panel of channels. weights: [taps][16]. x: what the first pixel's first tap reads, rows of
+  // it `x_row` floats apart.
+  void multiply_row(const KernelTable& table, const float* weights, int64_t panel, const float* x, int64_t x_row,
+                    float* y, const float* residual, const Finish& finish) const;
+  // [panels][taps][16], as multiply_row takes them.
+  int64_t weight_floats() const { return out_.blocks() * taps() * kChannelBlock; }
+  void decode(const KernelTable& table, float* to) const;
+  const ImageLayout& out() const { return out_; }
+  const Window& window() const { return window_; }
+
  private:
   struct Image {
     const float* x;

@@ -8,6 +8,21 @@
 namespace tersely {
 namespace {
 
+// Four pixels of four channels, from pixels side by side to channels side by side, or back.
+void transpose_four(const float* from, int64_t from_step, float* to, int64_t to_step) {
+  typedef float Four __attribute__((vector_size(16)));
+  Four row[4];
+  for (int i = 0; i < 4; ++i) std::memcpy(&row[i], from + i * from_step, sizeof row[i]);
+  const Four low[2] = {__builtin_shufflevector(row[0], row[1], 0, 4, 1, 5),
+                       __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5)};
+  const Four high[2] = {__builtin_shufflevector(row[0], row[1], 2, 6, 3, 7),
+                        __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7)};
+  const Four found[4] = {
+      __builtin_shufflevector(low[0], low[1], 0, 1, 4, 5), __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7),
+      __builtin_shufflevector(high[0], high[1], 0, 1, 4, 5), __builtin_shufflevector(high[0], high[1], 2, 3, 6, 7)};
+  for (int i = 0; i < 4; ++i) std::memcpy(to + i * to_step, &found[i], sizeof found[i]);
+}
+
 // One row of pixels of up to 16 channels.
 void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLayout& out, int64_t channels) {
   if (in.blocked == out.blocked && (in.blocked || channels == 1)) {
@@ -15,7 +30,16 @@ void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLa
     return;
   }
   const int64_t from_channel = in.blocked ? 1 : in.plane(), to_channel = out.blocked ? 1 : out.plane();
-  for (int64_t x = 0; x < in.width; ++x)
+  int64_t first = 0;
+  if (channels == kChannelBlock && in.blocked != out.blocked) {
+    const int64_t from_step = in.blocked ? kChannelBlock : from_channel;
+    const int64_t to_step = out.blocked ? kChannelBlock : to_channel;
+    for (; first + 4 <= in.width; first += 4)
+      for (int64_t c = 0; c < kChannelBlock; c += 4)
+        transpose_four(from + first * in.pixel_floats() + c * from_channel, from_step,
+                       to + first * out.pixel_floats() + c * to_channel, to_step);
+  }
+  for (int64_t x = first; x < in.width; ++x)
     for (int64_t c = 0; c < channels; ++c)
       to[x * out.pixel_floats() + c * to_channel] = from[x * in.pixel_floats() + c * from_channel];
 }
@@ -58,10 +82,12 @@ class Input final : public Step {
     fits(!integers_ || (!y_.layout.blocked && y_.layout.halo == 0), "integers lie as they come");
   }
   void run(const Run& run) const override {
-    if (integers_) return widen(static_cast<const int64_t*>(run.lent.inputs[index_]), run.arena + y_.at);
+    if (integers_)
+      return widen(static_cast<const int64_t*>(run.lent.inputs[index_]) + run.turn * y_.floats(), run.floats(y_));
+    const ImageLayout from = plain(y_.layout);
+    const auto* images = static_cast<const float*>(run.lent.inputs[index_]) + run.turn * y_.images * from.floats();
     for (int64_t image = 0; image < y_.images; ++image)
-      copy_image(static_cast<const float*>(run.lent.inputs[index_]), plain(y_.layout), run.arena + y_.at, y_.layout,
-                 image, run.threads);
+      copy_image(images, from, run.floats(y_), y_.layout, image, run.threads);
   }
 
  private:
@@ -85,8 +111,10 @@ class Output final : public Step {
   explicit Output(const StepText& text)
       : x_(text.value("x")), index_(text.output(x_.images * plain(x_.layout).floats())) {}
   void run(const Run& run) const override {
+    const ImageLayout to = plain(x_.layout);
+    float* images = run.lent.outputs[index_] + run.turn * x_.images * to.floats();
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(run.arena + x_.at, x_.layout, run.lent.outputs[index_], plain(x_.layout), image, run.threads);
+      copy_image(run.floats(x_), x_.layout, images, to, image, run.threads);
   }
 
  private:
@@ -112,7 +140,7 @@ class Move final : public Step {
   }
   void run(const Run& run) const override {
     for (int64_t image = 0; image < x_.images; ++image)
-      copy_image(run.arena + x_.at, x_.layout, run.arena + y_.at, target_, image, run.threads);
+      copy_image(run.floats(x_), x_.layout, run.floats(y_), target_, image, run.threads);
   }
 
  private:
@@ -124,7 +152,7 @@ class Move final : public Step {
 class Clear final : public Step {
  public:
   explicit Clear(const StepText& text)
-      : y_(text.any_value("y")), fill_(static_cast<int>(text.number_or("fill", 0))), size_(y_.bytes ? 1 : 4) {
+      : y_(text.memory("y")), fill_(static_cast<int>(text.number_or("fill", 0))), size_(y_.number_bytes()) {
     fits(fill_ >= 0 && fill_ <= (y_.bytes ? 255 : 0), "floats are cleared to zeros, bytes to a byte");
   }
   void run(const Run& run) const override {

@@ -33,8 +33,8 @@ bool same_shape(const Value& a, const Value& b) {
 }
 
 // Where a row of pixels of a block of channels begins.
-const float* row_of(const float* arena, const Value& value, int64_t image, int64_t block, int64_t y) {
-  return arena + value.at + image * value.layout.floats() + value.layout.at(block * kChannelBlock, y, 0);
+const float* row_of(const Run& run, const Value& value, int64_t image, int64_t block, int64_t y) {
+  return run.floats(value) + image * value.layout.floats() + value.layout.at(block * kChannelBlock, y, 0);
 }
 
 // f(image, block of channels, row) for all rows of pixels of a value.
@@ -73,10 +73,10 @@ class Combine final : public Step {
     const int64_t width = y.width;
     const bool one_channel = z.channels == 1 && y.channels != 1;
     each_row(y_, run.threads, [&](int64_t image, int64_t block, int64_t row) {
-      const float* from = row_of(run.arena, x_, image, block, row);
+      const float* from = row_of(run, x_, image, block, row);
       const float* with =
-          row_of(run.arena, z_, z_.images == 1 ? 0 : image, z.channels == 1 ? 0 : block, z.height == 1 ? 0 : row);
-      float* to = const_cast<float*>(row_of(run.arena, y_, image, block, row));
+          row_of(run, z_, z_.images == 1 ? 0 : image, z.channels == 1 ? 0 : block, z.height == 1 ? 0 : row);
+      float* to = const_cast<float*>(row_of(run, y_, image, block, row));
       const int64_t step = z.width == 1 ? 0 : kChannelBlock;
       if (!one_channel) return table.pixels.combine(arithmetic_, from, with, step, bounds_, to, width);
       for (int64_t pixel = 0; pixel < width; ++pixel) {
@@ -111,8 +111,8 @@ class ScaleShift final : public Step {
     const KernelTable& table = active_table();
     each_row(y_, run.threads, [&](int64_t image, int64_t block, int64_t row) {
       const int64_t channel = block * kChannelBlock;
-      float* to = const_cast<float*>(row_of(run.arena, y_, image, block, row));
-      table.pixels.scale_shift(row_of(run.arena, x_, image, block, row), scale_ + channel, shift_ + channel,
+      float* to = const_cast<float*>(row_of(run, y_, image, block, row));
+      table.pixels.scale_shift(row_of(run, x_, image, block, row), scale_ + channel, shift_ + channel,
                                activated_.bounds, to, y_.layout.width);
       table.pixels.activate(activated_.activation, to, y_.layout.width);
     });
@@ -138,8 +138,8 @@ class Activate final : public Step {
     static constexpr float kOnes[kChannelBlock] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     static constexpr float kZeros[kChannelBlock] = {};
     each_row(y_, run.threads, [&](int64_t image, int64_t block, int64_t row) {
-      float* to = const_cast<float*>(row_of(run.arena, y_, image, block, row));
-      table.pixels.scale_shift(row_of(run.arena, x_, image, block, row), kOnes, kZeros, activated_.bounds, to,
+      float* to = const_cast<float*>(row_of(run, y_, image, block, row));
+      table.pixels.scale_shift(row_of(run, x_, image, block, row), kOnes, kZeros, activated_.bounds, to,
                                y_.layout.width);
       table.pixels.activate(activated_.activation, to, y_.layout.width);
     });

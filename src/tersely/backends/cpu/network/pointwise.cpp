@@ -84,10 +84,10 @@ class Pointwise final : public Step {
       const int64_t plane = item * together;
       const int64_t count = together == 1 ? row : std::min(together, planes - plane);
       for (int64_t y = 0; y < l.height; ++y) {
-        const float* a = run.arena + x_.at + plane * x_.layout.plane() + x_.layout.at(0, y, 0);
-        float* to = run.arena + y_.at + plane * l.plane() + l.at(0, y, 0);
+        const float* a = run.floats(x_) + plane * x_.layout.plane() + x_.layout.at(0, y, 0);
+        float* to = run.floats(y_) + plane * l.plane() + l.at(0, y, 0);
         if (binary_ != nullptr) {
-          binary_(a, run.arena + z_->at + plane * z_->layout.plane() + z_->layout.at(0, y, 0), count, to);
+          binary_(a, run.floats(*z_) + plane * z_->layout.plane() + z_->layout.at(0, y, 0), count, to);
         } else if (unary_) {
           table.activate[static_cast<int>(*unary_)](a, count, to);
         } else {

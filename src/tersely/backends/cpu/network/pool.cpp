@@ -85,8 +85,8 @@ class Pool final : public Step {
     parallel_for_ranges(run.threads, planes * out.height, [&](int64_t item) {
       const int64_t y = item / planes, plane = item % planes;
       const Span& rows = windows_.rows[static_cast<size_t>(y)];
-      const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, rows.first, 0);
-      float* pixel = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
+      const float* from = run.floats(x_) + plane * in.plane() + in.at(0, rows.first, 0);
+      float* pixel = run.floats(y_) + plane * out.plane() + out.at(0, y, 0);
       for (const Span& columns : windows_.columns) {
         const PoolWindow window{from + columns.first * kChannelBlock, in.row() * windows_.dilation_y,
                                 kChannelBlock * windows_.dilation_x, rows.pixels, columns.pixels};
@@ -105,8 +105,8 @@ class Pool final : public Step {
       auto* row = scratch.get<float>(in.width * 4);
       for (int64_t y = 0; y < out.height; ++y) {
         const Span& rows = windows_.rows[static_cast<size_t>(y)];
-        const float* from = run.arena + x_.at + plane * in.plane() + in.at(0, rows.first, 0);
-        float* to = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
+        const float* from = run.floats(x_) + plane * in.plane() + in.at(0, rows.first, 0);
+        float* to = run.floats(y_) + plane * out.plane() + out.at(0, y, 0);
         const int64_t step = windows_.dilation_y * in.row(), apart = windows_.dilation_x;
         greatest_ ? pool_row<Greatest>(from, step, in.width, rows, windows_.columns, apart, row, to)
                   : pool_row<Sum>(from, step, in.width, rows, windows_.columns, apart, row, to);

@@ -12,26 +12,12 @@
 #include "tersely/backends/cpu/network/pixels.hpp"
 #include "tersely/backends/cpu/network/sparse_convolution.hpp"
 #include "tersely/backends/cpu/network/step.hpp"
+#include "tersely/backends/cpu/network/weights_of.hpp"
 #include "tersely/backends/cpu/network/windows.hpp"
 #include "tersely/backends/cpu/network/winograd.hpp"
 
 namespace tersely {
 namespace {
-
-// The weights of a convolution: panels of a coded matrix, or of numbers [outputs][channels of a group][taps].
-std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weight, const Groups& groups, int64_t taps,
-                                                     bool blocked) {
-  const int64_t columns = checked_product(groups.channels, taps);
-  const int64_t numbers = checked_product(checked_product(groups.count, groups.outputs), columns);
-  if (weight.coded != nullptr) {
-    fits(ConvolutionWeights::walks(weight.coded->words(), groups, taps),
-         "the weight is no matrix of words with a row for each output and a column for each channel and tap");
-    return std::make_unique<ConvolutionWeights>(*weight.coded->words(), groups, taps);
-  }
-  fits(weight.numbers != nullptr && weight.count >= numbers,
-       "the weight has too few numbers for its channels and taps");
-  return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, blocked);
-}
 
 class ConvolutionStep final : public Step {
  public:
@@ -86,9 +72,12 @@ class ConvolutionStep final : public Step {
     return sparse_ != nullptr ? sparse_->workspace_floats() : winograd_ != nullptr ? winograd_->workspace_floats() : 0;
   }
 
+  const Convolution* walked() const override { return direct_.get(); }
+  void before(const Convolution* next) override { next_ = next; }
+
   void run(const Run& run) const override {
-    const float *x = run.arena + x_.at, *residual = has_residual_ ? run.arena + residual_.at : nullptr;
-    float* y = run.arena + y_.at;
+    const float *x = run.floats(x_), *residual = has_residual_ ? run.floats(residual_) : nullptr;
+    float* y = run.floats(y_);
     if (sparse_ != nullptr) {
       sparse_->run(x, y, residual, x_.images, finish_, run.workspace, run.threads);
     } else if (winograd_ != nullptr) {
@@ -96,7 +85,7 @@ class ConvolutionStep final : public Step {
     } else if (depthwise_ != nullptr) {
       depthwise_->run(x, y, residual, x_.images, finish_, run.threads);
     } else {
-      direct_->run(x, y, residual, x_.images, finish_, run.threads);
+      direct_->run(x, y, residual, x_.images, finish_, run.threads, next_);
     }
   }
 
@@ -106,6 +95,7 @@ class ConvolutionStep final : public Step {
   const Value residual_;
   std::unique_ptr<const ConvolutionWeights> weights_;
   std::unique_ptr<const Convolution> direct_;
+  const Convolution* next_ = nullptr;
   std::unique_ptr<const DepthwiseConvolution> depthwise_;
   std::unique_ptr<const Winograd> winograd_;
   std::unique_ptr<const SparseWeights> nonzero_;
@@ -153,11 +143,11 @@ class Linear final : public Step {
 
   void run(const Run& run) const override {
     if (numbers_ != nullptr) return run_numbers(run);
-    Epilogue y{DType::kFloat32, run.arena + y_.at, y_.layout.floats()};
+    Epilogue y{DType::kFloat32, run.floats(y_), y_.layout.floats()};
     y.bias = bias_;
     y.activation = activation_;
     const FlushedResults floats;  // kernels multiply by codes as they decode them: a weight's scale may be subnormal
-    matrix_->multiply({DType::kFloat32, x_.images, run.arena + x_.at, x_.layout.floats()}, y, run.threads, false);
+    matrix_->multiply({DType::kFloat32, x_.images, run.floats(x_), x_.layout.floats()}, y, run.threads, false);
   }
 
  private:
@@ -171,7 +161,7 @@ class Linear final : public Step {
           ConvolutionBlock b{};
           b.weights = block.weights, b.panel_stride = block.panel_stride, b.panels = block.panels;
           b.offsets = &offset, b.runs = 1, b.run = columns, b.first = b.last = true;
-          b.x = run.arena + x_.at;
+          b.x = run.floats(x_);
           b.y = run.workspace + block.panel * images * kChannelBlock, b.y_panel_stride = images * kChannelBlock;
           b.shift = bias_ == nullptr ? nullptr : bias_ + block.panel * kPanelRows;
           b.low = activation_ == Activation::kRelu ? 0.0F : -std::numeric_limits<float>::infinity();
@@ -180,8 +170,8 @@ class Linear final : public Step {
           for (int k = 0; k < block.panels; ++k) {
             const int64_t first = (block.panel + k) * kPanelRows, count = std::min(kPanelRows, outputs - first);
             for (int64_t image = 0; image < images; ++image)
-              std::memcpy(run.arena + y_.at + image * outputs + first,
-                          b.y + k * b.y_panel_stride + image * kChannelBlock, static_cast<size_t>(count) * 4);
+              std::memcpy(run.floats(y_) + image * outputs + first, b.y + k * b.y_panel_stride + image * kChannelBlock,
+                          static_cast<size_t>(count) * 4);
           }
         });
       });
@@ -198,7 +188,10 @@ class Linear final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_convolution(const StepText& text) { return std::make_unique<ConvolutionStep>(text); }
+std::unique_ptr<Step> make_convolution(const StepText& text) {
+  if (text.has("method") && text.word("method") == "bfloat16") return make_pair_convolution(text);
+  return std::make_unique<ConvolutionStep>(text);
+}
 std::unique_ptr<Step> make_linear(const StepText& text) { return std::make_unique<Linear>(text); }
 
 }  // namespace tersely

@@ -25,6 +25,7 @@ constexpr Row kRows[] = {
     {"output", make_output},
     {"move", make_move},
     {"convolution", make_convolution},
+    {"expanded_depthwise", make_expanded_depthwise},
     {"linear", make_linear},
     {"pool", make_pool},
     {"pointwise", make_pointwise},
@@ -49,6 +50,7 @@ constexpr Row kRows[] = {
     {"quantised_pool", make_quantised_pool},
     {"look_up", make_look_up},
     {"copy_bytes", make_copy_bytes},
+    {"round", make_round},
 };
 
 int64_t count(const Json& json, const char* member, int64_t least) {
@@ -65,15 +67,21 @@ Value value_of(const Json& json, int64_t arena_floats) {
   v.layout = {count(json, "channels", 1), count(json, "height", 1), count(json, "width", 1), count(json, "halo", 0),
               json.at("blocked").boolean()};
   const int64_t size = json.number_or("element_bytes", 4);
-  if (size != 1 && size != 4) throw std::invalid_argument("a number has one byte or four");
-  v.bytes = size == 1;
+  if (size != 1 && size != 2 && size != 4) throw std::invalid_argument("a number has one byte, two or four");
+  v.bytes = size == 1, v.words = size == 2;
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
   const int64_t numbers = checked_product(
       checked_product(checked_product(rows, l.blocked ? l.blocks() : l.channels), l.blocked ? 16 : 1), v.images);
-  const int64_t floats = v.bytes ? numbers / 4 + (numbers % 4 != 0) : numbers;
-  if (v.at % 16 != 0 || floats > arena_floats || v.at > arena_floats - floats)
+  const int64_t in_a_float = 4 / size;
+  const int64_t floats = numbers / in_a_float + (numbers % in_a_float != 0);
+  v.turns = json.find("turns") == nullptr ? 1 : count(json, "turns", 1);
+  v.each = json.find("each") == nullptr ? 0 : count(json, "each", 0);
+  const int64_t before = checked_product(v.turns - 1, v.each);
+  if (v.at % 16 != 0 || v.each % 16 != 0 || floats > arena_floats || before > arena_floats - floats ||
+      v.at > arena_floats - floats - before)
     throw std::invalid_argument("a value lies beyond the arena");
+  if (v.turns > 1 && v.each < floats) throw std::invalid_argument("images of one turn lie over those of the next");
   return v;
 }
 
@@ -89,12 +97,22 @@ std::unique_ptr<Step> step_of(const StepText& text) {
 const Value& StepText::by_number(int64_t number, const char* member) const {
   if (number < 0 || number >= static_cast<int64_t>(values_.size()))
     throw std::invalid_argument(std::string(member) + " is no value");
-  return values_[static_cast<size_t>(number)];
+  const Value& found = values_[static_cast<size_t>(number)];
+  if (found.turns != 1 && found.turns != turns_)
+    throw std::invalid_argument(std::string(member) + " has other turns than the step");
+  return found;
 }
 
 const Value& StepText::value(const char* member) const {
   const Value& found = by_number(number(member), member);
   if (found.bytes) throw std::invalid_argument(std::string(member) + " has bytes, not floats");
+  if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32");
+  return found;
+}
+
+const Value& StepText::rounded(const char* member) const {
+  const Value& found = by_number(number(member), member);
+  if (!found.words) throw std::invalid_argument(std::string(member) + " has other numbers than bfloat16");
   return found;
 }
 
@@ -106,9 +124,18 @@ const Value& StepText::quantised(const char* member) const {
   return found;
 }
 
+const Value& StepText::any_value(const char* member) const {
+  const Value& found = memory(member);
+  if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32 or bytes");
+  return found;
+}
+
 std::vector<const Value*> StepText::list(const char* member) const {
   std::vector<const Value*> found;
-  for (const Json& one : json_.at(member).array()) found.push_back(&by_number(one.number(), member));
+  for (const Json& one : json_.at(member).array()) {
+    found.push_back(&by_number(one.number(), member));
+    if (found.back()->words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32 or bytes");
+  }
   return found;
 }
 
@@ -143,7 +170,8 @@ float StepText::real(const char* member) const {
   return found;
 }
 
-size_t StepText::port(std::vector<Port>& ports, const Port& wanted) const {
+size_t StepText::port(std::vector<Port>& ports, Port wanted) const {
+  wanted.count = checked_product(wanted.count, turns_);
   constexpr int64_t kMaxPorts = 4096;
   const int64_t index = number("index");
   if (index < 0 || index >= kMaxPorts) throw std::invalid_argument("index is out of range");
@@ -161,14 +189,37 @@ Program::Program(std::string_view text, const StepText::Find& find) {
   if (json.at("version").number() != 1) throw std::invalid_argument("a program of another version");
   arena_floats_ = (count(json, "arena", 0) + 15) / 16 * 16;
   for (const Json& one : json.at("values").array()) values_.push_back(value_of(one, arena_floats_));
-  for (const Json& one : json.at("steps").array()) {
+  const std::vector<Json>& steps = json.at("steps").array();
+  loops_ = loops_of(json, steps.size());
+  auto loop = loops_.begin();
+  for (const Json& one : steps) {
     try {
-      steps_.push_back(step_of(StepText(one, values_, find, ports_)));
+      if (loop != loops_.end() && steps_.size() == loop->end) ++loop;
+      const bool inside = loop != loops_.end() && steps_.size() >= loop->first;
+      steps_.push_back(step_of(StepText(one, values_, find, ports_, inside ? loop->turns : 1)));
       workspace_floats_ = std::max(workspace_floats_, steps_.back()->workspace_floats());
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument("step " + std::to_string(steps_.size()) + ": " + error.what());
     }
   }
+  const Convolution* next = nullptr;
+  for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+    (*step)->before(next);
+    if ((*step)->walked() != nullptr) next = (*step)->walked();
+  }
+}
+
+std::vector<Program::Loop> Program::loops_of(const Json& json, size_t steps) {
+  std::vector<Loop> loops;
+  if (json.find("loops") == nullptr) return loops;
+  for (const Json& one : json.at("loops").array()) {
+    const Loop loop{static_cast<size_t>(count(one, "first", 0)), static_cast<size_t>(count(one, "end", 1)),
+                    count(one, "turns", 1)};
+    if (loop.first >= loop.end || loop.end > steps || (!loops.empty() && loop.first < loops.back().end))
+      throw std::invalid_argument("loops are not one after another, or have no steps");
+    loops.push_back(loop);
+  }
+  return loops;
 }
 
 Program::Arena Program::take() const {
@@ -187,17 +238,25 @@ Program::Arena Program::take() const {
   return made;
 }
 
-void Program::run_steps(const Run& run, int64_t* nanoseconds) const {
+void Program::run_step(size_t index, const Run& run, int64_t* nanoseconds) const {
+  if (nanoseconds == nullptr) return steps_[index]->run(run);
   const auto now = [] { return std::chrono::steady_clock::now(); };
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (nanoseconds == nullptr) {
-      steps_[i]->run(run);
-      continue;
-    }
-    const auto begin = now();
-    steps_[i]->run(run);
-    nanoseconds[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
+  const auto begin = now();
+  steps_[index]->run(run);
+  nanoseconds[index] += std::chrono::duration_cast<std::chrono::nanoseconds>(now() - begin).count();
+}
+
+void Program::run_steps(const Run& run, int64_t* nanoseconds) const {
+  if (nanoseconds != nullptr) std::fill_n(nanoseconds, steps_.size(), 0);
+  size_t next = 0;
+  for (const Loop& loop : loops_) {
+    for (; next < loop.first; ++next) run_step(next, run, nanoseconds);
+    Run one = run;
+    for (; one.turn < loop.turns; ++one.turn)
+      for (size_t i = loop.first; i < loop.end; ++i) run_step(i, one, nanoseconds);
+    next = loop.end;
   }
+  for (; next < steps_.size(); ++next) run_step(next, run, nanoseconds);
 }
 
 void Program::run(const Lent& lent, int threads, int64_t* nanoseconds) const {

@@ -47,7 +47,7 @@ class QuantisedConvolutionStep final : public Step {
   void run(const Run& run) const override {
     const uint8_t* x = run.bytes(x_);
     if (depthwise_ != nullptr) return depthwise_->run(x, run.bytes(y_), x_.images, run.threads);
-    const QuantisedResult y{y_.bytes ? run.bytes(y_) : nullptr, y_.bytes ? nullptr : run.arena + y_.at};
+    const QuantisedResult y{y_.bytes ? run.bytes(y_) : nullptr, y_.bytes ? nullptr : run.floats(y_)};
     direct_->run(x, y, x_.images, run.threads);
   }
 

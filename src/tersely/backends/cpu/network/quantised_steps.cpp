@@ -46,7 +46,7 @@ class Quantise final : public Step {
   }
   void run(const Run& run) const override {
     const auto quantise = active_table().quantised.quantise;
-    const float* x = run.arena + x_.at;
+    const float* x = run.floats(x_);
     uint8_t* y = run.bytes(y_);
     const ImageLayout &in = x_.layout, &out = y_.layout;
     each_row(run, y_, [&](int64_t plane, int64_t row) {
@@ -82,7 +82,7 @@ class Dequantise final : public Step {
   void run(const Run& run) const override {
     const auto dequantise = active_table().quantised.dequantise;
     const uint8_t* x = run.bytes(x_);
-    float* y = run.arena + y_.at;
+    float* y = run.floats(y_);
     const int64_t over = y_.layout.channels % kChannelBlock;
     each_row(run, y_, [&](int64_t plane, int64_t row) {
       float* to = y + row_at(y_.layout, plane, row);

@@ -39,9 +39,9 @@ class Resize final : public Step {
     parallel_for_ranges(run.threads, x_.images * in.blocks() * out.height, [&](int64_t item) {
       const int64_t y = item % out.height, plane = item / out.height;
       const Between& row = rows_[static_cast<size_t>(y)];
-      const float* from = run.arena + x_.at + plane * in.plane();
+      const float* from = run.floats(x_) + plane * in.plane();
       const float *above = from + in.at(0, row.first, 0), *below = from + in.at(0, row.second, 0);
-      float* to = run.arena + y_.at + plane * out.plane() + out.at(0, y, 0);
+      float* to = run.floats(y_) + plane * out.plane() + out.at(0, y, 0);
       for (const Between& column : columns_) {
         const int64_t left = column.first * kChannelBlock, right = column.second * kChannelBlock;
         for (int64_t c = 0; c < kChannelBlock; ++c) {

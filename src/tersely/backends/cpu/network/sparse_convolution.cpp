@@ -24,6 +24,30 @@ constexpr int64_t kFinished = 16;
 // What packing a register costs, in products of registers.
 constexpr int64_t kPackCost = 4;
 
+// Of a register's lanes that rows of pixels leave empty, one in so many: of 7, 14, 28 and 56 an eighth is.
+constexpr int64_t kWasted = 7;
+// Registers of a row of pixels that are worth a strip of their own.
+constexpr int64_t kStrip = 7;
+// Fewer registers than these are not worth a block.
+constexpr int64_t kFewRegisters = 6;
+
+// An even number, for workers.
+int64_t blocks_of(int64_t units, int64_t most) {
+  const int64_t least = ceil_div(units, most);
+  return least == 1 ? (units >= 2 * kFewRegisters ? 2 : 1) : (least + 1) / 2 * 2;
+}
+
+// Channels of which the columns of all taps are neighbours, as few as there may be: 1, or those of a block; 0 for none.
+int64_t whole_channels(const std::vector<int64_t>& places, int64_t taps) {
+  for (const int64_t channels : {int64_t{1}, kChannelBlock}) {
+    size_t column = 0;
+    while (column < places.size() && places[column] / taps / channels == static_cast<int64_t>(column) / taps / channels)
+      ++column;
+    if (column == places.size()) return channels;
+  }
+  return 0;
+}
+
 int32_t narrow(int64_t value) {
   if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max())
     throw std::invalid_argument("an image has more floats than 31 bits address");
@@ -66,17 +90,72 @@ SparseConvolution::SparseConvolution(const SparseWeights& weights, const ImageLa
     offsets_.push_back(narrow(in.at(place / taps, tap / window.width * window.dilation_y - window.pad_y,
                                     tap % window.width * window.dilation_x - window.pad_x)));
   }
+  if (window.stride_y != 1 || window.stride_x != 1 || window.height == 1) return;
+  group_ = whole_channels(weights.places(), taps);
+  for (int64_t channel = 0; group_ > 0 && channel < groups.channels; ++channel)
+    for (int64_t x = 0; x < window.width; ++x)
+      row_offsets_.push_back(narrow(in.at(channel, -window.pad_y, x * window.dilation_x - window.pad_x)));
 }
 
 SparseConvolution::Plan SparseConvolution::plan(int64_t lanes, int64_t vectors) const {
-  const int64_t registers = ceil_div(pixels(), lanes), least = ceil_div(registers, vectors);
-  const int64_t blocks = least == 1 ? 1 : (least + 1) / 2 * 2;  // an even number, for workers
-  const int64_t some = ceil_div(registers, blocks);
-  const int64_t floats = some * lanes, columns = weights_.columns(), outputs = weights_.outputs();
-  const int64_t few = kFewEntries * outputs * columns / std::max<int64_t>(1, weights_.entries());
-  const int64_t most = std::clamp<int64_t>(std::max(kPackedBytes / (floats * 4), few), 1, columns);
-  const int64_t even = ceil_div(columns, ceil_div(columns, most));
-  return {blocks, floats, even, registers, lanes};
+  if (suits_rows(lanes, vectors)) return plan_by_rows(lanes, vectors);
+  Plan plan{};
+  plan.lanes = lanes, plan.units = ceil_div(pixels(), lanes), plan.strips = plan.taps = 1;
+  plan.blocks = blocks_of(plan.units, vectors);
+  plan.floats = plan.channel_floats = ceil_div(plan.units, plan.blocks) * lanes;
+  share_columns(plan, 1);
+  return plan;
+}
+
+// A tap of another row of the window is another row of the same packed pixels, if each row of an image begins a
+// register: each column of taps is packed once, not each tap.
+SparseConvolution::Plan SparseConvolution::plan_by_rows(int64_t lanes, int64_t vectors) const {
+  Plan plan{};
+  const int64_t registers = ceil_div(out_.width, lanes);
+  plan.lanes = lanes, plan.units = out_.height, plan.strips = ceil_div(registers, kStrip);
+  while (registers % plan.strips != 0) ++plan.strips;
+  plan.row = registers / plan.strips;
+  const int64_t blocks = blocks_of(plan.units, vectors / plan.row), rows = ceil_div(plan.units, blocks);
+  plan.blocks = blocks * plan.strips;
+  plan.floats = rows * plan.row * lanes;
+  plan.taps = window_.height * window_.width;
+  plan.channel_floats = window_.width * (rows + (window_.height - 1) * window_.dilation_y) * plan.row * lanes;
+  share_columns(plan, group_ * plan.taps);
+  // Fewer rows at a time, where lists go on to other channels so late that these do not fit.
+  if (plan.packed_floats(group_ * plan.taps) * 4 > kPackedBytes && vectors - plan.row >= kFewRegisters)
+    return plan_by_rows(lanes, vectors - plan.row);
+  return plan;
+}
+
+bool SparseConvolution::suits_rows(int64_t lanes, int64_t vectors) const {
+  if (row_offsets_.empty()) return false;
+  if (ceil_div(out_.width, lanes) * lanes * kWasted > out_.width * (kWasted + 1)) return false;
+  const Plan plan = plan_by_rows(lanes, vectors);
+  return plan.channel_floats < plan.taps * plan.floats &&
+         plan.channel_floats <= kSparsePieces * lanes * window_.width &&
+         plan.packed_floats(weights_.columns()) < std::numeric_limits<int32_t>::max() / 4;
+}
+
+// Columns that are packed at a time, whole groups of them.
+void SparseConvolution::share_columns(Plan& plan, int64_t group) const {
+  const int64_t columns = weights_.columns(), groups = ceil_div(columns, group);
+  const int64_t few = kFewEntries * weights_.outputs() * columns / std::max<int64_t>(1, weights_.entries());
+  const int64_t fit = kPackedBytes / (plan.packed_floats(group) * 4);
+  const int64_t most = std::clamp<int64_t>(std::max(fit, few / group), 1, groups);
+  plan.columns = ceil_div(groups, ceil_div(groups, most)) * group;
+}
+
+// Where each column lies among all packed ones, in bytes; none where they lie side by side.
+std::vector<uint32_t> SparseConvolution::places_of(const Plan& plan) const {
+  std::vector<uint32_t> found;
+  if (plan.row == 0) return found;
+  const int64_t row = plan.row * plan.lanes * window_.dilation_y, copy = plan.channel_floats / window_.width;
+  for (const int64_t place : weights_.places()) {
+    const int64_t channel = place / plan.taps, tap = place % plan.taps;
+    const int64_t at = channel * plan.channel_floats + tap % window_.width * copy + tap / window_.width * row;
+    found.push_back(static_cast<uint32_t>(at * 4));
+  }
+  return found;
 }
 
 int64_t SparseConvolution::workspace_floats() const { return weights_.entries() * 2; }
@@ -98,7 +177,14 @@ int64_t SparseConvolution::shares(const Plan& plan, int64_t images, int threads)
 // The pixels of a block, as few neighbouring ones at a time as they lie so.
 std::vector<SparsePixels> SparseConvolution::pixels_of(const Plan& plan, int64_t block) const {
   std::vector<SparsePixels> found;
-  const int64_t first = plan.first(block), end = std::min(plan.first(block + 1), pixels());
+  if (plan.row != 0) {
+    const int64_t column = plan.column(block);
+    for (int64_t row = plan.first(block); row < plan.end(block); ++row)
+      found.push_back({static_cast<int32_t>((row - plan.first(block)) * plan.row * plan.lanes), 0,
+                       narrow(out_.at(0, row, column)), narrow(residual_.at(0, row, column)), width_of(plan, block)});
+    return found;
+  }
+  const int64_t first = plan.first(block) * plan.lanes, end = std::min(plan.end(block) * plan.lanes, pixels());
   for (int64_t pixel = first, stop; pixel < end; pixel = stop) {
     const int64_t row = pixel / out_.width, column = pixel % out_.width;
     stop = std::min(end, (row + 1) * out_.width);
@@ -113,6 +199,21 @@ std::vector<SparsePixels> SparseConvolution::pixels_of(const Plan& plan, int64_t
       found.push_back(one);
     }
   }
+  return found;
+}
+
+// Pixels of a row in a block's strip.
+int32_t SparseConvolution::width_of(const Plan& plan, int64_t block) const {
+  return static_cast<int32_t>(std::min(plan.row * plan.lanes, out_.width - plan.column(block)));
+}
+
+// The rows of an image that the windows of a block's rows reach.
+std::vector<SparsePixels> SparseConvolution::packed_rows(const Plan& plan, int64_t block) const {
+  std::vector<SparsePixels> found;
+  const int64_t first = plan.first(block), end = plan.end(block) + (window_.height - 1) * window_.dilation_y;
+  for (int64_t row = first; row < end; ++row)
+    found.push_back({static_cast<int32_t>((row - first) * plan.row * plan.lanes),
+                     narrow(row * in_.row() + plan.column(block)), 0, 0, width_of(plan, block)});
   return found;
 }
 
@@ -135,23 +236,28 @@ void SparseConvolution::multiply(const Call& call, int64_t image, int64_t block,
   static thread_local Scratch packed_scratch, sums_scratch, next_scratch;
   const Plan& plan = call.plan;
   const SparseKernels& kernels = call.table.sparse;
+  const bool by_rows = plan.row != 0;
   const std::vector<SparsePixels> places = pixels_of(plan, block);
-  const int64_t registers = plan.first(block + 1) - plan.first(block), all = weights_.columns();
-  auto* packed = packed_scratch.get<float>(plan.columns * plan.floats * 4 + 64);
+  const std::vector<SparsePixels> rows = by_rows ? packed_rows(plan, block) : std::vector<SparsePixels>{};
+  const std::vector<SparsePixels>& pixels = by_rows ? rows : places;
+  const int64_t all = weights_.columns(), units = plan.end(block) - plan.first(block);
+  auto* packed = packed_scratch.get<float>(plan.packed_floats(plan.columns) * 4);
   auto* sums = sums_scratch.get<float>((plan.columns == all ? std::min(count, kFinished) : count) * plan.floats * 4);
   auto* next = next_scratch.get<uint32_t>(count * 4);
   std::copy_n(weights_.first().data() + first, count, next);
   const Groups& groups = weights_.groups();
   const float* x = call.x + image * in_.floats() + first / groups.outputs * groups.channels * in_.plane();
+  const int64_t copies = by_rows ? window_.width : 1;  // of a channel, or a column
+  const int32_t* offsets = by_rows ? row_offsets_.data() : offsets_.data();
   for (int64_t column = 0; column < all; column += plan.columns) {
     const int64_t columns = std::min(plan.columns, all - column);
-    kernels.pack(x, offsets_.data() + column, columns, window_.stride_x, places.data(),
-                 static_cast<int64_t>(places.size()), plan.floats, packed);
+    kernels.pack(x, offsets + column / plan.taps * copies, columns / plan.taps * copies, window_.stride_x,
+                 pixels.data(), static_cast<int64_t>(pixels.size()), plan.channel_floats / copies, packed);
     SparseBlock b{};
     b.entries = call.entries, b.x = packed, b.stride = plan.floats, b.first = column == 0;
-    b.begin = static_cast<uint32_t>(column * plan.floats * 4);
-    b.end = static_cast<uint32_t>((column + columns) * plan.floats * 4);
-    b.vectors = static_cast<int>(registers / kernels.lanes);
+    b.begin = static_cast<uint32_t>(plan.packed_floats(column) * 4);
+    b.end = static_cast<uint32_t>(plan.packed_floats(column + columns) * 4);
+    b.vectors = static_cast<int>(by_rows ? units * plan.row : units);
     const bool last = column + columns == all;
     for (int64_t output = 0; output < count; output += b.rows) {
       b.rows = last ? std::min(kFinished, count - output) : count;
@@ -174,7 +280,9 @@ void SparseConvolution::run(const float* x, float* y, const float* residual, int
   // Both in one region, for waking workers takes as long as some lists. Whoever is through with lists waits for those
   // who are not, and these have begun: items are drawn in order. Few at a time, so that neighbours are not drawn at
   // once.
-  const auto lister = weights_.lister(table, static_cast<uint32_t>(call.plan.floats * 4), entries);
+  const std::vector<uint32_t> places = places_of(call.plan);
+  const auto lister = weights_.lister(
+      table, {static_cast<uint32_t>(call.plan.floats * 4), places.empty() ? nullptr : places.data()}, entries);
   const int64_t parts = std::min<int64_t>(lister.items(), 4 * threads);
   std::atomic<int64_t> left{parts};
   std::atomic<bool> failed{false};  // for lack of memory: nobody may wait for such a list, or read it

@@ -74,9 +74,9 @@ void SparseWeights::count_words() {
   }
 }
 
-SparseWeights::Lister::Lister(const SparseWeights& weights, const KernelTable& table, uint32_t step,
+SparseWeights::Lister::Lister(const SparseWeights& weights, const KernelTable& table, SparsePlaces places,
                               SparseEntry* entries)
-    : weights_(weights), table_(table), step_(step), entries_(entries) {
+    : weights_(weights), table_(table), places_(places), entries_(entries) {
   if (weights.coded_.gaps() == nullptr) panels_.emplace(*weights.coded_.words(), table);
 }
 
@@ -93,8 +93,8 @@ void SparseWeights::Lister::list_panels(int64_t item) const {
         const int64_t end = row >= count ? 1 : index + 1 < first.size() ? first[index + 1] : weights_.entries_;
         limit[k][row] = static_cast<uint32_t>(end - 1);
       }
-      table_.sparse.list(block.weights + k * block.panel_stride, block.columns,
-                         static_cast<uint32_t>(block.first_column) * step_, step_, entries_, next[k], limit[k]);
+      table_.sparse.list(block.weights + k * block.panel_stride, block.first_column, block.columns, places_, entries_,
+                         next[k], limit[k]);
       if (block.first_column + block.columns < columns) continue;
       for (int64_t row = 0; row < count; ++row) entries_[next[k][row]].at = kSparseEnd;
     }
@@ -104,7 +104,7 @@ void SparseWeights::Lister::list_panels(int64_t item) const {
 void SparseWeights::Lister::list(int64_t item) const {
   if (panels_) return list_panels(item);
   const GapEntries found = weights_.coded_.gaps()->entries(table_, item);
-  table_.sparse.list_gaps(found.gaps, found.values, found.blocks, found.last_column, step_, entries_,
+  table_.sparse.list_gaps(found.gaps, found.values, found.blocks, found.last_column, places_, entries_,
                           weights_.lanes_.data() + item * kPanelRows);
 }
 

@@ -35,18 +35,18 @@ class SparseWeights {
 
    private:
     friend class SparseWeights;
-    Lister(const SparseWeights& weights, const KernelTable& table, uint32_t step, SparseEntry* entries);
+    Lister(const SparseWeights& weights, const KernelTable& table, SparsePlaces places, SparseEntry* entries);
     void list_panels(int64_t item) const;
 
     const SparseWeights& weights_;
     const KernelTable& table_;
-    const uint32_t step_;
+    const SparsePlaces places_;
     SparseEntry* const entries_;
     std::optional<FloatPanels> panels_;  // none where weights are gaps
   };
-  // entries: room as above; step: bytes from a packed column to the next.
-  Lister lister(const KernelTable& table, uint32_t step, SparseEntry* entries) const {
-    return {*this, table, step, entries};
+  // entries: room as above. places: of packed columns, borrowed.
+  Lister lister(const KernelTable& table, SparsePlaces places, SparseEntry* entries) const {
+    return {*this, table, places, entries};
   }
 
  private:

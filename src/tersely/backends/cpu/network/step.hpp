@@ -33,13 +33,17 @@ struct Ports {
 // One run of a program.
 struct Run {
   float* arena;
-
-  uint8_t* bytes(const Value& value) const { return reinterpret_cast<uint8_t*>(arena + value.at); }
-
   float* workspace;  // as many floats as the step wants, at a 64-byte boundary
   Lent lent;
   int threads;
+  int64_t turn = 0;  // of the loop that the step is in
+
+  float* floats(const Value& value) const { return arena + value.at + turn * value.each; }
+  uint8_t* bytes(const Value& value) const { return reinterpret_cast<uint8_t*>(floats(value)); }
+  uint16_t* words(const Value& value) const { return reinterpret_cast<uint16_t*>(floats(value)); }
 };
+
+class Convolution;
 
 class Step {
  public:
@@ -49,6 +53,9 @@ class Step {
   virtual ~Step() = default;
   virtual int64_t workspace_floats() const { return 0; }
   virtual void run(const Run& run) const = 0;
+  // Whose weights are walked next is told which they are, so that they are on their way before the step is over.
+  virtual const Convolution* walked() const { return nullptr; }
+  virtual void before(const Convolution* /*next*/) {}
 };
 
 // A weight or another constant that outlives the program: a coded matrix, or one kind of numbers as they are.
@@ -64,16 +71,19 @@ struct Constant {
 class StepText {
  public:
   using Find = std::function<Constant(const std::string&)>;
-  StepText(const Json& json, const std::vector<Value>& values, const Find& find, Ports& ports)
-      : json_(json), values_(values), find_(find), ports_(ports) {}
+  // turns: of the loop that the step is in; 1 outside of loops.
+  StepText(const Json& json, const std::vector<Value>& values, const Find& find, Ports& ports, int64_t turns)
+      : json_(json), values_(values), find_(find), ports_(ports), turns_(turns) {}
 
   // Values of floats.
   const Value& value(const char* member) const;
   const Value* value_or_null(const char* member) const;
-  // One of bytes; one of either.
+  // One of bfloat16; one of bytes; one of floats or bytes; one of any.
+  const Value& rounded(const char* member) const;
   const Value& quantised(const char* member) const;
-  const Value& any_value(const char* member) const { return by_number(number(member), member); }
-  std::vector<const Value*> list(const char* member) const;  // of either
+  const Value& any_value(const char* member) const;
+  std::vector<const Value*> list(const char* member) const;  // of floats or bytes
+  const Value& memory(const char* member) const { return by_number(number(member), member); }
   int64_t number(const char* member) const { return json_.at(member).number(); }
   int64_t number_or(const char* member, int64_t otherwise) const { return json_.number_or(member, otherwise); }
   const std::string& word(const char* member) const { return json_.at(member).string(); }
@@ -86,18 +96,21 @@ class StepText {
   const float* floats_or_null(const char* member, int64_t count) const;
   // The same of 32-bit integers.
   const int32_t* integers_or_null(const char* member, int64_t count) const;
-  // Member "index", noting that a caller lends `count` numbers there.
+  // What a member says of a step inside this one.
+  StepText inner(const char* member) const { return {json_.at(member), values_, find_, ports_, turns_}; }
+  // Member "index", noting that a caller lends `count` numbers there for each turn.
   size_t input(int64_t count, bool integers) const { return port(ports_.inputs, {count, integers, true}); }
   size_t output(int64_t count) const { return port(ports_.outputs, {count, false, true}); }
 
  private:
-  size_t port(std::vector<Port>& ports, const Port& wanted) const;
+  size_t port(std::vector<Port>& ports, Port wanted) const;
   const Value& by_number(int64_t number, const char* member) const;
 
   const Json& json_;
   const std::vector<Value>& values_;
   const Find& find_;
   Ports& ports_;
+  const int64_t turns_;
 };
 
 // Throws std::invalid_argument where a step's operands do not fit.
@@ -110,6 +123,7 @@ Unary unary_of(const std::string& name);
 
 using MakeStep = std::unique_ptr<Step> (*)(const StepText&);
 std::unique_ptr<Step> make_convolution(const StepText& text);
+std::unique_ptr<Step> make_expanded_depthwise(const StepText& text);
 std::unique_ptr<Step> make_linear(const StepText& text);
 std::unique_ptr<Step> make_pool(const StepText& text);
 std::unique_ptr<Step> make_pointwise(const StepText& text);
@@ -137,5 +151,7 @@ std::unique_ptr<Step> make_quantised_add(const StepText& text);
 std::unique_ptr<Step> make_quantised_pool(const StepText& text);
 std::unique_ptr<Step> make_look_up(const StepText& text);
 std::unique_ptr<Step> make_copy_bytes(const StepText& text);
+std::unique_ptr<Step> make_round(const StepText& text);
+std::unique_ptr<Step> make_pair_convolution(const StepText& text);
 
 }  // namespace tersely

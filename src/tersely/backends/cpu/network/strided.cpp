@@ -216,7 +216,7 @@ class Reduce final : public Step {
 class Fill final : public Step {
  public:
   explicit Fill(const StepText& text) : y_(text.value("y")), number_(text.real("number")) {}
-  void run(const Run& run) const override { std::fill(run.arena + y_.at, run.arena + y_.at + y_.floats(), number_); }
+  void run(const Run& run) const override { std::fill(run.floats(y_), run.floats(y_) + y_.floats(), number_); }
 
  private:
   const Value y_;

@@ -15,8 +15,8 @@ class Strided {
   // along `sizes` would lie outside of the operand. bytes: of a value of bytes, and no constant.
   Strided(const StepText& text, const std::string& name, const std::vector<int64_t>& sizes, bool bytes = false);
 
-  const float* read(const Run& run) const { return (constant_ != nullptr ? constant_ : run.arena + value_.at) + at_; }
-  float* write(const Run& run) const { return run.arena + value_.at + at_; }
+  const float* read(const Run& run) const { return (constant_ != nullptr ? constant_ : run.floats(value_)) + at_; }
+  float* write(const Run& run) const { return run.floats(value_) + at_; }
   bool is_constant() const { return constant_ != nullptr; }
   const Value& value() const { return value_; }
   int64_t first() const { return at_; }

@@ -34,8 +34,8 @@ class LayerNorm final : public Step {
     const int64_t parts = (in.width + kTokens - 1) / kTokens;
     parallel_for_ranges(run.threads, x_.images * parts, [&](int64_t item) {
       const int64_t image = item / parts, first = item % parts * kTokens;
-      const TokenNorm norm{run.arena + x_.at + image * in.floats() + first * kChannelBlock,
-                           run.arena + y_.at + image * out.floats() + first * kChannelBlock,
+      const TokenNorm norm{run.floats(x_) + image * in.floats() + first * kChannelBlock,
+                           run.floats(y_) + image * out.floats() + first * kChannelBlock,
                            in.plane(),
                            out.plane(),
                            in.channels,
@@ -67,7 +67,7 @@ class Softmax final : public Step {
     const KernelTable& table = active_table();
     const int64_t count = x_.layout.channels;
     parallel_for_ranges(run.threads, x_.images, [&](int64_t row) {
-      table.tokens.softmax(run.arena + x_.at + row * count, count, run.arena + y_.at + row * count);
+      table.tokens.softmax(run.floats(x_) + row * count, count, run.floats(y_) + row * count);
     });
   }
 
@@ -103,14 +103,14 @@ class Embedding final : public Step {
 
   void run(const Run& run) const override {
     auto* wanted = reinterpret_cast<int64_t*>(run.workspace);
-    const float* x = run.arena + x_.at;
+    const float* x = run.floats(x_);
     for (int64_t i = 0; i < count_; ++i) {
       if (!(x[i] >= 0 && x[i] < static_cast<float>(rows_) && x[i] == std::floor(x[i])))
         throw std::invalid_argument("number " + std::to_string(i) + " of an embedding's input is " +
                                     std::to_string(x[i]) + ": the table has rows 0 to " + std::to_string(rows_ - 1));
       wanted[i] = static_cast<int64_t>(x[i]);
     }
-    float* y = run.arena + y_.at;
+    float* y = run.floats(y_);
     const int64_t width = y_.layout.channels;
     if (coded_ != nullptr) {
       const DefaultFloats exact;

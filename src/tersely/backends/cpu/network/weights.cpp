@@ -1,6 +1,7 @@
 // See weights.hpp.
 #include "tersely/backends/cpu/network/weights.hpp"
 
+#include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/backends/cpu/network/image.hpp"
 
 namespace tersely {
@@ -12,7 +13,8 @@ bool ConvolutionWeights::walks(const MatrixView* coded, const Groups& groups, in
   return whole && g.count == 1 && g.rows == groups.count * groups.outputs && g.columns == groups.channels * taps;
 }
 
-ConvolutionWeights::ConvolutionWeights(const MatrixView& coded, const Groups& groups, int64_t taps) : coded_(&coded) {
+ConvolutionWeights::ConvolutionWeights(const MatrixView& coded, const Groups& groups, int64_t taps)
+    : coded_(&coded), starts_(FloatPanels::starts(coded, active_table())) {
   const Geometry& g = coded.geometry;
   reads_.channels = groups.channels;
   for (int64_t panel = 0; panel < g.panels; ++panel)

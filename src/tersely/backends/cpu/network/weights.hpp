@@ -18,10 +18,11 @@ struct PackedPanels {
   // As of FloatPanels.
   template <class F>
   void walk(int64_t item, int64_t block_columns, F&& f) const {
-    walk(item, block_columns, NoEarlyPixels{}, f);
+    walk(item, block_columns, NoEarlyPixels{}, {}, f);
   }
+  ItemCodes prefetch(int64_t) const { return {}; }
   template <class Early, class F>
-  void walk(int64_t item, int64_t block_columns, const Early&, F&& f) const {
+  void walk(int64_t item, int64_t block_columns, const Early&, const ItemCodes&, F&& f) const {
     const int64_t panel = item * 2, stride = columns * kPanelRows;
     const int count = static_cast<int>(std::min<int64_t>(2, panels - panel));
     for (int64_t column = 0; column < columns; column += block_columns)
@@ -58,7 +59,13 @@ class ConvolutionWeights {
   // f(panels), of FloatPanels or PackedPanels.
   template <class F>
   void visit(const KernelTable& table, F&& f) const {
-    coded_ == nullptr ? f(packed_) : f(FloatPanels(*coded_, table));
+    coded_ == nullptr ? f(packed_) : f(FloatPanels(*coded_, table, starts_.empty() ? nullptr : starts_.data()));
+  }
+
+  // f(PackedPanels), where there is no coded matrix.
+  template <class F>
+  void visit_numbers(F&& f) const {
+    f(packed_);
   }
 
   // Whether a coded matrix can be walked as the weights of these groups: see the first constructor.
@@ -66,6 +73,7 @@ class ConvolutionWeights {
 
  private:
   const MatrixView* coded_ = nullptr;
+  std::vector<PanelStart> starts_;  // of a coded matrix
   PackedPanels packed_{};
   PanelColumns reads_;
 };

@@ -1,7 +1,9 @@
 // See split_source.hpp.
 #include "tersely/codes/words/split/split_source.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "tersely/codes/opening.hpp"
 
@@ -54,14 +56,89 @@ int64_t panel_offset(const Geometry& g, const SplitStreams& coded, int64_t panel
   return (panel - short_count) * chunks * p.chunk_bytes[0] + short_count * chunks * p.chunk_bytes[1];
 }
 
+namespace {
+
+const uint8_t* tiles_of(const Geometry& g, const SplitStreams& coded, int64_t segment) {
+  const SegmentPart part = segment_part(g, segment);
+  const uint8_t* tiles = coded.streams.tiles + panel_offset(g, coded, part.first_panel);
+  if (part.first_chunk == 0) return tiles;
+  return tiles + part.first_chunk * coded.parameters.chunk_bytes[panel_is_short(coded.streams, part.first_panel)];
+}
+
+}  // namespace
+
 void begin_split(const Geometry& g, const SplitStreams& coded, const KernelTable& table, int64_t segment,
                  uint8_t* scratch, Cursor& cursor) {
-  const SegmentPart part = segment_part(g, segment);
-  cursor.tile = coded.streams.tiles + panel_offset(g, coded, part.first_panel);
-  if (part.first_chunk != 0)
-    cursor.tile +=
-        part.first_chunk * coded.parameters.chunk_bytes[panel_is_short(coded.streams, part.first_panel) ? 1 : 0];
+  cursor.tile = tiles_of(g, coded, segment);
   table.expand_levels(coded, segment, scratch, cursor);
+}
+
+namespace {
+
+uint64_t word_at(const uint8_t* at) {
+  uint64_t word;
+  std::memcpy(&word, at, 8);
+  return word;
+}
+
+// Survivors of `chunks` chunks in the tiles of a panel. Reads their codes alone.
+int64_t survivors_in(const KernelTable& table, const Parameters& p, const uint8_t* tiles, int64_t chunk_bytes,
+                     int64_t chunks) {
+  uint64_t words[kTileChunks * 4];
+  int64_t count = 0;
+  for (int64_t first = 0; first < chunks; first += kTileChunks, tiles += kTileChunks * chunk_bytes) {
+    const int64_t c = std::min(kTileChunks, chunks - first);
+    int64_t found = c;
+    if (p.code == SymbolCode::kPacked) {  // nibbles of four ones
+      found = c * 4;
+      for (int64_t i = 0; i < found; ++i) {
+        const uint64_t word = word_at(tiles + i * 8), pairs = word & word >> 1;
+        words[i] = pairs & pairs >> 2 & 0x1111111111111111U;
+      }
+    } else {
+      for (int64_t j = 0; j < c; ++j) words[j] = word_at(tiles + j * 8);
+      for (int k = 1; k < p.widths[0]; ++k)
+        for (int64_t j = 0; j < c; ++j) words[j] &= word_at(tiles + (k * c + j) * 8);
+    }
+    count += table.count_bits(reinterpret_cast<const uint8_t*>(words), found);
+  }
+  return count;
+}
+
+}  // namespace
+
+void begin_split_panel(const Geometry& g, const SplitStreams& coded, const KernelTable& table, int64_t panel,
+                       uint8_t* scratch, Cursor& cursor) {
+  const Parameters& p = coded.parameters;
+  const int64_t unit = unit_of_panel(g, panel);
+  begin_split(g, coded, table, unit * g.segments_per_panel, scratch, cursor);
+  if (p.code == SymbolCode::kConstant) {
+    cursor.tile = coded.streams.tiles + panel_offset(g, coded, panel);
+    return;
+  }
+  int64_t before = 0;
+  for (int64_t one = unit_panels(g, unit).first; one < panel; ++one) {
+    const int64_t bytes = p.chunk_bytes[panel_is_short(coded.streams, one)];
+    before += survivors_in(table, p, cursor.tile, bytes, g.chunks_per_panel);
+    cursor.tile += g.chunks_per_panel * bytes;
+  }
+  cursor.survivors += std::min<int64_t>(before, cursor.survivors_end - cursor.survivors);
+}
+
+const uint8_t* prefetch_split(const Geometry& g, const SplitStreams& coded, int64_t segment) {
+  const Streams& s = coded.streams;
+  if (s.directory != nullptr) {
+    const uint64_t *entry = s.directory + segment * s.directory_columns, *next = entry + s.directory_columns;
+    const int escapes = s.directory_columns - 1;
+    for (int64_t line = 0; line < 3; ++line) __builtin_prefetch(s.escapes + entry[escapes] + line * 64, 0, 2);
+    for (int level = 1; level < coded.parameters.levels; ++level) {
+      const int64_t word = 8 * coded.parameters.widths[level];
+      const uint8_t *planes = s.levels[level] + entry[level - 1] * word,
+                    *end = s.levels[level] + next[level - 1] * word;
+      for (; planes < end; planes += 64) __builtin_prefetch(planes, 0, 2);
+    }
+  }
+  return tiles_of(g, coded, segment);
 }
 
 SplitSource::SplitSource(const Geometry& geometry, const Parameters& parameters, const Components& components)

@@ -18,6 +18,11 @@ int64_t panel_offset(const Geometry& geometry, const SplitStreams& coded, int64_
 // Points the cursor at a segment.
 void begin_split(const Geometry& geometry, const SplitStreams& coded, const KernelTable& table, int64_t segment,
                  uint8_t* scratch, Cursor& cursor);
+// Points the cursor at a panel, whose unit has no other segments; survivors of the panels before it are counted.
+void begin_split_panel(const Geometry& geometry, const SplitStreams& coded, const KernelTable& table, int64_t panel,
+                       uint8_t* scratch, Cursor& cursor);
+// Asks memory for what that will read first, and returns where the segment's tiles begin.
+const uint8_t* prefetch_split(const Geometry& geometry, const SplitStreams& coded, int64_t segment);
 // One weight, found by rank: reads the planes of its segment before it, decodes nothing else.
 uint32_t split_access(const Geometry& geometry, const SplitStreams& coded, int64_t matrix, int64_t row, int64_t column);
 
@@ -31,6 +36,11 @@ class SplitSource : public Source {
   void begin(const KernelTable& table, int64_t segment, uint8_t* scratch, Cursor& cursor) const override {
     begin_split(geometry_, coded_, table, segment, scratch, cursor);
   }
+  bool begin_panel(const KernelTable& table, int64_t panel, uint8_t* scratch, Cursor& cursor) const override {
+    begin_split_panel(geometry_, coded_, table, panel, scratch, cursor);
+    return true;
+  }
+  const uint8_t* prefetch(int64_t segment) const override { return prefetch_split(geometry_, coded_, segment); }
   uint32_t access(const KernelTable&, int64_t matrix, int64_t row, int64_t column) const override {
     return split_access(geometry_, coded_, matrix, row, column);
   }

@@ -29,6 +29,9 @@ void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, 
   const int escapes = s.directory_columns - 1;
   const uint8_t* below = s.escapes + entry[escapes];
   const uint8_t* end = s.escapes + next[escapes];
+  // A line of each lasts a few segments, and nothing else asks for the next one.
+  _mm_prefetch(reinterpret_cast<const char*>(next + 8 * s.directory_columns), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(below + 192), _MM_HINT_T0);
   for (int level = p.levels - 1; level >= 1; --level) {
     const auto groups = static_cast<int64_t>(next[level - 1] - entry[level - 1]);
     const int width = p.widths[level];
@@ -47,6 +50,9 @@ void expand_levels(const SplitStreams& view, int64_t segment, uint8_t* scratch, 
       default:
         expand_level<4>(planes, groups, p.tables[level], below, end, out);
     }
+    // The next segment follows in the stream and has about as many: its first use would wait for memory.
+    for (int64_t at = 0; at < groups * width * 8; at += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(planes + groups * width * 8 + at), _MM_HINT_T1);
     below = out;
     end = out + groups * 64;
   }
@@ -65,6 +71,7 @@ TERSELY_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
   constexpr int64_t kChunkBytes =
       code_bytes(Code) + 8 * f.odd_count + (f.has_byte ? 64 : 0) + kTailBytes[static_cast<int>(T)];
   constexpr int64_t kTileBytes = 8 * kChunkBytes, kLines = (kTileBytes + 511) / 512;
+  const int64_t far = far_of(cursor.ahead);
   int64_t done = 0;
   for (; done + 8 <= chunks; done += 8) {
     const TilePieces<D, Code, T> at(tile, 8);
@@ -74,7 +81,7 @@ TERSELY_INLINE void for_chunks(const Parameters& p, Cursor& cursor, int64_t chun
       chunk_vectors<D, Code, T>(at, 8, j, table, below, end, v);
 #pragma GCC unroll 4
       for (int64_t line = 0; line < kLines; ++line)
-        prefetch_stream(v[line % kVectors<D>], tile + (j * kLines + line) * 64);
+        prefetch_stream(v[line % kVectors<D>], tile + (j * kLines + line) * 64, far);
       sink(done + j, v);
     }
     tile = at.end;

@@ -14,7 +14,9 @@ namespace {
 // What decoding one panel goes on from.
 struct Side {
   const uint8_t *tile, *below, *end;
-  explicit Side(const Cursor& cursor) : tile(cursor.tile), below(cursor.survivors), end(cursor.survivors_end) {}
+  int64_t far;
+  explicit Side(const Cursor& cursor)
+      : tile(cursor.tile), below(cursor.survivors), end(cursor.survivors_end), far(far_of(cursor.ahead)) {}
   void give_back(Cursor& cursor) const { cursor.tile = tile, cursor.survivors = below; }
 };
 
@@ -49,8 +51,8 @@ void decode_multiply(const Parameters& p, Cursor* cursors, int64_t chunks, float
       chunk_vectors<D, Code, T, false>(from_b, count, j, table, b.below, b.end, shift, w);
 #pragma GCC unroll 4
       for (int64_t line = 0; line < kLines; ++line) {
-        prefetch_stream<2048>(v[line % 4], a.tile + (j * kLines + line) * 64);
-        prefetch_stream<2048>(w[line % 4], b.tile + (j * kLines + line) * 64);
+        prefetch_stream<2048>(v[line % 4], a.tile + (j * kLines + line) * 64, a.far);
+        prefetch_stream<2048>(w[line % 4], b.tile + (j * kLines + line) * 64, b.far);
       }
       float* to = out + (done + j) * 64;
 #pragma GCC unroll 4

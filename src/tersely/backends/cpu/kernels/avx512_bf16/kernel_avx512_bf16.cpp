@@ -6,6 +6,9 @@
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
+
+void fill_avx512_bf16_pairs(KernelTable& table);
+
 namespace {
 
 TERSELY_INLINE __m512bh as_pairs(__m512i v) { return __builtin_bit_cast(__m512bh, v); }
@@ -101,6 +104,7 @@ void fill_avx512_bf16(KernelTable& table) {
   fill_code<4>(table);
   fill_code<5>(table);
   table.multiply_pairs = multiply_pairs;
+  fill_avx512_bf16_pairs(table);
 }
 
 }  // namespace tersely

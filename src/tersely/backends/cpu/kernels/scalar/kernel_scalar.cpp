@@ -219,6 +219,7 @@ void fill_scalar_folded(KernelTable& table);
 void fill_scalar_blocks(KernelTable& table);
 void fill_scalar_n_of_m(KernelTable& table);
 void fill_scalar_convolution(KernelTable& table);
+void fill_scalar_pairs(KernelTable& table);
 void fill_scalar_winograd(KernelTable& table);
 void fill_scalar_pool(KernelTable& table);
 void fill_scalar_ans(KernelTable& table);
@@ -258,6 +259,7 @@ void fill_scalar(KernelTable& table) {
   fill_scalar_blocks(table);
   fill_scalar_n_of_m(table);
   fill_scalar_convolution(table);
+  fill_scalar_pairs(table);
   fill_scalar_winograd(table);
   fill_scalar_pool(table);
   fill_scalar_ans(table);

@@ -13,7 +13,7 @@ unsigned mask(const float* weights) {
   return found;
 }
 
-void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, uint32_t step,
+void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64_t last_column, SparsePlaces places,
                SparseEntry* entries, const uint32_t* first) {
   for (int lane = 0; lane < 16; ++lane) {
     SparseEntry* entry = entries + first[lane];
@@ -26,15 +26,24 @@ void list_gaps(const uint8_t* gaps, const uint8_t* values, int64_t blocks, int64
       __builtin_memcpy(&word, values + i * 4, 4);
       if (word == 0) continue;
       __builtin_memcpy(&entry->value, &word, 4);
-      entry->at = static_cast<uint32_t>(column) * step;
+      entry->at = places.at == nullptr ? static_cast<uint32_t>(column) * places.step : places.at[column];
       ++entry;
     }
     entry->at = kSparseEnd;
   }
 }
 
+using Loops = SparseLoops<4>;
+
+Loops::Vector merge(Loops::Vector v, const float* at, uint32_t lanes) {
+  if (lanes == 0xf) return Loops::load(at);
+  for (int lane = 0; lane < 4; ++lane)
+    if ((lanes >> lane & 1) != 0) v[lane] = at[lane];
+  return v;
+}
+
 }  // namespace
 
-void fill_scalar_sparse(KernelTable& table) { table.sparse = SparseLoops<4>::kKernels<mask, list_gaps>; }
+void fill_scalar_sparse(KernelTable& table) { table.sparse = Loops::kKernels<mask, list_gaps, merge>; }
 
 }  // namespace tersely
