@@ -24,7 +24,7 @@ x in a product; *threads* the number of workers, None for `tersely.get_num_threa
 """
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "tersely": {
-        "Files": ("compress", "decompress", "verify", "inspect", "make_plan"),
+        "Files": ("compress", "transcode", "decompress", "verify", "inspect", "make_plan"),
         "Tensors in files": ("load_file", "save_file", "open", "File"),
         "Tensors": ("encode", "Tensor", "linear", "linear_transposed"),
         "Networks": ("load_pipeline",),

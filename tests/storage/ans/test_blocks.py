@@ -41,7 +41,7 @@ def test_a_tensor_comes_back_bit_for_bit(name: str) -> None:
 def test_native_blocks_are_those_of_the_reference(name: str) -> None:
     words, tag = words_of(TENSORS[name])
     rotated = tag in plan.MANTISSAS
-    for lanes in (4, 32):
+    for lanes in (4, 32, 64):
         chosen = plan.choose(words, tag, TENSORS[name].shape)
         description = chosen.description
         description.lanes = lanes

@@ -157,7 +157,7 @@ def test_inspect_says_what_each_tensor_takes(source: Path) -> None:
     assert (report.bytes_before, report.bytes_after) == (source.stat().st_size, small.stat().st_size)
     found = {tensor.name: tensor for tensor in report.tensors}
     assert found["block.bias"].code.startswith("stored ")
-    assert found["block.bias"].code.endswith(", pooled")
+    assert found["scalar"].code.endswith(", pooled")
     copies = {found["block.weight"].code, found["block.copy"].code}
     assert copies & {"same as block.copy", "same as block.weight"}
     assert 0.8 * small.stat().st_size < sum(tensor.bytes_after for tensor in report.tensors) < small.stat().st_size

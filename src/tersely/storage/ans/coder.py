@@ -25,6 +25,8 @@ DEFLATE: Final = 1
 LZMA: Final = 2
 MAX_BYTES: Final = 1 << 22
 """Blocks of more are not tried as bytes."""
+MAX_UNASKED: Final = 1 << 14
+"""A tensor of more bytes is tried as bytes only where a part of it has repeats."""
 _FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22}]
 
 Kind = tuple[DType, tuple[int, ...]]
@@ -37,10 +39,10 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
     words, tag, shape = words_of(raw, [one[1:] for one in items])
     best = b""
     if len(words):
-        best = bytes([WORDS]) + encode_words(
-            words, plan.choose(words, tag, shape, workers), tag in plan.MANTISSAS, workers
-        )
-    if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or tag not in plan.MANTISSAS or _repeats(raw)):
+        chosen = plan.choose(words, tag, shape, workers)
+        blocks = (encode_words(words, chosen, tag in plan.MANTISSAS, workers) for _ in chosen.variants())
+        best = bytes([WORDS]) + min(blocks, key=len)
+    if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or len(raw) < MAX_UNASKED or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         others = [
@@ -116,7 +118,7 @@ def _inflate(decompressor: object, data: memoryview, size: int) -> np.ndarray:
 
 def _kind(kinds: Sequence[Kind]) -> tuple[str, int]:
     """The tag under which a block's words are coded, and the bytes of a word."""
-    if len(kinds) != 1 or kinds[0][0].packed or kinds[0][0].bits == 8:
+    if not kinds or any(kind[0] != kinds[0][0] for kind in kinds) or kinds[0][0].packed or kinds[0][0].bits == 8:
         return "U8", 1
     dtype = kinds[0][0]
     return dtype.tag, 4 if dtype.tag == "C64" else dtype.bits // 8

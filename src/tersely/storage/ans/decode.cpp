@@ -26,7 +26,7 @@ struct Pieces {
   const uint8_t *states, *words, *low, *planes, *extra, *end;
 };
 
-// Decodes symbols of one stream, four lanes or 32.
+// Decodes symbols of one stream, by a kernel where lanes are many.
 class Symbols {
  public:
   Symbols(const Shared& shared, const Pieces& pieces, int64_t words) : shared_(shared), left_(words) {
@@ -36,8 +36,8 @@ class Symbols {
 
   // Returns whether there were words for them. count is a multiple of the lanes, but for the last call.
   bool decode(const uint8_t* tables, int64_t count, uint8_t* symbols) {
-    if (shared_.d.lanes == kAnsLanes) {
-      const int64_t done = whole_steps(tables, count / kAnsLanes, symbols) * kAnsLanes;
+    if (shared_.d.lanes >= kAnsLanes[0]) {
+      const int64_t done = whole_steps(tables, count / shared_.d.lanes, symbols) * shared_.d.lanes;
       tables += done, symbols += done, count -= done;
     }
     return slowly(tables, count, symbols);
@@ -50,17 +50,20 @@ class Symbols {
 
  private:
   int64_t whole_steps(const uint8_t* tables, int64_t steps, uint8_t* symbols) {
-    const auto& kernel = active_table().ans.decode;
+    const int64_t lanes = shared_.d.lanes;
+    const auto& kernel = active_table().ans.decode[lanes == kAnsLanes[1]];
     int64_t done = 0;
     alignas(64) uint16_t words[kAligned];
     // Words may begin at any byte, and the last ones are followed by something else: both are copied.
     while (done < steps) {
-      const int64_t some = std::min(left_, kAligned - kAnsLanes);
+      const int64_t some = std::min(left_, kAligned - lanes);
       std::memcpy(words, bytes_, static_cast<size_t>(2 * some));
-      std::memset(words + some, 0, 2 * kAnsLanes);
+      std::memset(words + some, 0, 2 * static_cast<size_t>(lanes));
       cursor_.words = words;
-      const int64_t now = kernel(shared_.entries.data(), tables + done * kAnsLanes, steps - done, cursor_,
-                                 words + some + kAnsLanes, symbols + done * kAnsLanes);
+      // Behind the last words a step may look; behind others it would take what was not copied for words.
+      const uint16_t* end = words + some + (some < left_ ? 0 : lanes);
+      const int64_t now = kernel(shared_.entries.data(), tables + done * lanes, steps - done, cursor_, end,
+                                 symbols + done * lanes);
       const int64_t used = cursor_.words - words;
       if (used > some) {
         left_ = -1;

@@ -27,7 +27,7 @@ enum Kind {
   kSteps,
   kLong
 };
-enum Flag { kWideLanes, kZero, kWideSymbols, kClassed };
+enum Flag { kWideLanes, kZero, kWideSymbols, kClassed, kWidestLanes };
 
 // The first problem is what is said; nothing is read after it.
 #define TERSELY_HOLD(holds, problem)                                                                  \
@@ -158,7 +158,7 @@ const char* code_tables(Coder& coder, Description& d) {
 
 template <class Coder>
 const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
-  d.lanes = flag(coder, kWideLanes, d.lanes == 32) ? 32 : 4;
+  d.lanes = !flag(coder, kWideLanes, d.lanes > 4) ? 4 : flag(coder, kWidestLanes, d.lanes == 64) ? 64 : 32;
   const uint64_t trim = coder.number(kHead, d.trim);
   TERSELY_HOLD(trim < static_cast<uint64_t>(word_bits), "too many trimmed bits");
   d.trim = static_cast<int>(trim);

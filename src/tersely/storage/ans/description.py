@@ -15,7 +15,7 @@ import numpy as np
 from tersely.core.errors import CorruptError
 from tersely.storage.ans.binary import Reader, Writer
 
-LANES: Final = (4, 32)
+LANES: Final = (4, 32, 64)
 PRECISION: Final = 12
 """Frequencies of a table sum to 2^12."""
 MAX_SYMBOLS, MAX_TABLES, MAX_PALETTE, MAX_AXES, MAX_EXTRA = 256, 16, 4096, 6, 24
@@ -27,7 +27,7 @@ FINEST: Final = 16
 
 (HEAD, LENGTHS, PALETTE, GAPS, EXTRAS, STREAMS, CLASSES, ABSENT, RESIDUAL, FLAGS, BASE, TABLES, STEPS, LONG) = range(14)
 """Kinds of contexts."""
-WIDE_LANES, ZERO, WIDE_SYMBOLS, CLASSED = range(4)
+WIDE_LANES, ZERO, WIDE_SYMBOLS, CLASSED, WIDEST_LANES = range(5)
 """Contexts of the kind FLAGS."""
 
 
@@ -73,7 +73,11 @@ def _require(holds: bool, problem: str) -> None:
 
 def describe(coder: Writer | Reader, d: Description, count: int, word_bits: int) -> Description:
     """Code a description of `count` words, or read it into `d`, which is returned. Raises CorruptError."""
-    d.lanes = LANES[coder.bit(FLAGS * 64 + WIDE_LANES, int(d.lanes == LANES[1]))]
+    lanes = LANES.index(d.lanes)
+    if coder.bit(FLAGS * 64 + WIDE_LANES, int(lanes > 0)):
+        d.lanes = LANES[1 + coder.bit(FLAGS * 64 + WIDEST_LANES, int(lanes == 2))]
+    else:
+        d.lanes = LANES[0]
     d.trim = coder.number(HEAD, d.trim)
     _require(d.trim < word_bits, "too many trimmed bits")
     entries = coder.number(PALETTE, len(d.palette))

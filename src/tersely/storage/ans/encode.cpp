@@ -14,7 +14,7 @@ namespace {
 // frequency) (Alverson, "Integer division using reciprocals", 1991). Of frequency 1 it is state - 1: begin makes up.
 struct Coded {
   uint64_t reciprocal;
-  uint32_t full;  // states from here on give a word away first
+  uint32_t full;         // states from here on give a word away first
   uint16_t begin, rest;  // rest: 2^12 - frequency
 };
 
@@ -161,7 +161,7 @@ class BitWriter {
 // States and words, as they lie in the block.
 int64_t code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, int64_t count, std::vector<uint8_t>& out) {
   const int lanes = s.d.lanes;
-  uint32_t states[kAnsLanes];
+  uint32_t states[kAnsMaxLanes];
   std::fill(states, states + lanes, kAnsLowest);
   // From the end to the front: at most a word a symbol, and one that is written before it is known not to count.
   std::vector<uint16_t> words(static_cast<size_t>(count) + 1);

@@ -6,13 +6,16 @@ is coded as what is in between.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tersely.storage.ans import survey
 from tersely.storage.ans.description import CLASS_ZERO, MAX_TABLES, PRECISION, Description
 
 _BITS_OF_ENTRY, _BITS_OF_TABLE, _BITS_OF_AXIS = 2.2, 24.0, 20.0
-_STEPS = (0.35, 0.2, 0.6, 1.0, 2.0)
+_STEPS = (0.5, 0.3, 0.9, 1.6, 3.0)
+"""Steps of classes, in standard deviations of what is divided into them."""
 _FEWEST = 1024
 """Fewer words are coded by one table."""
 _SAMPLE = 1 << 17
@@ -26,17 +29,37 @@ def entropy(counts: np.ndarray) -> float:
     return float(-(some * np.log2(some / some.sum())).sum())
 
 
-def group(d: Description, symbols: np.ndarray, sizes: np.ndarray) -> None:
-    """Fill in classes and tables. sizes: of each symbol, growing with the logarithm of its words."""
+def group(d: Description, symbols: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Fill in classes and tables; returns how often each symbol occurs in each table.
+
+    sizes: of each symbol, growing with the logarithm of its words.
+    """
     d.classes = [None] * len(d.dims)
     if len(d.starts) == 1:
-        return
+        return np.zeros((0, 1), np.int64)
     whole = _Choice(d, symbols, d.dims, d.classes, 0, 1)
     if len(symbols) >= _FEWEST:
         best = _search(d, symbols, sizes, whole)
         if best is not whole:
             whole = _Choice(d, symbols, d.dims, best.classes, best.base, best.tables)
-    whole.fill(d)
+    return whole.fill(d)
+
+
+def set_tables(d: Description, counts: np.ndarray, steps: int, even: int = 0) -> None:
+    """Tables of symbols that occur so often, their logarithms in 1/steps.
+
+    even: how often counts are averaged with their neighbours', which makes them shorter to say.
+    """
+    smooth = counts.astype(np.float64)
+    for _ in range(even):
+        sides = np.pad(smooth, ((0, 0), (1, 1)), mode="edge")
+        smooth = (sides[:, :-2] + 2 * smooth + sides[:, 2:]) / 4
+    shares = smooth / smooth.sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        logs = np.round((np.log2(shares) + PRECISION + 1) * steps)
+    d.steps = steps
+    # Never 0 for a symbol that occurs.
+    d.logs = np.where(counts > 0, 1 + np.clip(logs, 0, (PRECISION + 1) * steps), 0).astype(np.uint8)
 
 
 def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choice) -> _Choice:
@@ -46,6 +69,8 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
     means = [survey.axis_sums(symbols, scaled, d.dims, axis) / each for axis, each in enumerate(per)]
     overall = means[0].mean()
     deviations = [(mean - overall) / _SCALE for mean in means]
+    spread = math.sqrt(sum(float(one.var()) for one in deviations)) or 1.0
+    deviations = [one / spread for one in deviations]
     usable = [axis for axis, each in enumerate(per) if each >= 8]
     # Large tensors are looked at by some of their rows.
     step = max(len(symbols) // _SAMPLE, 1) if d.dims[0] >= 64 else 1
@@ -60,7 +85,7 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
         return choice.symbol_bits * len(symbols) / len(some) + choice.side_bits + _bits_of_classes(classes)
 
     sets = list(dict.fromkeys([tuple(usable[:1]), tuple(usable[-1:]), tuple(usable)]))
-    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in _STEPS[:3:2]}
+    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in _STEPS[::2]}
     for way in ways:
         ways[way] = bits(*way)
     if not ways:
@@ -71,7 +96,8 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
             if (axes, width, tables) not in ways:
                 ways[axes, width, tables] = bits(axes, width, tables)
     axes, width, tables = min(ways, key=lambda way: ways[way])
-    if ways[axes, width, tables] >= alone.symbol_bits + alone.side_bits:
+    # Some rows are not like all: both are compared by the same ones.
+    if ways[axes, width, tables] >= bits((), 1.0, 1):
         return alone
     return _Choice(d, some[:1], (1,), [None], tables // 2, tables).with_classes(_classes(deviations, axes, width))
 
@@ -109,8 +135,8 @@ class _Choice:
         self.classes = classes
         return self
 
-    def fill(self, d: Description) -> None:
-        """Write it into a description: tables from the first that is used to the last."""
+    def fill(self, d: Description) -> np.ndarray:
+        """Write it into a description: tables from the first that is used to the last. Returns what they count."""
         used = np.flatnonzero(self.counts.sum(1))
         first = int(min(used[0], self.base))
         counts = self.counts[first : used[-1] + 1]
@@ -121,9 +147,5 @@ class _Choice:
             counts[0] = counts[np.flatnonzero(counts.sum(1))[0]]
         d.classes, d.base = self.classes, self.base - first
         per_table = counts.sum() / len(counts)
-        d.steps = 4 if per_table < 1 << 13 else 8 if per_table < 1 << 16 else 16
-        shares = counts / counts.sum(1, keepdims=True)
-        with np.errstate(divide="ignore"):
-            logs = np.round((np.log2(shares) + PRECISION + 1) * d.steps)
-        # Never 0 for a symbol that occurs.
-        d.logs = np.where(counts > 0, 1 + np.clip(logs, 0, (PRECISION + 1) * d.steps), 0).astype(np.uint8)
+        set_tables(d, counts, 4 if per_table < 1 << 13 else 8 if per_table < 1 << 16 else 16)
+        return counts

@@ -5,7 +5,10 @@ A description decodes whatever was chosen, so nothing here is part of the format
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,23 +23,37 @@ from tersely.storage.ans.description import (
     PRECISION,
     Description,
 )
-from tersely.storage.ans.grouping import entropy, group
+from tersely.storage.ans.grouping import entropy, group, set_tables
 from tersely.storage.ans.survey import Surveyed
 
 MANTISSAS = {"F64": 52, "F32": 23, "C64": 23, "BF16": 7, "F16": 10}
 """Bits of a mantissa, by tag: words of these have their sign turned to the lowest bit."""
 _SAMPLE = 1 << 12
 _BITS_OF_ENTRY = 2.2
+_FEW = 1 << 18
 _FINEST_MOVED = 3
 """So many bits of a mantissa may be part of a symbol."""
 
 
 @dataclass
 class Plan:
-    """A description, its streams left open, and the symbol of each word."""
+    """A description, its streams left open, the symbol of each word, and what the tables count."""
 
     description: Description
     symbols: np.ndarray
+    counts: np.ndarray
+
+    def variants(self) -> Iterator[None]:
+        """Ways to say the tables, one after another set in the description: in coarse or fine steps, evened or not.
+
+        Of few words, tables are a good part of a block; of many, there is one way.
+        """
+        yield
+        if len(self.symbols) > _FEW or not len(self.counts):
+            return
+        for even, steps in itertools.product((0, 1, 3), (2, 4, 8)):
+            set_tables(self.description, self.counts, steps, even)
+            yield
 
 
 @dataclass
@@ -69,9 +86,10 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
     if often is None:
         often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
-    group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often))
-    d.lanes = 32 if len(words) > 1 << 16 else 4
-    return Plan(d, symbols)
+    starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
+    counts = group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
+    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
+    return Plan(d, symbols, counts)
 
 
 def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
@@ -95,9 +113,14 @@ def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
     if words.dtype.itemsize == 1:
         return None
     found = survey.few_words(words, workers)
-    if found is None:
-        sample = words[:: max(len(words) // _SAMPLE, 1)]
-        if len(np.unique(sample)) > len(sample) // 2:
+    if found is None and looked.width <= survey.MAX_HEAD_BITS:
+        if int((looked.heads(0)[0] > 0).sum()) > min(MAX_PALETTE, len(words) // 8):
+            return None
+        found = np.unique(words)
+    elif found is None:
+        # Of few distinct words a sample has most more than once.
+        often = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1]
+        if (often == 1).mean() > 0.75:
             return None
         found = np.unique(words)
         if len(found) > min(MAX_PALETTE, len(words) // 8):
@@ -181,13 +204,14 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
     at, rare = 0, total >> PRECISION + 1
     while at < len(heads_):
         end, mass, extra = at + 1, often_[at], 0
-        while end < len(heads_) and mass + often_[end] <= rare:
-            needed = (heads_[end] - heads_[at]).bit_length()
-            if needed > MAX_EXTRA:
+        for wider in range(1, MAX_EXTRA + 1):
+            # All that lies in the interval counts, or a common head would be swallowed.
+            last = bisect.bisect_left(heads_, heads_[at] + (1 << wider), at)
+            more = sum(often_[end:last])
+            if last > end and mass + more <= rare:
+                end, mass, extra = last, mass + more, wider
+            elif last > end or last == len(heads_):
                 break
-            extra, mass, end = needed, mass + often_[end], end + 1
-        while end < len(heads_) and heads_[end] < heads_[at] + (1 << extra):
-            mass, end = mass + often_[end], end + 1
         starts.append(heads_[at])
         extras.append(extra)
         kept.append(mass)
@@ -214,11 +238,19 @@ def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa
     return np.asarray(np.log2(np.minimum(away, whole - away) + 0.5))
 
 
-def _clipped(sizes: np.ndarray, often: np.ndarray) -> np.ndarray:
-    """Sizes from the smallest common one on, and none far from the median: a few words do not decide."""
-    common = sizes[often > often.sum() / 1000]
-    order = np.argsort(sizes)
-    middle = np.searchsorted(np.cumsum(often[order]), often.sum() / 2)
-    median = float(sizes[order][min(int(middle), len(sizes) - 1)])
+def _clipped(sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
+    """Sizes from the smallest common one on, and none far from the median: a few words do not decide.
+
+    zero: symbol 0 is the word 0, which counts as a little smaller than the smallest of the others.
+    """
+    first = int(zero and len(sizes) > 1)
+    sizes, own = sizes.copy(), often[first:]
+    some = sizes[first:]
+    common = some[own > own.sum() / 1000]
+    order = np.argsort(some)
+    middle = np.searchsorted(np.cumsum(own[order]), own.sum() / 2)
+    median = float(some[order][min(int(middle), len(some) - 1)])
     least = max(float(common.min()), median - 6) if len(common) else median - 6
-    return np.clip(sizes, least, median + 6)
+    sizes[first:] = np.clip(some, least, median + 6)
+    sizes[:first] = least - 1
+    return sizes

@@ -45,7 +45,7 @@ class Surveyed:
             )
         else:
             values = self.values()
-            out = np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count)
+            out = np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count).astype(np.uint32)
             zeros = int((values == 0).sum())
         return out.astype(np.int64), zeros, int(out[0]) - zeros
 

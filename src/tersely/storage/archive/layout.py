@@ -2,7 +2,7 @@
 
     text            blocks of at most POOL_BYTES, first
     large tensors   blocks of their own, of whole rows where rows are short enough
-    small tensors   pooled in the order of the file; the pool's place is that of its first tensor
+    small tensors   pooled by dtype in the order of the file; a pool's place is that of its first tensor
 
 FORMAT: docs/FORMAT.md, "Stored files".
 """
@@ -73,8 +73,7 @@ def tensor_blocks(entries: Sequence[Entry], copies: Mapping[int, int], limit: in
     CorruptError as soon as there would be more, so that no claim makes a long list.
     """
     blocks: list[Block] = []
-    pool: Block | None = None
-    pooled = 0
+    pools: dict[str, tuple[Block, int]] = {}
     for number, entry in enumerate(entries):
         if not entry.nbytes or number in copies:
             continue
@@ -84,11 +83,12 @@ def tensor_blocks(entries: Sequence[Entry], copies: Mapping[int, int], limit: in
                 raise CorruptError("the tensors need more blocks than there are; get the file again")
             blocks += [Block([part]) for part in _cut(number, spec)]
             continue
+        pool, pooled = pools.get(spec.dtype.tag, (None, 0))
         if pool is None or pooled + entry.nbytes > limits.POOL_BYTES:
             pool, pooled = Block(), 0
             blocks.append(pool)
         pool.parts.append(Part(number, 0, entry.nbytes, spec))
-        pooled += entry.nbytes
+        pools[spec.dtype.tag] = pool, pooled + entry.nbytes
     if len(blocks) > limit:
         raise CorruptError("the tensors need more blocks than there are; get the file again")
     return blocks

@@ -28,7 +28,7 @@ from tersely.storage.archive.layout import Block
 
 CODERS = {codec.STORED: "plain", codec.ANS: "ans", codec.MIXING: "mixing"}
 """Coders by the first byte of a block, for people."""
-_POOLS = 2
+_POOLS = 8
 """Blocks of several tensors that are kept decoded: they are wanted again."""
 
 
@@ -39,6 +39,7 @@ class Archive:
         """threads: workers that decode. Raises CorruptError or UnsupportedError naming the place, TerselyError where the file
         cannot be opened."""
         self.path, self.file = Path(path), str(path)
+        self._map: mmap.mmap | None = None
         data = self._load(mapped)
         self.file_bytes = len(data)
         found = header.parse(lambda start, stop: data[start:stop], len(data), self.file)
@@ -81,7 +82,8 @@ class Archive:
             with open(self.path, "rb") as file:
                 if not mapped or os.fstat(file.fileno()).st_size == 0:
                     return memoryview(file.read())
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return memoryview(self._map)
         except IsADirectoryError:
             raise TerselyError(f"{self.file} is a folder; give one of its .safetensors files") from None
         except FileNotFoundError:
@@ -123,7 +125,17 @@ class Archive:
             raise self._at(number, error) from None
         if block_sum(found, data) != self.index.sums[number]:
             raise self._at(number, CorruptError("the checksum does not hold; get the file again"))
+        if self.coded(number)[0] != codec.STORED:  # whose items are the file's own bytes
+            self._forget(number)
         return found
+
+    def _forget(self, number: int) -> None:
+        """Let the system drop the mapped pages of a block: keeps long jobs small."""
+        begin = self._start + self._begins[number]
+        first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (begin + self.index.sizes[number]) // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if self._map is not None and length > 0 and hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED, first, length)
 
     def _at(self, number: int, error: FormatError) -> FormatError:
         """An error about a block, with its place: that of its first tensor."""

@@ -36,12 +36,12 @@ int64_t set_classes(Description& d, const Words& classed, const Words& classes) 
 }
 
 // numbers: lanes, trim, raw, zero, base, steps. classes: of all axes one after another; classed: of each axis.
-nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts, Words extras,
-                 Words dims, Words classed, Words classes, Words logs, int threads) {
+nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts,
+                 Words extras, Words dims, Words classed, Words classes, Words logs, int threads) {
   const WordType type = type_of(bytes, rotated);
   const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
-  require_size(numbers.nbytes() == 24 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count && starts.nbytes() > 0 && extras.nbytes() * 8 == starts.nbytes() &&
-               logs.nbytes() % extras.nbytes() == 0);
+  require_size(numbers.nbytes() == 24 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count &&
+               starts.nbytes() > 0 && extras.nbytes() * 8 == starts.nbytes() && logs.nbytes() % extras.nbytes() == 0);
   Description d;
   const auto settings = list_of<int32_t>(numbers);
   d.lanes = settings[0], d.trim = settings[1], d.raw = settings[2], d.zero = settings[3] != 0;
@@ -106,8 +106,8 @@ void count(Words symbols, Words dims, Words classed, Words classes, int base, in
   require_size(tables > 0 && tables <= tersely::ans::kMaxTables && counts.nbytes() == 16 * 256 * 4 &&
                set_classes(d, classed, classes) == static_cast<int64_t>(symbols.nbytes()));
   const Computing unlocked;
-  tersely::ans::count_by_table(bytes_of(symbols), static_cast<int64_t>(symbols.nbytes()),
-                               tersely::ans::TableWalk(d), as<uint32_t>(counts));
+  tersely::ans::count_by_table(bytes_of(symbols), static_cast<int64_t>(symbols.nbytes()), tersely::ans::TableWalk(d),
+                               as<uint32_t>(counts));
 }
 
 }  // namespace

@@ -5,15 +5,16 @@
 
 namespace tersely {
 
-inline constexpr int kAnsLanes = 32;
+inline constexpr int kAnsLanes[] = {32, 64};  // of streams that kernels decode
+inline constexpr int kAnsMaxLanes = 64;
 inline constexpr int kAnsPrecision = 12;
 inline constexpr uint32_t kAnsLowest = 1u << 16;
 // An entry of a table, by slot: symbol | frequency << 8 | slot's distance from the symbol's first << 20.
 inline constexpr int kAnsFrequencyShift = 8, kAnsDistanceShift = 20;
 
-// Where decoding stands: 32 states, and the words that follow.
+// Where decoding stands: states, and the words that follow.
 struct AnsCursor {
-  alignas(64) uint32_t states[kAnsLanes];
+  alignas(64) uint32_t states[kAnsMaxLanes];
   const uint16_t* words;
 };
 
@@ -27,11 +28,11 @@ struct AnsWords {
 
 // Words of 1, 2, 4 and 8 bytes are 0, 1, 2, 3 in arrays of kernels.
 struct AnsKernels {
-  // Decodes up to `steps` steps of 32 symbols, each by its table of entries [tables][4096]; stops before a step that
-  // could read words from `end` on. Returns how many were decoded. SAFE BECAUSE tables have been checked to be below
-  // their number, and every entry is a symbol.
-  int64_t (*decode)(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor,
-                    const uint16_t* end, uint8_t* symbols);
+  // By lanes: decodes up to `steps` steps of a symbol a lane, by its table of entries [tables][4096]; stops before a
+  // step that could read words from `end` on. Returns how many were decoded. SAFE BECAUSE tables have been checked to
+  // be below their number, and every entry is a symbol.
+  int64_t (*decode[2])(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor,
+                       const uint16_t* end, uint8_t* symbols);
   // tables[i] = row + columns[i], no less than 0 and no more than last.
   void (*tables)(const int8_t* columns, int64_t count, int row, int last, uint8_t* tables);
   // Raw bits of `groups` groups of 64 words, at their places in words: whole bytes at `low`, planes at `planes`.

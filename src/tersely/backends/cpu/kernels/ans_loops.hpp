@@ -39,6 +39,28 @@ inline void ans_fields(const uint8_t* planes, uint8_t* out) {
   for (int i = 0; i < 64; ++i) out[i] = static_cast<uint8_t>(high[i] | middle[i] | low[i]);
 }
 
+template <class Piece>
+inline Piece ans_load(const uint8_t* at) {
+  Piece piece;
+  std::memcpy(&piece, at, sizeof piece);
+  return piece;
+}
+
+// The number of `Whole` bytes, of loads that compilers see through.
+template <class Word, int Whole>
+inline Word ans_whole(const uint8_t* at) {
+  if constexpr (Whole == 0)
+    return 0;
+  else if constexpr (Whole == 1)
+    return *at;
+  else if constexpr (Whole < 4)
+    return static_cast<Word>(ans_load<uint16_t>(at) | static_cast<uint32_t>(ans_whole<Word, Whole - 2>(at + 2)) << 16);
+  else if constexpr (Whole == 8)
+    return static_cast<Word>(ans_load<uint64_t>(at));
+  else
+    return static_cast<Word>(ans_load<uint32_t>(at) | static_cast<uint64_t>(ans_whole<Word, Whole - 4>(at + 4)) << 32);
+}
+
 template <class Word, int Whole, int Bits, bool Rotated>
 inline void ans_unpack_of(int trim, const uint8_t* low, const uint8_t* planes, int64_t groups, Word* out) {
   constexpr int kBits = 8 * sizeof(Word);
@@ -46,14 +68,7 @@ inline void ans_unpack_of(int trim, const uint8_t* low, const uint8_t* planes, i
     alignas(64) uint8_t fields[64];
     ans_fields<Bits>(planes, fields);
     for (int i = 0; i < 64; ++i) {
-      Word value = 0;
-      if constexpr (Whole == 1) {
-        value = low[i];
-      } else if constexpr (Whole > 0) {
-        uint64_t whole = 0;
-        std::memcpy(&whole, low + i * Whole, Whole);
-        value = static_cast<Word>(whole);
-      }
+      Word value = ans_whole<Word, Whole>(low + i * Whole);
       if constexpr (Bits > 0 && Whole < static_cast<int>(sizeof(Word)))
         value = static_cast<Word>(value | static_cast<Word>(fields[i]) << 8 * Whole);
       if constexpr (Rotated)
@@ -127,7 +142,7 @@ int64_t ans_combine(const AnsWords& words, const uint8_t* symbols, int64_t count
 }
 
 constexpr AnsKernels kAnsLoops = {
-    nullptr,
+    {nullptr, nullptr},
     &ans_tables,
     {&ans_unpack<uint8_t>, &ans_unpack<uint16_t>, &ans_unpack<uint32_t>, &ans_unpack<uint64_t>},
     {&ans_combine<uint8_t>, &ans_combine<uint16_t>, &ans_combine<uint32_t>, &ans_combine<uint64_t>},

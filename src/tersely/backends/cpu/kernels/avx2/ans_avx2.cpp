@@ -40,25 +40,28 @@ inline __m256i step(__m256i& states, const uint32_t* entries, const uint8_t* tab
   return entry;
 }
 
+template <int Lanes>
 int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
                uint8_t* symbols) {
-  __m256i states[4];
-  for (int part = 0; part < 4; ++part)
+  constexpr int kParts = Lanes / 8;
+  __m256i states[kParts];
+  for (int part = 0; part < kParts; ++part)
     states[part] = _mm256_load_si256(reinterpret_cast<const __m256i*>(cursor.states + 8 * part));
   const uint16_t* words = cursor.words;
   const __m256i bytes = _mm256_set1_epi32(0xFF);
   // Packing leaves parts of four symbols in this order.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   int64_t count = 0;
-  for (; count < steps && end - words >= kAnsLanes; ++count, tables += kAnsLanes, symbols += kAnsLanes) {
-    __m256i found[4];
-    for (int part = 0; part < 4; ++part)
-      found[part] = _mm256_and_si256(step(states[part], entries, tables + 8 * part, words), bytes);
-    const __m256i packed =
-        _mm256_packus_epi16(_mm256_packus_epi32(found[0], found[1]), _mm256_packus_epi32(found[2], found[3]));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(symbols), _mm256_permutevar8x32_epi32(packed, order));
-  }
-  for (int part = 0; part < 4; ++part)
+  for (; count < steps && end - words >= Lanes; ++count)
+    for (int first = 0; first < kParts; first += 4, tables += 32, symbols += 32) {
+      __m256i found[4];
+      for (int part = 0; part < 4; ++part)
+        found[part] = _mm256_and_si256(step(states[first + part], entries, tables + 8 * part, words), bytes);
+      const __m256i packed =
+          _mm256_packus_epi16(_mm256_packus_epi32(found[0], found[1]), _mm256_packus_epi32(found[2], found[3]));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(symbols), _mm256_permutevar8x32_epi32(packed, order));
+    }
+  for (int part = 0; part < kParts; ++part)
     _mm256_store_si256(reinterpret_cast<__m256i*>(cursor.states + 8 * part), states[part]);
   cursor.words = words;
   return count;
@@ -68,7 +71,8 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
 
 void fill_avx2_ans(KernelTable& table) {
   table.ans = kAnsLoops;
-  table.ans.decode = &decode;
+  table.ans.decode[0] = &decode<kAnsLanes[0]>;
+  table.ans.decode[1] = &decode<kAnsLanes[1]>;
 }
 
 }  // namespace tersely

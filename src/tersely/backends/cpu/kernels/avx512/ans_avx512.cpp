@@ -7,7 +7,7 @@
 namespace tersely {
 namespace {
 
-struct Half {
+struct Part {
   __m512i states;
   const uint32_t* entries;
 
@@ -29,17 +29,18 @@ struct Half {
   }
 };
 
+template <int Lanes>
 int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
                uint8_t* symbols) {
-  Half first{_mm512_load_si512(cursor.states), entries}, second{_mm512_load_si512(cursor.states + 16), entries};
+  constexpr int kParts = Lanes / 16;
+  Part parts[kParts];
+  for (int i = 0; i < kParts; ++i) parts[i] = {_mm512_load_si512(cursor.states + 16 * i), entries};
   const uint16_t* words = cursor.words;
   int64_t step = 0;
-  for (; step < steps && end - words >= kAnsLanes; ++step, tables += kAnsLanes, symbols += kAnsLanes) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), first.step(tables, words));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + 16), second.step(tables + 16, words));
-  }
-  _mm512_store_si512(cursor.states, first.states);
-  _mm512_store_si512(cursor.states + 16, second.states);
+  for (; step < steps && end - words >= Lanes; ++step, tables += Lanes, symbols += Lanes)
+    for (int i = 0; i < kParts; ++i)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols + 16 * i), parts[i].step(tables + 16 * i, words));
+  for (int i = 0; i < kParts; ++i) _mm512_store_si512(cursor.states + 16 * i, parts[i].states);
   cursor.words = words;
   return step;
 }
@@ -48,7 +49,8 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
 
 void fill_avx512_ans(KernelTable& table) {
   table.ans = kAnsLoops;
-  table.ans.decode = &decode;
+  table.ans.decode[0] = &decode<kAnsLanes[0]>;
+  table.ans.decode[1] = &decode<kAnsLanes[1]>;
 }
 
 }  // namespace tersely

@@ -5,12 +5,13 @@
 namespace tersely {
 namespace {
 
+template <int Lanes>
 int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
                uint8_t* symbols) {
   int64_t step = 0;
   const uint16_t* words = cursor.words;
-  for (; step < steps && end - words >= kAnsLanes; ++step)
-    for (int lane = 0; lane < kAnsLanes; ++lane) {
+  for (; step < steps && end - words >= Lanes; ++step)
+    for (int lane = 0; lane < Lanes; ++lane) {
       uint32_t state = cursor.states[lane];
       const uint32_t entry = entries[static_cast<uint32_t>(*tables++) << kAnsPrecision | (state & 0xFFF)];
       *symbols++ = static_cast<uint8_t>(entry);
@@ -27,7 +28,8 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
 
 void fill_scalar_ans(KernelTable& table) {
   table.ans = kAnsLoops;
-  table.ans.decode = &decode;
+  table.ans.decode[0] = &decode<kAnsLanes[0]>;
+  table.ans.decode[1] = &decode<kAnsLanes[1]>;
 }
 
 }  // namespace tersely
