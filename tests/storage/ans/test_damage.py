@@ -92,3 +92,20 @@ def test_a_few_bytes_do_not_claim_much() -> None:
         assert not attempt(block, Spec(item(SMALL["float32"]).dtype, (1 << 20,)))
     for way in (1, 2):
         assert not attempt(bytes([1, way]) + bytes(20), Spec(item(SMALL["int8"]).dtype, (1 << 16,)))
+
+
+@needs_native
+def test_damage_to_pooled_items() -> None:
+    items = [item(SMALL[name]) for name in ("float32", "int8", "three", "float16", "int64")]
+    specs = [one.spec for one in items]
+    block = encode(items)
+    assert block[1] == coder.GROUPS
+    rng = np.random.default_rng(4)
+    for at in range(1, len(block), 7):
+        changed = block[:at] + bytes([block[at] ^ int(rng.integers(1, 256))]) + block[at + 1 :]
+        for damaged in (changed, block[:at]):
+            try:
+                backs = decode(damaged, specs)
+            except CorruptError:
+                continue
+            assert [back.size for back in backs] == [spec.size for spec in specs]

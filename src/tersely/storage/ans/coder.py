@@ -1,6 +1,7 @@
 """Blocks of coder 'ans': one tensor as words, or several items as bytes, whichever way is smallest.
 
-The first byte says which: WORDS (docs/FORMAT.md), or bytes by DEFLATE or LZMA, which serve text and repeats.
+The first byte says which: WORDS (docs/FORMAT.md), or bytes by DEFLATE or LZMA, which serve text and repeats; or GROUPS, items of one
+kind of words after those of another, each group in a way of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tersely.storage.ans.grouping import entropy
 WORDS: Final = 0
 DEFLATE: Final = 1
 LZMA: Final = 2
+GROUPS: Final = 3
 MAX_BYTES: Final = 1 << 22
 """Blocks of more are not tried as bytes."""
 MAX_UNASKED: Final = 1 << 14
@@ -35,14 +37,62 @@ Kind = tuple[DType, tuple[int, ...]]
 def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
     """A block of items: their bytes, dtypes and shapes."""
     workers = workers_of(threads)
-    raw = items[0][0] if len(items) == 1 else np.concatenate([np.zeros(0, np.uint8), *(one[0] for one in items)])
-    words, tag, shape = words_of(raw, [one[1:] for one in items])
+    raw = _joined([one[0] for one in items])
+    found = [_encode_alone(raw, [one[1:] for one in items], workers)]
+    groups = _groups([one[1:] for one in items])
+    if len(groups) > 1:
+        parts = [
+            _encode_alone(_joined([items[i][0] for i in group]), [(items[group[0]][1], (-1,))], workers)
+            for group in groups
+        ]
+        found.append(bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts))
+    return min(found, key=len)
+
+
+def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
+    """The bytes of all items. Raises CorruptError."""
+    workers = workers_of(threads)
+    sizes = [-(-math.prod(shape) * dtype.bits // 8) for dtype, shape in kinds]
+    if not len(block) or block[0] != GROUPS:
+        return _decode_alone(block, kinds, sum(sizes), workers)
+    out, rest = np.empty(sum(sizes), np.uint8), block[1:]
+    starts = np.cumsum([0, *sizes])
+    for group in _groups(kinds):
+        length = int.from_bytes(rest[:4], "little")
+        if len(rest) < 4 or length > len(rest) - 4:
+            raise CorruptError("a group of a block is shorter than it says")
+        total = sum(sizes[i] for i in group)
+        part, at = _decode_alone(rest[4 : 4 + length], [(kinds[group[0]][0], (-1,))], total, workers), 0
+        for i in group:
+            out[starts[i] : starts[i + 1]] = part[at : at + sizes[i]]
+            at += sizes[i]
+        rest = rest[4 + length :]
+    if len(rest):
+        raise CorruptError("a block has bytes behind its last group")
+    return out
+
+
+def _groups(kinds: Sequence[Kind]) -> list[list[int]]:
+    """Items whose words are alike, by number; groups in the order of their first."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, kind in enumerate(kinds):
+        groups.setdefault(_kind([kind]), []).append(number)
+    return list(groups.values())
+
+
+def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.uint8), *pieces])
+
+
+def _encode_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> bytes:
+    words, tag, shape = words_of(raw, kinds)
     best = b""
     if len(words):
         chosen = plan.choose(words, tag, shape, workers)
         blocks = (encode_words(words, chosen, tag in plan.MANTISSAS, workers) for _ in chosen.variants())
         best = bytes([WORDS]) + min(blocks, key=len)
-    if len(raw) <= MAX_BYTES and (not best or len(items) != 1 or len(raw) < MAX_UNASKED or _repeats(raw)):
+    pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
+    if len(raw) <= MAX_BYTES and (not best or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         others = [
@@ -53,12 +103,9 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
     return best
 
 
-def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
-    """The bytes of all items. Raises CorruptError."""
-    workers = workers_of(threads)
+def _decode_alone(block: memoryview, kinds: Sequence[Kind], size: int, workers: int) -> np.ndarray:
     if not len(block):
-        raise CorruptError("a block ends after its first byte")
-    size = sum(-(-math.prod(shape) * dtype.bits // 8) for dtype, shape in kinds)
+        raise CorruptError("a block ends where it should say which way it is coded")
     way, rest = block[0], block[1:]
     if way == WORDS:
         tag, itemsize = _kind(kinds)
@@ -130,6 +177,8 @@ def words_of(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, t
     if len(kinds) != 1:
         return words, tag, (len(words),)
     dtype, shape = kinds[0]
+    if shape == (-1,):  # several items of this dtype, joined
+        return words, tag, (len(words),)
     if tag == "C64":
         shape = (*shape, 2)
     return words, tag, dtype.array_shape(shape)

@@ -85,14 +85,15 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choi
         return choice.symbol_bits * len(symbols) / len(some) + choice.side_bits + _bits_of_classes(classes)
 
     sets = list(dict.fromkeys([tuple(usable[:1]), tuple(usable[-1:]), tuple(usable)]))
-    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in _STEPS[::2]}
+    ways = {(axes, width, MAX_TABLES): 0.0 for axes in sets if axes for width in (_STEPS[:1] if d.raw else _STEPS[::2])}
     for way in ways:
         ways[way] = bits(*way)
     if not ways:
         return alone
     axes = min(ways, key=lambda way: ways[way])[0]
-    for width in _STEPS:
-        for tables in (4, 8, MAX_TABLES):
+    # Where words have raw bits, symbols are a small part of a block, and fewer ways are tried.
+    for width in _STEPS[:3] if d.raw else _STEPS:
+        for tables in (MAX_TABLES,) if d.raw and len(symbols) > _SAMPLE else (4, 8, MAX_TABLES):
             if (axes, width, tables) not in ways:
                 ways[axes, width, tables] = bits(axes, width, tables)
     axes, width, tables = min(ways, key=lambda way: ways[way])

@@ -30,7 +30,8 @@ MANTISSAS = {"F64": 52, "F32": 23, "C64": 23, "BF16": 7, "F16": 10}
 """Bits of a mantissa, by tag: words of these have their sign turned to the lowest bit."""
 _SAMPLE = 1 << 12
 _BITS_OF_ENTRY = 2.2
-_FEW = 1 << 18
+_FEW, _FEW_WITH_RAW_BITS = 1 << 18, 1 << 15
+"""Up to so many words it pays to try ways to say tables: with raw bits, symbols are a small part of a block."""
 _FINEST_MOVED = 3
 """So many bits of a mantissa may be part of a symbol."""
 
@@ -49,7 +50,7 @@ class Plan:
         Of few words, tables are a good part of a block; of many, there is one way.
         """
         yield
-        if len(self.symbols) > _FEW or not len(self.counts):
+        if len(self.symbols) > (_FEW_WITH_RAW_BITS if self.description.raw else _FEW) or not len(self.counts):
             return
         for even, steps in itertools.product((0, 1, 3), (2, 4, 8)):
             set_tables(self.description, self.counts, steps, even)
