@@ -17,13 +17,16 @@ namespace {
 
 // Of rows between the two layers, for two blocks of channels: half of a small second-level cache.
 constexpr int64_t kBandFloats = 32768;
-// Of items for each worker, at least.
+// Of items for each worker, where shares have rows enough.
 constexpr int64_t kItems = 2;
+// Rows of a share, at least, where a worker has several.
+constexpr int64_t kRows = 16;
 
 // Into how many shares rows are divided: of whole workers, which keep theirs from step to step, and as few as give each
 // some items, for at the edges of a share rows between the layers are computed twice.
 int64_t shares_of_rows(int64_t rows, int64_t items, int64_t threads) {
-  return threads == 1 ? 1 : std::min(rows, threads * ceil_div(kItems, items));
+  const int64_t shares = threads * ceil_div(kItems, items);
+  return threads == 1 ? 1 : std::min(rows, rows / shares < kRows ? threads : shares);
 }
 
 class ExpandedDepthwise final : public Step {
