@@ -55,6 +55,27 @@ def test_products_by_any_code(
 
 
 @pytest.mark.parametrize("instruction_set", ISAS)
+@pytest.mark.parametrize(("rows", "columns", "size"), [(96, 384, 14), (150, 576, 7), (576, 96, 5)])
+def test_a_last_unit_of_fewer_panels_is_shared_out_by_any_workers(
+    rng: np.random.Generator, instruction_set: str, rows: int, columns: int, size: int
+) -> None:
+    weight = weights(rng, rows, columns, scattered=True).reshape(rows, columns, 1, 1)
+    x = rng.normal(size=(1, columns, size, size)).astype(np.float32)
+    window = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    node = Node("convolution", {"x": "x", "weight": "weight"}, "y", window)
+    with isa.using(instruction_set):
+        pipeline = Pipeline(
+            Graph(("x",), ("y",), (node,), frozenset({"weight"})), {"weight": encode(weight, "split", code="packed")}
+        )
+        found = pipeline.run(x, threads=1)[0]
+        for threads in (2, 3, 5):
+            np.testing.assert_array_equal(pipeline.run(x, threads=threads)[0], found)
+    wanted = np.einsum("oc,nchw->nohw", weight[:, :, 0, 0].astype(np.float64), x.astype(np.float64))
+    bound = np.einsum("oc,nchw->nohw", abs(weight[:, :, 0, 0]).astype(np.float64), abs(x).astype(np.float64))
+    assert (abs(found - wanted) <= (columns + 8) * 2.0**-24 * bound + 1e-38).all()
+
+
+@pytest.mark.parametrize("instruction_set", ISAS)
 def test_programs_are_run_by_other_sets_than_they_were_made_under(
     rng: np.random.Generator, instruction_set: str
 ) -> None:
