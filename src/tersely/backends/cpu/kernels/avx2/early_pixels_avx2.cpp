@@ -1,17 +1,16 @@
 // Two panels of float32 decoded and multiplied by the first pixels meanwhile. AVX2.
 //
-// for each half of a tile, four chunks, and each panel: decoded to memory, then multiplied by the pixels, four at a
-// time.
+// for each tile of 8 chunks and each panel: decoded to memory, then multiplied by the pixels, four at a time.
 // Sixteen registers do not hold sums beside what decoding needs, so the two follow each other; but both are short
-// enough for the processor to begin the next one while this one's multiplications wait for each other. Decoding is
-// shuffles and shifts, and requests of codes come bit by bit and not for a whole block at once.
+// enough for the processor to begin one while the other's operations wait, and codes are asked for between products,
+// not for a whole block at once. MEASURED on Zen 5, one thread, linear layers of 32 tokens: 4 to 10 % faster than
+// decoded first; by four chunks in turns 1 to 3 % slower than by eight, by two no faster than decoded first.
 #include "tersely/backends/cpu/kernels/avx2/chunks.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
 namespace tersely {
 namespace {
 
-constexpr int64_t kTogether = 4;  // chunks
 constexpr int kTilePixels = 4;
 static_assert(kEarlyPixels % kTilePixels == 0);
 
@@ -24,15 +23,15 @@ struct Side {
   void give_back(Cursor& cursor) const { cursor.tile = tile, cursor.survivors = below; }
 };
 
-// Chunks [first, last) of a tile of `count`.
+// The next tile, of `count` chunks.
 template <int Code, Tail T>
-TERSELY_INLINE void decode_some(Side& side, int64_t count, int64_t first, int64_t last, __m256i table, float* to) {
+TERSELY_INLINE void decode_tile(Side& side, int64_t count, __m256i table, float* to) {
   constexpr DType D = DType::kFloat32;
   constexpr int64_t kTileBytes = 8 * (code_bytes(Code) + 64 + kTailBytes[static_cast<int>(T)]);
   constexpr int64_t kLines = (kTileBytes + 511) / 512;
   const TilePieces<D, Code, T> from(side.tile, count);
 #pragma GCC unroll 1
-  for (int64_t j = first; j < last; ++j) {
+  for (int64_t j = 0; j < count; ++j) {
     __m256i v[kVectors<D>];
     chunk_vectors<D, Code, T>(from, count, j, table, side.below, side.end, v);
 #pragma GCC unroll 4
@@ -41,6 +40,7 @@ TERSELY_INLINE void decode_some(Side& side, int64_t count, int64_t first, int64_
 #pragma GCC unroll 8
     for (int i = 0; i < kVectors<D>; ++i) store256(to + j * 64 + i * 8, v[i]);
   }
+  side.tile = from.end;
 }
 
 // Where chunks of columns lie in x, in bytes from a pixel on.
@@ -55,8 +55,8 @@ struct Place {
   }
 };
 
-// sums[pixel][16] += chunks of one panel x pixels.
-void multiply_some(const float* w, int64_t chunks, const char* const* x, Place place, float* sums) {
+// sums[pixel][16] += chunks of one panel x pixels. Returns where the chunks after them lie.
+Place multiply_some(const float* w, int64_t chunks, const char* const* x, Place place, float* sums) {
   __m256 acc[kTilePixels][2];
 #pragma GCC unroll 8
   for (int i = 0; i < 2 * kTilePixels; ++i) acc[i / 2][i % 2] = _mm256_load_ps(sums + i * 8);
@@ -77,6 +77,7 @@ void multiply_some(const float* w, int64_t chunks, const char* const* x, Place p
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 2 * kTilePixels; ++i) _mm256_store_ps(sums + i * 8, acc[i / 2][i % 2]);
+  return place;
 }
 
 void copy_pixel(const float* from, float* to) { __builtin_memcpy(to, from, 16 * sizeof(float)); }
@@ -96,19 +97,15 @@ void decode_multiply(const Parameters& p, Cursor* cursors, int64_t chunks, float
   Place place(pixels.offsets, pixels.run);
   for (int64_t done = 0; done < chunks; done += 8) {
     const int64_t count = chunks - done < 8 ? chunks - done : 8;
-    for (int64_t first = 0; first < count; first += kTogether) {
-      const int64_t last = first + kTogether < count ? first + kTogether : count;
+    Place after = place;
 #pragma GCC unroll 1
-      for (int k = 0; k < 2; ++k) {
-        float* to = out + k * out_stride + done * 64;
-        decode_some<Code, T>(sides[k], count, first, last, table, to);
+    for (int k = 0; k < 2; ++k) {
+      float* to = out + k * out_stride + done * 64;
+      decode_tile<Code, T>(sides[k], count, table, to);
 #pragma GCC unroll 1
-        for (int i = 0; i < kEarlyPixels; i += kTilePixels)
-          multiply_some(to + first * 64, last - first, x + i, place, sums[k][i]);
-      }
-      for (int64_t j = first; j < last; ++j) place.here(), place.at += 16;
+      for (int i = 0; i < kEarlyPixels; i += kTilePixels) after = multiply_some(to, count, x + i, place, sums[k][i]);
     }
-    for (Side& side : sides) side.tile = TilePieces<DType::kFloat32, Code, T>(side.tile, count).end;
+    place = after;
   }
   for (int k = 0; k < 2; ++k) {
     sides[k].give_back(cursors[k]);
