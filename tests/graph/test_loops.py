@@ -142,3 +142,9 @@ def test_a_loop_reads_and_writes_the_next_images() -> None:
 def test_loops_that_do_not_fit_are_refused(values: Any, found: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         opened(values, found)
+
+
+def test_a_batch_of_any_number_is_parted_at_once() -> None:
+    """Divisors of a large prime are not looked for one by one: inputs of nothing but zero strides have such batches."""
+    assert loops._divisors(100_000_007) == [1, 100_000_007]
+    assert sorted(loops._divisors(36)) == [1, 2, 3, 4, 6, 6, 9, 12, 18, 36]

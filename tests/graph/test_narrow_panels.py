@@ -55,6 +55,47 @@ def test_products_by_any_code(
 
 
 @pytest.mark.parametrize("instruction_set", ISAS)
+@pytest.mark.parametrize(("rows", "columns", "size"), [(96, 384, 14), (150, 576, 7), (576, 96, 5)])
+def test_a_last_unit_of_fewer_panels_is_shared_out_by_any_workers(
+    rng: np.random.Generator, instruction_set: str, rows: int, columns: int, size: int
+) -> None:
+    weight = weights(rng, rows, columns, scattered=True).reshape(rows, columns, 1, 1)
+    x = rng.normal(size=(1, columns, size, size)).astype(np.float32)
+    window = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    node = Node("convolution", {"x": "x", "weight": "weight"}, "y", window)
+    with isa.using(instruction_set):
+        pipeline = Pipeline(
+            Graph(("x",), ("y",), (node,), frozenset({"weight"})), {"weight": encode(weight, "split", code="packed")}
+        )
+        found = pipeline.run(x, threads=1)[0]
+        for threads in (2, 3, 5):
+            np.testing.assert_array_equal(pipeline.run(x, threads=threads)[0], found)
+    wanted = np.einsum("oc,nchw->nohw", weight[:, :, 0, 0].astype(np.float64), x.astype(np.float64))
+    bound = np.einsum("oc,nchw->nohw", abs(weight[:, :, 0, 0]).astype(np.float64), abs(x).astype(np.float64))
+    assert (abs(found - wanted) <= (columns + 8) * 2.0**-24 * bound + 1e-38).all()
+
+
+@pytest.mark.parametrize("instruction_set", ISAS)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize(("outputs", "channels", "taps"), [(48, 32, 3), (64, 384, 1), (35, 1040, 1)])
+def test_pixels_multiplied_while_weights_are_decoded_have_the_sums_of_others(
+    rng: np.random.Generator, instruction_set: str, code: str, outputs: int, channels: int, taps: int
+) -> None:
+    """Of more than eight pixels the first ones may be multiplied meanwhile; of eight, none are."""
+    weight = weights(rng, outputs, channels * taps * taps, scattered=True).reshape(outputs, channels, taps, taps)
+    window = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    node = Node("convolution", {"x": "x", "weight": "weight"}, "y", window)
+    pipeline = Pipeline(
+        Graph(("x",), ("y",), (node,), frozenset({"weight"})), {"weight": encode(weight, "split", **CODES[code])}
+    )
+    x = rng.normal(size=(1, channels, taps, 25 + taps - 1)).astype(np.float32)
+    with isa.using(instruction_set):
+        many = pipeline.run(x, threads=1)[0]
+        few = [pipeline.run(np.ascontiguousarray(x[..., at : at + 7 + taps]), threads=1)[0] for at in (0, 8, 16)]
+    assert np.array_equal(many[..., :24], np.concatenate(few, axis=-1))
+
+
+@pytest.mark.parametrize("instruction_set", ISAS)
 def test_programs_are_run_by_other_sets_than_they_were_made_under(
     rng: np.random.Generator, instruction_set: str
 ) -> None:

@@ -11,6 +11,7 @@ from tersely.core.errors import ArgumentError
 from tersely.graph import reference
 from tersely.graph.graph import Graph, Node
 from tersely.graph.pipeline import Pipeline
+from tersely.graph.profile import merged
 
 pytestmark = needs_native
 
@@ -117,3 +118,16 @@ def test_a_constant_output_or_unknown_operator_is_refused() -> None:
     graph = Graph(("x",), ("y",), (Node("cumsum", {"x": "x"}, "y"),), frozenset())
     with pytest.raises(ArgumentError, match="cumsum"):
         Pipeline(graph, {}).run(np.zeros((1, 16, 4, 4), np.float32))
+
+
+def test_a_profile_names_the_operator_that_has_the_weight() -> None:
+    steps = [
+        ("a", {"operator": "round"}, 1),
+        ("a", {"operator": "convolution", "weight": "w", "method": "bfloat16"}, 2),
+        ("a", {"operator": "move"}, 3),
+        ("b", {"operator": "move"}, 4),
+        ("b", {"operator": "pool"}, 5),
+        ("b", {"operator": "output"}, 6),
+    ]
+    found = [("a", "convolution", "bfloat16", 6), ("b", "pool", "", 9), ("b", "output", "", 6)]
+    assert merged(steps) == found

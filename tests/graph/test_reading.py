@@ -15,6 +15,7 @@ from support.arrays import needs_native
 from support.networks import pipeline_of, residual_network
 
 from tersely.core.errors import ArgumentError, CorruptError, TerselyError, UnsupportedError
+from tersely.files.open import save_file
 from tersely.graph import files, reading
 from tersely.graph.operators import infer
 
@@ -113,3 +114,25 @@ def test_changed_bytes_are_another_graph_or_an_error(changes: list[tuple[int, in
         return
     except KeyError as error:
         assert "x" not in graph.inputs, error
+
+
+@needs_native
+@pytest.mark.parametrize("attribute", ["groups", "stride", "padding", "dilation"])
+@pytest.mark.parametrize(
+    "value", ["missing", None, 0, -1, 2.5, "words", [], [0, 0], [1], [1, 2, 3, 4, 5], [None, None]]
+)
+def test_attributes_that_mean_nothing_are_refused_or_run(
+    tmp_path: Path, rng: np.random.Generator, attribute: str, value: Any
+) -> None:
+    document = json.loads(TEXT)
+    node = next(one for one in document["nodes"] if one["operator"] == "convolution")
+    del node["attributes"][attribute]
+    if value != "missing":
+        node["attributes"][attribute] = value
+    tensors = {name: np.asarray(one) for name, one in CONSTANTS.items()}
+    tensors[files.GRAPH] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    save_file(tensors, tmp_path / "net.safetensors")
+    try:
+        files.load(tmp_path / "net.safetensors").run(rng.standard_normal((1, 3, 24, 24)).astype(np.float32))
+    except TerselyError as error:
+        assert str(error)

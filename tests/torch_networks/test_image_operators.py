@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from image_networks import executed
 from torch import nn
 
+import tersely
 from tersely.torch.networks.pipeline import pipeline
 
 pytestmark = pytest.mark.kernels
@@ -221,3 +223,28 @@ def test_infinities_and_nan_pass(each_isa: str) -> None:
 def test_what_there_is_not_is_left_to_torch_and_named() -> None:
     made = pipeline(Of(lambda x: F.avg_pool2d(x, 2, divisor_override=3)).eval(), (torch.randn(X),))
     assert any("a divisor of its own" in reason for reason in made.left.values())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"scale_factor": 2, "mode": "nearest"},
+        {"scale_factor": 2.0, "mode": "bilinear"},
+        {"size": (9, 9), "mode": "bilinear", "align_corners": True},
+    ],
+)
+def test_resized_images_run_from_a_file(arguments: dict[str, Any], tmp_path: Path) -> None:
+    class Resized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.interpolate(self.first(x), **arguments)
+
+    model, x = Resized().eval(), torch.randn(2, 3, 10, 10)
+    with torch.no_grad():
+        pipe = pipeline(model, (x,))
+        pipe.save(tmp_path / "net.safetensors")
+        (found,) = tersely.load_pipeline(tmp_path / "net.safetensors").run(x.numpy())
+        np.testing.assert_array_equal(found, pipe(x).numpy())

@@ -248,3 +248,21 @@ def test_embeddings(each_isa: str) -> None:
             made(torch.full((2, 7), -1))
         with pytest.raises(ArgumentError, match="beyond 2\\^24"):
             made(torch.full((2, 7), 2**24 + 1))
+
+
+@pytest.mark.parametrize("channels", [24, 32])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_attention_without_heads_is_read_by_rows(channels: int, batch: int) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries, self.last = nn.Linear(channels, channels), nn.Linear(channels, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(F.scaled_dot_product_attention(self.queries(x), x, x))
+
+    torch.manual_seed(0)
+    model, x = Reader().eval(), torch.randn(batch, 5, channels)
+    with torch.no_grad():
+        found = pipeline(model, (torch.randn(1, 5, channels),))(x)
+        torch.testing.assert_close(found, model(x), atol=1e-5, rtol=1e-5)

@@ -78,6 +78,6 @@ def load(path: str | os.PathLike[str], winograd: bool = True, bfloat16_products:
             stacklevel=2,
         )
     try:
-        return Pipeline(graph, constants, winograd, bfloat16_products)
+        return Pipeline(graph, constants, winograd, bfloat16_products, is_read=True)
     except FormatError as error:
         raise error.located(file=os.fspath(path), tensor=GRAPH) from None

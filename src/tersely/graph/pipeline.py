@@ -13,7 +13,7 @@ from tersely.backends.cpu import isa, native
 from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.core.errors import ArgumentError
-from tersely.graph import passes, room
+from tersely.graph import passes, reading, room
 from tersely.graph.graph import Graph, Node
 from tersely.graph.inputs import handed, kind_of, seen
 from tersely.graph.lowering import Choices, lower
@@ -35,7 +35,8 @@ class Pipeline:
     which the executor widens to float32, and integers of quantised networks (int8, uint8, int32).
 
     winograd: whether 3 x 3 convolutions may take Winograd's method, which rounds otherwise. bfloat16_products: whether
-    products by weights of bfloat16 round what they multiply to it, where the processor multiplies its pairs.
+    products by weights of bfloat16 round what they multiply to it, where the processor multiplies its pairs. is_read: the
+    graph is from a file, which has not been shown to mean anything.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Pipeline:
         constants: Mapping[str, Constant],
         winograd: bool = True,
         bfloat16_products: bool = True,
+        is_read: bool = False,
     ) -> None:
         if not native.available():
             raise ArgumentError(f"networks run in the native module: {native.reason_unavailable('scalar')}")
@@ -51,7 +53,9 @@ class Pipeline:
         self._choices = Choices(winograd, bfloat16_products)
         self.source, self.original = graph, {name: constants[name] for name in sorted(graph.constants)}
         self.constants: dict[str, Constant] = dict(self.original)
-        self.graph = passes.run(graph, self.constants)
+        self._is_read = is_read
+        with reading.meant(is_read):
+            self.graph = passes.run(graph, self.constants)
         self._in_out = in_out_of(self.graph)
         self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...], bool], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
@@ -83,17 +87,9 @@ class Pipeline:
         program, opened = self._opened(tuple(one.shape for one in arrays), tuple(map(kind_of, arrays)))
         steps = list(zip(program.nodes, program.steps, times, strict=True))
         forms = {node.output: self._form(node) for node in self.graph.nodes}
-        methods = {(name, step["operator"]): str(step["method"]) for name, step, _ in steps if "method" in step}
         nodes = [
-            NodeTime(
-                node,
-                operator,
-                forms.get(node, ""),
-                program.shapes.get(node, ()),
-                time,
-                methods.get((node, operator), ""),
-            )
-            for node, operator, time in merged([(name, str(step["operator"]), time) for name, step, time in steps])
+            NodeTime(node, operator, forms.get(node, ""), program.shapes.get(node, ()), time, method)
+            for node, operator, method, time in merged(steps)
         ]
         ran = taken_out(self.graph, program.shapes)
         return Profile(tuple(nodes), workers_of(threads), isa.active(), opened.arena_bytes, ran, program.shapes)
@@ -162,20 +158,20 @@ class Pipeline:
             known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
             integers = {name for name, kind in zip(self.graph.inputs, kinds, strict=True) if kind == "i"}
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
-            constants = {name: self._native(name) for name in self.graph.constants}
-            products_only = self._products_only(constants)
-            shapes_of = {**known, **inputs}
-            densities = self._densities(constants)
-            program = lower(
-                self.graph,
-                shapes_of,
-                self._choices,
-                integers,
-                products_only,
-                densities,
-                [name for name in densities if not self._walks(name, constants[name])],
-                self._of_bfloat16() if paired else (),
-            )
+            with reading.meant(self._is_read):
+                constants = {name: self._native(name) for name in self.graph.constants}
+                products_only = self._products_only(constants)
+                densities = self._densities(constants)
+                program = lower(
+                    self.graph,
+                    {**known, **inputs},
+                    self._choices,
+                    integers,
+                    products_only,
+                    densities,
+                    [name for name in densities if not self._walks(name, constants[name])],
+                    self._of_bfloat16() if paired else (),
+                )
             room.check(program, shapes)
             try:
                 opened = native.module.open_program(json.dumps(program.to_json()), constants)

@@ -17,7 +17,7 @@ from tersely.graph.picture.svg import svg
 
 @dataclass(frozen=True)
 class NodeTime:
-    """One node of the graph. operator: of its last step. form: of its weight, "" where it has none.
+    """One node of the graph. operator: of the step that has its weight, or else of its last one. form: of its weight, "" where it has none.
 
     method: how a product is computed that is not a direct one in float32: "winograd", "sparse", "bfloat16"; else "".
     """
@@ -133,12 +133,21 @@ def _cell(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
 
 
-def merged(times: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """(node, operator, nanoseconds) of steps, those of one node that follow each other as one."""
-    found: list[tuple[str, str, int]] = []
-    for node, operator, nanoseconds in times:
+def merged(steps: Sequence[tuple[str, Mapping[str, Any], int]]) -> list[tuple[str, str, str, int]]:
+    """(node, operator, method, nanoseconds) of (node, step, nanoseconds), those of one node that follow each other as one.
+
+    The operator is that of the step that has the node's weight, or else of the last one.
+    """
+    found: list[tuple[str, str, str, int]] = []
+    weighs = False
+    for node, step, nanoseconds in steps:
+        operator, method = str(step["operator"]), str(step.get("method", ""))
         if found and found[-1][0] == node and operator != "output":
-            found[-1] = node, operator, found[-1][2] + nanoseconds
+            if weighs and "weight" not in step:
+                operator, method = found[-1][1:3]
+            nanoseconds += found.pop()[3]
         else:
-            found.append((node, operator, nanoseconds))
+            weighs = False
+        weighs |= "weight" in step
+        found.append((node, operator, method, nanoseconds))
     return found

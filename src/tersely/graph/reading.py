@@ -6,9 +6,10 @@ node's name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Never
 
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -72,6 +73,21 @@ def from_bytes(data: bytes) -> Graph:
     return graph
 
 
+@contextlib.contextmanager
+def meant(graph_is_read: bool = True) -> Iterator[None]:
+    """What a graph from a file makes the code that runs it stumble over is said to be the file's fault: attributes that
+    are missing, or are nothing that their operator can have. Raises CorruptError."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError, OverflowError, AssertionError) as error:
+        if not graph_is_read:
+            raise
+        reason = f"{type(error).__name__}: {str(error)[:100]}"
+        raise CorruptError(
+            f"attributes of a node are not those of its operator ({reason}); get the file again"
+        ) from error
+
+
 def _node(json_node: Any, number: int) -> Node:
     if not isinstance(json_node, dict) or set(json_node) != {"operator", "inputs", "output", "attributes"}:
         raise CorruptError(f"node {number}: a node has operator, inputs, output and attributes")
@@ -86,7 +102,7 @@ def _node(json_node: Any, number: int) -> Node:
     if not _is_name(json_node["output"]):
         raise CorruptError(f"node {number}: its output has no name")
     if not isinstance(attributes, dict) or not all(_is_attribute(value) for value in attributes.values()):
-        raise CorruptError(f"node {number}: an attribute is no number, word or short list of numbers")
+        raise CorruptError(f"node {number}: an attribute is no number, word, null or short list of numbers")
     return Node(operator, inputs, json_node["output"], attributes)
 
 
@@ -128,6 +144,8 @@ def _is_name(value: Any) -> bool:
 
 def _is_attribute(value: Any) -> bool:
     if isinstance(value, bool):
+        return True
+    if value is None:
         return True
     if isinstance(value, int):
         return -LARGEST <= value < LARGEST

@@ -220,7 +220,7 @@ class Context:
         rows, channels = math.prod(shape[:-1]), shape[-1]
         layout = Layout(1, channels, 1, rows, element_bytes=self.element_bytes(name))
         leading = token_axes(shape[:-1], channels, layout)[:-1]
-        if name in self._padded:
+        if name in self._padded and self.program.layouts[self._padded[name]].images == 1:
             return self._padded[name], leading
         view = self.view(name)
         if whole_blocks(channels) and view.number is not None and self.aligned(view):

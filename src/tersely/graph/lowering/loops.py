@@ -96,7 +96,12 @@ def _wish(program: Program, step: dict[str, Any], batch: int) -> _Wish | None:
     if "weight" not in step or step.get("groups", 1) == y.channels:
         return _Wish(None, each)
     wanted = max(math.ceil(PIXELS / (y.height * y.width)), math.ceil(BYTES / each))
-    return _Wish(min((one for one in range(wanted, batch) if batch % one == 0), default=batch), each)
+    return _Wish(min((one for one in _divisors(batch) if one >= wanted), default=batch), each)
+
+
+def _divisors(number: int) -> list[int]:
+    small = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
+    return small + [number // one for one in small]
 
 
 def _uses(program: Program) -> dict[int, list[int]]:

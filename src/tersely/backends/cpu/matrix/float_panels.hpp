@@ -77,6 +77,11 @@ class FloatPanels {
     return by_pairs_ && view_.geometry.units != 0 ? ceil_div(view_.geometry.panels, 2) : view_.geometry.units;
   }
 
+  // Panels of every item but the last of a matrix.
+  int64_t panels_each() const {
+    return by_pairs_ ? 2 : std::min(view_.geometry.panels_per_unit, view_.geometry.panels_per_matrix);
+  }
+
   // Asks memory for what a walk of an item would wait for at its beginning.
   ItemCodes prefetch(int64_t item) const {
     const Geometry& g = view_.geometry;

@@ -192,10 +192,15 @@ void Convolution::multiply_rows(const KernelTable& table, const FloatBlock& bloc
       table.pixels.activate(finish.activation, y + k * y_panel + row * out_.row(), out_.width);
 }
 
+template <class Panels>
+int64_t Convolution::shares(const Panels& panels, int64_t images, int threads) const {
+  return shares_of({panels.items(), out_.blocks(), panels.panels_each()}, pixels(), images, threads);
+}
+
 ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
   ItemCodes codes;
   weights_.visit(active_table(), [&](const auto& panels) {
-    const int64_t items = panels.items(), count = items * shares_of(items, pixels(), images, threads);
+    const int64_t items = panels.items(), count = items * shares(panels, images, threads);
     codes = panels.prefetch(Ranges(threads, count).first(worker % Ranges(threads, count).count()) % items);
   });
   return codes;
@@ -205,8 +210,7 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
                       int threads, const Convolution* next) const {
   const Call call{active_table(), x, y, residual, images, finish};
   weights_.visit(call.table, [&](const auto& panels) {
-    const int64_t shares = shares_of(panels.items(), pixels(), images, threads);
-    const int64_t items = panels.items();
+    const int64_t items = panels.items(), shares = this->shares(panels, images, threads);
     const Ranges ranges(threads, items * shares);
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;

@@ -60,6 +60,8 @@ class Convolution {
     return {x_at_.data() + pixel, y_at_.data() + pixel, residual_at_.data() + pixel};
   }
   int64_t pixels() const { return out_.height * out_.width; }
+  template <class Panels>
+  int64_t shares(const Panels& panels, int64_t images, int threads) const;
   void multiply(const Call& call, const FloatBlock& block, int64_t first, int64_t count) const;
   void finish(const Call& call, ConvolutionBlock& block, int64_t first, int64_t count) const;
 

@@ -17,8 +17,17 @@ namespace {
 
 // Of rows between the two layers, for two blocks of channels: half of a small second-level cache.
 constexpr int64_t kBandFloats = 32768;
-// Shares of rows for each worker; at the edges of one, rows between the layers are computed twice.
-constexpr int64_t kShares = 2;
+// Of items for each worker, where shares have rows enough.
+constexpr int64_t kItems = 2;
+// Rows of a share, at least, where a worker has several.
+constexpr int64_t kRows = 16;
+
+// Into how many shares rows are divided: of whole workers, which keep theirs from step to step, and as few as give each
+// some items, for at the edges of a share rows between the layers are computed twice.
+int64_t shares_of_rows(int64_t rows, int64_t items, int64_t threads) {
+  const int64_t shares = threads * ceil_div(kItems, items);
+  return threads == 1 ? 1 : std::min(rows, rows / shares < kRows ? threads : shares);
+}
 
 class ExpandedDepthwise final : public Step {
  public:
@@ -54,16 +63,28 @@ class ExpandedDepthwise final : public Step {
     y_at_ = expand_->place_rows(std::min(buffer_rows_, height));
   }
 
+  int64_t workspace_floats() const override { return depthwise_->weight_floats(); }
+
+  // Items are shares of rows of two blocks of channels, of all images.
   void run(const Run& run) const override {
-    const int64_t shares = std::min<int64_t>(y_.layout.height, run.threads == 1 ? 1 : kShares * run.threads);
-    parallel_for_ranges(run.threads, y_.images * shares, [&](int64_t item) {
-      const int64_t image = item / shares, share = item % shares;
-      compute(run.floats(x_) + image * x_.layout.floats(), run.floats(y_) + image * y_.layout.floats(),
-              y_.layout.height * share / shares, y_.layout.height * (share + 1) / shares);
+    const KernelTable& table = active_table();
+    depthwise_->decode(table, run.workspace);
+    expand_weights_->visit(table, [&](const auto& panels) {
+      const int64_t items = panels.items(), shares = shares_of_rows(y_.layout.height, items, run.threads);
+      parallel_for_ranges(run.threads, items * shares, [&](int64_t index) {
+        const int64_t share = index / items;
+        const Rows rows{y_.layout.height * share / shares, y_.layout.height * (share + 1) / shares};
+        panels.walk(index % items, expand_->whole_panel(),
+                    [&](const FloatBlock& block) { compute(run, table, block, rows); });
+      });
     });
   }
 
  private:
+  struct Rows {
+    int64_t first, end;
+  };
+
   static Finish finish_of(const StepText& text, int64_t whole) {
     const Activated activated = activated_of(text);
     fits(!activated.unary, "a convolution before a depthwise one finishes with an activation of pixels, as that does");
@@ -75,22 +96,18 @@ class ExpandedDepthwise final : public Step {
             {}};
   }
 
-  // Rows [first, end) of one image.
-  void compute(const float* x, float* y, int64_t first, int64_t end) const {
+  void compute(const Run& run, const KernelTable& table, const FloatBlock& block, Rows rows) const {
     static thread_local Scratch scratch;
-    const KernelTable& table = active_table();
     const int64_t panel = buffer_rows_ * between_.row();
-    float* buffer = scratch.get<float>((2 * panel + depthwise_->weight_floats()) * 4);
-    float* weights = buffer + 2 * panel;
-    depthwise_->decode(table, weights);
-    std::memset(buffer, 0, static_cast<size_t>(2 * panel) * 4);  // the halo on the left and on the right
-    expand_weights_->visit(table, [&](const auto& panels) {
-      for (int64_t item = 0; item < panels.items(); ++item)
-        panels.walk(item, expand_->whole_panel(), [&](const FloatBlock& block) {
-          for (int64_t row = first; row < end; row += band_rows_)
-            band(table, block, x, y, row, std::min(row + band_rows_, end), row == first, buffer, panel, weights);
-        });
-    });
+    float* buffer = scratch.get<float>(2 * panel * 4);
+    clear_sides(buffer, block.panels * buffer_rows_);
+    for (int64_t image = 0; image < y_.images; ++image) {
+      const float* x = run.floats(x_) + image * x_.layout.floats();
+      float* y = run.floats(y_) + image * y_.layout.floats();
+      for (int64_t row = rows.first; row < rows.end; row += band_rows_)
+        band(table, block, x, y, row, std::min(row + band_rows_, rows.end), row == rows.first, buffer, panel,
+             run.workspace);
+    }
   }
 
   // Rows [first, end) of two blocks. The buffer has, from the row on that the first one's window begins with, what the
@@ -122,6 +139,15 @@ class ExpandedDepthwise final : public Step {
         depthwise_->multiply_row(table, weights + (block.panel + k) * taps, block.panel + k,
                                  buffer + k * panel + (row - first) * window.stride_y * row_floats + left, row_floats,
                                  y + y_.layout.at((block.panel + k) * kChannelBlock, row, 0), nullptr, finish_);
+  }
+
+  // The halo on the left and on the right; what is between them is written before it is read.
+  void clear_sides(float* buffer, int64_t rows) const {
+    const int64_t side = between_.halo * kChannelBlock;
+    for (int64_t row = 0; row < rows; ++row, buffer += between_.row()) {
+      std::fill_n(buffer, side, 0.0F);
+      std::fill_n(buffer + between_.row() - side, side, 0.0F);
+    }
   }
 
   // Rows [first, end) of the image between, which lie outside of it.

@@ -129,7 +129,7 @@ void PairConvolution::multiply(const Call& call, const PairsOfPanels& panels, in
 void PairConvolution::run(const uint16_t* x, const PairResult& y, const float* residual, int64_t images,
                           const Finish& finish, int threads) const {
   const Call call{active_table(), x, y, residual, images, finish};
-  const int64_t items = weights_.items(call.table), shares = shares_of(items, pixels(), images, threads);
+  const int64_t items = weights_.items(call.table), shares = shares_of({items, items, 1}, pixels(), images, threads);
   parallel_for_ranges(threads, items * shares, [&](int64_t index) {
     const int64_t item = index % items, share = index / items;
     const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;

@@ -14,6 +14,7 @@ struct PackedPanels {
   std::vector<float> weights;
 
   int64_t items() const { return ceil_div(panels, 2); }
+  int64_t panels_each() const { return 2; }
 
   // As of FloatPanels.
   template <class F>

@@ -187,6 +187,7 @@ void fill_avx2_folded(KernelTable& table);
 void fill_avx2_blocks(KernelTable& table);
 void fill_avx2_n_of_m(KernelTable& table);
 void fill_avx2_convolution(KernelTable& table);
+void fill_avx2_early_pixels(KernelTable& table);
 void fill_avx2_winograd(KernelTable& table);
 void fill_avx2_pool(KernelTable& table);
 void fill_avx2_ans(KernelTable& table);
@@ -221,6 +222,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_blocks(table);
   fill_avx2_n_of_m(table);
   fill_avx2_convolution(table);
+  fill_avx2_early_pixels(table);
   fill_avx2_winograd(table);
   fill_avx2_pool(table);
   fill_avx2_ans(table);
