@@ -3,16 +3,17 @@
     python -m benchmarks.storage --models FOLDER --quick               # a few small rows
     python -m benchmarks.storage --models FOLDER                       # all rows; sizes only
     python -m benchmarks.storage --models FOLDER --slow                # zpaq of large files, too
-    python -m benchmarks.storage --models FOLDER --speed --only mobilenetv2-qat
+    python -m benchmarks.storage --models FOLDER --speed --only mobilenetv2-qat --resume
     python -m benchmarks.storage --models FOLDER --resume --again fast max    # after a change of ours
 
 A row is a file (storage.toml): the lossy step is done once, and every coder gets the same bytes. Ours are whole stored
 files, headers and check sums and all, decoded to the same file. A peer gets the arrangement of the file that it makes
-smallest (arrangements.py), of large files the one that zstd at level 3 or its own first tensors tell; its round trip is compared,
-and what it does not take itself is kept by LZMA. Whoever is missing, is left out or fails is in the row with the reason.
+smallest (arrangements.py); of large files a coder of bytes gets the one that zstd at level 3 makes smallest. Round trips
+are compared, and what a peer does not take is kept by LZMA. Who is missing, is left out or fails is in the record with
+the reason.
 
 Speeds (--speed) are those of the coders alone, one thread, in megabytes of original bytes a second of processor time, on
-the row's largest tensors, SAMPLE bytes in all: quick coders take turns by the protocol, slow ones run once. Records are
+the row's largest tensors, --sample of them: quick coders take turns by the protocol, slow ones run once. Records are
 written after every row.
 """
 
@@ -44,7 +45,6 @@ LARGE = 8_000_000
 """Bytes of a file from which peers are not given every arrangement."""
 ZPAQ_LARGEST = 6_000_000
 """Bytes of a file from which zpaq, which takes seconds for each megabyte, waits for --slow."""
-SAMPLE = 8_000_000
 SLOW = ("zstd_long", "xz", "brotli", "zpaq", "openzl", "nncodec", "max")
 QUICK = 1_200_000
 """Bytes of the largest file that --quick measures."""
@@ -97,12 +97,11 @@ def our_bytes(data: bytes, level: Any) -> int:
 def peer_bytes(data: bytes, name: str, peer: Peer) -> tuple[int, str] | None:
     """The fewest bytes a peer takes, and in which arrangement; None where it takes no tensor of the file."""
     arranged = arrangements.of(data, name, peer)
-    if len(data) > LARGE and len(arranged) > 1:
-        judge: Peer = peers.installed(("zstd",)).get("zstd", peer) if name in arrangements.BYTES else peer
-        if judge is not peer:
-            sizes = {key: arrangements.stored_bytes(judge, one) for key, one in arranged.items()}
-            best = min(sizes, key=sizes.__getitem__)
-            arranged = {best: arranged[best]}
+    judge = peers.installed(("zstd",)).get("zstd")
+    if judge and len(data) > LARGE and name in arrangements.BYTES:
+        sizes = {key: arrangements.stored_bytes(judge, one) for key, one in arranged.items()}
+        best = min(sizes, key=sizes.__getitem__)
+        arranged = {best: arranged[best]}
     sizes = {key: arrangements.stored_bytes(peer, one) for key, one in arranged.items()}
     if not sizes:
         return None
@@ -133,11 +132,11 @@ def measure(row: Row, data: bytes, every: dict[str, Peer], slow: bool) -> None:
         row["stored"][name] = {"bytes": found[0], "arrangement": found[1]}
 
 
-def sample(data: bytes) -> list[np.ndarray]:
-    """The largest tensors, SAMPLE bytes of them or one."""
+def sample(data: bytes, limit: int) -> list[np.ndarray]:
+    """The largest tensors, so many bytes of them at most, or one."""
     found, size = [], 0
     for array in sorted(variants.read(data)[1].values(), key=lambda one: -one.nbytes):
-        if found and size + array.nbytes > SAMPLE:
+        if found and size + array.nbytes > limit:
             break
         found.append(array)
         size += array.nbytes
@@ -216,7 +215,8 @@ def main(arguments: argparse.Namespace | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help=f"files of up to {QUICK / 1e6} MB")
     parser.add_argument("--slow", action="store_true", help=f"zpaq of files of more than {ZPAQ_LARGEST / 1e6} MB, too")
     parser.add_argument("--peers", nargs="+", default=list(peers.STORAGE), choices=peers.STORAGE)
-    parser.add_argument("--speed", action="store_true", help="speeds, too")
+    parser.add_argument("--speed", action="store_true", help="speeds, not sizes")
+    parser.add_argument("--sample", type=float, default=8, help="MB of a row's largest tensors whose speeds are taken")
     parser.add_argument("--resume", action="store_true", help="keep what the record has of the same bytes")
     parser.add_argument("--again", nargs="+", default=[], help="coders to measure again with --resume")
     chosen = parser.parse_args() if arguments is None else arguments
@@ -261,10 +261,13 @@ def row_of(
         row = {"model": model, "variant": name, "sha256": digest, "bytes": len(data), "stored": {}, "left_out": {}}
         row["order_0_bytes"] = variants.order_0_bytes(tensors)
         found["rows"].append(row)
-    measure(row, data, every, chosen.slow)
     if chosen.speed:
-        row["speeds"] = speeds(sample(data), {level: Ours(level) for level in LEVELS} | every, plan)
-    print(told(row), flush=True)
+        arrays = sample(data, int(chosen.sample * 1e6))
+        row["speeds"] = speeds(arrays, {level: Ours(level) for level in LEVELS} | every, plan)
+        print(model, name, json.dumps(row["speeds"], indent=1), flush=True)
+    else:
+        measure(row, data, every, chosen.slow)
+        print(told(row), flush=True)
 
 
 if __name__ == "__main__":

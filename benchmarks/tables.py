@@ -140,6 +140,85 @@ def size_table() -> list[str]:
     return [*grid(("network", "before", *objectives), rows), "", f"* [Record]({link}), commit {one['commit']}"]
 
 
+PEERS = {
+    "zstd_long": "zstd -22",
+    "xz": "xz -9e",
+    "brotli": "Brotli -11",
+    "zpaq": "zpaq -m5",
+    "zipnn": "ZipNN",
+    "pcodec_best": "pcodec",
+    "openzl": "OpenZL",
+    "nncodec": "NNCodec",
+    "huffman": "Huffman, ours",
+}
+"""What a page calls the peers of `benchmarks.storage`."""
+MIXERS = ("zpaq",)
+"""Peers that only level max is to beat: they decode at a megabyte a second."""
+
+
+def storage_table() -> list[str]:
+    """Whole files of the storage tier beside the best peer; rows that we lose are marked."""
+    found = record.of_kind("storage")
+    if not found:
+        return ["Nothing is recorded yet."]
+    path, one = found[-1]
+    rows = [row for row in one["rows"] if {"fast", "max"} <= row["stored"].keys()]
+    head = ("network", "made into", "before", "best peer", "zpaq -m5", "fast", "max", "order 0")
+    link = f"../{path.relative_to(ROOT).as_posix()}"
+    versions = ", ".join(f"{PEERS[name]} {version}" for name, version in one["peers"].items())
+    commits = " and ".join(dict.fromkeys([one["commit"], *(row["commit"] for row in one["rows"] if "commit" in row)]))
+    line = f"* [Record]({link}), commit {commits}; {versions}"
+    return [*grid(head, map(storage_row, rows)), "", line]
+
+
+def storage_row(row: Row) -> tuple[str, ...]:
+    """A row of it. What is marked as lost is not smaller than the best peer: level max of all, fast of all but mixers."""
+    sizes = {name: found["bytes"] for name, found in row["stored"].items()}
+    others = {name: size for name, size in sizes.items() if name in PEERS}
+    quick = {name: size for name, size in others.items() if name not in MIXERS}
+    best = min(quick, key=quick.__getitem__, default=None)
+
+    def ratio(size: float, against: dict[str, int] | None = None) -> str:
+        lost = against and size >= min(against.values())
+        return f"{row['bytes'] / size:.3f} x" + (" (lost)" if lost else "")
+
+    return (
+        row["model"],
+        row["variant"],
+        f"{row['bytes'] / 1e6:.2f} MB",
+        f"{PEERS[best]} {ratio(quick[best])}" if best else "",
+        ratio(sizes["zpaq"]) if "zpaq" in sizes else "",
+        ratio(sizes["fast"], quick),
+        ratio(sizes["max"], others),
+        ratio(row["order_0_bytes"]),
+    )
+
+
+def storage_speeds() -> list[str]:
+    """Speeds of the coders, one thread, of the rows that were timed."""
+    found = [(path, one) for path, one in record.of_kind("storage") if any("speeds" in row for row in one["rows"])]
+    if not found:
+        return ["Nothing is recorded yet."]
+    path, one = found[-1]
+    rows = [row for row in one["rows"] if "speeds" in row]
+    coders = [name for name in ("fast", "max", *PEERS) if any(name in row["speeds"] for row in rows)]
+
+    def cell(row: Row, name: str) -> str:
+        speed = row["speeds"].get(name)
+        return f"{_rate(speed['encode_mb_per_s'])} and {_rate(speed['decode_mb_per_s'])}" if speed else ""
+
+    heads = [f"{row['model']}, {row['variant']}" + (" (void)" if row["speeds"]["busy"] else "") for row in rows]
+    lines = grid(
+        ("MB/s, encoded and decoded", *heads),
+        ([PEERS.get(name, f"level {name}"), *(cell(row, name) for row in rows)] for name in coders),
+    )
+    return [*lines, "", f"* {_link(path, one)}"]
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+
+
 def kernel_cells(one: Record) -> Iterator[Cell]:
     for row in one["rows"]:
         yield (row["what"], row["isa"], str(row["rows"])), f"{row.get('least_ns', row['ns']) * row['clock_ghz']:.1f}"
@@ -219,6 +298,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "quantised": lambda: by_machine("quantised", ("weights", "rows of x"), best_cells),
     "integers": lambda: by_machine("integers", ("weights", "rows of x", "stored as", "bits"), product_cells),
     "sizes": size_table,
+    "storage": storage_table,
+    "storage_speeds": storage_speeds,
     "codec": lambda: by_machine("codec", ("weights", "code"), codec_cells),
     "files": lambda: by_machine("files", ("model", "weights", "codec"), file_cells),
     "kernels": lambda: by_machine("kernels", ("form", "kernels", "rows of x"), kernel_cells),
