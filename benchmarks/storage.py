@@ -133,14 +133,13 @@ def measure(row: Row, data: bytes, every: dict[str, Peer], slow: bool) -> None:
 
 
 def sample(data: bytes, limit: int) -> list[np.ndarray]:
-    """The largest tensors, so many bytes of them at most, or one."""
-    found, size = [], 0
-    for array in sorted(variants.read(data)[1].values(), key=lambda one: -one.nbytes):
-        if found and size + array.nbytes > limit:
-            break
-        found.append(array)
-        size += array.nbytes
-    return found
+    """The largest tensors, so many bytes of them at most; the first rows of the largest where it alone is more."""
+    ordered = sorted(variants.read(data)[1].values(), key=lambda one: -one.nbytes)
+    largest = ordered[0]
+    if largest.nbytes > limit:
+        return [largest[: max(1, limit * len(largest) // largest.nbytes)]]
+    sizes = np.cumsum([array.nbytes for array in ordered])
+    return ordered[: int((sizes <= limit).sum())]
 
 
 def _clock() -> float:
