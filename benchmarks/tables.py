@@ -215,6 +215,18 @@ def storage_speeds() -> list[str]:
     return [*lines, "", f"* {_link(path, one)}"]
 
 
+def opening_cells(one: Record) -> Iterator[Cell]:
+    """Each step from a stored file on: seconds, speed in original bytes, and the most memory."""
+    threads = one["protocol"]["threads"]
+    for row in one["rows"]:
+        what = f"{row['bytes'] / 1e6:,.0f} MB of {row['dtype']} like {row['like']}, {threads} thread" + "s" * (
+            threads > 1
+        )
+        for step, took in row["steps"].items():
+            text = f"{took['seconds']:.2f} s, {took['mb_per_s']:,.0f} MB/s, {took['peak_mb']:,.0f} MB"
+            yield (what, "ZipNN decodes" if step == "zipnn" else step), text
+
+
 def _rate(speed: float) -> str:
     return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
 
@@ -300,6 +312,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "sizes": size_table,
     "storage": storage_table,
     "storage_speeds": storage_speeds,
+    "opening": lambda: by_machine("opening", ("file", "step"), opening_cells),
     "codec": lambda: by_machine("codec", ("weights", "code"), codec_cells),
     "files": lambda: by_machine("files", ("model", "weights", "codec"), file_cells),
     "kernels": lambda: by_machine("kernels", ("form", "kernels", "rows of x"), kernel_cells),

@@ -201,3 +201,19 @@ def test_a_record_is_resumed(
     assert (second["stored"]["xz"]["bytes"], second["stored"]["fast"]) == (1, first["stored"]["fast"])
     source.write_bytes(variants.write(dict(list(tensors.items())[:2])))
     assert run("--resume")["stored"]["xz"]["bytes"] > 1
+
+
+def test_steps_from_a_stored_file_on_are_measured(
+    programs: Any, tmp_path: Path, tensors: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, variants = programs("opening"), programs("variants")
+    like = tmp_path / "like.safetensors"
+    like.write_bytes(variants.write(tensors))
+    drawn = variants.read(opening.drawn(like, 50_000, np.dtype(np.float32)))[1]
+    assert 50_000 <= sum(array.nbytes for array in drawn.values()) < 100_000
+    assert not drawn["0.weight"][3].any(), "a row of zeros is one of the real network"
+    monkeypatch.setattr("tersely.backends.cpu.threads._chosen", None)
+    stored = str(tmp_path / "stored.safetensors")
+    for step in ("store", "transcode", "load"):
+        assert opening.STEPS[step](str(like), stored, 1) > 0
+    assert list(tmp_path.glob("*.runnable")) == []
