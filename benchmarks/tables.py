@@ -23,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/benchmarks.md")
 MARKS = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 
+NOTHING = "Nothing is recorded yet."
+
 Row = dict[str, Any]
 Cell = tuple[tuple[str, ...], str]
 """The first columns of a row, and what stands in the column of the machine."""
@@ -40,6 +42,8 @@ def grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 def by_machine(kind: str, titles: tuple[str, ...], cells: Callable[[Record], Iterator[Cell]]) -> list[str]:
     """A table with a column for each machine that has a record of the kind, and a line that names the records."""
     found = record.of_kind(kind)
+    if not found:
+        return [NOTHING]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for path, one in found:
         for key, text in cells(one):
@@ -160,12 +164,12 @@ def storage_table() -> list[str]:
     """Whole files of the storage tier beside the best peer; rows that we lose are marked."""
     found = record.of_kind("storage")
     if not found:
-        return ["Nothing is recorded yet."]
+        return [NOTHING]
     path, one = found[-1]
     rows = [row for row in one["rows"] if {"fast", "max"} <= row["stored"].keys()]
     head = ("network", "made into", "before", "best peer", "zpaq -m5", "fast", "max", "order 0")
     link = f"../{path.relative_to(ROOT).as_posix()}"
-    versions = ", ".join(f"{PEERS[name]} {version}" for name, version in one["peers"].items())
+    versions = ", ".join(f"{PEERS[name]} {version}" for name, version in one["peers"].items() if version != "ours")
     commits = " and ".join(dict.fromkeys([one["commit"], *(row["commit"] for row in one["rows"] if "commit" in row)]))
     line = f"* [Record]({link}), commit {commits}; {versions}"
     return [*grid(head, map(storage_row, rows)), "", line]
@@ -178,6 +182,9 @@ def storage_row(row: Row) -> tuple[str, ...]:
     quick = {name: size for name, size in others.items() if name not in MIXERS}
     best = min(quick, key=quick.__getitem__, default=None)
 
+    left_out = row.get("left_out", {})
+    absent = [name for name in PEERS if name not in (*sizes, *left_out, *MIXERS, "nncodec")]
+
     def ratio(size: float, against: dict[str, int] | None = None) -> str:
         lost = against and size >= min(against.values())
         return f"{row['bytes'] / size:.3f} x" + (" (lost)" if lost else "")
@@ -186,7 +193,7 @@ def storage_row(row: Row) -> tuple[str, ...]:
         row["model"],
         row["variant"],
         f"{row['bytes'] / 1e6:.2f} MB",
-        f"{PEERS[best]} {ratio(quick[best])}" if best else "",
+        f"{PEERS[best]} {ratio(quick[best])}" + (f", of {len(quick)} peers" if absent else "") if best else "",
         ratio(sizes["zpaq"]) if "zpaq" in sizes else "",
         ratio(sizes["fast"], quick),
         ratio(sizes["max"], others),
@@ -198,7 +205,7 @@ def storage_speeds() -> list[str]:
     """Speeds of the coders, one thread, of the rows that were timed."""
     found = [(path, one) for path, one in record.of_kind("storage") if any("speeds" in row for row in one["rows"])]
     if not found:
-        return ["Nothing is recorded yet."]
+        return [NOTHING]
     path, one = found[-1]
     rows = [row for row in one["rows"] if "speeds" in row]
     coders = [name for name in ("fast", "max", *PEERS) if any(name in row["speeds"] for row in rows)]

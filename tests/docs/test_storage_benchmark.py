@@ -162,7 +162,7 @@ def test_lost_rows_are_marked(programs: Any) -> None:
         return tuple(tables.storage_row(row | {"stored": {name: {"bytes": size} for name, size in sizes.items()}}))
 
     won = cells(fast=490, max=480, xz=500, brotli=495, zpaq=485)
-    assert won[3:] == ("Brotli -11 2.020 x", "2.062 x", "2.041 x", "2.083 x", "2.000 x")
+    assert won[3:] == ("Brotli -11 2.020 x, of 2 peers", "2.062 x", "2.041 x", "2.083 x", "2.000 x")
     assert cells(fast=500, max=486, xz=500, zpaq=485)[5:7] == ("2.000 x (lost)", "2.058 x (lost)")
     assert cells(fast=500, max=480)[3:7] == ("", "", "2.000 x", "2.083 x")
 
