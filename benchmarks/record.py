@@ -25,6 +25,9 @@ PACKAGES = (
     "zstandard",
     "zipnn",
     "pcodec",
+    "brotli",
+    "openzl",
+    "nncodec",
     "scipy",
     "llama-cpp-python",
 )

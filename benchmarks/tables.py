@@ -23,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/benchmarks.md")
 MARKS = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 
+NOTHING = "Nothing is recorded yet."
+
 Row = dict[str, Any]
 Cell = tuple[tuple[str, ...], str]
 """The first columns of a row, and what stands in the column of the machine."""
@@ -40,6 +42,8 @@ def grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 def by_machine(kind: str, titles: tuple[str, ...], cells: Callable[[Record], Iterator[Cell]]) -> list[str]:
     """A table with a column for each machine that has a record of the kind, and a line that names the records."""
     found = record.of_kind(kind)
+    if not found:
+        return [NOTHING]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for path, one in found:
         for key, text in cells(one):
@@ -140,6 +144,100 @@ def size_table() -> list[str]:
     return [*grid(("network", "before", *objectives), rows), "", f"* [Record]({link}), commit {one['commit']}"]
 
 
+PEERS = {
+    "zstd_long": "zstd -22",
+    "xz": "xz -9e",
+    "brotli": "Brotli -11",
+    "zpaq": "zpaq -m5",
+    "zipnn": "ZipNN",
+    "pcodec_best": "pcodec",
+    "openzl": "OpenZL",
+    "nncodec": "NNCodec",
+    "huffman": "Huffman, ours",
+}
+"""What a page calls the peers of `benchmarks.storage`."""
+MIXERS = ("zpaq",)
+"""Peers that only level max is to beat: they decode at a megabyte a second."""
+
+
+def storage_table() -> list[str]:
+    """Whole files of the storage tier beside the best peer; rows that we lose are marked."""
+    found = record.of_kind("storage")
+    if not found:
+        return [NOTHING]
+    path, one = found[-1]
+    rows = [row for row in one["rows"] if {"fast", "max"} <= row["stored"].keys()]
+    head = ("network", "made into", "before", "best peer", "zpaq -m5", "fast", "max", "order 0")
+    link = f"../{path.relative_to(ROOT).as_posix()}"
+    versions = ", ".join(f"{PEERS[name]} {version}" for name, version in one["peers"].items() if version != "ours")
+    commits = " and ".join(dict.fromkeys([one["commit"], *(row["commit"] for row in one["rows"] if "commit" in row)]))
+    line = f"* [Record]({link}), commit {commits}; {versions}"
+    return [*grid(head, map(storage_row, rows)), "", line]
+
+
+def storage_row(row: Row) -> tuple[str, ...]:
+    """A row of it. What is marked as lost is not smaller than the best peer: level max of all, fast of all but mixers."""
+    sizes = {name: found["bytes"] for name, found in row["stored"].items()}
+    others = {name: size for name, size in sizes.items() if name in PEERS}
+    quick = {name: size for name, size in others.items() if name not in MIXERS}
+    best = min(quick, key=quick.__getitem__, default=None)
+
+    left_out = row.get("left_out", {})
+    absent = [name for name in PEERS if name not in (*sizes, *left_out, *MIXERS, "nncodec")]
+
+    def ratio(size: float, against: dict[str, int] | None = None) -> str:
+        lost = against and size >= min(against.values())
+        return f"{row['bytes'] / size:.3f} x" + (" (lost)" if lost else "")
+
+    return (
+        row["model"],
+        row["variant"],
+        f"{row['bytes'] / 1e6:.2f} MB",
+        f"{PEERS[best]} {ratio(quick[best])}" + (f", of {len(quick)} peers" if absent else "") if best else "",
+        ratio(sizes["zpaq"]) if "zpaq" in sizes else "",
+        ratio(sizes["fast"], quick),
+        ratio(sizes["max"], others),
+        ratio(row["order_0_bytes"]),
+    )
+
+
+def storage_speeds() -> list[str]:
+    """Speeds of the coders, one thread, of the rows that were timed."""
+    found = [(path, one) for path, one in record.of_kind("storage") if any("speeds" in row for row in one["rows"])]
+    if not found:
+        return [NOTHING]
+    path, one = found[-1]
+    rows = [row for row in one["rows"] if "speeds" in row]
+    coders = [name for name in ("fast", "max", *PEERS) if any(name in row["speeds"] for row in rows)]
+
+    def cell(row: Row, name: str) -> str:
+        speed = row["speeds"].get(name)
+        return f"{_rate(speed['encode_mb_per_s'])} and {_rate(speed['decode_mb_per_s'])}" if speed else ""
+
+    heads = [f"{row['model']}, {row['variant']}" + (" (void)" if row["speeds"]["busy"] else "") for row in rows]
+    lines = grid(
+        ("MB/s, encoded and decoded", *heads),
+        ([PEERS.get(name, f"level {name}"), *(cell(row, name) for row in rows)] for name in coders),
+    )
+    return [*lines, "", f"* {_link(path, one)}"]
+
+
+def opening_cells(one: Record) -> Iterator[Cell]:
+    """Each step from a stored file on: seconds, speed in original bytes, and the most memory."""
+    threads = one["protocol"]["threads"]
+    for row in one["rows"]:
+        what = f"{row['bytes'] / 1e6:,.0f} MB of {row['dtype']} like {row['like']}, {threads} thread" + "s" * (
+            threads > 1
+        )
+        for step, took in row["steps"].items():
+            text = f"{took['seconds']:.2f} s, {took['mb_per_s']:,.0f} MB/s, {took['peak_mb']:,.0f} MB"
+            yield (what, "ZipNN decodes" if step == "zipnn" else step), text
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+
+
 def kernel_cells(one: Record) -> Iterator[Cell]:
     for row in one["rows"]:
         yield (row["what"], row["isa"], str(row["rows"])), f"{row.get('least_ns', row['ns']) * row['clock_ghz']:.1f}"
@@ -219,6 +317,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "quantised": lambda: by_machine("quantised", ("weights", "rows of x"), best_cells),
     "integers": lambda: by_machine("integers", ("weights", "rows of x", "stored as", "bits"), product_cells),
     "sizes": size_table,
+    "storage": storage_table,
+    "storage_speeds": storage_speeds,
+    "opening": lambda: by_machine("opening", ("file", "step"), opening_cells),
     "codec": lambda: by_machine("codec", ("weights", "code"), codec_cells),
     "files": lambda: by_machine("files", ("model", "weights", "codec"), file_cells),
     "kernels": lambda: by_machine("kernels", ("form", "kernels", "rows of x"), kernel_cells),

@@ -40,16 +40,20 @@ class Peer(Protocol):
 
 PRODUCTS = ("torch_linear", "torch_mv", "torch_csr", "scipy_csr")
 CODECS = ("zstd", "zlib", "zipnn", "pcodec")
+STORAGE = ("zstd_long", "xz", "brotli", "zpaq", "zipnn", "pcodec_best", "openzl", "nncodec", "huffman")
+"""What stores smallest, each at its best, for `benchmarks.storage`."""
 
 
-def installed(names: tuple[str, ...]) -> dict[str, Peer]:
-    """The peers of these names that can be had here."""
+def installed(names: tuple[str, ...], missing: dict[str, str] | None = None) -> dict[str, Peer]:
+    """The peers of these names that can be had here; why others cannot is put into `missing`."""
     found = {}
     for name in names:
         peer = cast(Peer, importlib.import_module(f"benchmarks.peers.{name}"))
         try:
             peer.version()
-        except ImportError:
+        except ImportError as reason:
+            if missing is not None:
+                missing[name] = str(reason)
             continue
         found[name] = peer
     return found
