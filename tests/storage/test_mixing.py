@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tersely.backends.cpu import native
 from tersely.core.dtypes import BY_NAME, DType, of_array, raw_bytes
 from tersely.core.errors import CorruptError
-from tersely.storage.mixing import codec, forms, reference
+from tersely.storage.mixing import codec, forms, reference, reference_form
 
 Tensors = list[tuple[np.ndarray, DType, tuple[int, ...]]]
 
@@ -88,12 +88,13 @@ def test_the_native_coder_equals_the_reference(number: int, contexts: int) -> No
     of_text = forms.layout_of(BY_NAME["uint8"], (text.size,), text.size)
     ours = codec._encode([raw, text], [layout, of_text], [side, forms.BYTES_SIDE])
     items = [
-        reference.Item(bytearray(one.tobytes()), a.word_bytes, a.exponent, a.mantissa, a.axes)
+        reference_form.Item(bytearray(one.tobytes()), a.word_bytes, a.exponent, a.mantissa, a.axes)
         for one, a in ((raw, layout), (text, of_text))
     ]
     assert reference.encode(items, [side, forms.BYTES_SIDE]) == ours
     blank = [
-        reference.Item(bytearray(len(one.data)), one.word_bytes, one.exponent, one.mantissa, one.axes) for one in items
+        reference_form.Item(bytearray(len(one.data)), one.word_bytes, one.exponent, one.mantissa, one.axes)
+        for one in items
     ]
     reference.decode(ours, blank)
     assert [one.data for one in blank] == [one.data for one in items]

@@ -9,7 +9,7 @@ import numpy as np
 from tersely.backends.cpu import native
 from tersely.core.dtypes import DType
 from tersely.core.errors import CorruptError
-from tersely.storage.mixing import reference
+from tersely.storage.mixing import reference, reference_form
 from tersely.storage.mixing.forms import Layout, choose, layout_of
 
 Spec = tuple[DType, tuple[int, ...]]
@@ -75,5 +75,5 @@ def _described(raw: np.ndarray, one: Layout) -> tuple[np.ndarray, int, int, int,
     return raw, one.word_bytes, one.exponent, one.mantissa, one.axes
 
 
-def _item(raw: np.ndarray, one: Layout) -> reference.Item:
-    return reference.Item(bytearray(raw.tobytes()), one.word_bytes, one.exponent, one.mantissa, one.axes)
+def _item(raw: np.ndarray, one: Layout) -> reference_form.Item:
+    return reference_form.Item(bytearray(raw.tobytes()), one.word_bytes, one.exponent, one.mantissa, one.axes)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tersely.core.dtypes import DType
-from tersely.storage.mixing.reference import BYTES, FLOATING, INTEGER, MAX_CHOSEN, MAX_SYMBOLS, PALETTE
+from tersely.storage.mixing.reference import MAX_CHOSEN, MAX_SYMBOLS
+from tersely.storage.mixing.reference_form import BYTES, FLOATING, INTEGER, PALETTE
 
 FLOATS = {
     "float32": (8, 23),
@@ -67,9 +68,9 @@ def layout_of(dtype: DType, shape: tuple[int, ...], nbytes: int) -> Layout:
     if len(lengths) > 4:
         lengths[:-3] = [math.prod(lengths[:-3])]
     if len(lengths) < 2:
-        return Layout(word_bytes, exponent, mantissa, (1, 1, 1, *lengths) if lengths else (1, 1, 1, 1))
+        return Layout(word_bytes, exponent, mantissa, (1, 1, 1, lengths[0] if lengths else 1))
     first, *rest = lengths
-    axes = (first, *[1] * (3 - len(rest)), *rest)
+    axes = [first, *[1] * (3 - len(rest)), *rest]
     return Layout(word_bytes, exponent, mantissa, (axes[0], axes[1], axes[2], axes[3]))
 
 
@@ -130,8 +131,8 @@ def _tells_lowest(magnitudes: np.ndarray, zeros: int, count: int) -> bool:
     if count == 0 or magnitudes.size == 0:
         return False
     kind = magnitudes.dtype.type
-    share = np.bincount((magnitudes >> kind(zeros) & kind((1 << count) - 1)).astype(np.int64), minlength=1 << count)
-    share = share[share > 0] / magnitudes.size
+    counts = np.bincount((magnitudes >> kind(zeros) & kind((1 << count) - 1)).astype(np.int64), minlength=1 << count)
+    share = counts[counts > 0] / magnitudes.size
     noise = (1 << count) / magnitudes.size  # what a sample of equally likely numbers falls short of their entropy by
     return count + float((share * np.log2(share)).sum()) > 0.002 + noise
 
@@ -153,7 +154,9 @@ def _palette(words: np.ndarray, distinct: np.ndarray, numbers: np.dtype) -> _Sid
     found = index[np.searchsorted(distinct, words)]
     zero = int(np.bincount(found).argmax())
     symbols = _symbols(np.abs(found - zero))
-    return symbols and _Side(PALETTE, symbols, _u16(zero) + _u16(distinct.size) + distinct[order].tobytes())
+    if symbols is None:
+        return None
+    return _Side(PALETTE, symbols, _u16(zero) + _u16(distinct.size) + distinct[order].tobytes())
 
 
 def _candidates(words: np.ndarray, layout: Layout, dtype: DType) -> Iterator[_Side]:
