@@ -61,6 +61,9 @@ EMULATED __m512i _mm512_mask_expand_epi32(const __m512i& kept, __mmask16 mask, c
   int next = 0;
   return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[next++] : old.at[i]; });
 }
+EMULATED __m512i _mm512_maskz_expand_epi32(__mmask16 mask, const __m512i& a) {
+  return _mm512_mask_expand_epi32(__m512i{}, mask, a);
+}
 EMULATED __m512i _mm512_maskz_compress_epi8(__mmask64 mask, const __m512i& a) {
   __m512i out{};
   int next = 0;

@@ -148,11 +148,13 @@ def test_damage_is_told_or_gives_bytes_of_the_claimed_size(number: int) -> None:
         damaged.append(bytes(flipped))
     damaged += [rng.integers(0, 256, int(size), np.uint8).tobytes() for size in rng.integers(0, 300, 40)]
     for one in damaged:
+        told = len(one) < len(block) and one == block[: len(one)]
         try:
             found = codec.decode(np.frombuffer(one, np.uint8), specs_of(tensors))
         except CorruptError as error:
             assert str(error)
         else:
+            assert not told
             assert [raw.size for raw in found] == [raw.size for raw, _, _ in tensors]
 
 

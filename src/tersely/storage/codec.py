@@ -76,13 +76,17 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
             )
     stored = sum(item.spec.size for item in items)
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if level == "max" or len(items) > 1 or stored <= _SMALL_BYTES:
+    if _is_mixed(level, len(items), stored):
         best = bytes([MIXING]) + mixing.encode(given)
     else:
         best = bytes([ANS]) + ans.encode(given, threads)
     if len(best) > stored:
         best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
     return best
+
+
+def _is_mixed(level: StorageLevel, items: int, nbytes: int) -> bool:
+    return level == "max" or items > 1 or nbytes <= _SMALL_BYTES
 
 
 def decode(

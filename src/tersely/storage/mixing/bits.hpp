@@ -36,18 +36,25 @@ class BitReader {
   BitReader(const uint8_t* data, size_t bytes) : at_(data), end_(data + bytes) {}
 
   uint64_t bits(uint64_t, int count) {
-    for (; have_ < count; have_ += 8) held_ |= uint64_t{at_ < end_ ? *at_++ : uint8_t{0}} << have_;
+    for (; have_ < count; have_ += 8) {
+      beyond_ |= at_ == end_;
+      held_ |= uint64_t{at_ < end_ ? *at_++ : uint8_t{0}} << have_;
+    }
     const uint64_t value = held_ & ((uint64_t{1} << count) - 1);
     held_ >>= count;
     have_ -= count;
     return value;
   }
 
+  /// Whether all was read, nothing beyond it, and what fills the last byte is zeros.
+  [[nodiscard]] bool exact() const { return at_ == end_ && !beyond_ && held_ == 0; }
+
  private:
   const uint8_t* at_;
   const uint8_t* end_;
   uint64_t held_ = 0;
   int have_ = 0;
+  bool beyond_ = false;
 };
 
 }  // namespace tersely::storage

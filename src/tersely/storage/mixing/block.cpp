@@ -157,7 +157,7 @@ std::string decode_mixed(const uint8_t* data, size_t bytes, const std::vector<Mi
     else
       code_words(item, form, coder, low);
   }
-  return "";
+  return coder.exact() && low.exact() ? "" : "a block that is cut short, or that holds more than its tensors";
 }
 
 }  // namespace tersely::storage

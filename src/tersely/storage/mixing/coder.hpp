@@ -39,7 +39,7 @@ class Encoder {
   uint32_t low_ = 0, high_ = UINT32_MAX;
 };
 
-/// Reads zeros beyond the end: what was cut off decodes to something of the size that was claimed.
+/// Reads zeros beyond the end: what was cut off decodes to something of the size that was claimed, and is told then.
 class Decoder {
  public:
   static constexpr bool kEncodes = false;
@@ -61,12 +61,19 @@ class Decoder {
     return bit;
   }
 
+  /// Whether as many bytes were read as there are: an encoder writes just those that a decoder reads.
+  [[nodiscard]] bool exact() const { return at_ == end_ && !beyond_; }
+
  private:
-  uint32_t next() { return at_ < end_ ? *at_++ : 0; }
+  uint32_t next() {
+    beyond_ |= at_ == end_;
+    return at_ < end_ ? *at_++ : 0;
+  }
 
   const uint8_t* at_;
   const uint8_t* end_;
   uint32_t low_ = 0, high_ = UINT32_MAX, value_ = 0;
+  bool beyond_ = false;
 };
 
 }  // namespace tersely::storage

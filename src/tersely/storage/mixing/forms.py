@@ -1,6 +1,6 @@
 """In which form a tensor is coded at level `max`: sides of blocks, and the choice between them by what they cost.
 
-A *side* is a form (`word_form.hpp`) as bytes; FORMAT.md has its layout. Anything that fits gives the words back: what
+A *side* is a form (word_form.hpp) as bytes; FORMAT.md has its layout. Anything that fits gives the words back: what
 is chosen here decides about bytes alone.
 """
 

@@ -1,4 +1,4 @@
-"""Blocks of level `max` in Python: the oracle of `block.cpp`, some thousand times slower. FORMAT.md has the text."""
+"""Blocks of level `max` in Python: the oracle of block.cpp, some thousand times slower. FORMAT.md has the text."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class BytesModel:
 
 
 class WordsModel:
-    """The model of a tensor's words: each symbol by its place and by what lies around it (`words_model.hpp`)."""
+    """The model of a tensor's words: each symbol by its place and by what lies around it (words_model.hpp)."""
 
     def __init__(self, form: Form, axes: tuple[int, int, int, int]) -> None:
         self._form, self._axes = form, axes
@@ -317,6 +317,7 @@ def decode(block: bytes, items: Sequence[Item]) -> None:
 
     for item in items:
         _code(item, parse(item, take), model, coder, low)
+    _need(coder.exact and low.exact, "a block that is cut short, or that holds more than its tensors")
 
 
 def _code(item: Item, form: Form, model: BytesModel, coder: Coder, low: Bits) -> None:

@@ -25,7 +25,7 @@ class Item:
 
 @dataclass
 class Form:
-    """How a word of a tensor is a symbol, a sign and low bits (`word_form.hpp`)."""
+    """How a word of a tensor is a symbol, a sign and low bits (word_form.hpp)."""
 
     kind: int = BYTES
     codes_signs: bool = False

@@ -1,6 +1,6 @@
 """Tables, mixer and arithmetic coder of level `max` in Python: what the C++ ones must equal bit for bit.
 
-Integers only, so that every machine has the same. See `mixer.hpp` for where the method is from.
+Integers only, so that every machine has the same. See mixer.hpp for where the method is from.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Encoder:
 
 
 class Decoder:
-    """The inverse of `Encoder`; reads zeros beyond the end."""
+    """The inverse of `Encoder`; reads zeros beyond the end, and `exact` says so."""
 
     encodes = False
 
@@ -85,6 +85,11 @@ class Decoder:
     def _next(self) -> int:
         self._at += 1
         return self._data[self._at - 1] if self._at <= len(self._data) else 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether as many bytes were read as there are."""
+        return self._at == len(self._data)
 
     def code(self, bit: int, probability: int) -> int:
         middle = self._low + ((self._high - self._low) * probability >> PROBABILITY_BITS)
@@ -134,6 +139,12 @@ class BitReader:
         self._at += count
         found = int.from_bytes(self._data[begin : begin + (shift + count + 7) // 8], "little")
         return found >> shift & (1 << count) - 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether all was read, nothing beyond it, and what fills the last byte is zeros."""
+        whole = (self._at + 7) // 8 == len(self._data)
+        return whole and (self._at % 8 == 0 or self._data[-1] >> self._at % 8 == 0)
 
 
 Bits = BitWriter | BitReader
