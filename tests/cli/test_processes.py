@@ -56,11 +56,11 @@ from tersely.files import commands
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs and nohup leave these ignored
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 steps = iter(range(10))
-class Slow(commands._Meter):
+class Slow(commands.Meter):
     def __call__(self, advance, name):
         print("step", flush=True)
         time.sleep(60)
-commands._Meter = Slow
+commands.Meter = Slow
 sys.argv = ["tersely", *sys.argv[1:]]
 cli.main()
 """
