@@ -29,9 +29,10 @@ struct Pieces {
 // Decodes symbols of one stream, by a kernel where lanes are many.
 class Symbols {
  public:
-  Symbols(const Shared& shared, const Pieces& pieces, int64_t words) : shared_(shared), left_(words) {
+  Symbols(const Shared& shared, const Pieces& pieces, int64_t words)
+      : shared_(shared), bytes_(pieces.words), left_(words) {
+    if (!shared.d.several()) return;  // one symbol alone: a stream has no states
     std::memcpy(cursor_.states, pieces.states, 4 * static_cast<size_t>(shared.d.lanes));
-    bytes_ = pieces.words;
   }
 
   // Returns whether there were words for them. count is a multiple of the lanes, but for the last call.
@@ -62,8 +63,8 @@ class Symbols {
       cursor_.words = words;
       // Behind the last words a step may look; behind others it would take what was not copied for words.
       const uint16_t* end = words + some + (some < left_ ? 0 : lanes);
-      const int64_t now = kernel(shared_.entries.data(), tables + done * lanes, steps - done, cursor_, end,
-                                 symbols + done * lanes);
+      const int64_t now =
+          kernel(shared_.entries.data(), tables + done * lanes, steps - done, cursor_, end, symbols + done * lanes);
       const int64_t used = cursor_.words - words;
       if (used > some) {
         left_ = -1;

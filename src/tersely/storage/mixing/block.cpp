@@ -1,7 +1,7 @@
 #include "tersely/storage/mixing/block.hpp"
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 #include <utility>

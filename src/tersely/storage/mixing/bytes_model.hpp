@@ -13,9 +13,7 @@ namespace tersely::storage {
 class BytesModel {
  public:
   /// bytes: about how many are to come.
-  explicit BytesModel(size_t bytes) : mixer_(lines_for(bytes), size_t{16} * 8, {1, 25, 12}) {
-    seen_.reserve(bytes);
-  }
+  explicit BytesModel(size_t bytes) : mixer_(lines_for(bytes), size_t{16} * 8, {1, 25, 12}) { seen_.reserve(bytes); }
 
   /// Codes bytes of items of one size (1, 2, 4, 8: of what each number takes). data is read or written.
   template <class Coder>

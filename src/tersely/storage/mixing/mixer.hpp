@@ -1,11 +1,11 @@
 // The prediction of one bit from several contexts, mixed in the logistic domain.
 //
-// Each context has a slot: how often the bit was 1 in it (22 bits) and how often it was seen (10 bits). The first is the
-// base; each other says how it differs from the base, weighed by what such differences were worth so far: a weight for
-// each context and for each magnitude of its count, so that contexts that were seen seldom say little. Weights learn by
-// the gradient of the cost. After M. Mahoney, "Adaptive weighing of context models for lossless data compression",
-// Florida Tech TR CS-2005-16; differences from a base instead of predictions are ours: a context that tells nothing
-// then adds no noise.
+// Each context has a slot: how often the bit was 1 in it (22 bits) and how often it was seen (10 bits). The first is
+// the base; each other says how it differs from the base, weighed by what such differences were worth so far: a weight
+// for each context and for each magnitude of its count, so that contexts that were seen seldom say little. Weights
+// learn by the gradient of the cost. After M. Mahoney, "Adaptive weighing of context models for lossless data
+// compression", Florida Tech TR CS-2005-16; differences from a base instead of predictions are ours: a context that
+// tells nothing then adds no noise.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ inline uint32_t hash(uint32_t a, uint32_t b, uint32_t c = 0) {
 
 /// How a mixer begins and learns.
 struct Habits {
-  uint32_t doubt;   // a context seen n times begins with the weight trust / 100 * n / (n + doubt)
+  uint32_t doubt;  // a context seen n times begins with the weight trust / 100 * n / (n + doubt)
   uint32_t trust;
   int32_t rate;
 };

@@ -14,8 +14,8 @@ inline constexpr size_t kMaxSymbols = 4096;
 
 struct SymbolTree {
   struct Node {
-    uint16_t split;       // symbols below go to the left, by bit 0
-    int32_t child[2];     // a node, or -1 - symbol
+    uint16_t split;    // symbols below go to the left, by bit 0
+    int32_t child[2];  // a node, or -1 - symbol
   };
   std::vector<Node> nodes;
   /// The root: as a child is.

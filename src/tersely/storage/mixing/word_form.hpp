@@ -26,10 +26,10 @@ struct WordForm {
   std::vector<uint64_t> palette;
   // float
   int word_bits = 0;
-  int top = 0;    // bits of mantissa in the symbol
+  int top = 0;  // bits of mantissa in the symbol
   int mantissa = 0;
-  int zeros = 0;  // lowest bits of mantissa that are 0 in every word
-  int tail = 0;   // lowest bits that are 0 in many words, which are marked; 0: none are
+  int zeros = 0;     // lowest bits of mantissa that are 0 in every word
+  int tail = 0;      // lowest bits that are 0 in many words, which are marked; 0: none are
   int modelled = 0;  // lowest of the low bits, up to 4, that are predicted: arithmetic leaves traces in them
 
   [[nodiscard]] int low_bits() const { return kind == WordKind::floating ? mantissa - top - zeros : 0; }

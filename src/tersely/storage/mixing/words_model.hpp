@@ -26,7 +26,6 @@ inline constexpr size_t kMaxChosen = 8;
 template <size_t kContexts>
 class WordsModel {
  public:
-
   WordsModel(const WordForm& form, const Axes& axes)
       : form_(form),
         splitter_(form),
@@ -154,8 +153,8 @@ class WordsModel {
   }
 
   template <class Coder>
-  uint32_t symbol(Coder& coder, uint32_t given, const std::array<size_t, 4>& place,
-                  const std::array<uint32_t, 4>& near, uint32_t second) {
+  uint32_t symbol(Coder& coder, uint32_t given, const std::array<size_t, 4>& place, const std::array<uint32_t, 4>& near,
+                  uint32_t second) {
     std::array<uint32_t, kContexts> hashes;
     hash_contexts(hashes, place, near, second);
     std::array<uint32_t*, kContexts> lines;
@@ -179,7 +178,7 @@ class WordsModel {
   static uint32_t level_of(int32_t average) { return average == kUnknown ? 4095 : static_cast<uint32_t>(average) >> 9; }
 
   void hash_contexts(std::array<uint32_t, kContexts>& hashes, const std::array<size_t, 4>& place,
-                       const std::array<uint32_t, 4>& near, uint32_t second) const {
+                     const std::array<uint32_t, 4>& near, uint32_t second) const {
     const auto at = [&](size_t axis) { return static_cast<uint32_t>(place[axis]); };
     const auto average = [&](size_t axis) { return level_of(averages_[axis][place[axis]]); };
     size_t count = 0;
@@ -187,17 +186,35 @@ class WordsModel {
       uint32_t what = 0, more = 0;
       const auto context = static_cast<uint32_t>(std::countr_zero(left));
       switch (context) {
-        case 0: break;
-        case 1: case 2: case 3: case 4: what = at(context - 1); break;
-        case 5: what = at(2), more = at(3); break;
-        case 6: what = near[3] << 8 | second; break;
-        case 7: what = near[3] << 8 | near[2]; break;
-        case 8: what = near[1] << 8 | near[0]; break;
-        case 9: what = average(3) << 12 | average(2), more = average(1); break;
-        case 10: what = average(0) << 12 | level_of(recent_); break;
+        case 0:
+          break;
+        case 1:
+        case 2:
+        case 3:
+        case 4:
+          what = at(context - 1);
+          break;
+        case 5:
+          what = at(2), more = at(3);
+          break;
+        case 6:
+          what = near[3] << 8 | second;
+          break;
+        case 7:
+          what = near[3] << 8 | near[2];
+          break;
+        case 8:
+          what = near[1] << 8 | near[0];
+          break;
+        case 9:
+          what = average(3) << 12 | average(2), more = average(1);
+          break;
+        case 10:
+          what = average(0) << 12 | level_of(recent_);
+          break;
         default:
-          what = level_of(outer_[place[0] * axes_[1] + place[1]]) << 12 |
-                 level_of(inner_[place[2] * axes_[3] + place[3]]);
+          what =
+              level_of(outer_[place[0] * axes_[1] + place[1]]) << 12 | level_of(inner_[place[2] * axes_[3] + place[3]]);
       }
       hashes[count++] = hash(context + 1, what, more);
     }
