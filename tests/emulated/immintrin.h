@@ -18,8 +18,6 @@
 #undef _mm512_cmpeq_epi32_mask
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
-#undef _mm512_cmplt_epu32_mask
-#undef _mm512_i32gather_epi32
 #undef _mm512_i32gather_ps
 #undef _mm512_test_epi32_mask
 #undef _mm512_mask_srli_epi16
@@ -27,7 +25,6 @@
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi32
-#undef _mm512_ternarylogic_epi32
 #undef _mm512_ternarylogic_epi64
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
@@ -188,9 +185,6 @@ EMULATED __m512i _mm512_ternarylogic_epi64(const __m512i& a, const __m512i& b, c
     return found;
   });
 }
-EMULATED __m512i _mm512_ternarylogic_epi32(const __m512i& a, const __m512i& b, const __m512i& c, int table) {
-  return _mm512_ternarylogic_epi64(a, b, c, table);
-}
 EMULATED __m512i _mm512_min_epu8(const __m512i& a, const __m512i& b) {
   return each<uint8_t>([&](int i) { return a.bytes[i] < b.bytes[i] ? a.bytes[i] : b.bytes[i]; });
 }
@@ -281,28 +275,6 @@ EMULATED __mmask16 _mm512_cmpeq_epi32_mask(const __m512i& a, const __m512i& b) {
   __mmask16 mask = 0;
   for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | (x.at[i] == y.at[i]) << i);
   return mask;
-}
-EMULATED __mmask16 _mm512_cmplt_epu32_mask(const __m512i& a, const __m512i& b) {
-  const Lanes<uint32_t> x(a), y(b);
-  __mmask16 mask = 0;
-  for (int i = 0; i < 16; ++i) mask = static_cast<__mmask16>(mask | (x.at[i] < y.at[i]) << i);
-  return mask;
-}
-EMULATED __m512i _mm512_mask_or_epi32(const __m512i& kept, __mmask16 mask, const __m512i& a, const __m512i& b) {
-  const Lanes<uint32_t> old(kept), x(a), y(b);
-  return each<uint32_t>([&](int i) { return bit(mask, i) ? x.at[i] | y.at[i] : old.at[i]; });
-}
-EMULATED __m512i _mm512_mullo_epi32(const __m512i& a, const __m512i& b) {
-  const Lanes<uint32_t> x(a), y(b);
-  return each<uint32_t>([&](int i) { return x.at[i] * y.at[i]; });
-}
-EMULATED __m512i _mm512_i32gather_epi32(const __m512i& index, const void* from, int scale) {
-  const Lanes<int32_t> at(index);
-  return each<uint32_t>([&](int i) {
-    uint32_t value;
-    std::memcpy(&value, static_cast<const uint8_t*>(from) + int64_t{at.at[i]} * scale, 4);
-    return value;
-  });
 }
 EMULATED __m512i _mm512_sub_epi32(const __m512i& a, const __m512i& b) {
   const Lanes<uint32_t> x(a), y(b);
@@ -413,4 +385,5 @@ EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
 }  // namespace tersely
 
 #include "bfloat16.h"
+#include "integers.h"
 #include "lanes.h"

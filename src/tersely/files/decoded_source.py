@@ -6,6 +6,7 @@ from. What the original was - its header or its pieces, its SHA-256 - is handed 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tersely.files.container.reader import Original, Reader
 _NODE = Node("dense", 1)
 
 
-class DecodedSource:
+class DecodedSource(ABC):
     """Tensors by name: `header`, `dense`, `descriptions`, `names`, `raw`, `encoded`, `forget`, as `Reader` has them.
 
     A decoded tensor is kept until `forget`. notes: what a user should know. in_out: names of matrices stored [inputs,
@@ -70,9 +71,9 @@ class DecodedSource:
         """The first tensor that each has the bytes of, for those that are not the first; None where nobody knows."""
         return None
 
+    @abstractmethod
     def decode(self, name: str) -> np.ndarray:
         """The bytes of a tensor, uint8. Raises FormatError naming file and tensor."""
-        raise NotImplementedError
 
     def raw(self, entry: Entry) -> np.ndarray:
         """A tensor's bytes, kept until it is forgotten."""

@@ -7,6 +7,8 @@ counts as zero. `Writer` and `Reader` have the same methods: whoever describes a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from tersely.core.errors import CorruptError
 
 FAST, SLOW = 4, 7
@@ -15,7 +17,7 @@ MAX_BITS = 63
 CONTEXTS_PER_KIND = 64
 
 
-class _Coder:
+class _Coder(ABC):
     def __init__(self) -> None:
         self._estimates: dict[int, list[int]] = {}
         self._low, self._high = 0, 0xFFFFFFFF
@@ -60,8 +62,9 @@ class _Coder:
         probability = min(max(probability, 32), 0xFFFF - 32)
         return self._low + ((self._high - self._low) >> 16) * probability
 
+    @abstractmethod
     def _decide(self, probability: int, value: int) -> int:
-        raise NotImplementedError
+        """One decision by the probability that it is 1; a reader does not look at the value. Returns it."""
 
 
 class Writer(_Coder):
