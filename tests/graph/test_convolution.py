@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.convolution_cases import ConvolutionCase
 
 from tersely.backends.cpu import isa, native
 from tersely.graph.graph import Graph, Node
@@ -22,29 +23,11 @@ pytestmark = [pytest.mark.kernels, pytest.mark.skipif(not ISAS, reason="there is
 
 
 @dataclass(frozen=True)
-class Case:
-    images: int = 1
-    groups: int = 1
-    channels: int = 16
-    """Of a group, as outputs."""
-    outputs: int = 16
-    height: int = 8
-    width: int = 8
-    taps: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+class Case(ConvolutionCase):
     coded: bool = True
-    activation: str | None = None
-    residual: bool = False
     residual_halo: int = 0
     """The residual is read by another convolution of so much padding."""
     threads: int = 1
-
-    @property
-    def fits(self) -> bool:
-        lengths = zip((self.height, self.width), self.taps, self.padding, self.dilation, strict=True)
-        return all(length + 2 * pad > spread * (tap - 1) for length, tap, pad, spread in lengths)
 
 
 ACTIVATIONS = {

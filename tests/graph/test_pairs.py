@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.convolution_cases import ConvolutionCase
 from support.networks import convolution, residual_network
 
 import tersely
@@ -34,29 +35,11 @@ def pairs_isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @dataclass(frozen=True)
-class Case:
-    images: int = 1
-    groups: int = 1
-    channels: int = 16
-    """Of a group, as outputs."""
-    outputs: int = 16
-    height: int = 8
-    width: int = 8
-    taps: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+class Case(ConvolutionCase):
     coded: bool = True
-    activation: str | None = None
-    residual: bool = False
     again: bool = False
     """A product of one tap follows, so that the result is written rounded."""
     threads: int = 1
-
-    @property
-    def fits(self) -> bool:
-        lengths = zip((self.height, self.width), self.taps, self.padding, self.dilation, strict=True)
-        return all(length + 2 * pad > spread * (tap - 1) for length, tap, pad, spread in lengths)
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.convolution_cases import ConvolutionCase
 
 from tersely.backends.cpu import isa, native
 from tersely.graph.graph import Graph, Node
@@ -32,18 +33,9 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
-class Case:
-    images: int = 1
-    groups: int = 1
+class Case(ConvolutionCase):
     channels: int = 32
-    """Of a group, as outputs."""
     outputs: int = 48
-    height: int = 8
-    width: int = 8
-    taps: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
     density: float = 0.1
     positions: str = "gaps"
     values: str = "dense"
@@ -52,15 +44,8 @@ class Case:
     """Every third channel and every fifth output have no weight."""
     negative: bool = False
     """Half of the zeros are -0.0, as masks leave them."""
-    activation: str | None = None
-    residual: bool = False
     behind: int = -1
     """A dense convolution of so much padding reads the result, too; -1 for none."""
-
-    @property
-    def fits(self) -> bool:
-        lengths = zip((self.height, self.width), self.taps, self.padding, self.dilation, strict=True)
-        return all(length + 2 * pad > spread * (tap - 1) for length, tap, pad, spread in lengths)
 
 
 def weight_of(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
