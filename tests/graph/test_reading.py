@@ -129,7 +129,7 @@ def test_attributes_that_mean_nothing_are_refused_or_run(
     del node["attributes"][attribute]
     if value != "missing":
         node["attributes"][attribute] = value
-    tensors = {name: np.asarray(one) for name, one in CONSTANTS.items()}
+    tensors = dict(pipeline_of(GRAPH, CONSTANTS, formulation="split").original)
     tensors[files.GRAPH] = np.frombuffer(json.dumps(document).encode(), np.uint8)
     save_file(tensors, tmp_path / "net.safetensors")
     try:
