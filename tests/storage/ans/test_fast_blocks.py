@@ -84,13 +84,26 @@ def test_every_dtype_and_shape(dtype: str, shape: tuple[int, ...], data: st.Data
     assert np.array_equal(decode(block, [spec])[0], raw)
 
 
-@settings(max_examples=40, deadline=None)
-@given(words=st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=80), repeats=st.integers(1, 40))
-def test_any_words_are_coded_as_words(words: list[int], repeats: int) -> None:
-    array = np.array(words * repeats, np.uint32)
-    for tag, rotated in (("F32", True), ("U32", False)):
-        block = reference.encode(array, plan.choose(array, tag, array.shape).description, rotated)
-        assert np.array_equal(reference.decode(block, len(array), rotated, array.dtype), array)
+EDGES = [0, 1, 1 << 62, (1 << 63) - 2, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    words=st.lists(st.integers(0, (1 << 64) - 1) | st.sampled_from(EDGES), min_size=1, max_size=80),
+    repeats=st.integers(1, 40),
+    tag=st.sampled_from(["F64", "U64", "F32", "U32", "BF16", "I16", "U8"]),
+)
+def test_any_words_are_coded_as_words(words: list[int], repeats: int, tag: str) -> None:
+    """Words far apart among them: what a description can say of a gap has an end."""
+    bits = 8 if tag == "U8" else int(tag[-2:])
+    array = np.array(words * repeats, np.uint64).astype(f"<u{bits // 8}")
+    rotated = tag in plan.MANTISSAS
+    chosen = plan.choose(array, tag, array.shape)
+    block = coder.encode_words(array, chosen, rotated, 1)
+    assert block == reference.encode(array, chosen.description, rotated)
+    assert np.array_equal(reference.decode(block, len(array), rotated, array.dtype), array)
+    back = coder.decode_words(memoryview(block), len(array), array.dtype, rotated, 1)
+    assert np.array_equal(back.view(array.dtype), array)
 
 
 def test_items_that_are_pooled() -> None:

@@ -14,6 +14,8 @@ from tersely.core.errors import CorruptError
 FAST, SLOW = 4, 7
 HALF = 1 << 15
 MAX_BITS = 63
+MAX_NUMBER = (1 << MAX_BITS) - 2
+"""The largest that `number` can say."""
 CONTEXTS_PER_KIND = 64
 
 
@@ -41,7 +43,7 @@ class _Coder(ABC):
         return out
 
     def number(self, kind: int, value: int = 0) -> int:
-        """A number from 0 to 2^63 - 2: how many bits its successor has, in unary, then those below the highest."""
+        """A number from 0 to `MAX_NUMBER`: how many bits its successor has, in unary, then those below the highest."""
         bits, value = 0, max(value, 0)  # what is passed while reading counts for nothing
         wanted = (value + 1).bit_length() - 1
         while self.bit(kind * CONTEXTS_PER_KIND + bits, int(bits < wanted)):

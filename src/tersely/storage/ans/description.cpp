@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 
@@ -66,8 +67,9 @@ const char* code_bins(Coder& coder, Description& d, int head_bits) {
   uint64_t end = 0;
   for (int64_t i = d.zero; i < count; ++i) {
     const uint64_t gap = coder.number(kGaps, Coder::kReading ? 0 : d.starts[i] - end);
+    const bool wraps = (end == 0 && i > d.zero) || end + gap < end;  // a symbol before it ended with the last head
     end += gap;
-    TERSELY_HOLD(end >= gap && (head_bits == 64 || end >> head_bits == 0), "a head beyond the last");
+    TERSELY_HOLD(!wraps && (head_bits == 64 || end >> head_bits == 0), "a head beyond the last");
     d.starts[i] = end;
     if (wide) {
       const uint64_t extra = coder.number(kExtras, d.extras[i]);
@@ -204,7 +206,9 @@ const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
 
 }  // namespace
 
-void describe(Writer& writer, Description& d, int64_t count, int word_bits) { code(writer, d, count, word_bits); }
+void describe(Writer& writer, Description& d, int64_t count, int word_bits) {
+  if (const char* problem = code(writer, d, count, word_bits)) throw std::logic_error(problem);
+}
 
 const char* describe(Reader& reader, Description& d, int64_t count, int word_bits) {
   const char* problem = code(reader, d, count, word_bits);

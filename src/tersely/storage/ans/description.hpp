@@ -37,6 +37,7 @@ struct Description {
   }
 };
 
+// Throws for a description that cannot be said: the plan that it is of is wrong.
 void describe(Writer& writer, Description& d, int64_t count, int word_bits);
 // Fills d in; returns what is wrong, null for nothing.
 const char* describe(Reader& reader, Description& d, int64_t count, int word_bits);

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tersely.storage.ans import survey
-from tersely.storage.ans.binary import MAX_BITS
+from tersely.storage.ans.binary import MAX_NUMBER
 from tersely.storage.ans.description import (
     MAX_AXES,
     MAX_EXTRA,
@@ -129,7 +129,7 @@ def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
     values = Surveyed(found, looked.rotated, looked.trim, workers).values()
     order = np.argsort(values)
     values, found = values[order], found[order]
-    if int(np.diff(values, prepend=np.uint64(0)).max()) >= 1 << MAX_BITS - 1:  # the number of a gap would be too long
+    if _widest_gap(values.tolist()) > MAX_NUMBER:
         return None
     if len(found) <= MAX_SYMBOLS:
         numbers = survey.numbers(words, found, workers)
@@ -137,6 +137,11 @@ def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
         by_word = np.argsort(found)
         numbers = by_word[np.searchsorted(found[by_word], words)].astype(np.uint16)
     return values, Surveyed(numbers, False, 0, workers)
+
+
+def _widest_gap(rising: list[int]) -> int:
+    """The largest number that a description would have to say of these."""
+    return max(later - earlier for earlier, later in itertools.pairwise([0, *rising]))
 
 
 def _bits_of_palette(values: np.ndarray) -> float:
@@ -220,7 +225,7 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
         at = end
     if zeros is not None:
         starts, extras, kept = [0, *starts], [0, *extras], [zeros, *kept]
-    if not 0 < len(starts) <= MAX_SYMBOLS:
+    if not 0 < len(starts) <= MAX_SYMBOLS or _widest_gap(starts) > MAX_NUMBER:
         return None
     bits += entropy(np.array(kept)) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
     bits += total * len(kept) * 0.2 / (1 << PRECISION)
