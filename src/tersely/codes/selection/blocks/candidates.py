@@ -15,7 +15,7 @@ from tersely.codes.selection.blocks.layout import (
     panel_blocks,
     width,
 )
-from tersely.codes.selection.blocks.sample import may_repeat
+from tersely.codes.selection.blocks.sample import repeating
 from tersely.codes.words.dense.formulation import NODE as DENSE
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError
@@ -37,10 +37,8 @@ def candidates(request: Request) -> list[Candidate]:
         return []
     geometry = request.geometry()
     found = []
-    for shape in SHAPES:
+    for shape in ("row", *repeating(request.words, geometry)):
         limit = min(MAX_BLOCKS, int(LARGEST_SHARE * request.words.size / block_words(shape, geometry)))
-        if shape != "row" and not may_repeat(request.words, geometry, shape):
-            continue
         one = codec.find(request.words, geometry, request.dtype, shape, limit)
         if one is not None:
             found.append(_candidate(one))

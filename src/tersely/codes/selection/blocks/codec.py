@@ -64,8 +64,11 @@ def _by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> np.nda
     """One of each kind of row beginnings: at most as many as there are kinds of rows."""
     if not words.size:
         return words.reshape(-1)
-    cube, _ = geometry.matrices(words)
-    first = np.ascontiguousarray(cube[:, :, : used_bytes // words.itemsize]).reshape(geometry.count * geometry.rows, -1)
+    places = np.ix_(*map(np.arange, (geometry.count, geometry.rows, min(geometry.columns, used_bytes // words.itemsize))))
+    elements = geometry.elements_at(*places)
+    real = elements < words.size
+    first = np.where(real, words.reshape(-1).take(elements, mode="clip"), words.dtype.type(0))
+    first = first.reshape(geometry.count * geometry.rows, -1)
     found_bytes = first.shape[1] * first.itemsize
     kinds: np.ndarray = np.unique(first.view(np.uint64 if found_bytes == 8 else np.dtype((np.void, found_bytes))))
     return kinds

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from tersely.codes.selection.blocks.layout import height, width
+from tersely.codes.selection.blocks.layout import NARROWER, SHAPES, block_words, height, width
 from tersely.core.geometry import Geometry
 
 DRAWN = 4096
 """Blocks that are compared."""
 MIN_REPEATED = 4
 """Repetitions among them below which no dictionary is worth having."""
+_BEGINNING_BYTES = 16
+"""Of each block that is drawn, what is compared before whole blocks are."""
 
 
 def may_repeat(words: np.ndarray, geometry: Geometry, shape: str) -> bool:
@@ -25,19 +29,72 @@ def may_repeat(words: np.ndarray, geometry: Geometry, shape: str) -> bool:
         geometry: how they are seen as matrices.
         shape: of the blocks, one of `layout.SHAPES` but 'row'.
     """
-    cube, _ = geometry.matrices(words)
+    return _repetitions(words, geometry, shape) >= MIN_REPEATED
+
+
+def repeating(words: np.ndarray, geometry: Geometry) -> list[str]:
+    """The shapes, but 'row', whose blocks may repeat often enough.
+
+    Blocks that are alike are made of narrower ones that are: where none of those repeats, the wider are not looked at.
+    """
+    found: dict[str, int] = {}
+    for shape in SHAPES:
+        if shape != "row" and found.get(NARROWER.get(shape, ""), 1):
+            found[shape] = _repetitions(words, geometry, shape)
+    return [shape for shape, count in found.items() if count >= MIN_REPEATED]
+
+
+def _repetitions(words: np.ndarray, geometry: Geometry, shape: str) -> int:
+    """Repetitions among those that are drawn, or more; as many as it takes where there are few blocks to draw from."""
+    places = _places(geometry, shape)
+    if places < 2 * DRAWN:
+        return MIN_REPEATED
+    drawn = _drawn(places)
+    # Blocks that are alike begin alike: few tensors are looked at further.
+    alike = _repeated(_blocks(words, geometry, shape, drawn, max(1, _BEGINNING_BYTES // words.itemsize)))
+    if alike < MIN_REPEATED:
+        return alike
+    return _repeated(_blocks(words, geometry, shape, drawn, block_words(shape, geometry)))
+
+
+def _places(geometry: Geometry, shape: str) -> int:
+    return geometry.count * (geometry.rows // height(shape)) * (geometry.columns // width(shape, geometry))
+
+
+@lru_cache(maxsize=64)
+def _drawn(places: int) -> np.ndarray:
+    """Places, rising, each once: one would repeat itself."""
+    found = np.unique(np.random.default_rng(0).integers(places, size=DRAWN))
+    found.flags.writeable = False
+    return found
+
+
+def _blocks(words: np.ndarray, geometry: Geometry, shape: str, places: np.ndarray, count: int) -> np.ndarray:
+    """The first words of blocks, column by column: [blocks, words]."""
     tall, wide = height(shape), width(shape, geometry)
-    count, down, across = cube.shape[0], cube.shape[1] // tall, cube.shape[2] // wide
-    if count * down * across < 2 * DRAWN:
-        return True
-    rng = np.random.default_rng(0)
-    drawn = np.unique(rng.integers(count * down * across, size=DRAWN))  # each place once: it would repeat itself
-    matrix, row, column = np.unravel_index(drawn, (count, down, across))
-    rows = row[:, None, None] * tall + np.arange(tall)[None, :, None]
-    columns = column[:, None, None] * wide + np.arange(wide)[None, None, :]
-    blocks = cube[matrix[:, None, None], rows, columns].reshape(drawn.size, -1)
+    down, across = geometry.rows // tall, geometry.columns // wide
+    numbers, column = np.divmod(places, across)
+    matrix, row = np.divmod(numbers, down)
+    first = np.arange(min(count, tall * wide))
+    rows = (row * tall)[:, None] + first % tall
+    columns = (column * wide)[:, None] + first // tall
+    elements = geometry.elements_at(matrix[:, None], rows, columns)
+    flat = words.reshape(-1)
+    if geometry.view != "folded":
+        return np.asarray(flat[elements])
+    return np.where(elements < flat.size, flat.take(elements, mode="clip"), flat.dtype.type(0))
+
+
+def _repeated(blocks: np.ndarray) -> int:
+    """How many of them are one of the others again."""
     # Blocks that are equal have equal sums; sums that are equal by chance only make the search go on.
-    odd = rng.integers(1 << 63, size=blocks.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    sums = (blocks.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
-    repeated = drawn.size - np.unique(sums).size
-    return repeated >= MIN_REPEATED
+    sums = np.sort(blocks.astype(np.uint64) @ _odd(blocks.shape[1]))
+    return int((sums[1:] == sums[:-1]).sum())
+
+
+@lru_cache(maxsize=64)
+def _odd(count: int) -> np.ndarray:
+    """Odd numbers, the same every time."""
+    found = np.random.default_rng(0).integers(1 << 63, size=count, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    found.flags.writeable = False
+    return found
