@@ -38,7 +38,8 @@ TensorFile = Reader | SlicedSource | DecodedSource
 class Options:
     """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says.
 
-    plan: formulation, parameters and view of the tensors it names.
+    plan: formulation, parameters and view of the tensors it names. reasons: whether somebody will read why a tensor stays
+    dense; to find out takes a second look at small ones.
     """
 
     objective: str = "balanced"
@@ -49,6 +50,7 @@ class Options:
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     batch: int = 1
+    reasons: bool = True
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -182,6 +184,8 @@ def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdic
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
+        if not options.reasons:
+            return verdicts
         why = plan.reason_dense(verdicts, request, lambda one: max_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
     limit = dense_cost_bytes(name, entry.tag, entry.shape)

@@ -54,13 +54,16 @@ class Item:
         return Spec(self.dtype, self.shape)
 
 
-def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None) -> bytes:
+def encode(
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, mixed: bool | None = None
+) -> bytes:
     """Code items as one block.
 
     Args:
         items: they share a model.
         level: 'fast' decodes at the speed of memory, 'max' is smaller and slow.
         threads: how many workers, None for the usual number. The bytes do not depend on it.
+        mixed: whether the coder of level 'max' is used, as `mixes` says; None for a block that is alone.
 
     Returns:
         The block, never longer than the items and one byte.
@@ -76,13 +79,19 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
             )
     stored = sum(item.spec.size for item in items)
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if _is_mixed(level, len(items), stored):
+    if _is_mixed(level, len(items), stored) if mixed is None else mixed:
         best = bytes([MIXING]) + mixing.encode(given)
     else:
         best = bytes([ANS]) + ans.encode(given, threads)
     if len(best) > stored:
         best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
     return best
+
+
+def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:
+    """Whether a block of a file is mixed. room: bytes that may still be at level 'fast', or a file of many small tensors
+    would take longer to decode for them than for all others."""
+    return level == "max" or (nbytes <= room and _is_mixed(level, items, nbytes))
 
 
 def _is_mixed(level: StorageLevel, items: int, nbytes: int) -> bool:

@@ -28,6 +28,9 @@ from tersely.storage.archive.texts import Text
 _IN_FLIGHT = 1 << 26
 """Most bytes of blocks that wait to be coded or spooled, beside one: a part of the bound of memory."""
 
+_MIXED_BYTES, _MIXED_SHARE = 1 << 19, 1 << 10
+"""Of a file of level 'fast' so many bytes may be mixed, or one in so many: each takes up to half a microsecond."""
+
 Progress = Callable[[int, str], None]
 
 
@@ -113,6 +116,7 @@ def _coded(
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
     waiting: deque[tuple[Block, Future[tuple[bytes, int]]]] = deque()
     held = 0
+    room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
@@ -124,7 +128,9 @@ def _coded(
             for part in block.parts:
                 raw = text if part.tensor < 0 else source.raw(part.tensor)
                 items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
-            waiting.append((block, workers.submit(_encode, items, level, alone)))
+            mixed = codec.mixes(level, len(items), block.nbytes, room)
+            room -= block.nbytes if mixed else 0
+            waiting.append((block, workers.submit(_encode, items, level, alone, mixed)))
             held += block.nbytes
             for part in block.parts:
                 if part.tensor >= 0 and last[part.tensor] == number:
@@ -133,6 +139,6 @@ def _coded(
             yield done, *future.result()
 
 
-def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int) -> tuple[bytes, int]:
-    block = codec.encode(items, level, threads)
+def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
+    block = codec.encode(items, level, threads, mixed)
     return block, block_sum([item.raw for item in items], block)
