@@ -11,6 +11,7 @@ from tersely.backends.cpu.threads import workers_of
 from tersely.core.choices import LEVELS, STORES, StorageLevel
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError
+from tersely.files.behind import Behind
 from tersely.files.compress_file import Progress, open_source
 from tersely.files.container.reader import Reader
 from tersely.files.decoded_source import DecodedSource
@@ -55,17 +56,27 @@ def store_file(
     numbers = {entry.name: number for number, entry in enumerate(entries)}
     filled = {entry.name: "" for entry in entries if entry.nbytes}
     copies = {numbers[name]: numbers[first] for name, first in firsts(reader, filled).items()}
-    after = write(
-        destination,
-        Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
-        copies,
-        b"" if pieces is not None else _sha256(reader),
-        level=level,
-        threads=workers_of(options.threads),
-        progress=progress,
-        like=reader.paths,
-        replace=force,
-    )
+    threads = workers_of(options.threads)
+    hashed: list[bytes] = []
+    with Behind(threads) as behind:
+        if pieces is None:
+            behind.do(0, lambda: hashed.append(_sha256(reader)))
+
+        def sha256() -> bytes:
+            behind.finish()
+            return hashed[0] if hashed else b""
+
+        after = write(
+            destination,
+            Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
+            copies,
+            sha256,
+            level=level,
+            threads=threads,
+            progress=progress,
+            like=reader.paths,
+            replace=force,
+        )
     notes = () if isinstance(reader, Reader) else reader.notes
     return reader.file_bytes, after, tensor_reports(Archive(destination), Path(reader.file).name), notes
 

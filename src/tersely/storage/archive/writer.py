@@ -45,7 +45,7 @@ def write(
     destination: Path,
     source: Source,
     copies: Mapping[int, int],
-    sha256: bytes,
+    sha256: Callable[[], bytes],
     *,
     level: StorageLevel,
     threads: int,
@@ -55,8 +55,8 @@ def write(
 ) -> int:
     """Write a stored file; returns its bytes.
 
-    copies: tensors that have the bytes of an earlier one, by number. sha256: of a safetensors original. like, replace: as
-    of `temporary.atomic_file`. progress: called with the bytes and the name of each part that is coded, then of each
+    copies: tensors that have the bytes of an earlier one, by number. sha256: called when all is coded, for that of a safetensors
+    original. like, replace: as of `temporary.atomic_file`. progress: called with the bytes and the name of each part that is coded, then of each
     tensor, with no bytes, that is verified. Raises DestinationError; VerificationError, keeping nothing.
     """
     kind, sections = source.text.sections()
@@ -75,7 +75,7 @@ def write(
             sums.append(crc)
             if block.parts[0].tensor >= 0:
                 progress(block.nbytes, entries[block.parts[-1].tensor].name)
-        index = Index(kind, tuple(map(len, sections)), copies, sizes, sums, sha256).pack()
+        index = Index(kind, tuple(map(len, sections)), copies, sizes, sums, sha256()).pack()
         with temporary.atomic_file(destination, like, replace=replace) as (file, unnamed):
             file.write(stored.header(len(index) + sum(sizes)))
             file.write(index)
