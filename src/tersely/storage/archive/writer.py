@@ -114,29 +114,35 @@ def _coded(
 ) -> Iterator[tuple[Block, bytes, int]]:
     """Blocks, coded, with their checksums, in order; several at a time where there are several workers."""
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
-    waiting: deque[tuple[Block, Future[tuple[bytes, int]]]] = deque()
+    waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
     held = 0
     room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
+
+    def first() -> tuple[Block, bytes, int]:
+        number, future = waiting.popleft()
+        done, (coded, crc) = blocks[number], future.result()
+        for part in done.parts:  # not before it is coded: what is read of a mapped file would stay
+            if part.tensor >= 0 and last[part.tensor] == number:
+                source.forget(part.tensor)
+        return done, coded, crc
+
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
             while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
-                done, future = waiting.popleft()
-                held -= done.nbytes
-                yield done, *future.result()
+                held -= blocks[waiting[0][0]].nbytes
+                yield first()
             items = []
             for part in block.parts:
                 raw = text if part.tensor < 0 else source.raw(part.tensor)
                 items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
             mixed = codec.mixes(level, len(items), block.nbytes, room)
             room -= block.nbytes if mixed else 0
-            waiting.append((block, workers.submit(_encode, items, level, alone, mixed)))
+            waiting.append((number, workers.submit(_encode, items, level, alone, mixed)))
             held += block.nbytes
-            for part in block.parts:
-                if part.tensor >= 0 and last[part.tensor] == number:
-                    source.forget(part.tensor)
-        for done, future in waiting:
-            yield done, *future.result()
+            del items
+        while waiting:
+            yield first()
 
 
 def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
