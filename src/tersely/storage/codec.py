@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,21 +71,42 @@ def encode(
     Raises:
         ArgumentError: for an item whose bytes are not as many as its shape says.
     """
+    stored = sum(item.spec.size for item in items)
+    best = min((block for _, block in _coded(items, level, threads, mixed)), key=len)
+    if len(best) > stored:
+        best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
+    return best
+
+
+def ways(
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, mixed: bool | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yields what `encode` tries: the coder and its way, and the bytes of the block; the first of the smallest is taken.
+
+    Args:
+        items: as of `encode`, like the other arguments.
+    """
+    yield "plain", 1 + sum(item.spec.size for item in items)
+    for name, block in _coded(items, level, threads, mixed):
+        yield name, len(block)
+
+
+def _coded(
+    items: Sequence[Item], level: StorageLevel, threads: int | None, mixed: bool | None
+) -> Iterator[tuple[str, bytes]]:
     for item in items:
         if item.raw.dtype != np.uint8 or item.raw.ndim != 1 or item.raw.size != item.spec.size:
             raise ArgumentError(
                 f"an item of shape {item.shape} and dtype {item.dtype.name} has {item.spec.size} bytes, uint8 in one "
                 f"dimension, not {item.raw.dtype}{list(item.raw.shape)}"
             )
-    stored = sum(item.spec.size for item in items)
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if _is_mixed(level, len(items), stored) if mixed is None else mixed:
-        best = bytes([MIXING]) + mixing.encode(given)
+    if mixed is None:
+        mixed = _is_mixed(level, len(items), sum(item.spec.size for item in items))
+    if mixed:
+        yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
     else:
-        best = bytes([ANS]) + ans.encode(given, threads)
-    if len(best) > stored:
-        best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
-    return best
+        yield from ((f"ans {name}", bytes([ANS]) + block) for name, block in ans.ways(given, threads))
 
 
 def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:

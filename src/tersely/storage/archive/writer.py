@@ -116,7 +116,7 @@ def _coded(
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
     waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
     held = 0
-    room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
+    mixed = mixed_blocks(blocks, level)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
 
     def first() -> tuple[Block, bytes, int]:
@@ -132,17 +132,28 @@ def _coded(
             while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
                 held -= blocks[waiting[0][0]].nbytes
                 yield first()
-            items = []
-            for part in block.parts:
-                raw = text if part.tensor < 0 else source.raw(part.tensor)
-                items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
-            mixed = codec.mixes(level, len(items), block.nbytes, room)
-            room -= block.nbytes if mixed else 0
-            waiting.append((number, workers.submit(_encode, items, level, alone, mixed)))
+            items = items_of(block, lambda tensor: text if tensor < 0 else source.raw(tensor))
+            waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number])))
             held += block.nbytes
             del items
         while waiting:
             yield first()
+
+
+def mixed_blocks(blocks: Sequence[Block], level: StorageLevel) -> list[bool]:
+    """Whether each of a file's blocks is mixed."""
+    room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
+    found = []
+    for block in blocks:
+        found.append(codec.mixes(level, len(block.parts), block.nbytes, room))
+        room -= block.nbytes if found[-1] else 0
+    return found
+
+
+def items_of(block: Block, raw: Callable[[int], np.ndarray]) -> list[codec.Item]:
+    """What is coded as one block. raw: the bytes of a tensor, by number, -1 for the text."""
+    parts = [(raw(part.tensor)[part.begin : part.end], part.spec) for part in block.parts]
+    return [codec.Item(piece, spec.dtype, spec.shape) for piece, spec in parts]
 
 
 def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
