@@ -22,6 +22,10 @@ def test_what_work_raises_comes_out(threads: int) -> None:
     def fail() -> None:
         raise ValueError("no room")
 
-    with pytest.raises(ValueError, match="no room"), Behind(threads) as behind:
-        behind.do(1, fail)
-        behind.finish()
+    def work() -> None:
+        with Behind(threads) as behind:
+            behind.do(1, fail)
+            behind.finish()
+
+    with pytest.raises(ValueError, match="no room"):
+        work()

@@ -36,7 +36,9 @@ class Behind:
         if self._worker is None:
             work()
             return
-        while self._waiting and (nbytes + sum(size for size, _ in self._waiting) > _BYTES or self._waiting[0][1].done()):
+        while self._waiting and (
+            nbytes + sum(size for size, _ in self._waiting) > _BYTES or self._waiting[0][1].done()
+        ):
             self._waiting.popleft()[1].result()
         if nbytes > _BYTES:
             work()

@@ -100,17 +100,20 @@ def explain(
     options = Options(threads=threads, orientation=source.orientation)
     for shard in source.weights:
         reader = open_source(source.root / shard, threads)
-        if name not in reader.dense:
-            continue
-        text, copies = _text(reader, options, {})
-        entries = text.entries
-        number = next(k for k, entry in enumerate(entries) if entry.name == name)
-        if number in copies:
-            return [Way(f"same as {entries[copies[number]].name}", 0, 0, True, "the file has these bytes once")]
-        if not entries[number].nbytes:
-            return [Way("", 0, 0, True, "empty")]
-        return tried(text, lambda k: reader.raw(entries[k]), copies, number, level, workers_of(threads))
+        if name in reader.dense:
+            return _tried(reader, name, options, level)
     raise TerselyError(f"{src} has no tensor {name!r}")
+
+
+def _tried(reader: TensorFile, name: str, options: Options, level: StorageLevel) -> list[Way]:
+    text, copies = _text(reader, options, {})
+    entries = text.entries
+    number = next(k for k, entry in enumerate(entries) if entry.name == name)
+    if number in copies:
+        return [Way(f"same as {entries[copies[number]].name}", 0, 0, True, "the file has these bytes once")]
+    if not entries[number].nbytes:
+        return [Way("", 0, 0, True, "empty")]
+    return tried(text, lambda k: reader.raw(entries[k]), copies, number, level, workers_of(options.threads))
 
 
 def _sha256(reader: TensorFile) -> bytes:

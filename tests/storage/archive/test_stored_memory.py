@@ -26,7 +26,9 @@ STEPS = {
 def peak(step: str, source: Path, stored: Path, threads: int) -> int:
     """Most bytes that a process of its own had at once while it did one step, but for what it has at the end."""
     out = source.with_name(f"{step}-{threads}-{source.name}")
-    code = "import tersely\n" + STEPS[step].format(source=str(source), stored=str(stored), out=str(out), threads=threads)
+    code = "import tersely\n" + STEPS[step].format(
+        source=str(source), stored=str(stored), out=str(out), threads=threads
+    )
     code += (
         "\nprint(int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
         " * 1024 - kept)\n"

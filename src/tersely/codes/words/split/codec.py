@@ -18,7 +18,8 @@ from tersely.codes.layouts import Groups
 from tersely.codes.protocol import Values
 from tersely.codes.words.split import reference
 from tersely.codes.words.split.layout import FIELDS, Parameters
-from tersely.codes.words.split.sizes import PLANNED_LEVELS, Code, SizeModel, Statistics
+from tersely.codes.words.split.sizes import PLANNED_LEVELS, SizeModel, Statistics
+from tersely.codes.words.split.sizes import Code as Code
 from tersely.core.encoded import Node
 from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
 
