@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,11 @@ class Request:
         """The tensor as matrices: folded where `view` asks for it, else as its shape suggests."""
         shape = self.words.shape
         return folded(shape) if self.view == "folded" else choose(shape, self.orientation)
+
+    @cached_property
+    def zeros(self) -> int:
+        """How many words are 0: several formulations ask first."""
+        return int(self.words.size - np.count_nonzero(self.words))
 
     @property
     def wide(self) -> bool:

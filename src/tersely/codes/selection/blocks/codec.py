@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from tersely.codes.selection.blocks.layout import (
 from tersely.core.encoded import stored, stream_bytes
 from tersely.core.geometry import Geometry
 
+_KEPT_PLACES = 1 << 12
+"""Places up to which they are kept for the next tensor of the same shape."""
 _PREFIXES_BYTES = (8, 256)
 """What rows are told apart by before whole rows are compared."""
 
@@ -65,7 +68,8 @@ def _kinds_by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> 
     columns = min(geometry.columns, used_bytes // words.itemsize)
     if not words.size:
         return 0
-    elements = geometry.elements_at(*np.ix_(*map(np.arange, (geometry.count, geometry.rows, columns))))
+    small = geometry.count * geometry.rows * columns <= _KEPT_PLACES
+    elements = _beginnings(geometry, columns) if small else _beginnings.__wrapped__(geometry, columns)
     first = words.reshape(-1).take(elements, mode="clip")
     if geometry.view == "folded":
         first[elements >= words.size] = 0
@@ -74,6 +78,14 @@ def _kinds_by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> 
         return len(np.unique(first.view(np.dtype((np.void, columns * words.itemsize)))))
     kinds = np.sort(first.view(np.uint64).reshape(-1))
     return 1 + int((kinds[1:] != kinds[:-1]).sum())
+
+
+@lru_cache(maxsize=128)  # networks have many tensors of few shapes
+def _beginnings(geometry: Geometry, columns: int) -> np.ndarray:
+    """The elements of the first columns: [count, rows, columns]."""
+    found = geometry.elements_at(*np.ix_(*map(np.arange, (geometry.count, geometry.rows, columns))))
+    found.flags.writeable = False
+    return found
 
 
 def encode(found: Found) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ DRAWN = 4096
 """Blocks that are compared."""
 MIN_REPEATED = 4
 """Repetitions among them below which no dictionary is worth having."""
-_BEGINNING_BYTES = 16
+_BEGINNING_BYTES = 8
 """Of each block that is drawn, what is compared before whole blocks are."""
 
 
@@ -49,46 +49,56 @@ def _repetitions(words: np.ndarray, geometry: Geometry, shape: str) -> int:
     places = _places(geometry, shape)
     if places < 2 * DRAWN:
         return MIN_REPEATED
-    drawn = _drawn(places)
     # Blocks that are alike begin alike: few tensors are looked at further.
-    alike = _repeated(_blocks(words, geometry, shape, drawn, max(1, _BEGINNING_BYTES // words.itemsize)))
+    alike = _repeated(_blocks(words, geometry, shape, max(1, _BEGINNING_BYTES // words.itemsize)))
     if alike < MIN_REPEATED:
         return alike
-    return _repeated(_blocks(words, geometry, shape, drawn, block_words(shape, geometry)))
+    return _repeated(_blocks(words, geometry, shape, block_words(shape, geometry)))
 
 
 def _places(geometry: Geometry, shape: str) -> int:
     return geometry.count * (geometry.rows // height(shape)) * (geometry.columns // width(shape, geometry))
 
 
-@lru_cache(maxsize=64)
 def _drawn(places: int) -> np.ndarray:
     """Places, rising, each once: one would repeat itself."""
-    found = np.unique(np.random.default_rng(0).integers(places, size=DRAWN))
-    found.flags.writeable = False
-    return found
+    return np.unique(np.random.default_rng(0).integers(places, size=DRAWN))
 
 
-def _blocks(words: np.ndarray, geometry: Geometry, shape: str, places: np.ndarray, count: int) -> np.ndarray:
-    """The first words of blocks, column by column: [blocks, words]."""
+@lru_cache(maxsize=128)  # networks have many tensors of few shapes
+def _elements(geometry: Geometry, shape: str, count: int) -> np.ndarray:
+    """Where the first words of the blocks that are drawn lie, column by column: [blocks, words]."""
     tall, wide = height(shape), width(shape, geometry)
     down, across = geometry.rows // tall, geometry.columns // wide
-    numbers, column = np.divmod(places, across)
+    numbers, column = np.divmod(_drawn(_places(geometry, shape)), across)
     matrix, row = np.divmod(numbers, down)
     first = np.arange(min(count, tall * wide))
     rows = (row * tall)[:, None] + first % tall
     columns = (column * wide)[:, None] + first // tall
-    elements = geometry.elements_at(matrix[:, None], rows, columns)
+    found = geometry.elements_at(matrix[:, None], rows, columns)
+    found = found.astype(np.uint32) if geometry.elements < 1 << 31 else found
+    found.flags.writeable = False
+    return found
+
+
+def _blocks(words: np.ndarray, geometry: Geometry, shape: str, count: int) -> np.ndarray:
+    """The first words of the blocks that are drawn."""
     flat = words.reshape(-1)
+    if count < block_words(shape, geometry):
+        elements = _elements(geometry, shape, count)
+    else:
+        elements = _elements.__wrapped__(geometry, shape, count)  # many, and seldom wanted
     if geometry.view != "folded":
-        return np.asarray(flat[elements])
+        return flat.take(elements, mode="clip")  # none is; to look is slower
     return np.where(elements < flat.size, flat.take(elements, mode="clip"), flat.dtype.type(0))
 
 
 def _repeated(blocks: np.ndarray) -> int:
     """How many of them are one of the others again."""
-    # Blocks that are equal have equal sums; sums that are equal by chance only make the search go on.
-    sums = np.sort(blocks.astype(np.uint64) @ _odd(blocks.shape[1]))
+    if blocks.shape[1] * blocks.itemsize == 8:
+        sums = np.sort(blocks.view(np.uint64).reshape(-1))
+    else:  # equal blocks have equal sums; sums that are equal by chance only make the search go on
+        sums = np.sort(blocks.astype(np.uint64) @ _odd(blocks.shape[1]))
     return int((sums[1:] == sums[:-1]).sum())
 
 
