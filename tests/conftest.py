@@ -30,7 +30,9 @@ settings.register_profile("anew", max_examples=100, deadline=None)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="every case of exhaustive tests, more random examples")
-    parser.addoption("--anew", action="store_true", help="random examples that are drawn anew, as many as with --thorough")
+    parser.addoption(
+        "--anew", action="store_true", help="random examples that are drawn anew, as many as with --thorough"
+    )
     parser.addoption("--one-in", type=int, default=1, help="of exhaustive tests, one in so many, spread over all cases")
 
 
