@@ -88,6 +88,14 @@ def test_loaded_tensors_do_not_depend_on_threads(tmp_path: Path, rng: np.random.
         }
 
 
+def test_transcoded_bytes_do_not_depend_on_threads(tmp_path: Path, rng: np.random.Generator) -> None:
+    plain, stored = stored_files.write(tmp_path / "m.safetensors", rng), tmp_path / "s.safetensors"
+    tersely.compress(plain, stored, store="smallest")
+    for threads in (1, 3):
+        tersely.transcode(stored, tmp_path / f"{threads}.safetensors", threads=threads)
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "3.safetensors").read_bytes()
+
+
 def test_no_threads_are_refused(source: Path) -> None:
     with pytest.raises(ArgumentError, match="threads"):
         tersely.load_file(source.with_name("s.safetensors"), threads=0)
