@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -217,10 +218,12 @@ class Geometry:
         return np.ascontiguousarray(cube).reshape(self.shape)
 
 
+@lru_cache(maxsize=1024)  # planning asks often, of tensors of few shapes
 def folded(shape: tuple[int, ...]) -> Geometry:
     return Geometry(shape, "folded")
 
 
+@lru_cache(maxsize=1024)
 def choose(shape: tuple[int, ...], orientation: str = "out_in") -> Geometry:
     """The view that a tensor of this shape gets unless padding would eat the gain (then: `folded`).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -50,47 +50,47 @@ def _repetitions(words: np.ndarray, geometry: Geometry, shape: str) -> int:
     if places < 2 * DRAWN:
         return MIN_REPEATED
     # Blocks that are alike begin alike: few tensors are looked at further.
-    alike = _repeated(_blocks(words, geometry, shape, max(1, _BEGINNING_BYTES // words.itemsize)))
-    if alike < MIN_REPEATED:
+    whole = block_words(shape, geometry)
+    beginning = min(whole, max(1, _BEGINNING_BYTES // words.itemsize))
+    alike = _repeated(_taken(words, geometry, _beginnings(geometry, shape, beginning)))
+    if alike < MIN_REPEATED or beginning == whole:
         return alike
-    return _repeated(_blocks(words, geometry, shape, block_words(shape, geometry)))
+    return _repeated(_taken(words, geometry, _elements(geometry, shape, whole)))
 
 
 def _places(geometry: Geometry, shape: str) -> int:
     return geometry.count * (geometry.rows // height(shape)) * (geometry.columns // width(shape, geometry))
 
 
-def _drawn(places: int) -> np.ndarray:
-    """Places, rising, each once: one would repeat itself."""
-    return np.unique(np.random.default_rng(0).integers(places, size=DRAWN))
+@cache
+def _fractions() -> np.ndarray:
+    """Numbers below 1, rising, the same every time."""
+    return np.sort(np.random.default_rng(0).random(DRAWN))
 
 
-@lru_cache(maxsize=128)  # networks have many tensors of few shapes
 def _elements(geometry: Geometry, shape: str, count: int) -> np.ndarray:
     """Where the first words of the blocks that are drawn lie, column by column: [blocks, words]."""
     tall, wide = height(shape), width(shape, geometry)
     down, across = geometry.rows // tall, geometry.columns // wide
-    numbers, column = np.divmod(_drawn(_places(geometry, shape)), across)
+    drawn = (_fractions() * _places(geometry, shape)).astype(np.int64)
+    drawn = drawn[np.diff(drawn, prepend=-1) > 0]  # each place once: it would repeat itself
+    numbers, column = np.divmod(drawn, across)
     matrix, row = np.divmod(numbers, down)
-    first = np.arange(min(count, tall * wide))
+    first = np.arange(count)
     rows = (row * tall)[:, None] + first % tall
     columns = (column * wide)[:, None] + first // tall
     found = geometry.elements_at(matrix[:, None], rows, columns)
-    found = found.astype(np.uint32) if geometry.elements < 1 << 31 else found
-    found.flags.writeable = False
-    return found
+    return found.astype(np.uint32) if geometry.elements < 1 << 31 else found
 
 
-def _blocks(words: np.ndarray, geometry: Geometry, shape: str, count: int) -> np.ndarray:
-    """The first words of the blocks that are drawn."""
+_beginnings = lru_cache(maxsize=128)(_elements)
+"""The same of few words: networks have many tensors of few shapes."""
+
+
+def _taken(words: np.ndarray, geometry: Geometry, elements: np.ndarray) -> np.ndarray:
     flat = words.reshape(-1)
-    if count < block_words(shape, geometry):
-        elements = _elements(geometry, shape, count)
-    else:
-        elements = _elements.__wrapped__(geometry, shape, count)  # many, and seldom wanted
-    if geometry.view != "folded":
-        return flat.take(elements, mode="clip")  # none is; to look is slower
-    return np.where(elements < flat.size, flat.take(elements, mode="clip"), flat.dtype.type(0))
+    found = flat.take(elements, mode="clip")
+    return found if geometry.view != "folded" else np.where(elements < flat.size, found, flat.dtype.type(0))
 
 
 def _repeated(blocks: np.ndarray) -> int:
