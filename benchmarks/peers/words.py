@@ -1,0 +1,66 @@
+"""What peers for matrices of few values have in common: words of an array, its distinct ones, and how a tensor is a matrix.
+
+A word is the bits of a weight as an unsigned integer, so -0.0 is not zero and every NaN is itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MAX_DISTINCT = 1 << 16
+NUMBERS = ("float32", "float16", "bfloat16", "int8", "uint8")
+"""Dtypes that a product is made of, all exact in float32."""
+
+
+def words_of(array: np.ndarray) -> np.ndarray:
+    """The words of an array in the order of its elements."""
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.dtype.itemsize}")
+
+
+def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns: the first dimension and all others; what has no second one is one row."""
+    if len(shape) < 2:
+        return 1, int(np.prod(shape))
+    return shape[0], int(np.prod(shape[1:]))
+
+
+def count_distinct(words: np.ndarray) -> int:
+    """How many words occur."""
+    if words.itemsize <= 2:
+        return int(np.count_nonzero(np.bincount(words, minlength=1)))
+    return len(np.unique(words))
+
+
+def by_frequency(words: np.ndarray, limit: int = MAX_DISTINCT) -> tuple[np.ndarray, np.ndarray]:
+    """The words that occur, the most frequent first, and the rank of each as uint16.
+
+    Raises:
+        ValueError: more than `limit` of them occur.
+    """
+    table, codes, counts = np.unique(words, return_inverse=True, return_counts=True)
+    if len(table) > limit:
+        raise ValueError(f"at most {limit} distinct values are taken, and the tensor has {len(table)}; quantise it first")
+    order = np.argsort(-counts, kind="stable")
+    ranks = np.empty(len(table), np.uint16)
+    ranks[order] = np.arange(len(table), dtype=np.uint16)
+    return table[order], ranks[codes.reshape(-1)]
+
+
+def index_dtype(largest: int) -> Any:
+    """The smaller one of 16 and 32 bits that holds integers up to `largest`."""
+    return np.uint16 if largest < 1 << 16 else np.uint32
+
+
+def values_of(table: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Words of a dtype as the numbers that they are, in float32."""
+    with np.errstate(invalid="ignore"):  # a NaN that signals is one that does not, then
+        return np.ascontiguousarray(table.view(dtype).astype(np.float32))
+
+
+def row_of(x: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """x as what a product multiplies by, one row of float32; None where it is not, or weights are no such numbers."""
+    if len(x) != 1 or x.dtype != np.float32 or dtype.name not in NUMBERS:
+        return None
+    return np.ascontiguousarray(x[0])
