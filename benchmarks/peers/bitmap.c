@@ -10,11 +10,11 @@ static inline uint32_t bits_at(const uint8_t* bits, int64_t position) {
 }
 
 /* out is zero. */
-#define DECODE(WORD, BITS)                                                                       \
-  int64_t decode_##BITS(const uint8_t* bits, const WORD* values, int64_t n, WORD* out) {         \
-    for (int64_t k = 0; k < n; k += 32)                                                          \
+#define DECODE(WORD, BITS)                                                                                     \
+  int64_t decode_##BITS(const uint8_t* bits, const WORD* values, int64_t n, WORD* out) {                       \
+    for (int64_t k = 0; k < n; k += 32)                                                                        \
       for (uint32_t left = bits_at(bits, k); left; left &= left - 1) out[k + __builtin_ctz(left)] = *values++; \
-    return 0;                                                                                    \
+    return 0;                                                                                                  \
   }
 
 DECODE(uint8_t, 8)
@@ -22,18 +22,18 @@ DECODE(uint16_t, 16)
 DECODE(uint32_t, 32)
 DECODE(uint64_t, 64)
 
-#define PLAIN(VALUE, NAME)                                                                                     \
-  static void plain_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns, const float* x, \
-                           float* y) {                                                                         \
-    for (int64_t row = 0; row < rows; ++row) {                                                                 \
-      float sum[2] = {0, 0};                                                                                   \
-      for (int64_t c = 0; c < columns; c += 32) {                                                              \
-        uint32_t left = bits_at(bits, row * columns + c);                                                      \
-        if (columns - c < 32) left &= (1u << (columns - c)) - 1;                                               \
+#define PLAIN(VALUE, NAME)                                                                                             \
+  static void plain_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns, const float* x,    \
+                           float* y) {                                                                                 \
+    for (int64_t row = 0; row < rows; ++row) {                                                                         \
+      float sum[2] = {0, 0};                                                                                           \
+      for (int64_t c = 0; c < columns; c += 32) {                                                                      \
+        uint32_t left = bits_at(bits, row * columns + c);                                                              \
+        if (columns - c < 32) left &= (1u << (columns - c)) - 1;                                                       \
         for (int odd = 0; left; left &= left - 1, odd ^= 1) sum[odd] += (float)*values++ * x[c + __builtin_ctz(left)]; \
-      }                                                                                                        \
-      y[row] = sum[0] + sum[1];                                                                                \
-    }                                                                                                          \
+      }                                                                                                                \
+      y[row] = sum[0] + sum[1];                                                                                        \
+    }                                                                                                                  \
   }
 
 PLAIN(float, float32)
@@ -51,22 +51,22 @@ TARGET static inline __m512 next_int8(const int8_t* values, uint32_t mask) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_expandloadu_epi8((__mmask16)mask, values)));
 }
 
-#define EXPANDED(VALUE, NAME)                                                                                     \
-  TARGET static void expanded_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns,     \
-                                     const float* x, float* y) {                                                  \
-    for (int64_t row = 0; row < rows; ++row) {                                                                    \
-      __m512 sum = _mm512_setzero_ps(), other = _mm512_setzero_ps();                                              \
-      for (int64_t c = 0; c < columns; c += 32) {                                                                 \
-        uint32_t mask = bits_at(bits, row * columns + c);                                                         \
-        if (columns - c < 32) mask &= (1u << (columns - c)) - 1;                                                  \
-        const uint32_t low = mask & 0xffff, high = mask >> 16;                                                    \
-        sum = _mm512_fmadd_ps(next_##NAME(values, low), _mm512_maskz_loadu_ps((__mmask16)low, x + c), sum);       \
-        values += __builtin_popcount(low);                                                                        \
+#define EXPANDED(VALUE, NAME)                                                                                          \
+  TARGET static void expanded_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns,          \
+                                     const float* x, float* y) {                                                       \
+    for (int64_t row = 0; row < rows; ++row) {                                                                         \
+      __m512 sum = _mm512_setzero_ps(), other = _mm512_setzero_ps();                                                   \
+      for (int64_t c = 0; c < columns; c += 32) {                                                                      \
+        uint32_t mask = bits_at(bits, row * columns + c);                                                              \
+        if (columns - c < 32) mask &= (1u << (columns - c)) - 1;                                                       \
+        const uint32_t low = mask & 0xffff, high = mask >> 16;                                                         \
+        sum = _mm512_fmadd_ps(next_##NAME(values, low), _mm512_maskz_loadu_ps((__mmask16)low, x + c), sum);            \
+        values += __builtin_popcount(low);                                                                             \
         other = _mm512_fmadd_ps(next_##NAME(values, high), _mm512_maskz_loadu_ps((__mmask16)high, x + c + 16), other); \
-        values += __builtin_popcount(high);                                                                       \
-      }                                                                                                           \
-      y[row] = _mm512_reduce_add_ps(_mm512_add_ps(sum, other));                                                   \
-    }                                                                                                             \
+        values += __builtin_popcount(high);                                                                            \
+      }                                                                                                                \
+      y[row] = _mm512_reduce_add_ps(_mm512_add_ps(sum, other));                                                        \
+    }                                                                                                                  \
   }
 
 EXPANDED(float, float32)
@@ -79,10 +79,11 @@ static int has_expand(void) { return 0; }
 #define expanded_int8 plain_int8
 #endif
 
-#define PRODUCT(VALUE, NAME)                                                                                          \
-  int64_t product_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns, const float* x, float* y) { \
-    (has_expand() ? expanded_##NAME : plain_##NAME)(bits, values, rows, columns, x, y);                               \
-    return 0;                                                                                                         \
+#define PRODUCT(VALUE, NAME)                                                                                      \
+  int64_t product_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns, const float* x, \
+                         float* y) {                                                                              \
+    (has_expand() ? expanded_##NAME : plain_##NAME)(bits, values, rows, columns, x, y);                           \
+    return 0;                                                                                                     \
   }
 
 PRODUCT(float, float32)

@@ -33,27 +33,27 @@ def takes(array: np.ndarray) -> bool:
 
 def encode(array: np.ndarray) -> Stored:
     rows, columns = as_matrix(array.shape)
-    table, ranks = by_frequency(words_of(array), LIMIT)
-    row, column, rank = listed(ranks.reshape(rows, columns))
+    table, indices = by_frequency(words_of(array), LIMIT)
+    row, column, index = listed(indices.reshape(rows, columns))
     last = np.zeros(rows, np.int64)
-    np.maximum.at(last, row, rank)  # how many lists the row has: of the words 1 to its last one
+    np.maximum.at(last, row, index)  # how many lists the row has: of the words 1 to its last one
     first_list = np.concatenate([[0], np.cumsum(last)])
-    sizes = np.bincount(first_list[row] + rank - 1, minlength=int(first_list[-1]))
+    sizes = np.bincount(first_list[row] + index - 1, minlength=int(first_list[-1]))
     return stored(array, table, column, np.concatenate([[0], np.cumsum(sizes)]), first_list, NO_WORDS)
 
 
-def listed(ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and rank of what is not the most frequent word, by row, then by rank, then by column."""
-    row, column = np.nonzero(ranks)
-    rank = ranks[row, column].astype(np.int64)
-    order = np.lexsort((rank, row))  # stable: columns keep their order
-    return row[order], column[order], rank[order]
+def listed(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and index of what is not the most frequent word, by row, then by index, then by column."""
+    row, column = np.nonzero(indices)
+    index = indices[row, column].astype(np.int64)
+    order = np.lexsort((index, row))  # stable: columns keep their order
+    return row[order], column[order], index[order]
 
 
 def stored(
     array: np.ndarray, table: np.ndarray, column: np.ndarray, lists: np.ndarray, rows: np.ndarray, words: np.ndarray
 ) -> Stored:
-    """The parts, each in the smallest of its dtypes. words: the rank of the word of each list, where that is stored."""
+    """The parts, each in the smallest of its dtypes. words: the index of the word of each list, where that is stored."""
     columns = as_matrix(array.shape)[1]
     pointer = index_dtype(max(int(lists[-1]), int(rows[-1])))
     small = column.astype(index_dtype(columns - 1)), lists.astype(pointer), rows.astype(pointer)

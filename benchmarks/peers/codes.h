@@ -1,5 +1,5 @@
-/* Canonical Huffman codes of up to 2^16 symbols, the highest bit first: one look into a table for codes of up to 12 bits,
-   and for longer ones a comparison for each length. Codes of no bits are allowed: an alphabet of one symbol. */
+/* Canonical Huffman codes of up to 2^16 symbols, the highest bit first: one look into a table for codes of up to 12
+   bits, and for longer ones a comparison for each length. Codes of no bits are allowed: an alphabet of one symbol. */
 #include <stdint.h>
 #include <string.h>
 

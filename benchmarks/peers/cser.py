@@ -21,9 +21,9 @@ def takes(array: np.ndarray) -> bool:
 
 def encode(array: np.ndarray) -> Stored:
     rows, columns = as_matrix(array.shape)
-    table, ranks = by_frequency(words_of(array))
-    row, column, rank = cer.listed(ranks.reshape(rows, columns))
-    begins = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(rank, prepend=-1) != 0))
+    table, indices = by_frequency(words_of(array))
+    row, column, index = cer.listed(indices.reshape(rows, columns))
+    begins = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(index, prepend=-1) != 0))
     lists = np.append(begins, len(row))
     counts = np.bincount(row[begins], minlength=rows)
-    return cer.stored(array, table, column, lists, np.concatenate([[0], np.cumsum(counts)]), rank[begins])
+    return cer.stored(array, table, column, lists, np.concatenate([[0], np.cumsum(counts)]), index[begins])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Stored, codes, compiled
-from benchmarks.peers.words import MAX_DISTINCT, by_frequency, count_distinct, words_of
+from benchmarks.peers.words import MAX_DISTINCT, by_frequency, count_distinct, with_fillers, words_of
 
 GAP_BITS, CONVOLUTION_GAP_BITS = 5, 8
 
@@ -34,24 +34,14 @@ def encode(array: np.ndarray) -> Stored:
     places = np.flatnonzero(words)
     codebook, indices = by_frequency(words[places], MAX_DISTINCT - 1)
     span = 1 << (CONVOLUTION_GAP_BITS if array.ndim > 2 else GAP_BITS)
-    gaps, symbols, fillers = with_fillers(places, indices, span)
-    if fillers:
+    gaps, own = with_fillers(np.diff(places, prepend=-1) - 1, span)
+    symbols = np.full(len(gaps), len(codebook), np.uint16)
+    symbols[own] = indices
+    if len(gaps) > len(own):
         codebook = np.append(codebook, np.zeros(1, codebook.dtype))
     coded = codes.encode(gaps, span), codes.encode(symbols, len(codebook))
     size = sum(one.nbytes for one in coded) + codebook.nbytes
     return Stored((*coded, codebook), size, array.shape, array.dtype)
-
-
-def with_fillers(places: np.ndarray, indices: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Gaps below `span` and indices, and how many of them are fillers, whose index is one more than the largest."""
-    gaps = np.diff(places, prepend=-1) - 1
-    before = gaps // span
-    ends = np.cumsum(before + 1) - 1
-    count = int(ends[-1]) + 1 if len(ends) else 0
-    all_gaps = np.full(count, span - 1, np.uint16)
-    symbols = np.full(count, int(indices.max(initial=0)) + 1, np.uint16)
-    all_gaps[ends], symbols[ends] = gaps % span, indices
-    return all_gaps, symbols, int(before.sum())
 
 
 def decode(stored: Stored) -> Any:

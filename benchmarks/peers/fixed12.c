@@ -1,5 +1,6 @@
-/* Floats of 16 or 32 bits, turned left by one bit: their highest byte, the exponent, is a code of 4 bits into a table of 15,
-   or the escape, 15, and is then the next byte of a list. The other bits are a plane of 8 bits, and one of 16 for 32 bits. */
+/* Floats of 16 or 32 bits, turned left by one bit: their highest byte, the exponent, is a code of 4 bits into a table
+   of 15, or the escape, 15, and is then the next byte of a list. The other bits are a plane of 8 bits, and one of 16
+   for 32 bits. */
 #include <stdint.h>
 #include <string.h>
 
@@ -25,8 +26,8 @@ static inline float value_of(uint32_t word) {
 }
 
 /* Weights from `first` to `last`; escapes goes on. */
-static void plain_16(const uint8_t* codes, const uint8_t* bytes, const uint8_t* table, const uint8_t** escapes, int64_t first,
-                     int64_t last, uint16_t* out) {
+static void plain_16(const uint8_t* codes, const uint8_t* bytes, const uint8_t* table, const uint8_t** escapes,
+                     int64_t first, int64_t last, uint16_t* out) {
   for (int64_t k = first; k < last; ++k) out[k] = word_16(exponent_at(codes, k, table, escapes), bytes[k]);
 }
 static void plain_32(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lows, const uint8_t* table,
@@ -84,7 +85,8 @@ TARGET static inline __m256i words_32(__m128i exponents, const uint8_t* bytes, c
   const __m256i high = _mm256_slli_epi32(_mm256_cvtepu8_epi32(exponents), 23);
   const __m256i byte = _mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)bytes)), 15);
   const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)lows));
-  return _mm256_or_si256(_mm256_or_si256(high, byte), _mm256_or_si256(_mm256_srli_epi32(low, 1), _mm256_slli_epi32(low, 31)));
+  return _mm256_or_si256(_mm256_or_si256(high, byte),
+                         _mm256_or_si256(_mm256_srli_epi32(low, 1), _mm256_slli_epi32(low, 31)));
 }
 TARGET static inline float sum_of(__m256 a, __m256 b) {
   float each[8], sum = 0;
@@ -93,14 +95,14 @@ TARGET static inline float sum_of(__m256 a, __m256 b) {
   return sum;
 }
 
-TARGET static void decode_avx2_16(const uint8_t* codes, const uint8_t* bytes, const uint8_t* given, const uint8_t** escapes,
-                                  int64_t last, uint16_t* out) {
+TARGET static void decode_avx2_16(const uint8_t* codes, const uint8_t* bytes, const uint8_t* given,
+                                  const uint8_t** escapes, int64_t last, uint16_t* out) {
   const __m128i table = _mm_loadu_si128((const __m128i*)given);
   for (int64_t k = 0; k < last; k += 16)
     _mm256_storeu_si256((__m256i*)(out + k), words_16(next_exponents(codes, table, k, escapes), bytes + k));
 }
-TARGET static void decode_avx2_32(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lows, const uint8_t* given,
-                                  const uint8_t** escapes, int64_t last, uint32_t* out) {
+TARGET static void decode_avx2_32(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lows,
+                                  const uint8_t* given, const uint8_t** escapes, int64_t last, uint32_t* out) {
   const __m128i table = _mm_loadu_si128((const __m128i*)given);
   for (int64_t k = 0; k < last; k += 16) {
     const __m128i exponents = next_exponents(codes, table, k, escapes);
@@ -166,19 +168,19 @@ int64_t decode_32(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lo
 }
 
 /* A row that begins at an odd weight is multiplied one weight first. */
-#define PRODUCT(BITS)                                                                                              \
-  int64_t product_##BITS(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lows, const uint8_t* table,   \
-                         const uint8_t* escapes, int64_t rows, int64_t columns, const float* x, float* y) {        \
-    const int fast = has_avx2();                                                                                   \
-    for (int64_t row = 0; row < rows; ++row) {                                                                     \
-      const int64_t first = row * columns, last = first + columns;                                                 \
-      const int64_t even = fast && columns ? first + (first & 1) : first;                                          \
-      const int64_t many = fast ? even + ((last - even) & ~(int64_t)15) : first;                                   \
-      float sum = plain_dot_##BITS(codes, bytes, lows, table, &escapes, first, even, x);                           \
+#define PRODUCT(BITS)                                                                                               \
+  int64_t product_##BITS(const uint8_t* codes, const uint8_t* bytes, const uint16_t* lows, const uint8_t* table,    \
+                         const uint8_t* escapes, int64_t rows, int64_t columns, const float* x, float* y) {         \
+    const int fast = has_avx2();                                                                                    \
+    for (int64_t row = 0; row < rows; ++row) {                                                                      \
+      const int64_t first = row * columns, last = first + columns;                                                  \
+      const int64_t even = fast && columns ? first + (first & 1) : first;                                           \
+      const int64_t many = fast ? even + ((last - even) & ~(int64_t)15) : first;                                    \
+      float sum = plain_dot_##BITS(codes, bytes, lows, table, &escapes, first, even, x);                            \
       if (even < many) sum += dot_avx2_##BITS(codes, bytes, lows, table, &escapes, even, many, x + (even - first)); \
-      y[row] = sum + plain_dot_##BITS(codes, bytes, lows, table, &escapes, many, last, x + (many - first));        \
-    }                                                                                                              \
-    return 0;                                                                                                      \
+      y[row] = sum + plain_dot_##BITS(codes, bytes, lows, table, &escapes, many, last, x + (many - first));         \
+    }                                                                                                               \
+    return 0;                                                                                                       \
   }
 
 PRODUCT(16)

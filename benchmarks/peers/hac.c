@@ -1,13 +1,13 @@
-/* Matrices whose words are Huffman codes in one stream (codes.h), row by row: all of them (HAC), or those that are not zero,
-   with their column indices (sHAC). Products go through the stream as it is. */
-#include "codes.h"
-
+/* Matrices whose words are Huffman codes in one stream (codes.h), row by row: all of them (HAC), or those that are not
+   zero, with their column indices (sHAC). Products go through the stream as it is. */
 #include <stdlib.h>
 
-#define BEGIN                                                      \
-  Decoder* decoder = malloc(sizeof(Decoder));                      \
-  uint64_t* room = malloc(8 * (size_t)(count + 1));                \
-  make_decoder(lengths, order, count, room, decoder);              \
+#include "codes.h"
+
+#define BEGIN                                         \
+  Decoder* decoder = malloc(sizeof(Decoder));         \
+  uint64_t* room = malloc(8 * (size_t)(count + 1));   \
+  make_decoder(lengths, order, count, room, decoder); \
   Reader reader = reader_at(stream);
 #define END      \
   free(room);    \
@@ -15,15 +15,15 @@
   return 0;
 #define CODE const uint8_t *stream, const uint8_t *lengths, const uint16_t *order, int64_t count
 
-#define DECODE(WORD, BITS)                                                         \
-  int64_t decode_##BITS(CODE, const WORD* table, int64_t n, WORD* out) {           \
-    BEGIN                                                                          \
-    for (int64_t k = 0; k < n; ++k) out[k] = table[take(decoder, &reader)];        \
-    END                                                                            \
+#define DECODE(WORD, BITS)                                                  \
+  int64_t decode_##BITS(CODE, const WORD* table, int64_t n, WORD* out) {    \
+    BEGIN                                                                   \
+    for (int64_t k = 0; k < n; ++k) out[k] = table[take(decoder, &reader)]; \
+    END                                                                     \
   }
 
 /* out is zero. */
-#define SPARSE_DECODE(WORD, BITS, INDEX, INDEX_BITS)                                                                    \
+#define SPARSE_DECODE(WORD, BITS, INDEX, INDEX_BITS)                                                                   \
   int64_t sparse_decode_##BITS##_##INDEX_BITS(CODE, const WORD* table, const INDEX* indices, const uint32_t* pointers, \
                                               int64_t rows, int64_t columns, WORD* out) {                              \
     BEGIN                                                                                                              \
@@ -51,16 +51,17 @@ int64_t product(CODE, const float* table, int64_t rows, int64_t columns, const f
   END
 }
 
-#define SPARSE_PRODUCT(INDEX, INDEX_BITS)                                                                         \
-  int64_t sparse_product_##INDEX_BITS(CODE, const float* table, const INDEX* indices, const uint32_t* pointers,   \
-                                      int64_t rows, const float* x, float* y) {                                   \
-    BEGIN                                                                                                         \
-    for (int64_t row = 0; row < rows; ++row) {                                                                    \
-      float sum = 0;                                                                                              \
-      for (int64_t k = pointers[row]; k < pointers[row + 1]; ++k) sum += table[take(decoder, &reader)] * x[indices[k]]; \
-      y[row] = sum;                                                                                               \
-    }                                                                                                             \
-    END                                                                                                           \
+#define SPARSE_PRODUCT(INDEX, INDEX_BITS)                                                                       \
+  int64_t sparse_product_##INDEX_BITS(CODE, const float* table, const INDEX* indices, const uint32_t* pointers, \
+                                      int64_t rows, const float* x, float* y) {                                 \
+    BEGIN                                                                                                       \
+    for (int64_t row = 0; row < rows; ++row) {                                                                  \
+      float sum = 0;                                                                                            \
+      for (int64_t k = pointers[row]; k < pointers[row + 1]; ++k)                                               \
+        sum += table[take(decoder, &reader)] * x[indices[k]];                                                   \
+      y[row] = sum;                                                                                             \
+    }                                                                                                           \
+    END                                                                                                         \
   }
 
 SPARSE_PRODUCT(uint16_t, 16)

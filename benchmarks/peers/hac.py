@@ -29,8 +29,8 @@ def takes(array: np.ndarray) -> bool:
 
 
 def encode(array: np.ndarray) -> Stored:
-    table, ranks = by_frequency(words_of(array))
-    coded = codes.encode(ranks, len(table))
+    table, indices = by_frequency(words_of(array))
+    coded = codes.encode(indices, len(table))
     return Stored((coded, table), coded.nbytes + table.nbytes, array.shape, array.dtype)
 
 

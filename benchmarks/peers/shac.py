@@ -21,8 +21,8 @@ version, takes = hac.version, hac.takes
 
 def encode(array: np.ndarray) -> Stored:
     found, indices, pointers = csr.of_lines(words_of(array).reshape(as_matrix(array.shape)), array).data
-    table, ranks = by_frequency(found)
-    coded = codes.encode(ranks, len(table))
+    table, symbols = by_frequency(found)
+    coded = codes.encode(symbols, len(table))
     size = coded.nbytes + table.nbytes + indices.nbytes + pointers.nbytes
     return Stored((coded, table, indices, pointers), size, array.shape, array.dtype)
 

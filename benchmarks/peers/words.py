@@ -34,18 +34,28 @@ def count_distinct(words: np.ndarray) -> int:
 
 
 def by_frequency(words: np.ndarray, limit: int = MAX_DISTINCT) -> tuple[np.ndarray, np.ndarray]:
-    """The words that occur, the most frequent first, and the rank of each as uint16.
+    """The words that occur, the most frequent first, and indices into them as uint16.
 
     Raises:
         ValueError: more than `limit` of them occur.
     """
-    table, codes, counts = np.unique(words, return_inverse=True, return_counts=True)
+    table, sorted_indices, counts = np.unique(words, return_inverse=True, return_counts=True)
     if len(table) > limit:
-        raise ValueError(f"at most {limit} distinct values are taken, and the tensor has {len(table)}; quantise it first")
+        raise ValueError(
+            f"at most {limit} distinct values are taken, and the tensor has {len(table)}; quantise it first"
+        )
     order = np.argsort(-counts, kind="stable")
-    ranks = np.empty(len(table), np.uint16)
-    ranks[order] = np.arange(len(table), dtype=np.uint16)
-    return table[order], ranks[codes.reshape(-1)]
+    indices = np.empty(len(table), np.uint16)
+    indices[order] = np.arange(len(table), dtype=np.uint16)
+    return table[order], indices[sorted_indices.reshape(-1)]
+
+
+def with_fillers(gaps: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gaps below `span`, and which of them are the given ones; the others end in a weight that is zero, a filler."""
+    own = np.cumsum(gaps // span + 1) - 1
+    found = np.full(int(own[-1]) + 1 if len(own) else 0, span - 1, np.int64)
+    found[own] = gaps % span
+    return found, own
 
 
 def index_dtype(largest: int) -> Any:
