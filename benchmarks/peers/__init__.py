@@ -48,6 +48,11 @@ MODEL_CODERS = (
 )  # fmt: skip
 """Other methods of model coding, each a plain implementation of ours of what a paper says, or a product that is not for CPUs."""
 
+CODERS = (*STORAGE, "zstd")
+"""Every coder of weights, for `benchmarks.evidence`."""
+MULTIPLYING = ("scipy_csr", "torch_csr")
+"""Those that have a product of what they coded."""
+
 
 def installed(names: tuple[str, ...], missing: dict[str, str] | None = None) -> dict[str, Peer]:
     """The peers of these names that can be had here; why others cannot is put into `missing`."""
