@@ -58,11 +58,15 @@ def _running(cases: dict[str, Any], common: Unit, plan: Protocol, without: list[
         for name in part["networks"]:
             for state in part["states"]:
                 for batch in part["batches"]:
-                    step = cases["states"][state]
+                    plain = cases["states"][state]["kind"] == "none" and batch == 1
                     unit = _unit(
-                        cases, "running", name, state, batch=batch, threads=plan.threads, seconds=plan.seconds,
-                        dtype=step.get("dtype", "float32"), without=without, cold=step["kind"] == "none" and batch == 1,
-                    )  # fmt: skip
+                        cases, "running", name, state, batch=batch, threads=plan.threads, seconds=plan.seconds
+                    ) | {
+                        "dtype": cases["states"][state].get("dtype", "float32"),
+                        "without": sorted({*without, *group["without"]}),
+                        "tries": group["tries"],
+                        "cold": group["cold"] and plain,
+                    }
                     yield common | unit, group["limit_seconds"]
 
 

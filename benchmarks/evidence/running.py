@@ -24,7 +24,7 @@ from tersely.backends.cpu import isa
 
 def measure(unit: Mapping[str, Any]) -> dict[str, Any]:
     """As rows of benchmarks.networks: ms, least_ms, error, smaller by engine; left_out says who is not there and why."""
-    plan = Protocol(threads=unit["threads"], seconds=unit["seconds"])
+    plan = Protocol(threads=unit["threads"], seconds=unit["seconds"], tries=unit["tries"])
     torch.set_num_threads(plan.threads)
     with contextlib.redirect_stdout(sys.stderr):
         if unit["step"]["kind"] == "int8":
