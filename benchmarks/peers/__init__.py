@@ -48,9 +48,9 @@ MODEL_CODERS = (
 )  # fmt: skip
 """Other methods of model coding, each a plain implementation of ours of what a paper says, or a product that is not for CPUs."""
 
-CODERS = (*STORAGE, "zstd")
+CODERS = (*STORAGE, "zstd", *MODEL_CODERS)
 """Every coder of weights, for `benchmarks.evidence`."""
-MULTIPLYING = ("scipy_csr", "torch_csr")
+MULTIPLYING = ("scipy_csr", "torch_csr", *(name for name in MODEL_CODERS if name != "deep_compression"))
 """Those that have a product of what they coded."""
 
 

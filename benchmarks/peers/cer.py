@@ -4,7 +4,7 @@ Representation of Deep Neural Networks", IEEE TNNLS 2020); one thread.
 Distinct words are ordered by their frequency in the matrix, and the first is stored nowhere. Of each row there is a list of
 columns for each other word, in that order, up to the last one that occurs in the row: a list can be empty, which costs its
 pointer. Columns, and pointers to lists and rows, have 16 bits where they fit, else 32. The product has one multiplication
-a list. It takes tensors that have at most 4096 distinct values: with more of them pointers to empty lists are larger than
+a list. It takes tensors that have at most 1024 distinct values: with more of them pointers to empty lists are larger than
 the matrix.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Stored, compiled
-from benchmarks.peers.words import as_matrix, by_frequency, count_distinct, index_dtype, row_of, values_of, words_of
+from benchmarks.peers.words import as_matrix, by_frequency, has_few, index_dtype, row_of, values_of, words_of
 
-LIMIT = 4096
+LIMIT = 1024
 NO_WORDS = np.zeros(0, np.uint16)
 
 
@@ -28,7 +28,7 @@ def version() -> str:
 
 
 def takes(array: np.ndarray) -> bool:
-    return count_distinct(words_of(array)) <= LIMIT
+    return has_few(words_of(array), LIMIT)
 
 
 def encode(array: np.ndarray) -> Stored:

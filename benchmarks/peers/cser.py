@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.peers import Stored, cer
-from benchmarks.peers.words import MAX_DISTINCT, as_matrix, by_frequency, count_distinct, words_of
+from benchmarks.peers.words import MAX_DISTINCT, as_matrix, by_frequency, has_few, words_of
 
 version, decode, product = cer.version, cer.decode, cer.product
 
 
 def takes(array: np.ndarray) -> bool:
-    return count_distinct(words_of(array)) <= MAX_DISTINCT
+    return has_few(words_of(array), MAX_DISTINCT)
 
 
 def encode(array: np.ndarray) -> Stored:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Stored, codes, compiled
-from benchmarks.peers.words import MAX_DISTINCT, as_matrix, by_frequency, count_distinct, row_of, values_of, words_of
+from benchmarks.peers.words import MAX_DISTINCT, as_matrix, by_frequency, has_few, row_of, values_of, words_of
 
 
 def version() -> str:
@@ -25,7 +25,7 @@ def version() -> str:
 
 
 def takes(array: np.ndarray) -> bool:
-    return count_distinct(words_of(array)) <= MAX_DISTINCT
+    return has_few(words_of(array), MAX_DISTINCT)
 
 
 def encode(array: np.ndarray) -> Stored:

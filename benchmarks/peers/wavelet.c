@@ -134,6 +134,24 @@ int64_t build(const uint16_t* symbols, int64_t n, const uint8_t* lengths, const 
   return 0;
 }
 
+/* The rank directory of so many words of bits; before: an element for each block begun, and one for the end. */
+CLONES int64_t count_ones(const uint64_t* bits, int64_t words, uint32_t* before) {
+  uint32_t ones = 0;
+  for (int64_t word = 0; word < words; ++word) {
+    if (word % (kBlockBits / 64) == 0) *before++ = ones;
+    ones += (uint32_t)__builtin_popcountll(bits[word]);
+  }
+  *before = ones;
+  return 0;
+}
+/* The ones before each node. */
+CLONES int64_t count_starts(const uint64_t* bits, const uint32_t* before, const uint32_t* starts, int64_t nodes,
+                            uint32_t* ones) {
+  const Tree tree = {.bits = bits, .before = before};
+  for (int64_t node = 0; node < nodes; ++node) ones[node] = (uint32_t)rank(&tree, starts[node]);
+  return 0;
+}
+
 /* spare: room for kRun symbols for each bit of the longest code, and kRun more. */
 CLONES int64_t decode(TREE, int64_t n, uint16_t* out, uint16_t* spare) {
   const Tree tree = GIVEN;

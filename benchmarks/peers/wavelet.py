@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.peers import Stored, codes, compiled, wavelet_tree
 from benchmarks.peers.wavelet_tree import DELIMITER
-from benchmarks.peers.words import as_matrix, by_frequency, count_distinct, row_of, values_of, with_fillers, words_of
+from benchmarks.peers.words import as_matrix, by_frequency, has_few, row_of, values_of, with_fillers, words_of
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 SPAN = 256
@@ -41,9 +41,10 @@ class Sequence:
     def symbols(self) -> np.ndarray:
         """The sequence, with a delimiter after each range."""
         width = self.operands.shape[1]
-        delimiters = np.cumsum(self.ranges * width + 1) - 1
         found = np.full(self.operands.size + len(self.ranges), DELIMITER, np.uint16)
-        found[np.delete(np.arange(len(found)), delimiters)] = self.operands.reshape(-1)
+        of_operands = np.ones(len(found), np.bool_)
+        of_operands[np.cumsum(self.ranges * width + 1) - 1] = False
+        found[of_operands] = self.operands.reshape(-1)
         return found
 
     def counts(self) -> np.ndarray:
@@ -62,7 +63,7 @@ def sequence_of(array: np.ndarray, by_elements: bool) -> Sequence:
     words = words_of(array).reshape(as_matrix(array.shape))
     rows, columns = words.shape
     pruned = 2 * np.count_nonzero(words) < words.size
-    quantised = count_distinct(words.reshape(-1)) <= SPAN
+    quantised = has_few(words.reshape(-1), SPAN)
     if not pruned:
         values, table = _values(words.reshape(-1), array.dtype, quantised)
         return Sequence(values, _ranges(len(values), by_elements, np.full(rows, columns)), table, False)

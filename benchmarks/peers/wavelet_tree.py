@@ -68,14 +68,17 @@ def build(symbols: np.ndarray) -> Tree:
     ends = np.cumsum(sizes)
     starts = (ends - sizes).astype(np.uint32)
     total = int(ends[-1]) if len(ends) else 0
+    if total >> 32:
+        raise ValueError("a tree of more than 2^32 bits has no counts of 32 bits; give it a part of the tensor")
     bits = np.zeros(-(-total // 64), np.uint64)
     places = np.zeros(len(starts) + 1, np.int64)
     compiled.call("wavelet", "build", given, given.size, lengths, by_symbol, starts, children, places, bits)
-    ones = np.concatenate([[0], np.cumsum(np.unpackbits(bits.view(np.uint8), bitorder="little"), dtype=np.int64)])
-    before = np.append(ones[:-1:BLOCK_BITS], ones[-1]).astype(np.uint32)
+    before, ones = np.zeros(-(-total // BLOCK_BITS) + 1, np.uint32), np.zeros(len(starts), np.uint32)
+    compiled.call("wavelet", "count_ones", bits, len(bits), before)
+    compiled.call("wavelet", "count_starts", bits, before, starts, len(starts), ones)
     only = int(order[0]) if len(order) == 1 else 0
     path = _path(children, lengths, by_symbol)
-    return Tree(bits, before, starts, lengths, ones[starts].astype(np.uint32), children, path, only, given.size)
+    return Tree(bits, before, starts, lengths, ones, children, path, only, given.size)
 
 
 def _codes(lengths: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -26,11 +26,9 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], int(np.prod(shape[1:]))
 
 
-def count_distinct(words: np.ndarray) -> int:
-    """How many words occur."""
-    if words.itemsize <= 2:
-        return int(np.count_nonzero(np.bincount(words, minlength=1)))
-    return len(np.unique(words))
+def has_few(words: np.ndarray, limit: int) -> bool:
+    """Whether at most `limit` different words occur. Most tensors that have more of them are known by their beginning."""
+    return all(len(np.unique(part)) <= limit for part in (words[: 16 * limit], words))
 
 
 def by_frequency(words: np.ndarray, limit: int = MAX_DISTINCT) -> tuple[np.ndarray, np.ndarray]:
@@ -39,15 +37,27 @@ def by_frequency(words: np.ndarray, limit: int = MAX_DISTINCT) -> tuple[np.ndarr
     Raises:
         ValueError: more than `limit` of them occur.
     """
-    table, sorted_indices, counts = np.unique(words, return_inverse=True, return_counts=True)
+    if not has_few(words[: 16 * limit], limit):
+        raise ValueError(_many(limit))
+    if words.itemsize <= 2:
+        counts = np.bincount(words, minlength=1)
+        table = np.flatnonzero(counts).astype(words.dtype)
+        counts = counts[table]
+        places = np.zeros(int(words.max(initial=0)) + 1, np.int64)
+        places[table] = np.arange(len(table))
+        of_sorted = places[words]
+    else:
+        table, of_sorted, counts = np.unique(words, return_inverse=True, return_counts=True)
     if len(table) > limit:
-        raise ValueError(
-            f"at most {limit} distinct values are taken, and the tensor has {len(table)}; quantise it first"
-        )
+        raise ValueError(_many(limit))
     order = np.argsort(-counts, kind="stable")
     indices = np.empty(len(table), np.uint16)
     indices[order] = np.arange(len(table), dtype=np.uint16)
-    return table[order], indices[sorted_indices.reshape(-1)]
+    return table[order], indices[of_sorted.reshape(-1)]
+
+
+def _many(limit: int) -> str:
+    return f"at most {limit} distinct values are taken, and the tensor has more; quantise it first"
 
 
 def with_fillers(gaps: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
