@@ -42,37 +42,52 @@ PLAIN(int8_t, int8)
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")))
+#define TARGET __attribute__((target("avx512f,popcnt")))
 
-TARGET static inline __m512 next_float32(const float* values, uint32_t mask) {
-  return _mm512_maskz_expandloadu_ps((__mmask16)mask, values);
+/* The values of 32 weights, zeros too. They are loaded, up to 128 bytes past the last one, and then expanded: from
+   memory that takes microcode on some processors. The empty instructions keep the compiler from joining the two. */
+TARGET static inline void next_float32(const float* values, uint32_t mask, __m512* low, __m512* high) {
+  __m512 first = _mm512_loadu_ps(values), second = _mm512_loadu_ps(values + __builtin_popcount(mask & 0xffff));
+  __asm__("" : "+v"(first), "+v"(second));
+  *low = _mm512_maskz_expand_ps((__mmask16)mask, first);
+  *high = _mm512_maskz_expand_ps((__mmask16)(mask >> 16), second);
 }
-TARGET static inline __m512 next_int8(const int8_t* values, uint32_t mask) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_expandloadu_epi8((__mmask16)mask, values)));
+TARGET static inline __m512 floats_of(const int8_t* values) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)values)));
+}
+TARGET static inline void next_int8(const int8_t* values, uint32_t mask, __m512* low, __m512* high) {
+  *low = _mm512_maskz_expand_ps((__mmask16)mask, floats_of(values));
+  *high = _mm512_maskz_expand_ps((__mmask16)(mask >> 16), floats_of(values + __builtin_popcount(mask & 0xffff)));
 }
 
-#define EXPANDED(VALUE, NAME)                                                                                          \
-  TARGET static void expanded_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns,          \
-                                     const float* x, float* y) {                                                       \
-    for (int64_t row = 0; row < rows; ++row) {                                                                         \
-      __m512 sum = _mm512_setzero_ps(), other = _mm512_setzero_ps();                                                   \
-      for (int64_t c = 0; c < columns; c += 32) {                                                                      \
-        uint32_t mask = bits_at(bits, row * columns + c);                                                              \
-        if (columns - c < 32) mask &= (1u << (columns - c)) - 1;                                                       \
-        const uint32_t low = mask & 0xffff, high = mask >> 16;                                                         \
-        sum = _mm512_fmadd_ps(next_##NAME(values, low), _mm512_maskz_loadu_ps((__mmask16)low, x + c), sum);            \
-        values += __builtin_popcount(low);                                                                             \
-        other = _mm512_fmadd_ps(next_##NAME(values, high), _mm512_maskz_loadu_ps((__mmask16)high, x + c + 16), other); \
-        values += __builtin_popcount(high);                                                                            \
-      }                                                                                                                \
-      y[row] = _mm512_reduce_add_ps(_mm512_add_ps(sum, other));                                                        \
-    }                                                                                                                  \
+#define EXPANDED(VALUE, NAME)                                                                                 \
+  TARGET static void expanded_##NAME(const uint8_t* bits, const VALUE* values, int64_t rows, int64_t columns, \
+                                     const float* x, float* y) {                                              \
+    for (int64_t row = 0; row < rows; ++row) {                                                                \
+      __m512 sum = _mm512_setzero_ps(), other = _mm512_setzero_ps(), low, high;                               \
+      int64_t at = row * columns, c = 0;                                                                      \
+      for (; c + 32 <= columns; c += 32, at += 32) {                                                          \
+        const uint32_t mask = bits_at(bits, at);                                                              \
+        next_##NAME(values, mask, &low, &high);                                                               \
+        sum = _mm512_fmadd_ps(low, _mm512_loadu_ps(x + c), sum);                                              \
+        other = _mm512_fmadd_ps(high, _mm512_loadu_ps(x + c + 16), other);                                    \
+        values += __builtin_popcount(mask);                                                                   \
+      }                                                                                                       \
+      if (c < columns) {                                                                                      \
+        const uint32_t there = (1u << (columns - c)) - 1, mask = bits_at(bits, at) & there;                   \
+        next_##NAME(values, mask, &low, &high);                                                               \
+        sum = _mm512_fmadd_ps(low, _mm512_maskz_loadu_ps((__mmask16)there, x + c), sum);                      \
+        other = _mm512_fmadd_ps(high, _mm512_maskz_loadu_ps((__mmask16)(there >> 16), x + c + 16), other);    \
+        values += __builtin_popcount(mask);                                                                   \
+      }                                                                                                       \
+      y[row] = _mm512_reduce_add_ps(_mm512_add_ps(sum, other));                                               \
+    }                                                                                                         \
   }
 
 EXPANDED(float, float32)
 EXPANDED(int8_t, int8)
 
-static int has_expand(void) { return __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vl"); }
+static int has_expand(void) { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("popcnt"); }
 #else
 static int has_expand(void) { return 0; }
 #define expanded_float32 plain_float32

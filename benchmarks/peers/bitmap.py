@@ -1,6 +1,6 @@
 """Our plain implementation of the bitmap format of sparse matrices, as SparAMX (AbouElhamayed et al., 2025) has on CPUs; one thread.
 
-A bit for each weight says whether it is zero; the others follow, packed. The product expands 16 weights at a time with
+A bit for each weight says whether it is zero; the others follow, packed. The product expands 32 weights at a time with
 AVX-512 where the processor has it, and goes from bit to bit elsewhere (bitmap.c).
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.peers import Stored, compiled, csr
 from benchmarks.peers.words import as_matrix, row_of, words_of
 
-PADDING = 8
-"""Bytes after the bits that are read and never used; they are not counted."""
+PADDING, VALUE_PADDING = 8, 128
+"""Bytes after the bits, and after the values, that are read and never used; they are not counted."""
 
 
 def version() -> str:
@@ -27,8 +27,9 @@ def encode(array: np.ndarray) -> Stored:
     words = words_of(array)
     there = words != 0
     values, bits = words[there], np.packbits(there, bitorder="little")
-    padded = np.concatenate([bits, np.zeros(PADDING, np.uint8)])
-    return Stored((padded, values), bits.nbytes + values.nbytes, array.shape, array.dtype)
+    padded = np.append(bits, np.zeros(PADDING, np.uint8))
+    more = np.append(values, np.zeros(VALUE_PADDING // words.itemsize, words.dtype))
+    return Stored((padded, more), bits.nbytes + values.nbytes, array.shape, array.dtype)
 
 
 def decode(stored: Stored) -> Any:
