@@ -159,7 +159,7 @@ def _palette(words: np.ndarray, distinct: np.ndarray, numbers: np.dtype) -> _Sid
     return _Side(PALETTE, symbols, _u16(zero) + _u16(distinct.size) + distinct[order].tobytes())
 
 
-NAMES = {BYTES: "bytes", INTEGER: "integers", PALETTE: "palette", FLOATING: "floats"}
+NAMES = {BYTES: "bytes", INTEGER: "integers", PALETTE: "few words", FLOATING: "floats"}
 """Forms by the first byte of a side, for people."""
 
 
