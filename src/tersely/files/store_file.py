@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder
 from tersely.files.behind import Behind
 from tersely.files.compress_file import Progress, open_source
+from tersely.files.container.header import Entry
 from tersely.files.container.reader import Reader
 from tersely.files.decoded_source import DecodedSource
 from tersely.files.duplicates import firsts
@@ -56,15 +58,8 @@ def store_file(
     text, copies = _text(reader, options, plan)
     entries = text.entries
     threads = workers_of(options.threads)
-    hashed: list[bytes] = []
     with Behind(threads) as behind:
-        if pieces is None:
-            behind.do(0, lambda: hashed.append(_sha256(reader)))
-
-        def sha256() -> bytes:
-            behind.finish()
-            return hashed[0] if hashed else b""
-
+        sha256 = _hashing(reader, behind) if pieces is None else lambda: b""
         after = write(
             destination,
             Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
@@ -116,16 +111,29 @@ def _tried(reader: TensorFile, name: str, options: Options, level: StorageLevel)
     return tried(text, lambda k: reader.raw(entries[k]), copies, number, level, workers_of(options.threads))
 
 
-def _sha256(reader: TensorFile) -> bytes:
-    """The SHA-256 of a safetensors original: what its source knows, else of what is there."""
+def _hashing(reader: TensorFile, behind: Behind) -> Callable[[], bytes]:
+    """Begins with the SHA-256 of a safetensors original, unless its source knows it; gives what waits for it."""
     if isinstance(reader, DecodedSource) and reader.sha256 is not None:
-        return bytes.fromhex(reader.sha256)
+        known = bytes.fromhex(reader.sha256)
+        return lambda: known
     raw = reader.header.raw
     digest = hashlib.sha256(len(raw).to_bytes(8, "little") + raw)
-    for entry in reader.header.by_offset():
+
+    def take(entry: Entry) -> None:
         digest.update(reader.raw(entry))
         reader.forget(entry.name)
-    return digest.digest()
+
+    for entry in reader.header.by_offset():
+        if isinstance(reader, DecodedSource):  # what it keeps is not for two threads
+            take(entry)
+        else:  # one by one: an interruption waits for no more than one
+            behind.do(0, partial(take, entry))
+
+    def finished() -> bytes:
+        behind.finish()
+        return digest.digest()
+
+    return finished
 
 
 def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:
