@@ -29,6 +29,7 @@ from tersely.files.encode_tensor import (
     encode_tensor,
     order_of,
     pieces_of,
+    pooled_names,
     plain_bytes,
 )
 from tersely.files.foreign import onnx, restore
@@ -114,6 +115,7 @@ def compress_file(
         return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
+    pooled = pooled_names(reader, options)
     with Writer(destination, reader.paths, replace=force) as writer:
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)
@@ -126,19 +128,20 @@ def compress_file(
             elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
-                writer.add_dense(name, entry.tag, entry.shape, raw, spool=isinstance(reader, DecodedSource))
+                spool = isinstance(reader, DecodedSource)
+                writer.add_dense(name, entry.tag, entry.shape, raw, spool=spool, pooled=name in pooled)
             del encoded, raw
             reader.forget(name)
             progress(entry.nbytes, name)
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
         if (pieces := pieces_of(reader)) is not None:
+            verbatim, facts_pooled = pieces.to_bytes(), {**facts, "pieces": True}
             facts["pieces"] = pieces.pack()
         else:
-            facts["original"] = {
-                "header": pack_verbatim(reader.header.raw),
-                "sha256": _sha256(reader, sha256.hexdigest()),
-                "bytes": before,
-            }
+            verbatim = reader.header.raw
+            original = {"sha256": _sha256(reader, sha256.hexdigest()), "bytes": before}
+            facts_pooled = {**facts, "original": original}
+            facts["original"] = {"header": pack_verbatim(verbatim), **original}
 
         def check(temporary: Path) -> None:
             if isinstance(reader, DecodedSource):
@@ -146,7 +149,9 @@ def compress_file(
             else:
                 verify_copy(temporary, reader, progress)
 
-        after = writer.write(reader.header.metadata, facts, check)
+        after = writer.write(
+            reader.header.metadata, facts, check, pooled=(verbatim, facts_pooled) if pooled else None
+        )
     return before, after, reports, (*notes, *avoidable.notes())
 
 

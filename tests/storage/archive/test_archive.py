@@ -139,7 +139,7 @@ def _without_frame(packed: bytes) -> tuple[bytes, int]:
     ],
 )
 def test_an_index_that_claims_too_much_is_refused(numbers: list[int], message: str) -> None:
-    body = index.varints(numbers) + bytes(64)
+    body = varints(numbers) + bytes(64)
     with pytest.raises(CorruptError, match=message):
         index._parse_body(index._Cursor(memoryview(body)))
 
