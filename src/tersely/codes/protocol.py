@@ -53,6 +53,12 @@ class Request:
         return is_wide(self.profile)
 
 
+def is_convolution(request: Request) -> bool:
+    """Whether a tensor is a kernel of three dimensions or more: networks alone multiply it. One that lies so that it has
+    no panels ([outputs, 1, 1, inputs], one channel a group) is decoded when a network is made."""
+    return len(request.words.shape) > 2 and request.geometry().view in ("convolution", "folded")
+
+
 def is_wide(profile: str) -> bool:
     """Whether a (resolved) profile is of machines with AVX-512."""
     return profile in ("avx512", "amx")
