@@ -20,7 +20,7 @@ from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Original, Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes
+from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes, pooled_bytes
 from tersely.files.decoded_source import DecodedSource, RunnableSource
 from tersely.files.encode_tensor import (
     Options,
@@ -100,22 +100,25 @@ def compress_file(
     reports = []
     duplicates = duplicates_of(reader, options)
     notes, avoidable = () if isinstance(reader, Reader) else reader.notes, Avoidable()
-    before = reader.file_bytes
+    before, pooled = reader.file_bytes, pooled_names(reader, options)
     if destination is None:
-        saved = 0
+        saved, together = 0, []
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, file))
             avoidable.see(encoded)
+            entry = reader.dense[name]
             if encoded is not None:
-                entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
+            elif name in pooled:
+                together.append((name, entry.tag, entry.shape, reader.raw(entry).copy()))
+                saved += dense_cost_bytes(name, entry.tag, entry.shape)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
+        saved -= pooled_bytes(together)
         return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
-    pooled = pooled_names(reader, options)
     with Writer(destination, reader.paths, replace=force) as writer:
         for entry in reader.header.by_offset():
             name, raw = entry.name, reader.raw(entry)

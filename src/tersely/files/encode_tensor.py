@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,7 +15,8 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
-from tersely.files.container import alias, limits, pool
+from tersely.files import pooled
+from tersely.files.container import alias
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
@@ -54,12 +53,8 @@ class Options:
     batch: int = 1
     pool: bool = False
 
-    def leaves(self, name: str) -> bool:
-        """Whether a tensor is to stay as it is."""
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude)
-
     def wants(self, name: str) -> bool:
-        if self.leaves(name):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
             return False
         return not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
 
@@ -82,48 +77,11 @@ def reason_dense_already(reader: TensorFile, name: str, options: Options) -> str
     return "" if entry.nbytes else "empty"
 
 
-REASON_POOLED = "small: coded together with others"
-"""Why a tensor that is in the pool of its file has no code of its own."""
-_POOLED_ELEMENTS = {"size": 1 << 16, "balanced": 1 << 14}
-"""Tensors of fewer elements are pooled. They are decoded once, when they are first asked for, and multiplied as dense
-ones; larger ones, whose products take time, keep a code of their own."""
-_POOLED_TENSORS = 16
-"""Fewer tensors than these are left as every reader of safetensors sees them."""
-_DESCRIPTION_BYTES = 512
-"""About what a tensor's description and entries take, or more."""
-_WORTH = 1024
-"""A pool is made where it saves about one part of so many, or more."""
-_SETS: WeakKeyDictionary[Any, dict[Any, frozenset[str]]] = WeakKeyDictionary()
-
-
 def pooled_names(reader: TensorFile, options: Options) -> frozenset[str]:
-    """The tensors that a file made of a source keeps coded together: the small ones, where these are many.
-
-    Their number, shapes and dtypes decide, no weights; the smallest go first, as many as fit into one block.
-    """
-    if not options.pool or options.objective not in _POOLED_ELEMENTS:
+    """The tensors that a file made of a source keeps coded together."""
+    if not options.pool:
         return frozenset()
-    known = _SETS.setdefault(reader, {})
-    key = (options.objective, tuple(options.include), tuple(options.exclude))
-    if key not in known:
-        known[key] = _pooled_names(reader, options)
-    return known[key]
-
-
-def _pooled_names(reader: TensorFile, options: Options) -> frozenset[str]:
-    limit = _POOLED_ELEMENTS[options.objective]
-    every = reader.dense.values()
-    if len(every) < _POOLED_TENSORS or any(one.name in pool.RESERVED for one in every):
-        return frozenset()
-    small = [one for one in every if one.nbytes and math.prod(one.shape) < limit and not options.leaves(one.name)]
-    found, held = set(), 0
-    for one in sorted(small, key=lambda one: one.nbytes):
-        held += one.nbytes
-        if held > limits.POOL_BYTES:
-            break
-        found.add(one.name)
-    saved = len(every) * _DESCRIPTION_BYTES + sum(reader.dense[name].nbytes for name in found) // 8
-    return frozenset(found if saved * _WORTH >= reader.file_bytes else ())
+    return pooled.names(reader, options.objective, tuple(options.exclude))
 
 
 def cannot_win(reader: TensorFile, name: str) -> bool:
@@ -136,7 +94,7 @@ def reason_unplanned(reader: TensorFile, name: str, options: Options) -> str:
     """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
     reason = reason_dense_already(reader, name, options)
     if name in pooled_names(reader, options):
-        return REASON_POOLED
+        return pooled.REASON
     return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
 
 

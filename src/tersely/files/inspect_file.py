@@ -11,12 +11,11 @@ from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import TerselyError
-from tersely.files import store_file
+from tersely.files import pooled, store_file
 from tersely.files.checks import check_tensor, claimed_bytes
 from tersely.files.container.description import INFO, MARK
 from tersely.files.container.reader import Reader
 from tersely.files.container.stored import is_stored_file
-from tersely.files.encode_tensor import REASON_POOLED
 from tersely.files.foreign import onnx
 from tersely.files.listing import weight_files
 from tersely.files.results import FileReport, TensorReport
@@ -86,7 +85,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             components = {part: stored[mark + part] for part in encoded.components} if own else {}
             if coded:
                 components = {INFO: stored[mark + INFO], **components}
-            reason = "" if coded else REASON_POOLED if reader.is_pooled(name) else "kept as it is"
+            reason = "" if coded else pooled.REASON if reader.is_pooled(name) else "kept as it is"
             reports.append(
                 TensorReport(
                     name,

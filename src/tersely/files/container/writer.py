@@ -63,6 +63,13 @@ def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
+def pooled_bytes(small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]]) -> int:
+    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool."""
+    given = sorted(small, key=lambda one: one[1])
+    made = pool.pack(pool.Contents([], {}, [one[:3] for one in given], b""), [one[3] for one in given])
+    return 0 if made is None or not given else len(made)
+
+
 @dataclass
 class _Dense:
     name: str
