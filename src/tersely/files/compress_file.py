@@ -115,7 +115,7 @@ def compress_file(
                 saved += dense_cost_bytes(name, entry.tag, entry.shape)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        saved -= pooled_bytes(together)
+        saved -= pooled_bytes(together, options.objective == "size")
         return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
@@ -152,8 +152,9 @@ def compress_file(
             else:
                 verify_copy(temporary, reader, progress)
 
+        kept = (verbatim, facts_pooled) if pooled else None
         after = writer.write(
-            reader.header.metadata, facts, check, pooled=(verbatim, facts_pooled) if pooled else None
+            reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size"
         )
     return before, after, reports, (*notes, *avoidable.notes())
 

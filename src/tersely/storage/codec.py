@@ -54,13 +54,16 @@ class Item:
         return Spec(self.dtype, self.shape)
 
 
-def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None) -> bytes:
+def encode(
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
+) -> bytes:
     """Code items as one block.
 
     Args:
         items: they share a model.
         level: 'fast' decodes at the speed of memory, 'max' is smaller and slow.
         threads: how many workers, None for the usual number. The bytes do not depend on it.
+        mixed: whether the slow coder is taken; None for what suits the level and the items.
 
     Returns:
         The block, never longer than the items and one byte.
@@ -76,7 +79,7 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
             )
     stored = sum(item.spec.size for item in items)
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if _is_mixed(level, len(items), stored):
+    if _is_mixed(level, len(items), stored) if mixed is None else mixed:
         best = bytes([MIXING]) + mixing.encode(given)
     else:
         best = bytes([ANS]) + ans.encode(given, threads)

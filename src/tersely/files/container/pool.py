@@ -82,19 +82,24 @@ def blocks_of(small: Sequence[tuple[str, str, tuple[int, ...]]]) -> Iterator[lis
         yield block
 
 
-def pack(contents: Contents, arrays: Sequence[np.ndarray]) -> bytes | None:
-    """The bytes of a pool; None where its text is longer than a reader takes. arrays: the bytes of its small entries."""
+def pack(contents: Contents, arrays: Sequence[np.ndarray], smallest: bool = False) -> bytes | None:
+    """The bytes of a pool; None where its text is longer than a reader takes.
+
+    arrays: the bytes of its small entries. smallest: blocks may be of the slow coder, which takes a second for a
+    megabyte, where they are smaller so. The text, which is decoded whenever the file is opened, never is.
+    """
     sections = contents.text()
     text = np.frombuffer(b"".join(sections), np.uint8)
     if text.size > limits.POOL_TEXT_BYTES:
         return None
-    blocks = [codec.encode([codec.Item(text, _U8, (text.size,))], "max")]
+    blocks = [codec.encode([codec.Item(text, _U8, (text.size,))], mixed=False)]
     for numbers in blocks_of(contents.small):
         items = []
         for number in numbers:
             spec = spec_of(*contents.small[number][1:])
             items.append(codec.Item(np.ascontiguousarray(arrays[number]).reshape(-1), spec.dtype, spec.shape))
-        blocks.append(codec.encode(items, "max"))
+        coded = [codec.encode(items, mixed=slow) for slow in (False, True)[: 1 + smallest]]
+        blocks.append(min(coded, key=len))
     body = varints([*map(len, sections), len(blocks), *map(len, blocks)])
     body += struct.pack(f"<{len(blocks)}I", *map(zlib.crc32, blocks))
     return b"".join([varints([len(body)]), body, struct.pack("<I", zlib.crc32(body)), *blocks])

@@ -63,10 +63,11 @@ def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
-def pooled_bytes(small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]]) -> int:
-    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool."""
+def pooled_bytes(small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]], smallest: bool) -> int:
+    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool. smallest: as of `pool.pack`."""
     given = sorted(small, key=lambda one: one[1])
-    made = pool.pack(pool.Contents([], {}, [one[:3] for one in given], b""), [one[3] for one in given])
+    contents = pool.Contents([], {}, [one[:3] for one in given], b"")
+    made = pool.pack(contents, [one[3] for one in given], smallest)
     return 0 if made is None or not given else len(made)
 
 
@@ -201,17 +202,18 @@ class Writer:
         check: Any = None,
         closed: bool = False,
         pooled: tuple[bytes, Mapping[str, Any]] | None = None,
+        smallest: bool = False,
     ) -> int:
         """Write the file; returns its bytes. facts: file-level entries of our own metadata. closed: with closing
         entries, as files whose metadata says that they are PyTorch's have them in any case.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
         pooled: for a file with a pool, what that keeps of the original, verbatim, and the facts of such a file; where
-        there is too much text for a pool, the file has none.
+        there is too much text for a pool, the file has none. smallest: as of `pool.pack`.
         """
         self._fetch_aside()
         pieces, dense, last = self._pieces(), self._dense, None
-        if pooled is not None and (made := self._pool(pieces, pooled[0])) is not None:
+        if pooled is not None and (made := self._pool(pieces, pooled[0], smallest)) is not None:
             pieces, dense, last = made
             facts = pooled[1]
             self._closing += [(one.name, one.tag) for one in self._dense if one.pooled]
@@ -253,7 +255,7 @@ class Writer:
         return np.memmap(self._spool, np.uint8, "r").view(np.ndarray)
 
     def _pool(
-        self, pieces: list[tuple[str, slice]], original: bytes
+        self, pieces: list[tuple[str, slice]], original: bytes, smallest: bool
     ) -> tuple[list[tuple[str, slice]], list[_Dense], _Dense] | None:
         """The components and dense tensors that are left outside, and the pool; None where it would hold too much."""
         spooled = self._spooled() if pieces else np.empty(0, np.uint8)
@@ -272,7 +274,7 @@ class Writer:
             small.append((item.name, item.tag, item.shape))
             arrays.append(item.bytes)
         parts = [(name, place.stop - place.start) for name, place in outside]
-        raw = pool.pack(pool.Contents(parts, infos, small, original), arrays)
+        raw = pool.pack(pool.Contents(parts, infos, small, original), arrays, smallest)
         if raw is None:
             return None
         data = np.frombuffer(raw, np.uint8)
