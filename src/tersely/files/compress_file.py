@@ -153,9 +153,7 @@ def compress_file(
                 verify_copy(temporary, reader, progress)
 
         kept = (verbatim, facts_pooled) if pooled else None
-        after = writer.write(
-            reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size"
-        )
+        after = writer.write(reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size")
     return before, after, reports, (*notes, *avoidable.notes())
 
 

@@ -81,7 +81,7 @@ def pooled_names(reader: TensorFile, options: Options) -> frozenset[str]:
     """The tensors that a file made of a source keeps coded together."""
     if not options.pool:
         return frozenset()
-    return pooled.names(reader, options.objective, tuple(options.exclude))
+    return pooled.names(reader, options.objective, options.include, options.exclude)
 
 
 def cannot_win(reader: TensorFile, name: str) -> bool:

@@ -128,4 +128,3 @@ def _predicted(found: Checked, plain: int, profile: Profile) -> tuple[float | No
     dense = registry.dense_work(found.geometry, plain)
     times = [predict_ns(one, dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
     return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
-

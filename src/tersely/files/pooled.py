@@ -28,36 +28,41 @@ _WORTH = 1024
 _known: WeakKeyDictionary[Any, dict[Any, frozenset[str]]] = WeakKeyDictionary()
 
 
-def names(source: Any, objective: str, exclude: Sequence[str]) -> frozenset[str]:
+def names(source: Any, objective: str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> frozenset[str]:
     """The tensors that a file made of a source keeps in a pool; none where it has none.
 
     Args:
         source: anything with `dense` and `file_bytes`; its tensors do not change.
         objective: 'size' and 'balanced' have pools.
+        include: glob patterns of names of the tensors to compress; none for all.
         exclude: glob patterns of names of tensors that stay as they are.
     """
     if objective not in _ELEMENTS:
         return frozenset()
     known = _known.setdefault(source, {})
-    key = (objective, tuple(exclude))
+    key = (objective, tuple(include), tuple(exclude))
     if key not in known:
-        known[key] = _names(source, _ELEMENTS[objective], exclude)
+        wanted = [
+            name for name in source.dense if not _matches(name, exclude) and (not include or _matches(name, include))
+        ]
+        known[key] = _names(source, wanted, _ELEMENTS[objective])
     return known[key]
 
 
-def _names(source: Any, elements: int, exclude: Sequence[str]) -> frozenset[str]:
-    every = source.dense.values()
-    if len(every) < _TENSORS or any(one.name in pool.RESERVED for one in every):
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _names(source: Any, wanted: Sequence[str], elements: int) -> frozenset[str]:
+    if len(wanted) < _TENSORS or pool.RESERVED & source.dense.keys():
         return frozenset()
     found, held = set(), 0
-    for one in sorted(every, key=lambda one: one.nbytes):
+    for one in sorted((source.dense[name] for name in wanted), key=lambda one: one.nbytes):
         if not one.nbytes or math.prod(one.shape) >= elements:
-            continue
-        if any(fnmatch.fnmatchcase(one.name, pattern) for pattern in exclude):
             continue
         held += one.nbytes
         if held > limits.POOL_BYTES:
             break
         found.add(one.name)
-    saved = len(every) * _DESCRIPTION_BYTES + sum(source.dense[name].nbytes for name in found) // 8
+    saved = len(wanted) * _DESCRIPTION_BYTES + sum(source.dense[name].nbytes for name in found) // 8
     return frozenset(found if saved * _WORTH >= source.file_bytes else ())

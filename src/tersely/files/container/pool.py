@@ -116,12 +116,11 @@ class Pool:
             sections, self._blocks = _index(memoryview(raw))
             whole = self._decoded(0, [codec.Spec(_U8, (sum(sections),))])[0].tobytes()
             document = _document(whole[: sections[0]])
-            self._text_bytes = len(whole)
             self.original = whole[sections[0] : sections[0] + sections[1]]
             self.entries: dict[str, Entry] = {}
             self._infos = self._take_infos(document["infos"], whole[sections[0] + sections[1] :])
             self._take_parts(document["parts"], parts)
-            self._take_small(document["small"])
+            self._take_small(document["small"], len(whole))
         except FormatError as error:
             raise error.located(file=file, tensor=TENSOR) from None
         self._arrays: dict[int, list[np.ndarray]] = {}
@@ -147,8 +146,7 @@ class Pool:
     def stored_bytes(self, name: str) -> int:
         """An entry's share of the bytes of its block."""
         block = 0 if name in self._infos else self._place[name][0]
-        every = self._text_bytes if block == 0 else sum(spec.size for spec in self._specs[block])
-        return -(-len(self._blocks[block][0]) * self.entries[name].nbytes // max(1, every))
+        return -(-len(self._blocks[block][0]) * self.entries[name].nbytes // max(1, self._sizes[block]))
 
     def check(self) -> None:
         """Decode every block. Raises CorruptError."""
@@ -190,7 +188,7 @@ class Pool:
         if begin != end:
             raise CorruptError(f"{PARTS} is longer than its components; get the file again")
 
-    def _take_small(self, rows: Any) -> None:
+    def _take_small(self, rows: Any, text_bytes: int) -> None:
         small = []
         for name, tag, shape in _rows(rows, 3):
             size = _checked_bytes(tag, shape)
@@ -201,7 +199,8 @@ class Pool:
             raise CorruptError(
                 f"there are {len(self._blocks)} blocks, the entries need {len(blocks) + 1}; get the file again"
             )
-        self._specs = [[codec.Spec(_U8, (0,))], *([spec_of(*small[k][1:]) for k in block] for block in blocks)]
+        self._specs = [[codec.Spec(_U8, (text_bytes,))], *([spec_of(*small[k][1:]) for k in block] for block in blocks)]
+        self._sizes = [sum(spec.size for spec in specs) for specs in self._specs]
         self._place = {small[k][0]: (b + 1, at) for b, block in enumerate(blocks) for at, k in enumerate(block)}
 
 

@@ -131,7 +131,9 @@ class Reader:
         for entry in self.header.entries.values():
             there = self.pool.entries.get(entry.name)
             if there is not None and not closing.is_one(entry):
-                raise CorruptError("the tensor is there twice, in the pool and outside", file=self.file, tensor=entry.name)
+                raise CorruptError(
+                    "the tensor is there twice, in the pool and outside", file=self.file, tensor=entry.name
+                )
             if there is None and entry.name not in pool.RESERVED:
                 yield entry
 

@@ -281,9 +281,7 @@ class Writer:
         dense = [item for item in self._dense if not item.pooled]
         return outside, dense, _Dense(pool.TENSOR, "U8", (data.size,), data, False)
 
-    def _header(
-        self, components: list[tuple[str, int]], dense: list[_Dense], metadata: Mapping[str, str]
-    ) -> bytes:
+    def _header(self, components: list[tuple[str, int]], dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
         texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
         parts, position = [f'"__metadata__":{texts}'], 0
         stored: list[tuple[str, str, tuple[int, ...], int]]
