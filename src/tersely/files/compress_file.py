@@ -29,8 +29,8 @@ from tersely.files.encode_tensor import (
     encode_tensor,
     order_of,
     pieces_of,
-    pooled_names,
     plain_bytes,
+    pooled_names,
 )
 from tersely.files.foreign import onnx, restore
 from tersely.files.results import Avoidable, TensorReport, tensor_report

@@ -260,7 +260,8 @@ class Writer:
         """The components and dense tensors that are left outside, and the pool; None where it would hold too much."""
         spooled = self._spooled() if pieces else np.empty(0, np.uint8)
         infos: dict[str, bytes] = {}
-        outside, small, arrays = [], [], []
+        small: list[tuple[str, str, tuple[int, ...]]] = []
+        outside, arrays = [], []
         for name, place in pieces:
             size = place.stop - place.start
             if name.endswith(description.MARK + description.INFO):
