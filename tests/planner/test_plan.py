@@ -257,3 +257,12 @@ def test_a_pruned_matrix_of_integers_is_coded_where_its_product_is_as_fast(profi
     found = choose.encode(weight, profile=profile)
     assert found.nbytes_stored * 8 <= most * weight.size
     assert (found.node.formulation == "sparse") == (profile == "avx512")
+
+
+def test_kernels_of_integers_are_not_said_to_be_slow() -> None:
+    kernel, matrix = integers((64, 64, 3, 3), 0.0), integers((64, 576), 0.0)
+    forms = {"formulation": "integer", "code": "distances"}
+    slow = [choose.slow_here(registry.check(choose.encode(one, **forms))) for one in (kernel, matrix)]
+    assert slow == [False, True]
+    positions = choose.encode(kernel, formulation="sparse", positions="elias_fano")
+    assert choose.slow_here(registry.check(positions))

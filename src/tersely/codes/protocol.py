@@ -53,10 +53,10 @@ class Request:
         return is_wide(self.profile)
 
 
-def is_convolution(request: Request) -> bool:
-    """Whether a tensor is a kernel of three dimensions or more: networks alone multiply it. One that lies so that it has
-    no panels ([outputs, 1, 1, inputs], one channel a group) is decoded when a network is made."""
-    return len(request.words.shape) > 2 and request.geometry().view in ("convolution", "folded")
+def is_kernel(dtype: str, shape: tuple[int, ...], view: str) -> bool:
+    """Whether a tensor is a kernel of 8-bit integers, of three dimensions or more: networks alone multiply it. One that lies
+    so that it has no panels ([outputs, 1, 1, inputs], one channel a group) is decoded when a network is made."""
+    return dtype in ("int8", "uint8") and len(shape) > 2 and view in ("convolution", "folded")
 
 
 def is_wide(profile: str) -> bool:

@@ -30,7 +30,7 @@ from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.checks import is_integer
 from tersely.codes.node import Checked
-from tersely.codes.protocol import Candidate, Request, is_convolution
+from tersely.codes.protocol import Candidate, Request, is_kernel
 from tersely.core.choices import OBJECTIVES, ORIENTATIONS
 from tersely.core.dtypes import by_name, of_array, raw_bytes
 from tersely.core.encoded import Encoded
@@ -283,7 +283,8 @@ def _integer_pixels(request: Request) -> int:
     """How many pixels a weight of 8-bit integers is planned for; 0 where it has products of its own."""
     if request.dtype not in ("int8", "uint8"):
         return 0
-    return request.pixels or (INTEGER_PIXELS if is_convolution(request) else 0)
+    kernel = is_kernel(request.dtype, request.words.shape, request.geometry().view)
+    return request.pixels or (INTEGER_PIXELS if kernel else 0)
 
 
 def _integer_ns(request: Request, found: Sequence[Candidate], pixels: int) -> list[float]:
@@ -336,5 +337,11 @@ def reason_dense(verdicts: Sequence[Verdict], request: Request, stored: Callable
 
 
 def slow_here(checked: Checked) -> bool:
-    """Whether products of this tensor are slower than dense ones on this machine's class."""
-    return checked.row.slower_than_dense(checked.root, resolve_profile("native"))
+    """Whether products of this tensor are slower than dense ones on this machine's class.
+
+    Kernels of 8-bit integers are decoded once for all pixels, which counts for nothing, Elias-Fano positions apart.
+    """
+    root, shape = checked.root, checked.encoded.shape
+    if is_kernel(checked.encoded.dtype, shape, checked.encoded.view):
+        return root.node.parameters.get("positions") == "elias_fano"
+    return checked.row.slower_than_dense(root, resolve_profile("native"))
