@@ -148,11 +148,6 @@ class Pool:
         block = 0 if name in self._infos else self._place[name][0]
         return -(-len(self._blocks[block][0]) * self.entries[name].nbytes // max(1, self._sizes[block]))
 
-    def check(self) -> None:
-        """Decode every block. Raises CorruptError."""
-        for name in self._place:
-            self.raw(name)
-
     def _decoded(self, number: int, specs: Sequence[codec.Spec]) -> list[np.ndarray]:
         block, stored = self._blocks[number]
         if zlib.crc32(block) != stored:
