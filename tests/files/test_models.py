@@ -92,6 +92,29 @@ def test_pruned_models_are_coded_without_their_zeros(
     assert report.bytes_after * 8 / sum(one.weights for one in report.tensors) <= bits
 
 
+@pytest.mark.parametrize(
+    ("name", "objective", "ratio"),
+    [
+        ("vww-mobilenet-v1-0.25-96-int8", "size", 4.9),
+        ("vww-mobilenet-v1-0.25-96-int8", "balanced", 4.5),
+        ("cifar10-resnet8-mlperftiny-int8", "size", 1.23),
+        ("cifar10-resnet8-mlperftiny-int8", "balanced", 1.18),
+        ("cifar10-resnet8-mlperftiny-fp32", "balanced", 1.15),
+    ],
+)
+def test_networks_of_small_tensors_get_smaller(
+    models: Path, tmp_path: Path, name: str, objective: str, ratio: float
+) -> None:
+    """Descriptions and entries of the header would take more than codes save."""
+    source = models / f"{name}.safetensors"
+    if not source.exists():
+        pytest.skip(f"{name} is not at hand")
+    report = tersely.compress(source, tmp_path / "p", objective=objective)
+    assert report.bytes_before / report.bytes_after >= ratio
+    tersely.decompress(tmp_path / "p", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+
+
 @pytest.mark.parametrize(("zeros", "ratio"), [(0.5, 1.87), (0.8, 4.2), (0.9, 7.4), (0.95, 13.0)])
 def test_layers_pruned_by_magnitude(models: Path, zeros: float, ratio: float) -> None:
     before = after = 0
