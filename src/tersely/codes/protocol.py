@@ -59,6 +59,12 @@ class Request:
         return is_wide(self.profile)
 
 
+def is_kernel(dtype: str, shape: tuple[int, ...], view: str) -> bool:
+    """Whether a tensor is a kernel of 8-bit integers, of three dimensions or more: networks alone multiply it. One that lies
+    so that it has no panels ([outputs, 1, 1, inputs], one channel a group) is decoded when a network is made."""
+    return dtype in ("int8", "uint8") and len(shape) > 2 and view in ("convolution", "folded")
+
+
 def is_wide(profile: str) -> bool:
     """Whether a (resolved) profile is of machines with AVX-512."""
     return profile in ("avx512", "amx")

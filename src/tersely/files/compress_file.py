@@ -24,7 +24,7 @@ from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Original, Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes
+from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes, pooled_bytes
 from tersely.files.decoded_source import DecodedSource, RunnableSource
 from tersely.files.encode_tensor import (
     Options,
@@ -34,6 +34,7 @@ from tersely.files.encode_tensor import (
     order_of,
     pieces_of,
     plain_bytes,
+    pooled_names,
 )
 from tersely.files.foreign import onnx, restore
 from tersely.files.results import Avoidable, TensorReport, tensor_report
@@ -103,18 +104,22 @@ def compress_file(
     reports = []
     duplicates = duplicates_of(reader, options)
     notes, avoidable = () if isinstance(reader, Reader) else reader.notes, Avoidable()
-    before = reader.file_bytes
+    before, pooled = reader.file_bytes, pooled_names(reader, options)
     if destination is None:
-        saved = 0
+        saved, together = 0, []
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, file))
             avoidable.see(encoded)
+            entry = reader.dense[name]
             if encoded is not None:
-                entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
+            elif name in pooled:
+                together.append((name, entry.tag, entry.shape, reader.raw(entry).copy()))
+                saved += dense_cost_bytes(name, entry.tag, entry.shape)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
+        saved -= pooled_bytes(together, options.objective == "size")
         return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
     known = reader.sha256 if isinstance(reader, DecodedSource) else None
@@ -131,7 +136,9 @@ def compress_file(
             elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
-                writer.add_dense(name, entry.tag, entry.shape, raw, spool=isinstance(reader, DecodedSource))
+                spool = isinstance(reader, DecodedSource)
+                writer.add_dense(name, entry.tag, entry.shape, raw, spool=spool, pooled=name in pooled)
+            del encoded, raw
             reader.forget(name)
 
         for entry in reader.header.by_offset():
@@ -145,13 +152,13 @@ def compress_file(
         behind.finish()
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
         if (pieces := pieces_of(reader)) is not None:
+            verbatim, facts_pooled = pieces.to_bytes(), {**facts, "pieces": True}
             facts["pieces"] = pieces.pack()
         else:
-            facts["original"] = {
-                "header": pack_verbatim(reader.header.raw),
-                "sha256": known or (sha256.hexdigest() if sha256 else ""),
-                "bytes": before,
-            }
+            verbatim = reader.header.raw
+            original = {"sha256": known or (sha256.hexdigest() if sha256 else ""), "bytes": before}
+            facts_pooled = {**facts, "original": original}
+            facts["original"] = {"header": pack_verbatim(verbatim), **original}
 
         def check(temporary: Path) -> None:
             if isinstance(reader, DecodedSource):
@@ -159,7 +166,8 @@ def compress_file(
             else:
                 verify_copy(temporary, reader, progress, threads)
 
-        after = writer.write(reader.header.metadata, facts, check)
+        kept = (verbatim, facts_pooled) if pooled else None
+        after = writer.write(reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size")
     return before, after, reports, (*notes, *avoidable.notes())
 
 

@@ -55,7 +55,7 @@ class Item:
 
 
 def encode(
-    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, mixed: bool | None = None
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
 ) -> bytes:
     """Code items as one block.
 
@@ -63,7 +63,7 @@ def encode(
         items: they share a model.
         level: 'fast' decodes at the speed of memory, 'max' is smaller and slow.
         threads: how many workers, None for the usual number. The bytes do not depend on it.
-        mixed: whether the coder of level 'max' is used, as `mixes` says; None for a block that is alone.
+        mixed: whether the slow coder is tried, too, as `mixes` says; None for what suits the level and the items.
 
     Returns:
         The block, never longer than the items and one byte.
@@ -79,7 +79,7 @@ def encode(
 
 
 def ways(
-    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, mixed: bool | None = None
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
 ) -> Iterator[tuple[str, int]]:
     """Yields what `encode` tries: the coder and its way, and the bytes of the block; the first of the smallest is taken.
 
@@ -101,12 +101,9 @@ def _coded(
                 f"dimension, not {item.raw.dtype}{list(item.raw.shape)}"
             )
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if mixed is None:
-        mixed = _is_mixed(level, len(items), sum(item.spec.size for item in items))
-    if mixed:
+    if _is_mixed(level, len(items), sum(item.spec.size for item in items)) if mixed is None else mixed:
         yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
-    else:
-        yield from ((f"ans {name}", bytes([ANS]) + block) for name, block in ans.ways(given, threads))
+    yield from ((f"ans {name}", bytes([ANS]) + block) for name, block in ans.ways(given, threads))
 
 
 def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:
