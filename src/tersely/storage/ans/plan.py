@@ -65,6 +65,7 @@ class _Cut:
     zero: bool
     starts: list[int]
     extras: list[int]
+    often: np.ndarray
     bits: float
 
 
@@ -76,19 +77,17 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     looked = Surveyed(words, mantissa is not None, d.trim, workers)
     cut = min(_cuts(looked, mantissa), key=lambda one: one.bits)
     sizes = None
-    if (palette := _palette(looked)) is not None:
+    if (palette := _palette(looked, cut.bits)) is not None:
         values, numbers = palette
         alone = min(_cuts(numbers, None), key=lambda one: one.bits)
         if alone.bits + _bits_of_palette(values) < cut.bits:
             cut, looked, d.palette = alone, numbers, values
             sizes = _sizes_of_values(values, mantissa)
-    d.raw, d.zero, d.starts, d.extras = cut.raw, cut.zero, cut.starts, cut.extras
+    d.raw, d.zero, d.starts, d.extras, often = cut.raw, cut.zero, cut.starts, cut.extras, cut.often
     symbols = looked.symbols(d)
-    often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
-    if often is None:
-        often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
-    counts = group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
+    sizes = _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
+    counts = group(d, symbols, sizes, often)
     d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
     return Plan(d, symbols, counts)
 
@@ -108,35 +107,34 @@ def _trailing_zeros(words: np.ndarray, rotated: bool) -> int:
     return (some & -some).bit_length() - 1 if some else 0
 
 
-def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
-    """The distinct values, rising, and each word's number among them, where they are few."""
+def _palette(looked: Surveyed, bits: float) -> tuple[np.ndarray, Surveyed] | None:
+    """The distinct values, rising, and each word's number among them, where they are few.
+
+    bits: what words take without a palette. Where no numbers of values could take less, there is none.
+    """
     words, workers = looked.words, looked.workers
+    most = max(min(MAX_PALETTE, len(words) // 8), MAX_SYMBOLS)
     if words.dtype.itemsize == 1:
         return None
-    found = survey.few_words(words, workers)
-    if found is None and looked.width <= survey.MAX_HEAD_BITS:
-        if int((looked.heads(0)[0] > 0).sum()) > min(MAX_PALETTE, len(words) // 8):
+    if looked.width <= survey.MAX_HEAD_BITS:
+        often = looked.heads(0)[0]
+        values = np.flatnonzero(often).astype(np.uint64)
+        if len(values) > most or entropy(often) + _bits_of_palette(values) >= bits:
             return None
-        found = np.unique(words)
-    elif found is None:
-        # Of few distinct words a sample has most more than once.
-        often = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1]
-        if (often == 1).mean() > 0.75:
+    else:
+        found = survey.few_words(words, workers)
+        if found is None:
+            # Of few distinct words a sample has most more than once.
+            once = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1] == 1
+            if once.mean() > 0.75:
+                return None
+            found = np.unique(words)
+        if len(found) > most:
             return None
-        found = np.unique(words)
-        if len(found) > min(MAX_PALETTE, len(words) // 8):
-            return None
-    values = Surveyed(found, looked.rotated, looked.trim, workers).values()
-    order = np.argsort(values)
-    values, found = values[order], found[order]
+        values = np.sort(Surveyed(found, looked.rotated, looked.trim, workers).values())
     if _widest_gap(values.tolist()) > MAX_NUMBER:
         return None
-    if len(found) <= MAX_SYMBOLS:
-        numbers = survey.numbers(words, found, workers)
-    else:
-        by_word = np.argsort(found)
-        numbers = by_word[np.searchsorted(found[by_word], words)].astype(np.uint16)
-    return values, Surveyed(numbers, False, 0, workers)
+    return values, Surveyed(looked.numbers(values), False, 0, workers)
 
 
 def _widest_gap(rising: list[int]) -> int:
@@ -210,7 +208,7 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
     at, rare = 0, total >> PRECISION + 1
     while at < len(heads_):
         end, mass, extra = at + 1, often_[at], 0
-        for wider in range(1, MAX_EXTRA + 1):
+        for wider in range(1, MAX_EXTRA + 1) if mass <= rare else ():
             # All that lies in the interval counts, or a common head would be swallowed.
             last = bisect.bisect_left(heads_, heads_[at] + (1 << wider), at)
             more = sum(often_[end:last])
@@ -227,9 +225,10 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
         starts, extras, kept = [0, *starts], [0, *extras], [zeros, *kept]
     if not 0 < len(starts) <= MAX_SYMBOLS or _widest_gap(starts) > MAX_NUMBER:
         return None
-    bits += entropy(np.array(kept)) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
+    common = np.array(kept, np.int64)
+    bits += entropy(common) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
     bits += total * len(kept) * 0.2 / (1 << PRECISION)
-    return _Cut(raw, zeros is not None, starts, extras, bits)
+    return _Cut(raw, zeros is not None, starts, extras, common, bits)
 
 
 def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa: int | None, width: int) -> np.ndarray:

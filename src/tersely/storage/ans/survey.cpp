@@ -15,9 +15,9 @@ constexpr int64_t kPart = 1 << 16;
 
 // Calls f(first, end) for parts of `count` words on workers.
 template <class F>
-void for_parts(int64_t count, int threads, F&& f) {
-  parallel_for(threads, (count + kPart - 1) / kPart,
-               [&](int64_t part) { f(part * kPart, std::min(count, (part + 1) * kPart)); });
+void for_parts(int64_t count, int threads, F&& f, int64_t size = kPart) {
+  parallel_for(threads, (count + size - 1) / size,
+               [&](int64_t part) { f(part * size, std::min(count, (part + 1) * size)); });
 }
 
 // Calls f(typed words, whether they are rotated as a constant).
@@ -54,19 +54,22 @@ int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim
   std::atomic<int64_t> zeros{0};
   std::mutex adding;
   by_type(words, type, [&](auto at, auto rotated) {
-    for_parts(count, threads, [&](int64_t first, int64_t end) {
+    // As many counters are set to zero and added as there are heads: that is little for a part of many more words.
+    const int64_t size = std::max(kPart, 16 * heads);
+    const auto part = [&](int64_t first, int64_t end) {
       // Two counters of each head: runs of one head would wait for each other.
       std::vector<uint32_t> own(static_cast<size_t>(2 * heads));
       int64_t none = 0;
       for (int64_t i = first; i < end; ++i) {
         const auto value = cut<decltype(rotated)::value>(at(i), trim);
         none += value == 0;
-        ++own[static_cast<size_t>(static_cast<uint64_t>(value) >> raw << 1 | static_cast<uint64_t>(i & 1))];
+        ++own[static_cast<size_t>((i & 1) * heads + static_cast<int64_t>(static_cast<uint64_t>(value) >> raw))];
       }
       zeros += none;
       const std::lock_guard<std::mutex> lock(adding);
-      for (int64_t head = 0; head < heads; ++head) counts[head] += own[2 * head] + own[2 * head + 1];
-    });
+      for (int64_t head = 0; head < heads; ++head) counts[head] += own[head] + own[heads + head];
+    };
+    for_parts(count, threads, part, size);
   });
   return zeros;
 }
