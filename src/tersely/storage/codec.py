@@ -79,7 +79,7 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
     if _is_mixed(level, len(items), stored):
         best = bytes([MIXING]) + mixing.encode(given)
     else:
-        best = bytes([ANS]) + ans.encode(given, threads)
+        best = ans.encode(given, threads, bytes([ANS]))
     if len(best) > stored:
         best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
     return best

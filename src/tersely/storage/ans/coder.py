@@ -34,18 +34,18 @@ _FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.P
 Kind = tuple[DType, tuple[int, ...]]
 
 
-def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
-    """A block of items: their bytes, dtypes and shapes."""
+def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None, head: bytes = b"") -> bytes:
+    """A block of items (their bytes, dtypes and shapes) behind `head`, so that large blocks are not copied for it."""
     workers = workers_of(threads)
     raw = _joined([one[0] for one in items])
-    found = [_encode_alone(raw, [one[1:] for one in items], workers)]
+    found = [_encode_alone(raw, [one[1:] for one in items], workers, head)]
     groups = _groups([one[1:] for one in items])
     if len(groups) > 1:
         parts = [
             _encode_alone(_joined([items[i][0] for i in group]), [(items[group[0]][1], (-1,))], workers)
             for group in groups
         ]
-        found.append(bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts))
+        found.append(head + bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts))
     return min(found, key=len)
 
 
@@ -84,20 +84,20 @@ def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
     return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.uint8), *pieces])
 
 
-def _encode_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> bytes:
+def _encode_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int, head: bytes = b"") -> bytes:
     words, tag, shape = words_of(raw, kinds)
     best = b""
     if len(words):
         chosen = plan.choose(words, tag, shape, workers)
-        blocks = (encode_words(words, chosen, tag in plan.MANTISSAS, workers) for _ in chosen.variants())
-        best = bytes([WORDS]) + min(blocks, key=len)
+        rotated, begin = tag in plan.MANTISSAS, head + bytes([WORDS])
+        best = min((encode_words(words, chosen, rotated, workers, begin) for _ in chosen.variants()), key=len)
     pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
     if len(raw) <= MAX_BYTES and (not best or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         others = [
-            bytes([DEFLATE]) + deflate.compress(data) + deflate.flush(),
-            bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
+            head + bytes([DEFLATE]) + deflate.compress(data) + deflate.flush(),
+            head + bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
         ]
         best = min([best, *others] if best else others, key=len)
     return best
@@ -120,13 +120,14 @@ def _decode_alone(block: memoryview, kinds: Sequence[Kind], size: int, workers: 
     raise CorruptError(f"a block says way {way}, which there is not")
 
 
-def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int) -> bytes:
-    """A block of words, as `reference.encode` makes it."""
+def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int, head: bytes = b"") -> bytes:
+    """A block of words, as `reference.encode` makes it, behind `head`."""
     d = chosen.description
     if not native.available():
-        return reference.encode(words, d, rotated)
+        return head + reference.encode(words, d, rotated)
     classes = [one for one in d.classes if one is not None]
     return native.module.ans_encode(
+        np.frombuffer(head, np.uint8),
         words,
         chosen.symbols,
         words.dtype.itemsize,

@@ -18,6 +18,8 @@ struct Shared {
   WordType type;
   std::vector<uint32_t> entries;
   std::vector<uint64_t> by_symbol;  // as words of the type, or values where `by_value`
+  std::vector<uint8_t> by_byte;     // the same as kernels look it up
+  AnsSet wide_symbols;
   bool wide, by_value;
   const TableWalk* walk;
 };
@@ -107,18 +109,31 @@ class Bits {
  public:
   Bits(const uint8_t* at, const uint8_t* end) : at_(at), end_(end) {}
   uint64_t take(int count) {
-    for (; held_ < count; held_ += 8) {
-      bits_ |= static_cast<uint64_t>(at_ < end_ ? *at_ : 0) << held_;
-      at_ += at_ <= end_;
-    }
+    if (held_ < count) fill(count);
     const uint64_t out = bits_ & ((uint64_t{1} << count) - 1);
     bits_ >>= count;
     held_ -= count;
     return out;
   }
-  bool ended() const { return at_ == end_; }
+  bool ended() const { return at_ - held_ / 8 == end_; }
 
  private:
+  void fill(int count) {
+    if (end_ - at_ >= 8) {
+      uint64_t next;
+      std::memcpy(&next, at_, 8);  // little-endian, as the core is
+      const int bytes = (63 - held_) / 8;
+      bits_ |= (next & ((uint64_t{1} << 8 * bytes) - 1)) << held_;
+      at_ += bytes;
+      held_ += 8 * bytes;
+      return;
+    }
+    for (; held_ < count; held_ += 8) {
+      bits_ |= static_cast<uint64_t>(at_ < end_ ? *at_ : 0) << held_;
+      at_ += at_ <= end_;
+    }
+  }
+
   const uint8_t *at_, *end_;
   uint64_t bits_ = 0;
   int held_ = 0;
@@ -176,17 +191,44 @@ class Raw {
   alignas(64) uint8_t memory_[(kPart + 2 * kGroup) * 8];
 };
 
+// Words of symbols and raw bits where each word has some, or none has: 64 at a time.
+class Joined {
+ public:
+  Joined(const AnsWords& words, int index, int bytes, const Pieces& pieces)
+      : words_(words), join_(active_table().ans.join[index]), bytes_(bytes), low_(pieces.low), planes_(pieces.planes) {}
+
+  // The next words. Not a multiple of 64 only at the last call. symbols: readable to the end of a group.
+  void words(const uint8_t* symbols, int64_t count, uint8_t* out) {
+    const int64_t groups = count / kGroup, rest = count % kGroup, whole = words_.raw / 8;
+    join_(words_, symbols, low_, planes_, groups, out);
+    low_ += groups * kGroup * whole;
+    planes_ += groups * 8 * (words_.raw % 8);
+    if (rest == 0) return;
+    uint8_t last[kGroup * 8] = {}, made[kGroup * 8];
+    std::memcpy(last, low_, static_cast<size_t>(rest * whole));
+    join_(words_, symbols + groups * kGroup, last, planes_, 1, made);
+    std::memcpy(out + groups * kGroup * bytes_, made, static_cast<size_t>(rest * bytes_));
+  }
+
+ private:
+  const AnsWords& words_;
+  void (*join_)(const AnsWords&, const uint8_t*, const uint8_t*, const uint8_t*, int64_t, void*);
+  int64_t bytes_;
+  const uint8_t *low_, *planes_;
+};
+
 template <class Word>
 void add_extras(const Shared& s, const uint8_t* symbols, int64_t count, Bits& bits, void* out) {
+  uint16_t places[kPart];
   auto* words = static_cast<Word*>(out);
   const WordType type = s.by_value ? WordType{8, false} : s.type;
   const int trim = s.by_value ? 0 : s.d.trim;
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t symbol = symbols[i];
-    if (s.d.extras[symbol] == 0) continue;
+  const int64_t found = active_table().ans.places(s.wide_symbols, symbols, count, places);
+  for (int64_t i = 0; i < found; ++i) {
+    const uint8_t symbol = symbols[places[i]];
     const uint64_t start = s.d.starts[symbol], head = start + bits.take(s.d.extras[symbol]);
     const uint64_t change = word_of(start << s.d.raw, trim, type) ^ word_of(head << s.d.raw, trim, type);
-    words[i] = static_cast<Word>(words[i] ^ static_cast<Word>(change));
+    words[places[i]] = static_cast<Word>(words[places[i]] ^ static_cast<Word>(change));
   }
 }
 
@@ -210,13 +252,14 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
                           uint8_t* out) {
   const Description& d = s.d;
   const int index = s.by_value ? 3 : s.type.index(), bytes = s.by_value ? 8 : s.type.bytes;
-  const AnsWords words{s.by_symbol.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
+  const AnsWords words{
+      s.by_symbol.data(), s.by_byte.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
   Symbols coded(s, pieces, stream.words);
+  Joined joined(words, index, bytes, pieces);
   Raw raw(words, index, bytes, pieces, stream.kept);
   Bits extra(pieces.extra, pieces.end);
-  uint8_t tables[kPart], symbols[kPart];
+  uint8_t tables[kPart], symbols[kPart] = {};
   uint64_t values[kPart];
-  if (!d.several()) std::memset(symbols, 0, sizeof symbols);
   int64_t kept = 0;
   for (int64_t at = 0; at < count; at += kPart) {
     const int64_t some = std::min(count - at, kPart);
@@ -229,9 +272,12 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
       if (kept > stream.kept) return "a stream of a block has another number of zeros than it says";
     }
     uint8_t* to = s.by_value ? reinterpret_cast<uint8_t*>(values) : out + at * bytes;
-    const uint8_t* bits = d.raw > 0 ? raw.words(some) : nullptr;
-    const int64_t used = active_table().ans.combine[index](words, symbols, some, bits, to);
-    if (d.raw > 0) raw.use(used);
+    if (!d.zero || d.raw == 0) {
+      joined.words(symbols, some, to);
+    } else {
+      const uint8_t* bits = raw.words(some);
+      raw.use(active_table().ans.combine[index](words, symbols, some, bits, to));
+    }
     if (s.wide) add_extras(s, bytes, symbols, some, extra, to);
     if (s.by_value && !by_palette(s, values, some, out + at * s.type.bytes))
       return "a block has a number beyond its palette";
@@ -259,6 +305,11 @@ const char* prepare(Shared& s) {
     if (!s.by_value) word = word_of(word, d.trim, s.type);
     std::memcpy(reinterpret_cast<uint8_t*>(s.by_symbol.data()) + i * bytes, &word, static_cast<size_t>(bytes));
   }
+  const auto* words = reinterpret_cast<const uint8_t*>(s.by_symbol.data());
+  s.by_byte.resize(static_cast<size_t>(kMaxSymbols * bytes));
+  for (int i = 0; i < kMaxSymbols * bytes; ++i) s.by_byte[i % bytes * kMaxSymbols + i / bytes] = words[i];
+  for (int i = 0; i < d.symbols(); ++i)
+    if (d.extras[i] > 0) s.wide_symbols.add(static_cast<uint8_t>(i));
   if (d.several()) s.entries = decoding_entries(d);
   return nullptr;
 }

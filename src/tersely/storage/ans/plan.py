@@ -88,7 +88,7 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
     sizes = _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
     counts = group(d, symbols, sizes, often)
-    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
+    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 17 else 64
     return Plan(d, symbols, counts)
 
 
@@ -179,6 +179,10 @@ def _cuts(looked: Surveyed, mantissa: int | None) -> list[_Cut]:
         if len(known) > 2 * MAX_SYMBOLS and raw < width - 8:
             continue
         for zero in (False, True) if zeros > count // 64 and raw > 0 else (False,):
+            # No symbols take less than heads by their frequencies.
+            least = entropy(often) + raw * count if not zero else 0.0
+            if mantissa is not None and found and least >= min(one.bits for one in found):
+                continue
             cut = _cut(known, often - zeros * (zero & (known == 0)), count, raw, zeros if zero else None)
             if cut is not None:
                 found.append(cut)

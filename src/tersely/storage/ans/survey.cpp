@@ -56,18 +56,25 @@ int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim
   by_type(words, type, [&](auto at, auto rotated) {
     // As many counters are set to zero and added as there are heads: that is little for a part of many more words.
     const int64_t size = std::max(kPart, 16 * heads);
-    const auto part = [&](int64_t first, int64_t end) {
-      // Two counters of each head: runs of one head would wait for each other.
+    const auto part = [&, trim, raw](int64_t first, int64_t end) {
+      // Counters by turns: runs of one head would wait for each other.
       std::vector<uint32_t> own(static_cast<size_t>(2 * heads));
-      int64_t none = 0;
-      for (int64_t i = first; i < end; ++i) {
-        const auto value = cut<decltype(rotated)::value>(at(i), trim);
-        none += value == 0;
-        ++own[static_cast<size_t>((i & 1) * heads + static_cast<int64_t>(static_cast<uint64_t>(value) >> raw))];
+      uint32_t *even = own.data(), *odd = own.data() + heads;
+      const auto value = [&at, trim](int64_t i) { return cut<decltype(rotated)::value>(at(i), trim); };
+      int64_t none = 0, i = first;
+      for (; i + 1 < end; i += 2) {
+        const auto one = value(i), other = value(i + 1);
+        none += (one == 0) + (other == 0);
+        ++even[static_cast<uint64_t>(one) >> raw];
+        ++odd[static_cast<uint64_t>(other) >> raw];
+      }
+      if (i < end) {
+        none += value(i) == 0;
+        ++even[static_cast<uint64_t>(value(i)) >> raw];
       }
       zeros += none;
       const std::lock_guard<std::mutex> lock(adding);
-      for (int64_t head = 0; head < heads; ++head) counts[head] += own[head] + own[heads + head];
+      for (int64_t head = 0; head < heads; ++head) counts[head] += even[head] + odd[head];
     };
     for_parts(count, threads, part, size);
   });
@@ -77,15 +84,17 @@ int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim
 void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, int raw, bool zero,
                   const uint8_t* by_head, uint8_t* symbols, int threads) {
   by_type(words, type, [&](auto at, auto rotated) {
-    for_parts(count, threads, [&](int64_t first, int64_t end) {
+    // Copies: symbols are bytes, which could be anything that is not.
+    for_parts(count, threads, [at, trim, raw, zero, by_head, symbols](int64_t first, int64_t end) {
+      using Rotated = decltype(rotated);
       if (zero)
         for (int64_t i = first; i < end; ++i) {
-          const auto value = cut<decltype(rotated)::value>(at(i), trim);
+          const auto value = cut<Rotated::value>(at(i), trim);
           symbols[i] = static_cast<uint8_t>(value == 0 ? 0 : by_head[static_cast<uint64_t>(value) >> raw]);
         }
       else
         for (int64_t i = first; i < end; ++i)
-          symbols[i] = by_head[static_cast<uint64_t>(cut<decltype(rotated)::value>(at(i), trim)) >> raw];
+          symbols[i] = by_head[static_cast<uint64_t>(cut<Rotated::value>(at(i), trim)) >> raw];
     });
   });
 }

@@ -35,9 +35,10 @@ int64_t set_classes(Description& d, const Words& classed, const Words& classes) 
   return product;
 }
 
-// numbers: lanes, trim, raw, zero, base, steps. classes: of all axes one after another; classed: of each axis.
-nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts,
-                 Words extras, Words dims, Words classed, Words classes, Words logs, int threads) {
+// The block behind `head`. numbers: lanes, trim, raw, zero, base, steps. classes: of all axes one after another;
+// classed: of each axis.
+nb::bytes encode(Words head, Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette,
+                 Words starts, Words extras, Words dims, Words classed, Words classes, Words logs, int threads) {
   const WordType type = type_of(bytes, rotated);
   const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
   require_size(numbers.nbytes() == 24 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count &&
@@ -53,12 +54,16 @@ nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numb
   d.logs = list_of<uint8_t>(logs);
   d.tables = static_cast<int>(logs.nbytes() / extras.nbytes());
   require_size(set_classes(d, classed, classes) == count);
-  std::vector<uint8_t> out;
+  tersely::ans::EncodedBlock block;
   {
     const Computing unlocked;
-    out = tersely::ans::encode(bytes_of(words), bytes_of(symbols), count, type, d, threads);
+    block = tersely::ans::encode(bytes_of(words), bytes_of(symbols), count, type, d, threads);
   }
-  return nb::bytes(out.data(), out.size());
+  PyObject* out = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(head.nbytes() + block.size()));
+  if (out == nullptr) throw nb::python_error();
+  auto* to = reinterpret_cast<uint8_t*>(PyBytes_AsString(out));
+  block.write(std::copy_n(bytes_of(head), head.nbytes(), to));
+  return nb::steal<nb::bytes>(out);
 }
 
 // Returns what is wrong with the block, "" for nothing.
