@@ -43,6 +43,11 @@ CODECS = ("zstd", "zlib", "zipnn", "pcodec")
 STORAGE = ("zstd_long", "xz", "brotli", "zpaq", "zipnn", "pcodec_best", "openzl", "nncodec", "huffman")
 """What stores smallest, each at its best, for `benchmarks.storage`."""
 
+CODERS = (*STORAGE, "zstd")
+"""Every coder of weights, for `benchmarks.evidence`."""
+MULTIPLYING = ("scipy_csr", "torch_csr")
+"""Those that have a product of what they coded."""
+
 
 def installed(names: tuple[str, ...], missing: dict[str, str] | None = None) -> dict[str, Peer]:
     """The peers of these names that can be had here; why others cannot is put into `missing`."""

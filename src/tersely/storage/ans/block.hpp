@@ -29,7 +29,7 @@ inline uint64_t word_of(uint64_t value, int trim, WordType type) {
 }
 
 // Entries [tables][4096] of kernels/ans.hpp.
-std::vector<uint32_t> decoding_entries(const Description& d);
+std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps);
 
 // A stream lies somewhere in a buffer: its words are coded from the last to the first.
 struct EncodedStream {

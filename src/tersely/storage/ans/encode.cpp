@@ -11,12 +11,13 @@ namespace tersely::ans {
 namespace {
 
 // frequency | begin << 16 of [tables][256] symbols.
-std::vector<uint32_t> coding_entries(const Description& d) {
-  std::vector<uint32_t> out(static_cast<size_t>(d.tables) * kMaxSymbols);
-  for (int table = 0; table < d.tables; ++table) {
+std::vector<uint32_t> coding_entries(const std::vector<uint8_t>& logs, int symbols, int steps) {
+  const size_t tables = logs.size() / static_cast<size_t>(symbols);
+  std::vector<uint32_t> out(tables * kMaxSymbols);
+  for (size_t table = 0; table < tables; ++table) {
     uint32_t begin = 0;
-    uint32_t* entry = out.data() + static_cast<size_t>(table) * kMaxSymbols;
-    for (const uint32_t frequency : frequencies(d, table)) {
+    uint32_t* entry = out.data() + table * kMaxSymbols;
+    for (const uint32_t frequency : frequencies(logs.data() + table * static_cast<size_t>(symbols), symbols, steps)) {
       *entry++ = frequency | begin << 16;
       begin += frequency;
     }
@@ -27,7 +28,7 @@ std::vector<uint32_t> coding_entries(const Description& d) {
 struct Shared {
   const Description& d;
   WordType type;
-  const std::vector<uint32_t>& coded;
+  const std::vector<uint32_t>&coded, &coded_low;
   const TableWalk& walk;
 };
 
@@ -37,57 +38,83 @@ uint64_t load(const uint8_t* words, int bytes, int64_t i) {
   return word;
 }
 
+// Words of a stream that have raw bits, one part after another; aligned, as a tensor in a file need not be, and numbers
+// where there is a palette.
+template <class Word>
+class Kept {
+ public:
+  Kept(const Shared& s, const uint8_t* words, const uint8_t* symbols) : s_(s), words_(words), symbols_(symbols) {}
+
+  // Those among words [first, first + count), to `out`; returns how many.
+  int64_t copy(int64_t first, int64_t count, Word* out) const {
+    std::memcpy(out, words_ + first * static_cast<int64_t>(sizeof(Word)), static_cast<size_t>(count) * sizeof(Word));
+    if (!s_.d.palette.empty())
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& all = s_.d.palette;
+        const uint64_t value = value_of(out[i], s_.d.trim, s_.type);
+        out[i] = static_cast<Word>(std::lower_bound(all.begin(), all.end(), value) - all.begin());
+      }
+    if (!s_.d.zero) return count;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      out[kept] = out[i];
+      kept += symbols_[first + i] != 0;
+    }
+    return kept;
+  }
+
+ private:
+  const Shared& s_;
+  const uint8_t *words_, *symbols_;
+};
+
 int64_t raw_size(const Description& d, int64_t kept) {
-  return kept * (d.raw / 8) + (kept + kGroup - 1) / kGroup * 8 * (d.raw % 8);
+  const int raw = d.raw - d.low;
+  return kept * (raw / 8) + (kept + kGroup - 1) / kGroup * 8 * (raw % 8);
 }
 
-// Raw bits of `kept` words: whole bytes, then planes of what is above them.
+// Raw bits of `kept` words of `count`: whole bytes, then planes of what is above them; the lowest ones to `lowest`
+// instead, where they are coded.
 template <class Word>
-void put_raw(const Shared& s, const uint8_t* words, const uint8_t* symbols, int64_t count, int64_t kept, uint8_t* low) {
+void put_raw(const Shared& s, const uint8_t* words, const uint8_t* symbols, int64_t count, int64_t kept, uint8_t* whole,
+             uint8_t* lowest) {
   constexpr int64_t kPart = 4096;
   const bool by_palette = !s.d.palette.empty();
-  const AnsWords as{nullptr, nullptr, s.d.raw, by_palette ? 0 : s.d.trim, !by_palette && s.type.rotated, s.d.zero};
+  const int low = s.d.low, raw = s.d.raw - low;
+  const AnsWords as{nullptr, nullptr, raw, by_palette ? 0 : s.d.trim, !by_palette && s.type.rotated, s.d.zero};
+  const AnsWords above{nullptr, nullptr, raw, as.trim + low - as.rotated, false, s.d.zero};
   const auto pack = active_table().ans.pack[s.type.index()];
-  uint8_t* planes = low + kept * (s.d.raw / 8);
+  const Kept<Word> source(s, words, symbols);
+  uint8_t* planes = whole + kept * (raw / 8);
   // What is left of a group comes first in the next part.
   Word some[kPart + kGroup];
   int64_t have = 0;
-  const auto flush = [&](const Word* from, int64_t groups) {
-    pack(as, from, groups, low, planes);
-    low += groups * kGroup * (s.d.raw / 8);
-    planes += groups * 8 * (s.d.raw % 8);
-  };
   for (int64_t first = 0; first < count; first += kPart) {
-    const int64_t part = std::min(count - first, kPart);
-    Word* const next = some + have;
-    // A tensor may begin at any byte of a file.
-    std::memcpy(next, words + first * static_cast<int64_t>(sizeof(Word)), static_cast<size_t>(part) * sizeof(Word));
-    if (by_palette)
-      for (int64_t i = 0; i < part; ++i) {
-        const uint64_t value = value_of(next[i], s.d.trim, s.type);
-        next[i] =
-            static_cast<Word>(std::lower_bound(s.d.palette.begin(), s.d.palette.end(), value) - s.d.palette.begin());
+    const int64_t added = source.copy(first, std::min(count - first, kPart), some + have);
+    if (low > 0) {
+      // Of a value, which is cut to this width elsewhere.
+      const auto mask = static_cast<uint8_t>((1u << low) - 1);
+      for (int64_t i = 0; i < added; ++i) {
+        const Word word = some[have + i];
+        const Word value = as.rotated ? static_cast<Word>(word >> as.trim << 1 | word >> (8 * sizeof(Word) - 1))
+                                      : static_cast<Word>(word >> as.trim);
+        lowest[i] = static_cast<uint8_t>(value & mask);
       }
-    if (s.d.zero) {
-      int64_t end = 0;
-      for (int64_t i = 0; i < part; ++i) {
-        next[end] = next[i];
-        end += symbols[first + i] != 0;
-      }
-      have += end;
-    } else {
-      have += part;
+      lowest += added;
     }
+    have += added;
     const int64_t groups = have / kGroup;
-    flush(some, groups);
+    if (raw > 0) pack(low > 0 ? above : as, some, groups, whole, planes);
+    whole += groups * kGroup * (raw / 8);
+    planes += groups * 8 * (raw % 8);
     have -= groups * kGroup;
     std::memmove(some, some + groups * kGroup, static_cast<size_t>(have) * sizeof(Word));
   }
-  if (have == 0) return;
+  if (have == 0 || raw == 0) return;
   std::memset(some + have, 0, static_cast<size_t>(kGroup - have) * sizeof(Word));
   uint8_t last[kGroup * 8];
-  pack(as, some, 1, last, planes);
-  std::memcpy(low, last, static_cast<size_t>(have * (s.d.raw / 8)));
+  pack(low > 0 ? above : as, some, 1, last, planes);
+  std::memcpy(whole, last, static_cast<size_t>(have * (raw / 8)));
 }
 
 class BitWriter {
@@ -116,9 +143,11 @@ void code_symbol(uint32_t coded, uint32_t& state, uint16_t*& at) {
   state = (state / frequency << kPrecision) + state % frequency + (coded >> 16);
 }
 
-// States, then words, up to `end`; returns where they begin.
-uint8_t* code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, int64_t count, uint8_t* end) {
-  const int lanes = s.d.lanes;
+// States, then words, up to `end`; returns where they begin. find_tables(first, count, tables) says by which tables
+// `count` symbols from number `first` on are coded.
+template <class FindTables>
+uint8_t* code_symbols(const std::vector<uint32_t>& entries, int lanes, const uint8_t* symbols, int64_t count,
+                      const FindTables& find_tables, uint8_t* end) {
   uint32_t states[kAnsMaxLanes];
   std::fill(states, states + lanes, kAnsLowest);
   constexpr int64_t kPart = 4096;
@@ -126,14 +155,14 @@ uint8_t* code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, in
   uint16_t words[kPart + 16];
   for (int64_t part = (count - 1) / kPart * kPart; part >= 0; part -= kPart) {
     int64_t some = std::min(count - part, kPart);
-    s.walk.tables(first + part, some, tables);
+    find_tables(part, some, tables);
     uint16_t* at = words + kPart + 16;
     const int64_t steps = lanes < kAnsLanes[0] ? 0 : some / lanes;
     while (some-- > steps * lanes)
-      code_symbol(s.coded[static_cast<size_t>(tables[some]) << 8 | symbols[part + some]], states[some % lanes], at);
+      code_symbol(entries[static_cast<size_t>(tables[some]) << 8 | symbols[part + some]], states[some % lanes], at);
     if (steps > 0) {
       const auto kernel = active_table().ans.encode[lanes == kAnsLanes[1]];
-      at = kernel(s.coded.data(), tables, symbols + part, steps, states, at);
+      at = kernel(entries.data(), tables, symbols + part, steps, states, at);
     }
     const auto bytes = static_cast<size_t>(2 * (words + kPart + 16 - at));
     end -= bytes;
@@ -174,24 +203,38 @@ EncodedStream encode_stream(const Shared& s, const uint8_t* words, const uint8_t
   std::vector<uint8_t> extra;
   if (d.wide()) extra = extra_bits(s, words, symbols, count);
   stream.extra = static_cast<int64_t>(extra.size());
-  // At most a word a symbol.
-  const int64_t most = d.several() ? 4 * d.lanes + 2 * count : 0, raw = raw_size(d, stream.kept);
+  // What is behind coded symbols is made first: of symbols at most a word each comes before it, from the last to the
+  // first.
+  const int64_t raw = raw_size(d, stream.kept), behind = raw + stream.extra;
+  const int64_t most = 2 * (4 * d.lanes) + 2 * count + (d.low > 0 ? 2 * stream.kept : 0);
   EncodedStream part;
-  part.buffer = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(most + raw + stream.extra));
-  part.begin = part.end = part.buffer.get() + most;
-  if (d.several()) {
-    part.begin = code_symbols(s, symbols, first, count, part.end);
-    stream.words = (part.end - part.begin) / 2 - 2 * d.lanes;
-  }
+  part.buffer = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(most + behind));
+  part.begin = part.buffer.get() + most;
+  part.end = part.begin + behind;
+  std::copy(extra.begin(), extra.end(), part.begin + raw);
+  std::vector<uint8_t> lowest(static_cast<size_t>(d.low > 0 ? stream.kept : 0));
   if (d.raw > 0) {
     const auto put = s.type.bytes == 1   ? &put_raw<uint8_t>
                      : s.type.bytes == 2 ? &put_raw<uint16_t>
                      : s.type.bytes == 4 ? &put_raw<uint32_t>
                                          : &put_raw<uint64_t>;
-    put(s, words, symbols, count, stream.kept, part.end);
-    part.end += raw;
+    put(s, words, symbols, count, stream.kept, part.begin, lowest.data());
   }
-  part.end = std::copy(extra.begin(), extra.end(), part.end);
+  const auto words_before = [&](const uint8_t* end) { return (end - part.begin) / 2 - 2 * d.lanes; };
+  if (d.low > 0) {
+    const uint8_t* end = part.begin;
+    const auto one_table = [](int64_t, int64_t some, uint8_t* tables) {
+      std::memset(tables, 0, static_cast<size_t>(some));
+    };
+    part.begin = code_symbols(s.coded_low, d.lanes, lowest.data(), stream.kept, one_table, part.begin);
+    stream.low = words_before(end);
+  }
+  if (d.several()) {
+    const uint8_t* end = part.begin;
+    const auto walk = [&](int64_t at, int64_t some, uint8_t* tables) { s.walk.tables(first + at, some, tables); };
+    part.begin = code_symbols(s.coded, d.lanes, symbols, count, walk, part.begin);
+    stream.words = words_before(end);
+  }
   return part;
 }
 
@@ -199,9 +242,11 @@ EncodedStream encode_stream(const Shared& s, const uint8_t* words, const uint8_t
 
 EncodedBlock encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
                     int threads) {
-  const std::vector<uint32_t> coded = d.several() ? coding_entries(d) : std::vector<uint32_t>();
+  const auto no = std::vector<uint32_t>();
+  const std::vector<uint32_t> coded = d.several() ? coding_entries(d.logs, d.symbols(), d.steps) : no;
+  const std::vector<uint32_t> coded_low = d.low > 0 ? coding_entries(d.low_logs, 1 << d.low, kFinest) : no;
   const TableWalk walk(d);
-  const Shared s{d, type, coded, walk};
+  const Shared s{d, type, coded, coded_low, walk};
   const int64_t streams = (count + kStreamSymbols - 1) / kStreamSymbols;
   d.streams.assign(streams, {});
   EncodedBlock out;

@@ -62,10 +62,12 @@ void join_pairs(const uint16_t* by_symbol, const uint8_t* symbols, const uint8_t
   }
 }
 
-// Words of 32 bits whose sign is the lowest of Whole (2 or 3) bytes and Bits raw bits.
-template <int Whole, int Bits>
-void join_floats(const uint32_t* by_symbol, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
+// Words of 32 bits of Whole (1 to 3) bytes and Bits raw bits, whose lowest is the sign if they are rotated, else moved
+// up by trim.
+template <bool Rotated, int Whole, int Bits>
+void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
                  int64_t groups, uint32_t* out) {
+  const auto* by_symbol = static_cast<const uint32_t*>(words.by_symbol);
   const __m128i three = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
   const __m128i behind = _mm_setr_epi8(4, 5, 6, -1, 7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1);
   for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
@@ -80,7 +82,9 @@ void join_floats(const uint32_t* by_symbol, const uint8_t* symbols, const uint8_
     }
     for (int i = 0; i < 64; i += 8) {
       __m256i raw;
-      if constexpr (Whole == 2)
+      if constexpr (Whole == 1)
+        raw = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(whole + i)));
+      else if constexpr (Whole == 2)
         raw = _mm256_cvtepu16_epi32(load_half(whole + 2 * i));
       else  // both of 16 bytes: of the first 12 and the last 12 of 24
         raw = _mm256_set_m128i(_mm_shuffle_epi8(load_half(whole + 3 * i + 8), behind),
@@ -89,7 +93,8 @@ void join_floats(const uint32_t* by_symbol, const uint8_t* symbols, const uint8_
         const __m256i high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(field + i)));
         raw = _mm256_or_si256(raw, _mm256_slli_epi32(high, 8 * Whole));
       }
-      const __m256i word = _mm256_or_si256(_mm256_srli_epi32(raw, 1), _mm256_slli_epi32(raw, 31));
+      const __m256i word = Rotated ? _mm256_or_si256(_mm256_srli_epi32(raw, 1), _mm256_slli_epi32(raw, 31))
+                                   : _mm256_slli_epi32(raw, words.trim);
       store(out + i, _mm256_or_si256(word, load(above + i)));
     }
   }
@@ -108,16 +113,17 @@ void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, 
   }
 }
 
-template <int Raw = 16>
+template <int Raw = 9>
 void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
              void* out) {
+  auto* to = static_cast<uint32_t*>(out);
   if constexpr (Raw == 25) {
     return ans_join<uint32_t>(words, symbols, low, planes, groups, out);
   } else {
-    if (!words.rotated || words.trim != 0 || words.raw != Raw)
-      return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
-    join_floats<Raw / 8, Raw % 8>(static_cast<const uint32_t*>(words.by_symbol), symbols, low, planes, groups,
-                                  static_cast<uint32_t*>(out));
+    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
+    if (!words.rotated) return join_floats<false, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
+    if (words.trim == 0) return join_floats<true, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
+    ans_join<uint32_t>(words, symbols, low, planes, groups, out);
   }
 }
 

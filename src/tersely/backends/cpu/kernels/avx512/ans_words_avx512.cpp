@@ -80,45 +80,36 @@ inline __m512i widened(__m512i bytes) {
   return _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, Part));
 }
 
-// Words of 32 bits whose sign is the lowest of 16 and Bits raw bits; symbols say only the two highest bytes.
-template <int Bits>
+// The number of Whole (1 to 3) bytes of each of 16 words.
+template <int Whole>
+inline __m512i whole_bytes(const uint8_t* at) {
+  if constexpr (Whole == 1) return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+  if constexpr (Whole == 2) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+  alignas(64) static constexpr uint8_t kOrder[64] = {0,  1,  2,  0, 3,  4,  5,  0, 6,  7,  8,  0, 9,  10, 11, 0,
+                                                     12, 13, 14, 0, 15, 16, 17, 0, 18, 19, 20, 0, 21, 22, 23, 0,
+                                                     24, 25, 26, 0, 27, 28, 29, 0, 30, 31, 32, 0, 33, 34, 35, 0,
+                                                     36, 37, 38, 0, 39, 40, 41, 0, 42, 43, 44, 0, 45, 46, 47, 0};
+  const __m512i bytes = _mm512_maskz_loadu_epi8((uint64_t{1} << 48) - 1, at);
+  return _mm512_and_si512(_mm512_set1_epi32(0xFFFFFF), _mm512_permutexvar_epi8(load(kOrder), bytes));
+}
+
+// Words of 32 bits of Whole bytes and Bits raw bits, whose lowest is the sign if they are rotated, else moved up by
+// trim; symbols say only the two highest bytes.
+template <bool Rotated, int Whole, int Bits>
 void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
                  int64_t groups, uint32_t* out) {
   const Bytes third(words.by_byte + 512), highest(words.by_byte + 768);
-  for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 128, planes += 8 * Bits, out += 64) {
+  const auto trim = static_cast<unsigned>(words.trim);
+  for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
     const __m512i symbol = load(symbols), field = fields<Bits>(planes);
     const __m512i low = third.of(symbol), high = highest.of(symbol);
     const auto part = [&]<int Part>() {
       const __m512i above =
           _mm512_slli_epi32(_mm512_or_si512(widened<Part>(low), _mm512_slli_epi32(widened<Part>(high), 8)), 16);
-      __m512i raw = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(whole + 32 * Part)));
-      if constexpr (Bits > 0) raw = _mm512_or_si512(raw, _mm512_slli_epi32(widened<Part>(field), 16));
-      _mm512_storeu_si512(out + 16 * Part, _mm512_or_si512(above, _mm512_ror_epi32(raw, 1)));
-    };
-    part.template operator()<0>();
-    part.template operator()<1>();
-    part.template operator()<2>();
-    part.template operator()<3>();
-  }
-}
-
-// The same of three bytes of raw bits.
-void join_floats_of_bytes(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, int64_t groups,
-                          uint32_t* out) {
-  const Bytes third(words.by_byte + 512), highest(words.by_byte + 768);
-  alignas(64) static constexpr uint8_t kOrder[64] = {0,  1,  2,  0, 3,  4,  5,  0, 6,  7,  8,  0, 9,  10, 11, 0,
-                                                     12, 13, 14, 0, 15, 16, 17, 0, 18, 19, 20, 0, 21, 22, 23, 0,
-                                                     24, 25, 26, 0, 27, 28, 29, 0, 30, 31, 32, 0, 33, 34, 35, 0,
-                                                     36, 37, 38, 0, 39, 40, 41, 0, 42, 43, 44, 0, 45, 46, 47, 0};
-  const __m512i order = load(kOrder), three = _mm512_set1_epi32(0xFFFFFF);
-  for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 192, out += 64) {
-    const __m512i symbol = load(symbols), low = third.of(symbol), high = highest.of(symbol);
-    const auto part = [&]<int Part>() {
-      const __m512i above =
-          _mm512_slli_epi32(_mm512_or_si512(widened<Part>(low), _mm512_slli_epi32(widened<Part>(high), 8)), 16);
-      const __m512i bytes = _mm512_maskz_loadu_epi8((uint64_t{1} << 48) - 1, whole + 48 * Part);
-      const __m512i raw = _mm512_and_si512(three, _mm512_permutexvar_epi8(order, bytes));
-      _mm512_storeu_si512(out + 16 * Part, _mm512_or_si512(above, _mm512_ror_epi32(raw, 1)));
+      __m512i raw = whole_bytes<Whole>(whole + 16 * Whole * Part);
+      if constexpr (Bits > 0) raw = _mm512_or_si512(raw, _mm512_slli_epi32(widened<Part>(field), 8 * Whole));
+      raw = Rotated ? _mm512_ror_epi32(raw, 1) : _mm512_slli_epi32(raw, trim);
+      _mm512_storeu_si512(out + 16 * Part, _mm512_or_si512(above, raw));
     };
     part.template operator()<0>();
     part.template operator()<1>();
@@ -147,19 +138,21 @@ void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, 
   }
 }
 
-template <int Raw = 17>
+template <int Raw = 9>
 void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
              void* out) {
   auto* to = static_cast<uint32_t*>(out);
   if constexpr (Raw == 25) {
     return ans_join<uint32_t>(words, symbols, low, planes, groups, out);
   } else {
-    if (!words.rotated || words.trim != 0 || words.raw != Raw)
-      return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
-    if constexpr (Raw == 24)
-      join_floats_of_bytes(words, symbols, low, groups, to);
-    else
-      join_floats<Raw % 8>(words, symbols, low, planes, groups, to);
+    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
+    // What symbols say begins where raw bits end.
+    if (!words.rotated && words.trim + Raw >= 16)
+      return join_floats<false, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
+    if constexpr (Raw > 16)
+      if (words.rotated && words.trim == 0)
+        return join_floats<true, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
+    ans_join<uint32_t>(words, symbols, low, planes, groups, out);
   }
 }
 
@@ -210,28 +203,33 @@ void pack_pairs(const uint16_t* from, int64_t groups, uint8_t* whole, uint8_t* p
   }
 }
 
-template <int Bits>
-void pack_floats(const uint32_t* from, int64_t groups, uint8_t* whole, uint8_t* planes) {
-  for (int64_t group = 0; group < groups; ++group, from += 64, whole += 128, planes += 8 * Bits) {
+// Whole (1 to 3) bytes of each of 16 words.
+template <int Whole>
+inline void store_whole(__m512i value, uint8_t* at) {
+  if constexpr (Whole == 1) _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm512_cvtepi32_epi8(value));
+  if constexpr (Whole == 2) _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtepi32_epi16(value));
+  if constexpr (Whole == 3) {
+    alignas(64) static constexpr uint8_t kOrder[64] = {0,  1,  2,  4,  5,  6,  8,  9,  10, 12, 13, 14, 16, 17, 18, 20,
+                                                       21, 22, 24, 25, 26, 28, 29, 30, 32, 33, 34, 36, 37, 38, 40, 41,
+                                                       42, 44, 45, 46, 48, 49, 50, 52, 53, 54, 56, 57, 58, 60, 61, 62};
+    _mm512_mask_storeu_epi8(at, (uint64_t{1} << 48) - 1, _mm512_permutexvar_epi8(load(kOrder), value));
+  }
+}
+
+template <bool Rotated, int Whole, int Bits>
+void pack_floats(const AnsWords& words, const uint32_t* from, int64_t groups, uint8_t* whole, uint8_t* planes) {
+  const auto trim = static_cast<unsigned>(words.trim);
+  for (int64_t group = 0; group < groups; ++group, from += 64, whole += 64 * Whole, planes += 8 * Bits) {
     const auto part = [&]<int Part>() {
-      const __m512i value = _mm512_rol_epi32(_mm512_loadu_si512(from + 16 * Part), 1);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(whole + 32 * Part), _mm512_cvtepi32_epi16(value));
-      return _mm512_cvtepi32_epi8(_mm512_srli_epi32(value, 16));
+      const __m512i word = _mm512_loadu_si512(from + 16 * Part);
+      const __m512i value = Rotated ? _mm512_rol_epi32(word, 1) : _mm512_srli_epi32(word, trim);
+      store_whole<Whole>(value, whole + 16 * Whole * Part);
+      return _mm512_cvtepi32_epi8(_mm512_srli_epi32(value, 8 * Whole));
     };
     const __m256i first = _mm256_set_m128i(part.template operator()<1>(), part.template operator()<0>());
     const __m256i second = _mm256_set_m128i(part.template operator()<3>(), part.template operator()<2>());
     store_planes<Bits>(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1), planes);
   }
-}
-
-void pack_floats_of_bytes(const uint32_t* from, int64_t groups, uint8_t* whole) {
-  alignas(64) static constexpr uint8_t kOrder[64] = {0,  1,  2,  4,  5,  6,  8,  9,  10, 12, 13, 14, 16, 17, 18, 20,
-                                                     21, 22, 24, 25, 26, 28, 29, 30, 32, 33, 34, 36, 37, 38, 40, 41,
-                                                     42, 44, 45, 46, 48, 49, 50, 52, 53, 54, 56, 57, 58, 60, 61, 62};
-  const __m512i order = load(kOrder);
-  for (int64_t i = 0; i < 4 * groups; ++i, from += 16, whole += 48)
-    _mm512_mask_storeu_epi8(whole, (uint64_t{1} << 48) - 1,
-                            _mm512_permutexvar_epi8(order, _mm512_rol_epi32(_mm512_loadu_si512(from), 1)));
 }
 
 template <int Raw = 1>
@@ -245,18 +243,16 @@ void pack_16(const AnsWords& words, const void* from, int64_t groups, uint8_t* l
   }
 }
 
-template <int Raw = 16>
+template <int Raw = 9>
 void pack_32(const AnsWords& words, const void* from, int64_t groups, uint8_t* low, uint8_t* planes) {
   const auto* floats = static_cast<const uint32_t*>(from);
   if constexpr (Raw == 25) {
     return ans_pack<uint32_t>(words, from, groups, low, planes);
   } else {
-    if (!words.rotated || words.trim != 0 || words.raw != Raw)
-      return pack_32<Raw + 1>(words, from, groups, low, planes);
-    if constexpr (Raw == 24)
-      pack_floats_of_bytes(floats, groups, low);
-    else
-      pack_floats<Raw % 8>(floats, groups, low, planes);
+    if (words.raw != Raw) return pack_32<Raw + 1>(words, from, groups, low, planes);
+    if (!words.rotated) return pack_floats<false, Raw / 8, Raw % 8>(words, floats, groups, low, planes);
+    if (words.trim == 0) return pack_floats<true, Raw / 8, Raw % 8>(words, floats, groups, low, planes);
+    ans_pack<uint32_t>(words, from, groups, low, planes);
   }
 }
 
