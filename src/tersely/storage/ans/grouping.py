@@ -18,7 +18,7 @@ _STEPS = (0.5, 0.3, 0.9, 1.6, 3.0)
 """Steps of classes, in standard deviations of what is divided into them."""
 _FEWEST = 1024
 """Fewer words are coded by one table."""
-_SAMPLE, _TABLES, _SAMPLE_OF_FEW, _FEW_TABLES = 1 << 17, (4, 8, MAX_TABLES), 1 << 15, (4,)
+_SAMPLE, _TABLES, _SAMPLE_OF_FEW, _FEW_TABLES = 1 << 17, (4, 8, MAX_TABLES), 1 << 14, (4,)
 """Where words have raw bits, symbols are a small part of a block: fewer words are looked at, and few tables, which stay
 in the first cache while a block is decoded, cost less than 0.01 %."""
 _SCALE = 256
@@ -32,8 +32,8 @@ def entropy(counts: np.ndarray) -> float:
 
 def _bits(counts: np.ndarray) -> float:
     """Bits of symbols that occur so often in each table, [tables][symbols]."""
-    totals = counts.sum(1)
-    return float((totals * np.log2(np.maximum(totals, 1))).sum() - (counts * np.log2(np.maximum(counts, 1))).sum())
+    some, totals = counts[counts > 0].astype(np.float64), counts.sum(1).astype(np.float64)
+    return float(totals @ np.log2(np.maximum(totals, 1)) - some @ np.log2(some))
 
 
 def group(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray) -> tuple[lis
     scaled = np.zeros(256, np.int16)
     scaled[: len(sizes)] = np.round((sizes - sizes.mean()) * _SCALE)
     per = [len(symbols) / length for length in d.dims]
-    means = [survey.axis_sums(symbols, scaled, d.dims, axis) / each for axis, each in enumerate(per)]
+    sums = survey.axis_sums(symbols, scaled, d.dims)
+    means = [own / each for own, each in zip(sums, per, strict=True)]
     overall = means[0].mean()
     deviations = [(mean - overall) / _SCALE for mean in means]
     spread = math.sqrt(sum(float(one.var()) for one in deviations)) or 1.0

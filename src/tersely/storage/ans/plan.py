@@ -95,13 +95,15 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
     sizes = _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
     counts = group(d, symbols, sizes, often)
-    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 17 else 64
+    # Each lane costs two bytes, and 64 keep a processor busier than 32: words with raw bits have more to pay it from.
+    many = 1 << 17 if d.raw and not d.zero else 1 << 18
+    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < many else 64
     return Plan(d, symbols, counts)
 
 
 def _code_lowest(d: Description, looked: Surveyed) -> None:
     """Lowest bits get a table where they are no noise: networks that were converted or rounded on their way."""
-    step = max(len(looked.words) // (8 * _SAMPLE), 1)
+    step = max(len(looked.words) // (2 * _SAMPLE), 1)
     sample = looked.part(step)
     best = _MIN_SAVED_SHARE * len(looked.words) * looked.words.dtype.itemsize * 8
     for low in _LOW:
@@ -127,6 +129,8 @@ def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 def _trailing_zeros(words: np.ndarray, rotated: bool) -> int:
     bits = words.dtype.itemsize * 8
+    if int(np.bitwise_or.reduce(words[:_SAMPLE])) & 1:
+        return 0
     some = int(np.bitwise_or.reduce(words)) & ((1 << bits - rotated) - 1)
     return (some & -some).bit_length() - 1 if some else 0
 
@@ -156,7 +160,7 @@ def _palette(looked: Surveyed, bits: float) -> tuple[np.ndarray, Surveyed] | Non
         if len(found) > most:
             return None
         values = np.sort(Surveyed(found, looked.rotated, looked.trim, workers).values())
-    if _widest_gap(values.tolist()) > MAX_NUMBER:
+    if int(values[-1]) > MAX_NUMBER and _widest_gap(values.tolist()) > MAX_NUMBER:
         return None
     return values, Surveyed(looked.numbers(values), False, 0, workers)
 
@@ -233,17 +237,18 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
     some = often > 0
     heads_, often_ = heads[some].tolist(), often[some].tolist()
     starts, extras, kept, bits = [], [], [], 0.0
+    before = list(itertools.accumulate(often_, initial=0))
     at, rare = 0, total >> PRECISION + 1
     while at < len(heads_):
-        end, mass, extra = at + 1, often_[at], 0
-        for wider in range(1, MAX_EXTRA + 1) if mass <= rare else ():
+        end, extra = at + 1, 0
+        for wider in range(1, MAX_EXTRA + 1) if often_[at] <= rare else ():
             # All that lies in the interval counts, or a common head would be swallowed.
             last = bisect.bisect_left(heads_, heads_[at] + (1 << wider), at)
-            more = sum(often_[end:last])
-            if last > end and mass + more <= rare:
-                end, mass, extra = last, mass + more, wider
+            if last > end and before[last] - before[at] <= rare:
+                end, extra = last, wider
             elif last > end or last == len(heads_):
                 break
+        mass = before[end] - before[at]
         starts.append(heads_[at])
         extras.append(extra)
         kept.append(mass)
@@ -251,7 +256,7 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
         at = end
     if zeros is not None:
         starts, extras, kept = [0, *starts], [0, *extras], [zeros, *kept]
-    if not 0 < len(starts) <= MAX_SYMBOLS or _widest_gap(starts) > MAX_NUMBER:
+    if not 0 < len(starts) <= MAX_SYMBOLS or (starts[-1] > MAX_NUMBER and _widest_gap(starts) > MAX_NUMBER):
         return None
     common = np.array(kept, np.int64)
     bits += entropy(common) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)

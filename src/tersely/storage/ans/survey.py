@@ -38,7 +38,7 @@ class Surveyed:
 
     def heads(self, raw: int) -> tuple[np.ndarray, int, int]:
         """How often each head occurs, above `raw` bits; how many values are 0; how many of head 0 are not."""
-        # Words of 16 bits are counted once: what is wanted first is sums of what is wanted later.
+        # Words of 16 bits are counted once : what is wanted first is sums of what is wanted later.
         fine = 0 if self.width <= MAX_HEAD_BITS else raw
         if fine not in self._heads:
             self._heads[fine] = self._counted(fine)
@@ -77,15 +77,16 @@ class Surveyed:
 
     def lowest(self, bits: int, nonzero: bool) -> np.ndarray:
         """How often values have each number in their lowest `bits` bits, of at most 8; nonzero: those other than 0."""
-        words, top = self.words, self.words.dtype.itemsize * 8 - 1
-        if self.rotated:
-            whole = words >> words.dtype.type(self.trim) << words.dtype.type(1)
-            whole = whole | words >> words.dtype.type(top)
-        else:
-            whole = words >> words.dtype.type(self.trim)
+        if native.available():
+            out = np.zeros(1 << bits, np.uint32)
+            native.module.ans_lowest(
+                self.words, self.words.dtype.itemsize, self.rotated, self.trim, bits, nonzero, out, self.workers
+            )
+            return out.astype(np.int64)
+        values = self.values()
         if nonzero:
-            whole = whole[whole != 0]
-        return np.bincount(whole.astype(np.uint8) & np.uint8((1 << bits) - 1), minlength=1 << bits)
+            values = values[values != 0]
+        return np.bincount((values & np.uint64((1 << bits) - 1)).astype(np.int64), minlength=1 << bits)
 
     def symbols(self, d: Description) -> np.ndarray:
         """The symbol of each word, as the description cuts them."""
@@ -94,7 +95,7 @@ class Surveyed:
             cut = Description(trim=self.trim, raw=d.raw, zero=d.zero, starts=d.starts, extras=d.extras)
             return symbols_of(self.values(), cut)[0]
         first = int(d.zero)
-        by_head = np.searchsorted(np.array(d.starts[first:]), np.arange(1 << bits), side="right") - 1 + first
+        by_head = np.cumsum(np.bincount(np.array(d.starts[first:], np.int64), minlength=1 << bits)) - 1 + first
         out = np.empty(len(self.words), np.uint8)
         native.module.ans_symbols(
             self.words,
@@ -110,15 +111,17 @@ class Surveyed:
         return out
 
 
-def axis_sums(symbols: np.ndarray, sizes: np.ndarray, dims: tuple[int, ...], axis: int) -> np.ndarray:
-    """The sums of symbols' sizes (integers of 16 bits), by coordinate of an axis."""
-    outer = int(np.prod(dims[:axis], dtype=np.int64))
-    inner = int(np.prod(dims[axis + 1 :], dtype=np.int64))
+def axis_sums(symbols: np.ndarray, sizes: np.ndarray, dims: tuple[int, ...]) -> list[np.ndarray]:
+    """The sums of symbols' sizes (integers of 16 bits), by coordinate of each axis."""
+    rows, columns = np.zeros(dims[0], np.int64), np.zeros(len(symbols) // dims[0], np.int64)
     if native.available():
-        out = np.zeros(dims[axis], np.int64)
-        native.module.ans_axis_sums(symbols, sizes.astype(np.int16), outer, inner, out)
-        return out
-    return sizes.astype(np.int64)[symbols].reshape(outer, dims[axis], inner).sum(axis=(0, 2))
+        native.module.ans_sum_sizes(symbols, sizes.astype(np.int16), rows, columns)
+    else:
+        matrix = sizes.astype(np.int64)[symbols].reshape(len(rows), len(columns))
+        rows, columns = matrix.sum(1), matrix.sum(0)
+    others = range(len(dims) - 1)
+    inner = columns.reshape(dims[1:])
+    return [rows, *(inner.sum(axis=tuple(other for other in others if other != axis)) for axis in others)]
 
 
 def counts(

@@ -88,6 +88,14 @@ int64_t heads(Words words, int bytes, bool rotated, int trim, int raw, MutableWo
                                    int64_t{1} << bits, as<uint32_t>(counts), threads);
 }
 
+void lowest(Words words, int bytes, bool rotated, int trim, int low, bool nonzero, MutableWords counts, int threads) {
+  const WordType type = type_of(bytes, rotated);
+  require_size(trim >= 0 && trim < type.bits() && low >= 0 && low <= 8 && counts.nbytes() == size_t{4} << low);
+  const Computing unlocked;
+  tersely::ans::count_lowest(bytes_of(words), static_cast<int64_t>(words.nbytes()) / bytes, type, trim, low, nonzero,
+                             as<uint32_t>(counts), threads);
+}
+
 void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero, Words by_head, MutableBytes out,
              int threads) {
   const WordType type = type_of(bytes, rotated);
@@ -99,12 +107,13 @@ void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero,
   tersely::ans::find_symbols(bytes_of(words), count, type, trim, raw, zero, bytes_of(by_head), out.data(), threads);
 }
 
-void axis_sums(Words symbols, Words sizes, int64_t outer, int64_t inner, MutableWords sums) {
-  const auto length = static_cast<int64_t>(sums.nbytes() / 8);
-  require_size(static_cast<int64_t>(symbols.nbytes()) == outer * length * inner && sizes.nbytes() == 512);
+void sum_sizes(Words symbols, Words sizes, MutableWords row_sums, MutableWords column_sums) {
+  const auto rows = static_cast<int64_t>(row_sums.nbytes() / 8),
+             columns = static_cast<int64_t>(column_sums.nbytes() / 8);
+  require_size(static_cast<int64_t>(symbols.nbytes()) == rows * columns && sizes.nbytes() == 512);
   const Computing unlocked;
-  tersely::ans::axis_sums(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), outer, length, inner,
-                          as<int64_t>(sums));
+  tersely::ans::sum_sizes(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), rows, columns,
+                          as<int64_t>(row_sums), as<int64_t>(column_sums));
 }
 
 void count(Words symbols, Words dims, Words classed, Words classes, int base, int tables, MutableWords counts) {
@@ -125,7 +134,8 @@ void bind_ans(nb::module_& m) {
   m.def("ans_encode", &encode);
   m.def("ans_decode", &decode);
   m.def("ans_heads", &heads);
+  m.def("ans_lowest", &lowest);
   m.def("ans_symbols", &symbols);
-  m.def("ans_axis_sums", &axis_sums);
+  m.def("ans_sum_sizes", &sum_sizes);
   m.def("ans_count", &count);
 }
