@@ -38,19 +38,18 @@ class Symbols {
     const int64_t lanes = lanes_;
     const auto& kernel = active_table().ans.decode[lanes == kAnsLanes[1]];
     int64_t done = 0;
-    alignas(64) uint16_t words[kAligned];
-    // Words may begin at any byte, and the last ones are followed by something else: both are copied.
+    alignas(64) uint16_t last[2 * kAnsMaxLanes] = {};
     while (done < steps) {
-      const int64_t some = std::min(left_, kAligned - lanes);
-      std::memcpy(words, bytes_, static_cast<size_t>(2 * some));
-      std::memset(words + some, 0, 2 * static_cast<size_t>(lanes));
+      // Behind the last words a step may look, so they are copied; nothing is done with what is read there.
+      const bool few = left_ < lanes;
+      if (few) std::memcpy(last, bytes_, static_cast<size_t>(2 * left_));
+      const uint16_t* const words = few ? last : reinterpret_cast<const uint16_t*>(bytes_);
       cursor_.words = words;
-      // Behind the last words a step may look; behind others it would take what was not copied for words.
-      const uint16_t* end = words + some + (some < left_ ? 0 : lanes);
+      const uint16_t* end = words + left_ + (few ? lanes : 0);
       const int64_t now =
           kernel(entries_.data(), tables + done * lanes, steps - done, cursor_, end, symbols + done * lanes);
       const int64_t used = cursor_.words - words;
-      if (used > some) {
+      if (used > left_) {
         left_ = -1;
         return done;
       }
@@ -78,7 +77,6 @@ class Symbols {
     return true;
   }
 
-  static constexpr int64_t kAligned = 2048;
   const std::vector<uint32_t>& entries_;
   int lanes_;
   AnsCursor cursor_;

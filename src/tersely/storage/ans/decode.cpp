@@ -268,14 +268,21 @@ const char* prepare(Shared& s) {
 }  // namespace
 
 std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps) {
-  std::vector<uint32_t> out(logs.size() / static_cast<size_t>(symbols) << kPrecision);
+  // Eight at a time, the last ones too many: the next symbol's lie over them.
+  constexpr uint32_t kSome = 8;
+  const size_t size = logs.size() / static_cast<size_t>(symbols) << kPrecision;
+  std::vector<uint32_t> out(size + kSome);
   uint32_t* at = out.data();
   for (const uint8_t* table = logs.data(); table < logs.data() + logs.size(); table += symbols) {
     const std::vector<uint32_t> all = frequencies(table, symbols, steps);
-    for (int symbol = 0; symbol < symbols; ++symbol)
-      for (uint32_t i = 0; i < all[symbol]; ++i)
-        *at++ = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift | i << kAnsDistanceShift;
+    for (int symbol = 0; symbol < symbols; ++symbol) {
+      const uint32_t entry = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift;
+      for (uint32_t i = 0; i < all[symbol]; i += kSome)
+        for (uint32_t k = i; k < i + kSome; ++k) at[k] = entry | k << kAnsDistanceShift;
+      at += all[symbol];
+    }
   }
+  out.resize(size);
   return out;
 }
 

@@ -17,7 +17,7 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
       *symbols++ = static_cast<uint8_t>(entry);
       state = (entry >> kAnsFrequencyShift & 0xFFF) * (state >> kAnsPrecision) + (entry >> kAnsDistanceShift);
       const bool low = state < kAnsLowest;
-      cursor.states[lane] = low ? state << 16 | *words : state;
+      cursor.states[lane] = low ? state << 16 | ans_load<uint16_t>(reinterpret_cast<const uint8_t*>(words)) : state;
       words += low;
     }
   cursor.words = words;
