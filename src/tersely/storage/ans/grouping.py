@@ -6,6 +6,7 @@ is coded as what is in between.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -95,15 +96,25 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray) -> tuple[lis
     some = cube.reshape(-1)
     times = len(symbols) / len(some)
 
+    @functools.cache
+    def classes_of(axis: int, width: float) -> tuple[np.ndarray, float]:
+        classes = np.clip(np.round(deviations[axis] / width), -CLASS_ZERO, CLASS_ZERO - 1).astype(np.int8)
+        often = np.bincount(classes.astype(np.int64) + CLASS_ZERO, minlength=2 * CLASS_ZERO)
+        return classes, entropy(often) + _BITS_OF_AXIS
+
+    def by_axis(axes: tuple[int, ...], width: float) -> list[np.ndarray | None]:
+        return [classes_of(axis, width)[0] if axis in axes else None for axis in range(len(d.dims))]
+
     def bits(axes: tuple[int, ...], width: float, tables: int) -> float:
-        classes = _classes(deviations, axes, width)
-        part = [one[::step] if axis == 0 and one is not None else one for axis, one in enumerate(classes)]
+        part = by_axis(axes, width)
+        if part[0] is not None:
+            part[0] = part[0][::step]
         counts = survey.counts(some, cube.shape, part, tables // 2, tables, len(d.starts))
         used, entries = int(counts.any(1).sum()), int((counts > 0).sum())
         # Frequencies of a sample fit it better than they fit the rest (Miller, 1955).
         fit = (times - 1) * (entries - used) / (2 * math.log(2))
         side = _BITS_OF_TABLE * used + _BITS_OF_ENTRY * entries
-        return times * _bits(counts) + fit + side + _bits_of_classes(classes)
+        return times * _bits(counts) + fit + side + sum(classes_of(axis, width)[1] for axis in axes)
 
     sets = list(dict.fromkeys([tuple(usable[:1]), tuple(usable[-1:]), tuple(usable)]))
     ways = {
@@ -122,22 +133,7 @@ def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray) -> tuple[lis
     # Some rows are not like all: both are compared by the same ones.
     if ways[axes, width, tables] >= bits((), 1.0, 1):
         return d.classes, 0, 1
-    return _classes(deviations, axes, width), tables // 2, tables
-
-
-def _classes(deviations: list[np.ndarray], axes: tuple[int, ...], width: float) -> list[np.ndarray | None]:
-    return [
-        np.clip(np.round(one / width), -CLASS_ZERO, CLASS_ZERO - 1).astype(np.int8) if axis in axes else None
-        for axis, one in enumerate(deviations)
-    ]
-
-
-def _bits_of_classes(classes: list[np.ndarray | None]) -> float:
-    some = [one for one in classes if one is not None]
-    return sum(
-        entropy(np.bincount(own.astype(np.int64) + CLASS_ZERO, minlength=2 * CLASS_ZERO)) + _BITS_OF_AXIS
-        for own in some
-    )
+    return by_axis(axes, width), tables // 2, tables
 
 
 def _fill(d: Description, classes: list[np.ndarray | None], base: int, counts: np.ndarray) -> np.ndarray:

@@ -147,7 +147,9 @@ def _palette(looked: Surveyed, bits: float) -> tuple[np.ndarray, Surveyed] | Non
     if looked.width <= survey.MAX_HEAD_BITS:
         often = looked.heads(0)[0]
         values = np.flatnonzero(often).astype(np.uint64)
-        if len(values) > most or entropy(often) + _bits_of_palette(values) >= bits:
+        if len(values) > most:
+            return None
+        if entropy(often[often > 0].astype(np.int64)) + _bits_of_palette(values) >= bits:
             return None
     else:
         found = survey.few_words(words, workers)
@@ -195,7 +197,7 @@ def _cuts(looked: Surveyed, mantissa: int | None) -> list[_Cut]:
     if width - finest <= survey.MAX_HEAD_BITS:
         counts, zeros, _ = looked.heads(finest)
         heads = np.flatnonzero(counts).astype(np.uint64)
-        counts = counts[counts > 0]
+        counts = counts[counts > 0].astype(np.int64)
     else:
         values = looked.values()
         zeros = int((values == 0).sum())

@@ -44,7 +44,7 @@ class Surveyed:
             self._heads[fine] = self._counted(fine)
         counts, zeros = self._heads[fine]
         if fine != raw:
-            counts = counts.reshape(1 << self.width - raw, -1).sum(1)
+            counts = counts.reshape(1 << self.width - raw, -1).sum(1, dtype=np.int64)
         return counts, zeros, int(counts[0]) - zeros
 
     def _counted(self, raw: int) -> tuple[np.ndarray, int]:
@@ -54,7 +54,7 @@ class Surveyed:
             zeros = native.module.ans_heads(
                 self.words, self.words.dtype.itemsize, self.rotated, self.trim, raw, out, self.workers
             )
-            return out.astype(np.int64), zeros
+            return out if raw == 0 else out.astype(np.int64), zeros  # of 16 bits, few are looked at
         values = self.values()
         return np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count), int((values == 0).sum())
 
