@@ -152,11 +152,11 @@ void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, 
 void sum_sizes(const uint8_t* symbols, const int16_t* sizes, int64_t rows, int64_t columns, int64_t* row_sums,
                int64_t* column_sums) {
   // 32 bits hold the sums of 2^15 rows, and of parts of as many columns.
-  constexpr int64_t kMost = 1 << 15;
+  constexpr int64_t kMaxSummed = 1 << 15;
   std::vector<int32_t> some(static_cast<size_t>(columns));
   for (int64_t row = 0; row < rows; ++row, symbols += columns) {
-    for (int64_t first = 0; first < columns; first += kMost) {
-      const int64_t end = std::min(columns, first + kMost);
+    for (int64_t first = 0; first < columns; first += kMaxSummed) {
+      const int64_t end = std::min(columns, first + kMaxSummed);
       int32_t sum = 0;
       for (int64_t k = first; k < end; ++k) {
         const int32_t size = sizes[symbols[k]];
@@ -165,7 +165,7 @@ void sum_sizes(const uint8_t* symbols, const int16_t* sizes, int64_t rows, int64
       }
       row_sums[row] += sum;
     }
-    if (row % kMost == kMost - 1 || row == rows - 1)
+    if (row % kMaxSummed == kMaxSummed - 1 || row == rows - 1)
       for (int64_t k = 0; k < columns; ++k) {
         column_sums[k] += some[k];
         some[k] = 0;
