@@ -147,17 +147,21 @@ def atomic_file(path: Path, like: Iterable[Path] = (), *, replace: bool = True) 
                 temporary.unlink(missing_ok=True)
 
 
-def copy_rest(source: IO[bytes], start: int, destination: IO[bytes]) -> None:
-    """Copy what an open file has from byte `start` on to where another one stands, inside the kernel where it can."""
+def copy_part(source: IO[bytes], part: slice, destination: IO[bytes]) -> None:
+    """Copy bytes of an open file, which has them, to where another one stands, inside the kernel where it can."""
     source.flush()
     destination.flush()
-    at, copied = destination.tell(), start
+    at, copied = destination.tell(), part.start
     with contextlib.suppress(OSError):  # two file systems, or one that cannot: the loop below takes over
-        while done := os.copy_file_range(source.fileno(), destination.fileno(), _COPY_BYTES, copied, at):
+        while done := os.copy_file_range(
+            source.fileno(), destination.fileno(), min(_COPY_BYTES, part.stop - copied), copied, at
+        ):
             copied, at = copied + done, at + done
     source.seek(copied)
     destination.seek(at)
-    shutil.copyfileobj(source, destination, _COPY_BYTES)
+    while data := source.read(min(_COPY_BYTES, part.stop - copied)):
+        destination.write(data)
+        copied += len(data)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

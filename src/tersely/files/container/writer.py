@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -232,10 +233,11 @@ class Writer:
         header = self._header(components, dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            spooled = self._spooled() if pieces else np.empty(0, np.uint8)
-            for data in [*(spooled[place] for _, place in pieces), *(item.bytes for item in dense)]:
-                for start in range(0, data.nbytes, _COPY_BYTES):
-                    file.write(memoryview(data[start : start + _COPY_BYTES]))
+            for part in _joined(place for _, place in pieces):
+                temporary.copy_part(self._spool, part, file)
+            for item in dense:
+                for start in range(0, item.bytes.nbytes, _COPY_BYTES):
+                    file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))
             file.flush()
             size = file.tell()
             if check is not None:
@@ -250,25 +252,24 @@ class Writer:
             position += size
         return found
 
-    def _spooled(self) -> np.ndarray:
+    def _spooled(self, place: slice) -> bytes:
         self._spool.flush()
-        return np.memmap(self._spool, np.uint8, "r").view(np.ndarray)
+        return os.pread(self._spool.fileno(), place.stop - place.start, place.start)
 
     def _pool(
         self, pieces: list[tuple[str, slice]], original: bytes, smallest: bool
     ) -> tuple[list[tuple[str, slice]], list[_Dense], _Dense] | None:
         """The components and dense tensors that are left outside, and the pool; None where it would hold too much."""
-        spooled = self._spooled() if pieces else np.empty(0, np.uint8)
         infos: dict[str, bytes] = {}
         small: list[tuple[str, str, tuple[int, ...]]] = []
         outside, arrays = [], []
         for name, place in pieces:
             size = place.stop - place.start
             if name.endswith(description.MARK + description.INFO):
-                infos[name] = spooled[place].tobytes()
+                infos[name] = self._spooled(place)
             elif 0 < size <= pool.COMPONENT_BYTES:
                 small.append((name, "U8", (size,)))
-                arrays.append(spooled[place])
+                arrays.append(np.frombuffer(self._spooled(place), np.uint8))
             else:
                 outside.append((name, place))
         for item in sorted((item for item in self._dense if item.pooled), key=lambda item: item.tag):
@@ -295,6 +296,20 @@ class Writer:
         text = ("{" + ",".join(parts) + "}").encode() + b" " * TRAILING_SPACES
         text += b" " * (-(8 + len(text)) % 64)
         return description.seal(struct.pack("<Q", len(text)) + text, _SEAL_MARK)
+
+
+def _joined(places: Iterable[slice]) -> Iterator[slice]:
+    """Places that rise, those that touch as one."""
+    last: slice | None = None
+    for place in places:
+        if last is not None and last.stop == place.start:
+            last = slice(last.start, place.stop)
+            continue
+        if last is not None:
+            yield last
+        last = place
+    if last is not None:
+        yield last
 
 
 def _item_bytes(tag: str) -> float:

@@ -79,7 +79,8 @@ def write(
         with temporary.atomic_file(destination, like, replace=replace) as (file, unnamed):
             file.write(stored.header(len(index) + sum(sizes)))
             file.write(index)
-            temporary.copy_rest(spool, len(temporary.SPOOL_MARK), file)
+            begin = len(temporary.SPOOL_MARK)
+            temporary.copy_part(spool, slice(begin, begin + sum(sizes)), file)
             file.flush()
             size = file.tell()
             written = Archive(unnamed, threads=threads)
