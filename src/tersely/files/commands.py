@@ -132,7 +132,7 @@ def compress(
     carried = plan_file.carried(document, *asked) if own else {}
     orientation = source.orientation
     pool = not source.folder and "target_bits" not in document  # loaders of folders look for tensors by name
-    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch, pool)
+    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch, pool=pool)
     meter = Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
     notes = [*plan_file.unmatched(source, included, excluded), *source.notes()]

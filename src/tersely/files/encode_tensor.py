@@ -52,8 +52,8 @@ class Options:
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     batch: int = 1
-    reasons: bool = True
-    pool: bool = False
+    reasons: bool = field(default=True, kw_only=True)
+    pool: bool = field(default=False, kw_only=True)
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):

@@ -123,7 +123,7 @@ class _Job:
         machine = self._machine or (None if "profile" in document else NATIVE)
         objective, target, batch = plan_file.settings_of(document, None, machine, None)
         tensors = {name: one for name, one in document.get("tensors", {}).items() if name in source.dense}
-        options = Options(objective, target, (), (), self.threads, orientation, tensors, batch, self._pool)
+        options = Options(objective, target, (), (), self.threads, orientation, tensors, batch, pool=self._pool)
         if self.store is None:
             done = compress_file(source, destination, options, meter, self.force)
         else:
