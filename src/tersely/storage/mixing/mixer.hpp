@@ -84,8 +84,7 @@ class Mixer {
     for (size_t k = 1; k < count; ++k) {
       mixed.slots[k] = mixed.lines[k][local];
       const uint32_t seen = count_of(mixed.slots[k]);
-      const int32_t differs = std::clamp(table.stretch[mixed.slots[k] >> 20] - base, -1023, 1023);
-      mixed.says[k] = seen == 0 ? 0 : differs;
+      mixed.says[k] = table.stretch[mixed.slots[k] >> 20] - base;
       mixed.weights[k] = weights + k * kBuckets + table.bucket[seen];
       sum += int64_t{mixed.says[k]} * *mixed.weights[k];
     }
@@ -96,10 +95,11 @@ class Mixer {
   /// Learns the bit that was predicted.
   template <size_t kMost>
   [[gnu::always_inline]] void learn(const Mixed<kMost>& mixed, size_t count, uint32_t local, bool bit) {
-    const int32_t error = ((static_cast<int32_t>(bit) << 16) - static_cast<int32_t>(mixed.probability)) * rate_;
+    const int64_t error = ((static_cast<int64_t>(bit) << 16) - mixed.probability) * rate_;
     for (size_t k = 0; k < count; ++k) {
       int32_t& weight = *mixed.weights[k];
-      weight = std::clamp(weight + ((mixed.says[k] * error + (1 << 17)) >> 18), -kMaxWeight, kMaxWeight);
+      const auto step = static_cast<int32_t>((mixed.says[k] * error + (1 << 17)) >> 18);
+      weight = std::clamp(weight + step, -kMaxWeight, kMaxWeight);
       mixed.lines[k][local] = moved(mixed.slots[k], bit, tables_);
     }
   }

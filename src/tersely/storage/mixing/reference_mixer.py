@@ -202,7 +202,7 @@ class Mixer:
         weights = self._weights[chosen]
         slots = [self.slots.get(line + local, NEW_SLOT) for line in lines]
         base = stretch[slots[0][0] >> 10]
-        says = [base] + [min(1023, max(-1023, stretch[p >> 10] - base)) if count else 0 for p, count in slots[1:]]
+        says = [base] + [stretch[p >> 10] - base for p, _ in slots[1:]]
         buckets = [0] + [min(BUCKETS - 1, count.bit_length()) for _, count in slots[1:]]
         total = sum(said * weights[context][buckets[context]] for context, said in enumerate(says))
         mixed = min(STRETCH_LIMIT, max(-STRETCH_LIMIT, total >> 16))
