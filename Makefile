@@ -9,6 +9,7 @@
 #   make emulate the kernel tests with AVX-512 and AMX in plain C++ (a part of make test-all)
 #   make bench   dense against compressed on this machine (installs the CPU build of torch)
 #   make bench-peers  size and speed beside zstd, zlib, ZipNN and pcodec on PEER_MODELS (safetensors files)
+#   make evidence  networks, coders and engines side by side, and docs/EVIDENCE.md: MODELS=FOLDER, EVIDENCE=--quick
 #   make docs    write docs/api.md and every table, after a change of docstrings or records
 #   make stub    write the types of the native module after a change of its bindings
 #   make fuzz    mutate files under the sanitizers for FUZZ_SECONDS (60)
@@ -23,7 +24,7 @@ SOURCES := $(shell find src -name '*.cpp' -o -name '*.hpp') CMakeLists.txt pypro
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-all test-transformers4 lint bench bench-peers docs fuzz emulate sanitize stub clean build
+.PHONY: demo test test-all test-transformers4 lint bench bench-peers evidence evidence-page docs fuzz emulate sanitize stub clean build
 .DELETE_ON_ERROR:
 
 build: $(VENV)/built
@@ -94,6 +95,19 @@ $(VENV)/peers: $(VENV)/torch
 	$(PIP) install -q -c constraints.txt zstandard pcodec
 	$(PIP) install -q -c constraints.txt --no-deps zipnn
 	touch $@
+
+# Whom `make evidence` compares with. OpenVINO, ONNX Runtime and MNN want no torch of their own.
+$(VENV)/rivals: $(VENV)/peers
+	$(PIP) install -q -c constraints.txt onnxruntime openvino MNN onnx brotli openzl scipy matplotlib
+	$(PIP) install -q -c constraints.txt --no-deps nncodec
+	touch $@
+
+evidence: $(VENV)/built $(VENV)/rivals
+	$(BIN)/python -m benchmarks.evidence --resume $(if $(MODELS),--models $(MODELS)) $(EVIDENCE)
+	$(MAKE) evidence-page
+
+evidence-page: $(VENV)/built $(VENV)/rivals
+	$(BIN)/python -m benchmarks.evidence.page $$(ls -t benchmarks/records/*_evidence.json | head -1)
 
 bench-peers: $(VENV)/built $(VENV)/peers
 	$(BIN)/python -m benchmarks.files $(PEER_MODELS)

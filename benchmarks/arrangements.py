@@ -7,7 +7,7 @@ no bytes of its own; that tensors' lengths would be stored beside them is left o
 from __future__ import annotations
 
 import lzma
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,9 @@ def of_numbers(data: bytes, takes: Callable[[np.ndarray], bool]) -> dict[str, Ar
     given = [array for array in arrays if takes(array)]
     rest = header + b"".join(array.tobytes() for array in arrays if not takes(array))
     joined = _joined(given)
-    found = {"tensors": Arrangement(tuple(given), rest), "tensors of a dtype as one": Arrangement(tuple(joined), rest)}
+    found = {"tensors": Arrangement(tuple(given), rest)}
+    if all(map(takes, joined)):
+        found["tensors of a dtype as one"] = Arrangement(tuple(joined), rest)
     return found if given else {}
 
 
@@ -69,8 +71,7 @@ def of(data: bytes, name: str, peer: Peer) -> dict[str, Arrangement]:
     """What there is for a peer of this name; nothing where it takes none of the tensors."""
     if name in BYTES:
         return of_bytes(data)
-    known: Sequence[str] | None = getattr(peer, "TAKES", None)
-    return of_numbers(data, lambda array: known is None or array.dtype.name in known)
+    return of_numbers(data, lambda array: peers.takes(peer, array))
 
 
 def stored_bytes(peer: Peer, arranged: Arrangement) -> int:

@@ -28,6 +28,14 @@ def torch_eager(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
     return run
 
 
+def uncoded(model: torch.nn.Module, inputs: Inputs) -> Any:
+    """A pipeline whose weights are dense: what coding them costs or saves is the difference."""
+    from tersely.torch.networks.pipeline import Choices, Pipeline, encoder
+
+    whole = encoder("speed")
+    return Pipeline(model, inputs, {}, lambda name, tensor, rows, in_out: whole(name, tensor, 0, in_out), Choices())
+
+
 def torch_compile(model: torch.nn.Module, inputs: Inputs, threads: int) -> Infer:
     """Inductor with freezing; images with channels last."""
     from torch._inductor import config

@@ -120,12 +120,19 @@ def prune(model: torch.nn.Module, percent: int, mask: str) -> None:
             layer.weight[rank <= bound] = 0
 
 
-def prepared(name: str, percent: int = 0, mask: str = "random") -> torch.nn.Module:
-    """A network whose numbers stay in range, in eval mode; `percent` of its weights are zeros."""
+def prepared(
+    name: str, percent: int = 0, mask: str = "random", change: Callable[[torch.nn.Module], None] | None = None
+) -> torch.nn.Module:
+    """A network whose numbers stay in range, in eval mode; `percent` of its weights are zeros.
+
+    change: what else is done to its weights before numbers are brought into range.
+    """
     torch.manual_seed(0)
     model = NETWORKS[name]()
     if percent:
         prune(model, percent, mask)
+    if change is not None:
+        change(model)
     norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     if norms:
         for norm in norms:
@@ -164,10 +171,15 @@ def row(
     percent: int = 0,
     mask: str = "random",
     dtype: str = "float32",
+    change: Callable[[torch.nn.Module], None] | None = None,
+    dense: bool = False,
 ) -> dict[str, Any]:
-    """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are."""
+    """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are.
+
+    change: what is done to its weights, as in `prepared`. dense: our executor on dense weights is timed, too.
+    """
     half = getattr(torch, dtype)
-    model = prepared(name, percent, mask).to(half)
+    model = prepared(name, percent, mask, change).to(half)
     inputs = tuple(one.to(half) if one.is_floating_point() else one for one in inputs_of(name, batch))
     wide, given = engines.widened(model, inputs)
     with torch.inference_mode():
@@ -179,13 +191,18 @@ def row(
         runs[f"tersely {objective}"] = engines.torch_eager(pipe, inputs, plan.threads)
         plain, held = pipe.weight_bytes
         smaller[objective] = plain / held
+    if dense:
+        runs["tersely dense"] = engines.torch_eager(engines.uncoded(model, inputs), inputs, plan.threads)
+    left_out: dict[str, str] = {}
     for engine, make in engines.HALF_ENGINES.get(dtype, engines.ENGINES).items():
         if engine in without:
             continue
         try:
             runs[engine] = make(model, inputs, plan.threads)
         except ImportError as missing:
-            print(f"{engine}: left out, {missing}")
+            left_out[engine] = f"is not installed: {missing}"
+        except Exception as error:  # an engine that cannot run a network is a row of the record
+            left_out[engine] = f"{type(error).__name__}: {error}"[:200]
     scale = np.abs(expected).max()
     error = {key: float(np.abs(run() - expected).max() / scale) for key, run in runs.items()}
     bounds = {key: BOUND + ROUNDING.get(dtype, 0) for key in runs}
@@ -195,8 +212,10 @@ def row(
     for key in [one for one, value in error.items() if not value < bounds[one]]:
         if key.startswith("tersely"):
             raise SystemExit(f"{name}: {key} answers otherwise than PyTorch, by {error[key]:.1e}")
-        print(f"{name}: {key} is left out, its answer differs by {error[key]:.1e}")
+        left_out[key] = f"disqualified: its answer differs by {error[key]:.1e} of the largest"
         del runs[key]
+    for engine, reason in left_out.items():
+        print(f"{name}: {engine} is left out: {reason}", flush=True)
     times = protocol.measure({key: alone(run, plan) for key, run in runs.items()}, plan)
     return {
         "network": name,
@@ -207,6 +226,7 @@ def row(
         "busy": times.busy,
         "error": error,
         "smaller": smaller,
+        "left_out": left_out,
         **({"zeros": percent, "mask": mask} if percent else {}),
         **({"dtype": dtype} if dtype != "float32" else {}),
     }

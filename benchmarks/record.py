@@ -91,14 +91,15 @@ def path_of(record: Record) -> Path:
     return RECORDS / ("_".join("-".join(word.lower().split()) for word in words) + ".json")
 
 
-def save(record: Record, output: Path | None) -> None:
-    """Write a record to `output` or its own place, whole or not at all."""
+def save(record: Record, output: Path | None, quiet: bool = False) -> None:
+    """Write a record to `output` or its own place, whole or not at all. quiet: without a line that says where."""
     path = output or path_of(record)
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(record, indent=1) + "\n")
     partial.replace(path)
-    print(f"record: {path}", file=sys.stderr)
+    if not quiet:
+        print(f"record: {path}", file=sys.stderr)
 
 
 def of_kind(kind: str) -> list[tuple[Path, Record]]:

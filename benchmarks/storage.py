@@ -150,11 +150,7 @@ def _clock() -> float:
 def speeds(arrays: list[np.ndarray], every: dict[str, Peer], plan: Protocol) -> dict[str, Any]:
     """Megabytes a second encoded and decoded by each coder that takes all of the arrays; "busy" says what disturbed."""
     original = sum(array.nbytes for array in arrays)
-    takes = {
-        name: peer
-        for name, peer in every.items()
-        if all(array.dtype.name in getattr(peer, "TAKES", (array.dtype.name,)) for array in arrays)
-    }
+    takes = {name: peer for name, peer in every.items() if all(peers.takes(peer, array) for array in arrays)}
     found: dict[str, Any] = {"original_bytes": original, "busy": ""}
     stored: dict[str, list[Stored]] = {}
     for name, peer in takes.items():
@@ -213,7 +209,7 @@ def main(arguments: argparse.Namespace | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=[], help="rows with one of these in 'MODEL, VARIANT'")
     parser.add_argument("--quick", action="store_true", help=f"files of up to {QUICK / 1e6} MB")
     parser.add_argument("--slow", action="store_true", help=f"zpaq of files of more than {ZPAQ_LARGEST / 1e6} MB, too")
-    parser.add_argument("--peers", nargs="+", default=list(peers.STORAGE), choices=peers.STORAGE)
+    parser.add_argument("--peers", nargs="+", default=list(peers.STORAGE), choices=peers.STORAGE + peers.MODEL_CODERS)
     parser.add_argument("--speed", action="store_true", help="speeds, not sizes")
     parser.add_argument("--sample", type=float, default=8, help="MB of a row's largest tensors whose speeds are taken")
     parser.add_argument("--resume", action="store_true", help="keep what the record has of the same bytes")

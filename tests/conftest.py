@@ -22,19 +22,24 @@ _ADAPTERS = {
 collect_ignore = [folder for folder, needed in _ADAPTERS.items() if not all(map(installed, needed))]
 """Tests of adapters need what they adapt, and `onnx` to build models: `make test` installs it."""
 
-settings.register_profile("quick", max_examples=25, deadline=None)
-settings.register_profile("thorough", max_examples=100, deadline=None)
+# The same examples each time: one commit passes or fails. `--anew` draws others, to find what these do not.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("anew", max_examples=100, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="every case of exhaustive tests, more random examples")
-
+    parser.addoption(
+        "--anew", action="store_true", help="random examples that are drawn anew, as many as with --thorough"
+    )
     parser.addoption("--one-in", type=int, default=1, help="of exhaustive tests, one in so many, spread over all cases")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     profile.thorough = config.getoption("thorough")
-    settings.load_profile("thorough" if profile.thorough else "quick")
+    anew = config.getoption("anew")
+    settings.load_profile("anew" if anew else "thorough" if profile.thorough else "quick")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,8 @@
     product(stored, x)   a function of nothing that multiplies x by the stored matrix, or None where the peer must
                          decode first, or has no product for this x
 
-What a peer reads its input as (dtype, level, threads) is in its file, with the reason.
+What a peer reads its input as (dtype, level, threads) is in its file, with the reason. One that does not take every array
+has TAKES, the names of dtypes, or a function takes(array), or both.
 """
 
 from __future__ import annotations
@@ -42,6 +43,15 @@ PRODUCTS = ("torch_linear", "torch_mv", "torch_csr", "scipy_csr")
 CODECS = ("zstd", "zlib", "zipnn", "pcodec")
 STORAGE = ("zstd_long", "xz", "brotli", "zpaq", "zipnn", "pcodec_best", "openzl", "nncodec", "huffman")
 """What stores smallest, each at its best, for `benchmarks.storage`."""
+MODEL_CODERS = (
+    "deep_compression", "csr", "csc", "bitmap", "hac", "shac", "cer", "cser", "fixed12", "wavelet",
+)  # fmt: skip
+"""Other methods of model coding, each a plain implementation of ours of what a paper says, or a product that is not for CPUs."""
+
+CODERS = (*STORAGE, "zstd", *MODEL_CODERS)
+"""Every coder of weights, for `benchmarks.evidence`."""
+MULTIPLYING = ("scipy_csr", "torch_csr", *(name for name in MODEL_CODERS if name != "deep_compression"))
+"""Those that have a product of what they coded."""
 
 
 def installed(names: tuple[str, ...], missing: dict[str, str] | None = None) -> dict[str, Peer]:
@@ -57,6 +67,13 @@ def installed(names: tuple[str, ...], missing: dict[str, str] | None = None) -> 
             continue
         found[name] = peer
     return found
+
+
+def takes(peer: Peer, array: np.ndarray) -> bool:
+    """Whether the peer takes an array of this dtype, and with these values."""
+    if array.dtype.name not in getattr(peer, "TAKES", (array.dtype.name,)):
+        return False
+    return bool(getattr(peer, "takes", lambda array: True)(array))
 
 
 def same_bits(peer: Peer, stored: Stored, array: np.ndarray) -> bool:

@@ -6,12 +6,18 @@ import ml_dtypes
 import numpy as np
 
 from tersely.core import dtypes
-from tersely.storage.codec import Item
+from tersely.storage.ans import coder
+from tersely.storage.codec import ANS, Item
 
 
 def item(array: np.ndarray) -> Item:
     """An array as something to store."""
     return Item(dtypes.raw_bytes(array), dtypes.of_array(array), array.shape)
+
+
+def fast_block(*items: Item) -> bytes:
+    """A block of the fast coder, however few bytes the items have."""
+    return bytes([ANS]) + coder.encode([(one.raw, one.dtype, one.shape) for one in items], 1)
 
 
 def tensors() -> dict[str, np.ndarray]:
@@ -21,6 +27,8 @@ def tensors() -> dict[str, np.ndarray]:
     dense = (rng.standard_normal((96, 200)) * rows * 0.02).astype(np.float32)
     pruned = np.where(np.abs(dense) < 0.02, np.float32(0), dense)
     steps = np.clip(np.round(dense / 0.001), -128, 127)
+    lowest = rng.choice(np.array([0, 1, 2, 7], np.uint32), (96, 200), p=[0.55, 0.25, 0.15, 0.05])
+    rounded = (dense.view(np.uint32) & np.uint32(0xFFFFFFF8) | lowest).view(np.float32)
     many = np.sort(rng.standard_normal(700)).astype(np.float32)
     return {
         "float32": dense,
@@ -28,6 +36,9 @@ def tensors() -> dict[str, np.ndarray]:
         "float16": dense.astype(np.float16),
         "float64": dense.astype(np.float64),
         "complex64": (dense + 1j * dense[::-1]).astype(np.complex64),
+        "lowest bits that are no noise": rounded,
+        "lowest bits of pruned": np.where(np.abs(rounded) < 0.01, np.float32(0), rounded),
+        "lowest bits of integers": rng.integers(0, 1 << 57, (60, 60)) << 8 | 64 * lowest[:60, :60].astype(np.int64),
         "float16 in float32": dense.astype(np.float16).astype(np.float32),
         "pruned float32": pruned,
         "pruned float16": pruned.astype(np.float16),

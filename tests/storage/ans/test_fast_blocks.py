@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_samples import item, tensors
+from storage_samples import fast_block, item, tensors
 from support.arrays import needs_native
 
 from tersely.backends.cpu import isa
@@ -29,11 +29,11 @@ def words_of(array: np.ndarray) -> tuple[np.ndarray, str]:
 @pytest.mark.parametrize("name", TENSORS)
 def test_a_tensor_comes_back_bit_for_bit(name: str) -> None:
     one = item(TENSORS[name])
-    block = encode([one])
-    assert len(block) <= one.raw.size + 1
-    (back,) = decode(block, [one.spec])
-    assert back.dtype == np.uint8
-    assert np.array_equal(back, one.raw)
+    for block in (encode([one]), fast_block(one)):
+        (back,) = decode(block, [one.spec])
+        assert back.dtype == np.uint8
+        assert np.array_equal(back, one.raw)
+    assert len(encode([one])) <= one.raw.size + 1
 
 
 @needs_native
@@ -80,8 +80,9 @@ def test_every_dtype_and_shape(dtype: str, shape: tuple[int, ...], data: st.Data
     spec = Spec(dtypes.by_name(dtype), shape)
     pieces = data.draw(st.lists(st.binary(min_size=1, max_size=16), min_size=1, max_size=4))
     raw = np.frombuffer((b"".join(pieces) * (spec.size + 1))[: spec.size], np.uint8)
-    block = encode([Item(raw, spec.dtype, spec.shape)])
-    assert np.array_equal(decode(block, [spec])[0], raw)
+    one = Item(raw, spec.dtype, spec.shape)
+    for block in (encode([one]), fast_block(one)):
+        assert np.array_equal(decode(block, [spec])[0], raw)
 
 
 EDGES = [0, 1, 1 << 62, (1 << 63) - 2, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
@@ -108,10 +109,10 @@ def test_any_words_are_coded_as_words(words: list[int], repeats: int, tag: str) 
 
 def test_items_that_are_pooled() -> None:
     items = [item(TENSORS[name]) for name in ("three", "one value", "int8", "one")] + [item(np.zeros((0, 3), np.int16))]
-    block = encode(items)
-    assert len(block) < sum(one.raw.size for one in items)
-    for back, one in zip(decode(block, [one.spec for one in items]), items, strict=True):
-        assert np.array_equal(back, one.raw)
+    for block in (encode(items), fast_block(*items)):
+        assert len(block) < sum(one.raw.size for one in items)
+        for back, one in zip(decode(block, [one.spec for one in items]), items, strict=True):
+            assert np.array_equal(back, one.raw)
     assert decode(encode([]), []) == []
 
 
@@ -126,8 +127,23 @@ def test_real_structure_is_found() -> None:
     assert len(description.logs) > 4
     assert all(one is not None for one in description.classes)
     description.classes, description.base, description.logs = [None, None], 0, _one_table(words, description)
-    grouped = len(encode([item(scaled)]))
+    grouped = len(fast_block(item(scaled)))
     assert grouped < 0.98 * len(reference.encode(words, description, True))
+
+
+@pytest.mark.parametrize("name", ["lowest bits that are no noise", "lowest bits of pruned", "lowest bits of integers"])
+def test_lowest_bits_that_are_no_noise_are_coded(name: str) -> None:
+    words, tag = words_of(TENSORS[name])
+    chosen = plan.choose(words, tag, TENSORS[name].shape)
+    assert chosen.description.low > 0
+    coded = len(coder.encode_words(words, chosen, tag in plan.MANTISSAS, 1))
+    chosen.description.low, chosen.description.low_logs = 0, np.zeros((0, 0), np.uint8)
+    assert coded < 0.995 * len(coder.encode_words(words, chosen, tag in plan.MANTISSAS, 1))
+
+
+def test_lowest_bits_that_are_noise_are_kept() -> None:
+    words, tag = words_of(TENSORS["float32"])
+    assert plan.choose(words, tag, TENSORS["float32"].shape).description.low == 0
 
 
 def _one_table(words: np.ndarray, description: Description) -> np.ndarray:

@@ -28,7 +28,7 @@ inline uint64_t word_of(uint64_t value, int trim, WordType type) {
 }
 
 // Entries [tables][4096] of kernels/ans.hpp.
-std::vector<uint32_t> decoding_entries(const Description& d);
+std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps);
 
 // Codes `count` words, whose symbols are those of d; d's streams are filled in.
 std::vector<uint8_t> encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,

@@ -131,7 +131,7 @@ def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: i
         chosen.symbols,
         words.dtype.itemsize,
         rotated,
-        np.array([d.lanes, d.trim, d.raw, d.zero, d.base, d.steps], np.int32),
+        np.array([d.lanes, d.trim, d.raw, d.zero, d.base, d.steps, d.low], np.int32),
         d.palette,
         np.array(d.starts, np.uint64),
         np.array(d.extras, np.uint8),
@@ -139,6 +139,7 @@ def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: i
         np.array([one is not None for one in d.classes], np.uint8),
         np.concatenate([np.zeros(0, np.int8), *classes]),
         np.ascontiguousarray(d.logs),
+        np.ascontiguousarray(d.low_logs),
         workers,
     )
 

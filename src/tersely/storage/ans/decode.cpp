@@ -16,42 +16,43 @@ constexpr int64_t kPart = 4096;  // symbols decoded before their words are made:
 struct Shared {
   Description d;
   WordType type;
-  std::vector<uint32_t> entries;
+  std::vector<uint32_t> entries, low_entries;
   std::vector<uint64_t> by_symbol;  // as words of the type, or values where `by_value`
+  std::vector<uint64_t> by_low;     // what lowest bits say of a word, as `by_symbol`
   bool wide, by_value;
   const TableWalk* walk;
 };
 
 struct Pieces {
-  const uint8_t *states, *words, *low, *planes, *extra, *end;
+  const uint8_t *states, *words, *low_states, *low_words, *whole, *planes, *extra, *end;
 };
 
 // Decodes symbols of one stream, by a kernel where lanes are many.
 class Symbols {
  public:
-  Symbols(const Shared& shared, const Pieces& pieces, int64_t words)
-      : shared_(shared), bytes_(pieces.words), left_(words) {
-    if (!shared.d.several()) return;  // one symbol alone: a stream has no states
-    std::memcpy(cursor_.states, pieces.states, 4 * static_cast<size_t>(shared.d.lanes));
+  // entries: empty for what has none: then a stream has no states.
+  Symbols(const std::vector<uint32_t>& entries, int lanes, const uint8_t* states, const uint8_t* bytes, int64_t words)
+      : entries_(entries), lanes_(lanes), bytes_(bytes), left_(words) {
+    if (!entries.empty()) std::memcpy(cursor_.states, states, 4 * static_cast<size_t>(lanes));
   }
 
   // Returns whether there were words for them. count is a multiple of the lanes, but for the last call.
   bool decode(const uint8_t* tables, int64_t count, uint8_t* symbols) {
-    if (shared_.d.lanes >= kAnsLanes[0]) {
-      const int64_t done = whole_steps(tables, count / shared_.d.lanes, symbols) * shared_.d.lanes;
+    if (lanes_ >= kAnsLanes[0]) {
+      const int64_t done = whole_steps(tables, count / lanes_, symbols) * lanes_;
       tables += done, symbols += done, count -= done;
     }
     return slowly(tables, count, symbols);
   }
 
   bool ended() const {
-    return left_ == 0 && std::all_of(cursor_.states, cursor_.states + shared_.d.lanes,
-                                     [](uint32_t state) { return state == kAnsLowest; });
+    return left_ == 0 &&
+           std::all_of(cursor_.states, cursor_.states + lanes_, [](uint32_t state) { return state == kAnsLowest; });
   }
 
  private:
   int64_t whole_steps(const uint8_t* tables, int64_t steps, uint8_t* symbols) {
-    const int64_t lanes = shared_.d.lanes;
+    const int64_t lanes = lanes_;
     const auto& kernel = active_table().ans.decode[lanes == kAnsLanes[1]];
     int64_t done = 0;
     alignas(64) uint16_t words[kAligned];
@@ -64,7 +65,7 @@ class Symbols {
       // Behind the last words a step may look; behind others it would take what was not copied for words.
       const uint16_t* end = words + some + (some < left_ ? 0 : lanes);
       const int64_t now =
-          kernel(shared_.entries.data(), tables + done * lanes, steps - done, cursor_, end, symbols + done * lanes);
+          kernel(entries_.data(), tables + done * lanes, steps - done, cursor_, end, symbols + done * lanes);
       const int64_t used = cursor_.words - words;
       if (used > some) {
         left_ = -1;
@@ -80,10 +81,9 @@ class Symbols {
 
   bool slowly(const uint8_t* tables, int64_t count, uint8_t* symbols) {
     if (left_ < 0) return false;
-    const int lanes = shared_.d.lanes;
     for (int64_t i = 0; i < count; ++i) {
-      uint32_t& state = cursor_.states[i % lanes];
-      const uint32_t entry = shared_.entries[static_cast<size_t>(tables[i]) << kAnsPrecision | (state & 0xFFF)];
+      uint32_t& state = cursor_.states[i % lanes_];
+      const uint32_t entry = entries_[static_cast<size_t>(tables[i]) << kAnsPrecision | (state & 0xFFF)];
       symbols[i] = static_cast<uint8_t>(entry);
       state = (entry >> kAnsFrequencyShift & 0xFFF) * (state >> kAnsPrecision) + (entry >> kAnsDistanceShift);
       if (state < kAnsLowest) {
@@ -96,7 +96,8 @@ class Symbols {
   }
 
   static constexpr int64_t kAligned = 2048;
-  const Shared& shared_;
+  const std::vector<uint32_t>& entries_;
+  int lanes_;
   AnsCursor cursor_;
   const uint8_t* bytes_;
   int64_t left_;
@@ -124,33 +125,34 @@ class Bits {
   int held_ = 0;
 };
 
-// Raw bits as words, unpacked some groups ahead.
+// Raw bits as words, unpacked some groups ahead; lowest bits that are coded are put below them.
 class Raw {
  public:
-  Raw(const AnsWords& words, int index, int bytes, const Pieces& pieces, int64_t kept)
-      : words_(words),
-        unpack_(active_table().ans.unpack[index]),
-        bytes_(bytes),
-        whole_(words.raw / 8),
-        bits_(words.raw % 8),
-        low_(pieces.low),
+  Raw(const Shared& shared, const AnsWords& words, int index, const Pieces& pieces, const Stream& stream)
+      : words_(above(words, shared.d.low)),
+        by_low_{shared.by_low.data(), 1, 0, false, false},
+        coded_(shared.low_entries, shared.d.lanes, pieces.low_states, pieces.low_words, stream.low),
+        index_(index),
+        has_low_(shared.d.low > 0),
+        bytes_(int64_t{1} << index),
+        low_(pieces.whole),
         planes_(pieces.planes),
-        kept_(kept) {}
+        kept_(stream.kept) {}
 
-  // Words [at least `count`], as many as there are; the first is the next.
+  // Words [at least `count`], as many as there are; the first is the next. Null: lowest bits end too early.
   const uint8_t* words(int64_t count) {
     if (have_ < count && kept_ > 0) {
       std::memmove(memory_, memory_ + first_ * bytes_, static_cast<size_t>(have_ * bytes_));
       first_ = 0;
       const int64_t groups = std::min((count - have_ + kGroup - 1) / kGroup, kept_ / kGroup);
-      unpack(low_, planes_, groups);
-      low_ += groups * kGroup * whole_;
-      planes_ += groups * 8 * bits_;
+      if (!unpack(low_, groups, groups * kGroup)) return nullptr;
+      low_ += groups * kGroup * (words_.raw / 8);
+      planes_ += groups * 8 * (words_.raw % 8);
       kept_ -= groups * kGroup;
       if (have_ < count && kept_ > 0) {  // the last group is not whole
         uint8_t last[kGroup * 8] = {};
-        std::memcpy(last, low_, static_cast<size_t>(kept_ * whole_));
-        unpack(last, planes_, 1);
+        std::memcpy(last, low_, static_cast<size_t>(kept_ * (words_.raw / 8)));
+        if (!unpack(last, 1, kept_)) return nullptr;
         kept_ = 0;
       }
     }
@@ -160,19 +162,38 @@ class Raw {
     first_ += count;
     have_ -= count;
   }
+  bool ended() const { return !has_low_ || coded_.ended(); }
 
  private:
-  void unpack(const uint8_t* low, const uint8_t* planes, int64_t groups) {
-    unpack_(words_, low, planes, groups, memory_ + (first_ + have_) * bytes_);
-    have_ += groups * kGroup;
+  // The raw bits above the lowest, as those of words that have no others: the sign is one of the lowest.
+  static AnsWords above(AnsWords words, int low) {
+    if (low == 0) return words;
+    words.raw -= low;
+    words.trim = words.raw > 0 ? words.trim + low - words.rotated : 0;
+    words.rotated = false;
+    return words;
   }
 
-  const AnsWords& words_;
-  void (*unpack_)(const AnsWords&, const uint8_t*, const uint8_t*, int64_t, void*);
+  // Whole groups, of which `count` words are.
+  bool unpack(const uint8_t* whole, int64_t groups, int64_t count) {
+    uint8_t* out = memory_ + (first_ + have_) * bytes_;
+    active_table().ans.unpack[index_](words_, whole, planes_, groups, out);
+    have_ += groups * kGroup;
+    if (!has_low_) return true;
+    if (!coded_.decode(kTable, count, symbols_)) return false;
+    active_table().ans.combine[index_](by_low_, symbols_, count, out, out);
+    return true;
+  }
+
+  static constexpr uint8_t kTable[kPart + kGroup] = {};
+  AnsWords words_, by_low_;
+  Symbols coded_;
+  int index_;
+  bool has_low_;
   int64_t bytes_;
-  int whole_, bits_;
   const uint8_t *low_, *planes_;
   int64_t kept_, first_ = 0, have_ = 0;
+  uint8_t symbols_[kPart + kGroup];
   alignas(64) uint8_t memory_[(kPart + 2 * kGroup) * 8];
 };
 
@@ -211,8 +232,8 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
   const Description& d = s.d;
   const int index = s.by_value ? 3 : s.type.index(), bytes = s.by_value ? 8 : s.type.bytes;
   const AnsWords words{s.by_symbol.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
-  Symbols coded(s, pieces, stream.words);
-  Raw raw(words, index, bytes, pieces, stream.kept);
+  Symbols coded(s.entries, d.lanes, pieces.states, pieces.words, stream.words);
+  Raw raw(s, words, index, pieces, stream);
   Bits extra(pieces.extra, pieces.end);
   uint8_t tables[kPart], symbols[kPart];
   uint64_t values[kPart];
@@ -230,6 +251,7 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
     }
     uint8_t* to = s.by_value ? reinterpret_cast<uint8_t*>(values) : out + at * bytes;
     const uint8_t* bits = d.raw > 0 ? raw.words(some) : nullptr;
+    if (d.raw > 0 && bits == nullptr) return "a stream of a block ends too early";
     const int64_t used = active_table().ans.combine[index](words, symbols, some, bits, to);
     if (d.raw > 0) raw.use(used);
     if (s.wide) add_extras(s, bytes, symbols, some, extra, to);
@@ -237,7 +259,7 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
       return "a block has a number beyond its palette";
   }
   if (d.zero && kept != stream.kept) return "a stream of a block has another number of zeros than it says";
-  if (d.several() && !coded.ended()) return "a stream of a block does not end where its symbols do";
+  if ((d.several() && !coded.ended()) || !raw.ended()) return "a stream of a block does not end where its symbols do";
   if (!extra.ended()) return "a stream of a block has another number of extra bits than it says";
   return nullptr;
 }
@@ -259,18 +281,25 @@ const char* prepare(Shared& s) {
     if (!s.by_value) word = word_of(word, d.trim, s.type);
     std::memcpy(reinterpret_cast<uint8_t*>(s.by_symbol.data()) + i * bytes, &word, static_cast<size_t>(bytes));
   }
-  if (d.several()) s.entries = decoding_entries(d);
+  if (d.several()) s.entries = decoding_entries(d.logs, d.symbols(), d.steps);
+  if (d.low == 0) return nullptr;
+  s.low_entries = decoding_entries(d.low_logs, 1 << d.low, kFinest);
+  s.by_low.assign(kMaxSymbols, 0);
+  for (int i = 0; i < 1 << d.low; ++i) {
+    const uint64_t word = word_of(static_cast<uint64_t>(i), d.trim, s.type);
+    std::memcpy(reinterpret_cast<uint8_t*>(s.by_low.data()) + i * bytes, &word, static_cast<size_t>(bytes));
+  }
   return nullptr;
 }
 
 }  // namespace
 
-std::vector<uint32_t> decoding_entries(const Description& d) {
-  std::vector<uint32_t> out(static_cast<size_t>(d.tables) << kPrecision);
+std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps) {
+  std::vector<uint32_t> out(logs.size() / static_cast<size_t>(symbols) << kPrecision);
   uint32_t* at = out.data();
-  for (int table = 0; table < d.tables; ++table) {
-    const std::vector<uint32_t> all = frequencies(d, table);
-    for (int symbol = 0; symbol < d.symbols(); ++symbol)
+  for (const uint8_t* table = logs.data(); table < logs.data() + logs.size(); table += symbols) {
+    const std::vector<uint32_t> all = frequencies(table, symbols, steps);
+    for (int symbol = 0; symbol < symbols; ++symbol)
       for (uint32_t i = 0; i < all[symbol]; ++i)
         *at++ = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift | i << kAnsDistanceShift;
   }
@@ -291,13 +320,19 @@ std::string decode(const uint8_t* block, int64_t size, int64_t count, WordType t
   const uint8_t* at = block + 4 + side;
   int64_t left = size - 4 - side;
   for (const Stream& stream : s.d.streams) {
-    const int64_t states = several ? 4 * s.d.lanes : 0, words = 2 * stream.words, low = stream.kept * (s.d.raw / 8);
-    const int64_t planes = (stream.kept + kGroup - 1) / kGroup * 8 * (s.d.raw % 8);
-    left -= states + words + low + planes + stream.extra;
+    const int64_t states = 4 * s.d.lanes, raw = s.d.raw - s.d.low;
+    const int64_t lengths[] = {
+        several ? states : 0, 2 * stream.words,        s.d.low > 0 ? states : 0,
+        2 * stream.low,       stream.kept * (raw / 8), (stream.kept + kGroup - 1) / kGroup * 8 * (raw % 8),
+        stream.extra};
+    const uint8_t* begins[8] = {at};
+    for (int i = 0; i < 7; ++i) {
+      left -= lengths[i];
+      begins[i + 1] = left < 0 ? at : begins[i] + lengths[i];
+    }
     if (left < 0) break;
-    pieces.push_back({at, at + states, at + states + words, at + states + words + low,
-                      at + states + words + low + planes, at + states + words + low + planes + stream.extra});
-    at = pieces.back().end;
+    pieces.push_back({begins[0], begins[1], begins[2], begins[3], begins[4], begins[5], begins[6], begins[7]});
+    at = begins[7];
   }
   if (left != 0) return "the streams of a block are not as long as it says";
   if (const char* problem = prepare(s)) return problem;

@@ -28,7 +28,7 @@ enum Kind {
   kSteps,
   kLong
 };
-enum Flag { kWideLanes, kZero, kWideSymbols, kClassed, kWidestLanes };
+enum Flag { kWideLanes, kZero, kWideSymbols, kClassed, kWidestLanes, kLow };
 
 // The first problem is what is said; nothing is read after it.
 #define TERSELY_HOLD(holds, problem)                                                                  \
@@ -123,16 +123,14 @@ int code_signed(Coder& coder, int context, int value) {
   return negative ? -size : size;
 }
 
+// Logarithms of tables, [tables][symbols].
 template <class Coder>
-const char* code_tables(Coder& coder, Description& d) {
-  const int symbols = d.symbols();
-  d.tables = 1 + coder.tree(kTables, 4, Coder::kReading ? 0 : d.tables - 1);
-  d.steps = 2 << coder.tree(kSteps, 2, std::countr_zero(static_cast<unsigned>(d.steps)) - 1);
-  const int most = (kPrecision + 1) * d.steps + 1;
-  if (Coder::kReading) d.logs.assign(static_cast<size_t>(d.tables) * symbols, 0);
+const char* code_rows(Coder& coder, int tables, int symbols, int steps, std::vector<uint8_t>& logs) {
+  const int most = (kPrecision + 1) * steps + 1;
+  if (Coder::kReading) logs.assign(static_cast<size_t>(tables) * symbols, 0);
   const std::vector<uint8_t> none(symbols, 0);
-  for (int number = 0; number < d.tables; ++number) {
-    uint8_t* row = d.logs.data() + number * symbols;
+  for (int number = 0; number < tables; ++number) {
+    uint8_t* row = logs.data() + number * symbols;
     const uint8_t* before = number == 0 ? none.data() : row - symbols;
     int last = most / 2, size = 0;
     bool any = false;
@@ -159,6 +157,21 @@ const char* code_tables(Coder& coder, Description& d) {
 }
 
 template <class Coder>
+const char* code_tables(Coder& coder, Description& d) {
+  d.tables = 1 + coder.tree(kTables, 4, Coder::kReading ? 0 : d.tables - 1);
+  d.steps = 2 << coder.tree(kSteps, 2, std::countr_zero(static_cast<unsigned>(d.steps)) - 1);
+  return code_rows(coder, d.tables, d.symbols(), d.steps, d.logs);
+}
+
+template <class Coder>
+const char* code_low(Coder& coder, Description& d, bool palette) {
+  if (!flag(coder, kLow, d.low > 0)) return nullptr;
+  d.low = 1 + static_cast<int>(coder.direct(3, Coder::kReading ? 0 : static_cast<uint64_t>(d.low) - 1));
+  TERSELY_HOLD(d.low <= d.raw && !palette, "lowest bits of none");
+  return code_rows(coder, 1, 1 << d.low, kFinest, d.low_logs);
+}
+
+template <class Coder>
 const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
   d.lanes = !flag(coder, kWideLanes, d.lanes > 4) ? 4 : flag(coder, kWidestLanes, d.lanes == 64) ? 64 : 32;
   const uint64_t trim = coder.number(kHead, d.trim);
@@ -175,6 +188,7 @@ const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
   TERSELY_HOLD(raw <= static_cast<uint64_t>(value_bits), "too many raw bits");
   d.raw = static_cast<int>(raw);
   d.zero = flag(coder, kZero, d.zero);
+  if (const char* problem = code_low(coder, d, entries > 0)) return problem;
   if (const char* problem = code_bins(coder, d, value_bits - d.raw)) return problem;
   if (const char* problem = code_axes(coder, d, count)) return problem;
   if (d.several())
@@ -189,6 +203,11 @@ const char* code(Coder& coder, Description& d, int64_t count, int word_bits) {
       const uint64_t words = coder.number(kStreams, stream.words);
       TERSELY_HOLD(words <= static_cast<uint64_t>(symbols), "a stream of too many words");
       stream.words = static_cast<int64_t>(words);
+    }
+    if (d.low > 0) {
+      const uint64_t words = coder.number(kStreams, stream.low);
+      TERSELY_HOLD(words <= static_cast<uint64_t>(symbols), "a stream of too many words");
+      stream.low = static_cast<int64_t>(words);
     }
     const uint64_t zeros = d.zero ? coder.number(kStreams, Coder::kReading ? 0 : symbols - stream.kept) : 0;
     TERSELY_HOLD(zeros <= static_cast<uint64_t>(symbols), "more zeros than weights");
@@ -216,16 +235,14 @@ const char* describe(Reader& reader, Description& d, int64_t count, int word_bit
   return problem;
 }
 
-std::vector<uint32_t> frequencies(const Description& d, int table) {
+std::vector<uint32_t> frequencies(const uint8_t* logs, int symbols, int steps) {
   // Powers of two to the sixteenths, in 2^-14.
   static constexpr uint64_t kPowers[kFinest] = {16384, 17109, 17867, 18658, 19484, 20347, 21247, 22188,
                                                 23170, 24196, 25268, 26386, 27554, 28774, 30048, 31379};
-  const uint8_t* logs = d.logs.data() + static_cast<size_t>(table) * d.symbols();
-  const int symbols = d.symbols();
   std::vector<uint64_t> weights(symbols);
   uint64_t total = 0;
   for (int i = 0; i < symbols; ++i) {
-    if (logs[i] > 0) weights[i] = kPowers[(logs[i] - 1) % d.steps * (kFinest / d.steps)] << (logs[i] - 1) / d.steps;
+    if (logs[i] > 0) weights[i] = kPowers[(logs[i] - 1) % steps * (kFinest / steps)] << (logs[i] - 1) / steps;
     total += weights[i];
   }
   constexpr int64_t kWhole = 1 << kPrecision;

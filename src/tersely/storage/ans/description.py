@@ -18,7 +18,7 @@ from tersely.storage.ans.binary import Reader, Writer
 LANES: Final = (4, 32, 64)
 PRECISION: Final = 12
 """Frequencies of a table sum to 2^12."""
-MAX_SYMBOLS, MAX_TABLES, MAX_PALETTE, MAX_AXES, MAX_EXTRA = 256, 16, 4096, 6, 24
+MAX_SYMBOLS, MAX_TABLES, MAX_PALETTE, MAX_AXES, MAX_EXTRA, MAX_LOW = 256, 16, 4096, 6, 24, 8
 STREAM_SYMBOLS: Final = 1 << 18
 CLASS_BITS: Final = 5
 CLASS_ZERO: Final = 1 << CLASS_BITS - 1
@@ -27,15 +27,20 @@ FINEST: Final = 16
 
 (HEAD, LENGTHS, PALETTE, GAPS, EXTRAS, STREAMS, CLASSES, ABSENT, RESIDUAL, FLAGS, BASE, TABLES, STEPS, LONG) = range(14)
 """Kinds of contexts."""
-WIDE_LANES, ZERO, WIDE_SYMBOLS, CLASSED, WIDEST_LANES = range(5)
+WIDE_LANES, ZERO, WIDE_SYMBOLS, CLASSED, WIDEST_LANES, LOW = range(6)
 """Contexts of the kind FLAGS."""
 
 
 @dataclass
 class Stream:
-    """words: 16-bit words of rANS behind the states. kept: weights that have raw bits. extra: bytes of extra bits."""
+    """What a stream has.
+
+    words, low: 16-bit words of rANS behind the states of symbols and of lowest bits. kept: weights that have raw bits.
+    extra: bytes of extra bits.
+    """
 
     words: int = 0
+    low: int = 0
     kept: int = 0
     extra: int = 0
 
@@ -44,11 +49,13 @@ class Stream:
 class Description:
     """How the words of a tensor come of symbols and raw bits, and symbols of tables.
 
-    lanes: states of rANS. trim: lowest bits that are zero in all words. raw: bits of a word that are kept as they are.
+    lanes: states of rANS. trim: lowest bits that are zero in all words. raw: bits of a word below its head, kept as they
+    are but for the `low` lowest, which a table of their own codes.
     zero: whether symbol 0 is the word 0, which has no raw bits. palette: words by number, rising; empty for none.
     starts, extras: symbol s stands for heads from starts[s] on, 2^extras[s] of them. dims: the shape as it is walked.
     classes: for each axis the class of each coordinate, or None. base: is added to the sum of classes. logs:
-    [tables][symbols], logarithms of frequencies in 1/steps, plus one; 0 for none. streams: one for each 2^18 words.
+    [tables][symbols], logarithms of frequencies in 1/steps, plus one; 0 for none. low_logs: [1][2^low], in 1/`FINEST`.
+    streams: one for each 2^18 words.
     """
 
     lanes: int = 32
@@ -63,6 +70,8 @@ class Description:
     base: int = 0
     steps: int = 16
     logs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    low: int = 0
+    low_logs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     streams: list[Stream] = field(default_factory=list)
 
 
@@ -91,6 +100,10 @@ def describe(coder: Writer | Reader, d: Description, count: int, word_bits: int)
     d.raw = coder.number(HEAD, d.raw)
     _require(d.raw <= value_bits, "too many raw bits")
     d.zero = bool(coder.bit(FLAGS * 64 + ZERO, int(d.zero)))
+    if coder.bit(FLAGS * 64 + LOW, int(d.low > 0)):
+        d.low = 1 + coder.direct(3, max(d.low - 1, 0))
+        _require(d.low <= d.raw and not entries, "lowest bits of none")
+        d.low_logs = _rows(coder, 1, 1 << d.low, FINEST, d.low_logs)
     _bins(coder, d, value_bits - d.raw)
     _axes(coder, d, count)
     if len(d.starts) > 1:
@@ -106,6 +119,9 @@ def describe(coder: Writer | Reader, d: Description, count: int, word_bits: int)
         if len(d.starts) > 1:
             stream.words = coder.number(STREAMS, stream.words)
             _require(stream.words <= symbols, "a stream of too many words")
+        if d.low:
+            stream.low = coder.number(STREAMS, stream.low)
+            _require(stream.low <= symbols, "a stream of too many words")
         stream.kept = symbols - (coder.number(STREAMS, symbols - stream.kept) if d.zero else 0)
         _require(stream.kept >= 0, "more zeros than weights")
         if any(d.extras):
@@ -167,14 +183,18 @@ def _axes(coder: Writer | Reader, d: Description, count: int) -> None:
 
 
 def _tables(coder: Writer | Reader, d: Description) -> None:
-    symbols = len(d.starts)
     tables = 1 + coder.tree(TABLES, 4, len(d.logs) - 1)
     d.steps = 2 << coder.tree(STEPS, 2, d.steps.bit_length() - 2)
-    most = (PRECISION + 1) * d.steps + 1
+    d.logs = _rows(coder, tables, len(d.starts), d.steps, d.logs)
+
+
+def _rows(coder: Writer | Reader, tables: int, symbols: int, steps: int, known: np.ndarray) -> np.ndarray:
+    """Logarithms of tables, [tables][symbols]; `known` while they are written."""
+    most = (PRECISION + 1) * steps + 1
     before = [0] * symbols
     rows = []
     for number in range(tables):
-        wanted = [0] * symbols if coder.reading else d.logs[number].tolist()
+        wanted = [0] * symbols if coder.reading else known[number].tolist()
         row: list[int] = []
         last, size = most // 2, 0
         for symbol in range(symbols):
@@ -195,7 +215,7 @@ def _tables(coder: Writer | Reader, d: Description) -> None:
         _require(any(row), "an empty table")
         rows.append(row)
         before = row
-    d.logs = np.array(rows, np.uint8)
+    return np.array(rows, np.uint8)
 
 
 def _signed(coder: Writer | Reader, context: int, value: int) -> int:

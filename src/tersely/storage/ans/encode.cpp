@@ -18,15 +18,17 @@ struct Coded {
   uint16_t begin, rest;  // rest: 2^12 - frequency
 };
 
-std::vector<Coded> coding_entries(const Description& d) {
-  std::vector<Coded> out(static_cast<size_t>(d.tables) * kMaxSymbols);
-  for (int table = 0; table < d.tables; ++table) {
-    const std::vector<uint32_t> all = frequencies(d, table);
+// Of each table, for all symbols that there could be.
+std::vector<Coded> coding_entries(const std::vector<uint8_t>& logs, int symbols, int steps) {
+  const size_t tables = logs.size() / static_cast<size_t>(symbols);
+  std::vector<Coded> out(tables * kMaxSymbols);
+  for (size_t table = 0; table < tables; ++table) {
+    const std::vector<uint32_t> all = frequencies(logs.data() + table * static_cast<size_t>(symbols), symbols, steps);
     uint32_t begin = 0;
-    for (int symbol = 0; symbol < d.symbols(); ++symbol) {
+    for (int symbol = 0; symbol < symbols; ++symbol) {
       const uint32_t frequency = all[symbol];
       if (frequency == 0) continue;
-      Coded& one = out[static_cast<size_t>(table) * kMaxSymbols + symbol];
+      Coded& one = out[table * kMaxSymbols + static_cast<size_t>(symbol)];
       one.reciprocal = frequency == 1 ? ~uint64_t{0} : ~uint64_t{0} / frequency + 1;
       one.full = frequency << (32 - kPrecision);
       one.rest = static_cast<uint16_t>((1 << kPrecision) - frequency);
@@ -40,7 +42,7 @@ std::vector<Coded> coding_entries(const Description& d) {
 struct Shared {
   const Description& d;
   WordType type;
-  const std::vector<Coded>& coded;
+  const std::vector<Coded>&coded, &coded_low;
   const TableWalk& walk;
 };
 
@@ -116,31 +118,6 @@ void gather_values(const Shared& s, const Word* words, const uint8_t* symbols, i
   out.resize(static_cast<size_t>(kept));
 }
 
-// Raw bits: whole bytes, then planes of what is above them.
-template <class Word>
-void add_raw(const Shared& s, const uint8_t* words, const uint8_t* symbols, int64_t count, std::vector<uint8_t>& out) {
-  std::vector<Word> values;
-  if (!s.d.palette.empty()) {
-    for (int64_t i = 0; i < count; ++i) {
-      const uint64_t value = value_of(load(words, sizeof(Word), i), s.d.trim, s.type);
-      const auto number = std::lower_bound(s.d.palette.begin(), s.d.palette.end(), value) - s.d.palette.begin();
-      if (!s.d.zero || symbols[i] != 0) values.push_back(static_cast<Word>(number));
-    }
-  } else {
-    // A tensor may begin at any byte of a file.
-    std::vector<Word> aligned(static_cast<size_t>(count));
-    std::memcpy(aligned.data(), words, static_cast<size_t>(count) * sizeof(Word));
-    if (s.type.rotated)
-      gather_values<Word, true>(s, aligned.data(), symbols, count, values);
-    else
-      gather_values<Word, false>(s, aligned.data(), symbols, count, values);
-  }
-  const auto kept = static_cast<int64_t>(values.size());
-  const size_t old = out.size();
-  out.resize(old + static_cast<size_t>(kept * (s.d.raw / 8) + (kept + kGroup - 1) / kGroup * 8 * (s.d.raw % 8)));
-  pack_as<Word>(s.d.raw, values.data(), kept, out.data() + old);
-}
-
 class BitWriter {
  public:
   void put(uint64_t bits, int count) {
@@ -158,9 +135,11 @@ class BitWriter {
   int count_ = 0;
 };
 
-// States and words, as they lie in the block.
-int64_t code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, int64_t count, std::vector<uint8_t>& out) {
-  const int lanes = s.d.lanes;
+// States and words, as they lie in the block; returns how many words. find_tables(first, count, tables) says by which
+// tables `count` symbols from number `first` on are coded.
+template <class FindTables>
+int64_t code_symbols(const std::vector<Coded>& entries, int lanes, const uint8_t* symbols, int64_t count,
+                     const FindTables& find_tables, std::vector<uint8_t>& out) {
   uint32_t states[kAnsMaxLanes];
   std::fill(states, states + lanes, kAnsLowest);
   // From the end to the front: at most a word a symbol, and one that is written before it is known not to count.
@@ -170,10 +149,10 @@ int64_t code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, int
   uint8_t tables[kPart];
   for (int64_t part = (count - 1) / kPart * kPart; part >= 0; part -= kPart) {
     const int64_t some = std::min(count - part, kPart);
-    s.walk.tables(first + part, some, tables);
+    find_tables(part, some, tables);
     for (int64_t i = some - 1; i >= 0; --i) {
       uint32_t& state = states[i & (lanes - 1)];
-      const Coded& one = s.coded[static_cast<size_t>(tables[i]) * kMaxSymbols + symbols[part + i]];
+      const Coded& one = entries[static_cast<size_t>(tables[i]) * kMaxSymbols + symbols[part + i]];
       const bool full = state >= one.full;
       at[-1] = static_cast<uint16_t>(state);
       at -= full;
@@ -190,6 +169,43 @@ int64_t code_symbols(const Shared& s, const uint8_t* symbols, int64_t first, int
   return coded;
 }
 
+// Raw bits: the lowest as symbols, where they are; whole bytes, then planes of what is above them.
+template <class Word>
+void add_raw(const Shared& s, const uint8_t* words, const uint8_t* symbols, int64_t count, Stream& stream,
+             std::vector<uint8_t>& out) {
+  std::vector<Word> values;
+  if (!s.d.palette.empty()) {
+    for (int64_t i = 0; i < count; ++i) {
+      const uint64_t value = value_of(load(words, sizeof(Word), i), s.d.trim, s.type);
+      const auto number = std::lower_bound(s.d.palette.begin(), s.d.palette.end(), value) - s.d.palette.begin();
+      if (!s.d.zero || symbols[i] != 0) values.push_back(static_cast<Word>(number));
+    }
+  } else {
+    // A tensor may begin at any byte of a file.
+    std::vector<Word> aligned(static_cast<size_t>(count));
+    std::memcpy(aligned.data(), words, static_cast<size_t>(count) * sizeof(Word));
+    if (s.type.rotated)
+      gather_values<Word, true>(s, aligned.data(), symbols, count, values);
+    else
+      gather_values<Word, false>(s, aligned.data(), symbols, count, values);
+  }
+  const auto kept = static_cast<int64_t>(values.size());
+  if (s.d.low > 0) {
+    std::vector<uint8_t> low(values.size());
+    for (int64_t i = 0; i < kept; ++i) {
+      low[i] = static_cast<uint8_t>(values[i] & ((1u << s.d.low) - 1));
+      values[i] = static_cast<Word>(values[i] >> s.d.low);
+    }
+    stream.low = code_symbols(
+        s.coded_low, s.d.lanes, low.data(), kept,
+        [](int64_t, int64_t some, uint8_t* tables) { std::memset(tables, 0, static_cast<size_t>(some)); }, out);
+  }
+  const int raw = s.d.raw - s.d.low;
+  const size_t old = out.size();
+  out.resize(old + static_cast<size_t>(kept * (raw / 8) + (kept + kGroup - 1) / kGroup * 8 * (raw % 8)));
+  pack_as<Word>(raw, values.data(), kept, out.data() + old);
+}
+
 std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, const uint8_t* symbols, int64_t first,
                                    int64_t count, Stream& stream) {
   const Description& d = s.d;
@@ -197,17 +213,20 @@ std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, const 
   symbols += first;
   std::vector<uint8_t> out;
   out.reserve(static_cast<size_t>(count * (s.type.bytes + 1)));
-  if (d.several()) stream.words = code_symbols(s, symbols, first, count, out);
+  if (d.several())
+    stream.words = code_symbols(
+        s.coded, d.lanes, symbols, count,
+        [&](int64_t at, int64_t some, uint8_t* tables) { s.walk.tables(first + at, some, tables); }, out);
   stream.kept = d.zero ? count - std::count(symbols, symbols + count, 0) : count;
   if (d.raw > 0) {
     if (s.type.bytes == 1)
-      add_raw<uint8_t>(s, words, symbols, count, out);
+      add_raw<uint8_t>(s, words, symbols, count, stream, out);
     else if (s.type.bytes == 2)
-      add_raw<uint16_t>(s, words, symbols, count, out);
+      add_raw<uint16_t>(s, words, symbols, count, stream, out);
     else if (s.type.bytes == 4)
-      add_raw<uint32_t>(s, words, symbols, count, out);
+      add_raw<uint32_t>(s, words, symbols, count, stream, out);
     else
-      add_raw<uint64_t>(s, words, symbols, count, out);
+      add_raw<uint64_t>(s, words, symbols, count, stream, out);
   }
   if (!d.wide()) return out;
   BitWriter extra;
@@ -229,9 +248,11 @@ std::vector<uint8_t> encode_stream(const Shared& s, const uint8_t* words, const 
 
 std::vector<uint8_t> encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
                             int threads) {
-  const std::vector<Coded> coded = d.several() ? coding_entries(d) : std::vector<Coded>();
+  const std::vector<Coded> coded = d.several() ? coding_entries(d.logs, d.symbols(), d.steps) : std::vector<Coded>();
+  const std::vector<Coded> coded_low =
+      d.low > 0 ? coding_entries(d.low_logs, 1 << d.low, kFinest) : std::vector<Coded>();
   const TableWalk walk(d);
-  const Shared s{d, type, coded, walk};
+  const Shared s{d, type, coded, coded_low, walk};
   const int64_t streams = (count + kStreamSymbols - 1) / kStreamSymbols;
   d.streams.assign(streams, {});
   std::vector<std::vector<uint8_t>> parts(streams);

@@ -54,12 +54,18 @@ def set_tables(d: Description, counts: np.ndarray, steps: int, even: int = 0) ->
     for _ in range(even):
         sides = np.pad(smooth, ((0, 0), (1, 1)), mode="edge")
         smooth = (sides[:, :-2] + 2 * smooth + sides[:, 2:]) / 4
-    shares = smooth / smooth.sum(1, keepdims=True)
-    with np.errstate(divide="ignore"):
-        logs = np.round((np.log2(shares) + PRECISION + 1) * steps)
     d.steps = steps
-    # Never 0 for a symbol that occurs.
-    d.logs = np.where(counts > 0, 1 + np.clip(logs, 0, (PRECISION + 1) * steps), 0).astype(np.uint8)
+    d.logs = np.where(counts > 0, logarithms(smooth, steps), 0).astype(np.uint8)
+
+
+def logarithms(counts: np.ndarray, steps: int) -> np.ndarray:
+    """Logarithms in 1/steps of the shares of a table's counts, [tables][symbols], as a description says them.
+
+    Never 0 for a symbol that occurs.
+    """
+    with np.errstate(divide="ignore"):
+        logs = np.round((np.log2(counts / counts.sum(1, keepdims=True)) + PRECISION + 1) * steps)
+    return np.where(counts > 0, 1 + np.clip(logs, 0, (PRECISION + 1) * steps), 0).astype(np.uint8)
 
 
 def _search(d: Description, symbols: np.ndarray, sizes: np.ndarray, alone: _Choice) -> _Choice:

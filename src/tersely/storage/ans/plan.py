@@ -16,6 +16,7 @@ import numpy as np
 from tersely.storage.ans import survey
 from tersely.storage.ans.binary import MAX_NUMBER
 from tersely.storage.ans.description import (
+    FINEST,
     MAX_AXES,
     MAX_EXTRA,
     MAX_PALETTE,
@@ -23,7 +24,7 @@ from tersely.storage.ans.description import (
     PRECISION,
     Description,
 )
-from tersely.storage.ans.grouping import entropy, group, set_tables
+from tersely.storage.ans.grouping import entropy, group, logarithms, set_tables
 from tersely.storage.ans.survey import Surveyed
 
 MANTISSAS = {"F64": 52, "F32": 23, "C64": 23, "BF16": 7, "F16": 10}
@@ -32,6 +33,10 @@ _SAMPLE = 1 << 12
 _BITS_OF_ENTRY = 2.2
 _FEW, _FEW_WITH_RAW_BITS = 1 << 18, 1 << 15
 """Up to so many words it pays to try ways to say tables: with raw bits, symbols are a small part of a block."""
+_MIN_SAVED_SHARE = 0.002
+"""Lowest bits are coded where that saves more than this share of all bits: it takes time."""
+_LOW = (4, 8)
+"""So many lowest bits of a value are tried; that of a float begins with its sign."""
 _FINEST_MOVED = 3
 """So many bits of a mantissa may be part of a symbol."""
 
@@ -83,6 +88,8 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
             cut, looked, d.palette = alone, numbers, values
             sizes = _sizes_of_values(values, mantissa)
     d.raw, d.zero, d.starts, d.extras = cut.raw, cut.zero, cut.starts, cut.extras
+    if not len(d.palette):
+        _code_lowest(d, looked)
     symbols = looked.symbols(d)
     often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
     if often is None:
@@ -91,6 +98,23 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     counts = group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
     d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
     return Plan(d, symbols, counts)
+
+
+def _code_lowest(d: Description, looked: Surveyed) -> None:
+    """Lowest bits get a table where they are no noise: networks that were converted or rounded on their way."""
+    step = max(len(looked.words) // (8 * _SAMPLE), 1)
+    sample = looked.part(step)
+    best = _MIN_SAVED_SHARE * len(looked.words) * looked.words.dtype.itemsize * 8
+    for low in _LOW:
+        if low > d.raw or _gain_of_lowest(sample.lowest(low, d.zero), low) * step < best:
+            continue
+        counts = looked.lowest(low, d.zero)
+        if (gain := _gain_of_lowest(counts, low)) > best:
+            best, d.low, d.low_logs = gain, low, logarithms(counts[None], FINEST)
+
+
+def _gain_of_lowest(counts: np.ndarray, low: int) -> float:
+    return low * int(counts.sum()) - entropy(counts) - _BITS_OF_ENTRY * len(counts)
 
 
 def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Blocks of words in NumPy: the oracle of the kernels, short rather than fast.
 
 A word's value is the word without its trimmed bits, the sign below the rest where it is a float; or its number in the
-palette. Its `raw` lowest bits are kept as they are, what is above them is its head, which a symbol stands for.
+palette. What is above its `raw` lowest bits is its head, which a symbol stands for. Raw bits are kept as they are, but
+for the `low` lowest, which are coded by a table of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from tersely.core.errors import CorruptError
 from tersely.storage.ans.binary import Reader, Writer
 from tersely.storage.ans.description import (
+    FINEST,
     PRECISION,
     STREAM_SYMBOLS,
     Description,
@@ -75,7 +77,7 @@ def encode(words: np.ndarray, d: Description, rotated: bool) -> bytes:
     """A block of words; writes the lengths of the streams into the description."""
     values, tables = values_of(words, d, rotated), tables_of(d)
     symbols, distances = symbols_of(values, d)
-    table = np.array([frequencies(logs, d.steps) for logs in d.logs])
+    table, low_table = _frequencies(d)
     d.streams, payload = [], []
     for first in range(0, len(words), STREAM_SYMBOLS):
         part = slice(first, first + STREAM_SYMBOLS)
@@ -86,7 +88,12 @@ def encode(words: np.ndarray, d: Description, rotated: bool) -> bytes:
             payload.append(coded)
         kept = values[part][symbols[part] != 0] if d.zero else values[part]
         stream.kept = len(kept)
-        payload.append(_pack_raw(kept, d.raw))
+        if d.low:
+            low = (kept & np.uint64((1 << d.low) - 1)).astype(np.uint8)
+            coded = _encode_symbols(low, np.zeros(len(low), np.uint8), low_table, d.lanes)
+            stream.low = len(coded) // 2 - 2 * d.lanes
+            payload.append(coded)
+        payload.append(_pack_raw(kept >> np.uint64(d.low), d.raw - d.low))
         extra = _pack_bits(distances[part], np.array(d.extras)[symbols[part]])
         stream.extra = len(extra)
         payload.append(extra)
@@ -105,15 +112,21 @@ def decode(block: bytes, count: int, rotated: bool, dtype: np.dtype) -> np.ndarr
     reader = Reader(block[4 : 4 + size])
     d = describe(reader, Description(), count, dtype.itemsize * 8)
     reader.finish()
-    several = len(d.starts) > 1
+    several, raw, states = len(d.starts) > 1, d.raw - d.low, 4 * d.lanes
     sizes = [
-        ((4 * d.lanes + 2 * s.words) * several, s.kept * (d.raw // 8), -(-s.kept // GROUP) * 8 * (d.raw % 8), s.extra)
+        (
+            (states + 2 * s.words) * several,
+            (states + 2 * s.low) * (d.low > 0),
+            s.kept * (raw // 8),
+            -(-s.kept // GROUP) * 8 * (raw % 8),
+            s.extra,
+        )
         for s in d.streams
     ]
     if sum(map(sum, sizes)) != len(block) - 4 - size:
         raise CorruptError("the streams of a block are not as long as it says")
     tables = tables_of(d)
-    table = np.array([frequencies(logs, d.steps) for logs in d.logs])
+    table, low_table = _frequencies(d)
     out, at = np.empty(count, dtype), 4 + size
     for number, (stream, lengths) in enumerate(zip(d.streams, sizes, strict=True)):
         part = slice(number * STREAM_SYMBOLS, min((number + 1) * STREAM_SYMBOLS, count))
@@ -127,10 +140,20 @@ def decode(block: bytes, count: int, rotated: bool, dtype: np.dtype) -> np.ndarr
         if int(kept.sum()) != stream.kept:
             raise CorruptError("a stream of a block has another number of zeros than it says")
         extras = np.array(d.extras)[symbols]
-        values = np.array(d.starts, np.uint64)[symbols] + _unpack_bits(pieces[3], extras) << np.uint64(d.raw)
-        values[kept] |= _unpack_raw(pieces[1], pieces[2], stream.kept, d.raw)
+        values = np.array(d.starts, np.uint64)[symbols] + _unpack_bits(pieces[4], extras) << np.uint64(d.raw)
+        values[kept] |= _unpack_raw(pieces[2], pieces[3], stream.kept, raw) << np.uint64(d.low)
+        if d.low:
+            values[kept] |= _decode_symbols(pieces[1], np.zeros(stream.kept, np.uint8), low_table, d.lanes)
         out[part] = words_of(values, d, rotated, dtype)
     return out
+
+
+def _frequencies(d: Description) -> tuple[np.ndarray, np.ndarray]:
+    """Of symbols, [tables][symbols], and of lowest bits, [1][2^low]."""
+    return (
+        np.array([frequencies(logs, d.steps) for logs in d.logs]),
+        np.array([frequencies(logs, FINEST) for logs in d.low_logs]),
+    )
 
 
 def _encode_symbols(symbols: np.ndarray, tables: np.ndarray, table: np.ndarray, lanes: int) -> bytes:

@@ -49,6 +49,22 @@ class Surveyed:
             zeros = int((values == 0).sum())
         return out.astype(np.int64), zeros, int(out[0]) - zeros
 
+    def part(self, step: int) -> Surveyed:
+        """One word in `step`."""
+        return Surveyed(np.ascontiguousarray(self.words[::step]), self.rotated, self.trim, self.workers)
+
+    def lowest(self, bits: int, nonzero: bool) -> np.ndarray:
+        """How often values have each number in their lowest `bits` bits, of at most 8; nonzero: those other than 0."""
+        words, top = self.words, self.words.dtype.itemsize * 8 - 1
+        if self.rotated:
+            whole = words >> words.dtype.type(self.trim) << words.dtype.type(1)
+            whole = whole | words >> words.dtype.type(top)
+        else:
+            whole = words >> words.dtype.type(self.trim)
+        if nonzero:
+            whole = whole[whole != 0]
+        return np.bincount(whole.astype(np.uint8) & np.uint8((1 << bits) - 1), minlength=1 << bits)
+
     def symbols(self, d: Description) -> np.ndarray:
         """The symbol of each word, as the description cuts them."""
         bits = self.width - d.raw

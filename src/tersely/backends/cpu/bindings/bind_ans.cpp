@@ -35,22 +35,25 @@ int64_t set_classes(Description& d, const Words& classed, const Words& classes) 
   return product;
 }
 
-// numbers: lanes, trim, raw, zero, base, steps. classes: of all axes one after another; classed: of each axis.
+// numbers: lanes, trim, raw, zero, base, steps, low. classes: of all axes one after another; classed: of each axis.
 nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts,
-                 Words extras, Words dims, Words classed, Words classes, Words logs, int threads) {
+                 Words extras, Words dims, Words classed, Words classes, Words logs, Words low_logs, int threads) {
   const WordType type = type_of(bytes, rotated);
   const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
-  require_size(numbers.nbytes() == 24 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count &&
+  require_size(numbers.nbytes() == 28 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count &&
                starts.nbytes() > 0 && extras.nbytes() * 8 == starts.nbytes() && logs.nbytes() % extras.nbytes() == 0);
   Description d;
   const auto settings = list_of<int32_t>(numbers);
   d.lanes = settings[0], d.trim = settings[1], d.raw = settings[2], d.zero = settings[3] != 0;
-  d.base = settings[4], d.steps = settings[5];
+  d.base = settings[4], d.steps = settings[5], d.low = settings[6];
   d.palette = list_of<uint64_t>(palette);
   d.starts = list_of<uint64_t>(starts);
   d.extras = list_of<uint8_t>(extras);
   d.dims = list_of<int64_t>(dims);
   d.logs = list_of<uint8_t>(logs);
+  d.low_logs = list_of<uint8_t>(low_logs);
+  require_size(d.low >= 0 && d.low <= tersely::ans::kMaxLow && d.low <= d.raw &&
+               d.low_logs.size() == (d.low > 0 ? size_t{1} << d.low : 0));
   d.tables = static_cast<int>(logs.nbytes() / extras.nbytes());
   require_size(set_classes(d, classed, classes) == count);
   std::vector<uint8_t> out;

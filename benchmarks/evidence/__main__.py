@@ -1,0 +1,178 @@
+"""`python -m benchmarks.evidence`: see the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers, protocol, record
+from benchmarks.evidence import isolate, kernels
+from benchmarks.evidence.coding import OURS
+from benchmarks.evidence.isolate import Unit
+from benchmarks.protocol import Protocol
+
+CASES = Path(__file__).with_name("cases.toml")
+QUICK_SECONDS = 0.4
+"""For each thing that is compared."""
+
+
+def told(quick: bool) -> dict[str, Any]:
+    """cases.toml; with `quick`, what it says for it in place of the rest."""
+    found = tomllib.loads(CASES.read_text())
+    for group in ("coding", "running", "tokens", "mixing"):
+        short = {key.removeprefix("quick_"): value for key, value in found[group].items() if key.startswith("quick_")}
+        found[group] = {key: value for key, value in found[group].items() if not key.startswith("quick_")}
+        if quick:
+            found[group] |= short
+    return found
+
+
+def units(
+    cases: dict[str, Any], models: Path | None, plan: Protocol, without: list[str]
+) -> Iterator[tuple[Unit, float]]:
+    """Every unit of work and its limit in seconds; those of whole networks first, on which most depends."""
+    common = {"models": str(models) if models else ""}
+    yield from _running(cases, common, plan, without)
+    tokens = {key: cases["tokens"][key] for key in ("hidden", "layers", "tokens")}
+    unit = _unit(cases, "tokens", "llama", "bfloat16", threads=plan.threads, seconds=plan.seconds, **tokens)
+    yield common | unit, cases["tokens"]["limit_seconds"]
+    yield from _mixing(cases, common, plan)
+    yield from _coding(cases, common, plan)
+
+
+def _unit(cases: dict[str, Any], kind: str, name: str, state: str, **more: Any) -> Unit:
+    return {"kind": kind, "network": name, "state": state, "step": cases["states"][state]} | more
+
+
+def _running(cases: dict[str, Any], common: Unit, plan: Protocol, without: list[str]) -> Iterator[tuple[Unit, float]]:
+    group = cases["running"]
+    for part in (
+        {"networks": group["networks"], "states": group["states"], "batches": group["batches"]},
+        *group["more"],
+    ):
+        for name in part["networks"]:
+            for state in part["states"]:
+                for batch in part["batches"]:
+                    plain = cases["states"][state]["kind"] == "none" and batch == 1
+                    unit = _unit(
+                        cases, "running", name, state, batch=batch, threads=plan.threads, seconds=plan.seconds
+                    ) | {
+                        "dtype": cases["states"][state].get("dtype", "float32"),
+                        "without": sorted({*without, *group["without"]}),
+                        "tries": group["tries"],
+                        "cold": group["cold"] and plain,
+                    }
+                    yield common | unit, group["limit_seconds"]
+
+
+def _mixing(cases: dict[str, Any], common: Unit, plan: Protocol) -> Iterator[tuple[Unit, float]]:
+    group = cases["mixing"]
+    for name in group["networks"]:
+        for state in group["states"]:
+            unit = _unit(
+                cases, "mixing", name, state, source=cases["networks"][name], seconds=plan.seconds / 2,
+                sample_bytes=int(group["sample_mb"] * 1e6),
+            )  # fmt: skip
+            yield common | unit, group["limit_seconds"]
+
+
+def _coding(cases: dict[str, Any], common: Unit, plan: Protocol) -> Iterator[tuple[Unit, float]]:
+    group = cases["coding"]
+    cases["states"]["as it is"] = {"kind": "none"}
+    rows = [(name, state) for name in group["every"] for state in group.get("states", cases["states"])]
+    rows += [(name, "as it is") for name in group["as_they_are"]]
+    for name, state in rows:
+        if state == "as it is" and name in group["every"]:
+            continue
+        shared = {"source": cases["networks"][name]} | common
+        unit = shared | _unit(cases, "coding", name, state, sample_bytes=int(group["sample_mb"] * 1e6))
+        for coder in (*OURS, *peers.CODERS):
+            yield unit | {"coder": coder}, group["limit_seconds"]
+        products = _unit(
+            cases, "products", name, state, coders=list(peers.MULTIPLYING), seconds=plan.seconds / 4,
+            sample_bytes=int(group["product_mb"] * 1e6),
+        )  # fmt: skip
+        yield shared | products, group["limit_seconds"]
+
+
+def key_of(unit: Unit) -> str:
+    """The same for the same unit of work."""
+    return hashlib.sha256(json.dumps(unit, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def title(unit: Unit) -> str:
+    """A unit for people."""
+    last = unit.get("coder") or (f"batch {unit['batch']}" if "batch" in unit else "")
+    return " ".join(part for part in (f"{unit['kind']}: {unit['network']}, {unit['state']}", last) if part)
+
+
+def run(
+    work: list[tuple[Unit, float]],
+    found: dict[str, Any],
+    save: Callable[[], None],
+    only: list[str],
+    limit_seconds: float,
+) -> None:
+    """Run what the record lacks, a line for each, and save after each."""
+    start = time.monotonic()
+    work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
+    left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
+    print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
+    for done, (unit, limit) in enumerate(left, 1):
+        if time.monotonic() - start > limit_seconds:
+            print("the time is over: --resume goes on from here", flush=True)
+            return
+        begin = time.monotonic()
+        result = isolate.run(unit, limit)
+        spent = time.monotonic() - begin
+        kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source")}
+        origin = {"commit": found["commit"], "kernels": found["kernels"]}
+        found["units"][key_of(unit)] = {"unit": kept, "seconds": spent, **origin, **result}
+        save()
+        each = (time.monotonic() - start) / done
+        told_of = result.get("failed") or "done"
+        print(
+            f"[{done}/{len(left)}, {each * (len(left) - done) / 60:.0f} min left] {title(unit)}: {told_of}, {spent:.0f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    default = Protocol(seconds=1.0)
+    parser = protocol.options(__doc__, default)
+    parser.add_argument("--models", type=Path, help="folder of the files that cases.toml names")
+    parser.add_argument("--quick", action="store_true", help="fewer networks, states and bytes: ten minutes or so")
+    parser.add_argument("--resume", action="store_true", help="keep what the record has, whatever commit it is of")
+    parser.add_argument("--only", nargs="+", default=[], help="units whose title has all of these words")
+    parser.add_argument("--without", nargs="+", default=[], metavar="ENGINE")
+    parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
+    arguments = parser.parse_args()
+    if arguments.quick and arguments.seconds == default.seconds:
+        arguments.seconds = QUICK_SECONDS
+    plan = protocol.begin(arguments, default)
+    cases = told(arguments.quick)
+    found = record.new("evidence", plan) | {"quick": arguments.quick, "kernels": kernels.digest(), "units": {}}
+    path = arguments.output or record.path_of(found)
+    if arguments.resume and path.is_file():
+        found["units"] = _resumed(path, found)
+    work = list(units(cases, arguments.models and arguments.models.resolve(), plan, arguments.without))
+    run(work, found, lambda: record.save(found, path, quiet=True), arguments.only, 60 * arguments.minutes)
+    print(f"record: {path}; python -m benchmarks.evidence.page {path} makes the page", flush=True)
+
+
+def _resumed(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """The units of a record of this machine. Raises SystemExit for one of another."""
+    before = json.loads(path.read_text())
+    if before["machine"] != found["machine"]:
+        raise SystemExit(f"{path} is of another machine ({before['machine']}): give -o a file of its own")
+    units: dict[str, Any] = before["units"]
+    return units
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Pictures of the evidence, as SVG: speed against size of networks and of coders, and bits of a weight by layer."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.coding import OURS
+from benchmarks.evidence.rows import FASTER, SMALLER, coded, mixed, runs
+from benchmarks.record import Record
+
+OUR_COLOUR, OTHER_COLOUR = "#0b6e4f", "#8a8a8a"
+
+
+def networks(axes: Any, found: Record) -> None:
+    """Each network: how many times as fast as the fastest other engine, and how many times smaller."""
+    for run in runs(found):
+        ratio = run.ratio()
+        if ratio is None:
+            continue
+        axes.plot(run.smaller["balanced"], ratio, "o", color=OUR_COLOUR, fillstyle="none" if run.busy else "full")
+        label = f"{run.network}, {run.state}, {run.batch}"
+        axes.annotate(label, (run.smaller["balanced"], ratio), xytext=(4, 3), textcoords="offset points", fontsize=6)
+    axes.axhline(1, color=OTHER_COLOUR, linewidth=0.8)
+    axes.plot([SMALLER, SMALLER], [FASTER, 4], "--", color=OTHER_COLOUR, linewidth=0.8)
+    axes.plot([SMALLER, 20], [FASTER, FASTER], "--", color=OTHER_COLOUR, linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="times smaller", ylabel="times as fast as the fastest other engine")
+
+
+def coders(axes: Any, found: Record) -> None:
+    """Each coder: the geometric mean of its ratios over the rows that all of ours have, against its speed of decoding."""
+    rows = coded(found)
+    for name in sorted({name for row in rows for name in row.ratio}):
+        ratios = [row.ratio[name] for row in rows if name in row.ratio]
+        if len(ratios) < 0.6 * len(rows):
+            continue
+        speed = statistics.median(row.decode[name] for row in rows if name in row.decode)
+        ours = name in OURS
+        axes.plot(speed, statistics.geometric_mean(ratios), "o", color=OUR_COLOUR if ours else OTHER_COLOUR)
+        axes.annotate(name.replace("_", " "), (speed, statistics.geometric_mean(ratios)), xytext=(4, 3),
+                      textcoords="offset points", fontsize=7)  # fmt: skip
+    axes.set(xscale="log", xlabel="decodes, MB/s of one thread (median)", ylabel="times smaller (geometric mean)")
+
+
+def layers(axes: Any, found: Record) -> None:
+    """Bits of a weight under `balanced`, layer by layer, a line for each network and state."""
+    for one in mixed(found):
+        bits = [8 * layer["bytes"] / layer["weights"] for layer in one["by_layer"]]
+        axes.plot(range(len(bits)), bits, "-", linewidth=1, label=f"{one['unit']['network']}, {one['unit']['state']}")
+    axes.set(xlabel="layer", ylabel="bits of a weight", ylim=(0, None))
+    axes.legend(fontsize=5, loc="upper right")
+
+
+PICTURES: dict[str, Callable[[Any, Record], None]] = {"networks": networks, "coders": coders, "layers": layers}
+
+
+def save(found: Record, docs: Path) -> None:
+    """Write every picture to docs/pictures. Raises SystemExit without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise SystemExit("the pictures need matplotlib: pip install matplotlib") from None
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tersely"
+    from matplotlib import pyplot
+
+    for name, draw in PICTURES.items():
+        figure, axes = pyplot.subplots(figsize=(7.5, 4.5))
+        draw(axes, found)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        figure.savefig(docs / "pictures" / f"evidence-{name}.svg", metadata={"Date": None})
+        pyplot.close(figure)

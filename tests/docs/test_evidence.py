@@ -1,0 +1,216 @@
+"""The evidence: units that crash, hang or answer wrongly are rows that say so; the page is what the record says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.evidence import __main__ as program
+from benchmarks.evidence import claims, isolate, kernels, networks, page, states
+from benchmarks.evidence.rows import coded, runs
+from benchmarks.protocol import Protocol
+from support.arrays import MODELS
+
+ROOT = Path(page.__file__).parents[2]
+RECORDS = sorted((ROOT / "benchmarks" / "records").glob("*_evidence.json"))
+
+
+def _unit_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, limit: float = 60) -> dict[str, Any]:
+    """What comes of a unit whose module does that."""
+    folder = tmp_path / "benchmarks_evidence"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys, types\n"
+        "module = types.ModuleType('benchmarks.evidence.strange')\n"
+        f"exec({body!r}, module.__dict__)\n"
+        "sys.modules['benchmarks.evidence.strange'] = module\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.chdir(ROOT)
+    return isolate.run({"kind": "strange"}, limit)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("def measure(unit):\n import os\n os.abort()", "crashed: SIGABRT"),
+        ("def measure(unit):\n import time\n time.sleep(60)", "took more than 3 s"),
+        ("def measure(unit):\n raise ValueError('no such form')", "ValueError: no such form"),
+        (
+            "def measure(unit):\n raise ModuleNotFoundError('No module named rival')",
+            "is not installed: No module named rival",
+        ),
+        ("def measure(unit):\n import os\n os._exit(3)", "ended with status 3"),
+        ("def measure(unit):\n raise MemoryError", "out of memory"),
+    ],
+)
+def test_a_rival_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, why: str) -> None:
+    assert why in _unit_that(monkeypatch, tmp_path, body, 3)["failed"]
+
+
+def test_what_rivals_print_is_no_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    body = "def measure(unit):\n import os\n print('noise')\n os.system('echo more')\n return {'bytes': 3}"
+    assert _unit_that(monkeypatch, tmp_path, body) == {"bytes": 3}
+
+
+def test_a_wrong_round_trip_is_disqualified(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.evidence import coding
+
+    class Wrong:
+        def encode(self, array: np.ndarray) -> Any:
+            return coding.Stored(array, 1, array.shape, array.dtype)
+
+        def decode(self, stored: Any) -> Any:
+            return np.zeros_like(stored.data)
+
+    given = coding.arrangements.Arrangement((np.ones((3, 4), np.float32),))
+    with pytest.raises(isolate.DisqualifiedError, match=r"shape \[3, 4\], float32 does not come back"):
+        coding._peer("wrong", Wrong(), given)  # type: ignore[arg-type]
+
+
+def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = program.told(quick=True)
+    work = list(program.units(cases, None, Protocol(), []))[:5]
+    asked: list[str] = []
+
+    def done(unit: dict[str, Any], limit: float) -> dict[str, Any]:
+        asked.append(program.key_of(unit))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"ms": {}}
+
+    monkeypatch.setattr(isolate, "run", done)
+    found: dict[str, Any] = {"units": {}, "commit": "a", "kernels": "b"}
+    with pytest.raises(KeyboardInterrupt):
+        program.run(work, found, lambda: None, [], 1e9)
+    assert len(found["units"]) == 2
+    program.run(work, found, lambda: None, [], 1e9)
+    assert len(found["units"]) == 5
+    assert sorted(asked) == sorted([*found["units"], asked[2]])
+
+
+def test_the_record_of_another_machine_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({"machine": {"model": "another"}, "units": {}}))
+    with pytest.raises(SystemExit, match="is of another machine"):
+        program._resumed(path, {"machine": {"model": "this"}})
+
+
+def test_units_are_distinct_and_say_what_they_are() -> None:
+    for quick in (False, True):
+        work = list(program.units(program.told(quick), None, Protocol(), []))
+        assert len({program.key_of(unit) for unit, _ in work}) == len(work) > 50
+        assert all(unit["kind"] in isolate.KINDS and limit > 0 for unit, limit in work)
+
+
+def test_states_are_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    tensors = {"weight": rng.standard_normal((64, 96)).astype(np.float32), "bias": np.ones(64, np.float32)}
+    told = program.told(quick=False)["states"]
+    made = {name: states.made(tensors, step) for name, step in told.items()}
+    for one in made.values():
+        assert one["weight"].shape == (64, 96)
+    assert all(np.array_equal(made[name]["bias"], tensors["bias"]) for name in made if name != "bfloat16")
+    groups = (made["2 of 4 pruned"]["weight"].reshape(-1, 4) != 0).sum(1)
+    assert (groups == 2).all()
+    rows = (made["half of the channels pruned"]["weight"] != 0).any(1)
+    assert rows.sum() == 32
+    assert len(np.unique(made["4-bit k-means"]["weight"])) <= 16
+    assert set(np.unique(made["4-bit groups"]["weight"])) <= set(range(-8, 8))
+    both = made["Deep Compression: 80 % pruned, 5-bit k-means"]["weight"]
+    assert len(np.unique(both)) <= 33
+    assert abs((both == 0).mean() - 0.8) < 0.02
+
+
+def test_samples_are_spread_over_a_network() -> None:
+    if MODELS is None:
+        pytest.skip("there are no real models here")
+    source = {"real": "cifar10-resnet56-fp32"}
+    whole = networks.sample("resnet56", source, MODELS, 1 << 30)
+    part = networks.sample("resnet56", source, MODELS, 400_000)
+    assert sum(one.nbytes for one in part.values()) <= 400_000
+    places = [list(whole).index(name) / len(whole) for name in part]
+    assert min(places) < 0.1
+    assert max(places) > 0.9
+    assert all(np.array_equal(array, whole[name][: len(array)]) for name, array in part.items() if array.ndim)
+
+
+def _record(ratio: float, smaller: float, rival: float) -> dict[str, Any]:
+    base = {"commit": "a", "kernels": kernels.digest(), "seconds": 1.0}
+    running = {
+        "unit": {"kind": "running", "network": "vgg16", "state": "float32", "batch": 1},
+        "ms": {"tersely balanced": 10.0, "tersely speed": 9.5, "tersely dense": 11.0, "OpenVINO": 10.0 * ratio},
+        "smaller": {"balanced": smaller, "speed": 1.1}, "busy": "", "error": {}, "left_out": {"MNN": "is not installed: MNN"},
+    }  # fmt: skip
+    coding = [
+        {"unit": {"kind": "coding", "network": "vgg16", "state": "float32", "coder": coder}, "original_bytes": 1200,
+         "order_0_bytes": 1000.0, "bytes": nbytes, "encode_mb_per_s": 1.0, "decode_mb_per_s": 2.0}
+        for coder, nbytes in (("tersely max", 1000), ("zpaq", int(1000 * rival)))
+    ]  # fmt: skip
+    crashed = {
+        "unit": {"kind": "coding", "network": "vgg16", "state": "float32", "coder": "openzl"},
+        "failed": "crashed: SIGSEGV",
+    }
+    units = {str(number): base | one for number, one in enumerate([running, *coding, crashed])}
+    machine = {"model": "Zen", "isa": "avx2"}
+    return {
+        "units": units,
+        "quick": True,
+        "machine": machine,
+        "versions": {},
+        "protocol": {"threads": 2},
+        "commit": "a",
+    }
+
+
+def test_claims_are_won_or_lost_by_the_figures() -> None:
+    won = {one.sentence: one.won for one in claims.claims(_record(1.2, 1.18, 1.01))}
+    lost = {one.sentence: one.won for one in claims.claims(_record(1.05, 1.18, 0.99))}
+    vgg = next(sentence for sentence in won if "VGG-16" in sentence)
+    coding = next(sentence for sentence in won if "model coding" in sentence)
+    assert (won[vgg], won[coding], lost[vgg], lost[coding]) == (True, True, False, False)
+    assert {one.won for one in claims.claims(_record(1.2, 1.1, 1)) if "VGG-16" in one.sentence} == {False}
+    assert None in won.values()
+
+
+def test_the_page_marks_what_is_lost_and_missing() -> None:
+    pictures = {"networks": "a.svg", "coders": "b.svg", "layers": "c.svg"}
+    good = page.text(_record(1.2, 1.18, 1.01), pictures)
+    bad = page.text(_record(0.9, 1.18, 0.99), pictures)
+    assert "Nowhere in this record" in good
+    assert "0.90 x" in bad
+    assert "Nowhere in this record" not in bad
+    assert "openzl: crashed: SIGSEGV" in good
+    assert "MNN: is not installed" in good
+    assert "kernels have changed" not in good
+    changed = _record(1.2, 1.18, 1.01)
+    changed["units"]["0"]["kernels"] = "of before"
+    assert "kernels have changed since 1 of its 4 figures" in page.text(changed, pictures)
+
+
+def test_rows_of_a_record() -> None:
+    record = _record(1.2, 1.18, 1.01)
+    (run,) = runs(record)
+    assert run.fastest == "OpenVINO"
+    assert run.ratio() == pytest.approx(1.2)
+    assert run.against_dense == pytest.approx(1.1)
+    (row,) = coded(record)
+    assert row.failed == {"openzl": "crashed: SIGSEGV"}
+    assert row.best_rival() == "zpaq"
+
+
+@pytest.mark.skipif(not RECORDS, reason="nothing is recorded yet")
+def test_the_page_is_what_the_record_says() -> None:
+    newest = max(RECORDS, key=lambda path: path.stat().st_mtime)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.evidence.page", str(newest), "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
