@@ -4,17 +4,18 @@
 
 The file is drawn: the shapes of a real network, over and over, each row normal with the standard deviation of that row of
 the real one, so that nothing repeats but its statistics are real. Every step runs in a process of its own, which says how
-long it took without its imports; files are in the page cache. Steps take turns, and medians count.
+long it took without its imports; files are in the page cache. Steps and numbers of threads take turns in one run by the
+protocol of all benchmarks: medians count, and a run while others use the processors is taken again, or marked void.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +23,10 @@ import ml_dtypes
 import numpy as np
 
 import tersely
+import tersely.files.commands
+import tersely.files.transcoded  # what is imported when it is asked for, too, is not timed
 from benchmarks import protocol, record, variants
-from benchmarks.protocol import Protocol
+from benchmarks.protocol import Protocol, Took
 
 ROUNDS = 3
 
@@ -96,24 +99,46 @@ def _in_a_process(step: str, source: Path, stored: Path, threads: int) -> dict[s
     return found
 
 
-def measure(like: Path, size: int, dtype: np.dtype, threads: int, rounds: int = ROUNDS) -> dict[str, object]:
-    """A row: medians of seconds, the largest peak of memory, and the speed of each step in original bytes."""
+def measure(
+    like: Path, size: int, dtype: np.dtype, threads: Sequence[int], plan: Protocol
+) -> Iterator[dict[str, object]]:
+    """A row for each number of threads: median and least seconds, the largest peak of memory, and the speed of each step in
+    original bytes."""
     with TemporaryDirectory() as folder:
         source, stored = Path(folder, "source.safetensors"), Path(folder, "stored.safetensors")
         source.write_bytes(drawn(like, size, dtype))
         original = source.stat().st_size
-        times = {"store": [_in_a_process("store", source, stored, threads)]}
-        for _ in range(rounds):
-            for step in ("transcode", "load", "zipnn"):
-                times.setdefault(step, []).append(_in_a_process(step, source, stored, threads))
+        first = _in_a_process("store", source, stored, 1)
+        peaks: dict[str, float] = {}
+
+        def runs(step: str, count: int) -> Callable[[int], Took]:
+            def run(number: int) -> Took:
+                found = _in_a_process(step, source, stored, count)
+                peaks[f"{step} {count}"] = max(found["peak_mb"], peaks.get(f"{step} {count}", 0.0))
+                return Took(found["seconds"] * 1e3)
+
+            return run
+
+        steps = [("zipnn", 1), *((step, count) for count in threads for step in ("transcode", "load"))]
+        times = protocol.measure({f"{step} {count}": runs(step, count) for step, count in steps}, plan)
         kept = stored.stat().st_size
-    steps = {}
-    for step, found in times.items():
-        seconds = statistics.median(one["seconds"] for one in found)
-        peak = max(one["peak_mb"] for one in found)
-        steps[step] = {"seconds": seconds, "mb_per_s": original / seconds / 1e6, "peak_mb": peak}
-    facts = {"like": like.stem, "dtype": dtype.name, "bytes": original, "stored_bytes": kept}
-    return facts | {"steps": steps, "load_x_zipnn": steps["load"]["seconds"] / steps["zipnn"]["seconds"]}
+    facts = {"like": like.stem, "dtype": dtype.name, "bytes": original, "stored_bytes": kept, "busy": times.busy}
+
+    def took(seconds: float, least: float, peak: float) -> dict[str, float]:
+        return {"seconds": seconds, "least_seconds": least, "mb_per_s": original / seconds / 1e6, "peak_mb": peak}
+
+    for count in threads:
+        own = {step: f"{step} {1 if step == 'zipnn' else count}" for step in ("transcode", "load", "zipnn")}
+        found = {
+            step: took(times.median_ms[key] / 1e3, times.least_ms[key] / 1e3, peaks[key]) for step, key in own.items()
+        }
+        if count == 1:
+            found = {"store": took(first["seconds"], first["seconds"], first["peak_mb"])} | found
+        yield facts | {
+            "threads": count,
+            "steps": found,
+            "load_x_zipnn": found["load"]["least_seconds"] / found["zipnn"]["least_seconds"],
+        }
 
 
 def main() -> None:
@@ -122,18 +147,20 @@ def main() -> None:
         seconds = STEPS[step](source, stored, int(threads))
         print(json.dumps({"seconds": seconds, "peak_mb": _peak_mb()}))
         return
-    default = Protocol(threads=1)
+    default = Protocol(threads=2, seconds=0, minimum_rounds=ROUNDS)
     parser = protocol.options(__doc__, default)
     parser.add_argument("--like", type=Path, required=True, help="a safetensors file of a real network")
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=("float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = parser.parse_args()
-    found = record.new("opening", protocol.begin(chosen, default)) | {"rounds": chosen.rounds, "rows": []}
+    plan = replace(protocol.begin(chosen, default), minimum_rounds=chosen.rounds)
+    found = record.new("opening", plan) | {"rounds": chosen.rounds, "rows": []}
     for name in chosen.dtypes:
         dtype = np.dtype(getattr(ml_dtypes, name, name))
-        found["rows"].append(measure(chosen.like, int(chosen.megabytes * 1e6), dtype, chosen.threads, chosen.rounds))
-        print(json.dumps(found["rows"][-1], indent=1), flush=True)
+        for row in measure(chosen.like, int(chosen.megabytes * 1e6), dtype, sorted({1, chosen.threads}), plan):
+            found["rows"].append(row)
+            print(json.dumps(row, indent=1), flush=True)
     record.save(found, chosen.output)
 
 

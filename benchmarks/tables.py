@@ -224,11 +224,12 @@ def storage_speeds() -> list[str]:
 
 def opening_cells(one: Record) -> Iterator[Cell]:
     """Each step from a stored file on: seconds, speed in original bytes, and the most memory."""
-    threads = one["protocol"]["threads"]
     for row in one["rows"]:
+        threads = row["threads"]
         what = f"{row['bytes'] / 1e6:,.0f} MB of {row['dtype']} like {row['like']}, {threads} thread" + "s" * (
             threads > 1
         )
+        what += " (void)" * bool(row["busy"])
         for step, took in row["steps"].items():
             text = f"{took['seconds']:.2f} s, {took['mb_per_s']:,.0f} MB/s, {took['peak_mb']:,.0f} MB"
             yield (what, "ZipNN decodes" if step == "zipnn" else step), text

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tersely.codes.protocol import Request
+from tersely.codes.selection.blocks import codec
 from tersely.codes.selection.blocks.candidates import candidates
 from tersely.codes.selection.blocks.layout import MAX_BLOCKS, SHAPES, block_words
 from tersely.codes.selection.blocks.sample import may_repeat
-from tersely.core.geometry import choose
+from tersely.core.geometry import Geometry, choose, folded
 
 BLOCKS = tuple(shape for shape in SHAPES if shape != "row")
 
@@ -49,3 +50,33 @@ def test_blocks_that_do_not_repeat_are_ruled_out(shape: str, rng: np.random.Gene
     words = rng.integers(1 << 16, size=(4096, 4096), dtype=np.uint16)
     assert not may_repeat(words, choose(words.shape), shape)
     assert shape not in [one.options["block"] for one in candidates(Request(words, "bfloat16"))]
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry((48, 20), "matrix"),
+        Geometry((20, 48), "matrix", "in_out"),
+        Geometry((3, 32, 18), "stack"),
+        Geometry((3, 18, 32), "stack", "in_out"),
+        choose((32, 64, 3, 3)),
+        choose((32, 5, 3, 3)),
+        choose((32, 7, 1, 1)),
+        folded((5, 7, 3)),
+    ],
+    ids=str,
+)
+def test_elements_are_where_matrices_have_them(geometry: Geometry) -> None:
+    elements = np.arange(geometry.elements).reshape(geometry.shape)
+    cube, real = geometry.matrices(elements)
+    found = geometry.elements_at(*np.ix_(*map(np.arange, cube.shape)))
+    assert np.array_equal(found[real], cube[real])
+    assert (found[~real] >= geometry.elements).all()
+
+
+def test_kinds_of_rows_are_counted_by_how_they_begin(rng: np.random.Generator) -> None:
+    kinds = rng.integers(1 << 16, size=(5, 24), dtype=np.uint16)
+    words = kinds[rng.permutation(np.arange(40) % 5)]
+    for orientation, own in (("out_in", words), ("in_out", np.ascontiguousarray(words.T))):
+        geometry = Geometry(own.shape, "matrix", orientation)
+        assert [codec._kinds_by_prefix(own, geometry, prefix) for prefix in (8, 256)] == [5, 5]

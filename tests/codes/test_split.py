@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from support.arrays import ISAS, normal, same_bits
@@ -9,6 +11,9 @@ from support.arrays import ISAS, normal, same_bits
 import tersely
 from tersely.backends.cpu import isa, native
 from tersely.codes import registry
+from tersely.codes.words.split.codec import size_model
+from tersely.codes.words.split.layout import FIELDS
+from tersely.core.dtypes import by_name
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose, folded
 from tersely.planner import choose as plan
@@ -142,3 +147,22 @@ def test_levels_under_bytes_that_are_all_alike(rng: np.random.Generator) -> None
         for name in ISAS:
             with isa.using(name):
                 assert same_bits(tensor.decode(), array), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float8_e5m2"])
+def test_the_smallest_code_of_each_number_of_levels_is_found(rng: np.random.Generator, dtype: str) -> None:
+    values = rng.standard_normal((64, 100)).astype(np.float32) * rng.choice([1, 30], size=(64, 1))
+    array = values.astype(by_name(dtype).numpy)
+    words = array.view(by_name(dtype).word)
+    model = size_model(words, choose(words.shape), dtype)
+    found = model.smallest(3)
+    assert found == sorted(found, key=lambda code: model.total(model.parameters(*code)))
+    for levels in (1, 2, 3):
+        (best,) = [widths for code, widths in found if code == "layered" and len(widths) == levels]
+        fitting = [
+            widths
+            for widths in itertools.product(range(1, 5), repeat=levels)
+            if sum((1 << width) - 1 for width in widths) <= 1 << FIELDS[dtype].symbol_bits
+        ]
+        least = min(model.total(model.parameters("layered", widths)) for widths in fitting)
+        assert model.total(model.parameters("layered", best)) < least + 64  # to which streams are filled up

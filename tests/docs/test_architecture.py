@@ -96,7 +96,7 @@ SIDEWAYS = {
 }
 """Codes that are made of others."""
 NARROW = {
-    "files.container": {"core"},
+    "files.container": {"core", "storage"},
     "storage.archive": {"core", "backends", "files", "storage"},
     "tensors": {"core", "backends", "codes", "planner", "tensors"},
     "tensors.handoff": {"core", "backends"},

@@ -36,7 +36,7 @@ SHORT = {"nn": "torch.nn", "F": "torch.nn.functional"}
 QUOTED = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\([^`]*\))?")
 FULL = re.compile(r"\btersely(?:\.[A-Za-z_]\w*)+(?!\w*\()|\btersely(?:\.[A-Za-z_]\w*)+")
-FILES = ("tersely.safetensors", "tersely.json")
+FILES = ("tersely.safetensors", "tersely.json", "tersely.pool", "tersely.parts")
 
 
 def docstrings() -> Iterator[tuple[str, tuple[str, ...], str]]:

@@ -15,6 +15,7 @@ import tersely
 from tersely.backends.cpu import native
 from tersely.codes import registry
 from tersely.core.dtypes import raw_bytes
+from tersely.files.container.reader import Reader
 
 pytestmark = [pytest.mark.kernels, pytest.mark.bfloat16_kernels]
 
@@ -68,3 +69,17 @@ def test_a_golden_model_comes_back_with_its_tensors(tmp_path: Path) -> None:
     assert set(tensors) == set(arrays)
     for name, array in arrays.items():
         assert same_bits(tensors[name].decode(), array), name
+
+
+def test_a_golden_file_with_a_pool_is_read_and_written_as_ever(tmp_path: Path, each_isa: str) -> None:
+    golden, original = HERE / "v2.0/pool.safetensors", HERE / "v2.0/original.safetensors"
+    assert Reader(golden).pool is not None
+    tensors = tersely.load_file(golden, check="full")
+    built = builders.pooled_2_0()
+    assert set(tensors) == set(built)
+    for name, array in built.items():
+        assert same_bits(tensors[name].decode(), array), name
+    tersely.decompress(golden, tmp_path / "original")
+    assert (tmp_path / "original").read_bytes() == original.read_bytes()
+    tersely.compress(original, tmp_path / "again", profile="portable")
+    assert (tmp_path / "again").read_bytes() == golden.read_bytes()

@@ -64,7 +64,7 @@ def steps(work: Callable[[], object]) -> int:
     return counted
 
 
-KINDS = {"scalars": ((), "F32", 100), "vectors": ((112,), "F32", 10), "matrices": ((48, 64), "BF16", 8)}
+KINDS = {"scalars": ((), "F32", 100), "vectors": ((112,), "F32", 16), "matrices": ((260, 256), "BF16", 16)}
 
 
 def operations(folder: Path, count: int, kind: str) -> dict[str, Callable[[], object]]:
@@ -104,7 +104,7 @@ def test_work_is_in_proportion_to_the_number_of_tensors(kind: str, tmp_path: Pat
 def test_what_no_description_pays_for_is_not_planned(
     shape: tuple[int, ...], tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = many(tmp_path / "a.safetensors", 20, shape, tag)
+    source = many(tmp_path / "a.safetensors", 12, shape, tag)
     asked: list[object] = []
     for where, name in ((choose, "candidates"), (encode_tensor, "request_of"), (plan_file, "request_of")):
         monkeypatch.setattr(where, name, lambda *given: asked.append(given))

@@ -77,9 +77,9 @@ def test_ratios_of_large_tensors(models: Path, name: str, dtype: type, ratio: fl
 @pytest.mark.parametrize(
     ("name", "objective", "formulation", "bits"),
     [
-        ("hand-landmark-pruned-fp16", "size", "sparse", 4.6),
+        ("hand-landmark-pruned-fp16", "size", "sparse", 4.2),
         ("hand-landmark-pruned-fp16", "balanced", "sparse", 7.5),
-        ("squeezenet1.0-deep-compression-fp32", "size", "palette", 6.1),
+        ("squeezenet1.0-deep-compression-fp32", "size", "sparse", 3.7),
     ],
 )
 def test_pruned_models_are_coded_without_their_zeros(
@@ -88,8 +88,31 @@ def test_pruned_models_are_coded_without_their_zeros(
     if not (models / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not at hand")
     report = tersely.compress(models / f"{name}.safetensors", dry_run=True, objective=objective)
-    assert sum(one.formulation == formulation for one in report.tensors) >= 12
-    assert sum(one.bytes_after for one in report.tensors) * 8 / sum(one.weights for one in report.tensors) <= bits
+    assert sum(one.formulation == formulation for one in report.tensors) >= 7
+    assert report.bytes_after * 8 / sum(one.weights for one in report.tensors) <= bits
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "ratio"),
+    [
+        ("vww-mobilenet-v1-0.25-96-int8", "size", 4.9),
+        ("vww-mobilenet-v1-0.25-96-int8", "balanced", 4.5),
+        ("cifar10-resnet8-mlperftiny-int8", "size", 1.23),
+        ("cifar10-resnet8-mlperftiny-int8", "balanced", 1.18),
+        ("cifar10-resnet8-mlperftiny-fp32", "balanced", 1.15),
+    ],
+)
+def test_networks_of_small_tensors_get_smaller(
+    models: Path, tmp_path: Path, name: str, objective: str, ratio: float
+) -> None:
+    """Descriptions and entries of the header would take more than codes save."""
+    source = models / f"{name}.safetensors"
+    if not source.exists():
+        pytest.skip(f"{name} is not at hand")
+    report = tersely.compress(source, tmp_path / "p", objective=objective)
+    assert report.bytes_before / report.bytes_after >= ratio
+    tersely.decompress(tmp_path / "p", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize(("zeros", "ratio"), [(0.5, 1.87), (0.8, 4.2), (0.9, 7.4), (0.95, 13.0)])

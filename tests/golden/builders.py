@@ -17,6 +17,7 @@ from golden.arithmetic import DTYPES, holed, n_of_m, noise, pruned, repeated, sh
 from golden.copies import copies_1_0
 from golden.left_out import integers_left_out_1_0
 from golden.nibbles import integer_nibbles_1_0
+from golden.pools import pooled_2_0
 from golden.rows import affine_1_0, gap_numbers_1_0, row_palettes_1_0, sparse_numbers_1_0
 from golden.signs import signed_zeros_1_0
 from golden.submatrices import submatrices_1_0
@@ -372,6 +373,13 @@ def write_missing() -> None:
     if not (folder / "recipes.safetensors").exists():
         tensors, metadata = recipes_1_0()
         tersely.save_file(tensors, folder / "recipes.safetensors", metadata)
+    pools = HERE / "v2.0"
+    if not (pools / "pool.safetensors").exists():
+        from safetensors.numpy import save_file
+
+        pools.mkdir(exist_ok=True)
+        save_file(pooled_2_0(), pools / "original.safetensors", metadata={"format": "pt"})
+        tersely.compress(pools / "original.safetensors", pools / "pool.safetensors")
     source, packed = folder / "original.onnx", folder / "onnx.safetensors"
     if not packed.exists():
         from support import onnx_files

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from tersely.cli import failures, output, tables, text
-from tersely.cli.compress import OBJECTIVE, PROFILE, TARGET
+from tersely.cli.compress import LEVEL, OBJECTIVE, PROFILE, TARGET
 from tersely.cli.tables import Column
-from tersely.core.choices import Objective
+from tersely.core.choices import Objective, StorageLevel, Store
 from tersely.core.dtypes import BY_NAME
-from tersely.files import folder, plan_file
+from tersely.files import folder, plan_file, store_file
+from tersely.planner import choose
+from tersely.storage.archive.tried import Way
 
 
 def run(
@@ -34,13 +36,22 @@ def run(
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Not these tensors.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers; default: all processors.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing plan.")] = False,
+    store: Annotated[Store | None, typer.Option(help="With --explain: what storing the tensor tries.")] = None,
+    level: Annotated[StorageLevel | None, typer.Option(help=LEVEL)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Plan without writing weights; times are the cost model's."""
+    if store is not None and explain is None:
+        raise typer.BadParameter("--store goes with --explain; what a whole file takes is known when it is written")
+    if level is not None and store is None:
+        raise typer.BadParameter("--level is one of storing: give --store smallest with it")
     if explain is not None:
         ignored = {"-o": destination, "--target-bits": target_bits, "--include": include, "--exclude": exclude}
         if given := [option for option, value in ignored.items() if value is not None]:
             raise typer.BadParameter(f"{given[0]} does not go with --explain, which is about one tensor")
+        if store is not None:
+            _show_stored(store_file.explain(src, explain, level=level or "fast", threads=threads), json)
+            return
         wanted = objective or plan_file.BALANCED
         verdicts = plan_file.explain(src, explain, objective=wanted, profile=profile, batch=batch, threads=threads)
         rows: list[dict[str, Any]] = [
@@ -132,6 +143,23 @@ CANDIDATES = (
     Column("predicted us", lambda row: f"{row['predicted_us']:.1f}", right=True, keep=6),
     Column("why it lost", lambda row: _why(row), keep=8, least=24, middle=False),
 )
+
+
+def _show_stored(ways: Sequence[Way], json: bool) -> None:
+    """What storing tried for one tensor, in the columns of candidates: products do not count."""
+    rows: list[dict[str, Any]] = [
+        {
+            "candidate": way.label,
+            "stored_bytes": way.nbytes,
+            "reason_rejected": "" if way.chosen else f"{way.nbytes / max(1, way.chosen_bytes):.3f} {choose.LARGER}",
+            "note": way.note,
+        }
+        for way in ways
+    ]
+    if json:
+        output.print_json(rows)
+        return
+    output.print_table([column for column in CANDIDATES if column.title != "predicted us"], rows)
 
 
 def _why(row: Mapping[str, Any]) -> str:

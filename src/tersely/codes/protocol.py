@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,10 +48,21 @@ class Request:
         shape = self.words.shape
         return folded(shape) if self.view == "folded" else choose(shape, self.orientation)
 
+    @cached_property
+    def zeros(self) -> int:
+        """How many words are 0: several formulations ask first."""
+        return int(self.words.size - np.count_nonzero(self.words))
+
     @property
     def wide(self) -> bool:
         """Whether the machines planned for have AVX-512."""
         return is_wide(self.profile)
+
+
+def is_kernel(dtype: str, shape: tuple[int, ...], view: str) -> bool:
+    """Whether a tensor is a kernel of 8-bit integers, of three dimensions or more: networks alone multiply it. One that lies
+    so that it has no panels ([outputs, 1, 1, inputs], one channel a group) is decoded when a network is made."""
+    return dtype in ("int8", "uint8") and len(shape) > 2 and view in ("convolution", "folded")
 
 
 def is_wide(profile: str) -> bool:

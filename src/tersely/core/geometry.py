@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -194,6 +195,14 @@ class Geometry:
             cube = cube if self.orientation == "out_in" else cube.swapaxes(1, 2)
         return cube, np.broadcast_to(np.True_, cube.shape)
 
+    def elements_at(self, matrix: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """The element of the tensor, counted in its own order, that `matrices` has at each place; padding lies behind the last."""
+        if self.view == "stack" or self.view == "matrix":
+            inside = row * self.columns + column if self.orientation == "out_in" else column * self.rows + row
+            return np.asarray(matrix * (self.rows * self.columns) + inside)
+        offsets = self.column_offsets() if self.view == "convolution" else None
+        return np.asarray(row * self.columns + (column if offsets is None else offsets[column]))
+
     def tensor(self, cube: np.ndarray) -> np.ndarray:
         """Inverse of `matrices`: the tensor in its own shape and order."""
         if self.view == "folded":
@@ -209,10 +218,12 @@ class Geometry:
         return np.ascontiguousarray(cube).reshape(self.shape)
 
 
+@lru_cache(maxsize=1024)  # planning asks often, of tensors of few shapes
 def folded(shape: tuple[int, ...]) -> Geometry:
     return Geometry(shape, "folded")
 
 
+@lru_cache(maxsize=1024)
 def choose(shape: tuple[int, ...], orientation: str = "out_in") -> Geometry:
     """The view that a tensor of this shape gets unless padding would eat the gain (then: `folded`).
 

@@ -41,10 +41,11 @@ def check_tensor(reader: Reader, name: str, check: str) -> Checked:
     return found
 
 
-def decoded(reader: Any, name: str, found: Checked | None = None) -> np.ndarray:
-    """The decoded bytes of a tensor of an open file, uint8; errors name file and tensor. found: it, once checked."""
+def decoded(reader: Any, name: str, found: Checked | None = None, threads: int | None = None) -> np.ndarray:
+    """The decoded bytes of a tensor of an open file, uint8; errors name file and tensor. found: it, once checked. threads:
+    workers, None for as many as products use."""
     try:
-        return raw_bytes(registry.decode(found or checked(reader, name)))
+        return raw_bytes(registry.decode(found or checked(reader, name), threads))
     except FormatError as error:
         raise error.located(file=reader.file, tensor=name) from None
 

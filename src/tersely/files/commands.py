@@ -131,7 +131,8 @@ def compress(
     plan_file.check_source(tensors, source)
     carried = plan_file.carried(document, *asked) if own else {}
     orientation = source.orientation
-    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch)
+    pool = not source.folder and "target_bits" not in document  # loaders of folders look for tensors by name
+    options = Options(objective, target, included, excluded, threads, orientation, tensors, batch, pool)
     meter = Meter(sum((source.root / shard).stat().st_size for shard in source.weights), progress)
     reports: list[TensorReport] = []
     notes = [*plan_file.unmatched(source, included, excluded), *source.notes()]

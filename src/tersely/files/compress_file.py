@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tersely.backends.cpu.threads import workers_of
 from tersely.core.bits import same_bytes
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType
+from tersely.core.encoded import Encoded
 from tersely.core.errors import TerselyError, VerificationError
+from tersely.files.behind import Behind
 from tersely.files.checks import check_decoded, check_tensor, decoded
 from tersely.files.container import alias, description
-from tersely.files.container.header import fresh_header
+from tersely.files.container.header import Entry, fresh_header
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Original, Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes
+from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes, pooled_bytes
 from tersely.files.decoded_source import DecodedSource, RunnableSource
 from tersely.files.encode_tensor import (
     Options,
@@ -30,6 +34,7 @@ from tersely.files.encode_tensor import (
     order_of,
     pieces_of,
     plain_bytes,
+    pooled_names,
 )
 from tersely.files.foreign import onnx, restore
 from tersely.files.results import Avoidable, TensorReport, tensor_report
@@ -99,68 +104,74 @@ def compress_file(
     reports = []
     duplicates = duplicates_of(reader, options)
     notes, avoidable = () if isinstance(reader, Reader) else reader.notes, Avoidable()
-    before = reader.file_bytes
+    before, pooled = reader.file_bytes, pooled_names(reader, options)
     if destination is None:
-        saved = 0
+        saved, together = 0, []
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
             reports.append(tensor_report(reader.dense[name], encoded, reason, file))
             avoidable.see(encoded)
+            entry = reader.dense[name]
             if encoded is not None:
-                entry = reader.dense[name]
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
+            elif name in pooled:
+                together.append((name, entry.tag, entry.shape, reader.raw(entry).copy()))
+                saved += dense_cost_bytes(name, entry.tag, entry.shape)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
+        saved -= pooled_bytes(together, options.objective == "size")
         return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
 
-    sha256 = hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
-    with Writer(destination, reader.paths, replace=force) as writer:
-        for entry in reader.header.by_offset():
-            name, raw = entry.name, reader.raw(entry)
-            sha256.update(raw)
-            encoded, reason = encode_tensor(reader, name, options, duplicates)
-            reports.append(tensor_report(reader.dense[name], encoded, reason, file))
-            avoidable.see(encoded)
+    known = reader.sha256 if isinstance(reader, DecodedSource) else None
+    sha256 = None if known else hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
+    threads = workers_of(options.threads)
+    with Writer(destination, reader.paths, replace=force) as writer, Behind(threads) as behind:
+
+        def keep(entry: Entry, encoded: Encoded | None, raw: np.ndarray) -> None:
+            name = entry.name
+            if sha256 is not None:
+                sha256.update(raw)
             if encoded is not None and alias.is_alias(encoded.node):
                 writer.add_alias(name, encoded.node.parameters[alias.TENSOR], encoded, raw)
             elif encoded is not None:
                 writer.add_encoded(name, encoded, raw)
             else:
-                writer.add_dense(name, entry.tag, entry.shape, raw, spool=isinstance(reader, DecodedSource))
+                spool = isinstance(reader, DecodedSource)
+                writer.add_dense(name, entry.tag, entry.shape, raw, spool=spool, pooled=name in pooled)
             del encoded, raw
             reader.forget(name)
-            progress(entry.nbytes, name)
+
+        for entry in reader.header.by_offset():
+            encoded, reason = encode_tensor(reader, entry.name, options, duplicates)
+            reports.append(tensor_report(reader.dense[entry.name], encoded, reason, file))
+            avoidable.see(encoded)
+            held = entry.nbytes + (0 if encoded is None else encoded.nbytes_stored)
+            behind.do(held, partial(keep, entry, encoded, reader.raw(entry)))
+            del encoded
+            progress(entry.nbytes, entry.name)
+        behind.finish()
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
         if (pieces := pieces_of(reader)) is not None:
+            verbatim, facts_pooled = pieces.to_bytes(), {**facts, "pieces": True}
             facts["pieces"] = pieces.pack()
         else:
-            facts["original"] = {
-                "header": pack_verbatim(reader.header.raw),
-                "sha256": _sha256(reader, sha256.hexdigest()),
-                "bytes": before,
-            }
+            verbatim = reader.header.raw
+            original = {"sha256": known or (sha256.hexdigest() if sha256 else ""), "bytes": before}
+            facts_pooled = {**facts, "original": original}
+            facts["original"] = {"header": pack_verbatim(verbatim), **original}
 
         def check(temporary: Path) -> None:
             if isinstance(reader, DecodedSource):
-                verify_original(temporary, progress)
+                verify_original(temporary, progress, threads)
             else:
-                verify_copy(temporary, reader, progress)
+                verify_copy(temporary, reader, progress, threads)
 
-        after = writer.write(reader.header.metadata, facts, check)
+        kept = (verbatim, facts_pooled) if pooled else None
+        after = writer.write(reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size")
     return before, after, reports, (*notes, *avoidable.notes())
 
 
-def _sha256(reader: TensorFile, found: str) -> str:
-    """The SHA-256 of the original, which a source that was made of one must have. Raises VerificationError."""
-    known = reader.sha256 if isinstance(reader, DecodedSource) else None
-    if known not in (None, found):
-        raise VerificationError(
-            f"its tensors have SHA-256 {found}, the original had {known}; nothing was kept", file=reader.file
-        )
-    return found
-
-
-def verify_original(path: Path, progress: Progress) -> None:
+def verify_original(path: Path, progress: Progress, threads: int) -> None:
     """Decode everything that was written, and compare the SHA-256 of the original that comes of it: for sources that take
     long to be decoded once more."""
     written = Reader(path)
@@ -169,35 +180,51 @@ def verify_original(path: Path, progress: Progress) -> None:
 
     def tensor(name: str) -> tuple[np.ndarray, DType]:
         found = check_tensor(written, name, "checksums")
-        raw = decoded(written, name, found)
-        check_decoded(written, name, raw)
-        written.forget(name)
+        raw = decoded(written, name, found, threads)
         if name not in told:
             told.add(name)
             progress(0, name)
         return raw, BY_NAME[found.encoded.dtype]
 
+    def whole(name: str) -> tuple[np.ndarray, DType]:
+        found = tensor(name)
+        check_decoded(written, name, found[0])
+        written.forget(name)
+        return found
+
     holds = True
     if isinstance(original, OriginalFiles):
-        holds = all(part.check_rebuilt(tensor) for part in original.files)
+        holds = all(part.check_rebuilt(whole) for part in original.files)
     elif isinstance(original, Original):
         sha256 = hashlib.sha256(len(original.header.raw).to_bytes(8, "little") + original.header.raw)
-        for entry in original.header.by_offset():
-            sha256.update(tensor(entry.name)[0])
+
+        def take(name: str, raw: np.ndarray) -> None:
+            check_decoded(written, name, raw)
+            sha256.update(raw)
+            written.forget(name)
+
+        with Behind(threads) as behind:
+            for entry in original.header.by_offset():
+                raw = tensor(entry.name)[0]
+                behind.do(raw.nbytes, partial(take, entry.name, raw))
+                del raw
+            behind.finish()
         holds = sha256.hexdigest() == original.sha256
     if not holds:
         raise VerificationError(
-            "what was written does not give the original; nothing was kept, please report this", file=str(path)
+            "what was written does not give the original's SHA-256: the source is damaged, or this is an error of "
+            "tersely's, which please report; nothing was kept",
+            file=str(path),
         )
 
 
-def verify_copy(path: Path, source: TensorFile, progress: Callable[[int, str], None]) -> None:
+def verify_copy(path: Path, source: TensorFile, progress: Progress, threads: int) -> None:
     """Decode everything that was written and compare it with the source, bit for bit."""
     written = Reader(path)
     written.check_original()
     for name in written.names():
         found = check_tensor(written, name, "checksums")
-        if not same_bytes(decoded(written, name, found), source.raw(source.dense[name])):
+        if not same_bytes(decoded(written, name, found, threads), source.raw(source.dense[name])):
             raise VerificationError(
                 "what was written does not decode to the source; nothing was kept, please report this",
                 file=str(path),

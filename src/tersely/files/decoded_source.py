@@ -76,10 +76,11 @@ class DecodedSource(ABC):
         """The bytes of a tensor, uint8. Raises FormatError naming file and tensor."""
 
     def raw(self, entry: Entry) -> np.ndarray:
-        """A tensor's bytes, kept until it is forgotten."""
-        if entry.name not in self._kept:
-            self._kept[entry.name] = self.decode(entry.name)
-        return self._kept[entry.name]
+        """A tensor's bytes, kept until it is forgotten, which another thread may do."""
+        found = self._kept.get(entry.name)
+        if found is None:
+            found = self._kept[entry.name] = self.decode(entry.name)
+        return found
 
     def forget(self, name: str) -> None:
         """No more is wanted of a tensor for now."""

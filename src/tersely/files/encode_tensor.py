@@ -15,6 +15,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
+from tersely.files import pooled
 from tersely.files.container import alias
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
@@ -38,7 +39,9 @@ TensorFile = Reader | SlicedSource | DecodedSource
 class Options:
     """How to compress. include, exclude: glob patterns of tensor names; orientation: 'in_out' for the names it says.
 
-    plan: formulation, parameters and view of the tensors it names.
+    plan: formulation, parameters and view of the tensors it names. pool: whether small tensors may be coded together
+    (`files.pooled`). reasons: whether somebody will read why a tensor stays dense; to find out takes a second look at small
+    ones.
     """
 
     objective: str = "balanced"
@@ -49,6 +52,8 @@ class Options:
     orientation: Callable[[str], str] = lambda name: "out_in"
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     batch: int = 1
+    reasons: bool = True
+    pool: bool = False
 
     def wants(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
@@ -74,6 +79,13 @@ def reason_dense_already(reader: TensorFile, name: str, options: Options) -> str
     return "" if entry.nbytes else "empty"
 
 
+def pooled_names(reader: TensorFile, options: Options) -> frozenset[str]:
+    """The tensors that a file made of a source keeps coded together."""
+    if not options.pool:
+        return frozenset()
+    return pooled.names(reader, options.objective, options.include, options.exclude)
+
+
 def cannot_win(reader: TensorFile, name: str) -> bool:
     """Whether a tensor is too small for any code to pay for its description: nothing is planned."""
     entry = reader.dense[name]
@@ -83,6 +95,8 @@ def cannot_win(reader: TensorFile, name: str) -> bool:
 def reason_unplanned(reader: TensorFile, name: str, options: Options) -> str:
     """Why a tensor stays dense without a look at its weights, or ''. A plan can still code what is only small."""
     reason = reason_dense_already(reader, name, options)
+    if name in pooled_names(reader, options):
+        return pooled.REASON
     return reason or (f"too small: {plan.TOO_SMALL}" if cannot_win(reader, name) else "")
 
 
@@ -182,6 +196,8 @@ def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdic
     verdicts = plan.decide(request)
     chosen = verdicts[0]
     if chosen.candidate.node.formulation == "dense":
+        if not options.reasons:
+            return verdicts
         why = plan.reason_dense(verdicts, request, lambda one: max_cost_bytes(name, one, request))
         return [replace(chosen, note=why), *verdicts[1:]]
     limit = dense_cost_bytes(name, entry.tag, entry.shape)

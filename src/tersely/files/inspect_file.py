@@ -11,8 +11,9 @@ from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import TerselyError
-from tersely.files import store_file
+from tersely.files import pooled, store_file
 from tersely.files.checks import check_tensor, claimed_bytes
+from tersely.files.container.description import INFO, MARK
 from tersely.files.container.reader import Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.foreign import onnx
@@ -79,9 +80,12 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             coded = name in reader.descriptions
             node = reader.descriptions[name].node if coded else encoded.node
             own = coded and name not in reader.aliases  # an alias has a description alone: nothing is counted twice
-            components = {part: data.nbytes for part, data in encoded.components.items()} if own else {}
+            stored = {entry.name: reader.stored_bytes(entry) for entry in reader.entries_of(name)}
+            mark = f"{name}{MARK}"
+            components = {part: stored[mark + part] for part in encoded.components} if own else {}
             if coded:
-                components = {"info": _info_bytes(reader, name), **components}
+                components = {INFO: stored[mark + INFO], **components}
+            reason = "" if coded else pooled.REASON if reader.is_pooled(name) else "kept as it is"
             reports.append(
                 TensorReport(
                     name,
@@ -90,9 +94,9 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
                     node.formulation,
                     dict(node.parameters),
                     plain,
-                    sum(components.values()) if coded else plain,
+                    sum(components.values()) if coded else stored[name],
                     components,
-                    "" if coded else "kept as it is",
+                    reason,
                     file.name,
                     node.to_json(),
                     *_predicted(found, plain, planned_for),
@@ -124,7 +128,3 @@ def _predicted(found: Checked, plain: int, profile: Profile) -> tuple[float | No
     dense = registry.dense_work(found.geometry, plain)
     times = [predict_ns(one, dtype, profile.machine, measured=profile.costs) for one in (work, dense)]
     return round(times[0] / 1000, 3), round(times[1] / 1000, 3)
-
-
-def _info_bytes(reader: Reader, name: str) -> int:
-    return next(entry.nbytes for entry in reader.entries_of(name) if entry.name.endswith(".info"))

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from tersely.backends.cpu.threads import workers_of
 from tersely.codes.node import Checked
 from tersely.core import collector
 from tersely.core.choices import CHECKS, Check
@@ -28,6 +29,7 @@ from tersely.files.container.reader import Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.container.writer import Writer
 from tersely.files.duplicates import SavedTensors
+from tersely.files.results import Meter, Progress
 from tersely.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -44,12 +46,16 @@ class File(Mapping[str, Tensor]):
         mmap: bool = True,
         check: Check = "structure",
         max_bytes: int | None = None,
+        threads: int | None = None,
     ) -> None:
         """Checks the structure of all tensors, or more. Arguments and errors are those of `load_file`."""
+        workers_of(threads)
         if check not in CHECKS:
             raise ArgumentError(f"unknown check {check!r}: use one of {', '.join(CHECKS)}")
         stored = is_stored_file(path)
-        self.reader: Reader | TranscodedReader = _transcoded(path, mmap) if stored else Reader(path, mapped=mmap)
+        self.reader: Reader | TranscodedReader = (
+            _transcoded(path, mmap, threads) if stored else Reader(path, mapped=mmap)
+        )
         if max_bytes is not None and (total := claimed_bytes(self.reader)) > max_bytes:
             raise CorruptError(
                 f"decoded tensors have {total} bytes, max_bytes allows {max_bytes}; raise it if the file can be trusted",
@@ -100,10 +106,10 @@ class File(Mapping[str, Tensor]):
         """Nothing to do: the mapping lives as long as tensors that use it."""
 
 
-def _transcoded(path: str | os.PathLike[str], mapped: bool) -> TranscodedReader:
+def _transcoded(path: str | os.PathLike[str], mapped: bool, threads: int | None) -> TranscodedReader:
     from tersely.files.transcoded import TranscodedReader
 
-    return TranscodedReader(path, mapped=mapped)
+    return TranscodedReader(path, mapped=mapped, threads=threads)
 
 
 def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check = "structure") -> File:
@@ -126,9 +132,17 @@ def open_file(path: str | os.PathLike[str], *, mmap: bool = True, check: Check =
 
 
 def load_file(
-    path: str | os.PathLike[str], check: Check = "structure", mmap: bool = True, max_bytes: int | None = None
+    path: str | os.PathLike[str],
+    check: Check = "structure",
+    mmap: bool = True,
+    max_bytes: int | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """Returns all tensors of a file by name, coded ones and dense ones.
+
+    A runnable file is mapped; every tensor of a stored one is decoded and coded by its plan.
 
     Args:
         path: a safetensors file, compressed or not.
@@ -136,18 +150,26 @@ def load_file(
         mmap: run on the mapped file in place; False reads it into memory, for files that others may change meanwhile.
         max_bytes: refuse a file whose decoded tensors would have more bytes in all, by what it says of them and before
             any of them is looked at; None for no limit.
+        threads: workers that make a stored file runnable; None for as many as products use.
+        progress: called with (bytes done, bytes in all, tensor name), after each tensor.
 
     Returns:
         Tensors in the order of the file.
 
     Raises:
+        ArgumentError: for arguments that mean nothing.
         CorruptError: for damage, and for more than `max_bytes`, naming file, tensor, component and byte.
         UnsupportedError: for a file that needs another release of tersely.
         TerselyError: where the file does not exist or cannot be read.
     """
-    file = File(path, mmap=mmap, check=check, max_bytes=max_bytes)
+    file = File(path, mmap=mmap, check=check, max_bytes=max_bytes, threads=threads)
+    meter, found = Meter(claimed_bytes(file.reader), progress), {}
     with collector.paused():
-        return {name: file[name] for name in file}
+        for name in file:
+            found[name] = file[name]
+            if progress is not None:
+                meter(found[name].nbytes, name)
+    return found
 
 
 def save_file(

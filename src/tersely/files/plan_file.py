@@ -123,7 +123,9 @@ def make_plan(
     objective = check_objective(objective or BALANCED)
     source = folder.find_source(Path(src), False)
     names = (patterns(include), patterns(exclude))
-    options = Options(objective, resolve(profile), *names, threads, source.orientation, batch=choose.check_batch(batch))
+    pool = not source.folder and target_bits is None
+    batch = choose.check_batch(batch)
+    options = Options(objective, resolve(profile), *names, threads, source.orientation, batch=batch, pool=pool)
     if target_bits is not None:
         return {**_head(TARGET_BITS, options), **within(source, target_bits, options)}
     tensors: dict[str, Any] = {}
@@ -161,7 +163,8 @@ def explain(
     """
     source = folder.find_source(Path(src), False)
     objective, target = check_objective(objective), resolve(profile)
-    options = Options(objective, target, (), (), threads, source.orientation, batch=choose.check_batch(batch))
+    batch, pool = choose.check_batch(batch), not source.folder
+    options = Options(objective, target, (), (), threads, source.orientation, batch=batch, pool=pool)
     for shard in source.weights:
         reader = open_source(source.root / shard)
         if name in reader.dense:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.choices import LEVELS, STORES, StorageLevel
 from tersely.core.dtypes import BY_TAG
-from tersely.core.errors import ArgumentError
+from tersely.core.errors import ArgumentError, TerselyError
+from tersely.files import folder
+from tersely.files.behind import Behind
 from tersely.files.compress_file import Progress, open_source
+from tersely.files.container.header import Entry
 from tersely.files.container.reader import Reader
 from tersely.files.decoded_source import DecodedSource
 from tersely.files.duplicates import firsts
@@ -19,6 +24,7 @@ from tersely.files.encode_tensor import Options, TensorFile, orientation_of, pie
 from tersely.files.results import STORED, TensorReport
 from tersely.storage.archive.reader import Archive
 from tersely.storage.archive.texts import Text
+from tersely.storage.archive.tried import Way, tried
 from tersely.storage.archive.writer import Source, write
 
 
@@ -49,37 +55,85 @@ def store_file(
     """
     reader = source if isinstance(source, DecodedSource) else open_source(source, options.threads)
     pieces = pieces_of(reader)
-    in_out = frozenset(name for name in reader.names() if orientation_of(reader, name, options) == "in_out")
-    text = Text(reader.header, pieces, plan, in_out)
+    text, copies = _text(reader, options, plan)
     entries = text.entries
-    numbers = {entry.name: number for number, entry in enumerate(entries)}
-    filled = {entry.name: "" for entry in entries if entry.nbytes}
-    copies = {numbers[name]: numbers[first] for name, first in firsts(reader, filled).items()}
-    after = write(
-        destination,
-        Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
-        copies,
-        b"" if pieces is not None else _sha256(reader),
-        level=level,
-        threads=workers_of(options.threads),
-        progress=progress,
-        like=reader.paths,
-        replace=force,
-    )
+    threads = workers_of(options.threads)
+    with Behind(threads) as behind:
+        sha256 = _hashing(reader, behind) if pieces is None else lambda: b""
+        after = write(
+            destination,
+            Source(text, lambda k: reader.raw(entries[k]), lambda k: reader.forget(entries[k].name)),
+            copies,
+            sha256,
+            level=level,
+            threads=threads,
+            progress=progress,
+            like=reader.paths,
+            replace=force,
+        )
     notes = () if isinstance(reader, Reader) else reader.notes
     return reader.file_bytes, after, tensor_reports(Archive(destination), Path(reader.file).name), notes
 
 
-def _sha256(reader: TensorFile) -> bytes:
-    """The SHA-256 of a safetensors original: what its source knows, else of what is there."""
+def _text(reader: TensorFile, options: Options, plan: Mapping[str, Any]) -> tuple[Text, dict[int, int]]:
+    """What is no tensor, and the tensors that have the bytes of an earlier one, by number."""
+    in_out = frozenset(name for name in reader.names() if orientation_of(reader, name, options) == "in_out")
+    text = Text(reader.header, pieces_of(reader), plan, in_out)
+    numbers = {entry.name: number for number, entry in enumerate(text.entries)}
+    filled = {entry.name: "" for entry in text.entries if entry.nbytes}
+    return text, {numbers[name]: numbers[first] for name, first in firsts(reader, filled).items()}
+
+
+def explain(
+    src: str | os.PathLike[str], name: str, *, level: StorageLevel = "fast", threads: int | None = None
+) -> list[Way]:
+    """Every coder and way that storing tries for one tensor, with exact sizes, the chosen one first.
+
+    Raises TerselyError for names that the source lacks.
+    """
+    source = folder.find_source(Path(src), False)
+    options = Options(threads=threads, orientation=source.orientation)
+    for shard in source.weights:
+        reader = open_source(source.root / shard, threads)
+        if name in reader.dense:
+            return _tried(reader, name, options, level)
+    raise TerselyError(f"{src} has no tensor {name!r}")
+
+
+def _tried(reader: TensorFile, name: str, options: Options, level: StorageLevel) -> list[Way]:
+    text, copies = _text(reader, options, {})
+    entries = text.entries
+    number = next(k for k, entry in enumerate(entries) if entry.name == name)
+    if number in copies:
+        return [Way(f"same as {entries[copies[number]].name}", 0, 0, True, "the file has these bytes once")]
+    if not entries[number].nbytes:
+        return [Way("", 0, 0, True, "empty")]
+    return tried(text, lambda k: reader.raw(entries[k]), copies, number, level, workers_of(options.threads))
+
+
+def _hashing(reader: TensorFile, behind: Behind) -> Callable[[], bytes]:
+    """Begins with the SHA-256 of a safetensors original, unless its source knows it; gives what waits for it."""
     if isinstance(reader, DecodedSource) and reader.sha256 is not None:
-        return bytes.fromhex(reader.sha256)
+        known = bytes.fromhex(reader.sha256)
+        return lambda: known
     raw = reader.header.raw
     digest = hashlib.sha256(len(raw).to_bytes(8, "little") + raw)
-    for entry in reader.header.by_offset():
+
+    def take(entry: Entry) -> None:
         digest.update(reader.raw(entry))
         reader.forget(entry.name)
-    return digest.digest()
+
+    for entry in reader.header.by_offset():
+        if isinstance(reader, DecodedSource):  # what it keeps is not for two threads
+            take(entry)
+        else:  # one by one: an interruption waits for no more than one
+            behind.do(0, partial(take, entry))
+
+    def finished() -> bytes:
+        behind.finish()
+        return digest.digest()
+
+    return finished
 
 
 def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:

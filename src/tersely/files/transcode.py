@@ -76,7 +76,7 @@ def transcode(
     if own:
         document = plan_file.carried(document, *asked)
     folder.check_destination(source, destination, force)
-    job = _Job(store, level, document if own else None, profile, threads, force)
+    job = _Job(store, level, document if own else None, profile, threads, force, not source.is_dir())
     if source.is_dir():
         _folder(source, destination, job, progress)
     else:
@@ -106,10 +106,12 @@ class _Job:
         profile: PathLike | Profile | None,
         threads: int | None,
         force: bool,
+        pool: bool,
     ) -> None:
-        """document: the plan that was asked for, None for what each file carries."""
+        """document: the plan that was asked for, None for what each file carries. pool: as of `Options`."""
         self.store, self._level, self._document = store, level, document
         self._machine, self.threads, self.force = profile, threads, force
+        self._pool = pool
         self.before = self.after = 0
         self.tensors: list[TensorReport] = []
         self.notes: list[str] = []
@@ -121,7 +123,7 @@ class _Job:
         machine = self._machine or (None if "profile" in document else NATIVE)
         objective, target, batch = plan_file.settings_of(document, None, machine, None)
         tensors = {name: one for name, one in document.get("tensors", {}).items() if name in source.dense}
-        options = Options(objective, target, (), (), self.threads, orientation, tensors, batch)
+        options = Options(objective, target, (), (), self.threads, orientation, tensors, batch, self._pool)
         if self.store is None:
             done = compress_file(source, destination, options, meter, self.force)
         else:

@@ -27,13 +27,14 @@ class TranscodedReader:
     aliases: Mapping[str, str] = {}
     compressed = True
 
-    def __init__(self, path: str | os.PathLike[str], *, mapped: bool = True) -> None:
-        """Errors are those of `StoredFile`; ArgumentError for a plan that does not fit."""
-        self.source = StoredFile(path, mapped=mapped)
+    def __init__(self, path: str | os.PathLike[str], *, mapped: bool = True, threads: int | None = None) -> None:
+        """threads: workers, None for as many as products use. Errors are those of `StoredFile`; ArgumentError for a plan that
+        does not fit."""
+        self.source = StoredFile(path, mapped=mapped, threads=threads)
         self.file, self.header = self.source.file, self.source.header
         self.dense, self.descriptions = self.source.dense, self.source.descriptions
         self.metadata = dict(self.source.metadata)
-        self._options = options_of(self.source)
+        self._options = options_of(self.source, threads)
         self.facts = {"objective": self._options.objective, "profile": self._options.profile.name}
 
     @cached_property
@@ -80,4 +81,4 @@ def options_of(source: StoredFile, threads: int | None = None) -> Options:
     profile = None if "profile" in document else NATIVE
     objective, target, batch = plan_file.settings_of(document, None, profile, None)
     tensors = {name: one for name, one in document.get("tensors", {}).items() if name in source.dense}
-    return Options(objective, target, (), (), threads, plan=tensors, batch=batch)
+    return Options(objective, target, (), (), threads, plan=tensors, batch=batch, reasons=False)

@@ -3,7 +3,8 @@
     size        the smallest candidate, whatever its speed
     speed       the fastest by the cost model (`tersely.planner.cost_model`) of those that are smaller than dense, or larger by no more
                 than their formulation allows (fields of 4-bit pairs, which dense ones are never multiplied as fast as)
-    balanced    the smallest of those within 10 % of the fastest, and never slower than dense
+    balanced    the smallest of those within 10 % of the fastest, and never slower than dense; convolutions of 8-bit integers,
+                which networks alone multiply and decode once for all pixels, may be slower by these 10 %
     any         dense where nothing is smaller
 
 Times are those of a product with `batch` rows of x. Profiles (`tersely.planner.profiles`) name a class of machine, not this
@@ -29,14 +30,22 @@ from tersely.backends.cpu.threads import workers_of
 from tersely.codes import registry
 from tersely.codes.checks import is_integer
 from tersely.codes.node import Checked
-from tersely.codes.protocol import Candidate, Request
+from tersely.codes.protocol import Candidate, Request, is_kernel
 from tersely.core.choices import OBJECTIVES, ORIENTATIONS
 from tersely.core.dtypes import by_name, of_array, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.core.geometry import choose
 from tersely.planner.cost_model import predict_ns
-from tersely.planner.network_cost import NETWORK_NS, WINOGRAD_PIXELS, WINOGRAD_SHARE, listed_share
+from tersely.planner.network_cost import (
+    INTEGER_DECODE_NS,
+    INTEGER_NS,
+    INTEGER_PIXELS,
+    NETWORK_NS,
+    WINOGRAD_PIXELS,
+    WINOGRAD_SHARE,
+    listed_share,
+)
 from tersely.planner.profiles import NAMES as PROFILES
 from tersely.planner.profiles import Profile, resolve
 
@@ -215,6 +224,9 @@ def decide(request: Request) -> list[Verdict]:
     if request.pixels:  # a panel is decoded once, which is most of a product of one row, and multiplied by them all
         times[0] = max(times[0], _widened_ns(request, found[0]))
         times = [one + shared for one, shared in zip(times, _shared_ns(request, found), strict=True)]
+    pixels = _integer_pixels(request)
+    if pixels:
+        times = _integer_ns(request, found, pixels)
     dense, dense_ns = found[0], times[0]
     eligible = [
         k
@@ -222,7 +234,8 @@ def decide(request: Request) -> list[Verdict]:
         if k == 0 or (one.nbytes < dense.nbytes + one.allowance and (not request.pixels or _runs(request, one)))
     ]
     fastest = min(times[k] for k in eligible)
-    limit = {"size": float("inf"), "speed": fastest, "balanced": min(fastest * BALANCED_SLACK, dense_ns)}
+    limit = {"size": float("inf"), "speed": fastest, "balanced": fastest * BALANCED_SLACK}
+    limit["balanced"] = limit["balanced"] if pixels else min(limit["balanced"], dense_ns)
     allowed = [k for k in eligible if times[k] <= limit[request.objective]]
     best = min(allowed, key=lambda k: (found[k].nbytes, times[k]))
 
@@ -264,6 +277,22 @@ def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
         return min(dense, listed) if walks else listed
 
     return [every * share(one) for one in found]
+
+
+def _integer_pixels(request: Request) -> int:
+    """How many pixels a weight of 8-bit integers is planned for; 0 where it has products of its own."""
+    if request.dtype not in ("int8", "uint8"):
+        return 0
+    kernel = is_kernel(request.dtype, request.words.shape, request.geometry().view)
+    return request.pixels or (INTEGER_PIXELS if kernel else 0)
+
+
+def _integer_ns(request: Request, found: Sequence[Candidate], pixels: int) -> list[float]:
+    """What a convolution of 8-bit integers takes in a network, which decodes what it cannot walk when it is made."""
+    machine = "avx512" if request.wide else "avx2"
+    walked = [registry.BY_NAME[one.node.formulation].walks(one.node) and one.geometry.view != "folded" for one in found]
+    every = pixels * INTEGER_NS[machine]
+    return [request.words.size * (every + one * INTEGER_DECODE_NS[machine]) for one in walked]
 
 
 def _runs(request: Request, candidate: Candidate) -> bool:
@@ -308,5 +337,11 @@ def reason_dense(verdicts: Sequence[Verdict], request: Request, stored: Callable
 
 
 def slow_here(checked: Checked) -> bool:
-    """Whether products of this tensor are slower than dense ones on this machine's class."""
-    return checked.row.slower_than_dense(checked.root, resolve_profile("native"))
+    """Whether products of this tensor are slower than dense ones on this machine's class.
+
+    Kernels of 8-bit integers are decoded once for all pixels, which counts for nothing, Elias-Fano positions apart.
+    """
+    root, shape = checked.root, checked.encoded.shape
+    if is_kernel(checked.encoded.dtype, shape, checked.encoded.view):
+        return root.node.parameters.get("positions") == "elias_fano"
+    return checked.row.slower_than_dense(root, resolve_profile("native"))

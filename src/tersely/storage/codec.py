@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,13 +54,16 @@ class Item:
         return Spec(self.dtype, self.shape)
 
 
-def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None) -> bytes:
+def encode(
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
+) -> bytes:
     """Code items as one block.
 
     Args:
         items: they share a model.
         level: 'fast' decodes at the speed of memory, 'max' is smaller and slow.
         threads: how many workers, None for the usual number. The bytes do not depend on it.
+        mixed: whether the slow coder is tried, too, as `mixes` says; None for what suits the level and the items.
 
     Returns:
         The block, never longer than the items and one byte.
@@ -68,21 +71,45 @@ def encode(items: Sequence[Item], level: StorageLevel = "fast", threads: int | N
     Raises:
         ArgumentError: for an item whose bytes are not as many as its shape says.
     """
+    stored = sum(item.spec.size for item in items)
+    best = min((block for _, block in _coded(items, level, threads, mixed)), key=len)
+    if len(best) > stored:
+        best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
+    return best
+
+
+def ways(
+    items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yields what `encode` tries: the coder and its way, and the bytes of the block; the first of the smallest is taken.
+
+    Args:
+        items: as of `encode`, like the other arguments.
+    """
+    yield "plain", 1 + sum(item.spec.size for item in items)
+    for name, block in _coded(items, level, threads, mixed):
+        yield name, len(block)
+
+
+def _coded(
+    items: Sequence[Item], level: StorageLevel, threads: int | None, mixed: bool | None
+) -> Iterator[tuple[str, bytes]]:
     for item in items:
         if item.raw.dtype != np.uint8 or item.raw.ndim != 1 or item.raw.size != item.spec.size:
             raise ArgumentError(
                 f"an item of shape {item.shape} and dtype {item.dtype.name} has {item.spec.size} bytes, uint8 in one "
                 f"dimension, not {item.raw.dtype}{list(item.raw.shape)}"
             )
-    stored = sum(item.spec.size for item in items)
     given = [(item.raw, item.dtype, item.shape) for item in items]
-    if _is_mixed(level, len(items), stored):
-        best = bytes([MIXING]) + mixing.encode(given)
-    else:
-        best = bytes([ANS]) + ans.encode(given, threads)
-    if len(best) > stored:
-        best = bytes([STORED]) + b"".join(item.raw.tobytes() for item in items)
-    return best
+    if _is_mixed(level, len(items), sum(item.spec.size for item in items)) if mixed is None else mixed:
+        yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
+    yield from ((f"ans {name}", bytes([ANS]) + block) for name, block in ans.ways(given, threads))
+
+
+def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:
+    """Whether a block of a file is mixed. room: bytes that may still be at level 'fast', or a file of many small tensors
+    would take longer to decode for them than for all others."""
+    return level == "max" or (nbytes <= room and _is_mixed(level, items, nbytes))
 
 
 def _is_mixed(level: StorageLevel, items: int, nbytes: int) -> bool:

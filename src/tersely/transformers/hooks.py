@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, modeling_utils
 
 import tersely.torch
 from tersely.core.errors import TerselyError
+from tersely.files.container import pool
 from tersely.files.container.description import MARK
 from tersely.files.container.stored import is_stored_file
 from tersely.files.model_folder import CLOSED, ENTRY, METHOD, WEIGHTS, opened
@@ -71,7 +72,7 @@ def _is_compressed(file: Any) -> bool:
     if is_stored_file(file):
         return True
     with safe_open(file, "pt") as opened_file:
-        return any(MARK in name for name in opened_file.keys())  # noqa: SIM118
+        return any(MARK in name or name == pool.TENSOR for name in opened_file.keys())  # noqa: SIM118
 
 
 def _saver(original: Any) -> Any:

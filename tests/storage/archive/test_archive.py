@@ -22,6 +22,7 @@ from tersely.files.container.header import Entry, tensor_bytes
 from tersely.files.container.reader import Reader
 from tersely.storage.archive import index, layout, limits, texts
 from tersely.storage.archive.reader import Archive
+from tersely.storage.numbers import Cursor, varints
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_the_index_comes_back(sizes: list[int], sections: list[int], kind: int) 
     )
     packed = made.pack()
     body, at = _without_frame(packed)
-    found = index._parse_body(index._Cursor(memoryview(body)))
+    found = index._parse_body(Cursor(memoryview(body)))
     assert (found, at) == (made, len(packed) - len(body) - 4)
 
 
@@ -139,16 +140,16 @@ def _without_frame(packed: bytes) -> tuple[bytes, int]:
     ],
 )
 def test_an_index_that_claims_too_much_is_refused(numbers: list[int], message: str) -> None:
-    body = index.varints(numbers) + bytes(64)
+    body = varints(numbers) + bytes(64)
     with pytest.raises(CorruptError, match=message):
-        index._parse_body(index._Cursor(memoryview(body)))
+        index._parse_body(Cursor(memoryview(body)))
 
 
 def test_numbers_have_one_form() -> None:
     with pytest.raises(CorruptError):
-        index._Cursor(memoryview(b"\x80\x00")).number(9, "a number")
+        Cursor(memoryview(b"\x80\x00")).number(9, "a number")
     with pytest.raises(CorruptError):
-        index._Cursor(memoryview(b"\xff" * 20)).number(1 << 62, "a number")
+        Cursor(memoryview(b"\xff" * 20)).number(1 << 62, "a number")
 
 
 HEADERS = (

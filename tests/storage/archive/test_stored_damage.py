@@ -33,7 +33,7 @@ def opened(path: Path) -> bytes:
     """The original that a file gives."""
     source = StoredFile(path, mapped=False, threads=1)
     source.check()
-    return b"".join(bytes(piece) for piece in source.archive.original())
+    return b"".join(bytes(piece) for _, piece in source.archive.original())
 
 
 def test_every_byte_counts(small: Path, tmp_path: Path) -> None:

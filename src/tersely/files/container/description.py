@@ -20,7 +20,9 @@ from tersely.core.errors import CorruptError, UnsupportedError
 from tersely.files.container import limits
 
 VERSION = "1.0"
-"""The format that this package reads and writes."""
+"""The format of descriptions, and of files without a pool."""
+POOLED_VERSION = "2.0"
+"""The format of files with a pool (`container.pool`), whose tensors readers of 1.0 would miss."""
 MARK = ".tersely."
 INFO = "info"
 

@@ -20,3 +20,9 @@ TREE_DEPTH = 8
 
 VERBATIM_BYTES = HEADER_BYTES
 """Longest original header after decompression: it was itself a header."""
+
+POOL_BYTES = 1 << 20
+"""Most bytes of a block of the pool: its coder takes up to a second for them."""
+
+POOL_TEXT_BYTES = 1 << 22
+"""Longest text of a pool, which is decoded when the file is opened."""

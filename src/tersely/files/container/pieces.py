@@ -84,6 +84,10 @@ class OriginalFiles:
 
     def pack(self) -> str:
         """Returns the text that the metadata have. Raises TerselyError where there is too much that is no tensor."""
+        return pack_verbatim(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Returns what `pack` makes a text of. Raises TerselyError where there is too much that is no tensor."""
         files = [
             {
                 "name": part.name,
@@ -101,7 +105,7 @@ class OriginalFiles:
                 f"{len(raw)} bytes of {self.files[0].name} are not weights that can be taken out "
                 f"(limit {limits.VERBATIM_BYTES}); store them as raw_data or external data first"
             )
-        return pack_verbatim(raw)
+        return raw
 
     def check(self, tensors: Mapping[str, tuple[str, tuple[int, ...]]], file: str) -> None:
         """Every cut must name a tensor of the file. Raises CorruptError."""
@@ -115,6 +119,14 @@ def unpack(text: str, file: str) -> OriginalFiles:
     """Inverse of `OriginalFiles.pack`, on bytes that nobody vouches for. Raises CorruptError."""
     try:
         raw = unpack_verbatim(text, limits.VERBATIM_BYTES)
+    except ValueError as error:
+        raise CorruptError(f"the original's pieces are damaged: {error}", file=file) from None
+    return parse(raw, file)
+
+
+def parse(raw: bytes, file: str) -> OriginalFiles:
+    """Inverse of `OriginalFiles.to_bytes`, on bytes that nobody vouches for. Raises CorruptError."""
+    try:
         length = int.from_bytes(raw[:_LENGTH], "little")
         document = json.loads(raw[_LENGTH : _LENGTH + length])
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from tersely.core import collector
 from tersely.core.dtypes import BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import CorruptError, TerselyError, UnsupportedError
-from tersely.files.container import alias, closing, description, limits, packing, pieces, stored, writer
+from tersely.files.container import alias, closing, description, limits, packing, pieces, pool, stored, writer
 from tersely.files.container.header import Entry, Header, parse, parse_bytes
 
 _DENSE = Node("dense", 1)
+_MAJORS = {version.split(".")[0] for version in (description.VERSION, description.POOLED_VERSION)}
 
 
 class Original:
@@ -58,6 +59,7 @@ class Reader:
                     "the header's checksum does not hold; get the file again", file=self.file, file_byte=8
                 )
             self._facts = self._parse_facts()
+            self.pool = self._open_pool()
             self._group()
             self.aliases = self._resolve_aliases()
         if self._descriptor >= 0:
@@ -100,23 +102,51 @@ class Reader:
             version = facts["format"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise CorruptError("the metadata entry 'tersely' is damaged", file=self.file, file_byte=8) from None
-        if not isinstance(version, str) or version.split(".")[0] != description.VERSION.split(".")[0]:
+        if not isinstance(version, str) or version.split(".")[0] not in _MAJORS:
             raise UnsupportedError(
-                f"format version {version!r}: this tersely reads {description.VERSION}; use a newer release",
+                f"format version {version!r}: this tersely reads {description.POOLED_VERSION} and older; use a newer release",
                 file=self.file,
             )
         return dict(facts)
+
+    def _open_pool(self) -> pool.Pool | None:
+        """What the file keeps coded together; None where it keeps nothing so."""
+        entry = self.header.entries.get(pool.TENSOR)
+        if entry is None:
+            if pool.PARTS in self.header.entries:
+                raise CorruptError(f"{pool.PARTS} without {pool.TENSOR}; get the file again", file=self.file)
+            return None
+        if entry.tag != "U8" or len(entry.shape) != 1:
+            raise CorruptError("the pool must be U8 with one dimension", file=self.file, tensor=pool.TENSOR)
+        start = self.header.data_start + entry.begin
+        raw = np.frombuffer(self._read(start, start + entry.nbytes), np.uint8)
+        return pool.Pool(raw, self.header.entries.get(pool.PARTS), self.file)
+
+    def _entries(self) -> Iterator[Entry]:
+        """The entries of the header and, in their place, those of the pool. Raises CorruptError for one in both."""
+        if self.pool is None:
+            yield from self.header.entries.values()
+            return
+        yield from self.pool.entries.values()
+        for entry in self.header.entries.values():
+            there = self.pool.entries.get(entry.name)
+            if there is not None and not closing.is_one(entry):
+                raise CorruptError(
+                    "the tensor is there twice, in the pool and outside", file=self.file, tensor=entry.name
+                )
+            if there is None and entry.name not in pool.RESERVED:
+                yield entry
 
     def _group(self) -> None:
         """Sort header entries into coded tensors (by their infos) and dense ones."""
         self.dense: dict[str, Entry] = {}
         self._parts: dict[str, dict[str, Entry]] = {}
-        for name, entry in self.header.entries.items():
-            if description.MARK in name:
-                base, _, component = name.rpartition(description.MARK)
+        for entry in self._entries():
+            if description.MARK in entry.name:
+                base, _, component = entry.name.rpartition(description.MARK)
                 self._parts.setdefault(base, {})[component] = entry
             else:
-                self.dense[name] = entry
+                self.dense[entry.name] = entry
         for name, parts in self._parts.items():
             if description.INFO not in parts:
                 # Component names may hold dots, so a longer mark may belong to another tensor: only report.
@@ -146,7 +176,8 @@ class Reader:
                 f"a description of {entry.nbytes} bytes (limit {limits.INFO_BYTES})", file=self.file, tensor=name
             )
         start = self.header.data_start + entry.begin
-        found = description.Description(self._read(start, start + entry.nbytes), self.file, name)
+        raw = self.raw(entry).tobytes() if self.is_pooled(entry.name) else self._read(start, start + entry.nbytes)
+        found = description.Description(raw, self.file, name)
         if set(found.components) != set(parts) - {description.INFO}:
             odd = sorted(set(found.components) ^ (set(parts) - {description.INFO}))[0]
             raise CorruptError(
@@ -169,7 +200,7 @@ class Reader:
     @property
     def compressed(self) -> bool:
         """Whether any tensor is coded, or the file says it was written by tersely."""
-        return bool(self._parts) or writer.METADATA in self.header.metadata
+        return bool(self._parts) or self.pool is not None or writer.METADATA in self.header.metadata
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -192,10 +223,20 @@ class Reader:
     def __len__(self) -> int:
         return len(self._parts) + len(self.dense)
 
+    def is_pooled(self, name: str) -> bool:
+        """Whether an entry of this name is coded with others in the pool."""
+        return self.pool is not None and name in self.pool
+
     def raw(self, entry: Entry) -> np.ndarray:
-        """The bytes of one header entry, uint8, as a view of the file."""
+        """The bytes of one entry, uint8, as a view of the file; of a pooled one as they are decoded, once."""
+        if self.pool is not None and entry.name in self.pool:
+            return self.pool.raw(entry.name)
         start = self.header.data_start + entry.begin
         return self._bytes[start : start + entry.nbytes]
+
+    def stored_bytes(self, entry: Entry) -> int:
+        """Bytes that an entry takes in the file; of a pooled one its share of a block."""
+        return self.pool.stored_bytes(entry.name) if self.is_pooled(entry.name) and self.pool else entry.nbytes
 
     def stored_as(self, name: str) -> str:
         """The tensor whose bytes are those of `name`: the one that it is an alias of, else itself."""
@@ -214,7 +255,7 @@ class Reader:
             return
         names = (name, self.aliases[name]) if name in self.aliases else (name,)
         for entry in [entry for one in names for entry in self.entries_of(one)]:
-            if entry.end - entry.begin < mmap.PAGESIZE:
+            if entry.end - entry.begin < mmap.PAGESIZE or self.is_pooled(entry.name):
                 continue
             start = -(-(self.header.data_start + entry.begin) // mmap.PAGESIZE) * mmap.PAGESIZE
             length = (self.header.data_start + entry.end) // mmap.PAGESIZE * mmap.PAGESIZE - start
@@ -240,6 +281,9 @@ class Reader:
         name = self.stored_as(name)
         if name in self.dense:
             entry = self.dense[name]
+            if self.is_pooled(name):
+                self.raw(entry)  # its block has a checksum, which is looked at before it is decoded
+                return
             stored = self._dense_sums.get(name)
             if self.sealed and stored is None:
                 raise CorruptError("a dense tensor without its checksum", file=self.file, tensor=name)
@@ -259,19 +303,20 @@ class Reader:
                     file=self.file,
                     tensor=name,
                     component=component,
-                    file_byte=self.header.data_start + entry.begin,
+                    file_byte=None if self.is_pooled(entry.name) else self.header.data_start + entry.begin,
                 )
 
     def has_sum(self, name: str) -> bool:
         """Whether the file has a checksum of this tensor."""
         name = self.stored_as(name)
-        return name in self.descriptions or name in self._dense_sums
+        return name in self.descriptions or name in self._dense_sums or self.is_pooled(name)
 
     @cached_property
     def _dense_sums(self) -> dict[str, str]:
         """CRC-32 of each dense tensor, in the order of their bytes; none where a foreign writer may have moved them."""
         digits = self._facts.get("dense_crc32", "") if self.sealed else ""
-        order = [entry.name for entry in self.header.by_offset() if entry.name in self.dense]
+        here = {name for name in self.dense if not self.is_pooled(name)}
+        order = [entry.name for entry in self.header.by_offset() if entry.name in here]
         if not isinstance(digits, str) or (self.sealed and len(digits) != 8 * len(order)):
             raise CorruptError("the checksums of dense tensors are damaged", file=self.file, file_byte=8)
         return {name: digits[8 * index : 8 * index + 8] for index, name in enumerate(order)} if digits else {}
@@ -281,11 +326,16 @@ class Reader:
         """The file or files this one was made from; None where it was made from arrays or its header is gone."""
         if self.sealed and isinstance(self._facts.get("pieces"), str):
             return pieces.unpack(self._facts["pieces"], self.file)
+        if self.sealed and self.pool is not None and self._facts.get("pieces") is True:
+            return pieces.parse(self.pool.original, self.file)
         facts = self._facts.get("original")
         if facts is None or not self.sealed:
             return None
         try:
-            raw = packing.unpack_verbatim(facts["header"], limits.VERBATIM_BYTES)
+            if self.pool is None:
+                raw = packing.unpack_verbatim(facts["header"], limits.VERBATIM_BYTES)
+            else:
+                raw = self.pool.original
             header = parse_bytes(raw, None, f"{self.file} (original header)")
             sha256, file_bytes = str(facts["sha256"]), int(facts["bytes"])
         except (KeyError, TypeError, ValueError) as error:

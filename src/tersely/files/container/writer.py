@@ -20,7 +20,7 @@ import numpy as np
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, DestinationError
-from tersely.files.container import alias, closing, description, limits, temporary
+from tersely.files.container import alias, closing, description, limits, pool, temporary
 from tersely.files.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 
 METADATA = "tersely"
@@ -63,12 +63,21 @@ def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
+def pooled_bytes(small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]], smallest: bool) -> int:
+    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool. smallest: as of `pool.pack`."""
+    given = sorted(small, key=lambda one: one[1])
+    contents = pool.Contents([], {}, [one[:3] for one in given], b"")
+    made = pool.pack(contents, [one[3] for one in given], smallest)
+    return 0 if made is None or not given else len(made)
+
+
 @dataclass
 class _Dense:
     name: str
     tag: str
     shape: tuple[int, ...]
     bytes: Any  # uint8 array, read when written; where it was spooled, its place there
+    pooled: bool
 
 
 class Writer:
@@ -112,6 +121,8 @@ class Writer:
             raise ArgumentError(f"the name {name!r} holds half a character, which no file can: give it another one")
         if description.MARK in name or name == "__metadata__":
             raise ArgumentError(f"the name {name!r} cannot be used: {description.MARK!r} marks components of tersely")
+        if name in pool.RESERVED:
+            raise ArgumentError(f"the name {name!r} cannot be used: files have entries of tersely under it")
         if name in self._names:
             raise ArgumentError(f"the name {name!r} is given twice")
         self._names.add(name)
@@ -149,12 +160,20 @@ class Writer:
         except OSError as error:
             raise DestinationError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
-    def add_dense(self, name: str, tag: str, shape: tuple[int, ...], data: np.ndarray, spool: bool = False) -> None:
+    def add_dense(
+        self,
+        name: str,
+        tag: str,
+        shape: tuple[int, ...],
+        data: np.ndarray,
+        spool: bool = False,
+        pooled: bool = False,
+    ) -> None:
         """Remember a dense tensor; its bytes (uint8) are read when the file is written. spool: put them aside now, for data
-        that would stay in memory till then."""
+        that would stay in memory till then. pooled: it may go into the pool, if the file gets one."""
         self._claim(name)
         self._stored[name] = (tag, shape, None)
-        self._dense.append(_Dense(name, tag, shape, self._put_aside(data) if spool and data.size else data))
+        self._dense.append(_Dense(name, tag, shape, self._put_aside(data) if spool and data.size else data, pooled))
 
     def _put_aside(self, data: np.ndarray) -> slice:
         try:
@@ -182,40 +201,93 @@ class Writer:
         facts: Mapping[str, Any],
         check: Any = None,
         closed: bool = False,
+        pooled: tuple[bytes, Mapping[str, Any]] | None = None,
+        smallest: bool = False,
     ) -> int:
         """Write the file; returns its bytes. facts: file-level entries of our own metadata. closed: with closing
         entries, as files whose metadata says that they are PyTorch's have them in any case.
 
         check(temporary_path): called on the finished temporary file; what it raises keeps the file from its name.
+        pooled: for a file with a pool, what that keeps of the original, verbatim, and the facts of such a file; where
+        there is too much text for a pool, the file has none. smallest: as of `pool.pack`.
         """
         self._fetch_aside()
-        dense = sorted(self._dense, key=lambda item: -_item_bytes(item.tag))
+        pieces, dense, last = self._pieces(), self._dense, None
+        if pooled is not None and (made := self._pool(pieces, pooled[0], smallest)) is not None:
+            pieces, dense, last = made
+            facts = pooled[1]
+            self._closing += [(one.name, one.tag) for one in self._dense if one.pooled]
         if not (closed or closing.wanted(metadata)):
             self._closing = []
+        dense = sorted(dense, key=lambda item: -_item_bytes(item.tag))
         facts = {
-            "format": description.VERSION,
+            "format": description.VERSION if last is None else description.POOLED_VERSION,
             **facts,
             "dense_crc32": "".join(description.crc32(item.bytes) for item in dense),
         }
-        header = self._header(dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
+        components = [(name, place.stop - place.start) for name, place in pieces]
+        if last is not None:
+            components = [(pool.PARTS, sum(size for _, size in components))] * bool(components)
+            dense.append(last)
+        header = self._header(components, dense, {**metadata, METADATA: json.dumps(facts, separators=(",", ":"))})
         with temporary.atomic_file(self._path, self._like, replace=self._replace) as (file, unnamed):
             file.write(header)
-            temporary.copy_rest(self._spool, len(temporary.SPOOL_MARK), file)
-            for item in dense:
-                for start in range(0, item.bytes.nbytes, _COPY_BYTES):
-                    file.write(memoryview(item.bytes[start : start + _COPY_BYTES]))
+            spooled = self._spooled() if pieces else np.empty(0, np.uint8)
+            for data in [*(spooled[place] for _, place in pieces), *(item.bytes for item in dense)]:
+                for start in range(0, data.nbytes, _COPY_BYTES):
+                    file.write(memoryview(data[start : start + _COPY_BYTES]))
             file.flush()
             size = file.tell()
             if check is not None:
                 check(unnamed)
         return size
 
-    def _header(self, dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
+    def _pieces(self) -> list[tuple[str, slice]]:
+        """Components and their places in the spool."""
+        found, position = [], len(temporary.SPOOL_MARK)
+        for name, size in self._components:
+            found.append((name, slice(position, position + size)))
+            position += size
+        return found
+
+    def _spooled(self) -> np.ndarray:
+        self._spool.flush()
+        return np.memmap(self._spool, np.uint8, "r").view(np.ndarray)
+
+    def _pool(
+        self, pieces: list[tuple[str, slice]], original: bytes, smallest: bool
+    ) -> tuple[list[tuple[str, slice]], list[_Dense], _Dense] | None:
+        """The components and dense tensors that are left outside, and the pool; None where it would hold too much."""
+        spooled = self._spooled() if pieces else np.empty(0, np.uint8)
+        infos: dict[str, bytes] = {}
+        small: list[tuple[str, str, tuple[int, ...]]] = []
+        outside, arrays = [], []
+        for name, place in pieces:
+            size = place.stop - place.start
+            if name.endswith(description.MARK + description.INFO):
+                infos[name] = spooled[place].tobytes()
+            elif 0 < size <= pool.COMPONENT_BYTES:
+                small.append((name, "U8", (size,)))
+                arrays.append(spooled[place])
+            else:
+                outside.append((name, place))
+        for item in sorted((item for item in self._dense if item.pooled), key=lambda item: item.tag):
+            small.append((item.name, item.tag, item.shape))
+            arrays.append(item.bytes)
+        parts = [(name, place.stop - place.start) for name, place in outside]
+        raw = pool.pack(pool.Contents(parts, infos, small, original), arrays, smallest)
+        if raw is None:
+            return None
+        data = np.frombuffer(raw, np.uint8)
+        dense = [item for item in self._dense if not item.pooled]
+        return outside, dense, _Dense(pool.TENSOR, "U8", (data.size,), data, False)
+
+    def _header(self, components: list[tuple[str, int]], dense: list[_Dense], metadata: Mapping[str, str]) -> bytes:
         texts = json.dumps({**metadata, HEADER_SEAL: "00000000"}, separators=(",", ":"), ensure_ascii=False)
         parts, position = [f'"__metadata__":{texts}'], 0
         stored: list[tuple[str, str, tuple[int, ...], int]]
         stored = [(name, tag, closing.SHAPE, 0) for name, tag in self._closing]
-        stored += [(name, "U8", (size,), size) for name, size in self._components]
+        stored += [(name, "U8", (size,), size) for name, size in components]
         stored += [(item.name, item.tag, item.shape, tensor_bytes(item.tag, item.shape)) for item in dense]
         for name, tag, shape, size in stored:
             parts.append(entry_json(name, tag, shape, position, position + size))
@@ -235,7 +307,7 @@ def is_sealed(header: Header) -> bool:
     One damaged byte can hide one sign of ours, never all of them.
     """
     ours = HEADER_SEAL in header.metadata or METADATA in header.metadata
-    ours = ours or any(description.MARK in name for name in header.entries)
+    ours = ours or any(description.MARK in name or name in pool.RESERVED for name in header.entries)
     return ours and len(header.raw) - len(header.raw.rstrip(b" ")) >= TRAILING_SPACES
 
 

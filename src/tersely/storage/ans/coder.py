@@ -9,7 +9,7 @@ from __future__ import annotations
 import lzma
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,17 +36,22 @@ Kind = tuple[DType, tuple[int, ...]]
 
 def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None) -> bytes:
     """A block of items: their bytes, dtypes and shapes."""
+    return min((block for _, block in ways(items, threads)), key=len)
+
+
+def ways(
+    items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None
+) -> Iterator[tuple[str, bytes]]:
+    """The ways that are tried for a block: what each is called, and the block."""
     workers = workers_of(threads)
-    raw = _joined([one[0] for one in items])
-    found = [_encode_alone(raw, [one[1:] for one in items], workers)]
+    yield from _ways_alone(_joined([one[0] for one in items]), [one[1:] for one in items], workers)
     groups = _groups([one[1:] for one in items])
     if len(groups) > 1:
         parts = [
             _encode_alone(_joined([items[i][0] for i in group]), [(items[group[0]][1], (-1,))], workers)
             for group in groups
         ]
-        found.append(bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts))
-    return min(found, key=len)
+        yield "groups", bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
 def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
@@ -85,22 +90,21 @@ def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _encode_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> bytes:
+    return min((block for _, block in _ways_alone(raw, kinds, workers)), key=len)
+
+
+def _ways_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> Iterator[tuple[str, bytes]]:
     words, tag, shape = words_of(raw, kinds)
-    best = b""
     if len(words):
         chosen = plan.choose(words, tag, shape, workers)
         blocks = (encode_words(words, chosen, tag in plan.MANTISSAS, workers) for _ in chosen.variants())
-        best = bytes([WORDS]) + min(blocks, key=len)
+        yield "words", bytes([WORDS]) + min(blocks, key=len)
     pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
-    if len(raw) <= MAX_BYTES and (not best or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
+    if len(raw) <= MAX_BYTES and (not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-        others = [
-            bytes([DEFLATE]) + deflate.compress(data) + deflate.flush(),
-            bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
-        ]
-        best = min([best, *others] if best else others, key=len)
-    return best
+        yield "bytes by DEFLATE", bytes([DEFLATE]) + deflate.compress(data) + deflate.flush()
+        yield "bytes by LZMA", bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
 
 
 def _decode_alone(block: memoryview, kinds: Sequence[Kind], size: int, workers: int) -> np.ndarray:

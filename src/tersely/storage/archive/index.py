@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tersely.core.errors import CorruptError
 from tersely.storage.archive import limits
+from tersely.storage.numbers import Cursor, varints
 
 HEADER, SHORT_HEADER, OTHER_FILES = 0, 1, 2
 """Kinds of originals: a safetensors file, whose header is the text, as it is or without what follows from the rest of it;
@@ -51,61 +52,18 @@ class Index:
         return varints([len(body)]) + body + struct.pack("<I", zlib.crc32(body))
 
 
-def varints(numbers: Iterable[int]) -> bytes:
-    """Integers of at least 0, one after another."""
-    found = bytearray()
-    for number in numbers:
-        while number > 127:
-            found.append(number & 127 | 128)
-            number >>= 7
-        found.append(number)
-    return bytes(found)
-
-
-class _Cursor:
-    """Integers that are read one after another, each held to a limit."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data, self.at = data, 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self.at
-
-    def number(self, limit: int, what: str) -> int:
-        value = shift = 0
-        while True:
-            if not self.left or shift > 63:
-                raise CorruptError(f"the index ends in {what}; get the file again")
-            byte = self._data[self.at]
-            self.at += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                break
-            shift += 7
-        if value > limit or (byte == 0 and shift):
-            raise CorruptError(f"the index has {value} for {what}, which cannot be; get the file again")
-        return value
-
-    def bytes(self, count: int) -> memoryview:
-        if count > self.left:
-            raise CorruptError("the index is too short; get the file again")
-        self.at += count
-        return self._data[self.at - count : self.at]
-
-
 def parse(data: memoryview) -> tuple[Index, int]:
     """The index that a stored file begins with, and the bytes it takes; blocks fill the rest exactly.
 
     Raises CorruptError. What it makes is no larger than a few times the index itself.
     """
-    cursor = _Cursor(data)
+    cursor = Cursor(data)
     length = cursor.number(len(data), "its length")
     body = cursor.bytes(length)
     (stored,) = struct.unpack("<I", cursor.bytes(_CRC))
     if zlib.crc32(body) != stored:
         raise CorruptError("the index's checksum does not hold; get the file again")
-    index = _parse_body(_Cursor(body))
+    index = _parse_body(Cursor(body))
     if cursor.at + sum(index.sizes) != len(data):
         raise CorruptError(
             f"the blocks take {sum(index.sizes)} bytes, the file has {len(data) - cursor.at}: truncated, or something was "
@@ -114,7 +72,7 @@ def parse(data: memoryview) -> tuple[Index, int]:
     return index, cursor.at
 
 
-def _parse_body(cursor: _Cursor) -> Index:
+def _parse_body(cursor: Cursor) -> Index:
     kind = cursor.number(OTHER_FILES, "the kind of the original")
     sections = tuple(
         cursor.number(limits.TEXT_BYTES, "bytes of the text") for _ in range(cursor.number(3, "sections of the text"))

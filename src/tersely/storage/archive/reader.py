@@ -206,12 +206,25 @@ class Archive:
 
     # -- the original ----------------------------------------------------------------------------------------------
 
-    def original(self) -> Iterator[np.ndarray | bytes]:
-        """A safetensors original, piece by piece."""
-        raw = self.text.header.raw
-        yield len(raw).to_bytes(8, "little") + raw
-        for number in range(len(self.entries)):
+    def pieces(self, number: int) -> Iterator[np.ndarray]:
+        """The bytes of a tensor, one block of it after another: no more of it is in memory. Raises CorruptError."""
+        number = self.stored_as(number)
+        blocks = self._of.get(number, [])
+        if len(blocks) < 2:
             yield self.tensor(number)
+            return
+        for block in blocks:
+            with self._lock:
+                piece = self._ahead.get(block)[0]
+            yield piece
+
+    def original(self) -> Iterator[tuple[int, np.ndarray | bytes]]:
+        """A safetensors original, piece by piece, each with the number of its tensor, -1 for what is before them."""
+        raw = self.text.header.raw
+        yield -1, len(raw).to_bytes(8, "little") + raw
+        for number in range(len(self.entries)):
+            for piece in self.pieces(number):
+                yield number, piece
 
     @property
     def original_bytes(self) -> int:
@@ -240,11 +253,12 @@ class Archive:
                 if not part.check_rebuilt(tensor):
                     raise VerificationError(f"{part.name} does not come out with its SHA-256", file=self.file)
             return
-        digest = hashlib.sha256()
-        for number, piece in enumerate(self.original(), -1):
+        digest, told_to = hashlib.sha256(), -1
+        for number, piece in self.original():
             digest.update(piece)
-            if callable(progress) and number >= 0:
+            if callable(progress) and number > told_to:
                 progress(self.entries[number].nbytes, self.entries[number].name)
+            told_to = number
         if digest.digest() != self.index.sha256:
             raise VerificationError("the original does not come out with its SHA-256", file=self.file)
 

@@ -28,6 +28,9 @@ from tersely.storage.archive.texts import Text
 _IN_FLIGHT = 1 << 26
 """Most bytes of blocks that wait to be coded or spooled, beside one: a part of the bound of memory."""
 
+_MIXED_BYTES, _MIXED_SHARE = 1 << 19, 1 << 10
+"""Of a file of level 'fast' so many bytes may be mixed, or one in so many: each takes up to half a microsecond."""
+
 Progress = Callable[[int, str], None]
 
 
@@ -42,7 +45,7 @@ def write(
     destination: Path,
     source: Source,
     copies: Mapping[int, int],
-    sha256: bytes,
+    sha256: Callable[[], bytes],
     *,
     level: StorageLevel,
     threads: int,
@@ -52,8 +55,8 @@ def write(
 ) -> int:
     """Write a stored file; returns its bytes.
 
-    copies: tensors that have the bytes of an earlier one, by number. sha256: of a safetensors original. like, replace: as
-    of `temporary.atomic_file`. progress: called with the bytes and the name of each part that is coded, then of each
+    copies: tensors that have the bytes of an earlier one, by number. sha256: called when all is coded, for that of a safetensors
+    original. like, replace: as of `temporary.atomic_file`. progress: called with the bytes and the name of each part that is coded, then of each
     tensor, with no bytes, that is verified. Raises DestinationError; VerificationError, keeping nothing.
     """
     kind, sections = source.text.sections()
@@ -72,7 +75,7 @@ def write(
             sums.append(crc)
             if block.parts[0].tensor >= 0:
                 progress(block.nbytes, entries[block.parts[-1].tensor].name)
-        index = Index(kind, tuple(map(len, sections)), copies, sizes, sums, sha256).pack()
+        index = Index(kind, tuple(map(len, sections)), copies, sizes, sums, sha256()).pack()
         with temporary.atomic_file(destination, like, replace=replace) as (file, unnamed):
             file.write(stored.header(len(index) + sum(sizes)))
             file.write(index)
@@ -111,28 +114,48 @@ def _coded(
 ) -> Iterator[tuple[Block, bytes, int]]:
     """Blocks, coded, with their checksums, in order; several at a time where there are several workers."""
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
-    waiting: deque[tuple[Block, Future[tuple[bytes, int]]]] = deque()
+    waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
     held = 0
+    mixed = mixed_blocks(blocks, level)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
+
+    def first() -> tuple[Block, bytes, int]:
+        number, future = waiting.popleft()
+        done, (coded, crc) = blocks[number], future.result()
+        for part in done.parts:  # not before it is coded: what is read of a mapped file would stay
+            if part.tensor >= 0 and last[part.tensor] == number:
+                source.forget(part.tensor)
+        return done, coded, crc
+
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
             while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
-                done, future = waiting.popleft()
-                held -= done.nbytes
-                yield done, *future.result()
-            items = []
-            for part in block.parts:
-                raw = text if part.tensor < 0 else source.raw(part.tensor)
-                items.append(codec.Item(raw[part.begin : part.end], part.spec.dtype, part.spec.shape))
-            waiting.append((block, workers.submit(_encode, items, level, alone)))
+                held -= blocks[waiting[0][0]].nbytes
+                yield first()
+            items = items_of(block, lambda tensor: text if tensor < 0 else source.raw(tensor))
+            waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number])))
             held += block.nbytes
-            for part in block.parts:
-                if part.tensor >= 0 and last[part.tensor] == number:
-                    source.forget(part.tensor)
-        for done, future in waiting:
-            yield done, *future.result()
+            del items
+        while waiting:
+            yield first()
 
 
-def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int) -> tuple[bytes, int]:
-    block = codec.encode(items, level, threads)
+def mixed_blocks(blocks: Sequence[Block], level: StorageLevel) -> list[bool]:
+    """Whether each of a file's blocks is mixed."""
+    room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
+    found = []
+    for block in blocks:
+        found.append(codec.mixes(level, len(block.parts), block.nbytes, room))
+        room -= block.nbytes if found[-1] else 0
+    return found
+
+
+def items_of(block: Block, raw: Callable[[int], np.ndarray]) -> list[codec.Item]:
+    """What is coded as one block. raw: the bytes of a tensor, by number, -1 for the text."""
+    parts = [(raw(part.tensor)[part.begin : part.end], part.spec) for part in block.parts]
+    return [codec.Item(piece, spec.dtype, spec.shape) for piece, spec in parts]
+
+
+def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
+    block = codec.encode(items, level, threads, mixed)
     return block, block_sum([item.raw for item in items], block)

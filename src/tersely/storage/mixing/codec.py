@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tersely.backends.cpu import native
 from tersely.core.dtypes import DType
 from tersely.core.errors import CorruptError
 from tersely.storage.mixing import reference, reference_form
-from tersely.storage.mixing.forms import Layout, choose, layout_of
+from tersely.storage.mixing.forms import NAMES, Cost, Layout, choose, layout_of, sides_of
 
 Spec = tuple[DType, tuple[int, ...]]
 
@@ -21,9 +21,22 @@ def encode(tensors: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]]) -> byte
     Args:
         tensors: bytes (uint8, one dimension), dtype and shape of each.
     """
+    return min((block for _, block in ways(tensors)), key=len)
+
+
+def ways(tensors: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]]) -> Iterator[tuple[str, bytes]]:
+    """Yields the ways that are tried for a block: what each is called, and the block.
+
+    Args:
+        tensors: as of `encode`. Of several the form of each is chosen by itself, and there is one way.
+    """
     layouts = [layout_of(dtype, shape, raw.size) for raw, dtype, shape in tensors]
-    sides = [_side(raw, layout, dtype) for (raw, dtype, _), layout in zip(tensors, layouts, strict=True)]
-    return _encode([raw for raw, _, _ in tensors], layouts, sides)
+    raws = [raw for raw, _, _ in tensors]
+    asked = [_asked(raw, layout, dtype) for (raw, dtype, _), layout in zip(tensors, layouts, strict=True)]
+    if len(tensors) == 1:
+        yield from ((NAMES[side[0]], _encode(raws, layouts, [side])) for side in sides_of(*asked[0]))
+    else:
+        yield f"{len(tensors)} forms", _encode(raws, layouts, [choose(*one) for one in asked])
 
 
 def decode(block: np.ndarray, specs: Sequence[tuple[DType, tuple[int, ...], int]]) -> list[np.ndarray]:
@@ -49,7 +62,8 @@ def decode(block: np.ndarray, specs: Sequence[tuple[DType, tuple[int, ...], int]
     return [np.frombuffer(item.data, np.uint8) for item in items]
 
 
-def _side(raw: np.ndarray, layout: Layout, dtype: DType) -> bytes:
+def _asked(raw: np.ndarray, layout: Layout, dtype: DType) -> tuple[np.ndarray, Layout, DType, Cost | None]:
+    """What `forms` is asked about a tensor."""
     words = _aligned(raw, layout).view(f"<u{layout.word_bytes}")
 
     def cost(array: np.ndarray, side: bytes) -> int:
@@ -57,7 +71,7 @@ def _side(raw: np.ndarray, layout: Layout, dtype: DType) -> bytes:
         part = Layout(layout.word_bytes, layout.exponent, layout.mantissa, axes)
         return len(_encode([array.reshape(-1).view(np.uint8)], [part], [side]))
 
-    return choose(words, layout, dtype, cost if native.available() else None)
+    return words, layout, dtype, cost if native.available() else None
 
 
 def _encode(raws: Sequence[np.ndarray], layouts: Sequence[Layout], sides: Sequence[bytes]) -> bytes:

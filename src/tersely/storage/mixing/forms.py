@@ -163,6 +163,10 @@ def _palette(words: np.ndarray, distinct: np.ndarray, numbers: np.dtype) -> _Sid
     return _Side(PALETTE, symbols, _u16(zero) + _u16(distinct.size) + distinct[order].tobytes())
 
 
+NAMES = {BYTES: "bytes", INTEGER: "integers", PALETTE: "few words", FLOATING: "floats"}
+"""Forms by the first byte of a side, for people."""
+
+
 def _candidates(words: np.ndarray, layout: Layout, dtype: DType) -> Iterator[_Side]:
     if layout.word_bytes == 1 and not layout.exponent:
         found = _integer(words)
@@ -179,8 +183,8 @@ def _candidates(words: np.ndarray, layout: Layout, dtype: DType) -> Iterator[_Si
             yield floating
 
 
-def choose(words: np.ndarray, layout: Layout, dtype: DType, cost: Cost | None) -> bytes:
-    """The side of a tensor: of those that fit, the one that costs least.
+def sides_of(words: np.ndarray, layout: Layout, dtype: DType, cost: Cost | None) -> list[bytes]:
+    """The sides of a tensor that are tried: one of each form that fits.
 
     Args:
         words: unsigned integers of `layout.word_bytes`, one dimension.
@@ -189,20 +193,24 @@ def choose(words: np.ndarray, layout: Layout, dtype: DType, cost: Cost | None) -
         cost: measures a side; None where there is nothing to measure with: contexts that suit most tensors are taken.
     """
     if words.size < MIN_WORDS:
-        return BYTES_SIDE
+        return [BYTES_SIDE]
     sides = list(_candidates(words, layout, dtype))
     if not sides:
-        return BYTES_SIDE
+        return [BYTES_SIDE]
     if cost is None:
-        return replace(sides[0], contexts=1 | 1 << 9 | 1 << 7 | 1 << 1).to_bytes()
+        return [replace(sides[0], contexts=1 | 1 << 9 | 1 << 7 | 1 << 1).to_bytes()]
     shaped = words.reshape(layout.axes)
     sample = shaped[: max(1, _SAMPLE_WORDS // max(1, shaped[0].size))]
     tried = [_tuned(side, sample, cost) for side in sides]
     if layout.word_bytes == 1 and max(layout.axes) == words.size:
         tried.append(BYTES_SIDE)  # text, maybe
-    if len(tried) == 1:
-        return tried[0]
-    return min(tried, key=lambda side: cost(shaped, side))
+    return tried
+
+
+def choose(words: np.ndarray, layout: Layout, dtype: DType, cost: Cost | None) -> bytes:
+    """The side of a tensor: of those that are tried, the one that costs least. Arguments are those of `sides_of`."""
+    sides, shaped = sides_of(words, layout, dtype, cost), words.reshape(layout.axes)
+    return sides[0] if len(sides) == 1 or cost is None else min(sides, key=lambda side: cost(shaped, side))
 
 
 def _tuned(side: _Side, sample: np.ndarray, cost: Cost) -> bytes:

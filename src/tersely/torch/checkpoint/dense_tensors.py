@@ -107,7 +107,7 @@ class DenseTensors:
             raw = coded.decode().reshape(-1).view(np.uint8)
             return of_bytes(raw if raw.flags.writeable else raw.copy(), dtype, coded.encoded.shape)
         begin, length = self._start + entry.begin, entry.end - entry.begin
-        if self._private is None:
+        if self._private is None or self._reader.is_pooled(name):
             raw = self._reader.raw(entry).copy()
         else:
             raw = self._private[begin : begin + length]

@@ -80,7 +80,7 @@ def encode(words: np.ndarray, dtype: str, found: Found, threads: int = 1) -> dic
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
     fewest = FEWEST_ZERO_BYTES if request.dtype in BYTES else FEWEST_ZEROS
-    if words.size - np.count_nonzero(words) <= fewest * words.size:
+    if request.zeros <= fewest * words.size:
         return []
     geometry = request.geometry()
     found = [find(words, geometry, request.dtype, shape, request.threads) for shape in SHAPES]

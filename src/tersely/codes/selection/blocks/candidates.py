@@ -8,6 +8,7 @@ from tersely.codes.selection.blocks.costs import FAR_NS, Kernel
 from tersely.codes.selection.blocks.layout import (
     MAX_BLOCKS,
     NAME,
+    NARROWER,
     SHAPES,
     TABLE,
     VERSION,
@@ -15,7 +16,7 @@ from tersely.codes.selection.blocks.layout import (
     panel_blocks,
     width,
 )
-from tersely.codes.selection.blocks.sample import may_repeat
+from tersely.codes.selection.blocks.sample import repeating
 from tersely.codes.words.dense.formulation import NODE as DENSE
 from tersely.core.encoded import Node
 from tersely.core.errors import ArgumentError
@@ -23,6 +24,8 @@ from tersely.core.geometry import PANEL_ROWS, Geometry
 
 LARGEST_SHARE = 0.9
 """The share of the dense bytes above which a dictionary cannot win anything worth its indices."""
+_TIMES_NARROWER = 4
+"""At most so many blocks of the narrower shape make one."""
 NEAR_BYTES = 1 << 16
 """A dictionary up to here is mostly in a first cache."""
 
@@ -36,15 +39,15 @@ def candidates(request: Request) -> list[Candidate]:
     if not request.words.size:
         return []
     geometry = request.geometry()
-    found = []
-    for shape in SHAPES:
-        limit = min(MAX_BLOCKS, int(LARGEST_SHARE * request.words.size / block_words(shape, geometry)))
-        if shape != "row" and not may_repeat(request.words, geometry, shape):
+    found: dict[str, Candidate | None] = {}
+    for shape in ("row", *repeating(request.words, geometry)):
+        limit = int(LARGEST_SHARE * request.words.size / block_words(shape, geometry))
+        # Where few of the narrower blocks are alike, no more of those are that are made of them.
+        if found.get(NARROWER.get(shape, ""), shape) is None and limit * _TIMES_NARROWER <= MAX_BLOCKS:
             continue
-        one = codec.find(request.words, geometry, request.dtype, shape, limit)
-        if one is not None:
-            found.append(_candidate(one))
-    return found
+        one = codec.find(request.words, geometry, request.dtype, shape, min(MAX_BLOCKS, limit))
+        found[shape] = None if one is None else _candidate(one)
+    return [one for one in found.values() if one is not None]
 
 
 def shape_asked(request: Request, shapes: tuple[str, ...], formulation: str) -> str:

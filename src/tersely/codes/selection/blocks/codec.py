@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from tersely.codes.selection.blocks.layout import (
 from tersely.core.encoded import stored, stream_bytes
 from tersely.core.geometry import Geometry
 
+_KEPT_PLACES = 1 << 12
+"""Places up to which they are kept for the next tensor of the same shape."""
 _PREFIXES_BYTES = (8, 256)
 """What rows are told apart by before whole rows are compared."""
 
@@ -48,7 +51,7 @@ def component_bytes(shape: str, count: int, geometry: Geometry, word_bytes: int)
 
 def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: int = MAX_BLOCKS) -> Found | None:
     """The distinct blocks of C-contiguous words; None where there are more than `limit`."""
-    if shape == "row" and any(len(_by_prefix(words, geometry, prefix)) > limit for prefix in _PREFIXES_BYTES):
+    if shape == "row" and any(_kinds_by_prefix(words, geometry, prefix) > limit for prefix in _PREFIXES_BYTES):
         return None
     if not native.available() or shape == "row":
         table, ids = reference.distinct(words, geometry, shape)
@@ -60,15 +63,29 @@ def find(words: np.ndarray, geometry: Geometry, dtype: str, shape: str, limit: i
     return None if count < 0 else Found(geometry, shape, table[:count].copy(), ids)
 
 
-def _by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> np.ndarray:
-    """One of each kind of row beginnings: at most as many as there are kinds of rows."""
+def _kinds_by_prefix(words: np.ndarray, geometry: Geometry, used_bytes: int) -> int:
+    """How many kinds of row beginnings there are: at most as many as there are kinds of rows."""
+    columns = min(geometry.columns, used_bytes // words.itemsize)
     if not words.size:
-        return words.reshape(-1)
-    cube, _ = geometry.matrices(words)
-    first = np.ascontiguousarray(cube[:, :, : used_bytes // words.itemsize]).reshape(geometry.count * geometry.rows, -1)
-    found_bytes = first.shape[1] * first.itemsize
-    kinds: np.ndarray = np.unique(first.view(np.uint64 if found_bytes == 8 else np.dtype((np.void, found_bytes))))
-    return kinds
+        return 0
+    small = geometry.count * geometry.rows * columns <= _KEPT_PLACES
+    elements = _beginnings(geometry, columns) if small else _beginnings.__wrapped__(geometry, columns)
+    first = words.reshape(-1).take(elements, mode="clip")
+    if geometry.view == "folded":
+        first[elements >= words.size] = 0
+    first = first.reshape(geometry.count * geometry.rows, columns)
+    if columns * words.itemsize != 8:
+        return len(np.unique(first.view(np.dtype((np.void, columns * words.itemsize)))))
+    kinds = np.sort(first.view(np.uint64).reshape(-1))
+    return 1 + int((kinds[1:] != kinds[:-1]).sum())
+
+
+@lru_cache(maxsize=128)  # networks have many tensors of few shapes
+def _beginnings(geometry: Geometry, columns: int) -> np.ndarray:
+    """The elements of the first columns: [count, rows, columns]."""
+    found = geometry.elements_at(*np.ix_(*map(np.arange, (geometry.count, geometry.rows, columns))))
+    found.flags.writeable = False
+    return found
 
 
 def encode(found: Found) -> dict[str, np.ndarray]:

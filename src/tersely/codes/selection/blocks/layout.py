@@ -21,6 +21,8 @@ VERSION = 1
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float16")
 SHAPES = ("row", "1x4", "1x8", "16x1", "chunk")
 """Shapes of blocks in the order in which the native module numbers them."""
+NARROWER = {"1x8": "1x4", "chunk": "16x1"}
+"""The shape that a block is whole blocks of."""
 MAX_BLOCKS = 1 << 16
 """FORMAT: indices have at most 16 bits."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,16 @@ def _may_pay(words: np.ndarray) -> bool:
     """Whether as many weights as `MIN_SHARE` asks for may be -0.0, by a sample: most tensors have none."""
     flat = words.reshape(-1)
     if flat.size > 2 * _DRAWN:
-        flat = flat[np.random.default_rng(0).integers(flat.size, size=_DRAWN)]
+        flat = flat[_drawn(flat.size)]
     return bool(np.count_nonzero(flat == reference.negative_zero(words.dtype)) >= flat.size * MIN_SHARE / 4)
+
+
+@lru_cache(maxsize=64)
+def _drawn(count: int) -> np.ndarray:
+    """Places among so many, the same every time."""
+    found = np.random.default_rng(0).integers(count, size=_DRAWN)
+    found.flags.writeable = False
+    return found
 
 
 def _bits(part: Part, count: int) -> np.ndarray:

@@ -32,7 +32,7 @@ LANES_PAY = 0.3
 
 def candidates(request: Request) -> list[Candidate]:
     words = request.words
-    zeros = words.size - np.count_nonzero(words)
+    zeros = request.zeros
     if zeros <= words.size * (FEWEST_ZERO_BYTES if request.dtype in BYTES else FEWEST_ZEROS):
         return []
     geometry = request.geometry()

@@ -47,8 +47,9 @@ ENTRY_ROW_NS = {"avx2": 0.12, "avx512": 0.19}
 INTEGER_NS = {"avx2": 0.16, "avx512": 0.11}
 """A weight of sparse integers, which are decoded anew for each product."""
 # MEASURED on Zen 4, 4096 x 4096 of int8 with 80 % zeros, one row of float x, as shares of the time of dense int8 in turn
-# with it: AVX-512 0.98 with one thread, 0.63 with two (int8 x: 0.62); AVX2 3.1.
-MASKED_NS = {"avx2": (0.095, 0.009), "avx512": (0.0277, 0.002)}
+# with it: AVX-512 0.98 with one thread, 0.63 with two (int8 x: 0.62); AVX2 3.1. Later, another Zen 4: AVX-512 0.75 to 0.88 with
+# one thread, 0.73 to 0.84 with two; AVX2 2.6 to 3.3 and 2.1 to 3.1.
+MASKED_NS = {"avx2": (0.095, 0.009), "avx512": (0.024, 0.002)}
 """A weight under masks, spread, and one row of x by it."""
 # MEASURED on Zen 4, one thread, as `SPARSE_NS` of affine.
 CODED_BYTE_NS = {"avx2": 0.15, "avx512": 0.08}

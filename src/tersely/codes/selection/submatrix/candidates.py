@@ -49,6 +49,9 @@ def alive(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _alive(matrix: np.ndarray) -> np.ndarray:
+    found = matrix[:, 0] != 0
+    if found.all():
+        return found
     found = np.asarray(matrix[:, :_FIRST_LINES].any(axis=1))
     left = np.flatnonzero(~found)
     if left.size * 2 > found.size:

@@ -7,7 +7,7 @@ from typing import Any
 from tersely.codes.checks import is_integer
 from tersely.codes.layouts import Groups
 from tersely.codes.node import INDEX, prefixed
-from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values
+from tersely.codes.protocol import Candidate, Request, ValueCandidate, Values, is_kernel
 from tersely.codes.words.integer import codec, distances, nibbles
 from tersely.codes.words.integer.costs import Kernel, kernel_of, padded_weights_of
 from tersely.codes.words.integer.layout import BYTES, DISTANCES, MAX_BITS, NAME, NIBBLE_BITS, NIBBLES, VERSION
@@ -58,8 +58,9 @@ def candidates(request: Request) -> list[Candidate]:
     if request.dtype in BYTES:
         found = [_fields(request, geometry) for geometry in views]
         found = [one for one in found if small or fast(one.nbytes, words.size, request.profile)]
+    if small or is_kernel(request.dtype, words.shape, natural.view):  # networks decode once for all pixels
+        found += [one for geometry in (views if small else [natural]) for one in _distances(request, geometry)]
     if small:
-        found += [one for geometry in views for one in _distances(request, geometry)]
         found += _nibbles(request)
     return found + _nibble_fields(request)
 

@@ -59,6 +59,9 @@ class Fields(Formulation):
         """'integer fields', 'integer nibbles'."""
         return f"{self.NAME} {' '.join(children) or 'fields'}"
 
+    def walks(self, node: Node) -> bool:
+        return NIBBLES not in node.children
+
     def sizes(self, parameters: Any, dtype: str, layout: Any) -> Mapping[str, int | None]:
         # Counted before anything is allocated by the declared shape: only as many groups as the file has bytes for.
         units = layout.segments // layout.segments_per_panel

@@ -132,21 +132,18 @@ def _candidate(request: Request, geometry: Geometry, model: SizeModel, code: cod
 
 def _codes(model: SizeModel, request: Request) -> list[codec.Code]:
     """The smallest code; unless only size counts, packed(4) and the smallest one of each number of levels."""
-    codes = model.codes(PLANNED_LEVELS)
+    codes = model.smallest(PLANNED_LEVELS)
     if request.objective == "size":
         return codes[:1]
-    first: dict[tuple[str, int], codec.Code] = {}
-    for code, widths in codes:
-        first.setdefault((code, len(widths)), (code, widths))
-    return [first[key] for key in sorted(first, key=lambda key: (key[0] != "packed", key[1]))]
+    return sorted(codes, key=lambda code: (code[0] != "packed", len(code[1])))
 
 
 def value_candidates(values: Values, request: Request) -> list[ValueCandidate]:
     """The smallest code, the smallest of one level, and the one that every instruction set decodes fast."""
     model = codec.size_model(values.words, Groups(values.groups), values.dtype, request.threads)
-    wanted = model.codes(PLANNED_LEVELS)[:1]
+    wanted = model.smallest(PLANNED_LEVELS)[:1]
     if request.objective != "size":
-        wanted += [model.codes(1)[0], ("packed", ())]
+        wanted += [model.smallest(1)[0], ("packed", ())]
     return [_of_values(values, model, code) for k, code in enumerate(wanted) if code not in wanted[:k]]
 
 

@@ -19,12 +19,11 @@ from tersely.codes.protocol import Values
 from tersely.codes.words.split import reference
 from tersely.codes.words.split.layout import FIELDS, Parameters
 from tersely.codes.words.split.sizes import PLANNED_LEVELS, SizeModel, Statistics
+from tersely.codes.words.split.sizes import Code as Code
 from tersely.core.encoded import Node
 from tersely.core.geometry import CHUNK_WEIGHTS, Geometry
 
 NAME = "split"
-Code = tuple[str, tuple[int, ...]]
-"""A code of symbols and its widths."""
 
 
 def node(parameters: Parameters) -> Node:
@@ -126,7 +125,7 @@ def size_model(words: np.ndarray, layout: Geometry | Groups, dtype: str, threads
 
 def under(model: SizeModel, words: Callable[[], np.ndarray], code: Code | None = None) -> Coded:
     """Words under a code, None for the smallest. Raises ArgumentError where the code does not fit them."""
-    parameters = model.parameters(*(code or model.codes(PLANNED_LEVELS)[0]))
+    parameters = model.parameters(*(code or model.smallest(PLANNED_LEVELS)[0]))
     if code is not None:
         parameters.check(model.dtype)
     return Coded(model, parameters, words)

@@ -16,6 +16,8 @@ from tersely.codes.symbols.reference import level_symbols
 from tersely.codes.words.split.layout import FIELDS, MAXIMUM_WIDTH, TAIL_BYTES, TAIL_KINDS, Parameters
 from tersely.core.encoded import SLACK_BYTES, index_bytes, stream_bytes
 
+Code = tuple[str, tuple[int, ...]]
+"""A code of symbols and its widths."""
 PLANNED_LEVELS = 4
 """More levels than this never won on real networks: the share of the fifth is below 0.4 %."""
 
@@ -113,8 +115,9 @@ class SizeModel:
     def total(self, parameters: Parameters) -> int:
         return sum(self.component_bytes(parameters).values())
 
-    def codes(self, levels: int) -> list[tuple[str, tuple[int, ...]]]:
-        """(code, widths) that fit the dtype's alphabet, `layered` with at most `levels` levels; smallest first."""
+    def smallest(self, levels: int) -> list[Code]:
+        """The smallest codes that fit the dtype's alphabet, `layered` with at most `levels` levels: one for each number of
+        levels, 'packed' and, where it fits, 'constant'; smallest first."""
         alphabet = 1 << FIELDS[self.dtype].symbol_bits
         chunks = self.layout.panels * self.layout.chunks_per_panel
         layers = _layers(alphabet, levels)
@@ -122,20 +125,20 @@ class SizeModel:
         streams = _stream_bytes(self._beyond_groups[:, None] * (8 * np.arange(MAXIMUM_WIDTH + 1)))
         depths = np.arange(levels + 1)
         directories = (((self.layout.segments + 1) * 8 * depths) + 63) // 64 * 64
-        # Bytes that depend on the code, in the order in which codes of one size and depth stay.
+        # Bytes that depend on the code.
         layered = chunks * 8 * layers.first + np.append(streams.reshape(-1), 0)[layers.deeper].sum(axis=1)
         layered += directories[layers.depth] + escapes[layers.end]
-        others: list[tuple[int, str]] = []
+        found: list[tuple[int, int, Code]] = []
         if self._beyond_bytes[1] == 0:
-            others.append((0, "constant"))
+            found.append((0, 0, ("constant", ())))
         if alphabet > 15:
             directory = index_bytes((self.layout.segments + 1) * 8)
-            others.append((chunks * 32 + directory + int(escapes[15]), "packed"))
-        sizes = np.concatenate([np.array([size for size, _ in others], np.int64), layered])
-        depth = np.concatenate([np.zeros(len(others), np.int64), layers.depth])
-        named = [(code, ()) for _, code in others]
-        order = np.lexsort((depth, sizes)).tolist()
-        return [named[k] if k < len(named) else ("layered", layers.widths[k - len(named)]) for k in order]
+            found.append((chunks * 32 + directory + int(escapes[15]), 0, ("packed", ())))
+        for depth, (first, last) in enumerate(layers.runs, 1):
+            best = first + int(layered[first:last].argmin())
+            found.append((int(layered[best]), depth, ("layered", layers.widths[best])))
+        # Of codes of one size that of fewer levels comes first, 'constant' and 'packed' before them all.
+        return [code for _, _, code in sorted(found, key=lambda one: one[:2])]
 
 
 def _stream_bytes(used: np.ndarray) -> np.ndarray:
@@ -145,12 +148,13 @@ def _stream_bytes(used: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Layers:
-    """All widths of `layered` for an alphabet, level by level. widths: the codes. depth, first, end: levels, the
-    first width and the length of the table of each. deeper: indices of the further levels among the streams of every
-    beginning and width, the last one where there is none.
+    """All widths of `layered` for an alphabet, level by level. widths: the codes. runs: the first and the end of those of one
+    level, of two and so on. depth, first, end: levels, the first width and the length of the table of each. deeper:
+    indices of the further levels among the streams of every beginning and width, the last one where there is none.
     """
 
     widths: list[tuple[int, ...]]
+    runs: list[tuple[int, int]]
     depth: np.ndarray
     first: np.ndarray
     end: np.ndarray
@@ -161,6 +165,7 @@ class _Layers:
 def _layers(alphabet: int, levels: int) -> _Layers:
     none = 257 * (MAXIMUM_WIDTH + 1)
     widths: list[tuple[int, ...]] = []
+    runs: list[tuple[int, int]] = []
     ends: list[int] = []
     deeper: list[list[int]] = []
     begun: list[tuple[tuple[int, ...], int, list[int]]] = [((), 0, [])]
@@ -173,11 +178,14 @@ def _layers(alphabet: int, levels: int) -> _Layers:
                     own = [start * (MAXIMUM_WIDTH + 1) + width] if before else []
                     grown.append(((*before, width), end, [*streams, *own]))
         begun = grown
+        if grown:
+            runs.append((len(widths), len(widths) + len(grown)))
         widths += [one[0] for one in grown]
         ends += [one[1] for one in grown]
         deeper += [one[2] + [none] * (max(1, levels - 1) - len(one[2])) for one in grown]
     return _Layers(
         widths,
+        runs,
         np.array([len(one) for one in widths], np.int64),
         np.array([one[0] for one in widths], np.int64),
         np.array(ends, np.int64),
