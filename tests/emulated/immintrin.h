@@ -387,3 +387,4 @@ EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
 #include "bfloat16.h"
 #include "integers.h"
 #include "lanes.h"
+#include "words.h"

@@ -103,7 +103,7 @@ def _coded(
     given = [(item.raw, item.dtype, item.shape) for item in items]
     if _is_mixed(level, len(items), sum(item.spec.size for item in items)) if mixed is None else mixed:
         yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
-    yield from ((f"ans {name}", bytes([ANS]) + block) for name, block in ans.ways(given, threads))
+    yield from ((f"ans {name}", block) for name, block in ans.ways(given, threads, bytes([ANS])))
 
 
 def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:

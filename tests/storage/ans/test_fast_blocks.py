@@ -52,6 +52,7 @@ def test_native_blocks_are_those_of_the_reference(name: str) -> None:
         for name_of_isa in isa.available():
             with isa.using(name_of_isa):
                 for threads in (1, 3):
+                    assert coder.encode_words(words, chosen, rotated, threads) == expected, name_of_isa
                     back = coder.decode_words(memoryview(expected), len(words), words.dtype, rotated, threads)
                     assert np.array_equal(back.view(words.dtype), words), name_of_isa
 

@@ -18,11 +18,11 @@ class BinaryCoder {
   int bit(int context, int value = 0) {
     uint16_t (&estimates)[2] = estimates_[context];
     value = self().decide((estimates[0] + estimates[1]) >> 1, value);
+    // Towards 0xFFFF or 0 is the same, mirrored; without a branch, which nothing could foresee.
+    const int mirrored = value ? 0xFFFF : 0;
     for (const int which : {0, 1}) {
-      const int rate = which == 0 ? 4 : 7;
-      uint16_t& estimate = estimates[which];
-      estimate =
-          static_cast<uint16_t>(value ? estimate + ((0xFFFF - estimate) >> rate) : estimate - (estimate >> rate));
+      const int estimate = estimates[which] ^ mirrored;
+      estimates[which] = static_cast<uint16_t>((estimate - (estimate >> (which == 0 ? 4 : 7))) ^ mirrored);
     }
     return value;
   }
@@ -59,10 +59,8 @@ class BinaryCoder {
     return low_ + ((high_ - low_) >> 16) * inside;
   }
   void narrow(uint32_t middle, int value) {
-    if (value)
-      high_ = middle;
-    else
-      low_ = middle + 1;
+    high_ = value ? middle : high_;
+    low_ = value ? low_ : middle + 1;
   }
 
   uint32_t low_ = 0, high_ = 0xFFFFFFFF;

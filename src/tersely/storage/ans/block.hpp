@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,9 +31,23 @@ inline uint64_t word_of(uint64_t value, int trim, WordType type) {
 // Entries [tables][4096] of kernels/ans.hpp.
 std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps);
 
+// A stream lies somewhere in a buffer: its words are coded from the last to the first.
+struct EncodedStream {
+  std::unique_ptr<uint8_t[]> buffer;
+  uint8_t *begin = nullptr, *end = nullptr;
+};
+
+// A block in pieces, so that it is copied only once: to where it shall be.
+struct EncodedBlock {
+  std::vector<uint8_t> description;
+  std::vector<EncodedStream> streams;
+  size_t size() const;
+  void write(uint8_t* out) const;
+};
+
 // Codes `count` words, whose symbols are those of d; d's streams are filled in.
-std::vector<uint8_t> encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
-                            int threads);
+EncodedBlock encode(const uint8_t* words, const uint8_t* symbols, int64_t count, WordType type, Description& d,
+                    int threads);
 
 // Decodes a block of `count` words; returns what is wrong with it, "" for nothing. Allocates its tables, and for each
 // worker a constant.

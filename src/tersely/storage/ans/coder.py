@@ -40,18 +40,19 @@ def encode(items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: 
 
 
 def ways(
-    items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None
+    items: Sequence[tuple[np.ndarray, DType, tuple[int, ...]]], threads: int | None, head: bytes = b""
 ) -> Iterator[tuple[str, bytes]]:
-    """The ways that are tried for a block: what each is called, and the block."""
+    """The ways that are tried for a block: what each is called, and the block behind `head`, so that large blocks are not
+    copied for it."""
     workers = workers_of(threads)
-    yield from _ways_alone(_joined([one[0] for one in items]), [one[1:] for one in items], workers)
+    yield from _ways_alone(_joined([one[0] for one in items]), [one[1:] for one in items], workers, head)
     groups = _groups([one[1:] for one in items])
     if len(groups) > 1:
         parts = [
             _encode_alone(_joined([items[i][0] for i in group]), [(items[group[0]][1], (-1,))], workers)
             for group in groups
         ]
-        yield "groups", bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+        yield "groups", head + bytes([GROUPS]) + b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
 def decode(block: memoryview, kinds: Sequence[Kind], threads: int | None) -> np.ndarray:
@@ -93,18 +94,18 @@ def _encode_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> bytes
     return min((block for _, block in _ways_alone(raw, kinds, workers)), key=len)
 
 
-def _ways_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int) -> Iterator[tuple[str, bytes]]:
+def _ways_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int, head: bytes = b"") -> Iterator[tuple[str, bytes]]:
     words, tag, shape = words_of(raw, kinds)
     if len(words):
         chosen = plan.choose(words, tag, shape, workers)
-        blocks = (encode_words(words, chosen, tag in plan.MANTISSAS, workers) for _ in chosen.variants())
-        yield "words", bytes([WORDS]) + min(blocks, key=len)
+        rotated, begin = tag in plan.MANTISSAS, head + bytes([WORDS])
+        yield "words", min((encode_words(words, chosen, rotated, workers, begin) for _ in chosen.variants()), key=len)
     pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
     if len(raw) <= MAX_BYTES and (not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-        yield "bytes by DEFLATE", bytes([DEFLATE]) + deflate.compress(data) + deflate.flush()
-        yield "bytes by LZMA", bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
+        yield "bytes by DEFLATE", head + bytes([DEFLATE]) + deflate.compress(data) + deflate.flush()
+        yield "bytes by LZMA", head + bytes([LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
 
 
 def _decode_alone(block: memoryview, kinds: Sequence[Kind], size: int, workers: int) -> np.ndarray:
@@ -124,13 +125,14 @@ def _decode_alone(block: memoryview, kinds: Sequence[Kind], size: int, workers: 
     raise CorruptError(f"a block says way {way}, which there is not")
 
 
-def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int) -> bytes:
-    """A block of words, as `reference.encode` makes it."""
+def encode_words(words: np.ndarray, chosen: plan.Plan, rotated: bool, workers: int, head: bytes = b"") -> bytes:
+    """A block of words, as `reference.encode` makes it, behind `head`."""
     d = chosen.description
     if not native.available():
-        return reference.encode(words, d, rotated)
+        return head + reference.encode(words, d, rotated)
     classes = [one for one in d.classes if one is not None]
     return native.module.ans_encode(
+        np.frombuffer(head, np.uint8),
         words,
         chosen.symbols,
         words.dtype.itemsize,

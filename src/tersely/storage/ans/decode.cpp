@@ -6,6 +6,7 @@
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
 #include "tersely/storage/ans/block.hpp"
+#include "tersely/storage/ans/components.hpp"
 
 namespace tersely::ans {
 namespace {
@@ -18,7 +19,9 @@ struct Shared {
   WordType type;
   std::vector<uint32_t> entries, low_entries;
   std::vector<uint64_t> by_symbol;  // as words of the type, or values where `by_value`
-  std::vector<uint64_t> by_low;     // what lowest bits say of a word, as `by_symbol`
+  std::vector<uint8_t> by_byte;     // the same as kernels look it up
+  AnsSet wide_symbols;
+  std::vector<uint64_t> by_low;  // what lowest bits say of a word, as `by_symbol`
   bool wide, by_value;
   const TableWalk* walk;
 };
@@ -27,113 +30,50 @@ struct Pieces {
   const uint8_t *states, *words, *low_states, *low_words, *whole, *planes, *extra, *end;
 };
 
-// Decodes symbols of one stream, by a kernel where lanes are many.
-class Symbols {
+// The raw bits above the lowest, as those of words that have no others: the sign is one of the lowest.
+AnsWords above_lowest(AnsWords words, int low) {
+  if (low == 0) return words;
+  words.raw -= low;
+  words.trim = words.raw > 0 ? words.trim + low - words.rotated : 0;
+  words.rotated = false;
+  return words;
+}
+
+// Lowest bits where they are coded.
+class Lowest {
  public:
-  // entries: empty for what has none: then a stream has no states.
-  Symbols(const std::vector<uint32_t>& entries, int lanes, const uint8_t* states, const uint8_t* bytes, int64_t words)
-      : entries_(entries), lanes_(lanes), bytes_(bytes), left_(words) {
-    if (!entries.empty()) std::memcpy(cursor_.states, states, 4 * static_cast<size_t>(lanes));
-  }
+  Lowest(const Shared& shared, int index, const Pieces& pieces, const Stream& stream)
+      : words_{shared.by_low.data(), nullptr, 1, 0, false, false},
+        coded_(shared.low_entries, shared.d.lanes, pieces.low_states, pieces.low_words, stream.low),
+        combine_(active_table().ans.combine[index]),
+        some_(shared.d.low > 0) {}
 
-  // Returns whether there were words for them. count is a multiple of the lanes, but for the last call.
-  bool decode(const uint8_t* tables, int64_t count, uint8_t* symbols) {
-    if (lanes_ >= kAnsLanes[0]) {
-      const int64_t done = whole_steps(tables, count / lanes_, symbols) * lanes_;
-      tables += done, symbols += done, count -= done;
-    }
-    return slowly(tables, count, symbols);
-  }
-
-  bool ended() const {
-    return left_ == 0 &&
-           std::all_of(cursor_.states, cursor_.states + lanes_, [](uint32_t state) { return state == kAnsLowest; });
-  }
-
- private:
-  int64_t whole_steps(const uint8_t* tables, int64_t steps, uint8_t* symbols) {
-    const int64_t lanes = lanes_;
-    const auto& kernel = active_table().ans.decode[lanes == kAnsLanes[1]];
-    int64_t done = 0;
-    alignas(64) uint16_t words[kAligned];
-    // Words may begin at any byte, and the last ones are followed by something else: both are copied.
-    while (done < steps) {
-      const int64_t some = std::min(left_, kAligned - lanes);
-      std::memcpy(words, bytes_, static_cast<size_t>(2 * some));
-      std::memset(words + some, 0, 2 * static_cast<size_t>(lanes));
-      cursor_.words = words;
-      // Behind the last words a step may look; behind others it would take what was not copied for words.
-      const uint16_t* end = words + some + (some < left_ ? 0 : lanes);
-      const int64_t now =
-          kernel(entries_.data(), tables + done * lanes, steps - done, cursor_, end, symbols + done * lanes);
-      const int64_t used = cursor_.words - words;
-      if (used > some) {
-        left_ = -1;
-        return done;
-      }
-      left_ -= used;
-      bytes_ += 2 * used;
-      done += now;
-      if (now == 0) break;
-    }
-    return done;
-  }
-
-  bool slowly(const uint8_t* tables, int64_t count, uint8_t* symbols) {
-    if (left_ < 0) return false;
-    for (int64_t i = 0; i < count; ++i) {
-      uint32_t& state = cursor_.states[i % lanes_];
-      const uint32_t entry = entries_[static_cast<size_t>(tables[i]) << kAnsPrecision | (state & 0xFFF)];
-      symbols[i] = static_cast<uint8_t>(entry);
-      state = (entry >> kAnsFrequencyShift & 0xFFF) * (state >> kAnsPrecision) + (entry >> kAnsDistanceShift);
-      if (state < kAnsLowest) {
-        if (--left_ < 0) return false;
-        state = state << 16 | static_cast<uint32_t>(bytes_[0]) | static_cast<uint32_t>(bytes_[1]) << 8;
-        bytes_ += 2;
-      }
-    }
+  // Puts those of `count` words, a multiple of the lanes but for the last call, into words. Returns whether there were
+  // as many.
+  bool add(int64_t count, uint8_t* words) {
+    if (!some_) return true;
+    if (!coded_.decode(kTable, count, symbols_)) return false;
+    combine_(words_, symbols_, count, words, words);
     return true;
   }
-
-  static constexpr int64_t kAligned = 2048;
-  const std::vector<uint32_t>& entries_;
-  int lanes_;
-  AnsCursor cursor_;
-  const uint8_t* bytes_;
-  int64_t left_;
-};
-
-// Extra bits one after another, the lowest first; past the end they are zero.
-class Bits {
- public:
-  Bits(const uint8_t* at, const uint8_t* end) : at_(at), end_(end) {}
-  uint64_t take(int count) {
-    for (; held_ < count; held_ += 8) {
-      bits_ |= static_cast<uint64_t>(at_ < end_ ? *at_ : 0) << held_;
-      at_ += at_ <= end_;
-    }
-    const uint64_t out = bits_ & ((uint64_t{1} << count) - 1);
-    bits_ >>= count;
-    held_ -= count;
-    return out;
-  }
-  bool ended() const { return at_ == end_; }
+  bool ended() const { return !some_ || coded_.ended(); }
 
  private:
-  const uint8_t *at_, *end_;
-  uint64_t bits_ = 0;
-  int held_ = 0;
+  static constexpr uint8_t kTable[kPart + kGroup] = {};
+  AnsWords words_;
+  Symbols coded_;
+  int64_t (*combine_)(const AnsWords&, const uint8_t*, int64_t, const void*, void*);
+  bool some_;
+  uint8_t symbols_[kPart + kGroup];
 };
 
 // Raw bits as words, unpacked some groups ahead; lowest bits that are coded are put below them.
 class Raw {
  public:
   Raw(const Shared& shared, const AnsWords& words, int index, const Pieces& pieces, const Stream& stream)
-      : words_(above(words, shared.d.low)),
-        by_low_{shared.by_low.data(), 1, 0, false, false},
-        coded_(shared.low_entries, shared.d.lanes, pieces.low_states, pieces.low_words, stream.low),
-        index_(index),
-        has_low_(shared.d.low > 0),
+      : words_(above_lowest(words, shared.d.low)),
+        lowest_(shared, index, pieces, stream),
+        unpack_(active_table().ans.unpack[index]),
         bytes_(int64_t{1} << index),
         low_(pieces.whole),
         planes_(pieces.planes),
@@ -162,52 +102,74 @@ class Raw {
     first_ += count;
     have_ -= count;
   }
-  bool ended() const { return !has_low_ || coded_.ended(); }
+  bool ended() const { return lowest_.ended(); }
 
  private:
-  // The raw bits above the lowest, as those of words that have no others: the sign is one of the lowest.
-  static AnsWords above(AnsWords words, int low) {
-    if (low == 0) return words;
-    words.raw -= low;
-    words.trim = words.raw > 0 ? words.trim + low - words.rotated : 0;
-    words.rotated = false;
-    return words;
-  }
-
   // Whole groups, of which `count` words are.
   bool unpack(const uint8_t* whole, int64_t groups, int64_t count) {
     uint8_t* out = memory_ + (first_ + have_) * bytes_;
-    active_table().ans.unpack[index_](words_, whole, planes_, groups, out);
+    unpack_(words_, whole, planes_, groups, out);
     have_ += groups * kGroup;
-    if (!has_low_) return true;
-    if (!coded_.decode(kTable, count, symbols_)) return false;
-    active_table().ans.combine[index_](by_low_, symbols_, count, out, out);
-    return true;
+    return lowest_.add(count, out);
   }
 
-  static constexpr uint8_t kTable[kPart + kGroup] = {};
-  AnsWords words_, by_low_;
-  Symbols coded_;
-  int index_;
-  bool has_low_;
+  AnsWords words_;
+  Lowest lowest_;
+  void (*unpack_)(const AnsWords&, const uint8_t*, const uint8_t*, int64_t, void*);
   int64_t bytes_;
   const uint8_t *low_, *planes_;
   int64_t kept_, first_ = 0, have_ = 0;
-  uint8_t symbols_[kPart + kGroup];
   alignas(64) uint8_t memory_[(kPart + 2 * kGroup) * 8];
+};
+
+// Words of symbols and raw bits where each word has some, or none has: 64 at a time.
+class Joined {
+ public:
+  Joined(const Shared& shared, const AnsWords& words, int index, const Pieces& pieces, const Stream& stream)
+      : words_(above_lowest(words, shared.d.low)),
+        lowest_(shared, index, pieces, stream),
+        join_(active_table().ans.join[index]),
+        bytes_(int64_t{1} << index),
+        whole_(pieces.whole),
+        planes_(pieces.planes) {}
+
+  // The next words. Not a multiple of 64 only at the last call. symbols: readable to the end of a group. Returns
+  // whether there were lowest bits for them.
+  bool words(const uint8_t* symbols, int64_t count, uint8_t* out) {
+    const int64_t groups = count / kGroup, rest = count % kGroup, whole = words_.raw / 8;
+    join_(words_, symbols, whole_, planes_, groups, out);
+    whole_ += groups * kGroup * whole;
+    planes_ += groups * 8 * (words_.raw % 8);
+    if (rest > 0) {
+      uint8_t last[kGroup * 8] = {}, made[kGroup * 8];
+      std::memcpy(last, whole_, static_cast<size_t>(rest * whole));
+      join_(words_, symbols + groups * kGroup, last, planes_, 1, made);
+      std::memcpy(out + groups * kGroup * bytes_, made, static_cast<size_t>(rest * bytes_));
+    }
+    return lowest_.add(count, out);
+  }
+  bool ended() const { return lowest_.ended(); }
+
+ private:
+  AnsWords words_;
+  Lowest lowest_;
+  void (*join_)(const AnsWords&, const uint8_t*, const uint8_t*, const uint8_t*, int64_t, void*);
+  int64_t bytes_;
+  const uint8_t *whole_, *planes_;
 };
 
 template <class Word>
 void add_extras(const Shared& s, const uint8_t* symbols, int64_t count, Bits& bits, void* out) {
+  uint16_t places[kPart];
   auto* words = static_cast<Word*>(out);
   const WordType type = s.by_value ? WordType{8, false} : s.type;
   const int trim = s.by_value ? 0 : s.d.trim;
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t symbol = symbols[i];
-    if (s.d.extras[symbol] == 0) continue;
+  const int64_t found = active_table().ans.places(s.wide_symbols, symbols, count, places);
+  for (int64_t i = 0; i < found; ++i) {
+    const uint8_t symbol = symbols[places[i]];
     const uint64_t start = s.d.starts[symbol], head = start + bits.take(s.d.extras[symbol]);
     const uint64_t change = word_of(start << s.d.raw, trim, type) ^ word_of(head << s.d.raw, trim, type);
-    words[i] = static_cast<Word>(words[i] ^ static_cast<Word>(change));
+    words[places[i]] = static_cast<Word>(words[places[i]] ^ static_cast<Word>(change));
   }
 }
 
@@ -231,13 +193,15 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
                           uint8_t* out) {
   const Description& d = s.d;
   const int index = s.by_value ? 3 : s.type.index(), bytes = s.by_value ? 8 : s.type.bytes;
-  const AnsWords words{s.by_symbol.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
+  const AnsWords words{
+      s.by_symbol.data(), s.by_byte.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
   Symbols coded(s.entries, d.lanes, pieces.states, pieces.words, stream.words);
+  const bool apart = d.zero && d.raw > 0;  // not every word has raw bits
+  Joined joined(s, words, index, pieces, stream);
   Raw raw(s, words, index, pieces, stream);
   Bits extra(pieces.extra, pieces.end);
-  uint8_t tables[kPart], symbols[kPart];
+  uint8_t tables[kPart], symbols[kPart] = {};
   uint64_t values[kPart];
-  if (!d.several()) std::memset(symbols, 0, sizeof symbols);
   int64_t kept = 0;
   for (int64_t at = 0; at < count; at += kPart) {
     const int64_t some = std::min(count - at, kPart);
@@ -250,16 +214,20 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
       if (kept > stream.kept) return "a stream of a block has another number of zeros than it says";
     }
     uint8_t* to = s.by_value ? reinterpret_cast<uint8_t*>(values) : out + at * bytes;
-    const uint8_t* bits = d.raw > 0 ? raw.words(some) : nullptr;
-    if (d.raw > 0 && bits == nullptr) return "a stream of a block ends too early";
-    const int64_t used = active_table().ans.combine[index](words, symbols, some, bits, to);
-    if (d.raw > 0) raw.use(used);
+    if (!apart) {
+      if (!joined.words(symbols, some, to)) return "a stream of a block ends too early";
+    } else {
+      const uint8_t* bits = raw.words(some);
+      if (bits == nullptr) return "a stream of a block ends too early";
+      raw.use(active_table().ans.combine[index](words, symbols, some, bits, to));
+    }
     if (s.wide) add_extras(s, bytes, symbols, some, extra, to);
     if (s.by_value && !by_palette(s, values, some, out + at * s.type.bytes))
       return "a block has a number beyond its palette";
   }
   if (d.zero && kept != stream.kept) return "a stream of a block has another number of zeros than it says";
-  if ((d.several() && !coded.ended()) || !raw.ended()) return "a stream of a block does not end where its symbols do";
+  if ((d.several() && !coded.ended()) || !(apart ? raw.ended() : joined.ended()))
+    return "a stream of a block does not end where its symbols do";
   if (!extra.ended()) return "a stream of a block has another number of extra bits than it says";
   return nullptr;
 }
@@ -281,6 +249,11 @@ const char* prepare(Shared& s) {
     if (!s.by_value) word = word_of(word, d.trim, s.type);
     std::memcpy(reinterpret_cast<uint8_t*>(s.by_symbol.data()) + i * bytes, &word, static_cast<size_t>(bytes));
   }
+  const auto* words = reinterpret_cast<const uint8_t*>(s.by_symbol.data());
+  s.by_byte.resize(static_cast<size_t>(kMaxSymbols * bytes));
+  for (int i = 0; i < kMaxSymbols * bytes; ++i) s.by_byte[i % bytes * kMaxSymbols + i / bytes] = words[i];
+  for (int i = 0; i < d.symbols(); ++i)
+    if (d.extras[i] > 0) s.wide_symbols.add(static_cast<uint8_t>(i));
   if (d.several()) s.entries = decoding_entries(d.logs, d.symbols(), d.steps);
   if (d.low == 0) return nullptr;
   s.low_entries = decoding_entries(d.low_logs, 1 << d.low, kFinest);
@@ -295,14 +268,21 @@ const char* prepare(Shared& s) {
 }  // namespace
 
 std::vector<uint32_t> decoding_entries(const std::vector<uint8_t>& logs, int symbols, int steps) {
-  std::vector<uint32_t> out(logs.size() / static_cast<size_t>(symbols) << kPrecision);
+  // Eight at a time, the last ones too many: the next symbol's lie over them.
+  constexpr uint32_t kSome = 8;
+  const size_t size = logs.size() / static_cast<size_t>(symbols) << kPrecision;
+  std::vector<uint32_t> out(size + kSome);
   uint32_t* at = out.data();
   for (const uint8_t* table = logs.data(); table < logs.data() + logs.size(); table += symbols) {
     const std::vector<uint32_t> all = frequencies(table, symbols, steps);
-    for (int symbol = 0; symbol < symbols; ++symbol)
-      for (uint32_t i = 0; i < all[symbol]; ++i)
-        *at++ = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift | i << kAnsDistanceShift;
+    for (int symbol = 0; symbol < symbols; ++symbol) {
+      const uint32_t entry = static_cast<uint32_t>(symbol) | all[symbol] << kAnsFrequencyShift;
+      for (uint32_t i = 0; i < all[symbol]; i += kSome)
+        for (uint32_t k = i; k < i + kSome; ++k) at[k] = entry | k << kAnsDistanceShift;
+      at += all[symbol];
+    }
   }
+  out.resize(size);
   return out;
 }
 

@@ -275,8 +275,9 @@ TableWalk::TableWalk(const Description& d) : length_(1), base_(d.base), last_(st
   for (size_t axis = 1; axis < d.dims.size(); ++axis) {
     inside /= d.dims[axis];
     if (d.classes[axis].empty()) continue;
-    for (int64_t i = 0; i < length_; ++i)  // at most five axes of five bits: no overflow
-      columns_[i] = static_cast<int8_t>(columns_[i] + d.classes[axis][i / inside % d.dims[axis]]);
+    for (int64_t i = 0; i < length_;)
+      for (const int8_t one : d.classes[axis])  // at most five axes of five bits: no overflow
+        for (const int64_t end = i + inside; i < end; ++i) columns_[i] = static_cast<int8_t>(columns_[i] + one);
   }
 }
 

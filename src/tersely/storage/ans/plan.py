@@ -70,6 +70,7 @@ class _Cut:
     zero: bool
     starts: list[int]
     extras: list[int]
+    often: np.ndarray
     bits: float
 
 
@@ -81,28 +82,28 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
     looked = Surveyed(words, mantissa is not None, d.trim, workers)
     cut = min(_cuts(looked, mantissa), key=lambda one: one.bits)
     sizes = None
-    if (palette := _palette(looked)) is not None:
+    if (palette := _palette(looked, cut.bits)) is not None:
         values, numbers = palette
         alone = min(_cuts(numbers, None), key=lambda one: one.bits)
         if alone.bits + _bits_of_palette(values) < cut.bits:
             cut, looked, d.palette = alone, numbers, values
             sizes = _sizes_of_values(values, mantissa)
-    d.raw, d.zero, d.starts, d.extras = cut.raw, cut.zero, cut.starts, cut.extras
+    d.raw, d.zero, d.starts, d.extras, often = cut.raw, cut.zero, cut.starts, cut.extras, cut.often
     if not len(d.palette):
         _code_lowest(d, looked)
     symbols = looked.symbols(d)
-    often = np.bincount(symbols, minlength=len(d.starts)) if len(symbols) < _SAMPLE else None
-    if often is None:
-        often = survey.counts(symbols, (len(symbols),), [None], 0, 1, len(d.starts))[0]
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
-    counts = group(d, symbols, _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero))
-    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < 1 << 18 else 64
+    sizes = _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
+    counts = group(d, symbols, sizes, often)
+    # Each lane costs two bytes, and 64 keep a processor busier than 32: words with raw bits have more to pay it from.
+    many = 1 << 17 if d.raw and not d.zero else 1 << 18
+    d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < many else 64
     return Plan(d, symbols, counts)
 
 
 def _code_lowest(d: Description, looked: Surveyed) -> None:
     """Lowest bits get a table where they are no noise: networks that were converted or rounded on their way."""
-    step = max(len(looked.words) // (8 * _SAMPLE), 1)
+    step = max(len(looked.words) // (2 * _SAMPLE), 1)
     sample = looked.part(step)
     best = _MIN_SAVED_SHARE * len(looked.words) * looked.words.dtype.itemsize * 8
     for low in _LOW:
@@ -128,39 +129,42 @@ def _walk(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 def _trailing_zeros(words: np.ndarray, rotated: bool) -> int:
     bits = words.dtype.itemsize * 8
+    if int(np.bitwise_or.reduce(words[:_SAMPLE])) & 1:
+        return 0
     some = int(np.bitwise_or.reduce(words)) & ((1 << bits - rotated) - 1)
     return (some & -some).bit_length() - 1 if some else 0
 
 
-def _palette(looked: Surveyed) -> tuple[np.ndarray, Surveyed] | None:
-    """The distinct values, rising, and each word's number among them, where they are few."""
+def _palette(looked: Surveyed, bits: float) -> tuple[np.ndarray, Surveyed] | None:
+    """The distinct values, rising, and each word's number among them, where they are few.
+
+    bits: what words take without a palette. Where no numbers of values could take less, there is none.
+    """
     words, workers = looked.words, looked.workers
+    most = max(min(MAX_PALETTE, len(words) // 8), MAX_SYMBOLS)
     if words.dtype.itemsize == 1:
         return None
-    found = survey.few_words(words, workers)
-    if found is None and looked.width <= survey.MAX_HEAD_BITS:
-        if int((looked.heads(0)[0] > 0).sum()) > min(MAX_PALETTE, len(words) // 8):
+    if looked.width <= survey.MAX_HEAD_BITS:
+        often = looked.heads(0)[0]
+        values = np.flatnonzero(often).astype(np.uint64)
+        if len(values) > most:
             return None
-        found = np.unique(words)
-    elif found is None:
-        # Of few distinct words a sample has most more than once.
-        often = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1]
-        if (often == 1).mean() > 0.75:
+        if entropy(often[often > 0].astype(np.int64)) + _bits_of_palette(values) >= bits:
             return None
-        found = np.unique(words)
-        if len(found) > min(MAX_PALETTE, len(words) // 8):
-            return None
-    values = Surveyed(found, looked.rotated, looked.trim, workers).values()
-    order = np.argsort(values)
-    values, found = values[order], found[order]
-    if _widest_gap(values.tolist()) > MAX_NUMBER:
-        return None
-    if len(found) <= MAX_SYMBOLS:
-        numbers = survey.numbers(words, found, workers)
     else:
-        by_word = np.argsort(found)
-        numbers = by_word[np.searchsorted(found[by_word], words)].astype(np.uint16)
-    return values, Surveyed(numbers, False, 0, workers)
+        found = survey.few_words(words, workers)
+        if found is None:
+            # Of few distinct words a sample has most more than once.
+            once = np.unique(words[:: max(len(words) // _SAMPLE, 1)], return_counts=True)[1] == 1
+            if once.mean() > 0.75:
+                return None
+            found = np.unique(words)
+        if len(found) > most:
+            return None
+        values = np.sort(Surveyed(found, looked.rotated, looked.trim, workers).values())
+    if int(values[-1]) > MAX_NUMBER and _widest_gap(values.tolist()) > MAX_NUMBER:
+        return None
+    return values, Surveyed(looked.numbers(values), False, 0, workers)
 
 
 def _widest_gap(rising: list[int]) -> int:
@@ -193,7 +197,7 @@ def _cuts(looked: Surveyed, mantissa: int | None) -> list[_Cut]:
     if width - finest <= survey.MAX_HEAD_BITS:
         counts, zeros, _ = looked.heads(finest)
         heads = np.flatnonzero(counts).astype(np.uint64)
-        counts = counts[counts > 0]
+        counts = counts[counts > 0].astype(np.int64)
     else:
         values = looked.values()
         zeros = int((values == 0).sum())
@@ -205,6 +209,10 @@ def _cuts(looked: Surveyed, mantissa: int | None) -> list[_Cut]:
         if len(known) > 2 * MAX_SYMBOLS and raw < width - 8:
             continue
         for zero in (False, True) if zeros > count // 64 and raw > 0 else (False,):
+            # No symbols take less than heads by their frequencies.
+            least = entropy(often) + raw * count if not zero else 0.0
+            if mantissa is not None and found and least >= min(one.bits for one in found):
+                continue
             cut = _cut(known, often - zeros * (zero & (known == 0)), count, raw, zeros if zero else None)
             if cut is not None:
                 found.append(cut)
@@ -231,17 +239,18 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
     some = often > 0
     heads_, often_ = heads[some].tolist(), often[some].tolist()
     starts, extras, kept, bits = [], [], [], 0.0
+    before = list(itertools.accumulate(often_, initial=0))
     at, rare = 0, total >> PRECISION + 1
     while at < len(heads_):
-        end, mass, extra = at + 1, often_[at], 0
-        for wider in range(1, MAX_EXTRA + 1):
+        end, extra = at + 1, 0
+        for wider in range(1, MAX_EXTRA + 1) if often_[at] <= rare else ():
             # All that lies in the interval counts, or a common head would be swallowed.
             last = bisect.bisect_left(heads_, heads_[at] + (1 << wider), at)
-            more = sum(often_[end:last])
-            if last > end and mass + more <= rare:
-                end, mass, extra = last, mass + more, wider
+            if last > end and before[last] - before[at] <= rare:
+                end, extra = last, wider
             elif last > end or last == len(heads_):
                 break
+        mass = before[end] - before[at]
         starts.append(heads_[at])
         extras.append(extra)
         kept.append(mass)
@@ -249,11 +258,12 @@ def _cut(heads: np.ndarray, often: np.ndarray, total: int, raw: int, zeros: int 
         at = end
     if zeros is not None:
         starts, extras, kept = [0, *starts], [0, *extras], [zeros, *kept]
-    if not 0 < len(starts) <= MAX_SYMBOLS or _widest_gap(starts) > MAX_NUMBER:
+    if not 0 < len(starts) <= MAX_SYMBOLS or (starts[-1] > MAX_NUMBER and _widest_gap(starts) > MAX_NUMBER):
         return None
-    bits += entropy(np.array(kept)) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
+    common = np.array(kept, np.int64)
+    bits += entropy(common) + raw * (total - (zeros or 0)) + _BITS_OF_ENTRY * len(kept)
     bits += total * len(kept) * 0.2 / (1 << PRECISION)
-    return _Cut(raw, zeros is not None, starts, extras, bits)
+    return _Cut(raw, zeros is not None, starts, extras, common, bits)
 
 
 def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa: int | None, width: int) -> np.ndarray:

@@ -15,9 +15,9 @@ constexpr int64_t kPart = 1 << 16;
 
 // Calls f(first, end) for parts of `count` words on workers.
 template <class F>
-void for_parts(int64_t count, int threads, F&& f) {
-  parallel_for(threads, (count + kPart - 1) / kPart,
-               [&](int64_t part) { f(part * kPart, std::min(count, (part + 1) * kPart)); });
+void for_parts(int64_t count, int threads, F&& f, int64_t size = kPart) {
+  parallel_for(threads, (count + size - 1) / size,
+               [&](int64_t part) { f(part * size, std::min(count, (part + 1) * size)); });
 }
 
 // Calls f(typed words, whether they are rotated as a constant).
@@ -47,67 +47,130 @@ Word cut(Word word, int trim) {
   return static_cast<Word>(static_cast<Word>(static_cast<Word>(word << 1) >> 1 >> trim) << 1 | word >> kTop);
 }
 
+// The head of a word's value in one shift, where it has raw bits: the sign of a rotated word is one of them.
+template <bool Rotated, class Word>
+struct HeadOf {
+  HeadOf(int trim, int raw)
+      : mask(static_cast<Word>(Rotated ? static_cast<Word>(~Word{0}) >> 1 : ~Word{0})), shift(trim + raw - Rotated) {
+    if (shift == 8 * sizeof(Word)) mask = 0, shift = 0;  // all bits are raw
+  }
+  size_t operator()(Word word) const { return static_cast<size_t>(static_cast<Word>(word & mask) >> shift); }
+  Word mask;
+  int shift;
+};
+template <class Word>
+struct WholeOf {
+  size_t operator()(Word word) const { return static_cast<size_t>(cut<true>(word, trim)); }
+  int trim;
+};
+
+// Calls f(typed words, head of a word, words below are of value 0).
+template <class F>
+void by_head_of(const uint8_t* words, WordType type, int trim, int raw, F&& f) {
+  by_type(words, type, [&](auto at, auto rotated) {
+    using Word = decltype(at(0));
+    const auto limit = static_cast<Word>(Word{1} << trim);
+    if constexpr (decltype(rotated)::value)
+      if (raw == 0) return f(at, WholeOf<Word>{trim}, limit);
+    f(at, HeadOf<decltype(rotated)::value, Word>(trim, raw), limit);
+  });
+}
+
 }  // namespace
 
 int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int64_t heads,
                     uint32_t* counts, int threads) {
   std::atomic<int64_t> zeros{0};
   std::mutex adding;
-  by_type(words, type, [&](auto at, auto rotated) {
-    for_parts(count, threads, [&](int64_t first, int64_t end) {
-      // Two counters of each head: runs of one head would wait for each other.
+  by_head_of(words, type, trim, raw, [&](auto at, auto head, auto limit) {
+    // As many counters are set to zero and added as there are heads: that is little for a part of many more words.
+    const int64_t size = std::max(kPart, 16 * heads);
+    const auto part = [&, at, head, limit](int64_t first, int64_t end) {
+      // Counters by turns: runs of one head would wait for each other.
       std::vector<uint32_t> own(static_cast<size_t>(2 * heads));
-      int64_t none = 0;
-      for (int64_t i = first; i < end; ++i) {
-        const auto value = cut<decltype(rotated)::value>(at(i), trim);
-        none += value == 0;
-        ++own[static_cast<size_t>(static_cast<uint64_t>(value) >> raw << 1 | static_cast<uint64_t>(i & 1))];
+      uint32_t *even = own.data(), *odd = own.data() + heads;
+      int64_t none = 0, i = first;
+      for (; i + 1 < end; i += 2) {
+        const auto one = at(i), other = at(i + 1);
+        none += (one < limit) + (other < limit);
+        ++even[head(one)];
+        ++odd[head(other)];
+      }
+      if (i < end) {
+        none += at(i) < limit;
+        ++even[head(at(i))];
       }
       zeros += none;
       const std::lock_guard<std::mutex> lock(adding);
-      for (int64_t head = 0; head < heads; ++head) counts[head] += own[2 * head] + own[2 * head + 1];
-    });
+      for (int64_t head = 0; head < heads; ++head) counts[head] += even[head] + odd[head];
+    };
+    for_parts(count, threads, part, size);
   });
   return zeros;
 }
 
-void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, int raw, bool zero,
-                  const uint8_t* by_head, uint8_t* symbols, int threads) {
+void count_lowest(const uint8_t* words, int64_t count, WordType type, int trim, int bits, bool nonzero,
+                  uint32_t* counts, int threads) {
+  std::mutex adding;
+  const unsigned mask = (1u << bits) - 1;
   by_type(words, type, [&](auto at, auto rotated) {
-    for_parts(count, threads, [&](int64_t first, int64_t end) {
-      if (zero)
-        for (int64_t i = first; i < end; ++i) {
-          const auto value = cut<decltype(rotated)::value>(at(i), trim);
-          symbols[i] = static_cast<uint8_t>(value == 0 ? 0 : by_head[static_cast<uint64_t>(value) >> raw]);
-        }
-      else
-        for (int64_t i = first; i < end; ++i)
-          symbols[i] = by_head[static_cast<uint64_t>(cut<decltype(rotated)::value>(at(i), trim)) >> raw];
+    for_parts(count, threads, [&, trim, mask](int64_t first, int64_t end) {
+      uint32_t own[2][256] = {};
+      int64_t none = 0;
+      const auto add = [&, at](int64_t i, uint32_t* counters) {
+        const auto value = cut<decltype(rotated)::value>(at(i), trim);
+        none += value == 0;
+        ++counters[static_cast<unsigned>(value) & mask];
+      };
+      int64_t i = first;
+      for (; i + 1 < end; i += 2) {
+        add(i, own[0]);
+        add(i + 1, own[1]);
+      }
+      if (i < end) add(i, own[0]);
+      const std::lock_guard<std::mutex> lock(adding);
+      for (const auto& some : own)
+        for (unsigned low = 0; low <= mask; ++low) counts[low] += some[low];
+      if (nonzero) counts[0] -= static_cast<uint32_t>(none);
     });
   });
 }
 
-void axis_sums(const uint8_t* symbols, const int16_t* sizes, int64_t outer, int64_t length, int64_t inner,
-               int64_t* sums) {
-  if (inner == 1) {
-    // 32 bits hold the sums of 2^15 rows.
-    std::vector<int32_t> some(static_cast<size_t>(length));
-    for (int64_t row = 0; row < outer; ++row, symbols += length) {
-      for (int64_t k = 0; k < length; ++k) some[k] += sizes[symbols[k]];
-      if (row % 32768 == 32767 || row == outer - 1)
-        for (int64_t k = 0; k < length; ++k) {
-          sums[k] += some[k];
-          some[k] = 0;
-        }
+void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, int raw, bool zero,
+                  const uint8_t* by_head, uint8_t* symbols, int threads) {
+  by_head_of(words, type, trim, raw, [&](auto at, auto head, auto limit) {
+    // Copies: symbols are bytes, which could be anything that is not.
+    for_parts(count, threads, [at, head, limit, zero, by_head, symbols](int64_t first, int64_t end) {
+      if (zero)
+        for (int64_t i = first; i < end; ++i) symbols[i] = at(i) < limit ? uint8_t{0} : by_head[head(at(i))];
+      else
+        for (int64_t i = first; i < end; ++i) symbols[i] = by_head[head(at(i))];
+    });
+  });
+}
+
+void sum_sizes(const uint8_t* symbols, const int16_t* sizes, int64_t rows, int64_t columns, int64_t* row_sums,
+               int64_t* column_sums) {
+  // 32 bits hold the sums of 2^15 rows, and of parts of as many columns.
+  constexpr int64_t kMaxSummed = 1 << 15;
+  std::vector<int32_t> some(static_cast<size_t>(columns));
+  for (int64_t row = 0; row < rows; ++row, symbols += columns) {
+    for (int64_t first = 0; first < columns; first += kMaxSummed) {
+      const int64_t end = std::min(columns, first + kMaxSummed);
+      int32_t sum = 0;
+      for (int64_t k = first; k < end; ++k) {
+        const int32_t size = sizes[symbols[k]];
+        some[k] += size;
+        sum += size;
+      }
+      row_sums[row] += sum;
     }
-    return;
+    if (row % kMaxSummed == kMaxSummed - 1 || row == rows - 1)
+      for (int64_t k = 0; k < columns; ++k) {
+        column_sums[k] += some[k];
+        some[k] = 0;
+      }
   }
-  for (int64_t row = 0; row < outer; ++row)
-    for (int64_t k = 0; k < length; ++k, symbols += inner) {
-      int64_t sum = 0;
-      for (int64_t i = 0; i < inner; ++i) sum += sizes[symbols[i]];
-      sums[k] += sum;
-    }
 }
 
 void count_by_table(const uint8_t* symbols, int64_t count, const TableWalk& walk, uint32_t* counts) {

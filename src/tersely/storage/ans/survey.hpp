@@ -8,12 +8,15 @@ namespace tersely::ans {
 // counts[value >> raw] += 1 of each word; returns how many values are 0.
 int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int64_t heads,
                     uint32_t* counts, int threads);
+// counts[value's lowest bits, at most 8] += 1 of each word; nonzero: not of the value 0.
+void count_lowest(const uint8_t* words, int64_t count, WordType type, int trim, int bits, bool nonzero,
+                  uint32_t* counts, int threads);
 // symbols[i] = by_head[value >> raw], 0 for the value 0 where `zero`.
 void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, int raw, bool zero,
                   const uint8_t* by_head, uint8_t* symbols, int threads);
-// sums[k] += sizes[symbol] of coordinate k of the middle axis of [outer][length][inner].
-void axis_sums(const uint8_t* symbols, const int16_t* sizes, int64_t outer, int64_t length, int64_t inner,
-               int64_t* sums);
+// Adds sizes[symbol] of the symbols of a matrix up by row and by column.
+void sum_sizes(const uint8_t* symbols, const int16_t* sizes, int64_t rows, int64_t columns, int64_t* row_sums,
+               int64_t* column_sums);
 // counts[table][256] of the symbols of a walk.
 void count_by_table(const uint8_t* symbols, int64_t count, const TableWalk& walk, uint32_t* counts);
 

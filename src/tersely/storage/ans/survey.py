@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.storage.ans.description import CLASS_ZERO, MAX_SYMBOLS, MAX_TABLES, Description
-from tersely.storage.ans.reference import symbols_of, tables_of, values_of
+from tersely.storage.ans.reference import symbols_of, tables_of, values_of, words_of
 
 MAX_HEAD_BITS = 16
 """Heads of more bits are not counted one by one."""
@@ -25,6 +25,7 @@ class Surveyed:
     rotated: bool
     trim: int
     workers: int
+    _heads: dict[int, tuple[np.ndarray, int]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -37,17 +38,38 @@ class Surveyed:
 
     def heads(self, raw: int) -> tuple[np.ndarray, int, int]:
         """How often each head occurs, above `raw` bits; how many values are 0; how many of head 0 are not."""
+        # Words of 16 bits are counted once : what is wanted first is sums of what is wanted later.
+        fine = 0 if self.width <= MAX_HEAD_BITS else raw
+        if fine not in self._heads:
+            self._heads[fine] = self._counted(fine)
+        counts, zeros = self._heads[fine]
+        if fine != raw:
+            counts = counts.reshape(1 << self.width - raw, -1).sum(1, dtype=np.int64)
+        return counts, zeros, int(counts[0]) - zeros
+
+    def _counted(self, raw: int) -> tuple[np.ndarray, int]:
         count = 1 << self.width - raw
         if native.available():
             out = np.zeros(count, np.uint32)
             zeros = native.module.ans_heads(
                 self.words, self.words.dtype.itemsize, self.rotated, self.trim, raw, out, self.workers
             )
-        else:
-            values = self.values()
-            out = np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count).astype(np.uint32)
-            zeros = int((values == 0).sum())
-        return out.astype(np.int64), zeros, int(out[0]) - zeros
+            return out if raw == 0 else out.astype(np.int64), zeros  # of 16 bits, few are looked at
+        values = self.values()
+        return np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count), int((values == 0).sum())
+
+    def numbers(self, palette: np.ndarray) -> np.ndarray:
+        """The number of each word's value in a palette, which has all of them."""
+        words, dtype = self.words, np.uint8 if len(palette) <= MAX_SYMBOLS else np.uint16
+        if words.dtype.itemsize == 2:
+            every = Surveyed(np.arange(1 << 16, dtype=np.uint16), self.rotated, self.trim, 1).values()
+            return np.searchsorted(palette, every).astype(dtype)[words]
+        if native.available() and words.dtype.itemsize == 4 and len(palette) <= MAX_SYMBOLS:
+            out = np.empty(len(words), np.uint8)
+            table = words_of(palette, Description(trim=self.trim), self.rotated, words.dtype)
+            native.module.palette_indices(words, words.dtype.itemsize, table, out, self.workers)
+            return out
+        return np.searchsorted(palette, self.values()).astype(dtype)
 
     def part(self, step: int) -> Surveyed:
         """One word in `step`."""
@@ -55,15 +77,16 @@ class Surveyed:
 
     def lowest(self, bits: int, nonzero: bool) -> np.ndarray:
         """How often values have each number in their lowest `bits` bits, of at most 8; nonzero: those other than 0."""
-        words, top = self.words, self.words.dtype.itemsize * 8 - 1
-        if self.rotated:
-            whole = words >> words.dtype.type(self.trim) << words.dtype.type(1)
-            whole = whole | words >> words.dtype.type(top)
-        else:
-            whole = words >> words.dtype.type(self.trim)
+        if native.available():
+            out = np.zeros(1 << bits, np.uint32)
+            native.module.ans_lowest(
+                self.words, self.words.dtype.itemsize, self.rotated, self.trim, bits, nonzero, out, self.workers
+            )
+            return out.astype(np.int64)
+        values = self.values()
         if nonzero:
-            whole = whole[whole != 0]
-        return np.bincount(whole.astype(np.uint8) & np.uint8((1 << bits) - 1), minlength=1 << bits)
+            values = values[values != 0]
+        return np.bincount((values & np.uint64((1 << bits) - 1)).astype(np.int64), minlength=1 << bits)
 
     def symbols(self, d: Description) -> np.ndarray:
         """The symbol of each word, as the description cuts them."""
@@ -72,7 +95,7 @@ class Surveyed:
             cut = Description(trim=self.trim, raw=d.raw, zero=d.zero, starts=d.starts, extras=d.extras)
             return symbols_of(self.values(), cut)[0]
         first = int(d.zero)
-        by_head = np.searchsorted(np.array(d.starts[first:]), np.arange(1 << bits), side="right") - 1 + first
+        by_head = np.cumsum(np.bincount(np.array(d.starts[first:], np.int64), minlength=1 << bits)) - 1 + first
         out = np.empty(len(self.words), np.uint8)
         native.module.ans_symbols(
             self.words,
@@ -88,15 +111,17 @@ class Surveyed:
         return out
 
 
-def axis_sums(symbols: np.ndarray, sizes: np.ndarray, dims: tuple[int, ...], axis: int) -> np.ndarray:
-    """The sums of symbols' sizes (integers of 16 bits), by coordinate of an axis."""
-    outer = int(np.prod(dims[:axis], dtype=np.int64))
-    inner = int(np.prod(dims[axis + 1 :], dtype=np.int64))
+def axis_sums(symbols: np.ndarray, sizes: np.ndarray, dims: tuple[int, ...]) -> list[np.ndarray]:
+    """The sums of symbols' sizes (integers of 16 bits), by coordinate of each axis."""
+    rows, columns = np.zeros(dims[0], np.int64), np.zeros(len(symbols) // dims[0], np.int64)
     if native.available():
-        out = np.zeros(dims[axis], np.int64)
-        native.module.ans_axis_sums(symbols, sizes.astype(np.int16), outer, inner, out)
-        return out
-    return sizes.astype(np.int64)[symbols].reshape(outer, dims[axis], inner).sum(axis=(0, 2))
+        native.module.ans_sum_sizes(symbols, sizes.astype(np.int16), rows, columns)
+    else:
+        matrix = sizes.astype(np.int64)[symbols].reshape(len(rows), len(columns))
+        rows, columns = matrix.sum(1), matrix.sum(0)
+    others = range(len(dims) - 1)
+    inner = columns.reshape(dims[1:])
+    return [rows, *(inner.sum(axis=tuple(other for other in others if other != axis)) for axis in others)]
 
 
 def counts(
@@ -132,16 +157,6 @@ def few_words(words: np.ndarray, workers: int) -> np.ndarray | None:
         return None
     every = np.unique(words)
     return every if len(every) <= 256 else None
-
-
-def numbers(words: np.ndarray, table: np.ndarray, workers: int) -> np.ndarray:
-    """The number of each word in a table of at most 256 words, which has all of them."""
-    if native.available() and words.dtype.itemsize in (2, 4):
-        out = np.empty(len(words), np.uint8)
-        native.module.palette_indices(words, words.dtype.itemsize, table.astype(np.uint32), out, workers)
-        return out
-    order = np.argsort(table, kind="stable")
-    return order[np.searchsorted(table[order], words)].astype(np.uint8)
 
 
 assert CLASS_ZERO <= 16, "sums of classes of all axes are kept in bytes"

@@ -53,7 +53,7 @@ def tried(
     often, won = Counter[str](), Counter[str]()
     total = 0
     for k in own:
-        found = dict(codec.ways(items_of(blocks[k], raw), level, threads, mixed[k]))
+        found = dict(codec.ways(items_of(blocks[k], raw), level, threads, mixed=mixed[k]))
         best = min(found, key=lambda name: found[name])
         total += found[best]
         won[best] += 1

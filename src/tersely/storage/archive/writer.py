@@ -157,5 +157,5 @@ def items_of(block: Block, raw: Callable[[int], np.ndarray]) -> list[codec.Item]
 
 
 def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
-    block = codec.encode(items, level, threads, mixed)
+    block = codec.encode(items, level, threads, mixed=mixed)
     return block, block_sum([item.raw for item in items], block)

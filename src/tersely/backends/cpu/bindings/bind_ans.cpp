@@ -35,9 +35,11 @@ int64_t set_classes(Description& d, const Words& classed, const Words& classes) 
   return product;
 }
 
-// numbers: lanes, trim, raw, zero, base, steps, low. classes: of all axes one after another; classed: of each axis.
-nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette, Words starts,
-                 Words extras, Words dims, Words classed, Words classes, Words logs, Words low_logs, int threads) {
+// The block behind `head`. numbers: lanes, trim, raw, zero, base, steps, low. classes: of all axes one after another;
+// classed: of each axis.
+nb::bytes encode(Words head, Words words, Words symbols, int bytes, bool rotated, Words numbers, Words palette,
+                 Words starts, Words extras, Words dims, Words classed, Words classes, Words logs, Words low_logs,
+                 int threads) {
   const WordType type = type_of(bytes, rotated);
   const auto count = static_cast<int64_t>(words.nbytes()) / bytes;
   require_size(numbers.nbytes() == 28 && count > 0 && static_cast<int64_t>(symbols.nbytes()) == count &&
@@ -56,12 +58,16 @@ nb::bytes encode(Words words, Words symbols, int bytes, bool rotated, Words numb
                d.low_logs.size() == (d.low > 0 ? size_t{1} << d.low : 0));
   d.tables = static_cast<int>(logs.nbytes() / extras.nbytes());
   require_size(set_classes(d, classed, classes) == count);
-  std::vector<uint8_t> out;
+  tersely::ans::EncodedBlock block;
   {
     const Computing unlocked;
-    out = tersely::ans::encode(bytes_of(words), bytes_of(symbols), count, type, d, threads);
+    block = tersely::ans::encode(bytes_of(words), bytes_of(symbols), count, type, d, threads);
   }
-  return nb::bytes(out.data(), out.size());
+  PyObject* out = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(head.nbytes() + block.size()));
+  if (out == nullptr) throw nb::python_error();
+  auto* to = reinterpret_cast<uint8_t*>(PyBytes_AsString(out));
+  block.write(std::copy_n(bytes_of(head), head.nbytes(), to));
+  return nb::steal<nb::bytes>(out);
 }
 
 // Returns what is wrong with the block, "" for nothing.
@@ -82,6 +88,14 @@ int64_t heads(Words words, int bytes, bool rotated, int trim, int raw, MutableWo
                                    int64_t{1} << bits, as<uint32_t>(counts), threads);
 }
 
+void lowest(Words words, int bytes, bool rotated, int trim, int low, bool nonzero, MutableWords counts, int threads) {
+  const WordType type = type_of(bytes, rotated);
+  require_size(trim >= 0 && trim < type.bits() && low >= 0 && low <= 8 && counts.nbytes() == size_t{4} << low);
+  const Computing unlocked;
+  tersely::ans::count_lowest(bytes_of(words), static_cast<int64_t>(words.nbytes()) / bytes, type, trim, low, nonzero,
+                             as<uint32_t>(counts), threads);
+}
+
 void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero, Words by_head, MutableBytes out,
              int threads) {
   const WordType type = type_of(bytes, rotated);
@@ -93,12 +107,13 @@ void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero,
   tersely::ans::find_symbols(bytes_of(words), count, type, trim, raw, zero, bytes_of(by_head), out.data(), threads);
 }
 
-void axis_sums(Words symbols, Words sizes, int64_t outer, int64_t inner, MutableWords sums) {
-  const auto length = static_cast<int64_t>(sums.nbytes() / 8);
-  require_size(static_cast<int64_t>(symbols.nbytes()) == outer * length * inner && sizes.nbytes() == 512);
+void sum_sizes(Words symbols, Words sizes, MutableWords row_sums, MutableWords column_sums) {
+  const auto rows = static_cast<int64_t>(row_sums.nbytes() / 8),
+             columns = static_cast<int64_t>(column_sums.nbytes() / 8);
+  require_size(static_cast<int64_t>(symbols.nbytes()) == rows * columns && sizes.nbytes() == 512);
   const Computing unlocked;
-  tersely::ans::axis_sums(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), outer, length, inner,
-                          as<int64_t>(sums));
+  tersely::ans::sum_sizes(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), rows, columns,
+                          as<int64_t>(row_sums), as<int64_t>(column_sums));
 }
 
 void count(Words symbols, Words dims, Words classed, Words classes, int base, int tables, MutableWords counts) {
@@ -119,7 +134,8 @@ void bind_ans(nb::module_& m) {
   m.def("ans_encode", &encode);
   m.def("ans_decode", &decode);
   m.def("ans_heads", &heads);
+  m.def("ans_lowest", &lowest);
   m.def("ans_symbols", &symbols);
-  m.def("ans_axis_sums", &axis_sums);
+  m.def("ans_sum_sizes", &sum_sizes);
   m.def("ans_count", &count);
 }

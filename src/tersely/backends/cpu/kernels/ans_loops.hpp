@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "tersely/backends/cpu/kernels/ans.hpp"
 
@@ -119,6 +120,99 @@ void ans_unpack(const AnsWords& words, const uint8_t* low, const uint8_t* planes
   }
 }
 
+// Planes of fields of 64 words: ans_fields the other way.
+template <int Bits>
+inline void ans_planes(const uint8_t* fields, uint8_t* out) {
+  if constexpr (Bits & 4)
+    for (int i = 0; i < 32; ++i)
+      *out++ = static_cast<uint8_t>((fields[i] >> (Bits & 3) & 15) | (fields[32 + i] >> (Bits & 3) & 15) << 4);
+  if constexpr (Bits & 2)
+    for (int i = 0; i < 16; ++i) {
+      int byte = 0;
+      for (int part = 0; part < 4; ++part) byte |= (fields[part * 16 + i] >> (Bits & 1) & 3) << 2 * part;
+      *out++ = static_cast<uint8_t>(byte);
+    }
+  if constexpr (Bits & 1)
+    for (int i = 0; i < 8; ++i) {
+      int byte = 0;
+      for (int part = 0; part < 8; ++part) byte |= (fields[part * 8 + i] & 1) << part;
+      *out++ = static_cast<uint8_t>(byte);
+    }
+}
+
+// A word's value: without trimmed bits, the sign below the rest.
+template <class Word>
+inline Word ans_value(const AnsWords& words, Word word) {
+  constexpr int kTop = 8 * sizeof(Word) - 1;
+  if (!words.rotated) return static_cast<Word>(word >> words.trim);
+  const auto magnitude = static_cast<Word>(static_cast<Word>(word << 1) >> 1);
+  return static_cast<Word>(static_cast<Word>(magnitude >> words.trim) << 1 | word >> kTop);
+}
+
+template <class Word, int Whole, int Bits>
+void ans_pack_of(const AnsWords& words, const Word* from, int64_t groups, uint8_t* low, uint8_t* planes) {
+  for (int64_t group = 0; group < groups; ++group, from += 64, low += 64 * Whole, planes += 8 * Bits) {
+    alignas(64) Word values[64];
+    for (int i = 0; i < 64; ++i) values[i] = ans_value(words, from[i]);
+    if constexpr (Whole == 1 || Whole == 2) {  // as vectors
+      std::conditional_t<Whole == 1, uint8_t, uint16_t> whole[64];
+      for (int i = 0; i < 64; ++i) whole[i] = static_cast<std::remove_reference_t<decltype(whole[0])>>(values[i]);
+      std::memcpy(low, whole, sizeof whole);
+    } else {
+      for (int i = 0; i < 64; ++i) std::memcpy(low + i * Whole, values + i, Whole);
+    }
+    if constexpr (Bits > 0 && Whole < static_cast<int>(sizeof(Word))) {
+      uint8_t fields[64];
+      for (int i = 0; i < 64; ++i) fields[i] = static_cast<uint8_t>(values[i] >> 8 * Whole & ((1 << Bits) - 1));
+      ans_planes<Bits>(fields, planes);
+    }
+  }
+}
+
+template <class Word, int Whole = 0, int Bits = 0>
+void ans_pack(const AnsWords& words, const void* from, int64_t groups, uint8_t* low, uint8_t* planes) {
+  if constexpr (Bits == 8) {
+    if constexpr (Whole < static_cast<int>(sizeof(Word))) ans_pack<Word, Whole + 1>(words, from, groups, low, planes);
+  } else if (words.raw == 8 * Whole + Bits) {
+    ans_pack_of<Word, Whole, Bits>(words, static_cast<const Word*>(from), groups, low, planes);
+  } else {
+    ans_pack<Word, Whole, Bits + 1>(words, from, groups, low, planes);
+  }
+}
+
+// One symbol: the state gives a word away where it would become too large.
+inline void ans_encode_one(uint32_t coded, uint32_t& state, uint16_t*& at) {
+  const uint32_t frequency = coded & 0xFFFF;
+  const bool full = state >= frequency << (32 - kAnsPrecision);
+  at[-1] = static_cast<uint16_t>(state);
+  at -= full;
+  const uint32_t rest = full ? state >> 16 : state;
+  state = (rest / frequency << kAnsPrecision) + rest % frequency + (coded >> 16);
+}
+
+template <class Word>
+void ans_join(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
+              void* out) {
+  constexpr int64_t kSome = 8;
+  const auto* by_symbol = static_cast<const Word*>(words.by_symbol);
+  auto* to = static_cast<Word*>(out);
+  Word raw[kSome * 64] = {};
+  for (; groups > 0; groups -= kSome) {
+    const int64_t some = groups < kSome ? groups : kSome;
+    if (words.raw > 0) ans_unpack<Word>(words, low, planes, some, raw);
+    for (int64_t i = 0; i < some * 64; ++i) to[i] = static_cast<Word>(by_symbol[symbols[i]] | raw[i]);
+    symbols += some * 64, to += some * 64;
+    low += some * 64 * (words.raw / 8), planes += some * 8 * (words.raw % 8);
+  }
+}
+
+inline int64_t ans_places(const AnsSet& set, const uint8_t* symbols, int64_t count, uint16_t* places) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i)
+    if (set.has(symbols[i])) places[found++] = static_cast<uint16_t>(i);
+  return found;
+}
+
 template <class Word>
 int64_t ans_combine(const AnsWords& words, const uint8_t* symbols, int64_t count, const void* raw, void* out) {
   const auto* by_symbol = static_cast<const Word*>(words.by_symbol);
@@ -143,8 +237,12 @@ int64_t ans_combine(const AnsWords& words, const uint8_t* symbols, int64_t count
 
 constexpr AnsKernels kAnsLoops = {
     {nullptr, nullptr},
+    {nullptr, nullptr},
     &ans_tables,
     {&ans_unpack<uint8_t>, &ans_unpack<uint16_t>, &ans_unpack<uint32_t>, &ans_unpack<uint64_t>},
+    {&ans_pack<uint8_t>, &ans_pack<uint16_t>, &ans_pack<uint32_t>, &ans_pack<uint64_t>},
+    {&ans_join<uint8_t>, &ans_join<uint16_t>, &ans_join<uint32_t>, &ans_join<uint64_t>},
+    &ans_places,
     {&ans_combine<uint8_t>, &ans_combine<uint16_t>, &ans_combine<uint32_t>, &ans_combine<uint64_t>},
 };
 

@@ -40,6 +40,69 @@ inline __m256i step(__m256i& states, const uint32_t* entries, const uint8_t* tab
   return entry;
 }
 
+// Of each mask of lanes, the lanes in it, moved to the end of eight.
+constexpr std::array<uint64_t, 256> kGathered = [] {
+  std::array<uint64_t, 256> out{};
+  for (int mask = 0; mask < 256; ++mask) {
+    int place = 8;
+    for (int lane = 7; lane >= 0; --lane)
+      if (mask >> lane & 1) out[mask] |= static_cast<uint64_t>(lane) << 8 * --place;
+  }
+  return out;
+}();
+
+inline __m256i no_less(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a); }
+
+// Below 2^32, as two halves: there is no conversion of unsigned numbers.
+inline __m256 to_float(__m256i a) {
+  const __m256 high = _mm256_cvtepi32_ps(_mm256_srli_epi32(a, 16));
+  const __m256 low = _mm256_cvtepi32_ps(_mm256_and_si256(a, _mm256_set1_epi32(0xFFFF)));
+  return _mm256_fmadd_ps(high, _mm256_set1_ps(65536.0f), low);
+}
+
+// Quotients are of single precision: at most one off, since they are below 2^20, and put right by their remainders.
+inline void encode_part(const uint32_t* coded, const uint8_t* tables, const uint8_t* symbols, __m256i& states,
+                        uint16_t*& end) {
+  const auto wide = [](const uint8_t* at) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  };
+  const __m256i slot = _mm256_or_si256(_mm256_slli_epi32(wide(tables), 8), wide(symbols));
+  const __m256i entry = _mm256_i32gather_epi32(reinterpret_cast<const int*>(coded), slot, 4);
+  const __m256i frequency = _mm256_and_si256(entry, _mm256_set1_epi32(0xFFFF));
+  const __m256i full = no_less(states, _mm256_slli_epi32(frequency, 32 - kAnsPrecision));
+  const int mask = _mm256_movemask_ps(_mm256_castsi256_ps(full));
+  const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kGathered[mask])));
+  const __m256i given = _mm256_and_si256(_mm256_permutevar8x32_epi32(states, order), _mm256_set1_epi32(0xFFFF));
+  // What lies before the words that are given away is written again by those that come.
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(end - 8),
+                   _mm_packus_epi32(_mm256_castsi256_si128(given), _mm256_extracti128_si256(given, 1)));
+  end -= _mm_popcnt_u32(static_cast<unsigned>(mask));
+  const __m256i rest = _mm256_blendv_epi8(states, _mm256_srli_epi32(states, 16), full);
+  __m256i quotient = _mm256_cvttps_epi32(_mm256_div_ps(to_float(rest), _mm256_cvtepi32_ps(frequency)));
+  __m256i left = _mm256_sub_epi32(rest, _mm256_mullo_epi32(quotient, frequency));
+  const __m256i above = _mm256_srai_epi32(left, 31);  // negative: the quotient was too large
+  quotient = _mm256_add_epi32(quotient, above);
+  left = _mm256_add_epi32(left, _mm256_and_si256(above, frequency));
+  const __m256i below = no_less(left, frequency);
+  quotient = _mm256_sub_epi32(quotient, below);
+  left = _mm256_sub_epi32(left, _mm256_and_si256(below, frequency));
+  states = _mm256_add_epi32(_mm256_add_epi32(_mm256_slli_epi32(quotient, kAnsPrecision), left),
+                            _mm256_srli_epi32(entry, 16));
+}
+
+template <int Lanes>
+uint16_t* encode(const uint32_t* coded, const uint8_t* tables, const uint8_t* symbols, int64_t steps, uint32_t* states,
+                 uint16_t* end) {
+  constexpr int kParts = Lanes / 8;
+  __m256i parts[kParts];
+  for (int i = 0; i < kParts; ++i) parts[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(states + 8 * i));
+  for (int64_t first = (steps - 1) * Lanes; first >= 0; first -= Lanes)
+    for (int i = kParts - 1; i >= 0; --i)
+      encode_part(coded, tables + first + 8 * i, symbols + first + 8 * i, parts[i], end);
+  for (int i = 0; i < kParts; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(states + 8 * i), parts[i]);
+  return end;
+}
+
 template <int Lanes>
 int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
                uint8_t* symbols) {
@@ -73,6 +136,8 @@ void fill_avx2_ans(KernelTable& table) {
   table.ans = kAnsLoops;
   table.ans.decode[0] = &decode<kAnsLanes[0]>;
   table.ans.decode[1] = &decode<kAnsLanes[1]>;
+  table.ans.encode[0] = &encode<kAnsLanes[0]>;
+  table.ans.encode[1] = &encode<kAnsLanes[1]>;
 }
 
 }  // namespace tersely

@@ -191,6 +191,7 @@ void fill_avx2_early_pixels(KernelTable& table);
 void fill_avx2_winograd(KernelTable& table);
 void fill_avx2_pool(KernelTable& table);
 void fill_avx2_ans(KernelTable& table);
+void fill_avx2_ans_words(KernelTable& table);
 void fill_avx2_tokens(KernelTable& table);
 void fill_avx2_depthwise(KernelTable& table);
 void fill_avx2_sparse(KernelTable& table);
@@ -226,6 +227,7 @@ void fill_avx2(KernelTable& table) {
   fill_avx2_winograd(table);
   fill_avx2_pool(table);
   fill_avx2_ans(table);
+  fill_avx2_ans_words(table);
   fill_avx2_tokens(table);
   fill_avx2_depthwise(table);
   fill_avx2_sparse(table);

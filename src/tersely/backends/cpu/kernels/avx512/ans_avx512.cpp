@@ -45,12 +45,55 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
   return step;
 }
 
+// Quotients are of single precision: at most one off, since they are below 2^20, and put right by their remainders.
+inline void encode_part(const uint32_t* coded, const uint8_t* tables, const uint8_t* symbols, __m512i& states,
+                        uint16_t*& end) {
+  const auto wide = [](const uint8_t* at) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+  };
+  const __m512i slot = _mm512_or_si512(_mm512_slli_epi32(wide(tables), 8), wide(symbols));
+  const __m512i entry = _mm512_i32gather_epi32(slot, coded, 4);
+  const __m512i frequency = _mm512_and_si512(entry, _mm512_set1_epi32(0xFFFF)), one = _mm512_set1_epi32(1);
+  const __mmask16 low = _mm512_cmplt_epu32_mask(states, _mm512_slli_epi32(frequency, 32 - kAnsPrecision));
+  const auto full = static_cast<__mmask16>(~low);
+  const int count = _mm_popcnt_u32(full);
+  end -= count;
+  const __m512i given = _mm512_maskz_compress_epi32(full, states);
+  _mm256_mask_storeu_epi16(end, static_cast<__mmask16>((1u << count) - 1), _mm512_cvtepi32_epi16(given));
+  const __m512i rest = _mm512_mask_srli_epi32(states, full, states, 16);
+  __m512i quotient = _mm512_cvttps_epu32(_mm512_div_ps(_mm512_cvtepu32_ps(rest), _mm512_cvtepi32_ps(frequency)));
+  __m512i left = _mm512_sub_epi32(rest, _mm512_mullo_epi32(quotient, frequency));
+  const __mmask16 above = _mm512_movepi32_mask(left);  // negative: the quotient was too large
+  quotient = _mm512_mask_sub_epi32(quotient, above, quotient, one);
+  left = _mm512_mask_add_epi32(left, above, left, frequency);
+  const auto below = static_cast<__mmask16>(~_mm512_cmplt_epu32_mask(left, frequency));
+  quotient = _mm512_mask_add_epi32(quotient, below, quotient, one);
+  left = _mm512_mask_sub_epi32(left, below, left, frequency);
+  states = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(quotient, kAnsPrecision), left),
+                            _mm512_srli_epi32(entry, 16));
+}
+
+template <int Lanes>
+uint16_t* encode(const uint32_t* coded, const uint8_t* tables, const uint8_t* symbols, int64_t steps, uint32_t* states,
+                 uint16_t* end) {
+  constexpr int kParts = Lanes / 16;
+  __m512i parts[kParts];
+  for (int i = 0; i < kParts; ++i) parts[i] = _mm512_loadu_si512(states + 16 * i);
+  for (int64_t first = (steps - 1) * Lanes; first >= 0; first -= Lanes)
+    for (int i = kParts - 1; i >= 0; --i)
+      encode_part(coded, tables + first + 16 * i, symbols + first + 16 * i, parts[i], end);
+  for (int i = 0; i < kParts; ++i) _mm512_storeu_si512(states + 16 * i, parts[i]);
+  return end;
+}
+
 }  // namespace
 
 void fill_avx512_ans(KernelTable& table) {
   table.ans = kAnsLoops;
   table.ans.decode[0] = &decode<kAnsLanes[0]>;
   table.ans.decode[1] = &decode<kAnsLanes[1]>;
+  table.ans.encode[0] = &encode<kAnsLanes[0]>;
+  table.ans.encode[1] = &encode<kAnsLanes[1]>;
 }
 
 }  // namespace tersely

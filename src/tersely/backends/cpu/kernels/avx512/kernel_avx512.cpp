@@ -180,6 +180,7 @@ void fill_avx512_convolution(KernelTable& table);
 void fill_avx512_winograd(KernelTable& table);
 void fill_avx512_pool(KernelTable& table);
 void fill_avx512_ans(KernelTable& table);
+void fill_avx512_ans_words(KernelTable& table);
 void fill_avx512_tokens(KernelTable& table);
 void fill_avx512_depthwise(KernelTable& table);
 void fill_avx512_sparse(KernelTable& table);
@@ -211,6 +212,7 @@ void fill_avx512(KernelTable& table) {
   fill_avx512_winograd(table);
   fill_avx512_pool(table);
   fill_avx512_ans(table);
+  fill_avx512_ans_words(table);
   fill_avx512_tokens(table);
   fill_avx512_depthwise(table);
   fill_avx512_sparse(table);
