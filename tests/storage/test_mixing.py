@@ -18,7 +18,10 @@ from tersely.storage.mixing import codec, forms, reference, reference_form
 
 Tensors = list[tuple[np.ndarray, DType, tuple[int, ...]]]
 
-GOLDEN = "4d5f06681787ffb5551cde72d10b0f26e68ac7fda33f89411f81eb375acc98de"
+SIGNS = (0, 1, 0b100101, 0b111111)
+"""Contexts of signs: none, the class alone, three, all."""
+
+GOLDEN = "9f0bf81b9646306ebd3defac588d34d70962c8df6f2c48d1cfaea869cb54b140"
 
 needs_native = pytest.mark.skipif(not native.available(), reason="the native module is not there")
 
@@ -62,6 +65,7 @@ def some_weights(seed: int = 0) -> list[np.ndarray]:
         rng.integers(0, 9, (40, 40)).astype(np.int32),
         rng.normal(size=(30, 40)),
         np.zeros((50, 50), np.float32),
+        np.arange(1200).reshape(40, 30) * 7,
     ]
 
 
@@ -75,15 +79,17 @@ def test_tensors_come_back(number: int) -> None:
 
 @needs_native
 @pytest.mark.parametrize("number", range(len(some_weights())))
-@pytest.mark.parametrize("contexts", [1, 1 | 1 << 1 | 1 << 7 | 1 << 9, 0b110110111001])
-def test_the_native_coder_equals_the_reference(number: int, contexts: int) -> None:
+@pytest.mark.parametrize(
+    ("contexts", "depth"), [(1, 4), (1 | 1 << 1 | 1 << 7 | 1 << 9, 2), (0b110110111001, 64), (0b10010, 0)]
+)
+def test_the_native_coder_equals_the_reference(number: int, contexts: int, depth: int) -> None:
     array = some_weights()[number].reshape(-1)[:1200].reshape(4, 5, 3, 20)
     raw, dtype, shape = tensors_of(array)[0]
     layout = forms.layout_of(dtype, shape, raw.size)
     words = raw.view(f"<u{layout.word_bytes}")
     side = forms.choose(words, layout, dtype, None)
     if len(side) > 1:
-        side = side[:1] + bytes([number % 2]) + contexts.to_bytes(2, "little") + side[4:]
+        side = side[:1] + bytes([SIGNS[number % 4]]) + contexts.to_bytes(2, "little") + bytes([depth]) + side[5:]
     text = np.frombuffer(b'{"weight":{"dtype":"F32","shape":[4,5]}}' * 3, np.uint8)
     of_text = forms.layout_of(BY_NAME["uint8"], (text.size,), text.size)
     ours = codec._encode([raw, text], [layout, of_text], [side, forms.BYTES_SIDE])
@@ -146,6 +152,7 @@ def test_damage_is_told_or_gives_bytes_of_the_claimed_size(number: int) -> None:
         flipped = bytearray(block)
         flipped[at] ^= 1 << int(rng.integers(8))
         damaged.append(bytes(flipped))
+    damaged += [b"\xff" * size for size in (8, 16, 300)] + [b"\0" * 8 + b"\xff" * 12]
     damaged += [rng.integers(0, 256, int(size), np.uint8).tobytes() for size in rng.integers(0, 300, 40)]
     for one in damaged:
         told = len(one) < len(block) and one == block[: len(one)]
@@ -169,6 +176,23 @@ def test_contexts_pay_where_rows_differ() -> None:
     rows = (rng.normal(size=(64, 256)) * np.exp(rng.normal(size=(64, 1)) * 2)).astype(np.float32)
     shuffled = rng.permutation(rows.reshape(-1)).reshape(rows.shape)
     assert len(codec.encode(tensors_of(rows))) < 0.985 * len(codec.encode(tensors_of(shuffled)))
+
+
+@needs_native
+def test_what_tells_nothing_is_not_mixed() -> None:
+    rng = np.random.default_rng(9)
+    noise = np.round(rng.normal(size=(128, 256)) * 30).clip(-127, 127).astype(np.int8)
+    signed = np.where(np.arange(256) % 2 == 0, np.abs(noise), -np.abs(noise)).astype(np.int8)
+    rows = np.round(noise * np.exp(rng.normal(size=(128, 1)))).clip(-127, 127).astype(np.int8)
+    sides = []
+    for array in (noise, signed, rows):
+        raw, dtype, shape = tensors_of(array)[0]
+        sides.append(forms.choose(*codec._asked(raw, forms.layout_of(dtype, shape, raw.size), dtype)))
+    signs = [side[1].bit_count() for side in sides]
+    contexts = [int.from_bytes(side[2:4], "little").bit_count() for side in sides]
+    assert signs[0] <= 1 < signs[1]
+    assert contexts[0] == 1 < contexts[2]
+    assert sides[0][4] == min(forms._DEPTHS)
 
 
 def test_lowest_bits_that_arithmetic_left_are_found() -> None:

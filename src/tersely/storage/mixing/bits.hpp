@@ -9,23 +9,23 @@ namespace tersely::storage {
 
 class BitWriter {
  public:
-  explicit BitWriter(std::vector<uint8_t>& out) : out_(out) {}
+  explicit BitWriter(std::vector<uint8_t>& out) : out_(&out) {}
 
   /// Up to 56 bits; returns the value.
   uint64_t bits(uint64_t value, int count) {
     held_ |= value << have_;
     have_ += count;
-    for (; have_ >= 8; have_ -= 8, held_ >>= 8) out_.push_back(static_cast<uint8_t>(held_));
+    for (; have_ >= 8; have_ -= 8, held_ >>= 8) out_->push_back(static_cast<uint8_t>(held_));
     return value;
   }
 
   void finish() {
-    if (have_ > 0) out_.push_back(static_cast<uint8_t>(held_));
+    if (have_ > 0) out_->push_back(static_cast<uint8_t>(held_));
     have_ = 0;
   }
 
  private:
-  std::vector<uint8_t>& out_;
+  std::vector<uint8_t>* out_;
   uint64_t held_ = 0;
   int have_ = 0;
 };

@@ -38,9 +38,12 @@ std::string parse(const MixedItem& item, Next&& next, WordForm& form) {
   if (form.kind == WordKind::bytes) return "";
   if (form.kind == WordKind::integer && item.word_bytes != 1) return "integers of more than a byte";
   if (form.kind == WordKind::floating && item.exponent == 0) return "a float's form for what is none";
-  form.codes_signs = number(1) != 0;
+  form.signs = static_cast<uint8_t>(number(1));
+  if (form.signs >> kSignContexts != 0 || (form.signs != 0 && (form.signs & 1) == 0))
+    return "unknown contexts of signs";
   form.contexts = static_cast<uint16_t>((number(2) & ((1U << kWordContexts) - 1)) | 1);
   if (std::popcount(form.contexts) > static_cast<int>(kMaxChosen)) return "more contexts than a form may have";
+  form.depth = static_cast<uint32_t>(number(1));
   form.smallest = static_cast<uint32_t>(number(2));
   const size_t symbols = number(2);
   if (symbols == 0 || symbols > kMaxSymbols) return "too many symbols, or none";

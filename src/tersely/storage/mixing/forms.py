@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tersely.core.dtypes import DType
-from tersely.storage.mixing.reference import MAX_CHOSEN, MAX_SYMBOLS
+from tersely.storage.mixing.reference import MAX_CHOSEN, MAX_SYMBOLS, SIGN_CONTEXTS
 from tersely.storage.mixing.reference_form import BYTES, FLOATING, INTEGER, PALETTE
 
 FLOATS = {
@@ -36,8 +36,11 @@ _TAILS = {23: (16, 13)}
 """Lowest bits that floats have as zeros which hold shorter ones: float32 those of bfloat16 and float16."""
 _LOWEST_BITS = 4
 _SAMPLE_WORDS = 1 << 16
-_GAIN = 2e-4
-"""A context that saves less is not worth its time."""
+_GAIN = 3e-4
+_GAIN_OF_FLOATS = 1.5e-4
+"""A context that saves less is not worth its time; most of a float's time goes by without contexts."""
+_DEPTHS = (2, 3, 4, 6, 8, 64)
+"""How many decisions may be mixed; no tree is deeper than the last."""
 _OFTEN_BEST = (9, 7, 1, 4, 10, 6, 8, 2, 11, 5, 3)
 """Contexts in the order in which they are tried."""
 
@@ -76,16 +79,17 @@ def layout_of(dtype: DType, shape: tuple[int, ...], nbytes: int) -> Layout:
 
 @dataclass(frozen=True)
 class _Side:
-    """A side, its contexts and the coding of signs open."""
+    """A side, its contexts, those of signs and the depth open."""
 
     kind: int
     symbols: bytes
     rest: bytes
     contexts: int = 1
-    codes_signs: bool = True
+    signs: int = (1 << SIGN_CONTEXTS) - 1
+    depth: int = 4
 
     def to_bytes(self) -> bytes:
-        return bytes([self.kind, self.codes_signs]) + _u16(self.contexts) + self.symbols + self.rest
+        return bytes([self.kind, self.signs]) + _u16(self.contexts) + bytes([self.depth]) + self.symbols + self.rest
 
 
 def _u16(value: int) -> bytes:
@@ -211,17 +215,28 @@ def choose(words: np.ndarray, layout: Layout, dtype: DType, cost: Cost | None) -
 
 def _tuned(side: _Side, sample: np.ndarray, cost: Cost) -> bytes:
     """A side with the contexts that pay, found one after the other on a part of the tensor whose symbols it knows."""
-    best, least = side, cost(sample, side.to_bytes())
-    raw = replace(side, codes_signs=False)
-    if (found := cost(sample, raw.to_bytes())) <= least * (1 + _GAIN):
-        best, least = raw, found
+
+    def bytes_of(side: _Side) -> int:
+        return cost(sample, side.to_bytes())
+
+    gain = _GAIN_OF_FLOATS if side.kind == FLOATING else _GAIN
+    best = replace(side, signs=1)
+    least = bytes_of(best)
+    for context in range(1, SIGN_CONTEXTS):
+        one = replace(best, signs=best.signs | 1 << context)
+        if (found := bytes_of(one)) < least * (1 - gain):
+            best, least = one, found
+    if (found := bytes_of(replace(best, signs=0))) <= least * (1 + gain):
+        best, least = replace(best, signs=0), found
     for context in _OFTEN_BEST:
         one = replace(best, contexts=best.contexts | 1 << context)
         if one.contexts.bit_count() > MAX_CHOSEN or not _tells(context, sample.shape):
             continue
-        if (found := cost(sample, one.to_bytes())) < least * (1 - _GAIN):
+        if (found := bytes_of(one)) < least * (1 - gain):
             best, least = one, found
-    return best.to_bytes()
+    deepest = bytes_of(replace(best, depth=_DEPTHS[-1]))
+    shallow = (one for depth in _DEPTHS if bytes_of(one := replace(best, depth=depth)) <= deepest * (1 + gain))
+    return next(shallow).to_bytes()
 
 
 def _tells(context: int, axes: tuple[int, ...]) -> bool:

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tersely/storage/mixing/slot.hpp"
 #include "tersely/storage/mixing/tables.hpp"
 
 namespace tersely::storage {
@@ -36,66 +37,100 @@ struct Habits {
   int32_t rate;
 };
 
-template <size_t kContexts>
+/// Slots in lines, weights in sets.
 class Mixer {
  public:
-  /// lines: 16 slots each, a power of 2. sets: of weights; the caller says at each bit which one counts.
-  Mixer(size_t lines, size_t sets, Habits habits)
+  /// contexts: how many are mixed. lines: a power of 2, of 2^line_bits slots each. sets: of weights; the caller says at
+  /// each bit which one counts.
+  Mixer(size_t contexts, size_t lines, uint32_t line_bits, size_t sets, Habits habits)
       : rate_(habits.rate),
         mask_(static_cast<uint32_t>(lines - 1)),
-        slots_(lines * 16, 1U << 31),
-        weights_(sets * kContexts * kBuckets) {
-    for (size_t set = 0; set < sets; ++set)
-      for (size_t context = 0; context < kContexts; ++context)
-        for (size_t bucket = 0; bucket < kBuckets; ++bucket) {
-          const int64_t n = (int64_t{1} << bucket) - 1;
-          weights_[(set * kContexts + context) * kBuckets + bucket] =
-              context == 0 ? 65536 : static_cast<int32_t>(65536 * n / (n + habits.doubt) * habits.trust / 100);
-        }
+        line_bits_(line_bits),
+        slots_((lines << line_bits) / kSlotsTogether + 1, new_slots()),
+        weights_(sets * contexts * kBuckets) {
+    for (size_t at = 0; at < weights_.size(); ++at) {
+      const int64_t n = (int64_t{1} << at % kBuckets) - 1;
+      weights_[at] = at / kBuckets % contexts == 0
+                         ? 65536
+                         : static_cast<int32_t>(65536 * n / (n + habits.doubt) * habits.trust / 100);
+    }
   }
 
-  [[nodiscard]] uint32_t* line(uint32_t hashed) { return slots_.data() + (size_t{hashed & mask_} << 4); }
+  [[nodiscard]] Slot* line(uint32_t hashed) {
+    return slots_.data()->slots.data() + (size_t{hashed & mask_} << line_bits_);
+  }
 
-  /// Codes one bit. lines: one for each context; local: the slot of it, 1 to 15.
-  template <class Coder>
-  bool code(Coder& coder, bool bit, uint32_t* const* lines, uint32_t local, size_t set) {
+  /// Lines of contexts, and what they said of the bit that is being coded.
+  template <size_t kMost>
+  struct Mixed {
+    std::array<Slot*, kMost> lines;
+    std::array<Slot, kMost> slots;
+    std::array<int32_t, kMost> says;
+    std::array<int32_t*, kMost> weights;
+    uint32_t probability;
+  };
+
+  /// The probability that a bit is 1. count: contexts, as many as were given; `mixed` has their lines, of which `local`
+  /// is the slot.
+  template <size_t kMost>
+  [[gnu::always_inline]] uint32_t predict(Mixed<kMost>& mixed, size_t count, uint32_t local, size_t set) {
     const Tables& table = tables_;
-    int32_t* const weights = weights_.data() + set * kContexts * kBuckets;
-    std::array<int32_t, kContexts> says;
-    std::array<int32_t*, kContexts> weight;
-    const uint32_t first = lines[0][local];
-    const int32_t base = table.stretch[first >> 20];
-    says[0] = base;
-    weight[0] = weights;
+    int32_t* const weights = weights_.data() + set * count * kBuckets;
+    mixed.slots[0] = mixed.lines[0][local];
+    const int32_t base = table.stretch[mixed.slots[0] >> 20];
+    mixed.says[0] = base;
+    mixed.weights[0] = weights;
     int64_t sum = int64_t{base} * weights[0];
-    for (size_t k = 1; k < kContexts; ++k) {
-      const uint32_t slot = lines[k][local];
-      const uint32_t count = slot & 1023;
-      says[k] = count == 0 ? 0 : std::clamp(table.stretch[slot >> 20] - base, -1023, 1023);
-      weight[k] = weights + k * kBuckets + table.bucket[count];
-      sum += int64_t{says[k]} * *weight[k];
+    for (size_t k = 1; k < count; ++k) {
+      mixed.slots[k] = mixed.lines[k][local];
+      const uint32_t seen = count_of(mixed.slots[k]);
+      mixed.says[k] = table.stretch[mixed.slots[k] >> 20] - base;
+      mixed.weights[k] = weights + k * kBuckets + table.bucket[seen];
+      sum += int64_t{mixed.says[k]} * *mixed.weights[k];
     }
-    const auto mixed = static_cast<int32_t>(std::clamp<int64_t>(sum >> 16, -kStretchLimit, kStretchLimit));
-    const uint32_t probability = table.squash[static_cast<size_t>(mixed + 4096)];
-    bit = coder(bit, probability);
-    const int32_t error = (bit ? 65536 : 0) - static_cast<int32_t>(probability);
-    for (size_t k = 0; k < kContexts; ++k) {
-      *weight[k] = std::clamp(*weight[k] + ((says[k] * error * rate_ + (1 << 17)) >> 18), -kMaxWeight, kMaxWeight);
-      uint32_t& slot = lines[k][local];
-      const uint32_t count = slot & 1023;
-      const auto p = static_cast<int32_t>(slot >> 10);
-      const int32_t target = bit ? (1 << 22) - 1 : 0;
-      const auto moved = p + static_cast<int32_t>((int64_t{target - p} * table.rate[count]) >> 16);
-      slot = static_cast<uint32_t>(moved) << 10 | (count < kCountLimit ? count + 1 : count);
+    const auto at = static_cast<int32_t>(std::clamp<int64_t>(sum >> 16, -kStretchLimit, kStretchLimit));
+    return mixed.probability = table.squash[static_cast<size_t>(at + 4096)];
+  }
+
+  /// Learns the bit that was predicted.
+  template <size_t kMost>
+  [[gnu::always_inline]] void learn(const Mixed<kMost>& mixed, size_t count, uint32_t local, bool bit) {
+    const int64_t error = ((static_cast<int64_t>(bit) << 16) - mixed.probability) * rate_;
+    for (size_t k = 0; k < count; ++k) {
+      int32_t& weight = *mixed.weights[k];
+      const auto step = static_cast<int32_t>((mixed.says[k] * error + (1 << 17)) >> 18);
+      weight = std::clamp(weight + step, -kMaxWeight, kMaxWeight);
+      mixed.lines[k][local] = moved(mixed.slots[k], bit, tables_);
     }
+  }
+
+  /// Codes one bit.
+  template <size_t kMost, class Coder>
+  [[gnu::always_inline]] bool code(Coder& coder, bool bit, Mixed<kMost>& mixed, size_t count, uint32_t local,
+                                   size_t set) {
+    bit = coder(bit, predict(mixed, count, local, set));
+    learn(mixed, count, local, bit);
     return bit;
   }
 
  private:
+  // A line is not cut by the end of a cache line.
+  static constexpr size_t kSlotsTogether = 16;
+  struct alignas(64) Together {
+    std::array<Slot, kSlotsTogether> slots;
+  };
+
+  static Together new_slots() {
+    Together made;
+    made.slots.fill(kNewSlot);
+    return made;
+  }
+
   const Tables& tables_ = tables();
   int32_t rate_;
   uint32_t mask_;
-  std::vector<uint32_t> slots_;
+  uint32_t line_bits_;
+  std::vector<Together> slots_;
   std::vector<int32_t> weights_;
 };
 

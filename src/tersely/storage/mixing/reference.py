@@ -9,6 +9,7 @@ import numpy as np
 from tersely.core.errors import CorruptError
 from tersely.storage.mixing.reference_form import BYTES, FLOATING, INTEGER, Form, Item, tree
 from tersely.storage.mixing.reference_mixer import (
+    NEW_SLOT,
     BitReader,
     Bits,
     BitWriter,
@@ -16,24 +17,35 @@ from tersely.storage.mixing.reference_mixer import (
     Decoder,
     Encoder,
     Mixer,
+    Slot,
+    code_alone,
     mix_hash,
+    moved,
 )
 
 MAX_SYMBOLS = 4096
-WORD_CONTEXTS, MAX_CHOSEN = 12, 8
+WORD_CONTEXTS, MAX_CHOSEN, SIGN_CONTEXTS = 12, 8, 6
 LENGTH_BYTES = 8
 _SETS = 32
 _ZERO, _TAIL = 0, 1
 
 
 class BytesModel:
-    """The model of bytes: text of headers, small tensors, tables. One for a block."""
+    """The model of bytes: text of headers, small tensors, tables. One for a block.
+
+    A byte is guessed first, where guesses were right before: what followed the same three bytes the last time, or in
+    numbers the byte at its place in the one before.
+    """
 
     def __init__(self, total_bytes: int) -> None:
         lines = 1 << 10
         while lines < total_bytes * 8 and lines < 1 << 17:
             lines *= 2
-        self._mixer = Mixer(10, lines, 128, 1, 25, 12)
+        self._mixer = Mixer(6, lines, 4, 128, 1, 25, 12)
+        self._guesses = Mixer(3, 1 << 14, 0, 2, 1, 25, 12)
+        self._followed = bytearray(1 << 14)
+        self._right = [NEW_SLOT] * 256
+        self._run = 0
         self._seen = bytearray()
 
     def _back(self, distance: int) -> int:
@@ -45,19 +57,34 @@ class BytesModel:
 
     def one(self, coder: Coder, byte: int, place: int, item: int) -> int:
         kind = item * 16 + place
-        b1, b2, b3, b4 = (self._back(k) for k in range(1, 5))
-        same, before, b3s = self._back(item), self._back(2 * item), b1 << 16 | b2 << 8 | b3
+        b3s = self._back(1) << 16 | self._back(2) << 8 | self._back(3)
+        followed = mix_hash(1, b3s) & len(self._followed) - 1
+        guess = self._followed[followed] if item == 1 else self._back(item)
+        found = 0
+        if self._right[kind][0] >= (1 << 21 if item == 1 else 3 << 20):
+            contexts = [
+                mix_hash(1, kind, self._run),
+                mix_hash(2, kind, guess),
+                mix_hash(3, self._back(1) << 8 | self._back(2), guess),
+            ]
+            lines = [self._guesses.line(one) for one in contexts]
+            found = self._guesses.code(coder, int(byte == guess), lines, 0, int(item > 1))
+        byte = guess if found else self._bits(coder, byte, b3s, place, item)
+        self._right[kind] = moved(self._right[kind], int(byte == guess))
+        self._run = min(31, self._run + 1) if byte == guess else 0
+        self._followed[followed] = byte
+        self._seen.append(byte)
+        return byte
+
+    def _bits(self, coder: Coder, byte: int, b3s: int, place: int, item: int) -> int:
+        kind, same = item * 16 + place, self._back(item)
         contexts = [
             mix_hash(1, kind),
-            mix_hash(2, b1, kind),
-            mix_hash(3, b1 << 8 | b2, kind),
-            mix_hash(4, b3s),
-            mix_hash(5, same, kind),
-            mix_hash(6, same << 8 | before, kind),
-            mix_hash(7, same << 8 | b1, kind),
-            mix_hash(8, b4 << 24 | b3s, place),
-            mix_hash(9, b3s, b4 << 16 | self._back(5) << 8 | self._back(6)),
-            mix_hash(10, same << 16 | self._back(2 * item - 1) << 8 | b1, kind),
+            mix_hash(2, self._back(1), kind),
+            mix_hash(3, b3s),
+            mix_hash(4, same, kind),
+            mix_hash(5, same << 8 | self._back(2 * item), kind),
+            mix_hash(6, b3s, self._back(4) << 16 | self._back(5) << 8 | self._back(6)),
         ]
         node = 1
         for half in range(2):
@@ -66,7 +93,6 @@ class BytesModel:
             for shift in range(7 - 4 * half, 3 - 4 * half, -1):
                 bit = self._mixer.code(coder, byte >> shift & 1, lines, local, item * 8 % 128 + place)
                 local, node = local * 2 + bit, node * 2 + bit
-        self._seen.append(node & 255)
         return node & 255
 
 
@@ -79,15 +105,17 @@ class WordsModel:
         self._words = axes[0] * self._strides[0]
         self._chosen = [context for context in range(WORD_CONTEXTS) if form.contexts >> context & 1]
         self._nodes, self._root = tree(form.logs)
-        self._symbols = Mixer(len(self._chosen), _lines(self._words), _SETS, 60, 15, 3)
-        self._signs = Mixer(6, _lines(self._words // 4), 1, 60, 15, 3)
-        self._marks = Mixer(4, 1 << 12, 2, 20, 30, 6)
+        self._depth = form.depth if len(self._chosen) > 1 else 0
+        self._symbols = Mixer(len(self._chosen), _lines(self._words), min(4, form.depth), _SETS, 60, 15, 3)
+        self._alone: dict[int, Slot] = {}
+        self._signs = Mixer(form.signs.bit_count(), _lines(self._words // 4), 0, 1, 60, 15, 3)
+        self._marks = Mixer(4, 1 << 12, 0, 2, 20, 30, 6)
         self._seen, self._turned = bytearray(self._words), bytearray(self._words)
         described = [_describe(form, symbol) for symbol in range(len(form.logs))]
         self._levels, self._kinds = [level for level, _ in described], [kind for _, kind in described]
         self._averages = [[-1] * length for length in axes]
         self._outer, self._inner = [-1] * (axes[0] * axes[1]), [-1] * (axes[2] * axes[3])
-        self._lowest = Mixer(5, 1 << 12, 4, 60, 25, 3)
+        self._lowest = Mixer(5, 1 << 12, 4, 4, 60, 25, 3)
         self._recent, self._last_tail, self._last_lowest = [-1], 0, 0
 
     def code(self, coder: Coder, low: Bits, data: bytearray, word_bytes: int) -> None:
@@ -110,7 +138,7 @@ class WordsModel:
         if zero:
             negative, kept = False, 0
         else:
-            if form.codes_signs:
+            if form.signs:
                 negative = bool(self._sign(coder, negative, symbol, k, place, turned))
             else:
                 negative = bool(low.bits(int(negative), 1))
@@ -154,10 +182,13 @@ class WordsModel:
         node, local, depth = self._root, 1, 0
         lines: list[int] = []
         while node >= 0:
+            split, children = self._nodes[node]
+            if depth >= self._depth:
+                node = children[code_alone(coder, int(given >= split), self._alone, node)]
+                continue
             if depth % 4 == 0:
                 local = 1
                 lines = [self._symbols.line(one if depth == 0 else mix_hash(one, node)) for one in hashes]
-            split, children = self._nodes[node]
             bit = self._symbols.code(coder, int(given >= split), lines, local, min(depth, _SETS - 1))
             local, node, depth = local * 2 + bit, children[bit], depth + 1
         return -1 - node
@@ -192,7 +223,10 @@ class WordsModel:
             mix_hash(5, place[0]),
             mix_hash(6, place[3], place[1] * self._axes[2] + place[2]),
         ]
-        return self._signs.code(coder, int(given), [self._signs.line(one) for one in contexts], 1, 0)
+        lines = [self._signs.line(one) for n, one in enumerate(contexts) if self._form.signs >> n & 1]
+        if len(lines) == 1:
+            return code_alone(coder, int(given), self._signs.slots, lines[0])
+        return self._signs.code(coder, int(given), lines, 0, 0)
 
     def _mark(self, coder: Coder, which: int, given: bool, near: list[int], place: list[int]) -> int:
         contexts = [
@@ -201,7 +235,7 @@ class WordsModel:
             mix_hash(3, which, place[0]),
             mix_hash(4, which, near[3]),
         ]
-        return self._marks.code(coder, int(given), [self._marks.line(one) for one in contexts], 1, which)
+        return self._marks.code(coder, int(given), [self._marks.line(one) for one in contexts], 0, which)
 
     def _learn(self, symbol: int, k: int, place: list[int]) -> None:
         self._seen[k] = self._kinds[symbol]
@@ -251,9 +285,11 @@ def parse(item: Item, take: Callable[[int], bytes]) -> Form:
         return form
     _need(form.kind != INTEGER or item.word_bytes == 1, "integers of more than a byte")
     _need(form.kind != FLOATING or item.exponent > 0, "a float's form for what is none")
-    form.codes_signs = number(1) != 0
+    form.signs = number(1)
+    _need(form.signs < 1 << SIGN_CONTEXTS and form.signs & 1 == (form.signs > 0), "unknown contexts of signs")
     form.contexts = number(2) & (1 << WORD_CONTEXTS) - 1 | 1
     _need(form.contexts.bit_count() <= MAX_CHOSEN, "more contexts than a form may have")
+    form.depth = number(1)
     form.smallest = number(2)
     symbols = number(2)
     _need(0 < symbols <= MAX_SYMBOLS, "too many symbols, or none")

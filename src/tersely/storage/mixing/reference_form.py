@@ -28,8 +28,9 @@ class Form:
     """How a word of a tensor is a symbol, a sign and low bits (word_form.hpp)."""
 
     kind: int = BYTES
-    codes_signs: bool = False
+    signs: int = 0
     contexts: int = 1
+    depth: int = 0
     smallest: int = 0
     logs: list[int] = field(default_factory=list)
     zero: int = 0

@@ -16,6 +16,7 @@ MAX_WEIGHT = 1 << 24
 _STEP = 4598194991441371038
 """exp(-0.75 / 256) in 2^-62: the one constant of the logistic function."""
 _MASK32 = (1 << 32) - 1
+_MASK64 = (1 << 64) - 1
 
 
 @cache
@@ -51,24 +52,25 @@ class Encoder:
     encodes = True
 
     def __init__(self) -> None:
-        self.out = bytearray()
-        self._low, self._high = 0, _MASK32
+        self._low, self._range = 0, _MASK64
+        self._words = 0
 
     def code(self, bit: int, probability: int) -> int:
-        middle = self._low + ((self._high - self._low) * probability >> PROBABILITY_BITS)
+        bound = (self._range >> PROBABILITY_BITS) * probability
         if bit:
-            self._high = middle
+            self._range = bound
         else:
-            self._low = middle + 1
-        while (self._low ^ self._high) < 1 << 24:
-            self.out.append(self._high >> 24)
-            self._low = self._low << 8 & _MASK32
-            self._high = self._high << 8 & _MASK32 | 255
+            self._low += bound
+            self._range -= bound
+        if self._range <= _MASK32:
+            self._low <<= 32
+            self._range <<= 32
+            self._words += 1
         return bit
 
     def finish(self) -> bytes:
-        self.out += self._low.to_bytes(4, "big")
-        return bytes(self.out)
+        """Returns a multiple of 2^32 that is within the range, without the last word, which is 0."""
+        return (self._low + _MASK32 >> 32).to_bytes(4 * self._words + 4, "big")
 
 
 class Decoder:
@@ -78,30 +80,30 @@ class Decoder:
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
-        self._low, self._high, self._value = 0, _MASK32, 0
-        for _ in range(4):
-            self._value = self._value << 8 | self._next()
+        self._range, self._value = _MASK64, 0
+        for _ in range(2):
+            self._value = self._value << 32 | self._next()
 
     def _next(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1] if self._at <= len(self._data) else 0
+        self._at += 4
+        return int.from_bytes(self._data[self._at - 4 : self._at], "big") if self._at <= len(self._data) else 0
 
     @property
     def exact(self) -> bool:
-        """Whether as many bytes were read as there are."""
-        return self._at == len(self._data)
+        """Whether all words were read, and one beyond them, which is 0."""
+        return self._at == len(self._data) + 4
 
     def code(self, bit: int, probability: int) -> int:
-        middle = self._low + ((self._high - self._low) * probability >> PROBABILITY_BITS)
-        bit = int(self._value <= middle)
+        bound = (self._range >> PROBABILITY_BITS) * probability
+        bit = int(self._value < bound)
         if bit:
-            self._high = middle
+            self._range = bound
         else:
-            self._low = middle + 1
-        while (self._low ^ self._high) < 1 << 24:
-            self._low = self._low << 8 & _MASK32
-            self._high = self._high << 8 & _MASK32 | 255
-            self._value = self._value << 8 & _MASK32 | self._next()
+            self._value -= bound
+            self._range -= bound
+        if self._range <= _MASK32:
+            self._range <<= 32
+            self._value = (self._value << 32 | self._next()) & _MASK64  # a damaged value may be beyond the range
         return bit
 
 
@@ -150,44 +152,59 @@ class BitReader:
 Bits = BitWriter | BitReader
 
 
+Slot = tuple[int, int]
+"""How likely a bit is 1 in a context, 22 bits, and how often it was seen there."""
+NEW_SLOT: Slot = 1 << 21, 0
+
+
+def moved(slot: Slot, bit: int) -> Slot:
+    """The slot after a bit: it moves the less the more often it was seen."""
+    p, count = slot
+    p += (((1 << 22) - 1 if bit else 0) - p) * tables()[2][count] >> 16
+    return p, min(COUNT_LIMIT, count + 1)
+
+
+def code_alone(coder: Coder, bit: int, slots: dict[int, Slot], at: int) -> int:
+    """Codes one bit by a slot alone."""
+    slot = slots.get(at, NEW_SLOT)
+    bit = coder.code(bit, min(65520, max(16, slot[0] >> 6)))
+    slots[at] = moved(slot, bit)
+    return bit
+
+
 class Mixer:
     """The prediction of one bit from several contexts, mixed in the logistic domain.
 
     Args:
         contexts: how many; the first is the base, the others say how they differ from it.
-        lines: of 16 slots each, a power of 2. A slot has a probability (22 bits) and a count (10 bits).
+        lines: of slots, a power of 2.
+        line_bits: logarithm of a line's slots.
         sets: of weights.
         doubt: a context that was seen n times begins with the weight trust / 100 * n / (n + doubt).
         trust: in hundredths.
         rate: how fast weights learn.
     """
 
-    def __init__(self, contexts: int, lines: int, sets: int, doubt: int, trust: int, rate: int) -> None:
-        self._mask, self._rate = lines - 1, rate
-        self._slots: dict[int, tuple[int, int]] = {}
+    def __init__(self, contexts: int, lines: int, line_bits: int, sets: int, doubt: int, trust: int, rate: int) -> None:
+        self._mask, self._line_bits, self._rate = lines - 1, line_bits, rate
+        self.slots: dict[int, Slot] = {}
         first = [65536] * BUCKETS
         others = [65536 * n // (n + doubt) * trust // 100 for n in ((1 << bucket) - 1 for bucket in range(BUCKETS))]
         self._weights = [[list(others) if context else list(first) for context in range(contexts)] for _ in range(sets)]
 
     def line(self, hashed: int) -> int:
         """The number of the first slot of a hash's line."""
-        return (hashed & self._mask) << 4
+        return (hashed & self._mask) << self._line_bits
 
     def code(self, coder: Coder, bit: int, lines: Sequence[int], local: int, chosen: int) -> int:
-        """Codes one bit. lines: one for each context; local: the slot of it, 1 to 15; chosen: the set of weights."""
-        squash, stretch, rate = tables()
+        """Codes one bit. lines: one for each context; local: the slot of it; chosen: the set of weights."""
+        squash, stretch, _ = tables()
         weights = self._weights[chosen]
-        says, buckets, total, base = [], [], 0, 0
-        for context, line in enumerate(lines):
-            p, count = self._slots.get(line + local, (1 << 21, 0))
-            said = stretch[p >> 10]
-            if context == 0:
-                base = said
-            else:
-                said = min(1023, max(-1023, said - base)) if count else 0
-            says.append(said)
-            buckets.append(0 if context == 0 else min(BUCKETS - 1, count.bit_length()))
-            total += said * weights[context][buckets[-1]]
+        slots = [self.slots.get(line + local, NEW_SLOT) for line in lines]
+        base = stretch[slots[0][0] >> 10]
+        says = [base] + [stretch[p >> 10] - base for p, _ in slots[1:]]
+        buckets = [0] + [min(BUCKETS - 1, count.bit_length()) for _, count in slots[1:]]
+        total = sum(said * weights[context][buckets[context]] for context, said in enumerate(says))
         mixed = min(STRETCH_LIMIT, max(-STRETCH_LIMIT, total >> 16))
         probability = squash[mixed + 4096]
         bit = coder.code(bit, probability)
@@ -195,7 +212,5 @@ class Mixer:
         for context, line in enumerate(lines):
             weight = weights[context][buckets[context]] + (says[context] * error * self._rate + (1 << 17) >> 18)
             weights[context][buckets[context]] = min(MAX_WEIGHT, max(-MAX_WEIGHT, weight))
-            p, count = self._slots.get(line + local, (1 << 21, 0))
-            p += (((1 << 22) - 1 if bit else 0) - p) * rate[count] >> 16
-            self._slots[line + local] = p, min(COUNT_LIMIT, count + 1)
+            self.slots[line + local] = moved(slots[context], bit)
         return bit

@@ -17,8 +17,9 @@ enum class WordKind : uint8_t { bytes = 0, integer = 1, palette = 2, floating = 
 
 struct WordForm {
   WordKind kind = WordKind::bytes;
-  bool codes_signs = false;   // else signs are bits among the low ones
-  uint16_t contexts = 1;      // which of `WordsModel`'s, a bit each
+  uint8_t signs = 0;          // which contexts tell a sign, a bit each; 0: signs are bits among the low ones
+  uint16_t contexts = 1;      // which tell a symbol, a bit each
+  uint32_t depth = 0;         // how many decisions from the root of the tree are mixed
   uint32_t smallest = 0;      // symbol 0 is this magnitude
   std::vector<uint8_t> logs;  // of the counts of symbols
   // integer, palette

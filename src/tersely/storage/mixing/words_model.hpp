@@ -22,6 +22,8 @@ using Axes = std::array<size_t, 4>;
 /// What symbols can be told by; a form has up to kMaxChosen of them.
 inline constexpr size_t kWordContexts = 12;
 inline constexpr size_t kMaxChosen = 8;
+/// What signs can be told by.
+inline constexpr size_t kSignContexts = 6;
 
 template <size_t kContexts>
 class WordsModel {
@@ -33,10 +35,11 @@ class WordsModel {
         axes_(axes),
         strides_{axes[1] * axes[2] * axes[3], axes[2] * axes[3], axes[3], 1},
         words_(axes[0] * strides_[0]),
-        symbols_(lines_for(words_), kSets, {60, 15, 3}),
-        signs_(lines_for(words_ / 4), 1, {60, 15, 3}),
-        marks_(1 << 12, 2, {20, 30, 6}),
-        lowest_(1 << 12, 4, {60, 25, 3}),
+        symbols_(kContexts, lines_for(words_), std::min(form.depth, 4U), kSets, {60, 15, 3}),
+        alone_(tree_.nodes.size(), kNewSlot),
+        signs_(std::max(1, std::popcount(form.signs)), lines_for(words_ / 4), 0, 1, {60, 15, 3}),
+        marks_(kMarkContexts, 1 << 12, 0, 2, {20, 30, 6}),
+        lowest_(kLowContexts, 1 << 12, 4, 4, {60, 25, 3}),
         seen_(words_),
         turned_(words_) {
     describe();
@@ -49,18 +52,22 @@ class WordsModel {
   /// takes it. low: the bits that are not modelled.
   template <class Coder, class Bits, class Load, class Store>
   void code(Coder& coder, Bits& low, Load&& load, Store&& store) {
+    Coder own = coder;  // in registers
+    Bits own_low = low;
     std::array<size_t, 4> place{};
     for (size_t k = 0; k < words_; ++k) {
-      store(k, one(coder, low, load(k), k, place));
+      store(k, one(own, own_low, load(k), k, place));
       for (size_t axis = 4; axis-- > 0;) {
         if (++place[axis] < axes_[axis] || axis == 0) break;
         place[axis] = 0;
       }
     }
+    coder = own;
+    low = own_low;
   }
 
  private:
-  static constexpr size_t kSets = 32, kSignContexts = 6, kMarkContexts = 4, kLowContexts = 5;
+  static constexpr size_t kSets = 32, kMarkContexts = 4, kLowContexts = 5;
   static constexpr int32_t kUnknown = -1;
   enum Mark : uint32_t { kZero, kTail };
 
@@ -90,7 +97,8 @@ class WordsModel {
   }
 
   template <class Coder, class Bits>
-  uint64_t one(Coder& coder, Bits& low, uint64_t word, size_t k, const std::array<size_t, 4>& place) {
+  [[gnu::always_inline]] uint64_t one(Coder& coder, Bits& low, uint64_t word, size_t k,
+                                      const std::array<size_t, 4>& place) {
     Word parts = Coder::kEncodes ? splitter_.split(word) : Word{};
     std::array<uint32_t, 4> near{}, sign_near{};
     for (size_t axis = 0; axis < 4; ++axis)
@@ -109,7 +117,7 @@ class WordsModel {
       parts.negative = false;
       parts.low = 0;
     } else {
-      parts.negative = form_.codes_signs ? sign(coder, parts, k, place, sign_near) : low.bits(parts.negative, 1) != 0;
+      parts.negative = form_.signs != 0 ? sign(coder, parts, k, place, sign_near) : low.bits(parts.negative, 1) != 0;
       if (const int bits = form_.low_bits(); bits > 0) parts.low = low_bits(coder, low, parts, bits, near, place);
     }
     learn(parts.symbol, k, place);
@@ -118,8 +126,8 @@ class WordsModel {
   }
 
   template <class Coder, class Bits>
-  uint64_t low_bits(Coder& coder, Bits& low, const Word& parts, int bits, const std::array<uint32_t, 4>& near,
-                    const std::array<size_t, 4>& place) {
+  [[gnu::always_inline]] uint64_t low_bits(Coder& coder, Bits& low, const Word& parts, int bits,
+                                           const std::array<uint32_t, 4>& near, const std::array<size_t, 4>& place) {
     const uint64_t value = parts.low;
     if (form_.tail != 0) {
       const int tail = form_.tail - form_.zeros;
@@ -132,7 +140,7 @@ class WordsModel {
   }
 
   template <class Coder>
-  uint64_t lowest(Coder& coder, const Word& parts, uint64_t next) {
+  [[gnu::always_inline]] uint64_t lowest(Coder& coder, const Word& parts, uint64_t next) {
     const auto after = static_cast<uint32_t>(next);
     const std::array<uint32_t, kLowContexts> contexts = {
         hash(1, 0),
@@ -141,44 +149,50 @@ class WordsModel {
         hash(4, last_lowest_),
         hash(5, parts.symbol >> form_.top, parts.negative),
     };
-    std::array<uint32_t*, kLowContexts> lines;
-    for (size_t c = 0; c < kLowContexts; ++c) lines[c] = lowest_.line(contexts[c]);
+    Mixer::Mixed<kLowContexts> mixed;
+    for (size_t c = 0; c < kLowContexts; ++c) mixed.lines[c] = lowest_.line(contexts[c]);
     uint32_t local = 1;
     for (int bit = form_.modelled; bit-- > 0;) {
       const size_t set = static_cast<size_t>(bit);
-      local = local * 2 + lowest_.code(coder, (parts.low >> bit & 1) != 0, lines.data(), local, set);
+      local = local * 2 + lowest_.code(coder, (parts.low >> bit & 1) != 0, mixed, kLowContexts, local, set);
     }
     last_lowest_ = local - (1U << form_.modelled);
     return last_lowest_;
   }
 
   template <class Coder>
-  uint32_t symbol(Coder& coder, uint32_t given, const std::array<size_t, 4>& place, const std::array<uint32_t, 4>& near,
-                  uint32_t second) {
-    std::array<uint32_t, kContexts> hashes;
-    hash_contexts(hashes, place, near, second);
-    std::array<uint32_t*, kContexts> lines;
+  [[gnu::always_inline]] uint32_t symbol(Coder& coder, uint32_t given, const std::array<size_t, 4>& place,
+                                         const std::array<uint32_t, 4>& near, uint32_t second) {
     int32_t node = tree_.root;
-    uint32_t local = 1, depth = 0;
-    while (node >= 0) {
-      if (depth % 4 == 0) {
-        local = 1;
-        for (size_t c = 0; c < kContexts; ++c)
-          lines[c] = symbols_.line(depth == 0 ? hashes[c] : hash(hashes[c], static_cast<uint32_t>(node)));
+    if constexpr (kContexts > 1) {
+      std::array<uint32_t, kContexts> hashes;
+      hash_contexts(hashes, place, near, second);
+      Mixer::Mixed<kContexts> mixed;
+      uint32_t local = 1;
+      for (uint32_t depth = 0; depth < form_.depth && node >= 0; ++depth) {
+        if (depth % 4 == 0) {
+          local = 1;
+          for (size_t c = 0; c < kContexts; ++c)
+            mixed.lines[c] = symbols_.line(depth == 0 ? hashes[c] : hash(hashes[c], static_cast<uint32_t>(node)));
+        }
+        const SymbolTree::Node& at = tree_.nodes[static_cast<size_t>(node)];
+        const size_t set = std::min<size_t>(depth, kSets - 1);
+        const bool bit = symbols_.code(coder, given >= at.split, mixed, kContexts, local, set);
+        local = local * 2 + bit;
+        node = at.child[bit];
       }
+    }
+    while (node >= 0) {
       const SymbolTree::Node& at = tree_.nodes[static_cast<size_t>(node)];
-      const bool bit = symbols_.code(coder, given >= at.split, lines.data(), local, std::min<size_t>(depth, kSets - 1));
-      local = local * 2 + bit;
-      node = at.child[bit];
-      ++depth;
+      node = at.child[code_alone(coder, given >= at.split, alone_[static_cast<size_t>(node)], tables_)];
     }
     return static_cast<uint32_t>(-1 - node);
   }
 
   static uint32_t level_of(int32_t average) { return average == kUnknown ? 4095 : static_cast<uint32_t>(average) >> 9; }
 
-  void hash_contexts(std::array<uint32_t, kContexts>& hashes, const std::array<size_t, 4>& place,
-                     const std::array<uint32_t, 4>& near, uint32_t second) const {
+  [[gnu::always_inline]] void hash_contexts(std::array<uint32_t, kContexts>& hashes, const std::array<size_t, 4>& place,
+                                            const std::array<uint32_t, 4>& near, uint32_t second) const {
     const auto at = [&](size_t axis) { return static_cast<uint32_t>(place[axis]); };
     const auto average = [&](size_t axis) { return level_of(averages_[axis][place[axis]]); };
     size_t count = 0;
@@ -221,58 +235,82 @@ class WordsModel {
   }
 
   template <class Coder>
-  bool sign(Coder& coder, const Word& parts, size_t k, const std::array<size_t, 4>& place,
-            const std::array<uint32_t, 4>& near) {
+  [[gnu::always_inline]] bool sign(Coder& coder, const Word& parts, size_t k, const std::array<size_t, 4>& place,
+                                   const std::array<uint32_t, 4>& near) {
     const uint32_t second = place[3] > 1 ? turned_[k - 2] : 3;
-    const std::array<uint32_t, kSignContexts> contexts = {
-        hash(1, kinds_[parts.symbol]),
-        hash(2, near[3] * 4 + second),
-        hash(3, near[2] * 4 + near[3]),
-        hash(4, near[1] * 4 + near[0]),
-        hash(5, static_cast<uint32_t>(place[0])),
-        hash(6, static_cast<uint32_t>(place[3]), static_cast<uint32_t>(place[1] * axes_[2] + place[2])),
-    };
-    std::array<uint32_t*, kSignContexts> lines;
-    for (size_t c = 0; c < kSignContexts; ++c) lines[c] = signs_.line(contexts[c]);
-    return signs_.code(coder, parts.negative, lines.data(), 1, 0);
+    Mixer::Mixed<kSignContexts> mixed;
+    mixed.lines[0] = signs_.line(hash(1, kinds_[parts.symbol]));
+    size_t count = 1;
+    for (uint32_t left = form_.signs & (form_.signs - 1U); left != 0; left &= left - 1) {
+      uint32_t what = 0, more = 0;
+      const auto context = static_cast<uint32_t>(std::countr_zero(left));
+      switch (context) {
+        case 1:
+          what = near[3] * 4 + second;
+          break;
+        case 2:
+          what = near[2] * 4 + near[3];
+          break;
+        case 3:
+          what = near[1] * 4 + near[0];
+          break;
+        case 4:
+          what = static_cast<uint32_t>(place[0]);
+          break;
+        default:
+          what = static_cast<uint32_t>(place[3]), more = static_cast<uint32_t>(place[1] * axes_[2] + place[2]);
+      }
+      mixed.lines[count++] = signs_.line(hash(context + 1, what, more));
+    }
+    if (count == 1) return code_alone(coder, parts.negative, *mixed.lines[0], tables_);
+    return signs_.code(coder, parts.negative, mixed, count, 0, 0);
   }
 
   template <class Coder>
-  bool mark(Coder& coder, Mark which, bool given, const std::array<uint32_t, 4>& near,
-            const std::array<size_t, 4>& place) {
+  [[gnu::always_inline]] bool mark(Coder& coder, Mark which, bool given, const std::array<uint32_t, 4>& near,
+                                   const std::array<size_t, 4>& place) {
     const std::array<uint32_t, kMarkContexts> contexts = {
         hash(1, which),
         hash(2, which, last_tail_),
         hash(3, which, static_cast<uint32_t>(place[0])),
         hash(4, which, near[3]),
     };
-    std::array<uint32_t*, kMarkContexts> lines;
-    for (size_t c = 0; c < kMarkContexts; ++c) lines[c] = marks_.line(contexts[c]);
-    return marks_.code(coder, given, lines.data(), 1, which);
+    Mixer::Mixed<kMarkContexts> mixed;
+    for (size_t c = 0; c < kMarkContexts; ++c) mixed.lines[c] = marks_.line(contexts[c]);
+    return marks_.code(coder, given, mixed, kMarkContexts, 0, which);
   }
 
-  void learn(uint32_t symbol, size_t k, const std::array<size_t, 4>& place) {
+  [[gnu::always_inline]] void learn(uint32_t symbol, size_t k, const std::array<size_t, 4>& place) {
     seen_[k] = kinds_[symbol];
     const int32_t level = levels_[symbol];
     const auto move = [level](int32_t& average, int shift) {
       average = average == kUnknown ? level << 8 : average + (((level << 8) - average) >> shift);
     };
-    for (size_t axis = 0; axis < 4; ++axis) move(averages_[axis][place[axis]], 5);
-    move(outer_[place[0] * axes_[1] + place[1]], 3);
-    move(inner_[place[2] * axes_[3] + place[3]], 5);
-    move(recent_, 4);
+    // A branch that is always the same costs less than an average that nobody asks for.
+    if ((form_.contexts & 1U << 9) != 0)
+      for (size_t axis = 1; axis < 4; ++axis) move(averages_[axis][place[axis]], 5);
+    if ((form_.contexts & 1U << 10) != 0) {
+      move(averages_[0][place[0]], 5);
+      move(recent_, 4);
+    }
+    if ((form_.contexts & 1U << 11) != 0) {
+      move(outer_[place[0] * axes_[1] + place[1]], 3);
+      move(inner_[place[2] * axes_[3] + place[3]], 5);
+    }
   }
 
+  const Tables& tables_ = tables();
   const WordForm& form_;
   WordSplitter splitter_;
   SymbolTree tree_;
   Axes axes_;
   std::array<size_t, 4> strides_;
   size_t words_;
-  Mixer<kContexts> symbols_;
-  Mixer<kSignContexts> signs_;
-  Mixer<kMarkContexts> marks_;
-  Mixer<kLowContexts> lowest_;
+  Mixer symbols_;
+  std::vector<Slot> alone_;  // of each node, for decisions that are not mixed
+  Mixer signs_;
+  Mixer marks_;
+  Mixer lowest_;
   std::vector<uint8_t> seen_, turned_;  // class of each symbol, 1 and more; sign, 1 or 2, 0 of zeros
   std::vector<int32_t> levels_;
   std::vector<uint8_t> kinds_;
