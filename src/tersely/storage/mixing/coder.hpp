@@ -13,7 +13,7 @@
 namespace tersely::storage {
 
 inline constexpr size_t kCoderWord = 4;
-inline constexpr uint64_t kLeastRange = uint64_t{1} << 32;
+inline constexpr uint64_t kMinRange = uint64_t{1} << 32;
 
 class Encoder {
  public:
@@ -26,7 +26,7 @@ class Encoder {
     const uint64_t if_0 = uint64_t{bit} - 1;  // no branch: nobody can predict it
     add(bound & if_0);
     range_ = bound + ((range_ - 2 * bound) & if_0);
-    if (range_ < kLeastRange) [[unlikely]] {
+    if (range_ < kMinRange) [[unlikely]] {
       word();
       range_ <<= 32;
     }
@@ -35,7 +35,7 @@ class Encoder {
 
   /// Writes what the last decisions need: a multiple of 2^32 that is within the range.
   void finish() {
-    add(kLeastRange - 1);
+    add(kMinRange - 1);
     word();
   }
 
@@ -73,7 +73,7 @@ class Decoder {
     const uint64_t if_0 = uint64_t{bit} - 1;
     value_ -= bound & if_0;
     range_ = bound + ((range_ - 2 * bound) & if_0);
-    if (range_ < kLeastRange) [[unlikely]] {
+    if (range_ < kMinRange) [[unlikely]] {
       range_ <<= 32;
       value_ = value_ << 32 | next();
     }

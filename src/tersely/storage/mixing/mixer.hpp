@@ -61,19 +61,19 @@ class Mixer {
   }
 
   /// Lines of contexts, and what they said of the bit that is being coded.
-  template <size_t kMost>
+  template <size_t kMax>
   struct Mixed {
-    std::array<Slot*, kMost> lines;
-    std::array<Slot, kMost> slots;
-    std::array<int32_t, kMost> says;
-    std::array<int32_t*, kMost> weights;
+    std::array<Slot*, kMax> lines;
+    std::array<Slot, kMax> slots;
+    std::array<int32_t, kMax> says;
+    std::array<int32_t*, kMax> weights;
     uint32_t probability;
   };
 
   /// The probability that a bit is 1. count: contexts, as many as were given; `mixed` has their lines, of which `local`
   /// is the slot.
-  template <size_t kMost>
-  [[gnu::always_inline]] uint32_t predict(Mixed<kMost>& mixed, size_t count, uint32_t local, size_t set) {
+  template <size_t kMax>
+  [[gnu::always_inline]] uint32_t predict(Mixed<kMax>& mixed, size_t count, uint32_t local, size_t set) {
     const Tables& table = tables_;
     int32_t* const weights = weights_.data() + set * count * kBuckets;
     mixed.slots[0] = mixed.lines[0][local];
@@ -93,8 +93,8 @@ class Mixer {
   }
 
   /// Learns the bit that was predicted.
-  template <size_t kMost>
-  [[gnu::always_inline]] void learn(const Mixed<kMost>& mixed, size_t count, uint32_t local, bool bit) {
+  template <size_t kMax>
+  [[gnu::always_inline]] void learn(const Mixed<kMax>& mixed, size_t count, uint32_t local, bool bit) {
     const int64_t error = ((static_cast<int64_t>(bit) << 16) - mixed.probability) * rate_;
     for (size_t k = 0; k < count; ++k) {
       int32_t& weight = *mixed.weights[k];
@@ -105,8 +105,8 @@ class Mixer {
   }
 
   /// Codes one bit.
-  template <size_t kMost, class Coder>
-  [[gnu::always_inline]] bool code(Coder& coder, bool bit, Mixed<kMost>& mixed, size_t count, uint32_t local,
+  template <size_t kMax, class Coder>
+  [[gnu::always_inline]] bool code(Coder& coder, bool bit, Mixed<kMax>& mixed, size_t count, uint32_t local,
                                    size_t set) {
     bit = coder(bit, predict(mixed, count, local, set));
     learn(mixed, count, local, bit);
