@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 import statistics
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.evidence import summary
 from benchmarks.record import Record
 
 ROOT = Path(__file__).parent.parent
@@ -264,53 +264,14 @@ def network_cells(one: Record) -> Iterator[Cell]:
         yield (row["network"], str(row["batch"])), told
 
 
-def overview() -> list[str]:
-    """The six rows of the README, from the record of `benchmarks.overview`."""
-    ((path, one),) = record.of_kind("overview")
-    rows, machine = one["rows"], one["machine"]
-
-    def timed(key: str) -> tuple[str, ...]:
-        row = rows[key]
-        void = " (void)" if row["busy"] else ""
-        ratio = row["dense_ms"] / row["ms"]
-        return _short(row["dense_ms"]), _short(row["ms"]), f"{ratio:.1f} x{void}", f"{row['smaller']:.2f} x"
-
-    def stored(key: str) -> tuple[str, ...]:
-        row = rows[key]
-        best = max(row["others"], key=row["others"].__getitem__)
-        sizes = (f"{size / 1e6:.1f} MB" for size in (row["bytes"], row["bytes"] / row["smaller"]))
-        return *sizes, "", f"{row['smaller']:.2f} x ({best}: {row['others'][best]:.2f} x)"
-
-    billions = rows["token"]["weights"] / 1e9
-    lines = grid(
-        ("", "dense", "tersely", "faster", "smaller"),
-        (
-            (f"a token of a language model, {billions:.1f} G weights, bfloat16", *timed("token")),
-            ("a sentence through an encoder (MiniLM), float32", *timed("encoder")),
-            ("a layer with 90 % of its weights pruned, float32", *timed("pruned")),
-            ("a layer of int8 weights", *timed("int8")),
-            ("a file of a convolutional network (part of ResNet-50), float32", *stored("convolutional file")),
-            ("that encoder's file without word embeddings, float32", *stored("encoder file")),
-        ),
-    )
-    elsewhere = {rows[key]["commit"]: key for key in rows if rows[key].get("commit", one["commit"]) != one["commit"]}
-    names = {"convolutional file": "files"}
-    others = (f"{names.get(key, key)}: {commit}" for commit, key in elsewhere.items())
-    commits = "; ".join([f"commit {one['commit']}", *others])
-    told = f"{machine['model']}, {one['protocol']['threads']} threads, kernels {machine['isa']}"
-    versions = f"torch {one['versions']['torch']}"
-    llama = rows["token"].get("others_ms", {}).get("llama_cpp")
-    beside = f" llama.cpp takes {_short(llama)} for the token, from all 16 bits." if llama else ""
-    line = f"{told}, {versions}, {commits} ([record]({path.relative_to(ROOT).as_posix()})).{beside}"
-    return [*lines, "", *textwrap.wrap(line, 119, break_long_words=False, break_on_hyphens=False)]
-
-
-def _short(ms: float) -> str:
-    return f"{ms:.{0 if ms >= 10 else 1 if ms >= 1 else 2}f} ms"
+def evidence() -> list[str]:
+    """The rows of the README, from the record of `benchmarks.evidence`."""
+    found = summary.newest()
+    return [*grid(summary.HEAD, summary.rows(found)), "", *summary.line(found)] if found else [NOTHING]
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "overview": overview,
+    "evidence": evidence,
     "networks": lambda: by_machine("networks", ("network, float32", "batch"), network_cells),
     "models": lambda: by_machine("models", ("", "objective"), model_cells),
     "products": lambda: by_machine("products", ("weights", "rows of x", "stored as", "bits"), product_cells),

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.evidence import claims, kernels, plots
 from benchmarks.evidence.coding import OURS, RUNNABLE
-from benchmarks.evidence.rows import Coded, Run, coded, failures, mixed, runs, tokens_of
+from benchmarks.evidence.rows import Coded, Run, coded, failures, mixed, runs, shares, tokens_of
 from benchmarks.record import Record
 from benchmarks.tables import grid
 
@@ -41,7 +41,7 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
     yield "Networks, states of their weights, coders of models and engines, side by side in one run:"
     yield "`make evidence` measures again and writes this page. Rows that we lose are marked as lost."
     yield ""
-    yield f"{record.headline(found)}; {'the quick selection' if found['quick'] else 'the whole selection'}, "
+    yield f"{record.headline(found)}; {len(found['units'])} units of work,"
     if old:
         yield f"**kernels have changed since {old} of its {len(found['units'])} figures were measured**,"
     yield f"measured at commit {' and '.join(commits)}. Times are medians of runs that take turns, answers are compared first;"
@@ -60,6 +60,7 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
         yield from _products(rows, names)
     if plans:
         yield from _plans(plans, names, pictures)
+    yield from _shares(shares(found), names)
     yield from _lost(found)
     yield from _failures(found, names)
 
@@ -240,6 +241,32 @@ def _plans(plans: list[dict[str, Any]], names: dict[str, str], pictures: dict[st
         void = " (void)" if one["busy"] else ""
         body.append([names[one["unit"]["network"]], one["unit"]["state"] + void, *cells, told, got])
     yield from grid(("network", "weights", "balanced", "size", "speed", "one alone", "layers under balanced"), body)
+    yield ""
+
+
+def _shares(found: list[dict[str, Any]], names: dict[str, str]) -> Iterator[str]:
+    if not found:
+        return
+    yield "## The paper's table"
+    yield ""
+    yield "Percent of float32, as the paper of 2022 counts: HF, Huffman codes; E and B, its element-wise and block-wise sequences in"
+    yield "a wavelet tree (our plain implementation); tersely, blocks of level `max`. Its own inputs were rounded, and cannot be had."
+    yield ""
+    head = ("network", "layer", "weights", "HF", "E", "B", "tersely")
+    body = []
+    for one in found:
+        title = f"{names[one['unit']['network']]}, {one['unit']['state']}"
+        total = sum(layer["weights"] for layer in one["layers"])
+        whole = {
+            key: sum(layer[key] * layer["weights"] for layer in one["layers"]) / total
+            for key in ("HF", "E", "B", "tersely")
+        }
+        body.append([title, "**all**", f"{total:,}", *(f"**{value:.2f}**" for value in whole.values())])
+        largest = sorted(one["layers"], key=lambda layer: -layer["weights"])[:8]
+        body += [
+            ["", layer["layer"], f"{layer['weights']:,}", *(f"{layer[key]:.2f}" for key in whole)] for layer in largest
+        ]
+    yield from grid(head, body)
     yield ""
 
 

@@ -134,6 +134,11 @@ def tokens_of(record: Record) -> list[dict[str, Any]]:
     return list(_of(record, "tokens"))
 
 
+def shares(record: Record) -> list[dict[str, Any]]:
+    """The paper's table by layer."""
+    return list(_of(record, "shares"))
+
+
 def failures(record: Record) -> Iterator[tuple[dict[str, Any], str]]:
     """Units that failed, with why; a coder that does not take a dtype is none."""
     for one in record["units"].values():
