@@ -42,6 +42,8 @@ def units(
     unit = _unit(cases, "tokens", "llama", "bfloat16", threads=plan.threads, seconds=plan.seconds, **tokens)
     yield common | unit, cases["tokens"]["limit_seconds"]
     yield from _mixing(cases, common, plan)
+    for name in cases["predictions"]["networks"]:
+        yield common | _unit(cases, "predictions", name, "float32"), cases["predictions"]["limit_seconds"]
     for name, state in cases["shares"]["rows"]:
         size = int(cases["shares"]["sample_mb"] * 1e6)
         shares = _unit(cases, "shares", name, state, source=cases["networks"][name], sample_bytes=size)

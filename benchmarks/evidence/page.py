@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.evidence import claims, kernels, plots
 from benchmarks.evidence.coding import OURS, RUNNABLE
-from benchmarks.evidence.rows import Coded, Run, coded, failures, mixed, runs, shares, tokens_of
+from benchmarks.evidence.rows import Coded, Run, coded, failures, mixed, predictions, runs, shares, tokens_of
 from benchmarks.record import Record
 from benchmarks.tables import grid
 
@@ -60,6 +60,7 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
         yield from _products(rows, names)
     if plans:
         yield from _plans(plans, names, pictures)
+    yield from _predictions(predictions(found), names)
     yield from _shares(shares(found), names)
     yield from _lost(found)
     yield from _failures(found, names)
@@ -80,7 +81,10 @@ def _networks(
     yield from grid(head, (_network_row(run, names, engines) for run in ran))
     yield ""
     yield from _tokens(tokens)
-    cold = [run for run in ran if run.cold]
+    yield from _cold([run for run in ran if run.cold], names)
+
+
+def _cold(cold: list[Run], names: dict[str, str]) -> Iterator[str]:
     if cold:
         yield "From a file to the first answer, and the most memory a process had (before it opened the file):"
         yield ""
@@ -242,6 +246,17 @@ def _plans(plans: list[dict[str, Any]], names: dict[str, str], pictures: dict[st
         body.append([names[one["unit"]["network"]], one["unit"]["state"] + void, *cells, told, got])
     yield from grid(("network", "weights", "balanced", "size", "speed", "one alone", "layers under balanced"), body)
     yield ""
+
+
+def _predictions(found: list[dict[str, Any]], names: dict[str, str]) -> Iterator[str]:
+    for one in found:
+        same = ", ".join(
+            f"{one[key]['equal']:,} of {one['images']:,} under `{key}` (outputs differ by {one[key]['difference']:.0e})"
+            for key in ("size", "balanced", "speed")
+        )
+        yield f"{names[one['unit']['network']]} on labelled test images: accuracy {one['accuracy']:.1%} by PyTorch; equal"
+        yield f"predictions from coded weights: {same}."
+        yield ""
 
 
 def _shares(found: list[dict[str, Any]], names: dict[str, str]) -> Iterator[str]:

@@ -139,6 +139,11 @@ def shares(record: Record) -> list[dict[str, Any]]:
     return list(_of(record, "shares"))
 
 
+def predictions(record: Record) -> list[dict[str, Any]]:
+    """Trained networks on labelled images."""
+    return list(_of(record, "predictions"))
+
+
 def failures(record: Record) -> Iterator[tuple[dict[str, Any], str]]:
     """Units that failed, with why; a coder that does not take a dtype is none."""
     for one in record["units"].values():

@@ -1,43 +1,10 @@
-"""Real architectures, written out: CIFAR ResNets (He et al., option A), a vision transformer, a Llama-shaped block."""
+"""Real architectures, written out: a vision transformer, a Llama-shaped block."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-class CifarBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.padding = (outputs - inputs) // 2
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        short = x[:, :, :: self.stride, :: self.stride]
-        short = F.pad(short, (0, 0, 0, 0, self.padding, self.padding))
-        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + short)
-
-
-class CifarResNet(nn.Module):
-    def __init__(self, blocks: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-
-        def layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-            rest = [CifarBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
-            return nn.Sequential(CifarBlock(inputs, outputs, stride), *rest)
-
-        self.layer1, self.layer2, self.layer3 = layer(16, 16, 1), layer(16, 32, 2), layer(32, 64, 2)
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        return self.linear(x.mean((2, 3)))
 
 
 class Attention(nn.Module):

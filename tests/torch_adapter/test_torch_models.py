@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import CifarResNet, Experts, Llama, VitBlock
+from benchmarks import cifar
+from networks import Experts, Llama, VitBlock
 from safetensors.torch import load_file
 from torch import nn
 from torch_fixtures import compressed, dtype, mode, two_threads, under
@@ -26,25 +27,19 @@ def by_batches(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return torch.cat([model(batch) for batch in images.split(100)])
 
 
-@pytest.mark.parametrize(("name", "blocks", "accuracy"), [("resnet20", 3, 0.804), ("resnet56", 9, 0.825)])
+@pytest.mark.parametrize(("name", "accuracy"), [("resnet20", 0.804), ("resnet56", 0.825)])
 def test_cifar_resnets_predict_the_same_image_by_image(
-    models: Path, compressed: Callable[..., Any], mode: str, name: str, blocks: int, accuracy: float
+    models: Path, compressed: Callable[..., Any], mode: str, name: str, accuracy: float
 ) -> None:
-    dense = CifarResNet(blocks).eval()
-    state = load_file(models / f"cifar10-{name}-fp32.safetensors")
-    result = dense.load_state_dict(state, strict=False)
-    assert not result.unexpected_keys
-    assert all(key.endswith("num_batches_tracked") for key in result.missing_keys)
-    test = np.load(models / "cifar10-test-1000.npz")
-    images = torch.from_numpy(test["images"]).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    images = (images - mean[:, None, None]) / deviation[:, None, None]
+    dense = cifar.trained(name, models)
+    given, labels = cifar.test_images(models)
+    images = torch.from_numpy(given)
     small = compressed(dense, mode=mode)
     if name not in _predictions:
         _predictions[name] = by_batches(dense, images)
     expected, actual = _predictions[name], by_batches(small, images)
     assert torch.equal(expected.argmax(1), actual.argmax(1))
-    assert (actual.argmax(1).numpy() == test["labels"]).mean() == pytest.approx(accuracy, abs=1e-9)
+    assert (actual.argmax(1).numpy() == labels).mean() == pytest.approx(accuracy, abs=1e-9)
     if mode == "identical":
         assert torch.equal(expected, actual)
 

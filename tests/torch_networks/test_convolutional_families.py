@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks import cifar
 from image_networks import FAMILIES, FIRES, SqueezeNet, executed
 from safetensors.torch import load_file
 from torch import nn
-from torch_adapter.networks import CifarResNet
 
 from tersely.backends.cpu import isa
 
@@ -78,13 +78,10 @@ def test_families_of_transformers(family: str) -> None:
     check(Logits().eval(), (1, 3, 64, 64), isa.available())
 
 
-@pytest.mark.parametrize(("name", "blocks", "accuracy"), [("resnet20", 3, 0.804), ("resnet56", 9, 0.825)])
-def test_cifar_resnets_predict_the_same_image_by_image(models: Path, name: str, blocks: int, accuracy: float) -> None:
-    model = CifarResNet(blocks).eval()
-    model.load_state_dict(load_file(models / f"cifar10-{name}-fp32.safetensors"), strict=False)
-    test = np.load(models / "cifar10-test-1000.npz")
-    images = test["images"].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    images = (images - np.float32([[[0.485]], [[0.456]], [[0.406]]])) / np.float32([[[0.229]], [[0.224]], [[0.225]]])
+@pytest.mark.parametrize(("name", "accuracy"), [("resnet20", 0.804), ("resnet56", 0.825)])
+def test_cifar_resnets_predict_the_same_image_by_image(models: Path, name: str, accuracy: float) -> None:
+    model = cifar.trained(name, models)
+    images, labels = cifar.test_images(models)
     batches = np.split(images, 10)
     made = executed(model, (torch.from_numpy(batches[0]),))
     found = np.concatenate([made.run(batch)[0] for batch in batches])
@@ -92,7 +89,7 @@ def test_cifar_resnets_predict_the_same_image_by_image(models: Path, name: str, 
         expected = np.concatenate([model(torch.from_numpy(batch)).numpy() for batch in batches])
     assert np.array_equal(found.argmax(1), expected.argmax(1))
     assert abs(found - expected).max() <= 1e-4 * abs(expected).max()
-    assert (found.argmax(1) == test["labels"]).mean() == pytest.approx(accuracy, abs=1e-9)
+    assert (found.argmax(1) == labels).mean() == pytest.approx(accuracy, abs=1e-9)
 
 
 def loaded(classes: int, part: Callable[[str, str], torch.Tensor], last: str) -> SqueezeNet:
