@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tersely.files.behind import Behind
@@ -29,3 +31,25 @@ def test_what_work_raises_comes_out(threads: int) -> None:
 
     with pytest.raises(ValueError, match="no room"):
         work()
+
+
+def test_work_that_waits_is_not_counted_again_and_again() -> None:
+    """Many small pieces of work: what each keeps in memory is added once."""
+
+    class Counted(int):
+        added = 0
+
+        def __add__(self, other: int) -> int:
+            Counted.added += 1
+            return int(self) + other
+
+        __radd__ = __add__
+
+    gate = threading.Event()
+    with Behind(2) as behind:
+        behind.do(0, lambda: gate.wait() and None)
+        for _ in range(200):
+            behind.do(Counted(1), lambda: None)
+        gate.set()
+        behind.finish()
+    assert Counted.added <= 3 * 200

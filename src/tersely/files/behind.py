@@ -21,6 +21,7 @@ class Behind:
         """threads: workers; with one, everything is done at once."""
         self._worker = ThreadPoolExecutor(1, "tersely-behind") if threads > 1 else None
         self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self._held = 0
 
     def __enter__(self) -> Behind:
         return self
@@ -36,16 +37,20 @@ class Behind:
         if self._worker is None:
             work()
             return
-        while self._waiting and (
-            nbytes + sum(size for size, _ in self._waiting) > _BYTES or self._waiting[0][1].done()
-        ):
-            self._waiting.popleft()[1].result()
+        while self._waiting and (nbytes + self._held > _BYTES or self._waiting[0][1].done()):
+            self._take()
         if nbytes > _BYTES:
             work()
         else:
             self._waiting.append((nbytes, self._worker.submit(work)))
+            self._held += nbytes
 
     def finish(self) -> None:
         """Return when all is done."""
         while self._waiting:
-            self._waiting.popleft()[1].result()
+            self._take()
+
+    def _take(self) -> None:
+        size, first = self._waiting.popleft()
+        self._held -= size
+        first.result()

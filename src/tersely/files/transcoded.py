@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cached_property
 
 from tersely.core.encoded import Encoded
+from tersely.core.once import once
 from tersely.files import plan_file
 from tersely.files.container import alias
 from tersely.files.duplicates import Duplicates
@@ -37,7 +37,7 @@ class TranscodedReader:
         self._options = options_of(self.source, threads)
         self.facts = {"objective": self._options.objective, "profile": self._options.profile.name}
 
-    @cached_property
+    @once
     def _duplicates(self) -> Duplicates:
         return duplicates_of(self.source, self._options)
 

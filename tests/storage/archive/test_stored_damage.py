@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from support import stored_files
 
 import tersely
 from tersely.core.dtypes import BY_TAG
-from tersely.core.errors import CorruptError, FormatError, TerselyError
+from tersely.core.errors import ArgumentError, CorruptError, FormatError, TerselyError
 from tersely.files.container import stored
 from tersely.files.container.header import fresh_header
 from tersely.files.stored_file import StoredFile
@@ -150,3 +151,22 @@ def test_another_original_of_the_same_shape_is_refused(small: Path) -> None:
         tersely.transcode(small, small.with_name("fast.safetensors"))
     assert not small.with_name("back.safetensors").exists()
     assert not small.with_name("fast.safetensors").exists()
+
+
+@pytest.mark.parametrize("odd", ["before", "after"])
+def test_a_stored_file_with_other_tensors_is_refused(small: Path, tmp_path: Path, odd: str) -> None:
+    """Another program may have merged it with others, and dropped its metadata: its tensors are not to go unseen."""
+    storage = safetensors.numpy.load_file(small)
+    other = {odd: np.ones(3, np.float64 if odd == "before" else np.uint8)}
+    safetensors.numpy.save_file({**storage, **other}, tmp_path / "merged.safetensors")
+    for work in (tersely.load_file, tersely.open, tersely.verify, tersely.inspect):
+        with pytest.raises(CorruptError, match="has one tensor 'tersely.storage'"):
+            work(tmp_path / "merged.safetensors")
+    with pytest.raises(TerselyError):
+        tersely.compress(tmp_path / "merged.safetensors", tmp_path / "again.safetensors")
+
+
+def test_no_tensor_has_the_name_of_a_stored_file(tmp_path: Path) -> None:
+    for others in ({}, {"w": np.ones(3, np.float32)}):
+        with pytest.raises(ArgumentError, match=r"'tersely.storage' cannot be used"):
+            tersely.save_file({stored.TENSOR: np.zeros(3, np.uint8), **others}, tmp_path / "m.safetensors")

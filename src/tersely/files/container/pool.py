@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tersely.core import forks
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import CorruptError, FormatError
 from tersely.files.container import limits
@@ -110,7 +111,7 @@ class Pool:
     def __init__(self, raw: np.ndarray, parts: Entry | None, file: str) -> None:
         """raw: the bytes of `tersely.pool`. parts: the entry `tersely.parts`. Raises CorruptError or UnsupportedError."""
         self._file = file
-        self._lock = threading.Lock()
+        self.renew()
         try:
             sections, self._blocks = _index(memoryview(raw))
             whole = self._decoded(0, [codec.Spec(_U8, (sum(sections),))])[0].tobytes()
@@ -123,6 +124,11 @@ class Pool:
         except FormatError as error:
             raise error.located(file=file, tensor=TENSOR) from None
         self._arrays: dict[int, list[np.ndarray]] = {}
+        forks.renew_in_children(self)
+
+    def renew(self) -> None:
+        """A lock of this process."""
+        self._lock = threading.Lock()
 
     def __contains__(self, name: object) -> bool:
         """Whether an entry of this name is coded here, and lies nowhere in the file as it is."""

@@ -21,7 +21,7 @@ import numpy as np
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.encoded import Encoded, Node
 from tersely.core.errors import ArgumentError, DestinationError
-from tersely.files.container import alias, closing, description, limits, pool, temporary
+from tersely.files.container import alias, closing, description, limits, pool, stored, temporary
 from tersely.files.container.header import Header, entry_bytes, entry_json, is_text, tensor_bytes
 
 METADATA = "tersely"
@@ -122,7 +122,7 @@ class Writer:
             raise ArgumentError(f"the name {name!r} holds half a character, which no file can: give it another one")
         if description.MARK in name or name == "__metadata__":
             raise ArgumentError(f"the name {name!r} cannot be used: {description.MARK!r} marks components of tersely")
-        if name in pool.RESERVED:
+        if name in pool.RESERVED or name == stored.TENSOR:
             raise ArgumentError(f"the name {name!r} cannot be used: files have entries of tersely under it")
         if name in self._names:
             raise ArgumentError(f"the name {name!r} is given twice")

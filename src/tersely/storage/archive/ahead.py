@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from tersely.core import forks
+
 _BYTES = 1 << 26
 """Most bytes that lie decoded and have not been asked for: a part of the bound of memory."""
 
@@ -20,6 +22,11 @@ class ReadAhead:
     def __init__(self, decode: Decode, sizes: Sequence[int], threads: int) -> None:
         """sizes: decoded bytes of each block."""
         self._decode, self._sizes, self._threads = decode, sizes, threads
+        self.renew()
+        forks.renew_in_children(self)
+
+    def renew(self) -> None:
+        """No workers, and nothing that they were to do."""
         self._workers: ThreadPoolExecutor | None = None
         self._running: dict[int, Future[list[np.ndarray]]] = {}
         self._last = -2

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tersely.core import forks
 from tersely.core.dtypes import BY_TAG, DType
 from tersely.core.errors import CorruptError, FormatError, TerselyError, TooLargeError, VerificationError
 from tersely.files.container import header, stored
@@ -53,7 +54,7 @@ class Archive:
         self._data = payload[begin:]
         ends = np.cumsum(np.array(self.index.sizes, np.int64)).tolist()
         self._begins = [0, *ends[:-1]] if ends else []
-        self._lock = threading.Lock()
+        self.renew()
         self._threads = threads
         self._pools: dict[int, list[np.ndarray]] = {}
         self.blocks: list[Block] = []
@@ -72,10 +73,17 @@ class Archive:
                 file=self.file,
             )
         self._of: dict[int, list[int]] = {}
+        self._place: dict[int, int] = {}
         for number, block in enumerate(self.blocks):
-            for part in block.parts:
+            for place, part in enumerate(block.parts):
                 self._of.setdefault(part.tensor, []).append(number)
+                self._place[part.tensor] = place
         self._ahead = ReadAhead(self._decoded, [block.nbytes for block in self.blocks], threads)
+        forks.renew_in_children(self)
+
+    def renew(self) -> None:
+        """A lock of this process."""
+        self._lock = threading.Lock()
 
     def _load(self, mapped: bool) -> memoryview:
         try:
@@ -179,8 +187,7 @@ class Archive:
             while len(self._pools) >= _POOLS:
                 del self._pools[next(iter(self._pools))]
             self._pools[block] = self._ahead.get(block)
-        place = next(k for k, part in enumerate(self.blocks[block].parts) if part.tensor == number)
-        return self._pools[block][place]
+        return self._pools[block][self._place[number]]
 
     def stored_bytes(self) -> list[int]:
         """What the file has of each tensor: its blocks, its share of a block by the bytes it had, 0 for a copy."""
