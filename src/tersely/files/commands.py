@@ -165,7 +165,7 @@ def compress(
             if store is None:
                 verbatim = folder.rewrite_indexes(source, out)
             else:  # what they say of names and files holds for stored files too
-                facts |= {"store": store}
+                facts = store_file.folder_facts(carried)
                 for index in source.indexes:
                     listing.copy_file(source.root / index, out / index)
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)

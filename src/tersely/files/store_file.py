@@ -39,6 +39,15 @@ def check_level(store: str | None, level: str | None) -> StorageLevel:
     return cast(StorageLevel, level or "fast")
 
 
+def folder_facts(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stored folder says of itself: the same for the same files, whichever machine wrote them, and from whatever.
+
+    plan: what its files carry; without one, whoever loads them plans as `settings_of` does for nothing.
+    """
+    asked = {key: plan.get(key, usual) for key, usual in (("objective", "balanced"), ("profile", "native"))}
+    return asked | {"store": STORES[0]}
+
+
 def store_file(
     source: Path | DecodedSource,
     destination: Path,

@@ -16,7 +16,7 @@ from tersely.files.compress_file import compress_file, is_ours, open_decoded, op
 from tersely.files.decoded_source import DecodedSource
 from tersely.files.encode_tensor import Options
 from tersely.files.results import FileReport, Meter, Progress, TensorReport
-from tersely.files.store_file import check_level, store_file
+from tersely.files.store_file import check_level, folder_facts, store_file
 from tersely.files.transcoded import NATIVE
 from tersely.planner.choose import Profile
 
@@ -116,6 +116,7 @@ class _Job:
         self.tensors: list[TensorReport] = []
         self.notes: list[str] = []
         self.objective = self.profile = ""
+        self.carried: Mapping[str, Any] = {}
 
     def run(self, source: DecodedSource, destination: Path, orientation: Callable[[str], str], meter: Meter) -> None:
         document = source.plan if self._document is None else self._document
@@ -128,7 +129,7 @@ class _Job:
             done = compress_file(source, destination, options, meter, self.force)
         else:
             done = store_file(source, destination, options, self._level, document, meter, self.force)
-        self.objective, self.profile = objective, target.name
+        self.objective, self.profile, self.carried = objective, target.name, document
         before, after, reports, notes = done
         self.before, self.after = self.before + before, self.after + after
         self.tensors += reports
@@ -157,6 +158,7 @@ def _folder(source: Path, destination: Path, job: _Job, progress: Progress | Non
             job.run(open_decoded(source / path, job.threads), out / path, tree.orientation, meter)
         verbatim = folder.rewrite_indexes(tree, out) if job.store is None else {}
         facts = {"objective": job.objective, "profile": job.profile}
-        facts |= {} if job.store is None else {"store": job.store}
+        if job.store is not None:
+            facts = folder_facts(job.carried)
         rewritten = model_folder.rewrite(out, out, coded, facts, tree.readers)
         folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
