@@ -168,7 +168,7 @@ def _coders(rows: list[Coded], names: dict[str, str], pictures: dict[str, str]) 
         body.append([names[row.network], row.state, f"{row.order_0:.3f}", *cells, verdict])
     yield from grid(("network", "weights", "order 0", *(_called(name) for name in columns), ""), body)
     yield ""
-    yield "One thread, megabytes of original bytes a second, medians of the rows (samples are small: what is paid once for a"
+    yield "Megabytes of original bytes a second of processor time, medians of the rows (samples are small: what is paid once for a"
     yield "tensor counts):"
     yield ""
     speeds = []
