@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -117,6 +118,25 @@ def title(unit: Unit) -> str:
     return " ".join(part for part in (f"{unit['kind']}: {unit['network']}, {unit['state']}", last) if part)
 
 
+class _Samples:
+    """The file of the row that is being coded; the one before is removed."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._row = ""
+
+    def given(self, unit: Unit, limit: float) -> Unit:
+        """A unit of coding with its row's file. Where none can be made, the unit that cannot make it."""
+        row = key_of({key: value for key, value in unit.items() if key != "coder"})
+        path = Path(self._folder.name, "row.safetensors")
+        sampling = unit | {"kind": "sampling", "file": str(path)}
+        if row != self._row:
+            if "failed" in isolate.run(sampling, limit):
+                return sampling
+            self._row = row
+        return unit | {"file": str(path)}
+
+
 def run(
     work: list[tuple[Unit, float]],
     found: dict[str, Any],
@@ -125,7 +145,7 @@ def run(
     limit_seconds: float,
 ) -> None:
     """Run what the record lacks, a line for each, and save after each."""
-    start = time.monotonic()
+    start, samples = time.monotonic(), _Samples()
     work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
     left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
     print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
@@ -134,7 +154,9 @@ def run(
             print("the time is over: --resume goes on from here", flush=True)
             return
         begin = time.monotonic()
-        result = isolate.run(unit, limit)
+        result = (
+            isolate.run(samples.given(unit, limit), limit) if unit["kind"] == "coding" else isolate.run(unit, limit)
+        )
         spent = time.monotonic() - begin
         kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source")}
         origin = {"commit": found["commit"], "kernels": found["kernels"]}

@@ -17,7 +17,6 @@ import numpy as np
 
 import tersely
 from benchmarks import arrangements, peers, variants
-from benchmarks.evidence import networks, states
 from benchmarks.evidence.isolate import DisqualifiedError
 from benchmarks.peers import Peer, Stored
 from benchmarks.variants import Tensors
@@ -29,16 +28,10 @@ RUNNABLE = {"tersely size": "size", "tersely balanced": "balanced"}
 OURS = (*STORED, *RUNNABLE)
 
 
-def tensors_of(unit: Mapping[str, Any]) -> Tensors:
-    """The sample that every coder of a row gets. Raises networks.MissingError."""
-    models = Path(unit["models"]) if unit["models"] else None
-    return states.made(networks.sample(unit["network"], unit["source"], models, unit["sample_bytes"]), unit["step"])
-
-
 def measure(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """bytes, original_bytes, order_0_bytes; encode_mb_per_s and decode_mb_per_s of processor time."""
+    """Of the tensors in unit["file"]: bytes, original_bytes, order_0_bytes; encode_mb_per_s and decode_mb_per_s of processor time."""
     tersely.set_num_threads(1)
-    tensors, coder = tensors_of(unit), unit["coder"]
+    tensors, coder = variants.read(Path(unit["file"]).read_bytes())[1], unit["coder"]
     original = sum(one.nbytes for one in tensors.values())
     found: dict[str, Any] = {"original_bytes": original, "order_0_bytes": variants.order_0_bytes(tensors)}
     if coder in OURS:
