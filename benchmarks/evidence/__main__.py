@@ -121,14 +121,13 @@ def title(unit: Unit) -> str:
 class _Samples:
     """The file of the row that is being coded; the one before is removed."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self._row = ""
+    def __init__(self, folder: str) -> None:
+        self._folder, self._row = folder, ""
 
     def given(self, unit: Unit, limit: float) -> Unit:
         """A unit of coding with its row's file. Where none can be made, the unit that cannot make it."""
         row = key_of({key: value for key, value in unit.items() if key != "coder"})
-        path = Path(self._folder.name, "row.safetensors")
+        path = Path(self._folder, "row.safetensors")
         sampling = unit | {"kind": "sampling", "file": str(path)}
         if row != self._row:
             if "failed" in isolate.run(sampling, limit):
@@ -145,10 +144,21 @@ def run(
     limit_seconds: float,
 ) -> None:
     """Run what the record lacks, a line for each, and save after each."""
-    start, samples = time.monotonic(), _Samples()
     work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
     left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
     print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        _run(left, found, save, _Samples(folder), limit_seconds)
+
+
+def _run(
+    left: list[tuple[Unit, float]],
+    found: dict[str, Any],
+    save: Callable[[], None],
+    samples: _Samples,
+    limit_seconds: float,
+) -> None:
+    start = time.monotonic()
     for done, (unit, limit) in enumerate(left, 1):
         if time.monotonic() - start > limit_seconds:
             print("the time is over: --resume goes on from here", flush=True)

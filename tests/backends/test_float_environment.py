@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from support.arrays import DTYPES, same_bits
+from support.arrays import DTYPES, normal, same_bits
 from support.floating_environments import CONTROLS, control, environment, needs_mxcsr
 
 import tersely
@@ -179,6 +179,22 @@ def test_nor_do_plans_and_files(objective: str, rng: np.random.Generator, tmp_pa
             assert tersely.verify(target, against=source).ok
             assert set(files.load_file(expected, check="full")) == set(arrays)
             tersely.decompress(target, back)
+        assert target.read_bytes() == expected.read_bytes(), name
+        assert back.read_bytes() == source.read_bytes(), name
+
+
+@pytest.mark.parametrize("level", ["fast", "max"])
+def test_nor_do_stored_files(level: Any, rng: np.random.Generator, tmp_path: Path) -> None:
+    arrays = {name: make(rng, dtypes[0]) for name, (_, make, dtypes) in FORMS.items()}
+    arrays |= {"whole": numbers(rng).astype(np.int8), "large": normal(rng, (300, 200), np.dtype(np.float32))}
+    source, expected = tmp_path / "dense.safetensors", tmp_path / "expected.safetensors"
+    safetensors.numpy.save_file(arrays, source)
+    tersely.compress(source, expected, store="smallest", level=level)
+    target, back = tmp_path / "stored.safetensors", tmp_path / "again.safetensors"
+    for name in ("flushing, up", "to zero"):
+        with environment(name):
+            tersely.compress(source, target, store="smallest", level=level, force=True)
+            tersely.decompress(target, back, force=True)
         assert target.read_bytes() == expected.read_bytes(), name
         assert back.read_bytes() == source.read_bytes(), name
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from tersely.backends.cpu.float_environment import under_default
 from tersely.core.choices import StorageLevel
 from tersely.core.dtypes import DType
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
@@ -54,6 +55,7 @@ class Item:
         return Spec(self.dtype, self.shape)
 
 
+@under_default
 def encode(
     items: Sequence[Item], level: StorageLevel = "fast", threads: int | None = None, *, mixed: bool | None = None
 ) -> bytes:
@@ -87,8 +89,14 @@ def ways(
         items: as of `encode`, like the other arguments.
     """
     yield "plain", 1 + sum(item.spec.size for item in items)
-    for name, block in _coded(items, level, threads, mixed):
-        yield name, len(block)
+    yield from _sizes(items, level, threads, mixed)
+
+
+@under_default
+def _sizes(
+    items: Sequence[Item], level: StorageLevel, threads: int | None, mixed: bool | None
+) -> list[tuple[str, int]]:
+    return [(name, len(block)) for name, block in _coded(items, level, threads, mixed)]
 
 
 def _coded(
