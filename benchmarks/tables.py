@@ -266,8 +266,11 @@ def network_cells(one: Record) -> Iterator[Cell]:
 
 def evidence() -> list[str]:
     """The rows of the README, from the record of `benchmarks.evidence`."""
-    found = summary.newest()
-    return [*grid(summary.HEAD, summary.rows(found)), "", *summary.line(found)] if found else [NOTHING]
+    if (newest := summary.newest()) is None:
+        return [NOTHING]
+    path, found = newest
+    told = summary.line(found, path.relative_to(ROOT).as_posix())
+    return [*grid(summary.HEAD, summary.rows(found)), "", *told]
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

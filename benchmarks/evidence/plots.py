@@ -49,15 +49,15 @@ def layers(axes: Any, found: Record) -> None:
     for one in mixed(found):
         bits = [8 * layer["bytes"] / layer["weights"] for layer in one["by_layer"]]
         axes.plot(range(len(bits)), bits, "-", linewidth=1, label=f"{one['unit']['network']}, {one['unit']['state']}")
+        axes.legend(fontsize=5, loc="upper right")
     axes.set(xlabel="layer", ylabel="bits of a weight", ylim=(0, None))
-    axes.legend(fontsize=5, loc="upper right")
 
 
 PICTURES: dict[str, Callable[[Any, Record], None]] = {"networks": networks, "coders": coders, "layers": layers}
 
 
 def save(found: Record, docs: Path) -> None:
-    """Write every picture to docs/pictures. Raises SystemExit without matplotlib."""
+    """Write every picture of which the record has something to docs/pictures. Raises SystemExit without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -71,5 +71,6 @@ def save(found: Record, docs: Path) -> None:
         draw(axes, found)
         axes.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
-        figure.savefig(docs / "pictures" / f"evidence-{name}.svg", metadata={"Date": None})
+        if axes.has_data():
+            figure.savefig(docs / "pictures" / f"evidence-{name}.svg", metadata={"Date": None})
         pyplot.close(figure)

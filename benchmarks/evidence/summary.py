@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks import record
 from benchmarks.evidence import claims, kernels
@@ -66,20 +67,19 @@ def short(ms: float) -> str:
     return f"{ms:.{0 if ms >= 100 else 1 if ms >= 1 else 2}f} ms"
 
 
-def line(found: Record) -> list[str]:
-    """Where and of what it was measured, wrapped."""
+def line(found: Record, path: str) -> list[str]:
+    """Where and of what it was measured, wrapped. path: of the record."""
     machine = found["machine"]
     commits = " and ".join(sorted({one["commit"] for one in found["units"].values()}))
     old = any(one["kernels"] != kernels.digest() for one in found["units"].values())
     changed = "; kernels have changed since" if old else ""
     told = (
         f"{machine['model']}, {found['protocol']['threads']} threads, kernels {machine['isa']}, commit {commits}{changed}; every "
-        "weight decoded at every run. [All of it, and where we lose](docs/EVIDENCE.md)."
+        f"weight decoded at every run ([record]({path})). [All of it, and where we lose](docs/EVIDENCE.md)."
     )
     return textwrap.wrap(told, 119, break_long_words=False, break_on_hyphens=False)
 
 
-def newest() -> Record | None:
-    """The record of the evidence that has most figures; None where there is none."""
-    found = record.of_kind("evidence")
-    return max(found, key=lambda one: len(one[1]["units"]))[1] if found else None
+def newest() -> tuple[Path, Record] | None:
+    """The record of the evidence that has most figures, and where it is; None where there is none."""
+    return max(record.of_kind("evidence"), key=lambda one: len(one[1]["units"]), default=None)
