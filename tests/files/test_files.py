@@ -306,6 +306,7 @@ def test_interrupting_leaves_no_file_under_the_final_name(tmp_path: Path, kill: 
         assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
+@pytest.mark.peaks
 def test_compress_needs_little_memory(tmp_path: Path, rng: np.random.Generator) -> None:
     """Peak of resident memory beyond the interpreter's: at most 3 x the largest tensor + 200 MB."""
     source = tmp_path / "big.safetensors"

@@ -38,6 +38,7 @@ def peak(step: str, source: Path, stored: Path, threads: int) -> int:
     return found
 
 
+@pytest.mark.peaks
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_more_tensors_need_no_more_memory(tmp_path: Path, rng: np.random.Generator, threads: int) -> None:
