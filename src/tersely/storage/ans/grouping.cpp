@@ -18,7 +18,7 @@ constexpr int64_t kBitsOfTable = 24 * kOne, kBitsOfAxis = 20 * kOne, kBitsOfEntr
 constexpr int kSteps[] = {5, 3, 9, 16, 30};
 constexpr int64_t kSample = 1 << 17, kSampleOfFew = 1 << 14;
 constexpr int kTables[] = {4, 8, kMaxTables}, kFewTables[] = {4};
-constexpr int64_t kFit = 47274, kShare = 4, kFewestRows = 64, kFewestColumns = 256;
+constexpr int64_t kScale = 256, kFit = 47274, kShare = 2, kFewestRows = 64, kFewestColumns = 256;
 
 int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
@@ -40,6 +40,7 @@ class Search {
   explicit Search(const Grouped& given) : given_(given), axes_(given.dims.size()) {
     for (const int64_t length : given.dims) count_ *= length;
     many_ = given.raw && !given.zero && count_ > kSample;
+    clip();
     measure();
     sample();
   }
@@ -79,6 +80,36 @@ class Search {
   }
 
  private:
+  // Sizes from the smallest common one on, and none far from the median: a few words do not decide. From 0 on.
+  void clip() {
+    const size_t first = given_.first_is_zero && given_.sizes.size() > 1 ? 1 : 0, symbols = given_.sizes.size();
+    std::vector<size_t> order;
+    int64_t total = 0;
+    for (size_t i = first; i < symbols; ++i) {
+      order.push_back(i);
+      total += given_.often[i];
+    }
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return given_.sizes[a] < given_.sizes[b]; });
+    int64_t before = 0, median = given_.sizes[order.back()];
+    for (const size_t i : order)
+      if (2 * (before += given_.often[i]) >= total) {
+        median = given_.sizes[i];
+        break;
+      }
+    constexpr int64_t kFar = 6 * kScale;
+    int64_t least = median - kFar;
+    for (const size_t i : order)
+      if (1000 * given_.often[i] > total) {
+        least = std::max(given_.sizes[i], least);
+        break;
+      }
+    std::vector<int64_t> sizes(given_.sizes.begin(), given_.sizes.end());
+    for (size_t i = first; i < symbols; ++i) sizes[i] = std::min(std::max(sizes[i], least), median + kFar);
+    if (first > 0) sizes[0] = least - kScale;
+    const int64_t smallest = *std::min_element(sizes.begin(), sizes.end());
+    for (size_t i = 0; i < symbols; ++i) sizes_[i] = static_cast<int16_t>(sizes[i] - smallest);
+  }
+
   // What the words of each coordinate are larger by than all, in 1/65536 octave, by a part of the words.
   void measure() {
     const int64_t rows = given_.dims[0], columns = count_ / rows;
@@ -86,7 +117,7 @@ class Search {
     std::vector<std::vector<int64_t>> counts(axes_);
     for (const int64_t length : given_.dims) deviations_.emplace_back(length, 0);
     std::vector<int64_t> of_columns(static_cast<size_t>(columns));
-    sum_sizes(given_.symbols, given_.sizes, rows, columns, share, deviations_[0].data(), of_columns.data());
+    sum_sizes(given_.symbols, sizes_.data(), rows, columns, share, deviations_[0].data(), of_columns.data());
     const auto runs = [&](int64_t number) { return (rows + share - 1 - number % share) / share; };
     for (size_t axis = 0; axis < axes_; ++axis) counts[axis].resize(given_.dims[axis]);
     for (int64_t row = 0; row < rows; ++row)
@@ -172,6 +203,7 @@ class Search {
 
   const Grouped& given_;
   size_t axes_;
+  std::array<int16_t, kMaxSymbols> sizes_{};
   int64_t count_ = 1, spread_ = 1, step_ = 1, kept_ = 0;
   unsigned usable_ = 0;
   bool many_ = false;
@@ -199,17 +231,14 @@ void keep_used(Groups& groups) {
   groups.base -= static_cast<int>(first);
 }
 
-}  // namespace
-
-Groups group(const Grouped& given) {
-  Groups out;
+void find_classes(const Grouped& given, Groups& out) {
   out.classes.resize(given.dims.size());
   Search search(given);
   const std::optional<Way> way = search.best();
   if (!way) {
     out.counts.assign(kMaxSymbols, 0);
     std::copy(given.often.begin(), given.often.end(), out.counts.begin());
-    return out;
+    return;
   }
   Description d;
   d.dims = given.dims;
@@ -223,6 +252,33 @@ Groups group(const Grouped& given) {
   out.counts.resize(static_cast<size_t>(way->tables) * kMaxSymbols);
   count_by_table(given.symbols, count, TableWalk(d), out.counts.data());
   keep_used(out);
+}
+
+void set_logs(Groups& groups, size_t symbols) {
+  const size_t tables = groups.counts.size() / kMaxSymbols;
+  int64_t every = 0;
+  for (const uint32_t count : groups.counts) every += count;
+  const int64_t per_table = every / static_cast<int64_t>(tables);
+  groups.steps = per_table < 1 << 13 ? 4 : per_table < 1 << 16 ? 8 : 16;
+  for (size_t table = 0; table < tables; ++table) {
+    const uint32_t* row = groups.counts.data() + table * kMaxSymbols;
+    int64_t total = 0;
+    for (size_t i = 0; i < symbols; ++i) total += row[i];
+    const int64_t whole = (kPrecision + 1) * kOne - log2_of(total);
+    for (size_t i = 0; i < symbols; ++i) {
+      const int64_t log = ((log2_of(row[i]) + whole) * groups.steps + kOne / 2) >> 16;
+      const int64_t most = (kPrecision + 1) * groups.steps;
+      groups.logs.push_back(row[i] > 0 ? static_cast<uint8_t>(1 + std::clamp<int64_t>(log, 0, most)) : uint8_t{0});
+    }
+  }
+}
+
+}  // namespace
+
+Groups group(const Grouped& given) {
+  Groups out;
+  find_classes(given, out);
+  set_logs(out, given.sizes.size());
   return out;
 }
 

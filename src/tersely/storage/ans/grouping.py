@@ -28,7 +28,7 @@ _FEWEST = 1024
 _SAMPLE, _TABLES, _SAMPLE_OF_FEW, _FEW_TABLES = 1 << 17, (4, 8, MAX_TABLES), 1 << 14, (4,)
 """Where words have raw bits, symbols are a small part of a block: fewer words are looked at, and few tables, which stay
 in the first cache while a block is decoded, cost less than 0.01 %."""
-_SHARE, _SUMMED, _FEWEST_ROWS, _FEWEST_COLUMNS = 4, 16, 64, 256
+_SHARE, _SUMMED, _FEWEST_ROWS, _FEWEST_COLUMNS = 2, 16, 64, 256
 """Rows and columns of many words are measured by one in so many runs of so many words, where they are long enough."""
 _FIT = 47274
 """1 / (2 ln 2), in parts of a bit: what a frequency of a sample fits it better than it fits the rest (Miller, 1955)."""
@@ -37,25 +37,51 @@ Way = tuple[tuple[int, ...], int, int]
 """Axes that have classes, their step, and the number of tables."""
 
 
-def group(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray) -> np.ndarray:
+def group(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
     """Fill in classes and tables; returns how often each symbol occurs in each table.
 
     sizes: of each symbol, int64 in parts of an octave, growing with the logarithm of its words. often: how often it occurs.
+    zero: whether symbol 0 is the word 0, which counts as a little smaller than the smallest of the others.
     """
     d.classes = [None] * len(d.dims)
     if len(d.starts) == 1:
         return np.zeros((0, 1), np.int64)
-    sizes = sizes - sizes.min()
-    if len(symbols) < _FEWEST:
-        classes, base, counts = d.classes, 0, often.reshape(1, -1)
-    elif native.available():
-        classes, base, counts = _native(d, symbols, sizes, often)
-    else:
-        classes, base, counts = reference(d, symbols, sizes, often)
-    d.classes, d.base = classes, base
+    many = len(symbols) >= _FEWEST
+    if many and native.available():
+        return _native(d, symbols, sizes, often, zero)
+    counts = often.reshape(1, -1)
+    if many:
+        d.classes, d.base, counts = _grouped(d, symbols, clipped(sizes, often, zero), often)
     per_table = counts.sum() // len(counts)
     set_tables(d, counts, 4 if per_table < 1 << 13 else 8 if per_table < 1 << 16 else 16)
     return counts
+
+
+def _native(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
+    numbers = np.array([zero, d.raw > 0, d.zero, *d.dims], np.int64)
+    d.base, d.steps, classed, classes, found, logs = native.module.ans_group(symbols, sizes, often, numbers)
+    every = np.frombuffer(classes, np.int8)
+    d.classes, at = [], 0
+    for has, length in zip(classed, d.dims, strict=True):
+        d.classes.append(every[at : at + length] if has else None)
+        at += length if has else 0
+    d.logs = np.frombuffer(logs, np.uint8).reshape(-1, len(sizes))
+    return np.frombuffer(found, np.uint32).reshape(-1, 256)[:, : len(sizes)]
+
+
+def clipped(sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
+    """Sizes from the smallest common one on, and none far from the median: a few words do not decide. From 0 on."""
+    first = int(zero and len(sizes) > 1)
+    sizes, own = sizes.copy(), often[first:]
+    some = sizes[first:]
+    common = some[1000 * own > own.sum()]
+    order = np.argsort(some, kind="stable")
+    middle = np.searchsorted(2 * np.cumsum(own[order]), own.sum())
+    median = int(some[order][min(int(middle), len(some) - 1)])
+    least = max(int(common.min()), median - 6 * SCALE) if len(common) else median - 6 * SCALE
+    sizes[first:] = np.clip(some, least, median + 6 * SCALE)
+    sizes[:first] = least - SCALE
+    return np.asarray(sizes - sizes.min())
 
 
 def set_tables(d: Description, counts: np.ndarray, steps: int, even: int = 0) -> None:
@@ -85,21 +111,7 @@ Groups = tuple[list[np.ndarray | None], int, np.ndarray]
 """Classes by axis, the base, and counts by table and symbol."""
 
 
-def _native(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray) -> Groups:
-    scaled = np.zeros(256, np.int16)
-    scaled[: len(sizes)] = sizes
-    numbers = np.array([len(sizes), d.raw > 0, d.zero, *d.dims], np.int64)
-    base, classed, classes, found = native.module.ans_group(symbols, scaled, often, numbers)
-    counts = np.frombuffer(found, np.uint32).reshape(-1, 256)[:, : len(sizes)].astype(np.int64)
-    of_axes, at, every = [], 0, np.frombuffer(classes, np.int8)
-    for has, length in zip(classed, d.dims, strict=True):
-        of_axes.append(every[at : at + length] if has else None)
-        at += length if has else 0
-    return of_axes, base, counts
-
-
-def reference(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray) -> Groups:
-    """What `group` finds for many symbols; sizes: 0 or more."""
+def _grouped(d: Description, symbols: np.ndarray, sizes: np.ndarray, often: np.ndarray) -> Groups:
     classes, base, tables = _search(d, symbols, sizes)
     counts = often.reshape(1, -1)
     if tables > 1:

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from tersely.backends.cpu import native
+
 ONE: Final = 1 << 16
 """A bit: sizes that are compared count in parts of it."""
 _PLACES, _STEPS, _FINER = 24, 11, 16
@@ -44,6 +46,8 @@ def entropy(counts: np.ndarray) -> int:
     """Bits of symbols that occur so often, under their own frequencies, in parts of a bit. counts: of one table, or of each,
     [tables][symbols]."""
     rows = counts.reshape(-1, counts.shape[-1]).astype(np.int64)
+    if native.available():
+        return native.module.ans_entropy(rows, rows.shape[1])
     totals = rows.sum(1)
     return int((totals * log2(totals)).sum() - (rows * log2(rows)).sum())
 

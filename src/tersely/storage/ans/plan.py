@@ -73,8 +73,7 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
         _code_lowest(d, looked)
     symbols = looked.symbols(d)
     starts_with_zero = cut.zero or (len(d.palette) > 0 and d.raw == 0 and int(d.palette[0]) == 0)
-    sizes = _clipped(_sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
-    counts = group(d, symbols, sizes, often)
+    counts = group(d, symbols, _sizes(d, often, sizes, mantissa, looked.width), often, starts_with_zero)
     # Each lane costs two bytes, and 64 keep a processor busier than 32: words with raw bits have more to pay it from.
     many = 1 << 17 if d.raw and not d.zero else 1 << 18
     d.lanes = 4 if len(words) < 1 << 16 else 32 if len(words) < many else 64
@@ -83,11 +82,10 @@ def choose(words: np.ndarray, tag: str, shape: tuple[int, ...], workers: int = 1
 
 def _code_lowest(d: Description, looked: Surveyed) -> None:
     """Lowest bits get a table where they are no noise: networks that were converted or rounded on their way."""
-    step = max(len(looked.words) // (2 * _SAMPLE), 1)
-    sample = looked.part(step)
+    sample, words = looked.sample, len(looked.words)
     best = len(looked.words) * looked.words.dtype.itemsize * 8 * ONE // _MIN_SAVED_SHARE
     for low in _LOW:
-        if low > d.raw or _gain_of_lowest(sample.lowest(low, d.zero), low) * step < best:
+        if low > d.raw or _gain_of_lowest(sample.lowest(low, d.zero), low) * words < best * len(sample.words):
             continue
         counts = looked.lowest(low, d.zero)
         if (gain := _gain_of_lowest(counts, low)) > best:
@@ -215,21 +213,3 @@ def _sizes(d: Description, often: np.ndarray, known: np.ndarray | None, mantissa
     whole, middle = 2 << max(width - d.raw, 0), halves[int(often.argmax())]
     away = [abs(half - middle) for half in halves]
     return _octaves([min(one, whole - one) for one in away])
-
-
-def _clipped(sizes: np.ndarray, often: np.ndarray, zero: bool) -> np.ndarray:
-    """Sizes from the smallest common one on, and none far from the median: a few words do not decide.
-
-    zero: symbol 0 is the word 0, which counts as a little smaller than the smallest of the others.
-    """
-    first = int(zero and len(sizes) > 1)
-    sizes, own = sizes.copy(), often[first:]
-    some = sizes[first:]
-    common = some[1000 * own > own.sum()]
-    order = np.argsort(some, kind="stable")
-    middle = np.searchsorted(2 * np.cumsum(own[order]), own.sum())
-    median = int(some[order][min(int(middle), len(some) - 1)])
-    least = max(int(common.min()), median - 6 * SCALE) if len(common) else median - 6 * SCALE
-    sizes[first:] = np.clip(some, least, median + 6 * SCALE)
-    sizes[:first] = least - SCALE
-    return sizes

@@ -186,13 +186,12 @@ void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, 
   });
 }
 
-Distinct count_distinct(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int heads,
-                        int64_t step) {
-  NumberSet values((count + step - 1) / step);
+Distinct count_distinct(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int heads) {
+  NumberSet values(count);
   std::vector<uint32_t> often(static_cast<size_t>(heads));
   uint32_t most = 0;
   Distinct out;
-  for (int64_t i = 0; i < count; i += step) {
+  for (int64_t i = 0; i < count; ++i) {
     uint64_t word = 0;
     std::memcpy(&word, words + i * type.bytes, static_cast<size_t>(type.bytes));  // little-endian, as the core is
     const uint64_t value = value_of(word, trim, type);

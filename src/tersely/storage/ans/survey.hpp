@@ -14,12 +14,12 @@ void count_lowest(const uint8_t* words, int64_t count, WordType type, int trim, 
 // symbols[i] = by_head[value >> raw], 0 for the value 0 where `zero`.
 void find_symbols(const uint8_t* words, int64_t count, WordType type, int trim, int raw, bool zero,
                   const uint8_t* by_head, uint8_t* symbols, int threads);
-// Of every `step`th word whose value is not 0: how many values are distinct, and how many there would be on average if
+// Of values other than 0: how many values are distinct, and how many there would be on average if
 // the `raw` bits below heads were noise, in 1/65536.
 struct Distinct {
   int64_t found = 0, expected = 0;
 };
-Distinct count_distinct(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int heads, int64_t step);
+Distinct count_distinct(const uint8_t* words, int64_t count, WordType type, int trim, int raw, int heads);
 // Of runs of 8 bytes that begin at a multiple of `word` and hash to zeros in this many bits: how many have been there
 // before.
 inline constexpr int kAnchorBits = 5;

@@ -14,8 +14,10 @@ from tersely.storage.ans.reference import symbols_of, values_of, words_of
 
 MAX_HEAD_BITS = 16
 """Heads of more bits are not counted one by one."""
-_EVEN_SAMPLE, _EVEN_SHARE = 1 << 12, 96
-"""Words that are looked at for repeats; of so many in a hundred distinct ones that noise would have, there are none."""
+_EVEN_SHARE = 96
+"""Of so many distinct ones in a hundred that noise would have, words do not repeat."""
+_SAMPLE, _RUN = 1 << 13, 16
+"""About so many words are a sample, runs of so many."""
 
 
 @dataclass
@@ -77,21 +79,26 @@ class Surveyed:
 
     def even(self, raw: int) -> bool:
         """Whether a sample of values repeats as seldom as if the `raw` bits below heads were noise: then no palette pays."""
-        step = -(-len(self.words) // _EVEN_SAMPLE)
+        some = Surveyed(np.ascontiguousarray(self.sample.words[::2]), self.rotated, self.trim, self.workers)
         if native.available():
-            found = native.module.ans_distinct(self.words, self.words.dtype.itemsize, self.rotated, self.trim, raw, step)
-            distinct, expected = found
+            distinct, expected = native.module.ans_distinct(
+                some.words, some.words.dtype.itemsize, self.rotated, self.trim, raw
+            )
         else:
-            values = self.part(step).values()
+            values = some.values()
             values = np.unique(values[values != 0], return_counts=True)
             often = np.unique(values[0] >> np.uint64(raw), return_inverse=True)[1]
             each = np.bincount(often, values[1]).astype(np.int64)
             distinct, expected = len(values[0]), int(_distinct_of_noise(raw, int(each.max(initial=0)))[each].sum())
         return 100 * ONE * distinct >= _EVEN_SHARE * expected
 
-    def part(self, step: int) -> Surveyed:
-        """One word in `step`."""
-        return Surveyed(np.ascontiguousarray(self.words[::step]), self.rotated, self.trim, self.workers)
+    @functools.cached_property
+    def sample(self) -> Surveyed:
+        """Some of the words, from all over."""
+        some = self.words
+        if (step := len(some) // _SAMPLE) > 1:
+            some = some[: len(some) // _RUN * _RUN].reshape(-1, _RUN)[::step].reshape(-1)
+        return Surveyed(some, self.rotated, self.trim, self.workers)
 
     def lowest(self, bits: int, nonzero: bool) -> np.ndarray:
         """How often values have each number in their lowest `bits` bits, of at most 8; nonzero: those other than 0."""

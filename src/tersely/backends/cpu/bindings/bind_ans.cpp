@@ -4,6 +4,7 @@
 #include "tersely/backends/cpu/bindings/parts.hpp"
 #include "tersely/storage/ans/cuts.hpp"
 #include "tersely/storage/ans/grouping.hpp"
+#include "tersely/storage/ans/logarithm.hpp"
 #include "tersely/storage/ans/survey.hpp"
 
 namespace {
@@ -111,15 +112,15 @@ void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero,
   tersely::ans::find_symbols(bytes_of(words), count, type, trim, raw, zero, bytes_of(by_head), out.data(), threads);
 }
 
-nb::tuple distinct(Words words, int bytes, bool rotated, int trim, int raw, int64_t step) {
+nb::tuple distinct(Words words, int bytes, bool rotated, int trim, int raw) {
   const WordType type = type_of(bytes, rotated);
   tersely::ans::Distinct found;
   const int bits = type.bits() - trim - raw;
-  require_size(trim >= 0 && raw >= 0 && raw < 64 && bits >= 0 && bits < 32 && step > 0);
+  require_size(trim >= 0 && raw >= 0 && raw < 64 && bits >= 0 && bits < 32);
   {
     const Computing unlocked;
     found = tersely::ans::count_distinct(bytes_of(words), static_cast<int64_t>(words.nbytes()) / bytes, type, trim, raw,
-                                         1 << bits, step);
+                                         1 << bits);
   }
   return nb::make_tuple(found.found, found.expected);
 }
@@ -156,16 +157,22 @@ nb::tuple cut(Words values, Words counts, Words numbers) {
                         bytes_from(found.often));
 }
 
-// numbers: symbols, whether words have raw bits, whether symbol 0 has none, dims. Returns the base, which axes have
-// classes, these one after another, and counts.
+int64_t entropy(Words counts, int64_t symbols) {
+  const auto all = span_of<int64_t>(counts);
+  require_size(symbols > 0 && all.size() % static_cast<size_t>(symbols) == 0);
+  return tersely::ans::entropy_of(all.data(), static_cast<int64_t>(all.size()) / symbols, symbols, symbols);
+}
+
+// numbers: whether symbol 0 is the word 0, whether words have raw bits, whether symbol 0 has none, dims. Returns the
+// base, steps, which axes have classes, these one after another, counts, and logarithms.
 nb::tuple group(Words symbols, Words sizes, Words often, Words numbers) {
   const auto all = span_of<int64_t>(numbers);
-  require_size(all.size() > 3 && sizes.nbytes() == 512 && all[0] > 0 && all[0] <= 256);
-  require_size(often.nbytes() == static_cast<size_t>(8 * all[0]));
+  require_size(all.size() > 3 && sizes.nbytes() > 0 && sizes.nbytes() <= 2048 && often.nbytes() == sizes.nbytes());
   tersely::ans::Grouped given{bytes_of(symbols),
                               {all.begin() + 3, all.end()},
-                              static_cast<const int16_t*>(sizes.data()),
+                              span_of<int64_t>(sizes),
                               span_of<int64_t>(often),
+                              all[0] != 0,
                               all[1] != 0,
                               all[2] != 0};
   int64_t count = 1;
@@ -185,7 +192,8 @@ nb::tuple group(Words symbols, Words sizes, Words often, Words numbers) {
     classed.append(!axis.empty());
     classes.insert(classes.end(), axis.begin(), axis.end());
   }
-  return nb::make_tuple(found.base, classed, bytes_from(classes), bytes_from(found.counts));
+  return nb::make_tuple(found.base, found.steps, classed, bytes_from(classes), bytes_from(found.counts),
+                        bytes_from(found.logs));
 }
 
 }  // namespace
@@ -199,5 +207,6 @@ void bind_ans(nb::module_& m) {
   m.def("ans_distinct", &distinct);
   m.def("ans_repeats", &repeats);
   m.def("ans_cut", &cut);
+  m.def("ans_entropy", &entropy);
   m.def("ans_group", &group);
 }
