@@ -101,7 +101,9 @@ def _ways_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int, head: byte
         rotated, begin = tag in plan.MANTISSAS, head + bytes([WORDS])
         yield "words", min((encode_words(words, chosen, rotated, workers, begin) for _ in chosen.variants()), key=len)
     pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
-    if len(raw) <= MAX_BYTES and (not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw, tag, words.itemsize)):
+    if len(raw) <= MAX_BYTES and (
+        not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw, tag, words.itemsize)
+    ):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         yield "bytes by DEFLATE", head + bytes([DEFLATE]) + deflate.compress(data) + deflate.flush()

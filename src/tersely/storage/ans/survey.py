@@ -149,7 +149,9 @@ def repeats(data: np.ndarray, word: int) -> int:
     """Of runs of 8 bytes that begin with a word, one in 32 by its hash: how many have been there before."""
     if native.available():
         return native.module.ans_repeats(data, word)
-    windows = np.lib.stride_tricks.sliding_window_view(data, 8)[::word] if len(data) >= 8 else np.zeros((0, 8), np.uint8)
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(data, 8)[::word] if len(data) >= 8 else np.zeros((0, 8), np.uint8)
+    )
     runs = np.ascontiguousarray(windows).view("<u8").reshape(-1)
     runs = runs[runs * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(59) == 0]
     return len(runs) - len(np.unique(runs))
