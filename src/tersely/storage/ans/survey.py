@@ -86,10 +86,10 @@ class Surveyed:
             )
         else:
             values = some.values()
-            values = np.unique(values[values != 0], return_counts=True)
-            often = np.unique(values[0] >> np.uint64(raw), return_inverse=True)[1]
-            each = np.bincount(often, values[1]).astype(np.int64)
-            distinct, expected = len(values[0]), int(_distinct_of_noise(raw, int(each.max(initial=0)))[each].sum())
+            known, often = np.unique(values[values != 0], return_counts=True)
+            head = np.unique(known >> np.uint64(raw), return_inverse=True)[1]
+            each = np.bincount(head, often).astype(np.int64)
+            distinct, expected = len(known), int(_distinct_of_noise(raw, int(each.max(initial=0)))[each].sum())
         return 100 * ONE * distinct >= _EVEN_SHARE * expected
 
     @functools.cached_property
