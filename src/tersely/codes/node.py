@@ -141,6 +141,8 @@ class Formulation(ABC):
     """The colour of its bytes in reports, in degrees; None for grey."""
     PATTERNED: ClassVar[bool] = True
     """Whether it wants a pattern among the weights: `tersely calibrate` measures it on matrices that have one."""
+    NEVER_NOISE: ClassVar[bool] = False
+    """Whether it codes no tensor without zeros whose values repeat as seldom, in a row too, as mantissas that are noise."""
     EITHER_ORIENTATION: ClassVar[bool] = False
     """Whether components are also those of the transposed tensor under the other orientation."""
     TAKES_INT4: ClassVar[bool] = False

@@ -81,4 +81,4 @@ def options_of(source: StoredFile, threads: int | None = None) -> Options:
     profile = None if "profile" in document else NATIVE
     objective, target, batch = plan_file.settings_of(document, None, profile, None)
     tensors = {name: one for name, one in document.get("tensors", {}).items() if name in source.dense}
-    return Options(objective, target, (), (), threads, plan=tensors, batch=batch, reasons=False)
+    return Options(objective, target, (), (), threads, plan=tensors, batch=batch, reasons=False, pool=True)

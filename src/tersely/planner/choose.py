@@ -21,6 +21,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ from tersely.planner.network_cost import (
 )
 from tersely.planner.profiles import NAMES as PROFILES
 from tersely.planner.profiles import Profile, resolve
+from tersely.storage.ans.survey import Surveyed
 
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
@@ -56,6 +58,10 @@ _PLANNED_TWICE = 1 << 16
 """Up to so many bytes a tensor that stays dense is looked at once more, for what objective 'size' would make of it."""
 LARGER = "x the chosen one's size"
 TOO_SMALL = "its description would cost more than the code saves"
+
+_MANTISSA_BITS = {"float32": 23, "bfloat16": 7, "float16": 10}
+_NOISE_ELEMENTS, _NOISE_RUNS, _NOISE_RUN, _DRAWN_FROM = 1 << 15, 32, 256, 1 << 20
+"""Tensors of fewer elements are looked at by every formulation; of others so many runs of so many words say what may do."""
 
 VIEWS = ("", "folded")
 """What a caller may ask for: as the shape suggests, or as a flat sequence."""
@@ -200,7 +206,27 @@ def _check_int4(request: Request) -> None:
 @under_default
 def candidates(request: Request) -> list[Candidate]:
     """What every formulation offers for one tensor, dense among them; nothing is coded yet."""
-    return [found for row in registry.ROWS if request.dtype in row.DTYPES for found in row.candidates(request)]
+    noise = _is_noise(request)
+    rows = [row for row in registry.ROWS if request.dtype in row.DTYPES and not (noise and row.NEVER_NOISE)]
+    return [found for row in rows for found in row.candidates(request)]
+
+
+def _is_noise(request: Request) -> bool:
+    """Whether a sample of a large tensor of floats has no zeros, and values that repeat as seldom as mantissas that are noise."""
+    mantissa = _MANTISSA_BITS.get(request.dtype)
+    if mantissa is None or request.words.size < _NOISE_ELEMENTS:
+        return False
+    words = request.words.reshape(-1)
+    begins = _drawn() * (words.size - _NOISE_RUN) // _DRAWN_FROM
+    some = words[begins[:, None] + np.arange(_NOISE_RUN)].reshape(-1)
+    # Within a row, too: what has a table or a scale for each row repeats there.
+    return bool((some << 1 != 0).all()) and Surveyed(some, True, 0, 1).even(mantissa - 2)
+
+
+@cache
+def _drawn() -> np.ndarray:
+    """Where runs of words begin, as shares of 1 << 20: the same every time."""
+    return np.sort(np.random.default_rng(0).integers(_DRAWN_FROM, size=_NOISE_RUNS))
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import workers_of
 from tersely.core.dtypes import DType
 from tersely.core.errors import CorruptError
-from tersely.storage.ans import plan, reference
-from tersely.storage.ans.grouping import entropy
+from tersely.storage.ans import plan, reference, survey
+from tersely.storage.ans.logarithm import ONE, entropy
 
 WORDS: Final = 0
 DEFLATE: Final = 1
@@ -101,7 +101,9 @@ def _ways_alone(raw: np.ndarray, kinds: Sequence[Kind], workers: int, head: byte
         rotated, begin = tag in plan.MANTISSAS, head + bytes([WORDS])
         yield "words", min((encode_words(words, chosen, rotated, workers, begin) for _ in chosen.variants()), key=len)
     pooled = len(kinds) != 1 or kinds[0][1] == (-1,)
-    if len(raw) <= MAX_BYTES and (not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw)):
+    if len(raw) <= MAX_BYTES and (
+        not len(words) or pooled or len(raw) < MAX_UNASKED or _repeats(raw, tag, words.itemsize)
+    ):
         data = raw.tobytes()
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         yield "bytes by DEFLATE", head + bytes([DEFLATE]) + deflate.compress(data) + deflate.flush()
@@ -191,7 +193,9 @@ def words_of(raw: np.ndarray, kinds: Sequence[Kind]) -> tuple[np.ndarray, str, t
     return words, tag, dtype.array_shape(shape)
 
 
-def _repeats(raw: np.ndarray) -> bool:
+def _repeats(raw: np.ndarray, tag: str, itemsize: int) -> bool:
     """Whether a part of it has more repeats than order 0 sees: then it is tried as bytes."""
     part = raw[: 1 << 16]
-    return len(zlib.compress(part.tobytes(), 1)) * 8 < 0.8 * entropy(np.bincount(part, minlength=256))
+    if tag in plan.MANTISSAS and not survey.repeats(part[: 1 << 15], itemsize):
+        return False
+    return len(zlib.compress(part.tobytes(), 1)) * 8 * 5 * ONE < 4 * entropy(np.bincount(part, minlength=256))

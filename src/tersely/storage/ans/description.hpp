@@ -51,6 +51,7 @@ class TableWalk {
   explicit TableWalk(const Description& d);
   // Tables of `count` words from number `first` on.
   void tables(int64_t first, int64_t count, uint8_t* out) const;
+  int last() const { return last_; }
 
  private:
   std::vector<int8_t> columns_, rows_;

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tersely.backends.cpu import native
-from tersely.storage.ans.description import CLASS_ZERO, MAX_SYMBOLS, MAX_TABLES, Description
-from tersely.storage.ans.reference import symbols_of, tables_of, values_of, words_of
+from tersely.storage.ans.description import CLASS_ZERO, MAX_SYMBOLS, Description
+from tersely.storage.ans.logarithm import ONE
+from tersely.storage.ans.reference import symbols_of, values_of, words_of
 
 MAX_HEAD_BITS = 16
 """Heads of more bits are not counted one by one."""
+_EVEN_SHARE = 96
+"""Of so many distinct ones in a hundred that noise would have, words do not repeat."""
+_SAMPLE, _RUN = 1 << 13, 16
+"""About so many words are a sample, runs of so many."""
 
 
 @dataclass
@@ -36,16 +42,16 @@ class Surveyed:
         """The values, 64 bits wide."""
         return values_of(self.words, Description(trim=self.trim), self.rotated)
 
-    def heads(self, raw: int) -> tuple[np.ndarray, int, int]:
-        """How often each head occurs, above `raw` bits; how many values are 0; how many of head 0 are not."""
-        # Words of 16 bits are counted once : what is wanted first is sums of what is wanted later.
-        fine = 0 if self.width <= MAX_HEAD_BITS else raw
-        if fine not in self._heads:
-            self._heads[fine] = self._counted(fine)
-        counts, zeros = self._heads[fine]
-        if fine != raw:
-            counts = counts.reshape(1 << self.width - raw, -1).sum(1, dtype=np.int64)
-        return counts, zeros, int(counts[0]) - zeros
+    def heads(self, raw: int) -> tuple[np.ndarray, int]:
+        """How often each head occurs, above `raw` bits; how many values are 0."""
+        if raw not in self._heads:
+            finer = min((one for one in self._heads if one < raw), default=None)
+            if finer is None:
+                self._heads[raw] = self._counted(raw)
+            else:
+                counts, zeros = self._heads[finer]
+                self._heads[raw] = counts.reshape(1 << self.width - raw, -1).sum(1, dtype=np.int64), zeros
+        return self._heads[raw]
 
     def _counted(self, raw: int) -> tuple[np.ndarray, int]:
         count = 1 << self.width - raw
@@ -54,7 +60,7 @@ class Surveyed:
             zeros = native.module.ans_heads(
                 self.words, self.words.dtype.itemsize, self.rotated, self.trim, raw, out, self.workers
             )
-            return out if raw == 0 else out.astype(np.int64), zeros  # of 16 bits, few are looked at
+            return out, zeros
         values = self.values()
         return np.bincount((values >> np.uint64(raw)).astype(np.int64), minlength=count), int((values == 0).sum())
 
@@ -71,9 +77,28 @@ class Surveyed:
             return out
         return np.searchsorted(palette, self.values()).astype(dtype)
 
-    def part(self, step: int) -> Surveyed:
-        """One word in `step`."""
-        return Surveyed(np.ascontiguousarray(self.words[::step]), self.rotated, self.trim, self.workers)
+    def even(self, raw: int) -> bool:
+        """Whether a sample of values repeats as seldom as if the `raw` bits below heads were noise: then no palette pays."""
+        some = Surveyed(np.ascontiguousarray(self.sample.words[::2]), self.rotated, self.trim, self.workers)
+        if native.available():
+            distinct, expected = native.module.ans_distinct(
+                some.words, some.words.dtype.itemsize, self.rotated, self.trim, raw
+            )
+        else:
+            values = some.values()
+            known, often = np.unique(values[values != 0], return_counts=True)
+            head = np.unique(known >> np.uint64(raw), return_inverse=True)[1]
+            each = np.bincount(head, often).astype(np.int64)
+            distinct, expected = len(known), int(_distinct_of_noise(raw, int(each.max(initial=0)))[each].sum())
+        return 100 * ONE * distinct >= _EVEN_SHARE * expected
+
+    @functools.cached_property
+    def sample(self) -> Surveyed:
+        """Some of the words, from all over."""
+        some = self.words
+        if (step := len(some) // _SAMPLE) > 1:
+            some = some[: len(some) // _RUN * _RUN].reshape(-1, _RUN)[::step].reshape(-1)
+        return Surveyed(some, self.rotated, self.trim, self.workers)
 
     def lowest(self, bits: int, nonzero: bool) -> np.ndarray:
         """How often values have each number in their lowest `bits` bits, of at most 8; nonzero: those other than 0."""
@@ -111,39 +136,25 @@ class Surveyed:
         return out
 
 
-def axis_sums(symbols: np.ndarray, sizes: np.ndarray, dims: tuple[int, ...]) -> list[np.ndarray]:
-    """The sums of symbols' sizes (integers of 16 bits), by coordinate of each axis."""
-    rows, columns = np.zeros(dims[0], np.int64), np.zeros(len(symbols) // dims[0], np.int64)
-    if native.available():
-        native.module.ans_sum_sizes(symbols, sizes.astype(np.int16), rows, columns)
-    else:
-        matrix = sizes.astype(np.int64)[symbols].reshape(len(rows), len(columns))
-        rows, columns = matrix.sum(1), matrix.sum(0)
-    others = range(len(dims) - 1)
-    inner = columns.reshape(dims[1:])
-    return [rows, *(inner.sum(axis=tuple(other for other in others if other != axis)) for axis in others)]
+@functools.lru_cache(maxsize=8)
+def _distinct_of_noise(raw: int, most: int) -> np.ndarray:
+    """How many distinct ones so many random numbers of `raw` bits have, in 1/65536, for 0 to `most` of them."""
+    found = [0]
+    for _ in range(most):
+        found.append(found[-1] + ONE - (found[-1] >> raw))
+    return np.array(found, np.int64)
 
 
-def counts(
-    symbols: np.ndarray, dims: tuple[int, ...], classes: list[np.ndarray | None], base: int, tables: int, kinds: int
-) -> np.ndarray:
-    """How often each of `kinds` symbols is coded by each table: [tables][kinds]."""
+def repeats(data: np.ndarray, word: int) -> int:
+    """Of runs of 8 bytes that begin with a word, one in 32 by its hash: how many have been there before."""
     if native.available():
-        out = np.zeros((MAX_TABLES, MAX_SYMBOLS), np.uint32)
-        some = [one for one in classes if one is not None]
-        native.module.ans_count(
-            symbols,
-            np.array(dims, np.int64),
-            np.array([one is not None for one in classes], np.uint8),
-            np.concatenate([np.zeros(0, np.int8), *some]),
-            base,
-            tables,
-            out,
-        )
-        return out[:tables, :kinds].astype(np.int64)
-    d = Description(dims=dims, classes=classes, base=base, logs=np.zeros((tables, 1), np.uint8))
-    which = tables_of(d).astype(np.int64)
-    return np.bincount(which * kinds + symbols, minlength=tables * kinds).reshape(tables, kinds)
+        return native.module.ans_repeats(data, word)
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(data, 8)[::word] if len(data) >= 8 else np.zeros((0, 8), np.uint8)
+    )
+    runs = np.ascontiguousarray(windows).view("<u8").reshape(-1)
+    runs = runs[runs * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(59) == 0]
+    return len(runs) - len(np.unique(runs))
 
 
 def few_words(words: np.ndarray, workers: int) -> np.ndarray | None:

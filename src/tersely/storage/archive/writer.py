@@ -28,8 +28,9 @@ from tersely.storage.archive.texts import Text
 _IN_FLIGHT = 1 << 26
 """Most bytes of blocks that wait to be coded or spooled, beside one: a part of the bound of memory."""
 
-_MIXED_BYTES, _MIXED_SHARE = 1 << 19, 1 << 10
-"""Of a file of level 'fast' so many bytes may be mixed, or one in so many: each takes up to half a microsecond."""
+_MIXED_BYTES, _MIXED_LESS, _MIXED_SHARE = 1 << 19, 80, 1 << 13
+"""Of a file of level 'fast' so many bytes may be mixed, one less for so many of the file's, and one in so many of a large
+one: each takes up to half a microsecond, and the others a nanosecond."""
 
 Progress = Callable[[int, str], None]
 
@@ -143,7 +144,8 @@ def _coded(
 
 def mixed_blocks(blocks: Sequence[Block], level: StorageLevel) -> list[bool]:
     """Whether each of a file's blocks is mixed."""
-    room = max(_MIXED_BYTES, sum(block.nbytes for block in blocks) // _MIXED_SHARE)
+    total = sum(block.nbytes for block in blocks)
+    room = max(_MIXED_BYTES - total // _MIXED_LESS, total // _MIXED_SHARE)
     found = []
     for block in blocks:
         found.append(codec.mixes(level, len(block.parts), block.nbytes, room))

@@ -1,5 +1,10 @@
 // Blocks of the storage tier: borrow arrays, check their sizes, release the interpreter lock, call.
+#include <span>
+
 #include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/storage/ans/cuts.hpp"
+#include "tersely/storage/ans/grouping.hpp"
+#include "tersely/storage/ans/logarithm.hpp"
 #include "tersely/storage/ans/survey.hpp"
 
 namespace {
@@ -107,25 +112,88 @@ void symbols(Words words, int bytes, bool rotated, int trim, int raw, bool zero,
   tersely::ans::find_symbols(bytes_of(words), count, type, trim, raw, zero, bytes_of(by_head), out.data(), threads);
 }
 
-void sum_sizes(Words symbols, Words sizes, MutableWords row_sums, MutableWords column_sums) {
-  const auto rows = static_cast<int64_t>(row_sums.nbytes() / 8),
-             columns = static_cast<int64_t>(column_sums.nbytes() / 8);
-  require_size(static_cast<int64_t>(symbols.nbytes()) == rows * columns && sizes.nbytes() == 512);
-  const Computing unlocked;
-  tersely::ans::sum_sizes(bytes_of(symbols), static_cast<const int16_t*>(sizes.data()), rows, columns,
-                          as<int64_t>(row_sums), as<int64_t>(column_sums));
+nb::tuple distinct(Words words, int bytes, bool rotated, int trim, int raw) {
+  const WordType type = type_of(bytes, rotated);
+  tersely::ans::Distinct found;
+  const int bits = type.bits() - trim - raw;
+  require_size(trim >= 0 && raw >= 0 && raw < 64 && bits >= 0 && bits < 32);
+  {
+    const Computing unlocked;
+    found = tersely::ans::count_distinct(bytes_of(words), static_cast<int64_t>(words.nbytes()) / bytes, type, trim, raw,
+                                         1 << bits);
+  }
+  return nb::make_tuple(found.found, found.expected);
 }
 
-void count(Words symbols, Words dims, Words classed, Words classes, int base, int tables, MutableWords counts) {
-  Description d;
-  d.dims = list_of<int64_t>(dims);
-  d.base = base;
-  d.tables = tables;
-  require_size(tables > 0 && tables <= tersely::ans::kMaxTables && counts.nbytes() == 16 * 256 * 4 &&
-               set_classes(d, classed, classes) == static_cast<int64_t>(symbols.nbytes()));
+int64_t repeats(Words bytes, int word) {
+  require_size(word > 0);
   const Computing unlocked;
-  tersely::ans::count_by_table(bytes_of(symbols), static_cast<int64_t>(symbols.nbytes()), tersely::ans::TableWalk(d),
-                               as<uint32_t>(counts));
+  return tersely::ans::count_repeats(bytes_of(bytes), static_cast<int64_t>(bytes.nbytes()), word);
+}
+
+template <class T>
+std::span<const T> span_of(const Words& array) {
+  return {static_cast<const T*>(array.data()), array.nbytes() / sizeof(T)};
+}
+template <class T>
+nb::bytes bytes_from(const std::vector<T>& all) {
+  return nb::bytes(all.data(), all.size() * sizeof(T));
+}
+
+// numbers: finest, width, total, zeros, whether values are floats, raw bits to try.
+nb::tuple cut(Words values, Words counts, Words numbers) {
+  const auto all = span_of<int64_t>(numbers);
+  require_size(all.size() > 5 && values.nbytes() == counts.nbytes() && values.nbytes() > 0);
+  const auto raws = all.subspan(5);
+  for (const int64_t raw : raws) require_size(raw >= all[0] && raw <= 64);
+  tersely::ans::Cut found;
+  {
+    const Computing unlocked;
+    found = tersely::ans::best_cut({span_of<uint64_t>(values), span_of<int64_t>(counts), static_cast<int>(all[0]),
+                                    static_cast<int>(all[1]), all[2], all[3]},
+                                   raws, all[4] != 0);
+  }
+  return nb::make_tuple(found.raw, found.zero, found.bits, bytes_from(found.starts), bytes_from(found.extras),
+                        bytes_from(found.often));
+}
+
+int64_t entropy(Words counts, int64_t symbols) {
+  const auto all = span_of<int64_t>(counts);
+  require_size(symbols > 0 && all.size() % static_cast<size_t>(symbols) == 0);
+  return tersely::ans::entropy_of(all.data(), static_cast<int64_t>(all.size()) / symbols, symbols, symbols);
+}
+
+// numbers: whether symbol 0 is the word 0, whether words have raw bits, whether symbol 0 has none, dims. Returns the
+// base, steps, which axes have classes, these one after another, counts, and logarithms.
+nb::tuple group(Words symbols, Words sizes, Words often, Words numbers) {
+  const auto all = span_of<int64_t>(numbers);
+  require_size(all.size() > 3 && sizes.nbytes() > 0 && sizes.nbytes() <= 2048 && often.nbytes() == sizes.nbytes());
+  tersely::ans::Grouped given{bytes_of(symbols),
+                              {all.begin() + 3, all.end()},
+                              span_of<int64_t>(sizes),
+                              span_of<int64_t>(often),
+                              all[0] != 0,
+                              all[1] != 0,
+                              all[2] != 0};
+  int64_t count = 1;
+  for (const int64_t length : given.dims) {
+    require_size(length > 0);
+    count *= length;
+  }
+  require_size(count == static_cast<int64_t>(symbols.nbytes()) && given.dims.size() <= tersely::ans::kMaxAxes);
+  tersely::ans::Groups found;
+  {
+    const Computing unlocked;
+    found = tersely::ans::group(given);
+  }
+  nb::list classed;
+  std::vector<int8_t> classes;
+  for (const auto& axis : found.classes) {
+    classed.append(!axis.empty());
+    classes.insert(classes.end(), axis.begin(), axis.end());
+  }
+  return nb::make_tuple(found.base, found.steps, classed, bytes_from(classes), bytes_from(found.counts),
+                        bytes_from(found.logs));
 }
 
 }  // namespace
@@ -136,6 +204,9 @@ void bind_ans(nb::module_& m) {
   m.def("ans_heads", &heads);
   m.def("ans_lowest", &lowest);
   m.def("ans_symbols", &symbols);
-  m.def("ans_sum_sizes", &sum_sizes);
-  m.def("ans_count", &count);
+  m.def("ans_distinct", &distinct);
+  m.def("ans_repeats", &repeats);
+  m.def("ans_cut", &cut);
+  m.def("ans_entropy", &entropy);
+  m.def("ans_group", &group);
 }

@@ -38,6 +38,7 @@ class BlockSparse(Blocky):
     NAME = NAME
     DTYPES = DTYPES
     HUE = 92
+    NEVER_NOISE = True
     OFFERS = candidates
     CHILD, SHAPES = VALUES, SHAPES
 

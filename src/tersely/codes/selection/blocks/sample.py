@@ -79,8 +79,7 @@ def _elements(geometry: Geometry, shape: str, count: int) -> np.ndarray:
     first = np.arange(count)
     rows = (row * tall)[:, None] + first % tall
     columns = (column * wide)[:, None] + first // tall
-    found = geometry.elements_at(matrix[:, None], rows, columns)
-    return found.astype(np.uint32) if geometry.elements < 1 << 31 else found
+    return geometry.elements_at(matrix[:, None], rows, columns)  # of 64 bits: `take` would make them so each time
 
 
 _beginnings = lru_cache(maxsize=128)(_elements)

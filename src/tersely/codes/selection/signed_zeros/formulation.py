@@ -49,6 +49,7 @@ class SignedZeros(Formulation):
 
     NAME = NAME
     HUE = 12
+    NEVER_NOISE = True
     ADVICE = (
         "zeros of either sign (+0.0 and -0.0), whose signs are kept; without them (weight + 0.0 in PyTorch and NumPy)"
     )

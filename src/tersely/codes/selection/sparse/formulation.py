@@ -42,6 +42,7 @@ class Sparse(Formulation):
     NAME = NAME
     DTYPES = DTYPES
     HUE = 48
+    NEVER_NOISE = True
     OFFERS = candidates
     COSTS = costs
     INDEXES = frozenset({"directory", "rows"})

@@ -42,6 +42,7 @@ MAX_FLOAT16 = 65504.0
 class Affine(RowFields):
     NAME = NAME
     HUE = 20
+    NEVER_NOISE = True
     OFFERS = candidates
     COSTS = costs
     CHILD, SPARSE_DTYPE = NUMBERS, "int8"

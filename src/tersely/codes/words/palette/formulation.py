@@ -24,6 +24,7 @@ class Palette(ValueCoding):
     DTYPES = DTYPES
     VALUE_DTYPES = DTYPES
     HUE = 152
+    NEVER_NOISE = True
     OFFERS = candidates
     COSTS = costs
 

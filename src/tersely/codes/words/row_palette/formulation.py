@@ -19,6 +19,7 @@ from tersely.core.geometry import PANEL_ROWS
 class RowPalette(RowFields):
     NAME = NAME
     HUE = 172
+    NEVER_NOISE = True
     OFFERS = candidates
     COSTS = costs
     CHILD, SPARSE_DTYPE = INDICES, "uint8"

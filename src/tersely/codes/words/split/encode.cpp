@@ -86,7 +86,7 @@ int statistics(const uint8_t* words, const Geometry& g, uint32_t* histograms, ui
         if (g.segments_per_panel == 1) own = counts.data();
         if (rows.all) {
           count_symbols(pieces.symbols[0], chunks * 64, own);
-          if (f.has_byte)
+          if (f.has_byte && (any & ~every) == 0)  // or they are known to differ
             for (int64_t j = 0; j < chunks; ++j)
               for (int i = 0; i < 64; ++i) any |= pieces.bytes[j][i], every &= pieces.bytes[j][i];
         } else {
