@@ -8,6 +8,7 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
+#include "tersely/backends/cpu/network/bring.hpp"
 #include "tersely/backends/cpu/network/shares.hpp"
 
 namespace tersely {
@@ -71,6 +72,8 @@ Convolution::Convolution(const ConvolutionWeights& weights, const ImageLayout& i
         in.at(place / taps, tap / window.width * window.dilation_y, tap % window.width * window.dilation_x) -
         in.at(0, 0, 0);
   }
+  reach_ = in.at(0, (window.height - 1) * window.dilation_y, (window.width - 1) * window.dilation_x) - in.at(0, 0, 0) +
+           in.pixel_floats();
   run_ = run_length(offsets);
   if (static_cast<int64_t>(offsets.size()) > kSegmentColumns)
     run_ = std::gcd(run_, kSegmentColumns);  // segments hold whole runs
@@ -206,6 +209,14 @@ ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
   return codes;
 }
 
+// Of an image that several workers have written, where it fits in a second-level cache beside weights.
+void Convolution::bring_image(const float* x, int64_t first, int64_t count) const {
+  const int64_t begin = x_at_[static_cast<size_t>(first)];
+  const int64_t end = std::min(x_at_[static_cast<size_t>(first + count - 1)] + reach_, in_.plane());
+  if ((end - begin) * in_.planes() > kBroughtFloats) return;
+  for (int64_t plane = 0; plane < in_.planes(); ++plane) bring(x + plane * in_.plane() + begin, end - begin);
+}
+
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
                       int threads, const Convolution* next) const {
   const Call call{active_table(), x, y, residual, images, finish};
@@ -215,6 +226,7 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
+      if (threads > 1 && ranges.begins(index)) bring_image(x, first, count);
       const Early early{*this, call, first, count};
       ItemCodes codes;
       if (!ranges.ends(index + 1))
