@@ -79,8 +79,19 @@ class Context:
     def _image_layout(self, name: str) -> Layout:
         layout = layout_of(name, self.graph, self.shapes)
         if self.element_bytes(name) == 4:
-            return layout
+            return replace(layout, together=True) if not layout.blocked and self._lies_together(name) else layout
         return replace(layout, blocked=True, element_bytes=1, fill=padding_byte(name, self.graph, self.dtypes))
+
+    def _lies_together(self, name: str) -> bool:
+        """Whether only products that multiply whole panels read an image of few channels.
+
+        Its columns are then whole rows of taps, in the order in which coded weights have them. MEASURED (Zen 5, two
+        threads): ResNet-50's first layer, whose runs would be of one column, takes 0.56 ms for 0.73.
+        """
+        readers = [node for node in self.graph.nodes if name in node.inputs.values()]
+        few = 1 < self.shapes[name][1] < CHANNEL_BLOCK
+        others = {*self.sparse, *self.pairs}
+        return few and all(node.operator == "convolution" and node.output not in others for node in readers)
 
     def element_bytes(self, name: str) -> int:
         """1 for values of bytes, else 4."""

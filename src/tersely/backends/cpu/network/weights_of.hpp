@@ -10,8 +10,9 @@
 namespace tersely {
 
 // The weights of a convolution: panels of a coded matrix, or of numbers [outputs][channels of a group][taps].
+// together: channels of a pixel that lie side by side.
 inline std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weight, const Groups& groups, int64_t taps,
-                                                            bool blocked) {
+                                                            int64_t together) {
   const int64_t columns = checked_product(groups.channels, taps);
   const int64_t numbers = checked_product(checked_product(groups.count, groups.outputs), columns);
   if (weight.coded != nullptr) {
@@ -21,7 +22,7 @@ inline std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weig
   }
   fits(weight.numbers != nullptr && weight.count >= numbers,
        "the weight has too few numbers for its channels and taps");
-  return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, blocked);
+  return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, together);
 }
 
 }  // namespace tersely
