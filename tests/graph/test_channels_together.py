@@ -51,7 +51,10 @@ def test_images_that_are_only_convolved(channels: int, together: bool, coded: bo
     [
         graph_of(Node("relu", {"x": "x"}, "z", {}), outputs=("y", "z")),
         graph_of(outputs=("y", "x")),
-        graph_of(Node("max_pool", {"x": "x"}, "z", {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0]}), outputs=("y", "z")),
+        graph_of(
+            Node("max_pool", {"x": "x"}, "z", {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0]}),
+            outputs=("y", "z"),
+        ),
     ],
     ids=["activated", "given back", "pooled"],
 )

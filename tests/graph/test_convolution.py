@@ -185,7 +185,9 @@ def test_any_convolution_of_many_pixels(instruction_set: str, case: Case) -> Non
     "case",
     [
         Case(channels=3, outputs=24, height=31, width=33, stride=(2, 2)),
-        Case(images=3, channels=3, outputs=64, height=31, width=33, taps=(7, 7), stride=(2, 2), padding=(3, 3), threads=2),
+        Case(
+            images=3, channels=3, outputs=64, height=31, width=33, taps=(7, 7), stride=(2, 2), padding=(3, 3), threads=2
+        ),
         Case(channels=3, outputs=64, height=31, width=33, taps=(7, 7), stride=(2, 2), padding=(3, 3), coded=False),
         Case(channels=128, outputs=64, height=28, width=28, padding=(1, 1), threads=2),
         Case(channels=128, outputs=64, height=28, width=28, padding=(1, 1), threads=3),

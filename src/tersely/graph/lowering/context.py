@@ -14,7 +14,7 @@ from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering.layouts import layout_of, padding_byte
+from tersely.graph.lowering.layouts import layout_of, lies_together, padding_byte
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout, Program
 from tersely.graph.lowering.views import Axis, View, image_axes, plain_axes, refined, token_axes
 from tersely.graph.operators import Shape
@@ -74,24 +74,14 @@ class Context:
 
     def image(self, name: str) -> int:
         """The same, of a value by its name."""
-        return self.new(name, self._image_layout(name))
+        together = lies_together(name, self.graph, self.shapes, {*self.sparse, *self.pairs})
+        return self.new(name, replace(self._image_layout(name), together=together))
 
     def _image_layout(self, name: str) -> Layout:
         layout = layout_of(name, self.graph, self.shapes)
         if self.element_bytes(name) == 4:
-            return replace(layout, together=True) if not layout.blocked and self._lies_together(name) else layout
+            return layout
         return replace(layout, blocked=True, element_bytes=1, fill=padding_byte(name, self.graph, self.dtypes))
-
-    def _lies_together(self, name: str) -> bool:
-        """Whether only products that multiply whole panels read an image of few channels.
-
-        Its columns are then whole rows of taps, in the order in which coded weights have them. MEASURED (Zen 5, two
-        threads): ResNet-50's first layer, whose runs would be of one column, takes 0.56 ms for 0.73.
-        """
-        readers = [node for node in self.graph.nodes if name in node.inputs.values()]
-        few = 1 < self.shapes[name][1] < CHANNEL_BLOCK
-        others = {*self.sparse, *self.pairs}
-        return few and all(node.operator == "convolution" and node.output not in others for node in readers)
 
     def element_bytes(self, name: str) -> int:
         """1 for values of bytes, else 4."""

@@ -209,13 +209,33 @@ ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
   return codes;
 }
 
-// Of an image that several workers have written, where it fits in a second-level cache beside weights.
-void Convolution::bring_image(const float* x, int64_t first, int64_t count) const {
-  const int64_t begin = x_at_[static_cast<size_t>(first)];
-  const int64_t end = std::min(x_at_[static_cast<size_t>(first + count - 1)] + reach_, in_.plane());
-  if ((end - begin) * in_.planes() > kBroughtFloats) return;
-  for (int64_t plane = 0; plane < in_.planes(); ++plane) bring(x + plane * in_.plane() + begin, end - begin);
-}
+// What is read for some pixels of an image that several workers have written.
+struct Convolution::Brought {
+  const Convolution& self;
+  const float* x;
+  int64_t begin, end;  // of each plane
+  bool by_blocks;
+
+  // wanted: whether others have written them, and a worker reads them for the first time.
+  Brought(const Convolution& own, const float* image, int64_t first, int64_t count, bool wanted)
+      : self(own), x(image), begin(own.x_at_[static_cast<size_t>(first)]) {
+    end = std::min(own.x_at_[static_cast<size_t>(first + count - 1)] + own.reach_, own.in_.plane());
+    const bool whole = (end - begin) * own.in_.planes() <= kBroughtFloats;
+    by_blocks = wanted && !whole;
+    for (int64_t plane = 0; wanted && whole && plane < own.in_.planes(); ++plane) bring_plane(plane);
+  }
+  void bring_plane(int64_t plane) const { bring(x + plane * self.in_.plane() + begin, end - begin); }
+
+  // Before a block of columns is multiplied, where a cache does not hold more.
+  void operator()(const FloatBlock& block) const {
+    if (!by_blocks || block.columns < self.run_) return;
+    const int64_t at = self.panel_at_[static_cast<size_t>(block.panel)], plane = self.in_.plane();
+    const int32_t *run = self.offsets_.data() + block.first_column / self.run_, *last = run + block.columns / self.run_;
+    if ((at + last[-1]) / plane - (at + run[0]) / plane >= kBroughtFloats / (end - begin)) return;
+    for (int64_t before = -1; run != last; ++run)
+      if (const int64_t here = (at + *run) / plane; here != before) bring_plane(before = here);
+  }
+};
 
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
                       int threads, const Convolution* next) const {
@@ -226,15 +246,17 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
-      if (threads > 1 && ranges.begins(index)) bring_image(x, first, count);
+      const Brought brought(*this, x, first, count, threads > 1 && ranges.begins(index));
       const Early early{*this, call, first, count};
       ItemCodes codes;
       if (!ranges.ends(index + 1))
         codes = panels.prefetch((index + 1) % items);
       else if (next != nullptr)
         codes = next->prefetch(Session::worker(), threads, images);
-      panels.walk(item, block_columns_, early, codes,
-                  [&](const FloatBlock& block) { multiply(call, block, first, count); });
+      panels.walk(item, block_columns_, early, codes, [&](const FloatBlock& block) {
+        brought(block);
+        multiply(call, block, first, count);
+      });
     });
   });
 }

@@ -12,8 +12,8 @@ namespace tersely {
 inline constexpr int64_t kChannelBlock = 16;
 
 // Of float32. Blocked: [images][blocks][height + 2 halo][width + 2 halo][16]; together: [images][height + 2 halo]
-// [width + 2 halo][channels], for images of few channels that convolutions read, whose runs are then whole rows of taps;
-// else planes, [images][channels][height + 2 halo][width + 2 halo].
+// [width + 2 halo][channels], for images of few channels that convolutions read, whose runs are then whole rows of
+// taps; else planes, [images][channels][height + 2 halo][width + 2 halo].
 struct ImageLayout {
   int64_t channels, height, width, halo;
   bool blocked;

@@ -51,8 +51,8 @@ class ConvolutionWeights {
   ConvolutionWeights(const MatrixView& coded, const Groups& groups, int64_t taps);
   // dense: [outputs][channels of a group][taps]. Panels whose outputs belong to several groups get zeros where an
   // output does not read a channel, so an infinity or NaN in one of these channels reaches them all. block:
-  // channels that lie side by side in x; ranges begin at whole blocks of these, and columns lie in the order block, tap,
-  // channel.
+  // channels that lie side by side in x; ranges begin at whole blocks of these, and columns lie in the order block,
+  // tap, channel.
   ConvolutionWeights(const float* dense, const Groups& groups, int64_t taps, int64_t block);
 
   const PanelColumns& reads() const { return reads_; }
