@@ -1,6 +1,7 @@
 // The weights that a step names, as a convolution takes them.
 #pragma once
 
+#include <concepts>
 #include <memory>
 
 #include "tersely/backends/cpu/matrix/description.hpp"
@@ -24,5 +25,8 @@ inline std::unique_ptr<const ConvolutionWeights> weights_of(const Constant& weig
        "the weight has too few numbers for its channels and taps");
   return std::make_unique<ConvolutionWeights>(weight.numbers, groups, taps, together);
 }
+// A count of channels, no truth.
+template <std::same_as<bool> Truth>
+std::unique_ptr<const ConvolutionWeights> weights_of(const Constant&, const Groups&, int64_t, Truth) = delete;
 
 }  // namespace tersely
