@@ -185,6 +185,12 @@ def test_any_convolution_of_many_pixels(instruction_set: str, case: Case) -> Non
     "case",
     [
         Case(channels=3, outputs=24, height=31, width=33, stride=(2, 2)),
+        Case(
+            images=3, channels=3, outputs=64, height=31, width=33, taps=(7, 7), stride=(2, 2), padding=(3, 3), threads=2
+        ),
+        Case(channels=3, outputs=64, height=31, width=33, taps=(7, 7), stride=(2, 2), padding=(3, 3), coded=False),
+        Case(channels=128, outputs=64, height=28, width=28, padding=(1, 1), threads=2),
+        Case(channels=128, outputs=64, height=28, width=28, padding=(1, 1), threads=3),
         Case(channels=48, outputs=40, height=15, width=17, threads=3),
         Case(channels=64, outputs=96, height=28, width=27, threads=2, activation="silu"),
         Case(channels=32, outputs=32, height=12, width=12, residual=True, residual_halo=2, activation="hard_swish"),

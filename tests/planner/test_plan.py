@@ -222,6 +222,30 @@ def test_networks_code_float16(profile: str, objective: str) -> None:
     assert found.nbytes_stored < 0.97 * weight.nbytes
 
 
+@pytest.mark.parametrize("profile", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [((64, 3, 3, 3), 50176), ((64, 64, 3, 3), 50176), ((256, 256, 3, 3), 3136), ((1000, 1024), 1)],
+        [((32, 3, 3, 3), 12544), ((32, 1, 3, 3), 12544), ((96, 16, 1, 1), 12544), ((320, 960, 1, 1), 49)],
+        [((384, 384), 32), ((1536, 384), 32), ((384, 1536), 32)],
+    ],
+    ids=["few channels, many pixels, one row", "inverted bottlenecks", "tokens"],
+)
+def test_no_network_is_slower_than_its_dense_plan(
+    layers: list[tuple[tuple[int, ...], int]], profile: str, rng: np.random.Generator
+) -> None:
+    """By the planner's own account: layer by layer and so in their sum, while all of them together are smaller."""
+    plain = held = 0
+    for shape, pixels in layers:
+        words = raw_bytes(normal(rng, shape, np.dtype(np.float32))).view(np.uint32).reshape(shape)
+        best, *others = choose.decide(Request(words, "float32", "out_in", "balanced", profile, 1, pixels=pixels))
+        dense = next(one for one in (best, *others) if one.candidate.node.formulation == "dense")
+        assert best.ns <= dense.ns
+        plain, held = plain + dense.candidate.nbytes, held + best.candidate.nbytes
+    assert plain > 1.13 * held
+
+
 def integers(shape: tuple[int, ...], zeros: float) -> np.ndarray:
     """Numbers of int8 with a standard deviation of 12 steps, some of them pruned."""
     rng = np.random.default_rng(5)

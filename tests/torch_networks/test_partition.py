@@ -75,6 +75,44 @@ class Repeated(nn.Module):
         return first, second, torch.relu(third + torch.tanh(first))
 
 
+class _Named(nn.Module):
+    """Takes and gives back what is no single tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor], *, last: torch.Tensor) -> dict[str, torch.Tensor]:
+        first, second = pair
+        y = self.a(second)
+        return {"sum": y + last, "first": self.a(first) * y}
+
+
+def test_a_model_that_is_one_piece_is_run_past_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = [torch.randn(3, 8) for _ in range(3)]
+    cases: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = [
+        (nn.Sequential(nn.Linear(8, 8), nn.ReLU()), (tensors[0],), {}),
+        (_LaterFirst(), (tensors[0],), {}),
+        (_Twice(), (tensors[0],), {}),
+        (_Named(), ((tensors[0], tensors[1]),), {"last": tensors[2]}),
+    ]
+    for model, inputs, named in cases:
+        pipe = tersely.torch.pipeline(model.eval(), inputs, example_kwargs=named)
+        with torch.no_grad():
+            expected = model(*inputs, **named)
+
+        def interpreted(*_: Any, **__: Any) -> Any:
+            raise AssertionError("torch interprets a graph of one call")
+
+        monkeypatch.setattr(type(pipe._partitioned.module), "forward", interpreted)
+        for _ in range(2):  # the second call is known by its shapes
+            torch.testing.assert_close(pipe(*inputs, **named), expected)
+    passing = tersely.torch.pipeline(_PassedOn().eval(), (tensors[0],))
+    monkeypatch.setattr(type(passing._partitioned.module), "forward", interpreted)
+    with pytest.raises(AssertionError, match="interprets"):  # what cannot be is still torch's
+        passing(tensors[0])
+
+
 def test_sums_that_repeat_an_operand_are_no_residuals() -> None:
     torch.manual_seed(4)
     model = Repeated().eval()

@@ -14,7 +14,7 @@ from typing import Any
 
 from tersely.core.errors import ArgumentError
 from tersely.graph.graph import Graph, Node
-from tersely.graph.lowering.layouts import layout_of, padding_byte
+from tersely.graph.lowering.layouts import layout_of, lies_together, padding_byte
 from tersely.graph.lowering.program import CHANNEL_BLOCK, Layout, Program
 from tersely.graph.lowering.views import Axis, View, image_axes, plain_axes, refined, token_axes
 from tersely.graph.operators import Shape
@@ -74,7 +74,8 @@ class Context:
 
     def image(self, name: str) -> int:
         """The same, of a value by its name."""
-        return self.new(name, self._image_layout(name))
+        together = lies_together(name, self.graph, self.shapes, {*self.sparse, *self.pairs})
+        return self.new(name, replace(self._image_layout(name), together=together))
 
     def _image_layout(self, name: str) -> Layout:
         layout = layout_of(name, self.graph, self.shapes)

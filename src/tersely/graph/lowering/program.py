@@ -19,7 +19,7 @@ ROLES = ("x", "y", "z", "k", "v", "mask", "residual", "rounded")
 class Layout:
     """How a value lies: ImageLayout of `backends/cpu/network/image.hpp`, and how many images there are.
 
-    element_bytes: 4, of float32, 2, of bfloat16, or 1. fill: what is in the halo, of bytes; floats have zeros there.
+    together: instead of planes, the channels of a pixel side by side. element_bytes: 4, of float32, 2, of bfloat16, or 1. fill: what is in the halo, of bytes; floats have zeros there.
     turns, each: of a value that a loop sees some images of at a time, `each` floats from one turn's to the next one's.
     """
 
@@ -33,6 +33,7 @@ class Layout:
     fill: int = 0
     turns: int = 1
     each: int = 0
+    together: bool = False
 
     @property
     def floats(self) -> int:

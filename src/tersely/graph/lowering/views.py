@@ -141,10 +141,11 @@ def token_axes(leading: Sequence[int], channels: int, layout: Layout) -> tuple[A
 
 def image_axes(layout: Layout) -> tuple[int, tuple[Axis, ...]]:
     """The offset and axes of images [images, channels, height, width], blocks whole or a single one."""
-    pixel = CHANNEL_BLOCK if layout.blocked else 1
+    pixel = CHANNEL_BLOCK if layout.blocked else layout.channels if layout.together else 1
     row = (layout.width + 2 * layout.halo) * pixel
     plane = row * (layout.height + 2 * layout.halo)
-    channels = channel_axis(layout.channels, plane) if layout.blocked else joined([(layout.channels, plane)])
+    step = 1 if layout.together else plane
+    channels = channel_axis(layout.channels, plane) if layout.blocked else joined([(layout.channels, step)])
     axes = (
         joined([(layout.images, layout.elements // max(layout.images, 1))]),
         channels,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from tersely.core.choices import MODES, OBJECTIVES, Mode, Objective
@@ -85,7 +86,8 @@ class _Compiled:
             one for one, held in zip(arguments, self.held, strict=True) if not held and isinstance(one, torch.Tensor)
         ]
         with torch.inference_mode(False), torch.no_grad():
-            return self.programs[key].module(*free)
+            leaves, form = pytree.tree_flatten((tuple(free), {}))
+            return self.programs[key](form, leaves)
 
     def _made(self, arguments: Sequence[Any]) -> Partitioned:
         free = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,18 +43,30 @@ class Pipeline:
         self._model, self._encode = model, _once(encode, {name for name, _ in model.named_parameters()})
         self._choices = choices
         self._partitions: dict[Any, Partitioned] = {}
+        self._called: dict[Any, Callable[..., Any]] = {}
         self._as_made = _versions(model)
-        self._partitioned = self._of(inputs, named)
+        self._partitioned = self._of(inputs, named, *pytree.tree_flatten((inputs, named)))
         self.left = self._partitioned.left
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Returns what the model returns for these inputs. Other shapes are exported when they are first seen."""
         with torch.inference_mode(False), torch.no_grad():
-            return self._of(inputs, named).module(*inputs, **named)
+            shapes = _shapes(inputs) if not named else None
+            if shapes in self._called:
+                return self._called[shapes](*inputs)
+            leaves, form = pytree.tree_flatten((inputs, named))
+            found = self._of(inputs, named, leaves, form)
+            if shapes is not None and found.takes(form):
+                self._called[shapes] = found.direct
+            return found(form, leaves)
 
-    def _of(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Partitioned:
-        """The model as it was exported for inputs of these shapes: sizes that it computes with are theirs."""
-        leaves, form = pytree.tree_flatten((inputs, named))
+    def _of(
+        self, inputs: tuple[Any, ...], named: dict[str, Any], leaves: Sequence[Any], form: pytree.TreeSpec
+    ) -> Partitioned:
+        """The model as it was exported for inputs of these shapes: sizes that it computes with are theirs.
+
+        leaves, form: of both, as pytree flattens them.
+        """
         _check_inputs(leaves)
         key = form, tuple((tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else one for one in leaves)
         if key not in self._partitions:
@@ -222,6 +234,13 @@ def _check_inputs(leaves: Sequence[Any]) -> None:
             raise ArgumentError(
                 f"a pipeline runs on plain tensors of the CPU, and an input is {where}: x.cpu(), x.to_dense()"
             )
+
+
+def _shapes(inputs: Sequence[Any]) -> tuple[Any, ...] | None:
+    """By what calls with plain tensors alone are known; None for others, which `_check_inputs` may refuse."""
+    if any(type(one) is not torch.Tensor or one.device.type != "cpu" or one.layout != torch.strided for one in inputs):
+        return None
+    return tuple((one.shape, one.dtype) for one in inputs)
 
 
 def _check_model(model: torch.nn.Module) -> None:

@@ -73,6 +73,8 @@ class Ranges {
   int count() const { return ranges_; }
   // The first item of a range, or of a worker's; of the one behind the last, the count.
   int64_t first(int range) const { return count_ * range / ranges_; }
+  // Whether a range begins with an item.
+  bool begins(int64_t item) const { return item < count_ && (item == 0 || ends(item)); }
   // Whether a range ends before an item.
   bool ends(int64_t item) const {
     for (int range = 1; range <= ranges_; ++range)

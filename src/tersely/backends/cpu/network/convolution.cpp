@@ -8,6 +8,7 @@
 
 #include "tersely/backends/cpu/base/parallel.hpp"
 #include "tersely/backends/cpu/matrix/dispatch.hpp"
+#include "tersely/backends/cpu/network/bring.hpp"
 #include "tersely/backends/cpu/network/shares.hpp"
 
 namespace tersely {
@@ -71,6 +72,8 @@ Convolution::Convolution(const ConvolutionWeights& weights, const ImageLayout& i
         in.at(place / taps, tap / window.width * window.dilation_y, tap % window.width * window.dilation_x) -
         in.at(0, 0, 0);
   }
+  reach_ = in.at(0, (window.height - 1) * window.dilation_y, (window.width - 1) * window.dilation_x) - in.at(0, 0, 0) +
+           in.pixel_floats();
   run_ = run_length(offsets);
   if (static_cast<int64_t>(offsets.size()) > kSegmentColumns)
     run_ = std::gcd(run_, kSegmentColumns);  // segments hold whole runs
@@ -206,6 +209,34 @@ ItemCodes Convolution::prefetch(int worker, int threads, int64_t images) const {
   return codes;
 }
 
+// What is read for some pixels of an image that several workers have written.
+struct Convolution::Brought {
+  const Convolution& self;
+  const float* x;
+  int64_t begin, end;  // of each plane
+  bool by_blocks;
+
+  // wanted: whether others have written them, and a worker reads them for the first time.
+  Brought(const Convolution& own, const float* image, int64_t first, int64_t count, bool wanted)
+      : self(own), x(image), begin(own.x_at_[static_cast<size_t>(first)]) {
+    end = std::min(own.x_at_[static_cast<size_t>(first + count - 1)] + own.reach_, own.in_.plane());
+    const bool whole = (end - begin) * own.in_.planes() <= kBroughtFloats;
+    by_blocks = wanted && !whole;
+    for (int64_t plane = 0; wanted && whole && plane < own.in_.planes(); ++plane) bring_plane(plane);
+  }
+  void bring_plane(int64_t plane) const { bring(x + plane * self.in_.plane() + begin, end - begin); }
+
+  // Before a block of columns is multiplied, where a cache does not hold more.
+  void operator()(const FloatBlock& block) const {
+    if (!by_blocks || block.columns < self.run_) return;
+    const int64_t at = self.panel_at_[static_cast<size_t>(block.panel)], plane = self.in_.plane();
+    const int32_t *run = self.offsets_.data() + block.first_column / self.run_, *last = run + block.columns / self.run_;
+    if ((at + last[-1]) / plane - (at + run[0]) / plane >= kBroughtFloats / (end - begin)) return;
+    for (int64_t before = -1; run != last; ++run)
+      if (const int64_t here = (at + *run) / plane; here != before) bring_plane(before = here);
+  }
+};
+
 void Convolution::run(const float* x, float* y, const float* residual, int64_t images, const Finish& finish,
                       int threads, const Convolution* next) const {
   const Call call{active_table(), x, y, residual, images, finish};
@@ -215,14 +246,17 @@ void Convolution::run(const float* x, float* y, const float* residual, int64_t i
     parallel_for_ranges(threads, items * shares, [&](int64_t index) {
       const int64_t item = index % items, share = index / items;
       const int64_t first = pixels() * share / shares, count = pixels() * (share + 1) / shares - first;
+      const Brought brought(*this, x, first, count, threads > 1 && ranges.begins(index));
       const Early early{*this, call, first, count};
       ItemCodes codes;
       if (!ranges.ends(index + 1))
         codes = panels.prefetch((index + 1) % items);
       else if (next != nullptr)
         codes = next->prefetch(Session::worker(), threads, images);
-      panels.walk(item, block_columns_, early, codes,
-                  [&](const FloatBlock& block) { multiply(call, block, first, count); });
+      panels.walk(item, block_columns_, early, codes, [&](const FloatBlock& block) {
+        brought(block);
+        multiply(call, block, first, count);
+      });
     });
   });
 }

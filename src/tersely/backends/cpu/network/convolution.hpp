@@ -54,6 +54,7 @@ class Convolution {
  private:
   struct Call;
   struct Early;
+  struct Brought;
   int64_t columns() const { return runs() * run_; }
   int64_t runs() const { return static_cast<int64_t>(offsets_.size()); }
   PixelPlaces places(int64_t pixel) const {
@@ -69,6 +70,7 @@ class Convolution {
   ImageLayout in_, out_, residual_;
   std::vector<int32_t> offsets_;   // of each run
   std::vector<int64_t> panel_at_;  // of what each panel reads, from an image on
+  int64_t reach_;                  // of a pixel's taps, in floats of a plane
   int64_t run_;
   int64_t block_columns_;
   std::vector<int32_t> x_at_, y_at_, residual_at_;  // of each pixel

@@ -31,7 +31,7 @@ int64_t shares_of_rows(int64_t rows, int64_t items, int64_t threads) {
 
 class ExpandedDepthwise final : public Step {
  public:
-  explicit ExpandedDepthwise(const StepText& text) : x_(text.value("x")), y_(text.value("y")) {
+  explicit ExpandedDepthwise(const StepText& text) : x_(text.image("x")), y_(text.value("y")) {
     const StepText first = text.inner("first");
     const Window expand = window_of(first), window = window_of(text);
     const ImageLayout& y = y_.layout;
@@ -47,9 +47,9 @@ class ExpandedDepthwise final : public Step {
     const int64_t taps = checked_product(expand.height, expand.width);
     checked_product(x_.layout.channels, taps);
     expand_weights_ =
-        weights_of(first.constant("weight"), {1, x_.layout.channels, y.channels}, taps, x_.layout.blocked);
+        weights_of(first.constant("weight"), {1, x_.layout.channels, y.channels}, taps, x_.layout.pixel_floats());
     depthwise_weights_ =
-        weights_of(text.constant("weight"), {1, 1, y.channels}, checked_product(window.height, window.width), false);
+        weights_of(text.constant("weight"), {1, 1, y.channels}, checked_product(window.height, window.width), 1);
     expand_ = std::make_unique<Convolution>(*expand_weights_, x_.layout, between_, nullptr, expand);
     depthwise_ = std::make_unique<DepthwiseConvolution>(*depthwise_weights_, between_, y, nullptr, window);
     expand_finish_ = finish_of(first, y.blocks() * kChannelBlock);

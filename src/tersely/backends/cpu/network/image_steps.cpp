@@ -29,7 +29,13 @@ void copy_row(const float* from, const ImageLayout& in, float* to, const ImageLa
     std::memcpy(to, from, static_cast<size_t>(in.width * in.pixel_floats()) * 4);
     return;
   }
-  const int64_t from_channel = in.blocked ? 1 : in.plane(), to_channel = out.blocked ? 1 : out.plane();
+  const int64_t from_channel = in.pixel_floats() == 1 ? in.plane() : 1;
+  const int64_t to_channel = out.pixel_floats() == 1 ? out.plane() : 1;
+  if (out.together) {
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t x = 0; x < in.width; ++x) to[x * channels + c] = from[x * in.pixel_floats() + c * from_channel];
+    return;
+  }
   int64_t first = 0;
   if (channels == kChannelBlock && in.blocked != out.blocked) {
     const int64_t from_step = in.blocked ? kChannelBlock : from_channel;
@@ -76,7 +82,7 @@ bool same_shape(const Value& a, const Value& b) {
 class Input final : public Step {
  public:
   explicit Input(const StepText& text)
-      : y_(text.value("y")),
+      : y_(text.image("y")),
         integers_(text.number_or("integers", 0) != 0),
         index_(text.input(y_.images * plain(y_.layout).floats(), integers_)) {
     fits(!integers_ || (!y_.layout.blocked && y_.layout.halo == 0), "integers lie as they come");
@@ -157,7 +163,7 @@ class Clear final : public Step {
   }
   void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
-    const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels);
+    const int64_t planes = y_.images * l.planes();
     const auto side = static_cast<size_t>(l.halo * l.pixel_floats() * size_);
     // A guess that is only for waking workers: two ns for each row's two ends, and eight bytes a ns above and below.
     const int64_t ns = planes * (2 * l.height + l.halo * l.row() * size_ / 4);

@@ -94,7 +94,7 @@ class PairConvolutionStep final : public Step {
     const int64_t taps = window.height * window.width;
     checked_product(groups.channels, taps);
     const Constant weight = text.constant("weight");
-    const auto weights = weights_of(weight, groups, taps, true);
+    const auto weights = weights_of(weight, groups, taps, kChannelBlock);
     weights_ = std::make_unique<PairWeights>(weight.coded == nullptr ? nullptr : weight.coded->words(), *weights, taps);
     convolution_ = std::make_unique<PairConvolution>(*weights_, x_.layout, y_.layout,
                                                      has_residual_ ? &residual_.layout : nullptr, window);

@@ -77,7 +77,7 @@ class Pointwise final : public Step {
   void run(const Run& run) const override {
     const ImageLayout& l = y_.layout;
     const KernelTable& table = active_table();
-    const int64_t planes = y_.images * (l.blocked ? l.blocks() : l.channels), row = l.width * l.pixel_floats();
+    const int64_t planes = y_.images * l.planes(), row = l.width * l.pixel_floats();
     // One-dimensional values have a plane for each number.
     const int64_t together = l.plane() == 1 ? kTogether : 1;
     parallel_for_ranges(run.threads, (planes + together - 1) / together, [&](int64_t item) {

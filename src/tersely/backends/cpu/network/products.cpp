@@ -22,7 +22,7 @@ namespace {
 class ConvolutionStep final : public Step {
  public:
   explicit ConvolutionStep(const StepText& text)
-      : x_(text.value("x")),
+      : x_(text.image("x")),
         y_(text.value("y")),
         has_residual_(text.has("residual")),
         residual_(has_residual_ ? text.value("residual") : y_) {
@@ -41,7 +41,7 @@ class ConvolutionStep final : public Step {
     const Groups groups = depthwise ? Groups{1, 1, outputs} : Groups{count, channels / count, outputs / count};
     const int64_t taps = window.height * window.width;
     checked_product(groups.channels, taps);
-    if (!sparse) weights_ = weights_of(text.constant("weight"), groups, taps, x_.layout.blocked && !depthwise);
+    if (!sparse) weights_ = weights_of(text.constant("weight"), groups, taps, depthwise ? 1 : x_.layout.pixel_floats());
     if (sparse) {
       const CodedMatrix* coded = text.constant("weight").coded;
       fits(coded != nullptr && !depthwise, "a sparse convolution takes a coded weight, and is not depthwise");
@@ -121,7 +121,7 @@ class Linear final : public Step {
       fits(g.count == 1 && columns == g.columns && rows == g.rows,
            "the weight has other columns than x, or other rows than y");
     } else {
-      numbers_ = weights_of(weight, {1, columns, rows}, 1, false);
+      numbers_ = weights_of(weight, {1, columns, rows}, 1, 1);
       // Rows are pixels of one image, of which blocks of outputs are made and then rows.
       const int64_t images = x_.images;
       for (int64_t image = 0; image < images; ++image) {

@@ -69,6 +69,9 @@ Value value_of(const Json& json, int64_t arena_floats) {
   const int64_t size = json.number_or("element_bytes", 4);
   if (size != 1 && size != 2 && size != 4) throw std::invalid_argument("a number has one byte, two or four");
   v.bytes = size == 1, v.words = size == 2;
+  v.layout.together = json.find("together") != nullptr && json.at("together").boolean();
+  if (v.layout.together && (v.layout.blocked || size != 4))
+    throw std::invalid_argument("channels lie together in images of floats that are not in blocks");
   const ImageLayout& l = v.layout;
   const int64_t rows = checked_product(l.height + 2 * l.halo, l.width + 2 * l.halo);
   const int64_t numbers = checked_product(
@@ -94,17 +97,24 @@ std::unique_ptr<Step> step_of(const StepText& text) {
 
 }  // namespace
 
-const Value& StepText::by_number(int64_t number, const char* member) const {
+const Value& StepText::by_number(int64_t number, const char* member, bool together) const {
   if (number < 0 || number >= static_cast<int64_t>(values_.size()))
     throw std::invalid_argument(std::string(member) + " is no value");
   const Value& found = values_[static_cast<size_t>(number)];
   if (found.turns != 1 && found.turns != turns_)
     throw std::invalid_argument(std::string(member) + " has other turns than the step");
+  if (found.layout.together && !together)
+    throw std::invalid_argument(std::string(member) + " has channels together, which the step does not read");
   return found;
 }
 
 const Value& StepText::value(const char* member) const {
-  const Value& found = by_number(number(member), member);
+  by_number(number(member), member);
+  return image(member);
+}
+
+const Value& StepText::image(const char* member) const {
+  const Value& found = by_number(number(member), member, true);
   if (found.bytes) throw std::invalid_argument(std::string(member) + " has bytes, not floats");
   if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32");
   return found;
@@ -125,7 +135,7 @@ const Value& StepText::quantised(const char* member) const {
 }
 
 const Value& StepText::any_value(const char* member) const {
-  const Value& found = memory(member);
+  const Value& found = by_number(number(member), member);
   if (found.words) throw std::invalid_argument(std::string(member) + " has bfloat16, not float32 or bytes");
   return found;
 }

@@ -77,13 +77,16 @@ class StepText {
 
   // Values of floats.
   const Value& value(const char* member) const;
+  // Of floats, whose channels may lie together: of steps that know of that.
+  const Value& image(const char* member) const;
   const Value* value_or_null(const char* member) const;
   // One of bfloat16; one of bytes; one of floats or bytes; one of any.
   const Value& rounded(const char* member) const;
   const Value& quantised(const char* member) const;
   const Value& any_value(const char* member) const;
   std::vector<const Value*> list(const char* member) const;  // of floats or bytes
-  const Value& memory(const char* member) const { return by_number(number(member), member); }
+  // One of any, whose channels may lie together.
+  const Value& memory(const char* member) const { return by_number(number(member), member, true); }
   int64_t number(const char* member) const { return json_.at(member).number(); }
   int64_t number_or(const char* member, int64_t otherwise) const { return json_.number_or(member, otherwise); }
   const std::string& word(const char* member) const { return json_.at(member).string(); }
@@ -104,7 +107,7 @@ class StepText {
 
  private:
   size_t port(std::vector<Port>& ports, Port wanted) const;
-  const Value& by_number(int64_t number, const char* member) const;
+  const Value& by_number(int64_t number, const char* member, bool together = false) const;
 
   const Json& json_;
   const std::vector<Value>& values_;

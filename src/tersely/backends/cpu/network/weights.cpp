@@ -24,9 +24,8 @@ ConvolutionWeights::ConvolutionWeights(const MatrixView& coded, const Groups& gr
     reads_.columns[static_cast<size_t>(column)] = g.column_offsets == nullptr ? column : g.column_offsets[column];
 }
 
-ConvolutionWeights::ConvolutionWeights(const float* dense, const Groups& groups, int64_t taps, bool blocked) {
+ConvolutionWeights::ConvolutionWeights(const float* dense, const Groups& groups, int64_t taps, int64_t block) {
   const int64_t outputs = groups.count * groups.outputs, channels = groups.count * groups.channels;
-  const int64_t block = blocked ? kChannelBlock : 1;
   packed_.panels = ceil_div(outputs, kPanelRows);
   // The widest range that a panel reads, in blocks; all have this width, so that their columns lie alike.
   int64_t widest = 0;
@@ -42,8 +41,6 @@ ConvolutionWeights::ConvolutionWeights(const float* dense, const Groups& groups,
   for (int64_t b = 0; b < reads_.channels; b += block)
     for (int64_t tap = 0; tap < taps; ++tap)
       for (int64_t c = b; c < std::min(b + block, reads_.channels); ++c) reads_.columns.push_back(c * taps + tap);
-  if (!blocked)
-    for (size_t i = 0; i < reads_.columns.size(); ++i) reads_.columns[i] = static_cast<int64_t>(i);
   packed_.columns = static_cast<int64_t>(reads_.columns.size());
   packed_.weights.assign(static_cast<size_t>(packed_.panels * packed_.columns * kPanelRows), 0.0F);
   for (int64_t output = 0; output < outputs; ++output) {

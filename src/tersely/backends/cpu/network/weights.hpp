@@ -50,10 +50,10 @@ class ConvolutionWeights {
   // coded: borrowed; its rows are outputs, of whole groups where there are several.
   ConvolutionWeights(const MatrixView& coded, const Groups& groups, int64_t taps);
   // dense: [outputs][channels of a group][taps]. Panels whose outputs belong to several groups get zeros where an
-  // output does not read a channel, so an infinity or NaN in one of these channels reaches them all. blocked: whether
-  // ranges begin at whole blocks of channels, whose columns then lie in the order block, tap, channel; else channel,
-  // tap.
-  ConvolutionWeights(const float* dense, const Groups& groups, int64_t taps, bool blocked);
+  // output does not read a channel, so an infinity or NaN in one of these channels reaches them all. block:
+  // channels that lie side by side in x; ranges begin at whole blocks of these, and columns lie in the order block,
+  // tap, channel.
+  ConvolutionWeights(const float* dense, const Groups& groups, int64_t taps, int64_t block);
 
   const PanelColumns& reads() const { return reads_; }
 

@@ -34,6 +34,7 @@ class Winograd {
   }
   bool by_bands() const;
   int64_t band_tiles() const;
+  int64_t bands_for(int threads) const;
 
   void transform_input(const float* x, int64_t block, Tiles some, float* out, int64_t stride) const;
   void transform_weights(const FloatBlock& block, float* out, int64_t stride, int64_t panel_stride) const;

@@ -64,16 +64,13 @@ void tile(const ConvolutionBlock& b, const PixelPlaces& places, int64_t pixel) {
   const int32_t* const end = offset + b.runs;
   for (; offset != end; ++offset) {
     int64_t at = int64_t{*offset} * 4;
-    const int64_t stop = at + run_bytes;
-    if (b.run % 4 == 0) {
-      for (; at != stop; at += 16, w += 64) {
+    const int64_t stop = at + run_bytes, fours = at + run_bytes / 16 * 16;
+    for (; at != fours; at += 16, w += 64) {
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) step<Panels, Pixels>(x, at + k * 4, w + k * 16, stride, sums);
-      }
-    } else {
-#pragma GCC unroll 1
-      for (; at != stop; at += 4, w += 16) step<Panels, Pixels>(x, at, w, stride, sums);
+      for (int k = 0; k < 4; ++k) step<Panels, Pixels>(x, at + k * 4, w + k * 16, stride, sums);
     }
+#pragma GCC unroll 1
+    for (; at != stop; at += 4, w += 16) step<Panels, Pixels>(x, at, w, stride, sums);
   }
   if (b.last) return finish<Panels, Pixels>(b, places, pixel, sums);
 #pragma GCC unroll 2
