@@ -182,7 +182,7 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
     assert json.loads(run("compress", source, "--plan", plan, "--dry-run", "--json").output)["objective"] == "size"
     for command in ("plan", "compress"):
         result = run(command, source, "--target-bits", "20", "--objective", "size")
-        assert "target_bits takes the place of an objective" in str(result.exception), command
+        assert "`target_bits` takes the place of `objective`" in str(result.exception), command
     for extra in (("--target-bits", "3"), ("-o", tmp_path / "q.json"), ("--include", "w"), ("--exclude", "w")):
         result = run("plan", source, "--explain", "w", *extra)
         assert (result.exit_code, "does not go with" in result.output) == (2, True), extra

@@ -63,7 +63,7 @@ class InputTree:
         """What a user should know of files that are not simply compressed or copied."""
         notes = [
             f"left out {name}: it holds the tensors of the safetensors files beside it and nothing else "
-            "(--all-files copies it)"
+            "(`all_files=True` copies it)"
             for name in self.skipped
         ]
         notes += [f"{name} stays as it is: {self.readers.library[name]} reads it" for name in self.readers.kept]
@@ -201,7 +201,7 @@ def check_destination(source: Path | None, destination: Path, force: bool) -> No
     if source is not None and source.is_dir() and source.resolve() in destination.resolve().parents:
         raise DestinationError(f"{destination} lies inside the source folder; choose another destination")
     if destination.exists() and not force:
-        raise DestinationError(f"{destination} exists; choose another destination or pass --force (force=True)")
+        raise DestinationError(f"{destination} exists; choose another destination or pass `force=True`")
     if not destination.parent.exists():
         raise DestinationError(f"the folder {destination.parent} does not exist; make it first")
 

@@ -46,7 +46,7 @@ BALANCED: Objective = "balanced"
 """The objective where nobody names one."""
 TARGET_BITS = "target_bits"
 """What a plan has for an objective that was made within a number of bits."""
-BITS_OR_OBJECTIVE = "target_bits takes the place of an objective: give one of them"
+BITS_OR_OBJECTIVE = "`target_bits` takes the place of `objective`: give one of them"
 _METADATA_BYTES = 1024
 """At most what a file says of itself beside the original header."""
 _HELD = "the file has these weights once already"
@@ -79,7 +79,7 @@ def unmatched(source: folder.InputTree, include: Sequence[str], exclude: Sequenc
         return []
     names = [name for shard in source.weights for name in open_source(source.root / shard).names()]
     return [
-        f"{word} {pattern!r} matches no tensor"
+        f"`{word}` {pattern!r} matches no tensor"
         for word, given in (("include", include), ("exclude", exclude))
         for pattern in given
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names)
@@ -217,7 +217,7 @@ def every_candidate(request: Request) -> list[tuple[Candidate, float]]:
 def within(source: folder.InputTree, target_bits: float, options: Options) -> dict[str, Any]:
     """The tensors of the fastest plan that takes at most `target_bits` per weight."""
     if not (isinstance(target_bits, (int, float)) and 0 < target_bits < float("inf")):
-        raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
+        raise ArgumentError(f"`target_bits` must be a number above 0, not {target_bits!r}")
     tensors: dict[str, dict[str, Any]] = {}
     offers: dict[str, list[tuple[Candidate, float]]] = {}
     groups: list[list[str]] = []

@@ -35,7 +35,7 @@ def check_level(store: str | None, level: str | None) -> StorageLevel:
     if level is not None and level not in LEVELS:
         raise ArgumentError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
     if level is not None and store is None:
-        raise ArgumentError("a level is one of storing: give store='smallest' with it")
+        raise ArgumentError("a level is one of storing: give `store='smallest'` with it")
     return cast(StorageLevel, level or "fast")
 
 
