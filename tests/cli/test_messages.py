@@ -63,9 +63,7 @@ def test_no_message_of_the_package_names_a_flag_or_a_bare_argument() -> None:
         ({}, "or pass `force=True`", "or pass --force"),
     ],
 )
-def test_the_same_fault_by_both_ways(
-    tmp_path: Path, words: dict[str, object], api: str, cli: str | None
-) -> None:
+def test_the_same_fault_by_both_ways(tmp_path: Path, words: dict[str, object], api: str, cli: str | None) -> None:
     model = tmp_path / "m.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(4, np.float32)}, model)
     (tmp_path / "m.tersely.safetensors").touch()
@@ -79,7 +77,8 @@ def test_the_same_fault_by_both_ways(
     assert isinstance(found, TerselyError)
     told = failures.with_flags(str(found))
     assert (cli or "--target-bits takes the place of --objective") in told
-    assert "`" not in told and "_" not in told.replace(str(tmp_path), "")
+    assert "`" not in told
+    assert "_" not in told.replace(str(tmp_path), "")
 
 
 def test_names_between_backquotes_that_are_no_arguments_stay() -> None:

@@ -168,6 +168,7 @@ def compress(
                 facts = store_file.folder_facts(carried)
                 for index in source.indexes:
                     listing.copy_file(source.root / index, out / index)
+            facts = {"format": folder.format_of(out, source.weights), **facts}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)
             folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     if after >= before:
