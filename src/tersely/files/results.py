@@ -104,6 +104,8 @@ def label(tree: Mapping[str, Any]) -> str:
         parameters = tree.get("parameters", {})
         if "tensor" in parameters:
             return f"same as {parameters['tensor']}"
+        if "reference" in parameters:
+            return f"{STORED} {parameters.get('coder', '')}, near {parameters['reference']}"
         return f"{STORED} {parameters.get('coder', '')}{', pooled' * bool(parameters.get('pooled'))}"
     if tree["formulation"] == alias.FORMULATION:
         return f"same as {tree.get('parameters', {}).get(alias.TENSOR)}"

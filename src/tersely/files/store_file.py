@@ -153,6 +153,8 @@ def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:
         parameters: dict[str, Any] = {"coder": archive.coder(number)}
         if first != number:
             parameters["tensor"] = archive.entries[first].name
+        elif (reference := archive.reference(number)) is not None:
+            parameters["reference"] = archive.entries[reference].name
         elif archive.pooled(number):
             parameters["pooled"] = True
         found.append(
