@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tersely.core.errors import ArgumentError, CorruptError, FormatError, Tersel
 from tersely.files import commands, pooled
 from tersely.files.container import description, limits, pool
 from tersely.files.container.reader import Reader
+from tersely.files.encode_tensor import Options
 from tersely.storage.numbers import varints
 
 
@@ -319,11 +321,8 @@ def test_a_folder_says_the_format_that_its_files_have(
     for name in ("a", "b"):
         (folder / f"{name}.safetensors").write_bytes(source.read_bytes())
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    real = commands.Options
     for pools, version in ((False, "1.0"), (True, "2.0")):
-        monkeypatch.setattr(
-            commands, "Options", lambda *given, pool, **named: real(*given, **named, pool=pools)
-        )
+        monkeypatch.setattr(commands, "Options", partial(_options, pools))
         out, back = tmp_path / f"out-{version}", tmp_path / f"back-{version}"
         tersely.compress(folder, out)
         assert (Reader(out / "a.safetensors").pool is not None) == pools
@@ -335,3 +334,7 @@ def test_a_folder_says_the_format_that_its_files_have(
         (out / "tersely.json").write_text(json.dumps(ledger | {"format": "3.0"}))
         with pytest.raises(TerselyError, match="newer"):
             tersely.decompress(out, tmp_path / "refused")
+
+
+def _options(pools: bool, *given: Any, pool: bool, **named: Any) -> Options:
+    return Options(*given, **named, pool=pools)

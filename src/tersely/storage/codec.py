@@ -27,6 +27,7 @@ STORED: Final = 0
 ANS: Final = 1
 MIXING: Final = 2
 DIFFERENCES: Final = 3
+JOINED: Final = 4
 _SMALL_BYTES = 1 << 16
 """Blocks of several items, and of fewer bytes, are mixed at both levels: they take no time that anybody notices."""
 
@@ -114,6 +115,8 @@ def _coded(
     given = [(item.raw, item.dtype, item.shape) for item in items]
     if _is_mixed(level, len(items), sum(item.spec.size for item in items)) if mixed is None else mixed:
         yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
+        if len(items) > 1 and _joined([item.spec for item in items]) is not None:
+            yield "mixing as one", bytes([JOINED]) + mixing.encode([_as_one(items)])
     yield from ((f"ans {name}", block) for name, block in ans.ways(given, threads, bytes([ANS])))
 
 
@@ -151,6 +154,20 @@ def back_of(block: memoryview) -> int:
     if not back:
         raise CorruptError("a tensor that refers to itself; get the file again")
     return back
+
+
+def _joined(specs: Sequence[Spec]) -> Spec | None:
+    """Items of one dtype as one of one dimension, None for those that are of several: what is known of the numbers of
+    one tensor serves the next."""
+    if len({spec.dtype.tag for spec in specs}) != 1 or specs[0].dtype.packed:
+        return None
+    return Spec(specs[0].dtype, (sum(math.prod(spec.shape) for spec in specs),))
+
+
+def _as_one(items: Sequence[Item]) -> tuple[np.ndarray, DType, tuple[int, ...]]:
+    joined = _joined([item.spec for item in items])
+    assert joined is not None
+    return np.concatenate([item.raw for item in items]), joined.dtype, joined.shape
 
 
 def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:
@@ -199,6 +216,12 @@ def decode(
         return _parts(ans.decode(rest, [(spec.dtype, spec.shape) for spec in specs], threads), specs)
     if coder == MIXING:
         return mixing.decode(np.frombuffer(rest, np.uint8), [(spec.dtype, spec.shape, spec.size) for spec in specs])
+    if coder == JOINED:
+        joined = _joined(specs)
+        if joined is None:
+            raise CorruptError("a block of items as one that are of several dtypes; get the file again")
+        rest_bytes = np.frombuffer(rest, np.uint8)
+        return _parts(mixing.decode(rest_bytes, [(joined.dtype, joined.shape, joined.size)])[0], specs)
     if coder == DIFFERENCES:
         return [_decode_near(data, specs, threads, reference)]
     raise UnsupportedError(f"a block of coder {coder}, which this release does not know: install a newer tersely")

@@ -108,7 +108,7 @@ def test_a_plan_travels_with_the_file(source: Path, tmp_path: Path) -> None:
         )
         assert (tmp_path / "again.safetensors").read_bytes() == planned.read_bytes()
     tersely.transcode(fast, tmp_path / "other.safetensors", store="smallest", objective="size")
-    assert StoredFile(tmp_path / "other.safetensors").plan == StoredFile(small).plan
+    assert StoredFile(tmp_path / "other.safetensors").plan == {"tersely_plan": 1, "objective": "size", "tensors": {}}
     gives_back(planned, source)
     assert StoredFile(stored(source, force=True)).plan == {}
 

@@ -106,7 +106,7 @@ def sample(rng: np.random.Generator, count: int = 900) -> tuple[codec.Item, np.n
 
 
 def test_a_block_says_what_it_refers_to(rng: np.random.Generator) -> None:
-    given, other, block = sample(rng)
+    given, _, block = sample(rng)
     assert block[0] == codec.DIFFERENCES
     assert block[2] > 0, "several classes"
     assert codec.back_of(memoryview(block)) == 3

@@ -27,7 +27,13 @@ from tersely.storage.archive.ahead import ReadAhead
 from tersely.storage.archive.index import Index, parse
 from tersely.storage.archive.layout import Block
 
-CODERS = {codec.STORED: "plain", codec.ANS: "ans", codec.MIXING: "mixing", codec.DIFFERENCES: "differences"}
+CODERS = {
+    codec.STORED: "plain",
+    codec.ANS: "ans",
+    codec.MIXING: "mixing",
+    codec.DIFFERENCES: "differences",
+    codec.JOINED: "mixing",
+}
 """Coders by the first byte of a block, for people."""
 _POOLS = 8
 """Blocks of several tensors that are kept decoded: they are wanted again."""
@@ -147,7 +153,7 @@ class Archive:
         tensor = block.parts[0].tensor
         others = self._of.get(tensor - back, [])
         place = number - self._of.get(tensor, [number])[0]
-        if len(block.parts) == 1 and 0 <= tensor - back and place < len(others):
+        if len(block.parts) == 1 and tensor - back >= 0 and place < len(others):
             part, one = block.parts[0], self.blocks[others[place]].parts
             alike = len(one) == 1 and (one[0].begin, one[0].end, one[0].spec) == (part.begin, part.end, part.spec)
             if alike and self.coded(others[place])[0] != codec.DIFFERENCES:

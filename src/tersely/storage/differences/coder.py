@@ -8,6 +8,7 @@ numbers by itself.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -55,7 +56,7 @@ def encode(raw: np.ndarray, reference: np.ndarray, dtype: DType, code: Code) -> 
         end = at + size * (dtype.bits // 8)
         blocks.append(code(split[at:end], numbers_of(dtype)) if size else b"")
         at = end
-    gaps = [second - first for first, second in zip(firsts, firsts[1:], strict=False)]
+    gaps = [second - first for first, second in itertools.pairwise(firsts)]
     return b"".join([varints([len(firsts) - 1, *gaps, *map(len, blocks)]), *blocks])
 
 
