@@ -75,8 +75,8 @@ void count_exponents(const uint8_t* words, size_t count, FloatBits bits, int64_t
   });
 }
 
-void split_differences(const uint8_t* words, const uint8_t* reference, size_t count, FloatBits bits, const uint8_t* classes,
-                       uint8_t* out) {
+void split_differences(const uint8_t* words, const uint8_t* reference, size_t count, FloatBits bits,
+                       const uint8_t* classes, uint8_t* out) {
   auto starts = starts_of(reference, count, bits, classes);
   with_word(bits.word_bytes, [&](auto word) {
     using Word = decltype(word);

@@ -17,8 +17,8 @@ struct FloatBits {
 void count_exponents(const uint8_t* words, size_t count, FloatBits bits, int64_t* counts);
 
 /// Writes each word's difference behind those of its class before it; class follows class. classes: of each exponent.
-void split_differences(const uint8_t* words, const uint8_t* reference, size_t count, FloatBits bits, const uint8_t* classes,
-                       uint8_t* out);
+void split_differences(const uint8_t* words, const uint8_t* reference, size_t count, FloatBits bits,
+                       const uint8_t* classes, uint8_t* out);
 
 /// Inverse of `split_differences`: the words from their differences.
 void join_differences(const uint8_t* differences, const uint8_t* reference, size_t count, FloatBits bits,

@@ -82,7 +82,8 @@ void exponents(ConstBytes words, int word_bytes, int exponent, int mantissa,
   tersely::storage::count_exponents(words.data(), words.size() / word_bytes, bits, counts.data());
 }
 
-using Rearrange = void (*)(const uint8_t*, const uint8_t*, size_t, tersely::storage::FloatBits, const uint8_t*, uint8_t*);
+using Rearrange = void (*)(const uint8_t*, const uint8_t*, size_t, tersely::storage::FloatBits, const uint8_t*,
+                           uint8_t*);
 
 template <Rearrange Made>
 void rearranged(ConstBytes given, ConstBytes reference, int word_bytes, int exponent, int mantissa, ConstBytes classes,
@@ -99,10 +100,11 @@ void rearranged(ConstBytes given, ConstBytes reference, int word_bytes, int expo
 void bind_storage(nb::module_& m) {
   m.def("mixing_encode", &encode, nb::arg("items"), nb::arg("sides"));
   m.def("mixing_decode", &decode, nb::arg("block"), nb::arg("items"));
-  m.def("difference_exponents", &exponents, nb::arg("words"), nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"),
-        nb::arg("counts"));
+  m.def("difference_exponents", &exponents, nb::arg("words"), nb::arg("word_bytes"), nb::arg("exponent"),
+        nb::arg("mantissa"), nb::arg("counts"));
   m.def("difference_split", &rearranged<tersely::storage::split_differences>, nb::arg("words"), nb::arg("reference"),
         nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"), nb::arg("classes"), nb::arg("out"));
-  m.def("difference_join", &rearranged<tersely::storage::join_differences>, nb::arg("differences"), nb::arg("reference"),
-        nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"), nb::arg("classes"), nb::arg("out"));
+  m.def("difference_join", &rearranged<tersely::storage::join_differences>, nb::arg("differences"),
+        nb::arg("reference"), nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"), nb::arg("classes"),
+        nb::arg("out"));
 }
