@@ -24,8 +24,7 @@ FLOATS: Final = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)
 """Bits of exponent and mantissa of the dtypes that have differences, by tag."""
 MAX_CLASSES: Final = 16
 _SHARE: Final = 64
-"""One part of so many of the elements is enough for a class. MEASURED (docs/decisions/0008-references.md): 8 classes of weights
-take 1.2 % less than the 5 of a sixteenth each, in bfloat16."""
+"""One part of so many of the elements is enough for a class: docs/decisions/0008-references.md has the sizes."""
 _LEAST: Final = 256
 """Elements of the smallest class but for the last: its block has a description."""
 
