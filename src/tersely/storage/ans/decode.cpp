@@ -11,6 +11,7 @@
 namespace tersely::ans {
 namespace {
 
+constexpr int64_t kAhead = 512;  // symbols decoded while their raw bits are on their way to the cache
 constexpr int64_t kPart = 4096;  // symbols decoded before their words are made: all of it stays in the first cache
 
 // What all streams of a block share.
@@ -20,9 +21,11 @@ struct Shared {
   std::vector<uint32_t> entries, low_entries;
   std::vector<uint64_t> by_symbol;  // as words of the type, or values where `by_value`
   std::vector<uint8_t> by_byte;     // the same as kernels look it up
-  AnsSet wide_symbols;
+  AnsSet corrected;  // symbols of which by_symbol does not say the word: they have extra bits, or are beside the line
+  bool corrections = false;
+  int line = -1;                 // as AnsWords
   std::vector<uint64_t> by_low;  // what lowest bits say of a word, as `by_symbol`
-  bool wide, by_value;
+  bool by_value;
   const TableWalk* walk;
 };
 
@@ -33,6 +36,7 @@ struct Pieces {
 // The raw bits above the lowest, as those of words that have no others: the sign is one of the lowest.
 AnsWords above_lowest(AnsWords words, int low) {
   if (low == 0) return words;
+  words.low_trim = words.trim, words.low_rotated = words.rotated;
   words.raw -= low;
   words.trim = words.raw > 0 ? words.trim + low - words.rotated : 0;
   words.rotated = false;
@@ -48,12 +52,14 @@ class Lowest {
         combine_(active_table().ans.combine[index]),
         some_(shared.d.low > 0) {}
 
-  // Puts those of `count` words, a multiple of the lanes but for the last call, into words. Returns whether there were
-  // as many.
+  // Decodes those of `count` words, a multiple of the lanes but for the last call. Returns whether there were as many.
+  bool decode(int64_t count) { return !some_ || coded_.decode(kTable, count, symbols_); }
+  // What was decoded last, readable to the end of a group; null where there are no lowest bits.
+  const uint8_t* symbols() const { return some_ ? symbols_ : nullptr; }
+  // The same, and puts them into words.
   bool add(int64_t count, uint8_t* words) {
-    if (!some_) return true;
-    if (!coded_.decode(kTable, count, symbols_)) return false;
-    combine_(words_, symbols_, count, words, words);
+    if (!decode(count)) return false;
+    if (some_) combine_(words_, symbols_, count, words, words);
     return true;
   }
   bool ended() const { return !some_ || coded_.ended(); }
@@ -64,7 +70,7 @@ class Lowest {
   Symbols coded_;
   int64_t (*combine_)(const AnsWords&, const uint8_t*, int64_t, const void*, void*);
   bool some_;
-  uint8_t symbols_[kPart + kGroup];
+  uint8_t symbols_[kPart + kGroup] = {};
 };
 
 // Raw bits as words, unpacked some groups ahead; lowest bits that are coded are put below them.
@@ -136,24 +142,37 @@ class Joined {
   // The next words. Not a multiple of 64 only at the last call. symbols: readable to the end of a group. Returns
   // whether there were lowest bits for them.
   bool words(const uint8_t* symbols, int64_t count, uint8_t* out) {
+    ahead_ = 0;
     const int64_t groups = count / kGroup, rest = count % kGroup, whole = words_.raw / 8;
-    join_(words_, symbols, whole_, planes_, groups, out);
+    if (!lowest_.decode(count)) return false;
+    const uint8_t* lowest = lowest_.symbols();
+    join_(words_, symbols, lowest, whole_, planes_, groups, out);
     whole_ += groups * kGroup * whole;
     planes_ += groups * 8 * (words_.raw % 8);
     if (rest > 0) {
       uint8_t last[kGroup * 8] = {}, made[kGroup * 8];
       std::memcpy(last, whole_, static_cast<size_t>(rest * whole));
-      join_(words_, symbols + groups * kGroup, last, planes_, 1, made);
+      if (lowest != nullptr) lowest += groups * kGroup;
+      join_(words_, symbols + groups * kGroup, lowest, last, planes_, 1, made);
       std::memcpy(out + groups * kGroup * bytes_, made, static_cast<size_t>(rest * bytes_));
     }
-    return lowest_.add(count, out);
+    return true;
+  }
+  // Asks for the raw bits of the next `count` words, a multiple of 64 but for the last: no processor foresees them, as
+  // they are read in bursts, a few thousand words each.
+  void fetch(int64_t count) {
+    const int64_t whole = words_.raw / 8, bits = words_.raw % 8, from = ahead_;
+    ahead_ += count;
+    for (int64_t at = from * whole; at < ahead_ * whole; at += 64) __builtin_prefetch(whole_ + at);
+    for (int64_t at = from / 8 * bits; at < ahead_ / 8 * bits; at += 64) __builtin_prefetch(planes_ + at);
   }
   bool ended() const { return lowest_.ended(); }
 
  private:
   AnsWords words_;
   Lowest lowest_;
-  void (*join_)(const AnsWords&, const uint8_t*, const uint8_t*, const uint8_t*, int64_t, void*);
+  int64_t ahead_ = 0;
+  void (*join_)(const AnsWords&, const uint8_t*, const uint8_t*, const uint8_t*, const uint8_t*, int64_t, void*);
   int64_t bytes_;
   const uint8_t *whole_, *planes_;
 };
@@ -164,12 +183,13 @@ void add_extras(const Shared& s, const uint8_t* symbols, int64_t count, Bits& bi
   auto* words = static_cast<Word*>(out);
   const WordType type = s.by_value ? WordType{8, false} : s.type;
   const int trim = s.by_value ? 0 : s.d.trim;
-  const int64_t found = active_table().ans.places(s.wide_symbols, symbols, count, places);
+  const auto* by_symbol = reinterpret_cast<const Word*>(s.by_symbol.data());
+  const int64_t found = active_table().ans.places(s.corrected, symbols, count, places);
   for (int64_t i = 0; i < found; ++i) {
     const uint8_t symbol = symbols[places[i]];
-    const uint64_t start = s.d.starts[symbol], head = start + bits.take(s.d.extras[symbol]);
-    const uint64_t change = word_of(start << s.d.raw, trim, type) ^ word_of(head << s.d.raw, trim, type);
-    words[places[i]] = static_cast<Word>(words[places[i]] ^ static_cast<Word>(change));
+    const uint64_t head = s.d.starts[symbol] + bits.take(s.d.extras[symbol]);
+    const auto above = static_cast<Word>(word_of(head << s.d.raw, trim, type));
+    words[places[i]] = static_cast<Word>(words[places[i]] ^ by_symbol[symbol] ^ above);
   }
 }
 
@@ -193,8 +213,13 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
                           uint8_t* out) {
   const Description& d = s.d;
   const int index = s.by_value ? 3 : s.type.index(), bytes = s.by_value ? 8 : s.type.bytes;
-  const AnsWords words{
-      s.by_symbol.data(), s.by_byte.data(), d.raw, s.by_value ? 0 : d.trim, !s.by_value && s.type.rotated, d.zero};
+  const AnsWords words{.by_symbol = s.by_symbol.data(),
+                       .by_byte = s.by_byte.data(),
+                       .raw = d.raw,
+                       .trim = s.by_value ? 0 : d.trim,
+                       .rotated = !s.by_value && s.type.rotated,
+                       .zero = d.zero,
+                       .line = s.line};
   Symbols coded(s.entries, d.lanes, pieces.states, pieces.words, stream.words);
   const bool apart = d.zero && d.raw > 0;  // not every word has raw bits
   Joined joined(s, words, index, pieces, stream);
@@ -207,7 +232,11 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
     const int64_t some = std::min(count - at, kPart);
     if (d.several()) {
       s.walk->tables(first + at, some, tables);
-      if (!coded.decode(tables, some, symbols)) return "a stream of a block ends too early";
+      for (int64_t from = 0; from < some; from += kAhead) {
+        const int64_t now = std::min(some - from, kAhead);
+        if (!apart) joined.fetch(now);
+        if (!coded.decode(tables + from, now, symbols + from)) return "a stream of a block ends too early";
+      }
     }
     if (d.zero) {
       kept += some - std::count(symbols, symbols + some, 0);
@@ -221,7 +250,7 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
       if (bits == nullptr) return "a stream of a block ends too early";
       raw.use(active_table().ans.combine[index](words, symbols, some, bits, to));
     }
-    if (s.wide) add_extras(s, bytes, symbols, some, extra, to);
+    if (s.corrections) add_extras(s, bytes, symbols, some, extra, to);
     if (s.by_value && !by_palette(s, values, some, out + at * s.type.bytes))
       return "a block has a number beyond its palette";
   }
@@ -232,11 +261,40 @@ const char* decode_stream(const Shared& s, const Stream& stream, const Pieces& p
   return nullptr;
 }
 
+// Most symbols stand for one head after another: what these say of a word is on a line, which takes no look-ups, and
+// the others are put right as those with extra bits are. Too many others would take more time than that saves.
+void find_line(Shared& s) {
+  const Description& d = s.d;
+  constexpr int64_t kRare = 64;
+  const bool rotated = s.type.rotated;
+  if (!d.palette.empty() || (d.zero && d.raw > 0) || s.type.bytes > 4 || s.type.bytes < 2 || d.raw < rotated) return;
+  int begin = 0, end = 0;
+  for (int first = 0, i = 0; i < d.symbols(); ++i) {
+    if (d.extras[i] > 0 || (i > first && d.starts[i] != d.starts[i - 1] + 1)) first = i + (d.extras[i] > 0);
+    if (i + 1 - first > end - begin) begin = first, end = i + 1;
+  }
+  int64_t beside = 0;
+  for (size_t at = 0; at < s.entries.size();) {
+    const int symbol = s.entries[at] & 0xFF, often = s.entries[at] >> kAnsFrequencyShift & 0xFFF;
+    if (symbol < begin || symbol >= end) beside += often;
+    at += static_cast<size_t>(often);
+  }
+  if (s.entries.empty() || beside * kRare > static_cast<int64_t>(s.entries.size())) return;
+  s.line = d.raw + d.trim - rotated;
+  const uint64_t start = d.starts[begin] - static_cast<uint64_t>(begin);
+  for (uint64_t i = 0; i < kMaxSymbols; ++i) {
+    const uint64_t word = (start + i) << s.line;
+    std::memcpy(reinterpret_cast<uint8_t*>(s.by_symbol.data()) + i * s.type.bytes, &word, s.type.bytes);
+  }
+  for (int i = 0; i < d.symbols(); ++i)
+    if (i < begin || i >= end) s.corrected.add(static_cast<uint8_t>(i)), s.corrections = true;
+}
+
 // What each symbol says of a word: null where its number is beyond the palette.
 const char* prepare(Shared& s) {
   const Description& d = s.d;
-  s.wide = d.wide();
-  s.by_value = !d.palette.empty() && (d.raw > 0 || s.wide);
+  s.corrections = d.wide();
+  s.by_value = !d.palette.empty() && (d.raw > 0 || d.wide());
   s.by_symbol.assign(kMaxSymbols, 0);
   const int bytes = s.by_value ? 8 : s.type.bytes;
   for (int i = 0; i < d.symbols(); ++i) {
@@ -253,8 +311,9 @@ const char* prepare(Shared& s) {
   s.by_byte.resize(static_cast<size_t>(kMaxSymbols * bytes));
   for (int i = 0; i < kMaxSymbols * bytes; ++i) s.by_byte[i % bytes * kMaxSymbols + i / bytes] = words[i];
   for (int i = 0; i < d.symbols(); ++i)
-    if (d.extras[i] > 0) s.wide_symbols.add(static_cast<uint8_t>(i));
+    if (d.extras[i] > 0) s.corrected.add(static_cast<uint8_t>(i));
   if (d.several()) s.entries = decoding_entries(d.logs, d.symbols(), d.steps);
+  find_line(s);
   if (d.low == 0) return nullptr;
   s.low_entries = decoding_entries(d.low_logs, 1 << d.low, kFinest);
   s.by_low.assign(kMaxSymbols, 0);

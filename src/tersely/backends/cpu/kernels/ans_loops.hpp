@@ -11,10 +11,10 @@ namespace tersely {
 namespace {
 
 inline void ans_tables(const int8_t* columns, int64_t count, int row, int last, uint8_t* tables) {
-  const auto add = static_cast<int16_t>(row), most = static_cast<int16_t>(last);
+  const auto add = static_cast<int8_t>(row), most = static_cast<int8_t>(last);
   for (int64_t i = 0; i < count; ++i) {
-    int16_t table = static_cast<int16_t>(columns[i] + add);
-    table = table < 0 ? 0 : table;
+    auto table = static_cast<int8_t>(columns[i] + add);
+    table = table < 0 ? int8_t{0} : table;
     tables[i] = static_cast<uint8_t>(table > most ? most : table);
   }
 }
@@ -190,9 +190,17 @@ inline void ans_encode_one(uint32_t coded, uint32_t& state, uint16_t*& at) {
   state = (rest / frequency << kAnsPrecision) + rest % frequency + (coded >> 16);
 }
 
+// Where lowest bits go in a word.
 template <class Word>
-void ans_join(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
-              void* out) {
+inline Word ans_lowest(const AnsWords& words, uint8_t lowest) {
+  constexpr int kTop = 8 * sizeof(Word) - 1;
+  if (!words.low_rotated) return static_cast<Word>(static_cast<Word>(lowest) << words.low_trim);
+  return static_cast<Word>(static_cast<Word>(lowest >> 1) << words.low_trim | static_cast<Word>(lowest) << kTop);
+}
+
+template <class Word>
+void ans_join(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+              const uint8_t* planes, int64_t groups, void* out) {
   constexpr int64_t kSome = 8;
   const auto* by_symbol = static_cast<const Word*>(words.by_symbol);
   auto* to = static_cast<Word*>(out);
@@ -200,7 +208,11 @@ void ans_join(const AnsWords& words, const uint8_t* symbols, const uint8_t* low,
   for (; groups > 0; groups -= kSome) {
     const int64_t some = groups < kSome ? groups : kSome;
     if (words.raw > 0) ans_unpack<Word>(words, low, planes, some, raw);
-    for (int64_t i = 0; i < some * 64; ++i) to[i] = static_cast<Word>(by_symbol[symbols[i]] | raw[i]);
+    for (int64_t i = 0; i < some * 64; ++i) to[i] = static_cast<Word>(by_symbol[symbols[i]] ^ raw[i]);
+    if (lowest != nullptr) {
+      for (int64_t i = 0; i < some * 64; ++i) to[i] = static_cast<Word>(to[i] ^ ans_lowest<Word>(words, lowest[i]));
+      lowest += some * 64;
+    }
     symbols += some * 64, to += some * 64;
     low += some * 64 * (words.raw / 8), planes += some * 8 * (words.raw % 8);
   }

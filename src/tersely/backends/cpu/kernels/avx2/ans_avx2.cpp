@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "tersely/backends/cpu/base/cpu.hpp"
 #include "tersely/backends/cpu/kernels/ans_loops.hpp"
 #include "tersely/backends/cpu/kernels/table.hpp"
 
@@ -22,11 +23,28 @@ constexpr std::array<uint64_t, 256> kSpread = [] {
   return out;
 }();
 
-inline __m256i step(__m256i& states, const uint32_t* entries, const uint8_t* tables, const uint16_t*& words) {
+// Two entries, whose slots are the halves of a number.
+inline __m128i two(const uint32_t* entries, int64_t slots) {
+  const auto both = static_cast<uint64_t>(slots);
+  const __m128i first = _mm_cvtsi32_si128(static_cast<int>(entries[both & 0xFFFFFFFF]));
+  return _mm_insert_epi32(first, static_cast<int>(entries[both >> 32]), 1);
+}
+inline __m128i four(const uint32_t* entries, __m128i slots) {
+  return _mm_unpacklo_epi64(two(entries, _mm_cvtsi128_si64(slots)), two(entries, _mm_extract_epi64(slots, 1)));
+}
+
+template <bool ByLoads>
+inline __m256i entries_of(__m256i states, const uint32_t* entries, const uint8_t* tables) {
   const __m256i table = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(tables)));
-  const __m256i slot =
+  const __m256i slots =
       _mm256_or_si256(_mm256_and_si256(states, _mm256_set1_epi32(0xFFF)), _mm256_slli_epi32(table, kAnsPrecision));
-  const __m256i entry = _mm256_i32gather_epi32(reinterpret_cast<const int*>(entries), slot, 4);
+  if constexpr (!ByLoads) return _mm256_i32gather_epi32(reinterpret_cast<const int*>(entries), slots, 4);
+  return _mm256_set_m128i(four(entries, _mm256_extracti128_si256(slots, 1)),
+                          four(entries, _mm256_castsi256_si128(slots)));
+}
+
+// States behind the symbols of their entries; those that are low take the next words.
+inline __m256i advance(__m256i states, __m256i entry, const uint16_t*& words) {
   const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(entry, kAnsFrequencyShift), _mm256_set1_epi32(0xFFF));
   const __m256i state = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srli_epi32(states, kAnsPrecision)),
                                          _mm256_srli_epi32(entry, kAnsDistanceShift));
@@ -35,9 +53,8 @@ inline __m256i step(__m256i& states, const uint32_t* entries, const uint8_t* tab
   const __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
   const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kSpread[mask])));
   const __m256i filled = _mm256_or_si256(_mm256_slli_epi32(state, 16), _mm256_permutevar8x32_epi32(next, order));
-  states = _mm256_blendv_epi8(state, filled, low);
   words += _mm_popcnt_u32(static_cast<unsigned>(mask));
-  return entry;
+  return _mm256_blendv_epi8(state, filled, low);
 }
 
 // Of each mask of lanes, the lanes in it, moved to the end of eight.
@@ -103,7 +120,8 @@ uint16_t* encode(const uint32_t* coded, const uint8_t* tables, const uint8_t* sy
   return end;
 }
 
-template <int Lanes>
+// Entries of four registers are looked up before the first of them is used: there are never enough look-ups under way.
+template <bool ByLoads, int Lanes>
 int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, AnsCursor& cursor, const uint16_t* end,
                uint8_t* symbols) {
   constexpr int kParts = Lanes / 8;
@@ -119,7 +137,11 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
     for (int first = 0; first < kParts; first += 4, tables += 32, symbols += 32) {
       __m256i found[4];
       for (int part = 0; part < 4; ++part)
-        found[part] = _mm256_and_si256(step(states[first + part], entries, tables + 8 * part, words), bytes);
+        found[part] = entries_of<ByLoads>(states[first + part], entries, tables + 8 * part);
+      for (int part = 0; part < 4; ++part) {
+        states[first + part] = advance(states[first + part], found[part], words);
+        found[part] = _mm256_and_si256(found[part], bytes);
+      }
       const __m256i packed =
           _mm256_packus_epi16(_mm256_packus_epi32(found[0], found[1]), _mm256_packus_epi32(found[2], found[3]));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(symbols), _mm256_permutevar8x32_epi32(packed, order));
@@ -134,8 +156,11 @@ int64_t decode(const uint32_t* entries, const uint8_t* tables, int64_t steps, An
 
 void fill_avx2_ans(KernelTable& table) {
   table.ans = kAnsLoops;
-  table.ans.decode[0] = &decode<kAnsLanes[0]>;
-  table.ans.decode[1] = &decode<kAnsLanes[1]>;
+  // MEASURED on Zen 5, 62 symbols of four tables: 0.57 ns a symbol by gathers of one register after another, 0.54 of
+  // four at once, 0.45 by loads.
+  const bool loads = cpu_has_slow_gather();
+  table.ans.decode[0] = loads ? &decode<true, kAnsLanes[0]> : &decode<false, kAnsLanes[0]>;
+  table.ans.decode[1] = loads ? &decode<true, kAnsLanes[1]> : &decode<false, kAnsLanes[1]>;
   table.ans.encode[0] = &encode<kAnsLanes[0]>;
   table.ans.encode[1] = &encode<kAnsLanes[1]>;
 }

@@ -39,13 +39,32 @@ inline void fields(const uint8_t* planes, __m256i (&out)[2]) {
   }
 }
 
+// What 16 symbols of a line say.
+inline __m256i on_line_16(const AnsWords& words, const uint8_t* symbols) {
+  const __m256i first = _mm256_set1_epi16(static_cast<const int16_t*>(words.by_symbol)[0]);
+  const __m256i symbol = _mm256_cvtepu8_epi16(load_half(symbols));
+  return _mm256_add_epi16(first, _mm256_sll_epi16(symbol, _mm_cvtsi32_si128(words.line)));
+}
+
+// Eight bytes as numbers of 32 bits.
+inline __m256i widened(const uint8_t* bytes) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+}
+
+inline __m256i on_line_32(const AnsWords& words, const uint8_t* symbols) {
+  const __m256i first = _mm256_set1_epi32(static_cast<const int32_t*>(words.by_symbol)[0]);
+  return _mm256_add_epi32(first, _mm256_sll_epi32(widened(symbols), _mm_cvtsi32_si128(words.line)));
+}
+
 // Words of 16 bits whose sign is the lowest of Whole bytes and Bits raw bits.
-template <int Whole, int Bits>
-void join_pairs(const uint16_t* by_symbol, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
+template <int Whole, int Bits, bool Line>
+void join_pairs(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
                 int64_t groups, uint16_t* out) {
+  const auto* by_symbol = static_cast<const uint16_t*>(words.by_symbol);
   for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
     alignas(32) uint16_t above[64];
-    for (int i = 0; i < 64; ++i) above[i] = by_symbol[symbols[i]];
+    if constexpr (!Line)
+      for (int i = 0; i < 64; ++i) above[i] = by_symbol[symbols[i]];
     __m256i field[2];
     fields<Bits>(planes, field);
     const auto part = [&](int i, __m128i high) {
@@ -53,7 +72,7 @@ void join_pairs(const uint16_t* by_symbol, const uint8_t* symbols, const uint8_t
       if constexpr (Whole == 1)
         raw = _mm256_or_si256(_mm256_slli_epi16(raw, 8), _mm256_cvtepu8_epi16(load_half(whole + 16 * i)));
       const __m256i word = _mm256_or_si256(_mm256_srli_epi16(raw, 1), _mm256_slli_epi16(raw, 15));
-      store(out + 16 * i, _mm256_or_si256(word, load(above + 16 * i)));
+      store(out + 16 * i, _mm256_xor_si256(word, Line ? on_line_16(words, symbols + 16 * i) : load(above + 16 * i)));
     };
     for (int half = 0; half < 2; ++half) {
       part(2 * half, _mm256_castsi256_si128(field[half]));
@@ -63,16 +82,19 @@ void join_pairs(const uint16_t* by_symbol, const uint8_t* symbols, const uint8_t
 }
 
 // Words of 32 bits of Whole (1 to 3) bytes and Bits raw bits, whose lowest is the sign if they are rotated, else moved
-// up by trim.
-template <bool Rotated, int Whole, int Bits>
-void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
-                 int64_t groups, uint32_t* out) {
+// up by trim. Lowest: with lowest bits.
+template <bool Rotated, int Whole, int Bits, bool Line, bool Lowest>
+void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* whole,
+                 const uint8_t* planes, int64_t groups, uint32_t* out) {
   const auto* by_symbol = static_cast<const uint32_t*>(words.by_symbol);
   const __m128i three = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
   const __m128i behind = _mm_setr_epi8(4, 5, 6, -1, 7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1);
+  const __m128i trim = _mm_cvtsi32_si128(words.trim), low_trim = _mm_cvtsi32_si128(words.low_trim);
+  const __m128i down = _mm_cvtsi32_si128(words.low_rotated), top = _mm_cvtsi32_si128(words.low_rotated ? 31 : 32);
   for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
     alignas(32) uint32_t above[64];
-    for (int i = 0; i < 64; ++i) above[i] = by_symbol[symbols[i]];
+    if constexpr (!Line)
+      for (int i = 0; i < 64; ++i) above[i] = by_symbol[symbols[i]];
     alignas(32) uint8_t field[64];
     if constexpr (Bits > 0) {
       __m256i both[2];
@@ -83,47 +105,63 @@ void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* w
     for (int i = 0; i < 64; i += 8) {
       __m256i raw;
       if constexpr (Whole == 1)
-        raw = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(whole + i)));
+        raw = widened(whole + i);
       else if constexpr (Whole == 2)
         raw = _mm256_cvtepu16_epi32(load_half(whole + 2 * i));
       else  // both of 16 bytes: of the first 12 and the last 12 of 24
         raw = _mm256_set_m128i(_mm_shuffle_epi8(load_half(whole + 3 * i + 8), behind),
                                _mm_shuffle_epi8(load_half(whole + 3 * i), three));
-      if constexpr (Bits > 0) {
-        const __m256i high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(field + i)));
-        raw = _mm256_or_si256(raw, _mm256_slli_epi32(high, 8 * Whole));
+      if constexpr (Bits > 0) raw = _mm256_or_si256(raw, _mm256_slli_epi32(widened(field + i), 8 * Whole));
+      __m256i word = Rotated ? _mm256_or_si256(_mm256_srli_epi32(raw, 1), _mm256_slli_epi32(raw, 31))
+                             : _mm256_sll_epi32(raw, trim);
+      word = _mm256_xor_si256(word, Line ? on_line_32(words, symbols + i) : load(above + i));
+      if constexpr (Lowest) {
+        const __m256i bits = widened(lowest + i);
+        word = _mm256_xor_si256(word, _mm256_sll_epi32(_mm256_srl_epi32(bits, down), low_trim));
+        word = _mm256_xor_si256(word, _mm256_sll_epi32(bits, top));
       }
-      const __m256i word = Rotated ? _mm256_or_si256(_mm256_srli_epi32(raw, 1), _mm256_slli_epi32(raw, 31))
-                                   : _mm256_slli_epi32(raw, words.trim);
-      store(out + i, _mm256_or_si256(word, load(above + i)));
+      store(out + i, word);
     }
+    if constexpr (Lowest) lowest += 64;
   }
 }
 
 template <int Raw = 1>
-void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
-             void* out) {
+void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+             const uint8_t* planes, int64_t groups, void* out) {
   if constexpr (Raw == 16) {
-    return ans_join<uint16_t>(words, symbols, low, planes, groups, out);
+    return ans_join<uint16_t>(words, symbols, lowest, low, planes, groups, out);
   } else {
-    if (!words.rotated || words.trim != 0 || words.raw != Raw)
-      return join_16<Raw + 1>(words, symbols, low, planes, groups, out);
-    join_pairs<Raw / 8, Raw % 8>(static_cast<const uint16_t*>(words.by_symbol), symbols, low, planes, groups,
-                                 static_cast<uint16_t*>(out));
+    if (lowest != nullptr || !words.rotated || words.trim != 0 || words.raw != Raw)
+      return join_16<Raw + 1>(words, symbols, lowest, low, planes, groups, out);
+    auto* to = static_cast<uint16_t*>(out);
+    if (words.line >= 0) return join_pairs<Raw / 8, Raw % 8, true>(words, symbols, low, planes, groups, to);
+    join_pairs<Raw / 8, Raw % 8, false>(words, symbols, low, planes, groups, to);
   }
 }
 
-template <int Raw = 9>
-void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
-             void* out) {
+template <int Whole, int Bits, bool Line>
+void join_32_of(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+                const uint8_t* planes, int64_t groups, void* out) {
   auto* to = static_cast<uint32_t*>(out);
+  if (lowest != nullptr && !words.rotated)
+    return join_floats<false, Whole, Bits, Line, true>(words, symbols, lowest, low, planes, groups, to);
+  if (lowest == nullptr && !words.rotated)
+    return join_floats<false, Whole, Bits, Line, false>(words, symbols, lowest, low, planes, groups, to);
+  if (lowest == nullptr && words.trim == 0)
+    return join_floats<true, Whole, Bits, Line, false>(words, symbols, lowest, low, planes, groups, to);
+  ans_join<uint32_t>(words, symbols, lowest, low, planes, groups, out);
+}
+
+template <int Raw = 9>
+void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+             const uint8_t* planes, int64_t groups, void* out) {
   if constexpr (Raw == 25) {
-    return ans_join<uint32_t>(words, symbols, low, planes, groups, out);
+    return ans_join<uint32_t>(words, symbols, lowest, low, planes, groups, out);
   } else {
-    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
-    if (!words.rotated) return join_floats<false, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
-    if (words.trim == 0) return join_floats<true, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
-    ans_join<uint32_t>(words, symbols, low, planes, groups, out);
+    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, lowest, low, planes, groups, out);
+    if (words.line >= 0) return join_32_of<Raw / 8, Raw % 8, true>(words, symbols, lowest, low, planes, groups, out);
+    join_32_of<Raw / 8, Raw % 8, false>(words, symbols, lowest, low, planes, groups, out);
   }
 }
 

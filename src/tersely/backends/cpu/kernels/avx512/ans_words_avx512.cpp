@@ -56,6 +56,11 @@ inline void store_pairs(__m512i low, __m512i high, uint16_t* out) {
   _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(first, behind, second));
 }
 
+template <int Part>
+inline __m512i widened(__m512i bytes) {
+  return _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, Part));
+}
+
 // Words of 16 bits whose sign is the lowest of Whole bytes and Bits raw bits.
 template <int Whole, int Bits>
 void join_pairs(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
@@ -71,13 +76,31 @@ void join_pairs(const AnsWords& words, const uint8_t* symbols, const uint8_t* wh
       low = _mm512_or_si512(low, _mm512_and_si512(top, _mm512_slli_epi16(second, 7)));
       high = _mm512_or_si512(high, _mm512_andnot_si512(top, _mm512_srli_epi16(second, 1)));
     }
-    store_pairs(_mm512_or_si512(low, lowest.of(symbol)), _mm512_or_si512(high, highest.of(symbol)), out);
+    store_pairs(_mm512_xor_si512(low, lowest.of(symbol)), _mm512_xor_si512(high, highest.of(symbol)), out);
   }
 }
 
-template <int Part>
-inline __m512i widened(__m512i bytes) {
-  return _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, Part));
+// The same of symbols on a line.
+template <int Whole, int Bits>
+void join_pairs_on_line(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
+                        int64_t groups, uint16_t* out) {
+  const __m512i start = _mm512_set1_epi16(static_cast<const int16_t*>(words.by_symbol)[0]);
+  const __m128i line = _mm_cvtsi32_si128(words.line);
+  const auto wide = [](const uint8_t* at) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+  };
+  for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
+    const __m512i field = fields<Bits>(planes);
+    const auto part = [&](int i, __m256i high) {
+      __m512i raw = _mm512_cvtepu8_epi16(high);
+      if constexpr (Whole == 1) raw = _mm512_or_si512(_mm512_slli_epi16(raw, 8), wide(whole + i));
+      const __m512i above = _mm512_add_epi16(start, _mm512_sll_epi16(wide(symbols + i), line));
+      raw = _mm512_or_si512(_mm512_srli_epi16(raw, 1), _mm512_slli_epi16(raw, 15));
+      _mm512_storeu_si512(out + i, _mm512_xor_si512(above, raw));
+    };
+    part(0, _mm512_castsi512_si256(field));
+    part(32, _mm512_extracti64x4_epi64(field, 1));
+  }
 }
 
 // The number of Whole (1 to 3) bytes of each of 16 words.
@@ -94,65 +117,90 @@ inline __m512i whole_bytes(const uint8_t* at) {
 }
 
 // Words of 32 bits of Whole bytes and Bits raw bits, whose lowest is the sign if they are rotated, else moved up by
-// trim; symbols say only the two highest bytes.
-template <bool Rotated, int Whole, int Bits>
-void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* whole, const uint8_t* planes,
-                 int64_t groups, uint32_t* out) {
+// trim. Without Line, symbols say only the two highest bytes. Lowest: with lowest bits.
+template <bool Rotated, int Whole, int Bits, bool Line, bool Lowest>
+void join_floats(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* whole,
+                 const uint8_t* planes, int64_t groups, uint32_t* out) {
   const Bytes third(words.by_byte + 512), highest(words.by_byte + 768);
-  const auto trim = static_cast<unsigned>(words.trim);
+  const auto trim = static_cast<unsigned>(words.trim), low_trim = static_cast<unsigned>(words.low_trim);
+  const unsigned down = words.low_rotated, top = words.low_rotated ? 31 : 32;
+  const __m512i start = _mm512_set1_epi32(static_cast<const int32_t*>(words.by_symbol)[0]);
+  const auto line = static_cast<unsigned>(words.line);
   for (int64_t group = 0; group < groups; ++group, symbols += 64, whole += 64 * Whole, planes += 8 * Bits, out += 64) {
     const __m512i symbol = load(symbols), field = fields<Bits>(planes);
-    const __m512i low = third.of(symbol), high = highest.of(symbol);
+    const __m512i low = Line ? symbol : third.of(symbol), high = Line ? symbol : highest.of(symbol);
+    const __m512i coded = Lowest ? load(lowest) : symbol;
     const auto part = [&]<int Part>() {
-      const __m512i above =
-          _mm512_slli_epi32(_mm512_or_si512(widened<Part>(low), _mm512_slli_epi32(widened<Part>(high), 8)), 16);
+      __m512i word;
+      if constexpr (Line)
+        word = _mm512_add_epi32(start, _mm512_slli_epi32(widened<Part>(symbol), line));
+      else
+        word = _mm512_slli_epi32(_mm512_or_si512(widened<Part>(low), _mm512_slli_epi32(widened<Part>(high), 8)), 16);
       __m512i raw = whole_bytes<Whole>(whole + 16 * Whole * Part);
       if constexpr (Bits > 0) raw = _mm512_or_si512(raw, _mm512_slli_epi32(widened<Part>(field), 8 * Whole));
       raw = Rotated ? _mm512_ror_epi32(raw, 1) : _mm512_slli_epi32(raw, trim);
-      _mm512_storeu_si512(out + 16 * Part, _mm512_or_si512(above, raw));
+      word = _mm512_xor_si512(word, raw);
+      if constexpr (Lowest) {
+        const __m512i bits = widened<Part>(coded);
+        word = _mm512_xor_si512(word, _mm512_slli_epi32(_mm512_srli_epi32(bits, down), low_trim));
+        word = _mm512_xor_si512(word, _mm512_slli_epi32(bits, top));
+      }
+      _mm512_storeu_si512(out + 16 * Part, word);
     };
     part.template operator()<0>();
     part.template operator()<1>();
     part.template operator()<2>();
     part.template operator()<3>();
+    if constexpr (Lowest) lowest += 64;
   }
 }
 
-void join_bytes(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes,
-                int64_t groups, void* out) {
-  if (words.raw > 0) return ans_join<uint8_t>(words, symbols, low, planes, groups, out);
+void join_bytes(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+                const uint8_t* planes, int64_t groups, void* out) {
+  if (words.raw > 0 || lowest != nullptr) return ans_join<uint8_t>(words, symbols, lowest, low, planes, groups, out);
   const Bytes bytes(words.by_byte);
   auto* to = static_cast<uint8_t*>(out);
   for (int64_t i = 0; i < 64 * groups; i += 64) _mm512_storeu_si512(to + i, bytes.of(load(symbols + i)));
 }
 
 template <int Raw = 1>
-void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
-             void* out) {
+void join_16(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+             const uint8_t* planes, int64_t groups, void* out) {
   if constexpr (Raw == 16) {
-    return ans_join<uint16_t>(words, symbols, low, planes, groups, out);
+    return ans_join<uint16_t>(words, symbols, lowest, low, planes, groups, out);
   } else {
-    if (words.rotated && words.trim == 0 && words.raw == Raw)
-      return join_pairs<Raw / 8, Raw % 8>(words, symbols, low, planes, groups, static_cast<uint16_t*>(out));
-    join_16<Raw + 1>(words, symbols, low, planes, groups, out);
+    if (lowest != nullptr || !words.rotated || words.trim != 0 || words.raw != Raw)
+      return join_16<Raw + 1>(words, symbols, lowest, low, planes, groups, out);
+    auto* to = static_cast<uint16_t*>(out);
+    if (words.line >= 0) return join_pairs_on_line<Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
+    join_pairs<Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
   }
 }
 
-template <int Raw = 9>
-void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* low, const uint8_t* planes, int64_t groups,
-             void* out) {
+template <int Whole, int Bits, bool Line>
+void join_32_of(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+                const uint8_t* planes, int64_t groups, void* out) {
   auto* to = static_cast<uint32_t*>(out);
+  if (Line || words.trim + words.raw - words.rotated >= 16) {  // what symbols say begins where raw bits end
+    if (lowest != nullptr && !words.rotated)
+      return join_floats<false, Whole, Bits, Line, true>(words, symbols, lowest, low, planes, groups, to);
+    if (lowest == nullptr && !words.rotated)
+      return join_floats<false, Whole, Bits, Line, false>(words, symbols, lowest, low, planes, groups, to);
+    if (lowest == nullptr && words.trim == 0)
+      return join_floats<true, Whole, Bits, Line, false>(words, symbols, lowest, low, planes, groups, to);
+  }
+  ans_join<uint32_t>(words, symbols, lowest, low, planes, groups, out);
+}
+
+template <int Raw = 9>
+void join_32(const AnsWords& words, const uint8_t* symbols, const uint8_t* lowest, const uint8_t* low,
+             const uint8_t* planes, int64_t groups, void* out) {
   if constexpr (Raw == 25) {
-    return ans_join<uint32_t>(words, symbols, low, planes, groups, out);
+    return ans_join<uint32_t>(words, symbols, lowest, low, planes, groups, out);
   } else {
-    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, low, planes, groups, out);
-    // What symbols say begins where raw bits end.
-    if (!words.rotated && words.trim + Raw >= 16)
-      return join_floats<false, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
-    if constexpr (Raw > 16)
-      if (words.rotated && words.trim == 0)
-        return join_floats<true, Raw / 8, Raw % 8>(words, symbols, low, planes, groups, to);
-    ans_join<uint32_t>(words, symbols, low, planes, groups, out);
+    if (words.raw != Raw) return join_32<Raw + 1>(words, symbols, lowest, low, planes, groups, out);
+    if (words.line >= 0) return join_32_of<Raw / 8, Raw % 8, true>(words, symbols, lowest, low, planes, groups, out);
+    join_32_of<Raw / 8, Raw % 8, false>(words, symbols, lowest, low, planes, groups, out);
   }
 }
 
