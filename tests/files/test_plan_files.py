@@ -188,7 +188,7 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
         assert (result.exit_code, "does not go with" in result.output) == (2, True), extra
     assert not (tmp_path / "q.json").exists()
     report = tersely.compress(source, include=["nothing*", "w"], exclude="neither", dry_run=True)
-    assert report.notes == ("include 'nothing*' matches no tensor", "exclude 'neither' matches no tensor")
+    assert report.notes == ("`include` 'nothing*' matches no tensor", "`exclude` 'neither' matches no tensor")
     assert "note: --include 'nothing*' matches no tensor" in run("plan", source, "--include", "nothing*").output
 
 

@@ -118,6 +118,7 @@ def _coded(
     refers = references.find(source, blocks)
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
     waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
+    weights: deque[int] = deque()
     held = 0
     mixed = mixed_blocks(blocks, level)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
@@ -135,12 +136,13 @@ def _coded(
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
             while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
-                held -= blocks[waiting[0][0]].nbytes
+                held -= weights.popleft()
                 yield first()
             items = items_of(block, lambda tensor: text if tensor < 0 else source.raw(tensor))
             near = references.of(block, refers, source.raw)
             waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number], near)))
-            held += block.nbytes
+            weights.append(block.nbytes * (1 if near is None else 2))
+            held += weights[-1]
             del items, near
         while waiting:
             yield first()
