@@ -31,10 +31,11 @@ LONGEST = 1 << 21
 
 @dataclass(frozen=True)
 class Sample:
-    """A block and what it holds."""
+    """A block and what it holds. reference: what it has differences from."""
 
     block: bytes
     specs: tuple[Spec, ...]
+    reference: np.ndarray | None = None
 
 
 def corpus() -> list[Sample]:
@@ -59,6 +60,12 @@ def corpus() -> list[Sample]:
         found.append(Sample(codec.encode(items, "max"), specs))
         given = [(item.raw, item.dtype, item.shape) for item in items]
         found.append(Sample(bytes([codec.ANS]) + ans.encode(given, 1), specs))
+    bias = [Item(dtypes.raw_bytes(row), dtypes.of_array(row), row.shape) for row in 1 + dense[:20] / np.float32(9)]
+    found.append(Sample(codec.encode(bias, "max"), tuple(item.spec for item in bias)))
+    for dtype in (np.float32, ml_dtypes.bfloat16, np.float16, np.float64):
+        near, other = ((dense + step).astype(dtype) for step in (np.float32(1e-3), 0))
+        item, raw = Item(dtypes.raw_bytes(near), dtypes.of_array(near), near.shape), dtypes.raw_bytes(other)
+        found.append(Sample(codec.encode_near(item, 1, raw, "max"), (item.spec,), raw))
     return found
 
 
@@ -86,13 +93,13 @@ def mutant(sample: Sample, others: list[Sample], dice: random.Random) -> Sample:
     if dice.random() < 0.1:
         grown = tuple(length * dice.choice((1, 2, 9)) for length in specs[0].shape) or (dice.randrange(1, 9),)
         specs = (Spec(specs[0].dtype, grown), *specs[1:])
-    return Sample(bytes(data), specs)
+    return Sample(bytes(data), specs, sample.reference)
 
 
 def use(sample: Sample) -> str:
     """Decode it; returns how that ended. Raises AssertionError for bytes of another number."""
     try:
-        found = codec.decode(sample.block, sample.specs, threads=1)
+        found = codec.decode(sample.block, sample.specs, 1, sample.reference)
     except FormatError as error:
         return type(error).__name__
     assert [one.size for one in found] == [spec.size for spec in sample.specs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from support import pooled_files, stored_files
 from support.arrays import normal, same_bits
 
 import tersely
+from tersely.core import collector
 from tersely.files.container.reader import Reader
 from tersely.files.open import File
 from tersely.storage.archive.reader import Archive
@@ -75,3 +77,68 @@ def test_a_lock_that_another_thread_held(tmp_path: Path, rng: np.random.Generato
     finally:
         done.set()
         thread.join()
+
+
+def test_a_collector_that_another_thread_paused() -> None:
+    """A fork while another thread opens a file: nobody would ever turn the child's collector on again."""
+    held, done = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        with collector.paused():
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=pause)
+    thread.start()
+    held.wait()
+
+    def collects() -> bool:
+        good = gc.isenabled()
+        with collector.paused():
+            good = good and not gc.isenabled()
+        return good and gc.isenabled()
+
+    try:
+        assert not gc.isenabled()
+        assert in_child(collects)
+    finally:
+        done.set()
+        thread.join()
+    assert gc.isenabled()
+
+
+def test_a_pause_amid_which_this_thread_forks() -> None:
+    with collector.paused():
+        with collector.paused():
+            assert in_child(gc.isenabled)
+        assert not gc.isenabled()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(SECONDS)
+    if child == 0:  # it has left the pause that its parent began
+        good = gc.isenabled()
+        with collector.paused():
+            good = good and not gc.isenabled()
+        os._exit(0 if good and gc.isenabled() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off_in_children() -> None:
+    gc.disable()
+    try:
+        with collector.paused():
+            assert in_child(lambda: not gc.isenabled())
+    finally:
+        gc.enable()
+
+
+def test_a_lock_of_the_collector_that_another_thread_held() -> None:
+    lock = collector._pauses._lock
+    with lock:
+        assert in_child(lambda: collector._pauses._lock is not lock and _pauses_once())
+
+
+def _pauses_once() -> bool:
+    with collector.paused():
+        return not gc.isenabled()

@@ -182,13 +182,13 @@ def test_options_that_would_be_ignored_are_refused_or_noted(source: Path, tmp_pa
     assert json.loads(run("compress", source, "--plan", plan, "--dry-run", "--json").output)["objective"] == "size"
     for command in ("plan", "compress"):
         result = run(command, source, "--target-bits", "20", "--objective", "size")
-        assert "target_bits takes the place of an objective" in str(result.exception), command
+        assert "`target_bits` takes the place of `objective`" in str(result.exception), command
     for extra in (("--target-bits", "3"), ("-o", tmp_path / "q.json"), ("--include", "w"), ("--exclude", "w")):
         result = run("plan", source, "--explain", "w", *extra)
         assert (result.exit_code, "does not go with" in result.output) == (2, True), extra
     assert not (tmp_path / "q.json").exists()
     report = tersely.compress(source, include=["nothing*", "w"], exclude="neither", dry_run=True)
-    assert report.notes == ("include 'nothing*' matches no tensor", "exclude 'neither' matches no tensor")
+    assert report.notes == ("`include` 'nothing*' matches no tensor", "`exclude` 'neither' matches no tensor")
     assert "note: --include 'nothing*' matches no tensor" in run("plan", source, "--include", "nothing*").output
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import safetensors
 import safetensors.numpy
 from support import pooled_files
 from support.arrays import same_bits
+from support.folder_fixtures import content
 
 import tersely
-from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError
-from tersely.files import pooled
+from tersely.core.errors import ArgumentError, CorruptError, FormatError, TerselyError, UnsupportedError
+from tersely.files import commands, pooled
 from tersely.files.container import description, limits, pool
 from tersely.files.container.reader import Reader
+from tersely.files.encode_tensor import Options
 from tersely.storage.numbers import varints
 
 
@@ -307,3 +310,31 @@ def test_parts_alone_and_tensors_in_both_are_refused(packed: Path, tmp_path: Pat
     with pytest.raises(CorruptError, match="in the pool and outside"):
         tersely.load_file(tmp_path / "b")
     assert description.MARK not in pool.TENSOR
+
+
+def test_a_folder_says_the_format_that_its_files_have(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders are written without pools today; one that has a pool says so, and comes back."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.safetensors").write_bytes(source.read_bytes())
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    for pools, version in ((False, "1.0"), (True, "2.0")):
+        monkeypatch.setattr(commands, "Options", partial(_options, pools))
+        out, back = tmp_path / f"out-{version}", tmp_path / f"back-{version}"
+        tersely.compress(folder, out)
+        assert (Reader(out / "a.safetensors").pool is not None) == pools
+        assert json.loads((out / "tersely.json").read_text())["format"] == version
+        assert json.loads((out / "config.json").read_text())["quantization_config"]["format"] == version
+        tersely.decompress(out, back)
+        assert content(back) == content(folder)
+        ledger = json.loads((out / "tersely.json").read_text())
+        (out / "tersely.json").write_text(json.dumps(ledger | {"format": "3.0"}))
+        with pytest.raises(TerselyError, match="newer"):
+            tersely.decompress(out, tmp_path / "refused")
+
+
+def _options(pools: bool, *given: Any, pool: bool, **named: Any) -> Options:
+    return Options(*given, **named, pool=pools)

@@ -292,7 +292,7 @@ def test_targets_out_of_reach_name_the_fewest_bits(source: Path, tmp_path: Path)
     with pytest.raises(TerselyError, match="cannot be reached"):
         tersely.compress(source, tmp_path / "out", target_bits=fewest - 0.01, force=True)
     for wrong in (0, -1, float("nan"), float("inf"), "12"):
-        with pytest.raises(ArgumentError, match="target_bits must be a number above 0"):
+        with pytest.raises(ArgumentError, match="`target_bits` must be a number above 0"):
             plan_file.make_plan(source, target_bits=wrong)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="not both"):
         tersely.compress(source, tmp_path / "out", target_bits=20, plan={}, force=True)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersely.backends.cpu import native
-from tersely.core.dtypes import BY_NAME, DType, of_array, raw_bytes
-from tersely.core.errors import CorruptError
+from tersely.core.dtypes import BY_NAME, BY_TAG, DType, of_array, raw_bytes
+from tersely.core.errors import CorruptError, FormatError
+from tersely.storage import codec as blocks
 from tersely.storage.mixing import codec, forms, reference, reference_form
 
 Tensors = list[tuple[np.ndarray, DType, tuple[int, ...]]]
@@ -212,3 +213,28 @@ def test_the_format_stays() -> None:
     ]
     block = codec._encode([raw_bytes(one) for one in arrays], layouts, sides)
     assert hashlib.sha256(block).hexdigest() == GOLDEN
+
+
+@pytest.mark.parametrize("tag", ["F32", "BF16", "I8"])
+def test_small_tensors_of_one_dtype_are_coded_as_one_where_that_is_smaller(tag: str, rng: np.random.Generator) -> None:
+    """What is learnt of one serves the next; items come back as they were, and other items are refused."""
+    dtype = BY_TAG[tag]
+    scale = 1 if dtype.floating else 20
+    arrays = [
+        ((rng.standard_normal(shape) * 0.1 + 1) * scale).astype(dtype.numpy) for shape in ((600,), (5, 130), (), (700,))
+    ]
+    items = [blocks.Item(raw_bytes(array), dtype, array.shape) for array in arrays]
+    specs = [item.spec for item in items]
+    sizes = dict(blocks.ways(items))
+    assert sizes["mixing as one"] < sizes["mixing 4 forms"]
+    block = blocks.encode(items)
+    assert block[0] == blocks.JOINED
+    for found, item in zip(blocks.decode(block, specs), items, strict=True):
+        assert np.array_equal(found, item.raw)
+    for length in (*range(12), len(block) // 2, len(block) - 1):
+        with pytest.raises(FormatError):
+            blocks.decode(block[:length], specs)
+    with pytest.raises(CorruptError, match="several dtypes"):
+        blocks.decode(block, [*specs[:3], blocks.Spec(BY_TAG["U64"], (3,))])
+    with pytest.raises(CorruptError):
+        blocks.decode(block, [])

@@ -67,7 +67,7 @@ def test_unreachable_limits_are_refused_and_nothing_changes() -> None:
     summary = tersely.torch.compress_(model, target_bits=fewest)
     assert bits(model, summary) <= fewest
     for wrong in (0, -1, "8", True, float("inf"), float("nan")):
-        with pytest.raises(ArgumentError, match="target_bits must be a number above 0"):
+        with pytest.raises(ArgumentError, match="`target_bits` must be a number above 0"):
             tersely.torch.compress_(network(), target_bits=wrong)
 
 

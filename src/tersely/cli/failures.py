@@ -26,11 +26,14 @@ from tersely.core import environment
 from tersely.core.errors import TerselyError
 
 _MAX_CHARACTERS = 1000
-_FLAGS = (
-    (re.compile(r"(--[a-z-]+) \([a-z_]+=[A-Za-z]+\)"), r"\1"),  # as messages say it to both: --force (force=True)
-    (re.compile(r"\b(target_bits|all_files|dry_run|trust_remote_code)\b"), lambda found: _flag(found[1])),
-    (re.compile(r"^(include|exclude)(?= ')"), r"--\1"),
+_ARGUMENTS = (
+    "against|all_files|batch|dry_run|exclude|force|include|level|objective|plan|profile|shapes|store|target_bits|threads|"
+    "trust_remote_code"
 )
+_ARGUMENT = re.compile(rf"`({_ARGUMENTS})(?:=([^`]*))?`")
+"""An argument as messages of the Python package have it: `dry_run`, `force=True`, `store='smallest'`."""
+_OTHERWISE = {"shapes": "shape"}
+"""Arguments whose flags have another name."""
 _debug = False
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -40,15 +43,15 @@ class Stopped(SystemExit):
     """A signal asked the process to end. code: 128 and its number, as shells have it."""
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _flag(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    flag = f"--{_OTHERWISE.get(name, name).replace('_', '-')}"
+    return flag if value in (None, "True") else f"{flag} {value.strip(chr(39))}"
 
 
 def with_flags(message: str) -> str:
     """A message of the Python package as the command line has it: its arguments as the flags they are here."""
-    for words, flag in _FLAGS:
-        message = words.sub(flag, message)  # type: ignore[arg-type]
-    return message
+    return _ARGUMENT.sub(_flag, message)
 
 
 def debug(wanted: bool) -> None:

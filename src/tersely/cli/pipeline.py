@@ -32,7 +32,7 @@ def run(
     if destination.exists() and destination.resolve() == src.resolve():
         raise DestinationError(f"{destination} is the model itself; choose another destination")
     if destination.exists() and not force:
-        raise DestinationError(f"{destination} exists; choose another destination or pass --force")
+        raise DestinationError(f"{destination} exists; choose another destination or pass `force=True`")
     with output.progress_bar("coding", json) as progress:
         made = pipeline(src, objective, dict(map(_shape, shape or [])), threads, progress)
     made.save(destination)

@@ -16,7 +16,7 @@ from tersely.cli.compress import LEVEL, OBJECTIVE, PROFILE, TARGET
 from tersely.cli.tables import Column
 from tersely.core.choices import Objective, StorageLevel, Store
 from tersely.core.dtypes import BY_NAME
-from tersely.files import folder, plan_file, store_file
+from tersely.files import folder, plan_file, plan_source, store_file
 from tersely.planner import choose
 from tersely.storage.archive.tried import Way
 
@@ -69,7 +69,7 @@ def run(
             return
         output.print_table(CANDIDATES, rows)
         return
-    source = folder.find_source(src, False)
+    source = plan_source.find(src)
     if destination is not None:
         folder.check_document(source.root if source.folder else source.path, destination, force)
     document = plan_file.make_plan(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import tersely
-from tersely.cli import output, text
+from tersely.cli import failures, output, text
 
 
 def run(
@@ -22,8 +22,8 @@ def run(
     if json:
         output.print_json(report.to_json())
     elif report.ok:
-        output.line(f"{path}: {text.counted(report.tensors, 'tensor')}, {report.message}")
+        output.line(f"{path}: {text.counted(report.tensors, 'tensor')}, {failures.with_flags(report.message)}")
     else:
-        output.complain(f"{path}: {report.message}")
+        output.complain(f"{path}: {failures.with_flags(report.message)}")
     if not report.ok:
         raise typer.Exit(1)

@@ -21,7 +21,10 @@ class TerselyError(Exception):
 
 
 class ArgumentError(TerselyError, ValueError):
-    """An argument that cannot be used as given."""
+    """An argument that cannot be used as given.
+
+    Messages have arguments between backquotes, `force=True`, which the command line shows as its flags.
+    """
 
 
 class OutOfRangeError(ArgumentError, IndexError):

@@ -95,14 +95,14 @@ def compress(
     """
     workers_of(threads)
     if plan is not None and target_bits is not None:
-        raise ArgumentError("a plan says what every tensor becomes: give it or target_bits, not both")
+        raise ArgumentError("a plan says what every tensor becomes: give `plan` or `target_bits`, not both")
     if objective is not None and target_bits is not None:
         raise ArgumentError(plan_file.BITS_OR_OBJECTIVE)
     document = {} if plan is None else plan_file.read_plan(plan)
     level = store_file.check_level(store, level)
     if store is not None and (dry_run or include is not None or exclude is not None):
         raise ArgumentError(
-            "a stored file has every tensor, and is measured by writing it: leave dry_run, include and exclude out"
+            "a stored file has every tensor, and is measured by writing it: leave `dry_run`, `include` and `exclude` out"
         )
     asked = (objective, profile, batch)
     own = plan is not None or target_bits is not None or any(one is not None for one in asked)
@@ -168,6 +168,7 @@ def compress(
                 facts = store_file.folder_facts(carried)
                 for index in source.indexes:
                     listing.copy_file(source.root / index, out / index)
+            facts = {"format": folder.format_of(out, source.weights), **facts}
             rewritten = model_folder.rewrite(source.root, out, source.weights, facts, source.readers)
             folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)
     if after >= before:
@@ -338,7 +339,7 @@ def _verified(count: int, unchecked: int, foreign: Sequence[Path], root: Path, a
     rest = f"{count - unchecked} of {count} decode to their stored checksums; " if unchecked < count else ""
     if against is not None:
         return f"every tensor equals the original bit for bit; {rest}no checksum: {some} ({whose})"
-    return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); --against ORIGINAL compares"
+    return f"{rest}no checksum, so damage cannot be seen: {some} ({whose}); `against=ORIGINAL` compares"
 
 
 def _shape(reader: TensorFile, name: str) -> tuple[int, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,17 @@ from tersely.core.bits import same_bytes
 from tersely.core.dtypes import BY_NAME, BY_TAG, DType
 from tersely.core.encoded import Encoded
 from tersely.core.errors import TerselyError, VerificationError
+from tersely.files import sizes
 from tersely.files.behind import Behind
 from tersely.files.checks import check_decoded, check_tensor, decoded
 from tersely.files.container import alias, description
 from tersely.files.container.header import Entry, fresh_header
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
-from tersely.files.container.reader import Original, Reader
+from tersely.files.container.reader import PLAN, Original, Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
-from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes, pooled_bytes
+from tersely.files.container.writer import Writer, cost_bytes, dense_cost_bytes
 from tersely.files.decoded_source import DecodedSource, RunnableSource
 from tersely.files.encode_tensor import (
     Options,
@@ -35,6 +38,7 @@ from tersely.files.encode_tensor import (
     pieces_of,
     plain_bytes,
     pooled_names,
+    pooled_sizes,
 )
 from tersely.files.foreign import onnx, restore
 from tersely.files.results import Avoidable, TensorReport, tensor_report
@@ -58,7 +62,7 @@ def open_source(path: Path, threads: int | None = None) -> TensorFile:
         raise TerselyError(
             f"{path} is already compressed; use 'tersely inspect' to look at it, 'tersely transcode' to have it otherwise"
         )
-    return _checked_names(reader)
+    return checked_names(reader)
 
 
 def open_decoded(path: Path, threads: int | None = None) -> DecodedSource:
@@ -68,7 +72,7 @@ def open_decoded(path: Path, threads: int | None = None) -> DecodedSource:
         reader = RunnableSource(reader)
     if not isinstance(reader, DecodedSource):
         raise TerselyError(f"{path} is not compressed by tersely: 'tersely compress' takes it")
-    _checked_names(reader)
+    checked_names(reader)
     return reader
 
 
@@ -77,7 +81,8 @@ def is_ours(path: Path) -> bool:
     return is_stored_file(path) or Reader(path).compressed
 
 
-def _checked_names(reader: TensorFile) -> TensorFile:
+def checked_names(reader: TensorFile) -> TensorFile:
+    """An open file whose tensors have names that components can be told from. Raises TerselyError."""
     for name in reader.names():
         if description.MARK in name:
             raise TerselyError(
@@ -106,21 +111,21 @@ def compress_file(
     notes, avoidable = () if isinstance(reader, Reader) else reader.notes, Avoidable()
     before, pooled = reader.file_bytes, pooled_names(reader, options)
     if destination is None:
-        saved, together = 0, []
+        saved = 0
+        together, shares = pooled_sizes(reader, options)
         for name in order_of(reader):
             encoded, reason = encode_tensor(reader, name, options, duplicates)
-            reports.append(tensor_report(reader.dense[name], encoded, reason, file))
+            report = tensor_report(reader.dense[name], encoded, reason, file)
+            reports.append(replace(report, bytes_after=shares[name]) if encoded is None and name in shares else report)
             avoidable.see(encoded)
             entry = reader.dense[name]
             if encoded is not None:
                 saved += dense_cost_bytes(name, entry.tag, entry.shape) - cost_bytes(name, encoded)
             elif name in pooled:
-                together.append((name, entry.tag, entry.shape, reader.raw(entry).copy()))
                 saved += dense_cost_bytes(name, entry.tag, entry.shape)
             reader.forget(name)
             progress(reader.dense[name].nbytes, name)
-        saved -= pooled_bytes(together, options.objective == "size")
-        return before, plain_bytes(reader) - saved, reports, (*notes, *avoidable.notes())
+        return before, plain_bytes(reader) - saved + together, reports, (*notes, *avoidable.notes())
 
     known = reader.sha256 if isinstance(reader, DecodedSource) else None
     sha256 = None if known else hashlib.sha256(len(reader.header.raw).to_bytes(8, "little") + reader.header.raw)
@@ -151,6 +156,8 @@ def compress_file(
             progress(entry.nbytes, entry.name)
         behind.finish()
         facts: dict[str, Any] = {"objective": options.objective, "profile": options.profile.name}
+        if isinstance(reader, DecodedSource) and reader.plan:
+            facts[PLAN] = pack_verbatim(json.dumps(reader.plan, separators=(",", ":")).encode())
         if (pieces := pieces_of(reader)) is not None:
             verbatim, facts_pooled = pieces.to_bytes(), {**facts, "pieces": True}
             facts["pieces"] = pieces.pack()
@@ -168,6 +175,9 @@ def compress_file(
 
         kept = (verbatim, facts_pooled) if pooled else None
         after = writer.write(reader.header.metadata, facts, check, pooled=kept, smallest=options.objective == "size")
+    if pooled:
+        written = Reader(destination)
+        reports = [sizes.as_stored(one, written) for one in reports]
     return before, after, reports, (*notes, *avoidable.notes())
 
 

@@ -110,7 +110,7 @@ class RunnableSource(DecodedSource):
         else:
             header = parse_bytes(fresh_header(tensors, reader.metadata)[0], None, reader.file)
         super().__init__(reader.path, header, pieces)
-        self.sha256 = sha256
+        self.sha256, self.plan = sha256, reader.plan
         if original is None:
             self.notes = (
                 f"{reader.path.name}: no original header is kept (saved by another program, or by save_file); tensors are bit for bit the same",

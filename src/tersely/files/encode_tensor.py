@@ -16,7 +16,7 @@ from tersely.core.dtypes import BY_NAME, BY_TAG, DType, raw_bytes
 from tersely.core.encoded import Encoded
 from tersely.core.errors import ArgumentError
 from tersely.files import pooled
-from tersely.files.container import alias
+from tersely.files.container import alias, writer
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.container.pieces import OriginalFiles
 from tersely.files.container.reader import Reader
@@ -87,6 +87,16 @@ def pooled_names(reader: TensorFile, options: Options) -> frozenset[str]:
     if not options.pool:
         return frozenset()
     return pooled.names(reader, options.objective, options.include, options.exclude)
+
+
+def pooled_sizes(reader: TensorFile, options: Options) -> tuple[int, dict[str, int]]:
+    """What those tensors take together, and the share of each. Codes them, which takes up to a second for `size`."""
+    small = []
+    for name in sorted(pooled_names(reader, options)):
+        entry = reader.dense[name]
+        small.append((name, entry.tag, entry.shape, reader.raw(entry).copy()))
+        reader.forget(name)
+    return writer.pooled_sizes(small, options.objective == "size")
 
 
 def cannot_win(reader: TensorFile, name: str) -> bool:

@@ -24,6 +24,7 @@ from tersely.files.container import description, limits, temporary
 from tersely.files.container.header import tensor_bytes
 from tersely.files.container.packing import pack_verbatim, unpack_verbatim
 from tersely.files.container.reader import Reader
+from tersely.files.container.stored import is_stored_file
 from tersely.files.container.temporary import atomic_file
 from tersely.files.foreign import onnx
 from tersely.files.foreign_readers import Readers
@@ -63,7 +64,7 @@ class InputTree:
         """What a user should know of files that are not simply compressed or copied."""
         notes = [
             f"left out {name}: it holds the tensors of the safetensors files beside it and nothing else "
-            "(--all-files copies it)"
+            "(`all_files=True` copies it)"
             for name in self.skipped
         ]
         notes += [f"{name} stays as it is: {self.readers.library[name]} reads it" for name in self.readers.kept]
@@ -82,12 +83,22 @@ def find_source(path: Path, all_files: bool) -> InputTree:
         return _folder(path, all_files)
     if _is_index(path):
         return InputTree(path, path.parent, True, _shards(path.parent, Path(path.name)), (Path(path.name),))
-    if path.suffix not in (".safetensors", onnx.SUFFIX):
+    if path.suffix not in (".safetensors", onnx.SUFFIX) and not _begins_as_safetensors(path):
         raise TerselyError(
             f"{path} is neither a .safetensors file, a *{INDEX_SUFFIX}, an {onnx.SUFFIX} model nor a folder; "
             "convert the weights to safetensors"
         )
     return InputTree(path, path.parent, False, (Path(path.name),))
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    """Whether a file of any name begins with a length that it has, and an object of JSON."""
+    try:
+        with open(path, "rb") as file:
+            length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+            return first == b"{" and length <= min(limits.HEADER_BYTES, os.fstat(file.fileno()).st_size - 8)
+    except OSError:
+        return False
 
 
 def _folder(path: Path, all_files: bool) -> InputTree:
@@ -115,13 +126,13 @@ def _folder(path: Path, all_files: bool) -> InputTree:
         tuple(indexes),
         (*others, *readers.kept),
         tuple(skipped),
-        _is_in_out(path),
+        is_in_out(path),
         found,
         readers,
     )
 
 
-def _is_in_out(path: Path) -> bool:
+def is_in_out(path: Path) -> bool:
     """Whether a folder's model has weights stored [in, out], by its config.json."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads((path / "config.json").read_bytes()).get("model_type") in _IN_OUT_MODELS
@@ -134,7 +145,7 @@ def restored(path: Path, weights: Sequence[Path], all_weights: Sequence[Path]) -
     indexes = tuple(name for name in folders.listing(path).files if _is_index(name))
     named = {index.parent / shard for index in indexes for shard in _weight_map(path / index).values()}
     readers = foreign_readers.readers_of(path, all_weights, named)
-    return InputTree(path, path, True, tuple(weights), indexes, in_out=_is_in_out(path), readers=readers)
+    return InputTree(path, path, True, tuple(weights), indexes, in_out=is_in_out(path), readers=readers)
 
 
 def _is_index(path: Path) -> bool:
@@ -201,7 +212,7 @@ def check_destination(source: Path | None, destination: Path, force: bool) -> No
     if source is not None and source.is_dir() and source.resolve() in destination.resolve().parents:
         raise DestinationError(f"{destination} lies inside the source folder; choose another destination")
     if destination.exists() and not force:
-        raise DestinationError(f"{destination} exists; choose another destination or pass --force (force=True)")
+        raise DestinationError(f"{destination} exists; choose another destination or pass `force=True`")
     if not destination.parent.exists():
         raise DestinationError(f"the folder {destination.parent} does not exist; make it first")
 
@@ -332,9 +343,18 @@ def plain_indexes(root: Path) -> dict[str, bytes]:
     return plain
 
 
+def format_of(out: Path, weights: Iterable[Path]) -> str:
+    """The format that a reader of a compressed folder must know: the highest of its files. weights: relative to out."""
+    found = [description.VERSION]
+    for path in weights:
+        if not is_stored_file(out / path):
+            found.append(str(Reader(out / path).facts.get("format", description.VERSION)))
+    return max(found, key=lambda version: [int(part) for part in version.split(".")])
+
+
 def write_ledger(out: Path, verbatim: dict[str, str], added: Sequence[str], facts: dict[str, Any]) -> None:
-    """`tersely.json`: the format version, what was asked for, every replaced file verbatim, and what was added."""
-    ledger = {"format": description.VERSION, **facts, "files": verbatim, "added": list(added)}
+    """`tersely.json`: every replaced file verbatim, and what was added. facts: the format, what was asked for."""
+    ledger = {**facts, "files": verbatim, "added": list(added)}
     (out / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n")
 
 
@@ -348,7 +368,7 @@ def read_ledger(folder: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
         raise TerselyError(f"{folder} is not compressed by tersely: it has no {LEDGER}")
     try:
         ledger = json.loads(path.read_bytes())
-        if str(ledger["format"]).split(".")[0] != description.VERSION.split(".")[0]:
+        if str(ledger["format"]).split(".")[0] not in description.MAJORS:
             raise TerselyError(f"{path} has format {ledger['format']}; use a newer tersely")
         files = {name: unpack_verbatim(text, limits.VERBATIM_BYTES) for name, text in ledger["files"].items()}
         added = tuple(str(name) for name in ledger.get("added", ()))

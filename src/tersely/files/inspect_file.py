@@ -11,9 +11,8 @@ from tersely.codes import registry
 from tersely.codes.node import Checked
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import TerselyError
-from tersely.files import pooled, store_file
+from tersely.files import pooled, sizes, store_file
 from tersely.files.checks import check_tensor, claimed_bytes
-from tersely.files.container.description import INFO, MARK
 from tersely.files.container.reader import Reader
 from tersely.files.container.stored import is_stored_file
 from tersely.files.foreign import onnx
@@ -79,12 +78,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
             plain = -(-math.prod(encoded.shape) * bits // 8)
             coded = name in reader.descriptions
             node = reader.descriptions[name].node if coded else encoded.node
-            own = coded and name not in reader.aliases  # an alias has a description alone: nothing is counted twice
-            stored = {entry.name: reader.stored_bytes(entry) for entry in reader.entries_of(name)}
-            mark = f"{name}{MARK}"
-            components = {part: stored[mark + part] for part in encoded.components} if own else {}
-            if coded:
-                components = {INFO: stored[mark + INFO], **components}
+            after_bytes, components = sizes.of(reader, name)  # an alias has a description alone: nothing counts twice
             reason = "" if coded else pooled.REASON if reader.is_pooled(name) else "kept as it is"
             reports.append(
                 TensorReport(
@@ -94,7 +88,7 @@ def inspect(path: PathLike, *, profile: PathLike | Profile | None = None) -> Fil
                     node.formulation,
                     dict(node.parameters),
                     plain,
-                    sum(components.values()) if coded else stored[name],
+                    after_bytes,
                     components,
                     reason,
                     file.name,

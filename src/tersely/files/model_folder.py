@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tersely.files.container import description
 from tersely.files.container.packing import pack_verbatim
 from tersely.files.foreign_readers import CONFIG, MODULES, Readers, model_config
 from tersely.files.listing import replace_file
@@ -69,7 +68,7 @@ def rewrite(root: Path, out: Path, weights: Iterable[Path], facts: dict[str, Any
     """Write config.json and README.md of a compressed folder.
 
     root: the source folder. out: the folder being written, with copies of all other files. weights: weight files,
-    relative. facts: objective and profile. readers: what other libraries read. Folders of which nothing says that
+    relative. facts: format, objective and profile. readers: what other libraries read. Folders of which nothing says that
     somebody loads them stay as they are.
     """
     done = Rewritten()
@@ -144,7 +143,7 @@ def original_entry(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def with_entry(config: dict[str, Any], facts: dict[str, Any]) -> bytes:
     """The text of a config.json that names our method and closes the folder to loaders without it."""
-    entry: dict[str, Any] = {"quant_method": METHOD, "format": description.VERSION, **facts}
+    entry: dict[str, Any] = {"quant_method": METHOD, **facts}
     original = original_entry(config)
     if original is not None:
         entry["original"] = original

@@ -19,8 +19,7 @@ from tersely.codes.protocol import Candidate, Request
 from tersely.core.choices import Objective
 from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
-from tersely.files import folder, results
-from tersely.files.compress_file import open_source
+from tersely.files import folder, plan_source, results
 from tersely.files.container import alias
 from tersely.files.container.writer import dense_cost_bytes
 from tersely.files.duplicates import Duplicates, reason_duplicate
@@ -32,6 +31,8 @@ from tersely.files.encode_tensor import (
     max_cost_bytes,
     order_of,
     plain_bytes,
+    pooled_names,
+    pooled_sizes,
     reason_unplanned,
     request_of,
 )
@@ -46,7 +47,7 @@ BALANCED: Objective = "balanced"
 """The objective where nobody names one."""
 TARGET_BITS = "target_bits"
 """What a plan has for an objective that was made within a number of bits."""
-BITS_OR_OBJECTIVE = "target_bits takes the place of an objective: give one of them"
+BITS_OR_OBJECTIVE = "`target_bits` takes the place of `objective`: give one of them"
 _METADATA_BYTES = 1024
 """At most what a file says of itself beside the original header."""
 _HELD = "the file has these weights once already"
@@ -77,9 +78,9 @@ def unmatched(source: folder.InputTree, include: Sequence[str], exclude: Sequenc
     """A sentence for each pattern that matches no tensor of a source: most likely it was meant to."""
     if not (include or exclude):
         return []
-    names = [name for shard in source.weights for name in open_source(source.root / shard).names()]
+    names = [name for shard in source.weights for name in plan_source.open_tensors(source.root / shard).names()]
     return [
-        f"{word} {pattern!r} matches no tensor"
+        f"`{word}` {pattern!r} matches no tensor"
         for word, given in (("include", include), ("exclude", exclude))
         for pattern in given
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names)
@@ -121,7 +122,7 @@ def make_plan(
     if objective is not None and target_bits is not None:
         raise ArgumentError(BITS_OR_OBJECTIVE)
     objective = check_objective(objective or BALANCED)
-    source = folder.find_source(Path(src), False)
+    source = plan_source.find(Path(src))
     names = (patterns(include), patterns(exclude))
     pool = not source.folder and target_bits is None
     batch = choose.check_batch(batch)
@@ -130,10 +131,12 @@ def make_plan(
         return {**_head(TARGET_BITS, options), **within(source, target_bits, options)}
     tensors: dict[str, Any] = {}
     for shard in source.weights:
-        reader = open_source(source.root / shard)
+        reader = plan_source.open_tensors(source.root / shard)
         duplicates, found = duplicates_of(reader, options), {}
+        shares = pooled_sizes(reader, options)[1]
         for name in order_of(reader):
             found[name] = _entry(reader, name, options, duplicates)
+            found[name]["stored_bytes"] = shares.get(name, found[name]["stored_bytes"])
             reader.forget(name)
         tensors |= {name: found[name] for name in reader.names()}
     return {**_head(objective, options), "tensors": tensors}
@@ -161,16 +164,21 @@ def explain(
 
     Raises TerselyError for names that the source lacks.
     """
-    source = folder.find_source(Path(src), False)
+    source = plan_source.find(Path(src))
     objective, target = check_objective(objective), resolve(profile)
     batch, pool = choose.check_batch(batch), not source.folder
     options = Options(objective, target, (), (), threads, source.orientation, batch=batch, pool=pool)
     for shard in source.weights:
-        reader = open_source(source.root / shard)
+        reader = plan_source.open_tensors(source.root / shard)
         if name in reader.dense:
             duplicates = duplicates_of(reader, options)
             for one in (*duplicates.before(name), name):
                 verdicts = decide(reader, one, options, duplicates)
+            if name in pooled_names(reader, options):
+                dense = verdicts[0]
+                return [
+                    replace(dense, candidate=replace(dense.candidate, nbytes=pooled_sizes(reader, options)[1][name]))
+                ]
             if alias.is_alias(verdicts[0].candidate.node):
                 others = decide(reader, name, options)
                 verdicts += [replace(one, reason_rejected=one.reason_rejected or _HELD, note="") for one in others]
@@ -217,14 +225,14 @@ def every_candidate(request: Request) -> list[tuple[Candidate, float]]:
 def within(source: folder.InputTree, target_bits: float, options: Options) -> dict[str, Any]:
     """The tensors of the fastest plan that takes at most `target_bits` per weight."""
     if not (isinstance(target_bits, (int, float)) and 0 < target_bits < float("inf")):
-        raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
+        raise ArgumentError(f"`target_bits` must be a number above 0, not {target_bits!r}")
     tensors: dict[str, dict[str, Any]] = {}
     offers: dict[str, list[tuple[Candidate, float]]] = {}
     groups: list[list[str]] = []
     choices: list[list[knapsack.Choice]] = []
     weights, fixed = 0, 0
     for shard in source.weights:
-        reader = open_source(source.root / shard)
+        reader = plan_source.open_tensors(source.root / shard)
         fixed += plain_bytes(reader) + _METADATA_BYTES
         duplicates = duplicates_of(reader, options)
         for name in reader.names():
@@ -367,7 +375,7 @@ def check_source(tensors: Mapping[str, Any], source: folder.InputTree) -> None:
         return
     found = {}
     for shard in source.weights:
-        for name, entry in open_source(source.root / shard).dense.items():
+        for name, entry in plan_source.open_tensors(source.root / shard).dense.items():
             found[name] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
     if unknown := sorted(set(tensors) - set(found)):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")

@@ -104,6 +104,8 @@ def label(tree: Mapping[str, Any]) -> str:
         parameters = tree.get("parameters", {})
         if "tensor" in parameters:
             return f"same as {parameters['tensor']}"
+        if "reference" in parameters:
+            return f"{STORED} {parameters.get('coder', '')}, near {parameters['reference']}"
         return f"{STORED} {parameters.get('coder', '')}{', pooled' * bool(parameters.get('pooled'))}"
     if tree["formulation"] == alias.FORMULATION:
         return f"same as {tree.get('parameters', {}).get(alias.TENSOR)}"
@@ -116,8 +118,10 @@ def tensor_report(entry: Entry, encoded: Encoded | None, reason: str, file: str)
     if encoded is None:
         return TensorReport(entry.name, shape, dtype, "dense", {}, plain, plain, {}, reason, file)
     components = {component: data.nbytes for component, data in encoded.components.items()}
-    if alias.is_alias(encoded.node):  # all that the file has of it
-        components = {description.INFO: len(description.to_bytes(encoded, {}, "0" * 8))}
+    if alias.is_alias(encoded.node):  # all that the file has of it is a description
+        components = {}
+    blank = dict.fromkeys(components, "0" * 8)
+    components = {description.INFO: len(description.to_bytes(encoded, blank, "0" * 8)), **components}
     return TensorReport(
         entry.name,
         shape,

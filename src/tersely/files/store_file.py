@@ -13,7 +13,7 @@ from tersely.backends.cpu.threads import workers_of
 from tersely.core.choices import LEVELS, STORES, StorageLevel
 from tersely.core.dtypes import BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
-from tersely.files import folder
+from tersely.files import plan_source
 from tersely.files.behind import Behind
 from tersely.files.compress_file import Progress, open_source
 from tersely.files.container.header import Entry
@@ -35,7 +35,7 @@ def check_level(store: str | None, level: str | None) -> StorageLevel:
     if level is not None and level not in LEVELS:
         raise ArgumentError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
     if level is not None and store is None:
-        raise ArgumentError("a level is one of storing: give store='smallest' with it")
+        raise ArgumentError("a level is one of storing: give `store='smallest'` with it")
     return cast(StorageLevel, level or "fast")
 
 
@@ -100,10 +100,10 @@ def explain(
 
     Raises TerselyError for names that the source lacks.
     """
-    source = folder.find_source(Path(src), False)
+    source = plan_source.find(Path(src))
     options = Options(threads=threads, orientation=source.orientation)
     for shard in source.weights:
-        reader = open_source(source.root / shard, threads)
+        reader = plan_source.open_tensors(source.root / shard, threads)
         if name in reader.dense:
             return _tried(reader, name, options, level)
     raise TerselyError(f"{src} has no tensor {name!r}")
@@ -153,6 +153,8 @@ def tensor_reports(archive: Archive, file: str) -> list[TensorReport]:
         parameters: dict[str, Any] = {"coder": archive.coder(number)}
         if first != number:
             parameters["tensor"] = archive.entries[first].name
+        elif (reference := archive.reference(number)) is not None:
+            parameters["reference"] = archive.entries[reference].name
         elif archive.pooled(number):
             parameters["pooled"] = True
         found.append(

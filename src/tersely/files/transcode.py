@@ -160,5 +160,6 @@ def _folder(source: Path, destination: Path, job: _Job, progress: Progress | Non
         facts = {"objective": job.objective, "profile": job.profile}
         if job.store is not None:
             facts = folder_facts(job.carried)
+        facts = {"format": folder.format_of(out, coded), **facts}
         rewritten = model_folder.rewrite(out, out, coded, facts, tree.readers)
         folder.write_ledger(out, verbatim | rewritten.verbatim, rewritten.added, facts)

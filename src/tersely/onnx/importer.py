@@ -88,7 +88,7 @@ def _imported(model: Model, fixed: dict[str, int], given: dict[str, int], images
                 inputs = [one.name for one in model.inputs if one.dims and missing[0] in one.dims]
                 raise ArgumentError(
                     f"{unknown.why}, which depends on length {missing[0]!r}: give the shape of input "
-                    f"{inputs[0] if inputs else missing[0]!r} with --shape (shapes=SHAPES)"
+                    f"{inputs[0] if inputs else missing[0]!r} with `shapes`"
                 ) from None
             if not chosen:
                 raise ArgumentError(unknown.why) from None

@@ -94,4 +94,4 @@ def _planned(graph: Graph, constants: Mapping[str, Shape]) -> tuple[Graph, dict[
             return smaller, rows_of(smaller, constants)
         except ArgumentError as error:
             first = first or error
-    raise ArgumentError(f"{first}; give shapes of inputs that the network takes with --shape (shapes=SHAPES)")
+    raise ArgumentError(f"{first}; give shapes of inputs that the network takes with `shapes`")

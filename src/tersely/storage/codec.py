@@ -19,11 +19,15 @@ from tersely.core.choices import StorageLevel
 from tersely.core.dtypes import DType
 from tersely.core.errors import ArgumentError, CorruptError, UnsupportedError
 from tersely.storage.ans import coder as ans
+from tersely.storage.differences import coder as differences
 from tersely.storage.mixing import codec as mixing
+from tersely.storage.numbers import Cursor, varints
 
 STORED: Final = 0
 ANS: Final = 1
 MIXING: Final = 2
+DIFFERENCES: Final = 3
+JOINED: Final = 4
 _SMALL_BYTES = 1 << 16
 """Blocks of several items, and of fewer bytes, are mixed at both levels: they take no time that anybody notices."""
 
@@ -111,7 +115,59 @@ def _coded(
     given = [(item.raw, item.dtype, item.shape) for item in items]
     if _is_mixed(level, len(items), sum(item.spec.size for item in items)) if mixed is None else mixed:
         yield from ((f"mixing {name}", bytes([MIXING]) + block) for name, block in mixing.ways(given))
+        if len(items) > 1 and _joined([item.spec for item in items]) is not None:
+            yield "mixing as one", bytes([JOINED]) + mixing.encode([_as_one(items)])
     yield from ((f"ans {name}", block) for name, block in ans.ways(given, threads, bytes([ANS])))
+
+
+def takes_reference(dtype: DType) -> bool:
+    """Whether a tensor of this dtype may be coded by its differences from another."""
+    return dtype.tag in differences.FLOATS
+
+
+@under_default
+def encode_near(
+    item: Item, back: int, reference: np.ndarray, level: StorageLevel = "fast", threads: int | None = None
+) -> bytes:
+    """Code an item by its differences from another of the same dtype and shape, as a block.
+
+    Args:
+        item: of a dtype that takes a reference.
+        back: how many tensors before its own the other one is, at least 1.
+        reference: the other one's bytes.
+        level: as of `encode`.
+        threads: as of `encode`.
+    """
+
+    def code(raw: np.ndarray, dtype: DType) -> bytes:
+        one = Item(raw, dtype, (raw.size // (dtype.bits // 8),))
+        return encode([one], level, threads, mixed=level == "max" and dtype.bits == 16)  # wider ones gain nothing
+
+    return bytes([DIFFERENCES]) + varints([back]) + differences.encode(item.raw, reference, item.dtype, code)
+
+
+def back_of(block: memoryview) -> int:
+    """How many tensors before its own the reference of a block is; 0 for a block without one. Raises CorruptError."""
+    if block[0] != DIFFERENCES:
+        return 0
+    back = Cursor(block[1:]).number(1 << 31, "the place of a reference")
+    if not back:
+        raise CorruptError("a tensor that refers to itself; get the file again")
+    return back
+
+
+def _joined(specs: Sequence[Spec]) -> Spec | None:
+    """Items of one dtype as one of one dimension, None for those that are of several: what is known of the numbers of
+    one tensor serves the next."""
+    if len({spec.dtype.tag for spec in specs}) != 1 or specs[0].dtype.packed:
+        return None
+    return Spec(specs[0].dtype, (sum(math.prod(spec.shape) for spec in specs),))
+
+
+def _as_one(items: Sequence[Item]) -> tuple[np.ndarray, DType, tuple[int, ...]]:
+    joined = _joined([item.spec for item in items])
+    assert joined is not None
+    return np.concatenate([item.raw for item in items]), joined.dtype, joined.shape
 
 
 def mixes(level: StorageLevel, items: int, nbytes: int, room: int) -> bool:
@@ -125,7 +181,10 @@ def _is_mixed(level: StorageLevel, items: int, nbytes: int) -> bool:
 
 
 def decode(
-    block: bytes | memoryview | np.ndarray, specs: Sequence[Spec], threads: int | None = None
+    block: bytes | memoryview | np.ndarray,
+    specs: Sequence[Spec],
+    threads: int | None = None,
+    reference: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Decode a block.
 
@@ -133,6 +192,7 @@ def decode(
         block: as `encode` returned it.
         specs: of all its items, in their order.
         threads: how many workers, None for the usual number.
+        reference: the bytes of what its one item has differences from, where it has.
 
     Returns:
         The bytes of each item, uint8. They may be parts of one array.
@@ -156,7 +216,28 @@ def decode(
         return _parts(ans.decode(rest, [(spec.dtype, spec.shape) for spec in specs], threads), specs)
     if coder == MIXING:
         return mixing.decode(np.frombuffer(rest, np.uint8), [(spec.dtype, spec.shape, spec.size) for spec in specs])
+    if coder == JOINED:
+        joined = _joined(specs)
+        if joined is None:
+            raise CorruptError("a block of items as one that are of several dtypes; get the file again")
+        rest_bytes = np.frombuffer(rest, np.uint8)
+        return _parts(mixing.decode(rest_bytes, [(joined.dtype, joined.shape, joined.size)])[0], specs)
+    if coder == DIFFERENCES:
+        return [_decode_near(data, specs, threads, reference)]
     raise UnsupportedError(f"a block of coder {coder}, which this release does not know: install a newer tersely")
+
+
+def _decode_near(
+    block: memoryview, specs: Sequence[Spec], threads: int | None, reference: np.ndarray | None
+) -> np.ndarray:
+    if reference is None or len(specs) != 1 or not takes_reference(specs[0].dtype) or reference.size != specs[0].size:
+        raise CorruptError("a block of differences where there is nothing to differ from; get the file again")
+
+    def decode_class(data: memoryview, dtype: DType, count: int) -> np.ndarray:
+        return decode(data, [Spec(dtype, (count,))], threads)[0]
+
+    rest = block[1 + len(varints([back_of(block)])) :]
+    return differences.decode(rest, np.ascontiguousarray(reference), specs[0].dtype, decode_class)
 
 
 def _parts(whole: np.ndarray, specs: Sequence[Spec]) -> list[np.ndarray]:

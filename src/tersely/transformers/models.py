@@ -66,8 +66,8 @@ def class_of(folder: Path, trust_remote_code: bool = False) -> Any:
     if isinstance(own, dict) and own:
         if not trust_remote_code:
             raise TerselyError(
-                f"{folder}: {named or 'the model'} is code of the folder's own; read it, and pass --trust-remote-code "
-                "(trust_remote_code=True) if it may run"
+                f"{folder}: {named or 'the model'} is code of the folder's own; read it, and pass "
+                "`trust_remote_code=True` if it may run"
             )
         for auto in (f"AutoModelFor{task}" for task in ("CausalLM", "Seq2SeqLM", "MaskedLM")):
             if auto in own:

@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 
 import tersely
 from tersely.cli.__main__ import app
-from tersely.core.errors import ArgumentError, DestinationError, TerselyError
+from tersely.core.errors import ArgumentError, CorruptError, DestinationError, TerselyError
 from tersely.files import plan_file
-from tersely.files.container.reader import Reader
+from tersely.files.container.packing import pack_verbatim
+from tersely.files.container.reader import PLAN, Reader
+from tersely.files.container.writer import Writer
 from tersely.files.stored_file import StoredFile
 
 
@@ -95,8 +97,30 @@ def test_a_plan_travels_with_the_file(source: Path, tmp_path: Path) -> None:
     assert tersely.load_file(planned)["block.weight"].formulation == "dense"
     tersely.transcode(planned, tmp_path / "again.safetensors", store="smallest")
     assert StoredFile(tmp_path / "again.safetensors").plan == StoredFile(planned).plan
+    fast = tmp_path / "planned.safetensors"
+    for wishes in ({}, {"objective": "size"}):  # those are for this file: what the stored one carries is not changed
+        tersely.transcode(planned, fast, force=True, **wishes)  # type: ignore[arg-type]
+        assert Reader(fast).facts["objective"] == wishes.get("objective", "speed")
+        gives_back(fast, source)
+        tersely.transcode(fast, tmp_path / "once more.safetensors", force=True)
+        tersely.transcode(
+            tmp_path / "once more.safetensors", tmp_path / "again.safetensors", store="smallest", force=True
+        )
+        assert (tmp_path / "again.safetensors").read_bytes() == planned.read_bytes()
+    tersely.transcode(fast, tmp_path / "other.safetensors", store="smallest", objective="size")
+    assert StoredFile(tmp_path / "other.safetensors").plan == {"tersely_plan": 1, "objective": "size", "tensors": {}}
     gives_back(planned, source)
     assert StoredFile(stored(source, force=True)).plan == {}
+
+
+def test_a_carried_plan_that_is_none(source: Path, tmp_path: Path) -> None:
+    for text in (3, "no base64", pack_verbatim(b"[]"), pack_verbatim(b"{")):
+        with Writer(tmp_path / "r.safetensors") as writer:
+            writer.add_dense("w", "U8", (4,), np.zeros(4, np.uint8))
+            writer.write({}, {PLAN: text})
+        with pytest.raises(CorruptError, match="the plan that it carries"):
+            tersely.transcode(tmp_path / "r.safetensors", tmp_path / "s.safetensors", store="smallest")
+    assert not (tmp_path / "s.safetensors").exists()
 
 
 def test_a_file_that_save_file_wrote_gets_a_header(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -147,6 +171,11 @@ def test_folders_of_shards(tmp_path: Path, rng: np.random.Generator) -> None:
     assert content(fast) == content(direct)
     tersely.transcode(direct, tmp_path / "plain", store="smallest")
     assert content(tmp_path / "plain") == content(small), "whatever it was made from, on whatever machine"
+    tersely.transcode(small, tmp_path / "sized", objective="size", profile="portable")
+    tersely.compress(folder, tmp_path / "planned", store="smallest", objective="speed", profile="portable")
+    tersely.transcode(tmp_path / "planned", tmp_path / "run")
+    tersely.transcode(tmp_path / "run", tmp_path / "back", store="smallest")
+    assert content(tmp_path / "back") == content(tmp_path / "planned"), "the plan of each of its files, too"
     assert json.loads((small / "config.json").read_text())["quantization_config"]["store"] == "smallest"
     assert len(tersely.inspect(small).tensors) == 3
     with pytest.raises(TerselyError, match="already compressed"):

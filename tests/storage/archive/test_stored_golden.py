@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import stored
+from golden import near, stored
 from support.arrays import same_bits
 
 import tersely
@@ -53,3 +53,21 @@ def test_every_coder_is_among_its_blocks() -> None:
 
 def _paths() -> list[Path]:
     return [stored.FOLDER / f"{level}.safetensors" for level in stored.LEVELS]
+
+
+@pytest.mark.parametrize("level", near.LEVELS)
+def test_golden_near_copies_give_their_original_back(
+    level: str, each_isa: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Differences from a reference, and small tensors coded as one; by the reference of both, too."""
+    path = near.FOLDER / f"near-{level}.safetensors"
+    archive = Archive(path)
+    coders = [archive.coded(number)[0] for number in range(len(archive.blocks))]
+    assert coders.count(codec.DIFFERENCES) == 3
+    assert codec.JOINED in coders
+    tersely.decompress(path, tmp_path / "original")
+    assert (tmp_path / "original").read_bytes() == near.original_2()
+    monkeypatch.setattr(native, "module", None)
+    for number, block in enumerate(archive.blocks):
+        if coders[number] != codec.MIXING or block.nbytes < 3000:
+            archive._decoded(number)

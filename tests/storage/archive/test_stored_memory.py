@@ -41,12 +41,16 @@ def peak(step: str, source: Path, stored: Path, threads: int) -> int:
 @pytest.mark.peaks
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 @pytest.mark.parametrize("threads", [1, 3])
-def test_more_tensors_need_no_more_memory(tmp_path: Path, rng: np.random.Generator, threads: int) -> None:
+@pytest.mark.parametrize("near", [False, True])
+def test_more_tensors_need_no_more_memory(tmp_path: Path, rng: np.random.Generator, threads: int, near: bool) -> None:
+    """Tensors that have nothing to do with each other, or each but the first with a reference."""
     one = (rng.standard_normal((ONE // 4096, 1024), np.float32) * 0.02).astype(np.float32)
     peaks = []
     for count in (10, 26):
         source, stored = tmp_path / f"{count}.safetensors", tmp_path / f"stored-{count}.safetensors"
-        different = {f"w{number}": one + np.float32(number) / 128 for number in range(count)}
+        different = {f"w{number:02}": np.roll(one, 1009 * number) for number in range(count)}
+        if near:
+            different = {name: one * np.float32(1 + number * 1e-5) for number, name in enumerate(different)}
         safetensors.numpy.save_file(different, source)
         tersely.compress(source, stored, store="smallest", threads=threads)
         peaks.append({step: peak(step, source, stored, threads) for step in STEPS})

@@ -62,6 +62,7 @@ def test_ways_have_their_names(source: Path) -> None:
     assert small[0] == "mixing 2 forms"
     assert set(small) == {
         "mixing 2 forms",
+        "mixing as one",
         "plain",
         "ans words",
         "ans groups",

@@ -23,6 +23,8 @@ VERSION = "1.0"
 """The format of descriptions, and of files without a pool."""
 POOLED_VERSION = "2.0"
 """The format of files with a pool (`container.pool`), whose tensors readers of 1.0 would miss."""
+MAJORS = frozenset(version.split(".")[0] for version in (VERSION, POOLED_VERSION))
+"""First numbers of the formats that are read."""
 MARK = ".tersely."
 INFO = "info"
 

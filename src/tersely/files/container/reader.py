@@ -23,7 +23,8 @@ from tersely.files.container import alias, closing, description, limits, packing
 from tersely.files.container.header import Entry, Header, parse, parse_bytes
 
 _DENSE = Node("dense", 1)
-_MAJORS = {version.split(".")[0] for version in (description.VERSION, description.POOLED_VERSION)}
+PLAN = "plan"
+"""What is kept of a stored file's plan, among our facts."""
 
 
 class Original:
@@ -102,7 +103,7 @@ class Reader:
             version = facts["format"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise CorruptError("the metadata entry 'tersely' is damaged", file=self.file, file_byte=8) from None
-        if not isinstance(version, str) or version.split(".")[0] not in _MAJORS:
+        if not isinstance(version, str) or version.split(".")[0] not in description.MAJORS:
             raise UnsupportedError(
                 f"format version {version!r}: this tersely reads {description.POOLED_VERSION} and older; use a newer release",
                 file=self.file,
@@ -341,6 +342,20 @@ class Reader:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"the original header is damaged: {error}", file=self.file) from None
         return Original(header, sha256, file_bytes)
+
+    @cached_property
+    def plan(self) -> Mapping[str, Any]:
+        """The plan of the stored file that this one was transcoded from: it goes back with it. Empty for none."""
+        packed = self._facts.get(PLAN)
+        if packed is None or not self.sealed:
+            return {}
+        try:
+            plan = json.loads(packing.unpack_verbatim(packed, limits.VERBATIM_BYTES))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CorruptError(f"the plan that it carries is damaged: {error}", file=self.file, file_byte=8) from None
+        if not isinstance(plan, dict):
+            raise CorruptError("the plan that it carries is none; get the file again", file=self.file, file_byte=8)
+        return plan
 
     def offset_in_original(self, name: str) -> int | None:
         """The byte of the original safetensors file at which a tensor began; None where there was no such file."""

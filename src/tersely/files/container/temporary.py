@@ -176,7 +176,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
             os.replace(temporary, path)
     except FileExistsError:
         raise DestinationError(
-            f"{path} was written by another process meanwhile; choose another destination or pass --force (force=True)"
+            f"{path} was written by another process meanwhile; choose another destination or pass `force=True`"
         ) from None
 
 

@@ -64,12 +64,20 @@ def dense_cost_bytes(name: str, tag: str, shape: tuple[int, ...]) -> int:
     return tensor_bytes(tag, shape) + entry_bytes(name, tag, shape) + 8
 
 
-def pooled_bytes(small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]], smallest: bool) -> int:
-    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool. smallest: as of `pool.pack`."""
+def pooled_sizes(
+    small: Iterable[tuple[str, str, tuple[int, ...], np.ndarray]], smallest: bool
+) -> tuple[int, dict[str, int]]:
+    """Bytes that tensors - name, dtype, shape, bytes - take together in a pool, and the share of each in its block.
+
+    smallest: as of `pool.pack`. Where there is too much text for a pool, what they take as they are.
+    """
     given = sorted(small, key=lambda one: one[1])
     contents = pool.Contents([], {}, [one[:3] for one in given], b"")
-    made = pool.pack(contents, [one[3] for one in given], smallest)
-    return 0 if made is None or not given else len(made)
+    made = pool.pack(contents, [one[3] for one in given], smallest) if given else b""
+    if made is None:
+        return sum(dense_cost_bytes(*one[:3]) for one in given), {one[0]: one[3].nbytes for one in given}
+    found = pool.Pool(np.frombuffer(made, np.uint8), None, "") if given else None
+    return len(made), {one[0]: found.stored_bytes(one[0]) for one in given if found is not None}
 
 
 @dataclass

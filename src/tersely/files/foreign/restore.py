@@ -25,7 +25,7 @@ def check_destinations(pieces: OriginalFiles, destination: Path, force: bool) ->
         raise DestinationError(f"{destination} has the name of another file of the original; choose another")
     for path in paths[1:]:
         if path.exists() and not force:
-            raise DestinationError(f"{path} exists; choose another folder or pass --force (force=True)")
+            raise DestinationError(f"{path} exists; choose another folder or pass `force=True`")
         if destination.parent.resolve() not in path.resolve().parents:
             raise DestinationError(f"{path} leads out of {destination.parent} (a link?); choose another folder")
     return paths

@@ -27,7 +27,13 @@ from tersely.storage.archive.ahead import ReadAhead
 from tersely.storage.archive.index import Index, parse
 from tersely.storage.archive.layout import Block
 
-CODERS = {codec.STORED: "plain", codec.ANS: "ans", codec.MIXING: "mixing"}
+CODERS = {
+    codec.STORED: "plain",
+    codec.ANS: "ans",
+    codec.MIXING: "mixing",
+    codec.DIFFERENCES: "differences",
+    codec.JOINED: "mixing",
+}
 """Coders by the first byte of a block, for people."""
 _POOLS = 8
 """Blocks of several tensors that are kept decoded: they are wanted again."""
@@ -56,6 +62,7 @@ class Archive:
         self._begins = [0, *ends[:-1]] if ends else []
         self.renew()
         self._threads = threads
+        self._of: dict[int, list[int]] = {}
         self._pools: dict[int, list[np.ndarray]] = {}
         self.blocks: list[Block] = []
         self.entries: list[Entry] = []
@@ -72,7 +79,6 @@ class Archive:
                 f"the file has {len(self.index.sizes)} blocks, its tensors need {len(self.blocks)}; get the file again",
                 file=self.file,
             )
-        self._of: dict[int, list[int]] = {}
         self._place: dict[int, int] = {}
         for number, block in enumerate(self.blocks):
             for place, part in enumerate(block.parts):
@@ -126,7 +132,9 @@ class Archive:
     def _decoded(self, number: int, threads: int = 1) -> list[np.ndarray]:
         block, data = self.blocks[number], self.coded(number)
         try:
-            found = codec.decode(data, block.specs, threads)
+            other = self._reference(number)
+            reference = None if other is None else self._decoded(other, threads)[0]
+            found = codec.decode(data, block.specs, threads, reference)
         except MemoryError:
             raise self._at(number, TooLargeError("a block takes more memory than there is")) from None
         except FormatError as error:
@@ -136,6 +144,27 @@ class Archive:
         if self.coded(number)[0] != codec.STORED:  # whose items are the file's own bytes
             self._forget(number)
         return found
+
+    def _reference(self, number: int) -> int | None:
+        """The block that a block has differences from, None for one that has none. Raises CorruptError."""
+        block = self.blocks[number]
+        if not (back := codec.back_of(self.coded(number))):
+            return None
+        tensor = block.parts[0].tensor
+        others = self._of.get(tensor - back, [])
+        place = number - self._of.get(tensor, [number])[0]
+        if len(block.parts) == 1 and tensor - back >= 0 and place < len(others):
+            part, one = block.parts[0], self.blocks[others[place]].parts
+            alike = len(one) == 1 and (one[0].begin, one[0].end, one[0].spec) == (part.begin, part.end, part.spec)
+            if alike and self.coded(others[place])[0] != codec.DIFFERENCES:
+                return others[place]
+        raise CorruptError("a reference to what is no tensor like this, or has one itself; get the file again")
+
+    def reference(self, number: int) -> int | None:
+        """The tensor that any block of this one has differences from."""
+        number = self.stored_as(number)
+        backs = [codec.back_of(self.coded(block)) for block in self._of.get(number, [])]
+        return next((number - back for back in backs if back), None)
 
     def _forget(self, number: int) -> None:
         """Let the system drop the mapped pages of a block: keeps long jobs small."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from tersely.core.choices import StorageLevel
 from tersely.storage import codec
-from tersely.storage.archive import layout
+from tersely.storage.archive import layout, references
 from tersely.storage.archive.texts import Text
-from tersely.storage.archive.writer import items_of, mixed_blocks
+from tersely.storage.archive.writer import Source, items_of, mixed_blocks
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ def tried(
     least: dict[str, int] = {}
     often, won = Counter[str](), Counter[str]()
     total = 0
+    refers = references.find(Source(text, raw, lambda number: None), blocks)
     for k in own:
-        found = dict(codec.ways(items_of(blocks[k], raw), level, threads, mixed=mixed[k]))
+        items = items_of(blocks[k], raw)
+        found = dict(codec.ways(items, level, threads, mixed=mixed[k]))
+        if (near := references.of(blocks[k], refers, raw)) is not None:
+            name = f"differences from {text.entries[number - near.back].name}"
+            found[name] = len(codec.encode_near(items[0], near.back, near.raw, level, threads))
         best = min(found, key=lambda name: found[name])
         total += found[best]
         won[best] += 1

@@ -19,10 +19,11 @@ from tersely.core.choices import StorageLevel
 from tersely.core.errors import DestinationError
 from tersely.files.container import stored, temporary
 from tersely.storage import codec
-from tersely.storage.archive import layout
+from tersely.storage.archive import layout, references
 from tersely.storage.archive.index import Index
 from tersely.storage.archive.layout import Block
 from tersely.storage.archive.reader import Archive, block_sum
+from tersely.storage.archive.references import Reference
 from tersely.storage.archive.texts import Text
 
 _IN_FLIGHT = 1 << 26
@@ -115,8 +116,10 @@ def _coded(
     blocks: Sequence[Block], text: np.ndarray, source: Source, level: StorageLevel, threads: int
 ) -> Iterator[tuple[Block, bytes, int]]:
     """Blocks, coded, with their checksums, in order; several at a time where there are several workers."""
+    refers = references.find(source, blocks)
     last = {part.tensor: number for number, block in enumerate(blocks) for part in block.parts}
     waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
+    weights: deque[int] = deque()
     held = 0
     mixed = mixed_blocks(blocks, level)
     alone = 1 if threads > 1 and len(blocks) > 1 else threads
@@ -127,17 +130,21 @@ def _coded(
         for part in done.parts:  # not before it is coded: what is read of a mapped file would stay
             if part.tensor >= 0 and last[part.tensor] == number:
                 source.forget(part.tensor)
+                if part.tensor in refers:
+                    source.forget(refers[part.tensor])
         return done, coded, crc
 
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
             while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
-                held -= blocks[waiting[0][0]].nbytes
+                held -= weights.popleft()
                 yield first()
             items = items_of(block, lambda tensor: text if tensor < 0 else source.raw(tensor))
-            waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number])))
-            held += block.nbytes
-            del items
+            near = references.of(block, refers, source.raw)
+            waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number], near)))
+            weights.append(block.nbytes * (1 if near is None else 2))
+            held += weights[-1]
+            del items, near
         while waiting:
             yield first()
 
@@ -159,6 +166,10 @@ def items_of(block: Block, raw: Callable[[int], np.ndarray]) -> list[codec.Item]
     return [codec.Item(piece, spec.dtype, spec.shape) for piece, spec in parts]
 
 
-def _encode(items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool) -> tuple[bytes, int]:
+def _encode(
+    items: Sequence[codec.Item], level: StorageLevel, threads: int, mixed: bool, near: Reference | None
+) -> tuple[bytes, int]:
     block = codec.encode(items, level, threads, mixed=mixed)
+    if near is not None:
+        block = min(block, codec.encode_near(items[0], near.back, near.raw, level, threads), key=len)
     return block, block_sum([item.raw for item in items], block)

@@ -19,7 +19,7 @@ from tersely.torch.weight.dtypes import NAMES
 def check(target_bits: object) -> float:
     """Raises ArgumentError for anything but a number above 0."""
     if isinstance(target_bits, bool) or not isinstance(target_bits, (int, float)) or not 0 < target_bits < math.inf:
-        raise ArgumentError(f"target_bits must be a number above 0, not {target_bits!r}")
+        raise ArgumentError(f"`target_bits` must be a number above 0, not {target_bits!r}")
     return float(target_bits)
 
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tersely/backends/cpu/bindings/parts.hpp"
+#include "tersely/storage/differences/differences.hpp"
 #include "tersely/storage/mixing/block.hpp"
 
 namespace {
@@ -66,9 +67,44 @@ void decode(ConstBytes block, const Described<MutableBytes>& described) {
   if (!wrong.empty()) throw std::invalid_argument(wrong);
 }
 
+tersely::storage::FloatBits float_bits(int word_bytes, int exponent, int mantissa) {
+  tersely::require(word_bytes == 2 || word_bytes == 4 || word_bytes == 8, "a word has 2, 4 or 8 bytes");
+  tersely::require(exponent > 0 && exponent <= 11 && mantissa > 0 && 1 + exponent + mantissa == word_bytes * 8,
+                   "a float's bits do not fill its bytes");
+  return {word_bytes, exponent, mantissa};
+}
+
+void exponents(ConstBytes words, int word_bytes, int exponent, int mantissa,
+               nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> counts) {
+  const auto bits = float_bits(word_bytes, exponent, mantissa);
+  require_size(words.size() % word_bytes == 0 && counts.size() == size_t{1} << exponent);
+  const Computing unlocked;
+  tersely::storage::count_exponents(words.data(), words.size() / word_bytes, bits, counts.data());
+}
+
+using Rearrange = void (*)(const uint8_t*, const uint8_t*, size_t, tersely::storage::FloatBits, const uint8_t*,
+                           uint8_t*);
+
+template <Rearrange Made>
+void rearranged(ConstBytes given, ConstBytes reference, int word_bytes, int exponent, int mantissa, ConstBytes classes,
+                MutableBytes out) {
+  const auto bits = float_bits(word_bytes, exponent, mantissa);
+  require_size(given.size() % word_bytes == 0 && reference.size() == given.size() && out.size() == given.size() &&
+               classes.size() == size_t{1} << exponent);
+  const Computing unlocked;
+  Made(given.data(), reference.data(), given.size() / word_bytes, bits, classes.data(), out.data());
+}
+
 }  // namespace
 
 void bind_storage(nb::module_& m) {
   m.def("mixing_encode", &encode, nb::arg("items"), nb::arg("sides"));
   m.def("mixing_decode", &decode, nb::arg("block"), nb::arg("items"));
+  m.def("difference_exponents", &exponents, nb::arg("words"), nb::arg("word_bytes"), nb::arg("exponent"),
+        nb::arg("mantissa"), nb::arg("counts"));
+  m.def("difference_split", &rearranged<tersely::storage::split_differences>, nb::arg("words"), nb::arg("reference"),
+        nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"), nb::arg("classes"), nb::arg("out"));
+  m.def("difference_join", &rearranged<tersely::storage::join_differences>, nb::arg("differences"),
+        nb::arg("reference"), nb::arg("word_bytes"), nb::arg("exponent"), nb::arg("mantissa"), nb::arg("classes"),
+        nb::arg("out"));
 }
