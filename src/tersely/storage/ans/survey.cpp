@@ -115,7 +115,8 @@ int64_t count_heads(const uint8_t* words, int64_t count, WordType type, int trim
       // Counters by turns: runs of one head would wait for each other.
       constexpr int64_t kTurns = 4;
       std::vector<uint32_t> own(static_cast<size_t>(kTurns * heads));
-      uint32_t* const by_turn[kTurns] = {own.data(), own.data() + heads, own.data() + 2 * heads, own.data() + 3 * heads};
+      uint32_t* const by_turn[kTurns] = {own.data(), own.data() + heads, own.data() + 2 * heads,
+                                         own.data() + 3 * heads};
       int64_t i = first;
       for (; i + kTurns <= end; i += kTurns) {
         ++by_turn[0][head(at(i))];

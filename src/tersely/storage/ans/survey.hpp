@@ -24,8 +24,8 @@ Distinct count_distinct(const uint8_t* words, int64_t count, WordType type, int 
 // before.
 inline constexpr int kAnchorBits = 5;
 int64_t count_repeats(const uint8_t* bytes, int64_t size, int word);
-// Adds sizes[symbol] of the symbols of a matrix up by row and by column: of runs of kSummed columns those whose number is
-// that of the row, modulo `share`.
+// Adds sizes[symbol] of the symbols of a matrix up by row and by column: of runs of kSummed columns those whose number
+// is that of the row, modulo `share`.
 inline constexpr int64_t kSummed = 16;
 void sum_sizes(const uint8_t* symbols, const int16_t* sizes, int64_t rows, int64_t columns, int64_t share,
                int64_t* row_sums, int64_t* column_sums);
