@@ -234,6 +234,8 @@ def _decode_near(
         raise CorruptError("a block of differences where there is nothing to differ from; get the file again")
 
     def decode_class(data: memoryview, dtype: DType, count: int) -> np.ndarray:
+        if data[0] not in (STORED, ANS, MIXING):
+            raise CorruptError(f"a class of differences is of coder {data[0]}, which none is; get the file again")
         return decode(data, [Spec(dtype, (count,))], threads)[0]
 
     rest = block[1 + len(varints([back_of(block)])) :]

@@ -13,6 +13,8 @@ from tersely.core.dtypes import BY_TAG, DType, of_array, raw_bytes
 from tersely.core.errors import ArgumentError, CorruptError, FormatError, UnsupportedError
 from tersely.storage import codec
 from tersely.storage.differences import coder, reference
+from tersely.storage.mixing import codec as mixing
+from tersely.storage.numbers import varints
 
 TAGS = sorted(coder.FLOATS)
 
@@ -154,6 +156,9 @@ def test_blocks_that_cannot_be_are_refused(rng: np.random.Generator) -> None:
     ):
         with pytest.raises((CorruptError, UnsupportedError)):
             codec.decode(head + rest, [given.spec], 1, other)
+    joined = bytes([codec.JOINED]) + mixing.encode([(np.zeros(1800, np.uint8), BY_TAG["U16"], (900,))])
+    with pytest.raises(CorruptError, match="coder 4"):
+        codec.decode(head + bytes([0]) + varints([len(joined)]) + joined, [given.spec], 1, other)
     assert np.array_equal(codec.decode(head + bytes([0, 137, 14]) + one, [given.spec], 1, other)[0], other), (
         "all differences are 0"
     )
