@@ -124,7 +124,7 @@ def test_code_of_a_folder_runs_only_where_it_may(with_words: tuple[Path, Path]) 
         "class MyOwn(LlamaForCausalLM):\n    config_class = MyConfig\n"
     )
     for command in (("run", folder, "--prompt", "w3"), ("bench", folder)):
-        with pytest.raises(TerselyError, match="pass --trust-remote-code"):
+        with pytest.raises(TerselyError, match="pass `trust_remote_code=True`"):
             invoke(*command)
     arguments = ("--prompt", "w3 w4 w5", "-n", "4", "--json")
     own = json.loads(invoke("run", folder, *arguments, "--trust-remote-code").output)

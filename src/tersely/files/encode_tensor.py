@@ -31,7 +31,7 @@ from tersely.planner.profiles import Profile, resolve
 _MAX_COMPONENTS = 6
 """More than this no node of a form has that is worth having."""
 
-_MOST_DESCRIBED = 1 << 17
+_MAX_DESCRIBED = 1 << 17
 """No description, its entries' names apart, takes so many bytes."""
 
 TensorFile = Reader | SlicedSource | DecodedSource
@@ -215,7 +215,7 @@ def _decide(reader: TensorFile, name: str, options: Options) -> list[plan.Verdic
         return [replace(chosen, note=why), *verdicts[1:]]
     limit = dense_cost_bytes(name, entry.tag, entry.shape)
     # What it costs is known when it is coded: only near the limit is that worth while here.
-    if chosen.candidate.nbytes + 2 * (_MAX_COMPONENTS + 1) * len(name) + _MOST_DESCRIBED < limit:
+    if chosen.candidate.nbytes + 2 * (_MAX_COMPONENTS + 1) * len(name) + _MAX_DESCRIBED < limit:
         return verdicts
     if max_cost_bytes(name, chosen.candidate, request) < limit:
         return verdicts

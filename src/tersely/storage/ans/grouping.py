@@ -1,7 +1,7 @@
 """Which table codes which row and column: classes of an axis' coordinates by how large their words are.
 
 The sum of a word's classes picks its table, so tables are steps of size: a row of large words in a column of small ones
-is coded as what is in between. All is counted in whole numbers, so that every machine chooses the same.
+is coded as what is in between. All is counted in integers, so that every machine chooses the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// Logarithms as whole numbers (logarithm.py): what is chosen by them is the same on every machine.
+// Logarithms as integers (logarithm.py): what is chosen by them is the same on every machine.
 #pragma once
 
 #include <array>
@@ -32,7 +32,7 @@ inline constexpr auto kTable = [] {
 
 }  // namespace logarithm
 
-// Of a whole number, at most 2^40, in parts of a bit; 0 for 0.
+// Of an integer, at most 2^40, in parts of a bit; 0 for 0.
 inline int64_t log2_of(int64_t number) {
   using namespace logarithm;
   if (number <= 1) return 0;

@@ -1,4 +1,4 @@
-"""Logarithms as whole numbers: what an encoder chooses by them is the same on every machine, as those of floats need not be."""
+"""Logarithms as integers: what an encoder chooses by them is the same on every machine, as those of floats need not be."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _table() -> np.ndarray:
 
 
 def log2(numbers: np.ndarray) -> np.ndarray:
-    """Of whole numbers, at most 2^40, in parts of a bit; 0 for 0."""
+    """Of integers, at most 2^40, in parts of a bit; 0 for 0."""
     some = np.maximum(numbers.astype(np.int64), 1)
     exponents = np.frexp(some.astype(np.float64))[1].astype(np.int64) - 1
     mantissas = some.astype(np.uint64) << (63 - exponents).astype(np.uint64)

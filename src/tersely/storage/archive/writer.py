@@ -136,14 +136,15 @@ def _coded(
 
     with ThreadPoolExecutor(threads, "tersely-blocks") as workers:
         for number, block in enumerate(blocks):
-            while waiting and (held + block.nbytes > _IN_FLIGHT or len(waiting) > threads):
+            weight = block.nbytes * (3 if block.parts[0].tensor in refers else 1)  # with the reference and differences
+            while waiting and (held + weight > _IN_FLIGHT or len(waiting) > threads):
                 held -= weights.popleft()
                 yield first()
             items = items_of(block, lambda tensor: text if tensor < 0 else source.raw(tensor))
             near = references.of(block, refers, source.raw)
             waiting.append((number, workers.submit(_encode, items, level, alone, mixed[number], near)))
-            weights.append(block.nbytes * (1 if near is None else 2))
-            held += weights[-1]
+            weights.append(weight)
+            held += weight
             del items, near
         while waiting:
             yield first()

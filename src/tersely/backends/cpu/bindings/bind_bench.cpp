@@ -91,11 +91,12 @@ std::tuple<int64_t, int64_t, int64_t> region(int threads, int64_t items, int64_t
 // A session of so many regions, whose items are drawn by ranges, and each of which runs within another one, that adds
 // nothing. How many items were drawn, how many of them by the worker in whose range they lie, and by others than the
 // caller. Items of the region before the last one sleep for stall_us where they are not the caller's. fail: the last
-// region ends with an error of the caller's.
+// region ends with an error of the caller's, for which its other workers wait, so that an item is left for the caller.
 std::tuple<int64_t, int64_t, int64_t> session(int threads, int64_t regions, int64_t items, int64_t item_us,
                                               int64_t stall_us, bool fail) {
   const auto caller = std::this_thread::get_id();
   std::atomic<int64_t> drawn{0}, near{0}, others{0};
+  std::atomic<bool> failed{false};
   const Computing unlocked;
   const auto one = [&](int64_t region) {
     tersely::parallel_for_ranges(threads, items, [&](int64_t item) {
@@ -105,7 +106,9 @@ std::tuple<int64_t, int64_t, int64_t> session(int threads, int64_t regions, int6
       if (std::this_thread::get_id() != caller) {
         ++others;
         if (region == regions - 2) std::this_thread::sleep_for(std::chrono::microseconds(stall_us));
+        while (fail && region == regions - 1 && !failed) std::this_thread::yield();
       } else if (fail && region == regions - 1) {
+        failed = true;
         throw std::invalid_argument("the caller's item failed");
       }
       tersely::parallel_for(threads, 2, [](int64_t) {});
