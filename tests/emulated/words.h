@@ -66,6 +66,16 @@ EMULATED __m512i _mm512_rol_epi32(const __m512i& a, int count) {
 }
 EMULATED __m512i _mm512_ror_epi32(const __m512i& a, int count) { return _mm512_rol_epi32(a, -count); }
 
+// Words of 16 bits.
+EMULATED __m512i _mm512_cvtepu8_epi16(__m256i a) {
+  uint8_t bytes[32];
+  std::memcpy(bytes, &a, 32);
+  return each<uint16_t>([&](int i) { return bytes[i]; });
+}
+EMULATED __m512i _mm512_add_epi16(const __m512i& a, const __m512i& b) {
+  return each<uint16_t>([x = Lanes<uint16_t>(a), y = Lanes<uint16_t>(b)](int i) { return x.at[i] + y.at[i]; });
+}
+
 // Arithmetic of 32 bits.
 EMULATED __m512i _mm512_mask_add_epi32(const __m512i& kept, __mmask16 mask, const __m512i& a, const __m512i& b) {
   const Lanes<uint32_t> x(a), y(b), k(kept);
