@@ -176,15 +176,15 @@ def speeds(arrays: list[np.ndarray], every: dict[str, Peer], plan: Protocol) -> 
     return found
 
 
-def _resumed(path: Path, again: list[str], commit: str) -> list[Row]:
-    """The rows of a record, without what is to be measured again."""
+def _resumed(path: Path, again: list[str], only: list[str], commit: str) -> list[Row]:
+    """The rows of a record, those that are wanted without what is to be measured again."""
     if not path.is_file():
         return []
     before = json.loads(path.read_text())
     for row in before["rows"]:
         if before["commit"] != commit:
             row.setdefault("commit", before["commit"])
-        for name in again:
+        for name in again if _wanted(only, row["model"], row["variant"]) else []:
             row["stored"].pop(name, None)
     rows: list[Row] = before["rows"]
     return rows
@@ -225,7 +225,7 @@ def main(arguments: argparse.Namespace | None = None) -> None:
         "rows": [],
     }
     if chosen.resume:
-        found["rows"] = _resumed(chosen.output or record.path_of(found), chosen.again, found["commit"])
+        found["rows"] = _resumed(chosen.output or record.path_of(found), chosen.again, chosen.only, found["commit"])
     for model, name, path, variant in cases(chosen.models):
         if not _wanted(chosen.only, model, name):
             continue

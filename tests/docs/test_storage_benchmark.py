@@ -197,6 +197,8 @@ def test_a_record_is_resumed(
     known = json.loads(path.read_text())
     known["rows"][0]["stored"]["xz"]["bytes"] = known["rows"][0]["stored"]["fast"]["bytes"] = 1
     path.write_text(json.dumps(known))
+    other = run("--resume", "--again", "fast", "--only", "another model")
+    assert other["stored"]["fast"]["bytes"] == 1, "what is asked for again of another row stays here"
     second = run("--resume", "--again", "fast")
     assert (second["stored"]["xz"]["bytes"], second["stored"]["fast"]) == (1, first["stored"]["fast"])
     source.write_bytes(variants.write(dict(list(tensors.items())[:2])))
