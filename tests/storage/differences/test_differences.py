@@ -166,9 +166,8 @@ def test_blocks_that_cannot_be_are_refused(rng: np.random.Generator) -> None:
         codec.back_of(memoryview(bytes([codec.DIFFERENCES, 0, 0])))
 
 
+@pytest.mark.skipif(not native.available(), reason="the native module is not there")
 def test_native_loops_check_what_they_are_given() -> None:
-    if not native.available():
-        pytest.skip("no native module")
     words, classes = np.zeros(8, np.uint8), np.zeros(256, np.uint8)
     split = native.module.difference_split
     split(words, words.copy(), 4, 8, 23, classes, words.copy())

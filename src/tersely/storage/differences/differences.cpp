@@ -66,6 +66,19 @@ void with_word(int word_bytes, Use&& use) {
   use(uint64_t{});
 }
 
+// Calls use(number, place among the differences, word) for each word of the reference.
+template <class Use>
+void each_place(const uint8_t* reference, size_t count, FloatBits bits, const uint8_t* classes, Use&& use) {
+  auto starts = starts_of(reference, count, bits, classes);
+  with_word(bits.word_bytes, [&](auto word) {
+    using Word = decltype(word);
+    for (size_t i = 0; i < count; ++i) {
+      const Word near = load<Word>(reference, i);
+      use(i, starts[classes[exponent_of(near, bits)]]++, near);
+    }
+  });
+}
+
 }  // namespace
 
 void count_exponents(const uint8_t* words, size_t count, FloatBits bits, int64_t* counts) {
@@ -77,27 +90,15 @@ void count_exponents(const uint8_t* words, size_t count, FloatBits bits, int64_t
 
 void split_differences(const uint8_t* words, const uint8_t* reference, size_t count, FloatBits bits,
                        const uint8_t* classes, uint8_t* out) {
-  auto starts = starts_of(reference, count, bits, classes);
-  with_word(bits.word_bytes, [&](auto word) {
-    using Word = decltype(word);
-    for (size_t i = 0; i < count; ++i) {
-      const Word near = load<Word>(reference, i);
-      const size_t at = starts[classes[exponent_of(near, bits)]]++;
-      store<Word>(out, at, difference<Word>(load<Word>(words, i), near));
-    }
+  each_place(reference, count, bits, classes, [&]<class Word>(size_t i, size_t at, Word near) {
+    store<Word>(out, at, difference<Word>(load<Word>(words, i), near));
   });
 }
 
 void join_differences(const uint8_t* differences, const uint8_t* reference, size_t count, FloatBits bits,
                       const uint8_t* classes, uint8_t* out) {
-  auto starts = starts_of(reference, count, bits, classes);
-  with_word(bits.word_bytes, [&](auto word) {
-    using Word = decltype(word);
-    for (size_t i = 0; i < count; ++i) {
-      const Word near = load<Word>(reference, i);
-      const size_t at = starts[classes[exponent_of(near, bits)]]++;
-      store<Word>(out, i, undone<Word>(load<Word>(differences, at), near));
-    }
+  each_place(reference, count, bits, classes, [&]<class Word>(size_t i, size_t at, Word near) {
+    store<Word>(out, i, undone<Word>(load<Word>(differences, at), near));
   });
 }
 
