@@ -174,7 +174,7 @@ def row(
     change: Callable[[torch.nn.Module], None] | None = None,
     dense: bool = False,
 ) -> dict[str, Any]:
-    """One network and batch: milliseconds by engine, the largest error of each, how much smaller weights are.
+    """One network and batch: milliseconds by engine, the largest error of each, resident bytes of weights by objective.
 
     change: what is done to its weights, as in `prepared`. dense: our executor on dense weights is timed, too.
     """
@@ -185,12 +185,13 @@ def row(
     with torch.inference_mode():
         expected = engines.first(wide(*given)).numpy()
     runs: dict[str, engines.Infer] = {}
-    smaller = {}
+    smaller, weight_bytes = {}, {}
     for objective in OBJECTIVES:
         pipe = tersely.torch.pipeline(model, inputs, objective=objective)
         runs[f"tersely {objective}"] = engines.torch_eager(pipe, inputs, plan.threads)
         plain, held = pipe.weight_bytes
         smaller[objective] = plain / held
+        weight_bytes |= {"dense": plain, objective: held}
     if dense:
         runs["tersely dense"] = engines.torch_eager(engines.uncoded(model, inputs), inputs, plan.threads)
     left_out: dict[str, str] = {}
@@ -226,6 +227,7 @@ def row(
         "busy": times.busy,
         "error": error,
         "smaller": smaller,
+        "weight_bytes": weight_bytes,
         "left_out": left_out,
         **({"zeros": percent, "mask": mask} if percent else {}),
         **({"dtype": dtype} if dtype != "float32" else {}),
@@ -250,18 +252,34 @@ def cold_row(name: str, batch: int, plan: Protocol, without: list[str]) -> dict[
         for number, one in enumerate(inputs):
             arrays.append(str(folder / f"x{number}.npy"))
             np.save(arrays[-1], one.numpy())
+        left_out: dict[str, str] = {}
         for turn in range(COLD_ROUNDS):
-            for engine in wanted[:: -1 if turn % 2 else 1]:
+            for engine in [one for one in wanted[:: -1 if turn % 2 else 1] if one not in left_out]:
                 command = [sys.executable, "-m", "benchmarks.cold", engine, str(paths[engine]), str(plan.threads)]
-                ran = subprocess.run([*command, *arrays], capture_output=True, text=True, check=True)
-                taken[engine].append(json.loads(ran.stdout.splitlines()[-1]))
-                answer = np.load(paths[engine].with_suffix(".answer.npy"))
-                if not np.abs(answer - expected).max() < COLD_BOUND * np.abs(expected).max():
-                    raise SystemExit(f"{name}: {engine} answers otherwise than PyTorch")
+                ran = subprocess.run([*command, *arrays], capture_output=True, text=True)
+                reason = _cold_fault(ran, paths[engine].with_suffix(".answer.npy"), expected)
+                if not reason:
+                    taken[engine].append(json.loads(ran.stdout.splitlines()[-1]))
+                elif engine == "tersely":
+                    raise SystemExit(f"{name} from a file: {engine} {reason}")
+                else:
+                    left_out[engine] = reason
+        size = {engine: paths[engine].stat().st_size / 1e6 for engine in wanted}
     figures = {
-        engine: {key: statistics.median(one[key] for one in runs) for key in runs[0]} for engine, runs in taken.items()
+        engine: {key: statistics.median(one[key] for one in runs) for key in runs[0]} | {"file_mb": size[engine]}
+        for engine, runs in taken.items()
+        if engine not in left_out
     }
-    return {"network": name, "batch": batch, "cold": figures}
+    return {"network": name, "batch": batch, "cold": figures, "cold_left_out": left_out}
+
+
+def _cold_fault(ran: subprocess.CompletedProcess[str], answer: Path, expected: np.ndarray) -> str:
+    """Why what an engine did from a file does not count, '' where it does."""
+    if ran.returncode:
+        last = next((line for line in reversed(ran.stderr.splitlines()) if line.strip()), "nothing was printed")
+        return f"ended with status {ran.returncode}: {last.strip()[:200]}"
+    difference = float(np.abs(np.load(answer) - expected).max() / np.abs(expected).max())
+    return "" if difference < COLD_BOUND else f"disqualified: its answer differs by {difference:.1e} of the largest"
 
 
 def cold_line(found: dict[str, Any]) -> str:

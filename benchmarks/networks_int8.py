@@ -123,6 +123,7 @@ def row(name: str, path: Path, batch: int, plan: Protocol, isas: list[str]) -> d
         "busy": times.busy,
         "error": error,
         "smaller": plain / held,
+        "weight_bytes": {"dense": plain, "balanced": held},
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +121,39 @@ def title(unit: Unit) -> str:
     return " ".join(part for part in (f"{unit['kind']}: {unit['network']}, {unit['state']}", last) if part)
 
 
-class _Samples:
-    """The file of the row that is being coded; the one before is removed."""
+def _row(unit: Unit) -> str:
+    """The same for every coder of one row, which gets the same tensors."""
+    return key_of({key: value for key, value in unit.items() if key != "coder"})
 
-    def __init__(self, folder: str) -> None:
-        self._folder, self._row = folder, ""
 
-    def given(self, unit: Unit, limit: float) -> Unit:
-        """A unit of coding with its row's file. Where none can be made, the unit that cannot make it."""
-        row = key_of({key: value for key, value in unit.items() if key != "coder"})
-        path = Path(self._folder, "row.safetensors")
-        sampling = unit | {"kind": "sampling", "file": str(path)}
-        if row != self._row:
-            if "failed" in isolate.run(sampling, limit):
-                return sampling
-            self._row = row
-        return unit | {"file": str(path)}
+def _coded(unit: Unit, sampled: dict[str, Any], limit: float) -> tuple[dict[str, Any], float]:
+    """What a coder made of its row's file and the seconds that took; why there is no file, where there is none."""
+    begin = time.monotonic()
+    found = sampled if "failed" in sampled else isolate.run(unit, limit)
+    return found, time.monotonic() - begin
+
+
+def _in_turns(work: list[tuple[Unit, float]], jobs: int) -> Iterator[tuple[Unit, dict[str, Any], float]]:
+    """Units, what they found, and seconds: one after another, but coders of one row `jobs` at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder, "row.safetensors"))
+        for row, some in itertools.groupby(work, lambda one: _row(one[0]) if one[0]["kind"] == "coding" else ""):
+            if not row:
+                for unit, limit in some:
+                    begin = time.monotonic()
+                    found = isolate.run(unit, limit)
+                    yield unit, found, time.monotonic() - begin
+                continue
+            coders = [(unit | {"file": file}, limit) for unit, limit in some]
+            unit, limit = coders[0]
+            sampled = isolate.run(unit | {"kind": "sampling"}, limit)
+            with ThreadPoolExecutor(jobs) as pool:
+                running = {pool.submit(_coded, unit, sampled, limit): unit for unit, limit in coders}
+                try:
+                    for done in as_completed(running):
+                        yield running[done], *done.result()
+                finally:
+                    pool.shutdown(cancel_futures=True)
 
 
 def run(
@@ -142,42 +162,28 @@ def run(
     save: Callable[[], None],
     only: list[str],
     limit_seconds: float,
+    jobs: int = 1,
 ) -> None:
-    """Run what the record lacks, a line for each, and save after each."""
+    """Run what the record lacks, a line for each, and save after each; of coders, `jobs` at a time."""
     work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
     left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
     print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        _run(left, found, save, _Samples(folder), limit_seconds)
-
-
-def _run(
-    left: list[tuple[Unit, float]],
-    found: dict[str, Any],
-    save: Callable[[], None],
-    samples: _Samples,
-    limit_seconds: float,
-) -> None:
+    origin = {"commit": found["commit"], "kernels": found["kernels"]}
     start = time.monotonic()
-    for done, (unit, limit) in enumerate(left, 1):
-        if time.monotonic() - start > limit_seconds:
-            print("the time is over: --resume goes on from here", flush=True)
-            return
-        begin = time.monotonic()
-        result = (
-            isolate.run(samples.given(unit, limit), limit) if unit["kind"] == "coding" else isolate.run(unit, limit)
-        )
-        spent = time.monotonic() - begin
-        kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source")}
-        origin = {"commit": found["commit"], "kernels": found["kernels"]}
-        found["units"][key_of(unit)] = {"unit": kept, "seconds": spent, **origin, **result}
-        save()
-        each = (time.monotonic() - start) / done
-        told_of = result.get("failed") or "done"
-        print(
-            f"[{done}/{len(left)}, {each * (len(left) - done) / 60:.0f} min left] {title(unit)}: {told_of}, {spent:.0f} s",
-            flush=True,
-        )
+    with contextlib.closing(_in_turns(left, jobs)) as turns:
+        for done, (unit, result, spent) in enumerate(turns, 1):
+            kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source", "file")}
+            at_once = {"jobs": jobs} if unit["kind"] == "coding" else {}
+            own = {key: value for key, value in unit.items() if key != "file"}
+            found["units"][key_of(own)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
+            save()
+            each = (time.monotonic() - start) / done
+            told_of = result.get("failed") or "done"
+            remaining = f"{each * (len(left) - done) / 60:.0f} min left"
+            print(f"[{done}/{len(left)}, {remaining}] {title(unit)}: {told_of}, {spent:.0f} s", flush=True)
+            if time.monotonic() - start > limit_seconds and done < len(left):
+                print("the time is over: --resume goes on from here", flush=True)
+                return
 
 
 def main() -> None:
@@ -189,9 +195,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="units whose title has all of these words")
     parser.add_argument("--without", nargs="+", default=[], metavar="ENGINE")
     parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
+    parser.add_argument("--jobs", type=int, default=1, help="coders at a time: their speed is by processor time")
     arguments = parser.parse_args()
     if arguments.quick and arguments.seconds == default.seconds:
         arguments.seconds = QUICK_SECONDS
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: it must be at least 1")
     plan = protocol.begin(arguments, default)
     cases = told(arguments.quick)
     found = record.new("evidence", plan) | {"quick": arguments.quick, "kernels": kernels.digest(), "units": {}}
@@ -199,7 +208,14 @@ def main() -> None:
     if arguments.resume and path.is_file():
         found["units"] = _resumed(path, found)
     work = list(units(cases, arguments.models and arguments.models.resolve(), plan, arguments.without))
-    run(work, found, lambda: record.save(found, path, quiet=True), arguments.only, 60 * arguments.minutes)
+    run(
+        work,
+        found,
+        lambda: record.save(found, path, quiet=True),
+        arguments.only,
+        60 * arguments.minutes,
+        arguments.jobs,
+    )
     print(f"record: {path}; python -m benchmarks.evidence.page {path} makes the page", flush=True)
 
 

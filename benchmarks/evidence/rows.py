@@ -28,6 +28,8 @@ class Run:
     left_out: dict[str, str]
     cold: dict[str, dict[str, float]]
     error: dict[str, float]
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    cold_left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def fastest(self) -> str:
@@ -79,7 +81,7 @@ def runs(record: Record) -> list[Run]:
     for one in _of(record, "running"):
         unit = one["unit"]
         smaller = one["smaller"] if isinstance(one["smaller"], dict) else {"balanced": one["smaller"]}
-        ms = {"tersely balanced" if name in _ISA else name: value for name, value in one["ms"].items()}
+        ms = {_engine(name): value for name, value in one["ms"].items()}
         found.append(
             Run(
                 unit["network"],
@@ -90,7 +92,9 @@ def runs(record: Record) -> list[Run]:
                 one["busy"],
                 one.get("left_out", {}),
                 one.get("cold", {}),
-                one["error"],
+                {_engine(name): value for name, value in one["error"].items()},
+                one.get("weight_bytes", {}),
+                one.get("cold_left_out", {}),
             )
         )
     return found
@@ -98,6 +102,10 @@ def runs(record: Record) -> list[Run]:
 
 _ISA = {f"tersely {isa}" for isa in ("avx2", "avx2_vnni", "avx512", "avx512_bf16", "amx", "scalar")}
 """What ours are called where networks are quantised: they have one plan."""
+
+
+def _engine(name: str) -> str:
+    return "tersely balanced" if name in _ISA else name
 
 
 def coded(record: Record) -> list[Coded]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,41 @@ def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     program.run(work, found, lambda: None, [], 1e9)
     assert len(found["units"]) == 5
     assert sorted(asked) == sorted([*found["units"], asked[2]])
+
+
+def _coders_of_two_rows() -> list[tuple[dict[str, Any], float]]:
+    units = program.units(program.told(quick=True), None, Protocol(), [])
+    coding = [(unit, limit) for unit, limit in units if unit["kind"] == "coding"]
+    rows = list(dict.fromkeys(program._row(unit) for unit, _ in coding))[:2]
+    return [one for one in coding if program._row(one[0]) in rows]
+
+
+def test_coders_of_one_row_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = _coders_of_two_rows()
+    both, files = threading.Barrier(2, timeout=30), set()
+
+    def done(unit: dict[str, Any], limit: float) -> dict[str, Any]:
+        files.add(unit["file"])
+        if unit["kind"] == "coding" and unit["coder"] in ("zstd", "xz"):
+            both.wait()  # neither of two goes on before the other runs
+        return {"bytes": 1}
+
+    monkeypatch.setattr(isolate, "run", done)
+    some = [(unit, limit) for unit, limit in work if unit["coder"] in ("zstd", "xz")]
+    found: dict[str, Any] = {"units": {}, "commit": "a", "kernels": "b"}
+    program.run(some, found, lambda: None, [], 1e9, jobs=2)
+    assert sorted(found["units"]) == sorted(program.key_of(unit) for unit, _ in some)
+    assert {one["jobs"] for one in found["units"].values()} == {2}
+    assert len(files) == 1  # the row before is over when its file is written again
+
+
+def test_a_row_without_tensors_says_so_for_each_coder(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = _coders_of_two_rows()
+    monkeypatch.setattr(isolate, "run", lambda unit, limit: {"failed": "MissingError: x.safetensors is not there"})
+    found: dict[str, Any] = {"units": {}, "commit": "a", "kernels": "b"}
+    program.run(work, found, lambda: None, [], 1e9, jobs=2)
+    assert len(found["units"]) == len(work)
+    assert all("MissingError" in one["failed"] for one in found["units"].values())
 
 
 def test_the_record_of_another_machine_is_refused(tmp_path: Path) -> None:
