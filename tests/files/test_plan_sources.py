@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tersely
 from tersely.cli.__main__ import app
-from tersely.core.errors import TerselyError
+from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import plan_file, store_file
 
 NAME = "block.weight"
@@ -64,6 +64,26 @@ def test_a_plan_of_a_compressed_folder_is_one_to_transcode_it_by(folder: Path, t
     tersely.compress(folder / "plain", tmp_path / "b", objective="size")
     for name in ("model.safetensors", "tersely.json", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("form", ["small.safetensors", "fast.safetensors", "small", "fast"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"nobody": {"formulation": "dense"}}, "the plan names 'nobody', which the source does not have"),
+        ({NAME: {"formulation": "dense", "shape": [1]}}, f"the plan for '{NAME}' is for shape \\[1\\]"),
+        ({NAME: {"formulation": "dense", "dtype": "int8"}}, f"the plan for '{NAME}' is for dtype int8"),
+    ],
+    ids=["name", "shape", "dtype"],
+)
+def test_a_plan_for_other_tensors_is_refused(
+    folder: Path, tmp_path: Path, form: str, change: dict[str, object], sentence: str
+) -> None:
+    plan = tersely.make_plan(folder / form)
+    plan["tensors"] |= change
+    with pytest.raises(ArgumentError, match=sentence):
+        tersely.transcode(folder / form, tmp_path / "other", plan=plan)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_file_of_another_name_is_compressed_too(folder: Path, tmp_path: Path) -> None:

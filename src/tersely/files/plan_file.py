@@ -10,7 +10,7 @@ import fnmatch
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from tersely.core.dtypes import BY_NAME, BY_TAG
 from tersely.core.errors import ArgumentError, TerselyError
 from tersely.files import folder, plan_source, results
 from tersely.files.container import alias
+from tersely.files.container.header import Entry
 from tersely.files.container.writer import dense_cost_bytes
 from tersely.files.duplicates import Duplicates, reason_duplicate
 from tersely.files.encode_tensor import (
@@ -371,12 +372,17 @@ def _named(profile: str) -> Profile:
 
 def check_source(tensors: Mapping[str, Any], source: folder.InputTree) -> None:
     """Raises ArgumentError where a plan is for other tensors than those of the source."""
-    if not tensors:
-        return
-    found = {}
-    for shard in source.weights:
-        for name, entry in plan_source.open_tensors(source.root / shard).dense.items():
-            found[name] = {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
+    if tensors:
+        check_entries(tensors, (plan_source.open_tensors(source.root / shard).dense for shard in source.weights))
+
+
+def check_entries(tensors: Mapping[str, Any], files: Iterable[Mapping[str, Entry]]) -> None:
+    """Raises ArgumentError where a plan is for other tensors than those of the files, each as its entries by name."""
+    found = {
+        name: {"shape": list(entry.array_shape), "dtype": BY_TAG[entry.tag].name}
+        for entries in files
+        for name, entry in entries.items()
+    }
     if unknown := sorted(set(tensors) - set(found)):
         raise ArgumentError(f"the plan names {unknown[0]!r}, which the source does not have")
     for name, planned in tensors.items():

@@ -60,7 +60,7 @@ def transcode(
         What became of every tensor; bytes of the original, and after.
 
     Raises:
-        ArgumentError: for arguments that mean nothing or do not go together.
+        ArgumentError: for arguments that mean nothing or do not go together, and a plan for other tensors.
         FormatError: for a damaged source, naming file, tensor and byte.
         DestinationError: where the destination exists, is the source, or cannot be written.
         TerselyError: where the source does not exist or is not compressed.
@@ -74,6 +74,7 @@ def transcode(
     asked = (objective, profile, batch)
     own = plan is not None or any(one is not None for one in asked)
     if own:
+        _check_names(document.get("tensors", {}), source, threads)
         document = plan_file.carried(document, *asked)
     folder.check_destination(source, destination, force)
     job = _Job(store, level, document if own else None, profile, threads, force, not source.is_dir())
@@ -93,6 +94,15 @@ def transcode(
         False,
         tuple(job.notes),
     )
+
+
+def _check_names(tensors: Mapping[str, Any], source: Path, threads: int | None) -> None:
+    """Raises ArgumentError where a plan that was given is for other tensors than those of the source."""
+    if tensors:
+        paths = [source / path for path in listing.listing(source).files] if source.is_dir() else [source]
+        coded = [path for path in paths if path.name.endswith(".safetensors") and is_ours(path)]
+        opened = (open_decoded(path, threads) for path in (coded if source.is_dir() else paths))
+        plan_file.check_entries(tensors, (one.dense for one in opened))
 
 
 class _Job:
