@@ -168,12 +168,13 @@ def run(
     work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
     left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
     print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
-    origin = {"commit": found["commit"], "kernels": found["kernels"]}
+    commit = found["commit"]
     start = time.monotonic()
     with contextlib.closing(_in_turns(left, jobs)) as turns:
         for done, (unit, result, spent) in enumerate(turns, 1):
             kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source", "file")}
             at_once = {"jobs": jobs} if unit["kind"] == "coding" else {}
+            origin = {"commit": commit, "kernels": kernels.digest(unit["kind"])}
             own = {key: value for key, value in unit.items() if key != "file"}
             found["units"][key_of(own)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
             save()
@@ -203,7 +204,7 @@ def main() -> None:
         parser.error(f"--jobs {arguments.jobs}: it must be at least 1")
     plan = protocol.begin(arguments, default)
     cases = told(arguments.quick)
-    found = record.new("evidence", plan) | {"quick": arguments.quick, "kernels": kernels.digest(), "units": {}}
+    found = record.new("evidence", plan) | {"quick": arguments.quick, "units": {}}
     path = arguments.output or record.path_of(found)
     if arguments.resume and path.is_file():
         found["units"] = _resumed(path, found)

@@ -35,7 +35,7 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
     names = claims.titles(found)
     ran, rows, plans = runs(found), coded(found), mixed(found)
     commits = sorted({one["commit"] for one in found["units"].values()})
-    old = sum(one["kernels"] != kernels.digest() for one in found["units"].values())
+    old = sum(kernels.changed(one) for one in found["units"].values())
     yield "# The evidence"
     yield ""
     yield "Networks, states of their weights, coders of models and engines, side by side in one run:"

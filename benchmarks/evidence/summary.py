@@ -71,7 +71,7 @@ def line(found: Record, path: str) -> list[str]:
     """Where and of what it was measured, wrapped. path: of the record."""
     machine = found["machine"]
     commits = " and ".join(sorted({one["commit"] for one in found["units"].values()}))
-    old = any(one["kernels"] != kernels.digest() for one in found["units"].values())
+    old = any(kernels.changed(one) for one in found["units"].values())
     changed = "; kernels have changed since" if old else ""
     told = (
         f"{machine['model']}, {found['protocol']['threads']} threads, kernels {machine['isa']}, commit {commits}{changed}; every "

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.kernels
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expansions, "PIXELS", 1)
-    monkeypatch.setattr(expansions, "BYTES", 1)
+    monkeypatch.setattr(expansions, "EXPANSION_PIXELS", 1)
+    monkeypatch.setattr(expansions, "EXPANSION_BYTES", 1)
 
 
 CASES: list[dict[str, Any]] = [
@@ -63,7 +63,7 @@ def test_the_same_bits_as_two_steps(
     joined = pipeline_of(graph, constants)
     program = joined.program(x.shape)
     assert [step["operator"] for step in program.steps if "weight" in step] == ["expanded_depthwise"]
-    monkeypatch.setattr(expansions, "PIXELS", 10**9)
+    monkeypatch.setattr(expansions, "EXPANSION_PIXELS", 10**9)
     apart = pipeline_of(graph, constants)
     assert program.arena < apart.program(x.shape).arena
     (expected,) = apart.run(x)

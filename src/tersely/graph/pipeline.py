@@ -57,7 +57,7 @@ class Pipeline:
         with reading.meant(is_read):
             self.graph = passes.run(graph, self.constants)
         self._in_out = in_out_of(self.graph)
-        self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...], bool], tuple[Program, Any]] = {}
+        self._programs: dict[tuple[tuple[Shape, ...], tuple[str, ...], bool, bool], tuple[Program, Any]] = {}
         self._natives: dict[str, Any] = {}
 
     def program(self, *shapes: Shape, kinds: str = "") -> Program:
@@ -154,7 +154,9 @@ class Pipeline:
     def _opened(self, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Program, Any]:
         """kinds: of the inputs' dtypes, "f" or "i"."""
         paired = self._choices.bfloat16_products and isa.multiplies_pairs()
-        if (shapes, kinds, paired) not in self._programs:
+        wide = isa.is_wide()
+        key = shapes, kinds, paired, wide
+        if key not in self._programs:
             known = {name: tuple(constant.shape) for name, constant in self.constants.items()}
             integers = {name for name, kind in zip(self.graph.inputs, kinds, strict=True) if kind == "i"}
             inputs = dict(zip(self.graph.inputs, shapes, strict=True))
@@ -171,6 +173,7 @@ class Pipeline:
                     densities,
                     [name for name in densities if not self._walks(name, constants[name])],
                     self._of_bfloat16() if paired else (),
+                    wide,
                 )
             room.check(program, shapes)
             try:
@@ -179,8 +182,8 @@ class Pipeline:
                 raise too_large(program, shapes, "and the system gives no more") from None
             except ValueError as error:
                 raise _with_node(error, program) from None
-            self._programs[shapes, kinds, paired] = program, opened
-        return self._programs[shapes, kinds, paired]
+            self._programs[key] = program, opened
+        return self._programs[key]
 
     def _of_bfloat16(self) -> set[str]:
         names = {node.inputs["weight"] for node in self.graph.nodes if "weight" in node.inputs}

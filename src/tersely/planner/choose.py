@@ -46,6 +46,7 @@ from tersely.planner.network_cost import (
     WINOGRAD_PIXELS,
     WINOGRAD_SHARE,
     listed_share,
+    may_be_joined,
 )
 from tersely.planner.profiles import NAMES as PROFILES
 from tersely.planner.profiles import Profile, resolve
@@ -294,13 +295,14 @@ def _shared_ns(request: Request, found: Sequence[Candidate]) -> list[float]:
     dense = WINOGRAD_SHARE if columns[1:] == [3, 3] and request.pixels >= WINOGRAD_PIXELS else 1.0
     magnitudes = request.words & request.words.dtype.type(0x7FFFFFFF)
     density = np.count_nonzero(magnitudes) / request.words.size
+    joined = may_be_joined(outputs, math.prod(columns), request.pixels)
 
     def share(one: Candidate) -> float:
         walks = registry.BY_NAME[one.node.formulation].walks(one.node)
         if not _lists(request, one):
             return dense
-        listed = listed_share(outputs, math.prod(columns), request.pixels, density, walks)
-        return min(dense, listed) if walks else listed
+        listed = listed_share(outputs, math.prod(columns), request.pixels, density, walks, request.wide)
+        return min(dense, listed) if walks else math.inf if joined else listed
 
     return [every * share(one) for one in found]
 

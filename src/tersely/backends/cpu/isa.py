@@ -35,6 +35,11 @@ def multiplies_pairs() -> bool:
     return active() in ("avx512_bf16", "amx")
 
 
+def is_wide() -> bool:
+    """Returns whether the kernels in use are those of AVX-512."""
+    return active() in ("avx512", "avx512_bf16", "amx")
+
+
 def reason_unavailable(name: Isa) -> str | None:
     """Returns why `name` cannot be used here; None where it can."""
     return native.reason_unavailable(name)

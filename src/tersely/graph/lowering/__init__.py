@@ -1,8 +1,8 @@
 """From a graph and the shapes of its inputs to a program: layouts, memory, steps.
 
 Images lie in blocks of 16 channels from the first convolution to the last, with a halo of zeros as wide as any
-convolution that reads them pads; rows lie as they are. The program is data (backends/cpu/network/program.hpp), the same
-for every instruction set. How an operator is lowered is a row of `images.ROWS` or another family's.
+convolution that reads them pads; rows lie as they are. The program is data (backends/cpu/network/program.hpp) that
+every instruction set runs; which convolutions are computed by lists of weights is chosen for one. How an operator is lowered is a row of `images.ROWS` or another family's.
 """
 
 from __future__ import annotations
@@ -55,20 +55,21 @@ def lower(
     densities: Mapping[str, float] = MappingProxyType({}),
     listed_only: Collection[str] = (),
     paired: Collection[str] = (),
+    wide: bool = True,
 ) -> Program:
     """The program of a graph for inputs of these shapes.
 
     shapes: of inputs and constants. integers: inputs that are int64, not float32. products_only: weights of linear
     layers whose code can be multiplied, but not decoded panel by panel. densities: shares of the weights that are not
     zero, where a convolution can be computed by these; listed_only: weights for which there is no other way.
-    paired: weights of bfloat16 whose products round x to it.
+    paired: weights of bfloat16 whose products round x to it. wide: whether the machine has AVX-512.
 
     Raises ArgumentError where shapes do not go together, and for what the executor does not have.
     """
     check_lengths(graph, shapes)
     graph = taken_out(graph, shapes)
     inferred = infer(graph, shapes)
-    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd, paired)
+    listed = sparse.chosen(graph, inferred, densities, listed_only, choices.winograd, paired, wide)
     products = pairs.chosen(graph, inferred, paired, listed)
     context = Context(graph, inferred, choices.winograd, products_only, listed, products)
     for index, name in enumerate(graph.inputs):

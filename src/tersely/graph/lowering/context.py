@@ -68,7 +68,7 @@ class Context:
 
     def new_planes(self, name: str) -> int:
         """An image that is to be written in planes of channels; its number."""
-        number = self._planes[name] = self.fresh(replace(layout_of(name, self.graph, self.shapes), blocked=False))
+        number = self._planes[name] = self.fresh(self._layout_in_planes(name))
         self.bind(name, View(number, None, *image_axes(self.program.layouts[number])))
         return number
 
@@ -78,7 +78,7 @@ class Context:
         return self.new(name, replace(self._image_layout(name), together=together))
 
     def _image_layout(self, name: str) -> Layout:
-        layout = layout_of(name, self.graph, self.shapes)
+        layout = layout_of(name, self.graph, self.shapes, self.sparse)
         if self.element_bytes(name) == 4:
             return layout
         return replace(layout, blocked=True, element_bytes=1, fill=padding_byte(name, self.graph, self.dtypes))
@@ -156,7 +156,7 @@ class Context:
         if name in self._numbers:
             return self._numbers[name]
         if name in self._planes:
-            self._numbers[name] = self._moved(self._planes[name], name, blocked=True)
+            self._numbers[name] = self._moved(self._planes[name], name, self._image_layout(name))
             return self._numbers[name]
         shape = self.shapes[name]
         if len(shape) == 2:
@@ -174,7 +174,7 @@ class Context:
         if name not in self._planes:
             number = self.number(name)
             blocked = self.program.layouts[number].blocked
-            self._planes[name] = self._moved(number, name, blocked=False) if blocked else number
+            self._planes[name] = self._moved(number, name, self._layout_in_planes(name)) if blocked else number
         return self._planes[name]
 
     def lies_in_planes(self, name: str) -> bool:
@@ -303,9 +303,12 @@ class Context:
         """Whether a view begins at a line of cache, where a value may begin."""
         return view.offset * self.bytes_of(view) % (CHANNEL_BLOCK * 4) == 0
 
-    def _moved(self, number: int, name: str, blocked: bool) -> int:
+    def _layout_in_planes(self, name: str) -> Layout:
+        return layout_of(name, self.graph, self.shapes, self.sparse, planes=True)
+
+    def _moved(self, number: int, name: str, layout: Layout) -> int:
         """An image in another layout; its number."""
-        other = self.fresh(replace(self.program.layouts[number], blocked=blocked))
+        other = self.fresh(layout)
         self.emit("move", name, other, x=number)
         return other
 

@@ -7,13 +7,8 @@ from typing import Any
 
 from tersely.graph.lowering.loops import operands
 from tersely.graph.lowering.program import Layout, Program
+from tersely.planner.network_cost import EXPANSION_BYTES, EXPANSION_COLUMNS, EXPANSION_PIXELS
 
-BYTES = 1 << 19
-"""Of one image between the two: less stays in a second-level cache until it is read."""
-PIXELS = 700
-"""Of a result: with fewer, decoding weights for each share of rows costs more than memory does."""
-COLUMNS = 256
-"""Of the first one's weights: two panels of so many stay in the first-level cache."""
 NOTHING = Layout(1, 1, 1, 1, 0, False)
 """What a value is replaced by that has no memory."""
 PIXEL_ACTIVATIONS = (None, "relu", "relu6", "hard_sigmoid", "hard_swish", "sigmoid", "silu")
@@ -49,7 +44,7 @@ def _joins(program: Program, first: dict[str, Any], second: dict[str, Any], uses
         and first.get("activation") in PIXEL_ACTIVATIONS
         and second.get("activation") in PIXEL_ACTIVATIONS
         and uses[program.owner(first["y"])] == 2
-        and x.channels * first["height"] * first["width"] <= COLUMNS
-        and y.height * y.width >= PIXELS
-        and 4 * between.floats // between.images >= BYTES
+        and x.channels * first["height"] * first["width"] <= EXPANSION_COLUMNS
+        and y.height * y.width >= EXPANSION_PIXELS
+        and 4 * between.floats // between.images >= EXPANSION_BYTES
     )

@@ -48,7 +48,11 @@ def _arithmetic(context: Context, node: Node) -> None:
         if context.shapes[x] != shape and node.operator != "subtract":
             x, z = z, x
         numbers = {"x": context.number(x), "z": context.number(z)}
-        layouts = [context.layout(x), context.layout(z), layout_of(node.output, context.graph, context.shapes)]
+        layouts = [
+            context.layout(x),
+            context.layout(z),
+            layout_of(node.output, context.graph, context.shapes, context.sparse),
+        ]
         if context.shapes[x] == shape and all(layout.blocked for layout in layouts):
             written = context.output(node)
             return context.emit("combine", node.output, written, kind=node.operator, **numbers, **finish_of(node))
