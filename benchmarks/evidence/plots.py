@@ -16,17 +16,29 @@ OUR_COLOUR, OTHER_COLOUR = "#0b6e4f", "#8a8a8a"
 
 def networks(axes: Any, found: Record) -> None:
     """Each network: how many times as fast as the fastest other engine, and how many times smaller."""
-    for run in runs(found):
-        ratio = run.ratio()
-        if ratio is None:
-            continue
-        axes.plot(run.smaller["balanced"], ratio, "o", color=OUR_COLOUR, fillstyle="none" if run.busy else "full")
-        label = f"{run.network}, {run.state}, {run.batch}"
-        axes.annotate(label, (run.smaller["balanced"], ratio), xytext=(4, 3), textcoords="offset points", fontsize=6)
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    shown = [(run, ratio) for run in runs(found) if (ratio := run.ratio()) is not None]
+    colours = {state: f"C{number}" for number, state in enumerate(dict.fromkeys(run.state for run, _ in shown))}
+    for state, colour in colours.items():
+        axes.plot([], [], "o", color=colour, label=state)
+    for run, ratio in shown:
+        smaller = run.smaller["balanced"]
+        axes.plot(smaller, ratio, "o", color=colours[run.state], fillstyle="none" if run.busy else "full")
+        label = run.network.replace("_", " ") + (f", batch {run.batch}" if run.batch > 1 else "")
+        axes.annotate(label, (smaller, ratio), xytext=(4, 3), textcoords="offset points", fontsize=5)
     axes.axhline(1, color=OTHER_COLOUR, linewidth=0.8)
     axes.plot([SMALLER, SMALLER], [FASTER, 4], "--", color=OTHER_COLOUR, linewidth=0.8)
     axes.plot([SMALLER, 20], [FASTER, FASTER], "--", color=OTHER_COLOUR, linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="times smaller", ylabel="times as fast as the fastest other engine")
+    for axis, marks in (
+        (axes.xaxis, (1, 1.2, 1.5, 2, 3, 4, 6, 8, 12)),
+        (axes.yaxis, (0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3)),
+    ):
+        axis.set_major_locator(FixedLocator(marks))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def coders(axes: Any, found: Record) -> None:
