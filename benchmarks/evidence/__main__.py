@@ -105,7 +105,7 @@ def _coding(cases: dict[str, Any], common: Unit, plan: Protocol) -> Iterator[tup
             yield unit | {"coder": coder}, group["limit_seconds"]
         products = _unit(
             cases, "products", name, state, coders=list(peers.MULTIPLYING), seconds=plan.seconds / 4,
-            sample_bytes=int(group["product_mb"] * 1e6),
+            sample_bytes=int(group["product_mb"] * 1e6), working_set_bytes=int(group["product_set_mb"] * 1e6),
         )  # fmt: skip
         yield shared | products, group["limit_seconds"]
 

@@ -59,10 +59,14 @@ def _states(rows: list[Coded]) -> Claim:
         if row.state in PLAIN or not row.best_multiplying():
             continue
         compared += 1
-        for name, smaller in row.best_multiplying().items():
-            if not any(_beats(row, mine, name, smaller) for mine in RUNNABLE):
-                lost.append(f"{row.network}, {row.state} ({name})")
-    return _counted(sentence, compared, sorted(set(lost)))
+        ahead = [
+            name
+            for name, smaller in row.best_multiplying().items()
+            if not any(_beats(row, mine, name, smaller) for mine in RUNNABLE)
+        ]
+        if ahead:
+            lost.append(f"{row.network}, {row.state} ({', '.join(sorted(ahead))})")
+    return _counted(sentence, compared, lost)
 
 
 def _beats(row: Coded, mine: str, rival: str, smaller: float) -> bool:

@@ -95,7 +95,8 @@ def products(rows: list[Coded], names: dict[str, str]) -> Iterator[str]:
     )
     yield "## Products of coded matrices"
     yield ""
-    yield "The largest matrix of each network by one row, one thread: speed and size against the fastest dense product."
+    yield "A large matrix of each network by one row, one thread: speed and size against the fastest dense product. Each coder has"
+    yield "as many copies as make dense ones larger than the caches together, and takes them in turn."
     yield ""
     body = []
     for row in rows:
