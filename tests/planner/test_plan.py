@@ -67,7 +67,7 @@ def test_rules(
     [
         (0.7, 200, "size", "portable", "sparse bitmap palette"),
         (0.9, 16, "size", "portable", "sparse elias_fano palette"),
-        (0.9, 16, "balanced", "avx512", "sparse gaps"),
+        (0.9, 16, "balanced", "avx512", "sparse gaps palette"),
         (0.9, 16, "speed", "portable", "sparse gaps"),
         (0.3, 3, "balanced", "portable", "palette"),
     ],

@@ -3,8 +3,9 @@
     size        the smallest candidate, whatever its speed
     speed       the fastest by the cost model (`tersely.planner.cost_model`) of those that are smaller than dense, or larger by no more
                 than their formulation allows (fields of 4-bit pairs, which dense ones are never multiplied as fast as)
-    balanced    the smallest of those within 10 % of the fastest, and never slower than dense; convolutions of 8-bit integers,
-                which networks alone multiply and decode once for all pixels, may be slower by these 10 %
+    balanced    the smallest of those within 10 % of the fastest, and never slower than dense; a smaller one where it takes less
+                room by more than the square of what it takes longer. Convolutions of 8-bit integers, which networks alone
+                multiply and decode once for all pixels, may be slower than dense by 10 %
     any         dense where nothing is smaller
 
 Times are those of a product with `batch` rows of x. Profiles (`tersely.planner.profiles`) name a class of machine, not this
@@ -265,6 +266,9 @@ def decide(request: Request) -> list[Verdict]:
     limit["balanced"] = limit["balanced"] if pixels else min(limit["balanced"], dense_ns)
     allowed = [k for k in eligible if times[k] <= limit[request.objective]]
     best = min(allowed, key=lambda k: (found[k].nbytes, times[k]))
+    if request.objective == "balanced" and not pixels:
+        traded = [k for k in eligible if found[k].nbytes < found[best].nbytes and times[k] <= dense_ns]
+        best = min((best, *traded), key=lambda k: found[k].nbytes * times[k] ** 2)
 
     def reason_rejected(k: int) -> str:
         if k == best:
