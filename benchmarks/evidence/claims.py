@@ -176,7 +176,7 @@ REASONS = {
     "resnet101": "As ResNet-50.",
     "mobilenet_v2": "Layers at 7 x 7 decode a panel for 49 pixels. `speed` leaves them dense.",
     "deit_b": "Large products at the peak of the cores: decoding can only be hidden. Softmax within attention, and q, k, v "
-    "as one product, are not written.",
+    "as one product, are not written. Why batch 8 loses more is not known.",
     "minilm": "32 tokens share a panel's decoding: an eighth to a sixth of the time. One product for q, k and v would save a pass.",
     "vgg16": "Not known; the first place to look is the profile by layer (`tersely profile`).",
     "product csr": "Distances of 16 bits and whole floats: 3.3 times smaller with 80 % zeros where `balanced` is 4.3, and faster on one "
