@@ -10,6 +10,8 @@ from benchmarks.evidence.rows import FASTER, PAPER, SMALLER, Coded, Run, coded, 
 from benchmarks.record import Record
 
 BALANCED = "tersely balanced"
+SHOWN = 6
+"""Of lost rows in a claim."""
 PLAIN = ("float32", "bfloat16", "as it is")
 
 
@@ -126,8 +128,9 @@ def _dense_plan(ran: list[Run]) -> Claim:
 def _counted(sentence: str, compared: int, lost: list[str]) -> Claim:
     if not compared:
         return Claim(sentence, "not in this record", None)
+    shown = "; ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
     figure = f"{compared - len(lost)} of {compared} rows"
-    return Claim(sentence, figure + (f"; lost: {'; '.join(lost)}" if lost else ""), not lost)
+    return Claim(sentence, figure + (f"; lost: {shown}" if lost else ""), not lost)
 
 
 def losses(record: Record) -> Iterator[tuple[str, str]]:

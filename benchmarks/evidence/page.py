@@ -44,7 +44,7 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
     yield f"{record.headline(found)}; {len(found['units'])} units of work,"
     if old:
         yield f"**kernels have changed since {old} of its {len(found['units'])} figures were measured**,"
-    yield f"measured at commit {' and '.join(commits)}. Times are medians of runs that take turns, answers are compared first;"
+    yield f"{_at(commits)}. Times are medians of runs that take turns, answers are compared first;"
     yield "*(void)*: other processes had the processors meanwhile. Weights of networks in `benchmarks/evidence/cases.toml` that"
     yield "are *drawn* have the shapes of the published network and the statistics of real layers of its kind; real ones are"
     yield "whole files. Every coder gets the same tensors after the same lossy step, and must give back every bit."
@@ -64,6 +64,12 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
     yield from page_coders.paper_table(shares(found), names)
     yield from _lost(found)
     yield from _failures(found, names)
+
+
+def _at(commits: list[str]) -> str:
+    if len(commits) == 1:
+        return f"measured at commit {commits[0]}"
+    return f"measured at {len(commits)} commits, which the record has figure by figure"
 
 
 def _lost(found: Record) -> Iterator[str]:

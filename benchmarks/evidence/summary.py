@@ -75,11 +75,12 @@ def short(ms: float) -> str:
 def line(found: Record, path: str) -> list[str]:
     """Where and of what it was measured, wrapped. path: of the record."""
     machine = found["machine"]
-    commits = " and ".join(sorted({one["commit"] for one in found["units"].values()}))
+    commits = {one["commit"] for one in found["units"].values()}
+    at = f"commit {min(commits)}" if len(commits) == 1 else f"{len(commits)} commits up to {found['commit']}"
     old = any(kernels.changed(one) for one in found["units"].values())
     changed = "; kernels have changed since" if old else ""
     told = (
-        f"{machine['model']}, {found['protocol']['threads']} threads, kernels {machine['isa']}, commit {commits}{changed}; every "
+        f"{machine['model']}, {found['protocol']['threads']} threads, kernels {machine['isa']}, {at}{changed}; every "
         f"weight decoded at every run; published shapes, drawn weights ([record]({path})). "
         "[All of it, and where we lose](docs/EVIDENCE.md)."
     )
