@@ -186,7 +186,8 @@ REASONS = {
     "thread, for nothing is decoded but sums. Gaps of ours are decoded 64 at a time; a kernel that keeps them in registers is missing.",
     "product csc": "As csr; the matrices are small.",
     "product scipy_csr": "As csr, at half its size.",
-    "product bitmap": "The same form as our bitmap without the rows that ours pads to whole panels: up to 2 % smaller.",
+    "product bitmap": "The same form as our bitmaps and about their size: who is faster depends on the matrix. `balanced` takes gaps with 90 % "
+    "zeros, which on one thread are slower than these.",
     "product hac": "Huffman codes of shared values: up to 3 % smaller than fields of whole bits, and 5 to 60 times slower.",
     "product wavelet": "Entropy-coded levels: smaller than fields, and 10 to 100 times slower.",
     "half": "Rivals multiply bfloat16 pairs from dense weights; ours are decoded for it. AMX kernels of networks are not written.",
