@@ -102,11 +102,16 @@ def row(name: str, path: Path, batch: int, plan: Protocol, isas: list[str]) -> d
     x = np.random.default_rng(7).standard_normal((batch, *networks.IMAGE)).astype(np.float32)
     pipeline = tersely.onnx.pipeline(path)
     runs = {f"tersely {one}": ours(pipeline, x, one, plan.threads) for one in isas}
+    left_out: dict[str, str] = {}
     for engine, make in (("ONNX Runtime", onnx_runtime), ("OpenVINO", openvino)):
         try:
             runs[engine] = make(path, x, plan.threads)
         except ImportError as missing:
-            print(f"{engine}: left out, {missing}")
+            left_out[engine] = f"is not installed: {missing}"
+        except Exception as error:  # an engine that cannot run a network is a row of the record
+            left_out[engine] = f"{type(error).__name__}: {error}"[:200]
+        if engine in left_out:
+            print(f"{name}: {engine} is left out: {left_out[engine]}", flush=True)
     expected = exact(pipeline, x)
     error = {key: float(np.abs(run() - expected).max() / np.abs(expected).max()) for key, run in runs.items()}
     for key, value in error.items():
@@ -122,6 +127,7 @@ def row(name: str, path: Path, batch: int, plan: Protocol, isas: list[str]) -> d
         "rounds": times.rounds,
         "busy": times.busy,
         "error": error,
+        "left_out": left_out,
         "smaller": plain / held,
         "weight_bytes": {"dense": plain, "balanced": held},
     }

@@ -60,7 +60,7 @@ def coders(rows: list[Coded], names: dict[str, str], pictures: dict[str, str]) -
     yield from grid(("network", "weights", "order 0", *(called(name) for name in columns), ""), body)
     yield ""
     yield "Megabytes of original bytes a second of processor time, medians of the rows (samples are small: what is paid once for a"
-    yield "tensor counts):"
+    yield "tensor counts; other units may have run on the other cores):"
     yield ""
     speeds = []
     for name in columns:

@@ -34,7 +34,7 @@ def _held(ran: list[Run], names: dict[str, str]) -> Iterator[str]:
     if not ran:
         return
     yield "Resident megabytes of weights, and the largest difference of an answer from PyTorch's in float32 (of int8 networks: from"
-    yield "the exact sums), of the largest output. Float sums in another order differ by about 1e-6; Winograd's by 1e-5."
+    yield "the exact sums), as a share of the largest output."
     yield ""
     body = []
     for run in ran:
