@@ -217,6 +217,74 @@ def test_claims_are_won_or_lost_by_the_figures() -> None:
     assert None in won.values()
 
 
+def _with_product(**figures: tuple[int, float]) -> dict[str, Any]:
+    """A record of one pruned row: bytes and milliseconds of dense weights, of ours and of rivals."""
+    nbytes, ms = ({_ours(name): one[k] for name, one in figures.items()} for k in (0, 1))
+    found = _record(1.2, 1.18, 1.01)
+    found["units"]["product"] = {
+        "unit": {"kind": "products", "network": "vgg16", "state": "80 % pruned"}, "bytes": nbytes, "ms": ms, "busy": "",
+        "shape": [64, 64], "commit": "a", "kernels": kernels.digest("products"), "left_out": {},
+    }  # fmt: skip
+    return found
+
+
+def _ours(name: str) -> str:
+    return f"tersely {name}" if name in ("balanced", "size") else name
+
+
+@pytest.mark.parametrize(
+    ("rival", "every", "dominated"),
+    [
+        ((60, 3.0), True, True),  # larger and slower than `balanced`
+        ((30, 9.5), True, True),  # as small as `size` may be, and slower
+        ((60, 0.9), False, True),  # larger, and faster than both
+        ((20, 9.5), False, True),  # smaller than both, and slower
+        ((49, 0.9), False, False),  # smaller and faster than `balanced`
+    ],
+)
+def test_products_are_won_by_being_as_small_and_as_fast(rival: tuple[int, float], every: bool, dominated: bool) -> None:
+    found = _with_product(dense=(200, 2.0), balanced=(50, 1.0), size=(30, 9.0), csr=rival)
+    won = {one.sentence: one.won for one in claims.claims(found) if "coded form" in one.sentence}
+    assert list(won.values()) == [every, dominated]
+    lost = [row for row, kind in claims.losses(found) if kind == "product csr"]
+    assert len(lost) == (not every)
+    assert all("in 1 of 1 rows" in row and f"{rival[0] / 50:.2f} times the bytes" in row for row in lost)
+
+
+def test_figures_depend_on_the_kernels_they_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network, code = tmp_path / "backends/cpu/network/step.cpp", tmp_path / "codes/fields.cpp"
+    monkeypatch.setattr(kernels, "SOURCES", tmp_path)
+    found = []
+    for changed in (None, network, code):
+        for path in (network, code):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("changed" if path == changed else "as it was")
+        kernels.digest.cache_clear()
+        found.append([kernels.digest(kind) for kind in ("running", "coding")])
+    kernels.digest.cache_clear()
+    before, networks_changed, codes_changed = found
+    assert networks_changed[0] != before[0]
+    assert networks_changed[1] == before[1]
+    assert all(one != other for one, other in zip(before, codes_changed, strict=True))
+
+
+def test_what_ran_from_a_file_and_was_left_out_is_named() -> None:
+    found = _record(1.2, 1.18, 1.01)
+    found["units"]["0"] |= {
+        "cold": {"OpenVINO": {"first_ms": 9.0, "most_mb": 80.0, "before_mb": 40.0, "file_mb": 12.5}},
+        "cold_left_out": {"MNN": "disqualified: its answer differs by 1.7e-02 of the largest"},
+        "weight_bytes": {"dense": 2_000_000, "balanced": 1_500_000},
+        "error": {"tersely balanced": 1e-6, "OpenVINO": 2e-6},
+    }
+    text = page.text(found, {"networks": "a.svg", "coders": "b.svg", "layers": "c.svg"})
+    assert "9 ms, 80 MB (40); 12.5 MB on disk" in text
+    assert (
+        "MNN from a file: disqualified: its answer differs by so much of the largest (VGG-16, float32, batch 1, 1.7e-02)"
+        in text
+    )
+    assert "| 2.0 | 1.5 |  | 1e-06 | OpenVINO 2e-06 |" in text
+
+
 def test_the_page_marks_what_is_lost_and_missing() -> None:
     pictures = {"networks": "a.svg", "coders": "b.svg", "layers": "c.svg"}
     good = page.text(_record(1.2, 1.18, 1.01), pictures)

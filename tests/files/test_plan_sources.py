@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from support import onnx_files, pooled_files, stored_files
 from typer.testing import CliRunner
 
@@ -84,6 +85,26 @@ def test_a_plan_for_other_tensors_is_refused(
     with pytest.raises(ArgumentError, match=sentence):
         tersely.transcode(folder / form, tmp_path / "other", plan=plan)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_plan_may_name_the_tensors_of_any_shard(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    shards = {
+        f"model-0000{k}-of-00002.safetensors": {f"w{k}": rng.normal(size=(128, 64)).astype(np.float32)} for k in (1, 2)
+    }
+    (tmp_path / "plain").mkdir()
+    for name, tensors in shards.items():
+        save_file(tensors, tmp_path / "plain" / name)
+    places = {tensor: name for name, tensors in shards.items() for tensor in tensors}
+    index = {"metadata": {}, "weight_map": places}
+    (tmp_path / "plain/model.safetensors.index.json").write_text(json.dumps(index))
+    tersely.compress(tmp_path / "plain", tmp_path / "small", store="smallest")
+    plan = tersely.make_plan(tmp_path / "small")
+    assert set(plan["tensors"]) == set(places)
+    tersely.transcode(tmp_path / "small", tmp_path / "fast", plan=plan)
+    plan["tensors"]["w3"] = {"formulation": "dense"}
+    with pytest.raises(ArgumentError, match="the plan names 'w3'"):
+        tersely.transcode(tmp_path / "small", tmp_path / "other", plan=plan)
 
 
 def test_a_file_of_another_name_is_compressed_too(folder: Path, tmp_path: Path) -> None:
