@@ -156,6 +156,12 @@ def _in_turns(work: list[tuple[Unit, float]], jobs: int) -> Iterator[tuple[Unit,
                     pool.shutdown(cancel_futures=True)
 
 
+def _forget(units: dict[str, Any], unit: Unit) -> None:
+    """Take out what was found for the same row with other settings: a quick figure, or one of more bytes."""
+    for key in [key for key, one in units.items() if title(one["unit"]) == title(unit)]:
+        del units[key]
+
+
 def run(
     work: list[tuple[Unit, float]],
     found: dict[str, Any],
@@ -176,6 +182,7 @@ def run(
             at_once = {"jobs": jobs} if unit["kind"] == "coding" else {}
             origin = {"commit": commit, "kernels": kernels.digest(unit["kind"])}
             own = {key: value for key, value in unit.items() if key != "file"}
+            _forget(found["units"], unit)
             found["units"][key_of(own)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
             save()
             each = (time.monotonic() - start) / done

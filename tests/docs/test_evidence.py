@@ -122,12 +122,28 @@ def test_coders_of_one_row_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_row_without_tensors_says_so_for_each_coder(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = _coders_of_two_rows()
-    monkeypatch.setattr(isolate, "run", lambda unit, limit: {"failed": "MissingError: x.safetensors is not there"})
+    work, asked = _coders_of_two_rows(), []
+
+    def missing(unit: dict[str, Any], limit: float) -> dict[str, Any]:
+        asked.append(unit["kind"])
+        return {"failed": "MissingError: x.safetensors is not there"}
+
+    monkeypatch.setattr(isolate, "run", missing)
     found: dict[str, Any] = {"units": {}, "commit": "a"}
     program.run(work, found, lambda: None, [], 1e9, jobs=2)
     assert len(found["units"]) == len(work)
+    assert asked == ["sampling", "sampling"]
     assert all("MissingError" in one["failed"] for one in found["units"].values())
+
+
+def test_a_row_that_is_measured_otherwise_takes_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolate, "run", lambda unit, limit: {"ms": {"tersely balanced": unit["seconds"]}})
+    found: dict[str, Any] = {"units": {}, "commit": "a"}
+    for quick, seconds in ((True, 0.4), (False, 1.0)):
+        work = list(program.units(program.told(quick), None, Protocol(seconds=seconds), []))
+        program.run(work, found, lambda: None, ["running: resnet50, float32 batch 1"], 1e9)
+    (only,) = found["units"].values()
+    assert only["ms"] == {"tersely balanced": 1.0}
 
 
 def test_the_record_of_another_machine_is_refused(tmp_path: Path) -> None:

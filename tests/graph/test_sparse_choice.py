@@ -91,6 +91,24 @@ def test_planes_have_zeros_around_them_only_for_lists() -> None:
     assert np.allclose(pipeline.run(x)[0], dense.run(x)[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("objective", ["balanced", "speed"])
+@pytest.mark.parametrize(
+    ("shape", "pixels", "gaps"),
+    [
+        ((1024, 256, 1, 1), 3136, False),
+        ((1024, 256, 1, 1), 196, True),  # few pixels are not worth joining
+        ((256, 1024, 1, 1), 3136, True),  # what has fewer outputs than inputs expands nothing
+    ],
+)
+def test_what_may_be_joined_is_coded_so_that_it_can_be(
+    shape: tuple[int, ...], pixels: int, gaps: bool, objective: str
+) -> None:
+    rng = np.random.default_rng(5)
+    weight = np.where(rng.random(shape) < 0.05, rng.normal(size=shape), 0).astype(np.float32)
+    coded = Tensor(choose.encode(weight, profile="avx512", pixels=pixels, objective=objective))
+    assert (coded.parameters["positions"] == "gaps") == gaps
+
+
 @pytest.mark.parametrize(("width", "joined"), [(56, True), (14, False)])
 def test_an_expansion_that_would_be_joined_is_not_listed(width: int, joined: bool) -> None:
     weights = _chain_weights()
