@@ -111,8 +111,9 @@ def _coding(cases: dict[str, Any], common: Unit, plan: Protocol) -> Iterator[tup
 
 
 def key_of(unit: Unit) -> str:
-    """The same for the same unit of work."""
-    return hashlib.sha256(json.dumps(unit, sort_keys=True).encode()).hexdigest()[:16]
+    """The same for the same unit of work, wherever the models lie."""
+    asked = {key: value for key, value in unit.items() if key not in ("models", "file")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def title(unit: Unit) -> str:
@@ -181,9 +182,8 @@ def run(
             kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source", "file")}
             at_once = {"jobs": jobs} if unit["kind"] == "coding" else {}
             origin = {"commit": commit, "kernels": kernels.digest(unit["kind"])}
-            own = {key: value for key, value in unit.items() if key != "file"}
             _forget(found["units"], unit)
-            found["units"][key_of(own)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
+            found["units"][key_of(unit)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
             save()
             each = (time.monotonic() - start) / done
             told_of = result.get("failed") or "done"

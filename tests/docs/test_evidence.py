@@ -158,6 +158,8 @@ def test_units_are_distinct_and_say_what_they_are() -> None:
         work = list(program.units(program.told(quick), None, Protocol(), []))
         assert len({program.key_of(unit) for unit, _ in work}) == len(work) > 50
         assert all(unit["kind"] in isolate.KINDS and limit > 0 for unit, limit in work)
+        elsewhere = program.units(program.told(quick), Path("/elsewhere"), Protocol(), [])
+        assert [program.key_of(unit) for unit, _ in elsewhere] == [program.key_of(unit) for unit, _ in work]
 
 
 def test_states_are_what_they_say() -> None:
