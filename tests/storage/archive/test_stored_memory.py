@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from support.peaks import peak_bytes
 
 import tersely
 
@@ -17,23 +17,21 @@ ONE = 8 << 20
 SLACK = 3 * ONE + (16 << 20)
 """What more tensors may add: those that wait for workers, and what allocators keep."""
 STEPS = {
-    "store": "tersely.compress({source!r}, {out!r}, store='smallest', threads={threads}); kept = 0",
-    "transcode": "tersely.transcode({stored!r}, {out!r}, threads={threads}); kept = 0",
-    "load": "found = tersely.load_file({stored!r}, threads={threads}); kept = sum(t.nbytes_stored for t in found.values())",
+    "store": ("tersely.compress({source!r}, {out!r}, store='smallest', threads={threads})", "0"),
+    "transcode": ("tersely.transcode({stored!r}, {out!r}, threads={threads})", "0"),
+    "load": (
+        "found = tersely.load_file({stored!r}, threads={threads})",
+        "sum(t.nbytes_stored for t in found.values())",
+    ),
 }
 
 
 def peak(step: str, source: Path, stored: Path, threads: int) -> int:
     """Most bytes that a process of its own had at once while it did one step, but for what it has at the end."""
     out = source.with_name(f"{step}-{threads}-{source.name}")
-    code = "import tersely\n" + STEPS[step].format(
-        source=str(source), stored=str(stored), out=str(out), threads=threads
-    )
-    code += (
-        "\nprint(int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
-        " * 1024 - kept)\n"
-    )
-    found = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    code, kept = STEPS[step]
+    done = code.format(source=str(source), stored=str(stored), out=str(out), threads=threads)
+    found = peak_bytes(f"import tersely\n{done}", kept)
     out.unlink(missing_ok=True)
     return found
 
