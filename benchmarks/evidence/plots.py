@@ -78,6 +78,7 @@ def save(found: Record, docs: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "tersely"
     from matplotlib import pyplot
 
+    (docs / "pictures").mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
         figure, axes = pyplot.subplots(figsize=(7.5, 4.5))
         draw(axes, found)

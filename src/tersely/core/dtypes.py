@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -32,7 +33,7 @@ class DType:
     floating: bool = False
     packed: bool = False
 
-    @property
+    @cached_property
     def word(self) -> np.dtype:
         """The unsigned integer of the same width, little-endian."""
         return np.dtype(f"<u{self.bits // 8}")
@@ -84,6 +85,8 @@ _ROWS = (
 )
 BY_TAG = {row.tag: row for row in _ROWS}
 BY_NAME = {row.name: row for row in _ROWS}
+BY_NUMPY = {row.numpy: row for row in _ROWS if not row.packed}
+"""By the dtype of an array: products ask for this, because NumPy makes a dtype's name anew each time it is asked."""
 
 
 def of_array(array: np.ndarray) -> DType:

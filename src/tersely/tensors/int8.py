@@ -20,6 +20,7 @@ import numpy as np
 
 from tersely.backends.cpu import native
 from tersely.backends.cpu.threads import get_num_threads
+from tersely.core.dtypes import BY_NUMPY
 from tersely.core.errors import ArgumentError
 from tersely.tensors import handoff
 from tersely.tensors.operands import Operands, check_exact, check_integer_x, operands_of, scale_of, zero_point_of
@@ -29,6 +30,7 @@ BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 """Weights that kernels multiply."""
 DTYPES = (*BYTES, np.dtype(np.int16), np.dtype(np.uint16))
 """Weights that are multiplied here."""
+_LIMITS = {dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in DTYPES}
 
 
 def multiply(
@@ -37,14 +39,14 @@ def multiply(
     """Returns x @ (scale (weight - zero_point)).T + bias, or without .T where `transposed`. See `tersely.linear`."""
     rows, columns = weight.shape
     inner, outer = (rows, columns) if transposed else (columns, rows)
-    exact = check_integer_x(x, f"dtype {weight.dtype}")
+    name = BY_NUMPY[weight.dtype].name
+    exact = check_integer_x(x, f"dtype {name}")
     if exact and weight.dtype not in BYTES:
         raise ArgumentError(f"sums of int8 x and {weight.dtype} weights leave int32: convert x to float32")
     if exact:
         check_exact(scale, inner, handoff.INT8_MAX_COLUMNS)
-    limits = np.iinfo(weight.dtype)
     scales = scale_of(scale, rows)
-    zeros = zero_point_of(zero_point, rows, str(weight.dtype), (limits.min, limits.max))
+    zeros = zero_point_of(zero_point, rows, name, _LIMITS[weight.dtype])
     own = operands_of(x, bias, out, inner, outer, exact=exact)
     if own.is_empty:
         own.fill_empty()
@@ -64,13 +66,13 @@ def _by_kernel(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndar
     if weight.dtype not in BYTES or not is_for_kernels(own):
         return False
     words, name = own.words()
-    bias, into = own.bias, own.out.view(f"u{own.out.dtype.itemsize}")
+    bias, into, kind = own.bias, own.out.view(BY_NUMPY[own.out.dtype].word), BY_NUMPY[weight.dtype].name
     workers = get_num_threads()
     dense = native.module.dense_integer_linear
     if weight.formulation == "dense":
         raw = weight.encoded.components["bytes"].reshape(-1)
         count, columns = weight.shape
-        return bool(dense(raw, weight.dtype.name, count, columns, words, name, scales, zeros, bias, into, workers))
+        return bool(dense(raw, kind, count, columns, words, name, scales, zeros, bias, into, workers))
     by_rows = weight.geometry.view == "matrix" and weight.geometry.orientation == "out_in"
     if by_rows and weight.matrix.products == "integers":
         return bool(weight.matrix.integer_linear(words, name, scales, zeros, bias, into, workers))
@@ -80,7 +82,7 @@ def _by_kernel(own: Operands, weight: Tensor, scales: np.ndarray, zeros: np.ndar
         some_scales, some_zeros = (each[rows] if each.size > 1 else each for each in (scales, zeros))
         some_bias = None if bias is None else bias[rows]
         operands = (words, name, some_scales, some_zeros, some_bias, some, workers)
-        if not dense(raw.view(np.uint8).reshape(-1), weight.dtype.name, count, weight.shape[1], *operands):
+        if not dense(raw.view(np.uint8).reshape(-1), kind, count, weight.shape[1], *operands):
             return False  # before anything is written: it depends on x alone
         into[:, rows] = some
     return True

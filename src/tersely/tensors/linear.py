@@ -14,6 +14,7 @@ import numpy as np
 
 from tersely.backends.cpu import float_environment
 from tersely.backends.cpu.threads import get_num_threads
+from tersely.codes import registry
 from tersely.core.choices import Packed
 from tersely.core.dtypes import by_name
 from tersely.core.errors import ArgumentError
@@ -91,54 +92,61 @@ def _multiply(
 ) -> np.ndarray:
     if not isinstance(weight, Tensor):
         raise ArgumentError("weight must be a tersely.Tensor: make one with tersely.encode(array)")
+    kernels = weight.float_products
+    integers = scale is not None or zero_point is not None or packed is not None
+    if kernels is None or integers:
+        _check_weight(weight)
+    x = numbers(x, "x")
+    try:
+        with float_environment.default():
+            if kernels is None or integers:
+                if packed is not None:
+                    return int4.multiply(x, weight, bias, out, scale, zero_point, packed, transposed=transposed)
+                if weight.dtype in int8.DTYPES:
+                    return int8.multiply(x, weight, bias, out, scale, zero_point, transposed=transposed)
+                _check_floats(weight, scale, zero_point)
+            return _multiply_floats(x, weight, bias, out, kernels, transposed=transposed)
+    except MemoryError:
+        raise weight.too_large("a product by it") from None
+
+
+def _check_weight(weight: Tensor) -> None:
+    """Raises ArgumentError for weights that nothing multiplies."""
     if by_name(weight.encoded.dtype).packed:
         raise ArgumentError(
             f"weight has dtype {weight.encoded.dtype}, whose bytes are kept and given and never multiplied"
         )
     if weight.ndim != 2:
         raise ArgumentError(f"weight has shape {list(weight.shape)}; a product needs [rows, columns]")
-    x = numbers(x, "x")
-    try:
-        with float_environment.default():
-            if packed is not None:
-                return int4.multiply(x, weight, bias, out, scale, zero_point, packed, transposed=transposed)
-            if weight.dtype in int8.DTYPES:
-                return int8.multiply(x, weight, bias, out, scale, zero_point, transposed=transposed)
-            return _multiply_floats(x, weight, bias, out, scale, zero_point, transposed=transposed)
-    except MemoryError:
-        raise weight.too_large("a product by it") from None
 
 
-def _multiply_floats(
-    x: np.ndarray, weight: Tensor, bias: Any, out: Any, scale: Any, zero_point: Any, *, transposed: bool
-) -> np.ndarray:
+def _check_floats(weight: Tensor, scale: Any, zero_point: Any) -> None:
+    """Raises ArgumentError for weights that are no floats, and for what belongs to integers."""
     if not by_name(weight.encoded.dtype).floating:
         raise ArgumentError(
             f"weight has dtype {weight.dtype}; products take floats of 8 to 32 bits and integers of 8 and 16"
         )
     if scale is not None or zero_point is not None:
         raise ArgumentError(f"scale and zero_point belong to weights that are integers, not to {weight.dtype}")
+
+
+def _multiply_floats(
+    x: np.ndarray, weight: Tensor, bias: Any, out: Any, kernels: tuple[Any, Any] | None, *, transposed: bool
+) -> np.ndarray:
     if x.dtype not in FLOAT_DTYPES:
         raise ArgumentError(f"x has dtype {x.dtype}; convert it to float32, bfloat16 or float16")
     rows, columns = weight.shape
     inner, outer = (rows, columns) if transposed else (columns, rows)
     own = operands_of(x, bias, out, inner, outer)
+    words, name = own.words()
     if own.is_empty:
         own.fill_empty()
-    elif _has_kernel(weight) and not handoff.numpy_multiplies(len(own.x), x.dtype.name):
-        # The stored matrix is [rows, columns] in coding order; an in_out weight is its transpose.
-        swap = transposed != (weight.geometry.orientation == "in_out")
-        run = weight.matrix.linear_transposed if swap else weight.matrix.linear
-        words, name = own.words()
-        run(words, name, own.bias, own.out.view(words.dtype), get_num_threads())
+    elif kernels is not None and not handoff.numpy_multiplies(len(words), name):
+        kernels[transposed](words, name, own.bias, own.out.view(words.dtype), get_num_threads())
     else:
         with np.errstate(all="ignore"):  # as in our kernels: infinities and NaN are results, not events
             _by_blas(own, weight, transposed)
     return own.finish()
-
-
-def _has_kernel(weight: Tensor) -> bool:
-    return weight.matrix is not None and weight.geometry.view != "folded"
 
 
 def _by_blas(own: Operands, weight: Tensor, transposed: bool) -> None:
@@ -146,7 +154,11 @@ def _by_blas(own: Operands, weight: Tensor, transposed: bool) -> None:
     x = own.x.astype(np.float32, copy=False)
     block = handoff.block_rows(weight.shape[1])
     total = np.zeros(own.out.shape, np.float32) if transposed else None
-    dense = None if _has_kernel(weight) else weight.decode()
+    dense: np.ndarray | None = None
+    if weight.formulation == "dense":
+        dense = registry.decode(weight.checked)  # the stored bytes themselves
+    elif weight.float_products is None:
+        dense = weight.decode()
     for first in range(0, weight.shape[0], block):
         last = min(first + block, weight.shape[0])
         panel = weight.rows(first, last) if dense is None else dense[first:last]

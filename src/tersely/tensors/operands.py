@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from tersely.codes.checks import MAX_BYTES
-from tersely.core.dtypes import BY_NAME, by_name
+from tersely.core.dtypes import BY_NAME, BY_NUMPY
 from tersely.core.errors import ArgumentError
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
@@ -24,7 +24,7 @@ INT8 = np.dtype(np.int8)
 _ONE, _ZERO = np.ones(1), np.zeros(1, np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Operands:
     """x, bias and the result of one product, as matrices.
 
@@ -53,8 +53,8 @@ class Operands:
 
     def words(self) -> tuple[np.ndarray, str]:
         """Returns x as kernels take it: its bits, and the name of its dtype."""
-        name = self.x.dtype.name
-        return self.x.view(by_name(name).word), name
+        row = BY_NUMPY[self.x.dtype]
+        return self.x.view(row.word), row.name
 
     def finish(self) -> np.ndarray:
         """Returns the array that the caller gets, with the computed result in it."""
@@ -85,6 +85,8 @@ def operands_of(x: np.ndarray, bias: Any, out: Any, inner: int, outer: int, *, e
 
 def numbers(given: Any, what: str) -> np.ndarray:
     """Returns an argument as an array. Raises ArgumentError, naming it, where it holds no real numbers."""
+    if type(given) is np.ndarray and given.dtype in FLOAT_DTYPES:  # nearly always
+        return given
     try:
         found = np.asarray(given)
     except ValueError:

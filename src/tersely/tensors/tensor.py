@@ -119,6 +119,21 @@ class Tensor:
         except TooLargeError as error:
             raise self._located(error) from None
 
+    @cached_property
+    def float_products(self) -> tuple[Any, Any] | None:
+        """x @ weight.T and x @ weight of the native matrix, for a weight of floats; None where there is no kernel.
+
+        All that a product must know of a weight in one place: weights that were not used for a while lie far from the
+        processor, and each object on the way to the kernel costs as much as a thousand multiplications.
+        """
+        if self.ndim != 2 or not by_name(self.encoded.dtype).floating:
+            return None
+        if self.matrix is None or self.geometry.view == "folded":
+            return None
+        both = (self.matrix.linear, self.matrix.linear_transposed)
+        # The stored matrix is [rows, columns] in coding order; an in_out weight is its transpose.
+        return both[::-1] if self.geometry.orientation == "in_out" else both
+
     def decode(self, out: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
         """Returns the exact tensor.
 

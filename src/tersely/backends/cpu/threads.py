@@ -81,7 +81,9 @@ def get_num_threads() -> int:
         ArgumentError: where TERSELY_NUM_THREADS is no positive integer.
     """
     # Every product asks, so this looks no further than it must.
-    if _chosen is None and _raw_variable not in _raw_environment:
+    if _chosen is not None:
+        return _chosen
+    if _raw_variable not in _raw_environment:
         torch = sys.modules.get("torch")
         if torch is not None:
             try:

@@ -28,6 +28,16 @@ inline __attribute__((always_inline)) void prefetch_stream([[maybe_unused]] Vect
 #endif
 }
 
+// As prefetch_stream, of any two places: the nearer one for the first cache.
+template <class Vector>
+inline __attribute__((always_inline)) void prefetch_both([[maybe_unused]] Vector& beside,
+                                                         [[maybe_unused]] const uint8_t* near,
+                                                         [[maybe_unused]] const uint8_t* far) {
+#if !defined(TERSELY_EMULATE)
+  asm volatile("prefetcht0 %1\n\tprefetcht1 %2" : "+v"(beside) : "m"(*near), "m"(*far));
+#endif
+}
+
 // The second distance where a walk does not say one: see Cursor::ahead.
 inline int64_t far_of(int64_t ahead) { return ahead != 0 ? ahead : kPrefetchFarBytes; }
 

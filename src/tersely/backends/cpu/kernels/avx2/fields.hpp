@@ -1,8 +1,7 @@
-// Blocks of fields of 8-bit weights, 256 bits at a time; also for AVX-512, which multiplies and adds in one
-// instruction. Included by kernel files only; everything is internal to them. Isa has
+// Blocks of fields of 8-bit weights, 256 bits at a time, and rows of their bytes; also for AVX-512, which multiplies and
+// adds in one instruction. Included by kernel files only; everything is internal to them. Isa has
 //
 //     add<Bits>(sum, f, g, x, y)    32-bit sums of rows + fields f x their four columns x + fields g x y, exact
-//     multiply_add(sum, a, b)       32-bit sums + pairs of 16-bit a x b
 //
 // Multiplying runs straight through: weights that fields cannot hold are in a list, not marked, and cost no branch
 // here.
@@ -19,6 +18,11 @@ namespace tersely {
 namespace {
 
 #define TERSELY_FIELDS_INLINE inline __attribute__((always_inline))
+#if defined(TERSELY_EMULATE)
+#define TERSELY_FIELDS_SINK
+#else
+#define TERSELY_FIELDS_SINK __attribute__((always_inline))
+#endif
 
 constexpr int kRunBytes = 32;
 
@@ -87,44 +91,55 @@ void multiply(const uint8_t* runs, int64_t blocks, const int8_t* x, int64_t x_st
   for (int i = 0; i < Slices * 2; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + i * 8), acc[i / 2][i % 2]);
 }
 
-TERSELY_FIELDS_INLINE int32_t sum_of(__m256i v) {
-  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
-  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
-}
+// How far ahead rows of bytes are asked for: four are read at once, and the next four follow them.
+struct RowsAhead {
+  int64_t near, far;
 
-template <class Isa, bool Signed, int Slices>
+  // Whole groups of four rows ahead, so that every line is asked for once; along the rows where these are long.
+  explicit RowsAhead(int64_t row_bytes) {
+    constexpr int64_t kLongNear = 16384, kLongFar = 65536;
+    const int64_t group = 4 * row_bytes;
+    near = group <= 0 || group > kLongNear ? 1024 : (kPrefetchNearBytes + group - 1) / group * group;
+    far = group <= 0 || group > kLongFar ? 4096 : (kPrefetchFarBytes + group - 1) / group * group;
+  }
+};
+
+// Words: vectors of 16-bit words and of 32-bit sums of pairs, of kWords words, with widen<Signed>(kWords bytes),
+// load(words), zero(), multiply_add(sum, a, b) and sums_of(four of them).
+template <class Words, bool Signed, int Slices>
 void multiply_rows_of_bytes(const uint8_t* const* rows, int64_t columns, const int16_t* x, int64_t x_stride,
                             int32_t* sums) {
-  __m256i acc[Slices][4];
+  constexpr int kParts = 64 / Words::kWords;  // a line of each row
+  typename Words::Vector acc[Slices][4];
 #pragma GCC unroll 8
-  for (int i = 0; i < Slices * 4; ++i) acc[i / 4][i % 4] = _mm256_setzero_si256();
-  const int64_t whole = columns / 32 * 32;
-  for (int64_t i = 0; i < whole; i += 32)
+  for (int i = 0; i < Slices * 4; ++i) acc[i / 4][i % 4] = Words::zero();
+  const RowsAhead ahead((rows[3] - rows[0]) / 3);
+  const auto add_part = [&](int k, typename Words::Vector words, int64_t at) TERSELY_FIELDS_SINK {
+#pragma GCC unroll 2
+    for (int s = 0; s < Slices; ++s)
+      acc[s][k] = Words::multiply_add(acc[s][k], words, Words::load(x + s * x_stride + at));
+  };
+  int64_t i = 0;
+  for (; i + 64 <= columns; i += 64)
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
-      // A row of a panel four rows further on: the processor does not foresee the jump to it by itself.
-      _mm_prefetch(reinterpret_cast<const char*>(rows[k] + i + (rows[3] - rows[0]) / 3 * 4), _MM_HINT_T1);
-#pragma GCC unroll 2
-      for (int part = 0; part < 2; ++part) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[k] + i + part * 16));
-        const __m256i words = Signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
-#pragma GCC unroll 2
-        for (int s = 0; s < Slices; ++s) {
-          const int16_t* from = x + s * x_stride + i + part * 16;
-          acc[s][k] = Isa::multiply_add(acc[s][k], words, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-        }
+      const uint8_t* at = rows[k] + i;
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) {
+        auto words = Words::template widen<Signed>(at + part * Words::kWords);
+        if (part == 0) prefetch_both(words, at + ahead.near, at + ahead.far);
+        add_part(k, words, i + part * Words::kWords);
       }
     }
+  for (; i + Words::kWords <= columns; i += Words::kWords)
+    for (int k = 0; k < 4; ++k) add_part(k, Words::template widen<Signed>(rows[k] + i), i);
 #pragma GCC unroll 2
-  for (int s = 0; s < Slices; ++s)
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      int32_t sum = sum_of(acc[s][k]);
-      for (int64_t i = whole; i < columns; ++i)
-        sum += (Signed ? static_cast<int8_t>(rows[k][i]) : rows[k][i]) * x[s * x_stride + i];
-      sums[s * 4 + k] = sum;
-    }
+  for (int s = 0; s < Slices; ++s) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + s * 4), Words::sums_of(acc[s]));
+    for (int k = 0; k < 4; ++k)
+      for (int64_t c = i; c < columns; ++c)
+        sums[s * 4 + k] += (Signed ? static_cast<int8_t>(rows[k][c]) : rows[k][c]) * x[s * x_stride + c];
+  }
 }
 
 template <class Isa, int Slices>
@@ -159,15 +174,15 @@ void multiply_fields(const uint8_t* fields, int64_t blocks, int bits, const int8
   multiply_any<Isa, 3>(fields, blocks, bits, x, x_stride, sums);
 }
 
-template <class Isa>
+template <class Words>
 void multiply_bytes(const uint8_t* const* rows, int64_t columns, bool is_signed, const int16_t* x, int64_t x_stride,
                     int slices, int32_t* sums) {
   if (is_signed) {
-    if (slices == 1) return multiply_rows_of_bytes<Isa, true, 1>(rows, columns, x, x_stride, sums);
-    return multiply_rows_of_bytes<Isa, true, 2>(rows, columns, x, x_stride, sums);
+    if (slices == 1) return multiply_rows_of_bytes<Words, true, 1>(rows, columns, x, x_stride, sums);
+    return multiply_rows_of_bytes<Words, true, 2>(rows, columns, x, x_stride, sums);
   }
-  if (slices == 1) return multiply_rows_of_bytes<Isa, false, 1>(rows, columns, x, x_stride, sums);
-  multiply_rows_of_bytes<Isa, false, 2>(rows, columns, x, x_stride, sums);
+  if (slices == 1) return multiply_rows_of_bytes<Words, false, 1>(rows, columns, x, x_stride, sums);
+  multiply_rows_of_bytes<Words, false, 2>(rows, columns, x, x_stride, sums);
 }
 
 }  // namespace

@@ -29,6 +29,28 @@ struct Avx2 {
   }
 };
 
+struct Words {
+  using Vector = __m256i;
+  static constexpr int kWords = 16;
+  static TERSELY_FIELDS_INLINE Vector zero() { return _mm256_setzero_si256(); }
+  static TERSELY_FIELDS_INLINE Vector load(const int16_t* at) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  }
+  template <bool Signed>
+  static TERSELY_FIELDS_INLINE Vector widen(const uint8_t* at) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    return Signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
+  }
+  static TERSELY_FIELDS_INLINE Vector multiply_add(Vector sum, Vector a, Vector b) {
+    return Avx2::multiply_add(sum, a, b);
+  }
+  static TERSELY_FIELDS_INLINE __m128i sums_of(const Vector (&v)[4]) {
+    const __m256i two = _mm256_hadd_epi32(v[0], v[1]), others = _mm256_hadd_epi32(v[2], v[3]);
+    const __m256i four = _mm256_hadd_epi32(two, others);
+    return _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+  }
+};
+
 void unpack_fields(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip, uint8_t* out) {
   const __m256i from = _mm256_set1_epi8(static_cast<char>(base)), to = _mm256_set1_epi8(static_cast<char>(flip));
   switch (bits) {
@@ -93,7 +115,7 @@ void fill_avx2_fields(KernelTable& table) {
   table.unpack_fields = unpack_fields;
   table.turn_chunks = turn_chunks;
   table.multiply_fields = multiply_fields<Avx2>;
-  table.multiply_bytes = multiply_bytes<Avx2>;
+  table.multiply_bytes = multiply_bytes<Words>;
   table.unpack_pairs = unpack_pairs;
 }
 
