@@ -1,5 +1,5 @@
-// Blocks of fields of 8-bit weights, 256 bits at a time, and rows of their bytes; also for AVX-512, which multiplies and
-// adds in one instruction. Included by kernel files only; everything is internal to them. Isa has
+// Blocks of fields of 8-bit weights, 256 bits at a time, and rows of their bytes; also for AVX-512, which multiplies
+// and adds in one instruction. Included by kernel files only; everything is internal to them. Isa has
 //
 //     add<Bits>(sum, f, g, x, y)    32-bit sums of rows + fields f x their four columns x + fields g x y, exact
 //
