@@ -29,7 +29,6 @@
 #undef _mm256_cmpeq_epi16_mask
 #undef _mm512_cmpeq_epi8_mask
 #undef _mm256_dpbusd_epi32
-#undef _mm256_dpwssd_epi32
 
 // Calls, not inlined: kernels are unrolled, and would take minutes to compile. Without optimisation beyond -O1.
 #define EMULATED __attribute__((noinline, unused))
@@ -129,9 +128,6 @@ EMULATED __m256i _mm256_dpbusd_epi32(const __m256i& sum, const __m256i& a, const
 #undef _mm256_dpbusd_avx_epi32
 EMULATED __m256i _mm256_dpbusd_avx_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
   return _mm256_dpbusd_epi32(sum, a, b);
-}
-EMULATED __m256i _mm256_dpwssd_epi32(const __m256i& sum, const __m256i& a, const __m256i& b) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 
 // Four unsigned bytes times four signed ones, and their sum.

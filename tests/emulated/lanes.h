@@ -92,6 +92,12 @@ EMULATED __m512 _mm512_permutex2var_ps(const __m512& a, const __m512i& index, co
   for (int i = 0; i < 16; ++i) std::memcpy(&out.at[i], at.at[i] & 16 ? &b.at[at.at[i] & 15] : &a.at[at.at[i] & 15], 4);
   return out;
 }
+EMULATED __m512 _mm512_maskz_permutex2var_ps(__mmask16 mask, const __m512& a, const __m512i& index, const __m512& b) {
+  __m512 out = _mm512_permutex2var_ps(a, index, b);
+  for (int i = 0; i < 16; ++i)
+    if ((mask >> i & 1) == 0) out.at[i] = 0;
+  return out;
+}
 EMULATED __m256i _mm512_cvtepi32_epi16(const __m512i& a) {
   const Lanes<uint32_t> x(a);
   uint16_t words[16];

@@ -72,6 +72,14 @@ EMULATED __m512i _mm512_cvtepu8_epi16(__m256i a) {
   std::memcpy(bytes, &a, 32);
   return each<uint16_t>([&](int i) { return bytes[i]; });
 }
+EMULATED __m512i _mm512_cvtepi8_epi16(__m256i a) {
+  int8_t bytes[32];
+  std::memcpy(bytes, &a, 32);
+  return each<int16_t>([&](int i) { return bytes[i]; });
+}
+EMULATED __m512i _mm512_dpwssd_epi32(const __m512i& sum, const __m512i& a, const __m512i& b) {
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+}
 EMULATED __m512i _mm512_add_epi16(const __m512i& a, const __m512i& b) {
   return each<uint16_t>([x = Lanes<uint16_t>(a), y = Lanes<uint16_t>(b)](int i) { return x.at[i] + y.at[i]; });
 }

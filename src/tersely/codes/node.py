@@ -283,8 +283,8 @@ class ValueCoding(Formulation):
         """The row of the cost model for decoding a group of values, as `ValueCandidate.kernel`."""
 
     @abstractmethod
-    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
-        """Nanoseconds of decoding a group by shipped figures. lanes: whole groups of 16 rows at once."""
+    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, positions: str) -> float:
+        """Nanoseconds of decoding a group by shipped figures, for values under such positions of `sparse`."""
 
     @abstractmethod
     def encode_values(self, node: Node, values: Values) -> dict[str, np.ndarray]:

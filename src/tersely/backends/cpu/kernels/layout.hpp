@@ -123,6 +123,7 @@ struct Cursor {
   const uint8_t* survivors;      // next symbol of the level below the tiles
   const uint8_t* survivors_end;  // SAFE BECAUSE: survivors never passes it, and 64 readable bytes follow it
   // SymbolCode::kPalette: its words, and how coded indices become bytes (null: they are packed in the tiles).
+  // SymbolCode::kBitmap: the words that survivors are indices of, a byte each; null where they are the words.
   const Palette* palette = nullptr;
   const Parameters* index_parameters = nullptr;
   void (*decode_indices)(const Parameters&, Cursor&, int64_t, void*) = nullptr;

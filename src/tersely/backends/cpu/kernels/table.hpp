@@ -162,6 +162,10 @@ using ReadStream = uint64_t (*)(const uint8_t* bytes, int64_t count_bytes);
 // bytes a block, (field + base) ^ flip, in the order of the block's chunks.
 using UnpackFields = void (*)(const uint8_t* fields, int64_t blocks, int bits, uint8_t base, uint8_t flip,
                               uint8_t* out);
+// Packed indices (lookup.hpp) of so many bits to a byte each, whose upper bits may be anything: what
+// bitmaps of float32 take in place of values where the cursor has a palette. Null: they take words alone.
+using UnpackIndices = void (*)(const uint8_t* packed, int64_t chunks, int bits, uint8_t* out);
+inline constexpr int kMinMaskedIndexBits = 4, kMaxMaskedIndexBits = 5;
 // Chunks of bytes from row x 4 + column to column x 16 + row.
 using TurnChunks = void (*)(const uint8_t* chunks, int64_t count, uint8_t* out);
 // sums[slice * 16 + row] = fields x columns of x[slice * x_stride ...], 1 or 3 slices, exact for at most 128 blocks.
@@ -237,6 +241,7 @@ struct KernelTable {
   MultiplyGaps multiply_gaps;
   UnpackFields unpack_fields;
   TurnChunks turn_chunks;
+  UnpackIndices unpack_indices;
   MultiplyFields multiply_fields;
   MultiplyBytes multiply_bytes;
   UnpackPairs unpack_pairs;

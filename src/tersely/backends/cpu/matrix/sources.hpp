@@ -129,6 +129,10 @@ class ValueSource {
   virtual void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const = 0;
   // Decodes the next groups, word after word, to `out`: as many as a multiple of kTileChunks, or all that are left.
   virtual void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const = 0;
+  // The words that next_indices gives the indices of; null where there is no such table.
+  virtual const Palette* palette() const { return nullptr; }
+  // As next, but the index of each word, a byte each, whose bits above the index may be anything.
+  virtual void next_indices(const KernelTable&, Cursor&, int64_t /*groups*/, uint8_t* /*out*/) const {}
   // Word `index` of a segment, index < 64 * count.
   virtual uint32_t access(const ValueGroups& groups, int64_t index) const = 0;
 };

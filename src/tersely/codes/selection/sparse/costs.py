@@ -87,7 +87,7 @@ def predict_ns(work: Work, dtype: str, machine: str, batch: int) -> float:
     lanes = kernel.kind == "gaps"
     value = 0.0
     if kernel.values is not None:
-        value = VALUES[kernel.values.formulation].value_ns(kernel.values, dtype, machine, lanes) / 64
+        value = VALUES[kernel.values.formulation].value_ns(kernel.values, dtype, machine, kernel.kind) / 64
     if lanes:
         return call_ns(work, work.entries * (gaps_ns(machine, batch) + value))
     first = (SELECT_NS[machine][kernel.n, kernel.m] if kernel.m else CHUNK_NS[machine])[dtype]

@@ -6,12 +6,14 @@
 #include <new>
 #include <type_traits>
 
+#include "tersely/backends/cpu/kernels/lookup.hpp"
 #include "tersely/codes/opening.hpp"
 
 namespace tersely {
 namespace {
 
-constexpr int64_t kReadyChunks = 64;  // that are walked at a time; whole tiles of every code
+constexpr int64_t kReadyChunks = 64;        // that are walked at a time; whole tiles of every code
+constexpr int64_t kReadyIndexGroups = 256;  // indices take 16 KB, and a call for fewer costs as much as unpacking them
 
 // Values of a segment that another formulation codes are decoded shortly before they are taken: they are still in the
 // first-level cache then, and what comes next is on its way from memory meanwhile.
@@ -72,22 +74,39 @@ void SparseSource::begin(const KernelTable& table, int64_t segment, uint8_t* scr
   pending.groups = static_cast<int64_t>((last - first) / kChunkWeights);
   values_->begin(table, {segment, static_cast<int64_t>(first / kChunkWeights), pending.groups}, scratch,
                  pending.cursor);
+  cursor.palette = masked_palette(table);
   // SAFE BECAUSE: a segment has at most kSegmentWeights values, and room for kSlackBytes follows.
   cursor.survivors = cursor.survivors_end = scratch + kLevelsScratchBytes;
 }
 
 void SparseSource::make_ready(const KernelTable& table, int64_t chunks, uint8_t* scratch, Cursor& cursor) const {
   Pending& pending = pending_in(scratch);
-  const int64_t word_bytes = kFields[static_cast<int>(parameters_.dtype)].word_bytes;
+  if (pending.groups == 0) return;
+  const int64_t word_bytes = cursor.palette != nullptr ? 1 : kFields[static_cast<int>(parameters_.dtype)].word_bytes;
   const int64_t wanted = chunks == kAllChunks ? pending.groups * kChunkWeights : count_values(table, chunks, cursor);
   const int64_t missing =
       chunks == kAllChunks ? wanted : wanted - (cursor.survivors_end - cursor.survivors) / word_bytes;
-  if (missing <= 0 || pending.groups == 0) return;
-  const int64_t groups = std::min(pending.groups, ceil_div(missing, kTileChunks * kChunkWeights) * kTileChunks);
+  if (missing <= 0) return;
+  const int64_t least = cursor.palette != nullptr ? kReadyIndexGroups : 0;
+  const int64_t needed = ceil_div(missing, kTileChunks * kChunkWeights) * kTileChunks;
+  const int64_t groups = std::min(pending.groups, std::max(needed, least));
   uint8_t* words = scratch + kLevelsScratchBytes;
-  values_->next(table, pending.cursor, groups, words + (cursor.survivors_end - words));
+  uint8_t* to = words + (cursor.survivors_end - words);
+  if (cursor.palette != nullptr) {
+    values_->next_indices(table, pending.cursor, groups, to);
+  } else {
+    values_->next(table, pending.cursor, groups, to);
+  }
   pending.groups -= groups;
   cursor.survivors_end += groups * kChunkWeights * word_bytes;
+}
+
+// The words that the kernels of bitmaps look up themselves; null where they take the words.
+const Palette* SparseSource::masked_palette(const KernelTable& table) const {
+  const Palette* found = values_->palette();
+  const bool fits = found != nullptr && found->index_bits >= kMinMaskedIndexBits &&
+                    found->index_bits <= kMaxMaskedIndexBits && table.unpack_indices != nullptr;
+  return fits && parameters_.code == SymbolCode::kBitmap && parameters_.dtype == DType::kFloat32 ? found : nullptr;
 }
 
 int64_t SparseSource::count_values(const KernelTable& table, int64_t chunks, const Cursor& cursor) const {

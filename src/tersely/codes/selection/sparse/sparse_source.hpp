@@ -35,6 +35,8 @@ class SparseSource : public Source {
   const Geometry geometry_;
 
  private:
+  const Palette* masked_palette(const KernelTable& table) const;
+
   const uint64_t* starts_ = nullptr;
   const uint8_t* words_ = nullptr;             // null where values are coded
   std::unique_ptr<const ValueSource> values_;  // null where they lie as they are

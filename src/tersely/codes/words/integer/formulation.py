@@ -241,7 +241,7 @@ class Distances(Integer, ValueCoding):
         folded = Values(fold(values.words, centre.value), values.groups, centre.bit_layout)
         return prefixed(DISTANCES, split.encode_values(node.children[DISTANCES], folded))
 
-    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
+    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, positions: str) -> float:
         """Nothing of their own: the figures of sparse integers are for whatever codes their values."""
         return 0.0
 

@@ -105,8 +105,8 @@ class Palette(ValueCoding):
         child = part.only
         return costs.Kernel(part.parameters.bits, "" if child is None else child.parameters.code)
 
-    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
-        return costs.value_ns(kernel, dtype, machine, lanes)
+    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, positions: str) -> float:
+        return costs.value_ns(kernel, dtype, machine, positions)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:
         """Without AVX-512: coded indices, and tables of more words than a few shuffles look up (`costs`)."""

@@ -98,6 +98,12 @@ void PaletteValues::next(const KernelTable& table, Cursor& cursor, int64_t group
   kernels.decode_words(parameters_, cursor, groups, out);
 }
 
+void PaletteValues::next_indices(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const {
+  if (cursor.decode_indices != nullptr) return cursor.decode_indices(*cursor.index_parameters, cursor, groups, out);
+  table.unpack_indices(cursor.tile, groups, palette_.index_bits, out);
+  cursor.tile += groups * 8 * palette_.index_bits;
+}
+
 uint32_t PaletteValues::access(const ValueGroups& groups, int64_t index) const {
   const int64_t group = index / kChunkWeights;
   const auto inside = static_cast<int>(index % kChunkWeights);

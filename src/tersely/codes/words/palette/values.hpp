@@ -18,6 +18,8 @@ class PaletteValues : public ValueSource {
   PaletteValues(const Node& node, DType dtype, const Components& components, const std::vector<uint64_t>& groups);
   void begin(const KernelTable& table, const ValueGroups& groups, uint8_t* scratch, Cursor& cursor) const override;
   void next(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const override;
+  const Palette* palette() const override { return &palette_; }
+  void next_indices(const KernelTable& table, Cursor& cursor, int64_t groups, uint8_t* out) const override;
   uint32_t access(const ValueGroups& groups, int64_t index) const override;
 
  private:

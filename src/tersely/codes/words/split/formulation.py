@@ -89,7 +89,7 @@ class Split(ValueCoding):
     def value_kernel(self, part: Part) -> KernelKey:
         return costs.kernel_of(part.parameters)
 
-    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, lanes: bool) -> float:
+    def value_ns(self, kernel: KernelKey, dtype: str, machine: str, positions: str) -> float:
         return costs.value_ns(kernel, dtype, machine)
 
     def slower_than_dense(self, part: Part, profile: str) -> bool:

@@ -7,7 +7,7 @@
 namespace tersely {
 namespace {
 
-// Calls sink(j, 64 bytes in vector order) for each chunk.
+// Calls sink(j, 64 bytes in vector order, the mask of those that are there) for each chunk.
 // SAFE BECAUSE: values never passes the end, from which 64 bytes are readable. Eight chunks that fit together are not
 // looked at one by one (MEASURED on Zen 4: a value's place would wait for the look at the chunk before, 7 cycles
 // instead of 4); of others, one that does not fit is zeros.
@@ -22,7 +22,7 @@ TERSELY_INLINE void for_byte_chunks(Cursor& cursor, int64_t chunks, Sink&& sink)
     if (j % 2 == 0) prefetch_stream(next, values);  // a chunk has a line of values at most
     if (j % kAtOnce == 1) prefetch_stream(next, masks + j * 8);
     values += _mm_popcnt_u64(mask);
-    sink(j, next);
+    sink(j, next, mask);
   };
   int64_t j = 0;
   for (; j + kAtOnce <= chunks; j += kAtOnce) {

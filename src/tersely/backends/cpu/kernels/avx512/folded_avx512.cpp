@@ -111,7 +111,7 @@ void multiply_masked_slices(Cursor& cursor, int64_t chunks, uint8_t centre, cons
   load_sums(sums, own);
 #pragma GCC unroll 3
   for (int i = 0; i < Slices; ++i) other[i] = _mm512_setzero_si512();
-  for_byte_chunks(cursor, chunks, [&](int64_t j, __m512i bytes) TERSELY_SINK {
+  for_byte_chunks(cursor, chunks, [&](int64_t j, __m512i bytes, uint64_t) TERSELY_SINK {
     add_chunk<Slices>(unfolding.levels(bytes), x, j * 4, j % 2 == 0 ? own : other);
   });
 #pragma GCC unroll 3

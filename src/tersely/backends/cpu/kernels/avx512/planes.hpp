@@ -19,7 +19,7 @@ namespace {
 // looks at does not count, and is not cleared.
 template <int Stream>
 TERSELY_INLINE __m512i chunk_indices(const uint8_t* at) {
-  static_assert(Stream >= 5);
+  static_assert(Stream >= 4);
   if constexpr (Stream == 8) return load512(at);
   const __m512i both = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
   const __m512i four = _mm512_mask_srli_epi16(both, 0xFFFF0000u, both, 4);
