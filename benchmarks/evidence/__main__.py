@@ -28,7 +28,7 @@ QUICK_SECONDS = 0.4
 def told(quick: bool) -> dict[str, Any]:
     """cases.toml; with `quick`, what it says for it in place of the rest."""
     found = tomllib.loads(CASES.read_text())
-    for group in ("coding", "running", "tokens", "mixing"):
+    for group in ("coding", "running", "narrow", "tokens", "mixing"):
         short = {key.removeprefix("quick_"): value for key, value in found[group].items() if key.startswith("quick_")}
         found[group] = {key: value for key, value in found[group].items() if not key.startswith("quick_")}
         if quick:
@@ -45,6 +45,9 @@ def units(
     tokens = {key: cases["tokens"][key] for key in ("hidden", "layers", "tokens")}
     unit = _unit(cases, "tokens", "llama", "bfloat16", threads=plan.threads, seconds=plan.seconds, **tokens)
     yield common | unit, cases["tokens"]["limit_seconds"]
+    for name in cases["narrow"]["networks"]:
+        more = {"threads": plan.threads, "seconds": plan.seconds, "tries": cases["narrow"]["tries"]}
+        yield common | _unit(cases, "narrow", name, "float32", **more), cases["narrow"]["limit_seconds"]
     yield from _mixing(cases, common, plan)
     for name in cases["predictions"]["networks"]:
         yield common | _unit(cases, "predictions", name, "float32"), cases["predictions"]["limit_seconds"]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-KINDS = ("sampling", "coding", "products", "running", "tokens", "mixing", "shares", "predictions")
+KINDS = ("sampling", "coding", "products", "running", "tokens", "mixing", "shares", "predictions", "narrow")
 """Modules of this package with a function `measure(unit)`."""
 Unit = dict[str, Any]
 

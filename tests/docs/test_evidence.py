@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.evidence import __main__ as program
 from benchmarks.evidence import claims, isolate, kernels, networks, page, states
-from benchmarks.evidence.rows import coded, runs
+from benchmarks.evidence.rows import PAPER, coded, runs
 from benchmarks.protocol import Protocol
 from support.arrays import MODELS
 
@@ -235,7 +235,27 @@ def test_claims_are_won_or_lost_by_the_figures() -> None:
     assert None in won.values()
 
 
-def _with_product(**figures: tuple[int, float]) -> dict[str, Any]:
+def _narrow(smaller: float, without: str = "") -> dict[str, Any]:
+    """A record of networks with AVX2."""
+    found = _record(1.2, 1.18, 1.01)
+    for network in sorted({*PAPER} - {without}):
+        found["units"][network] = {
+            "unit": {"kind": "narrow", "network": network, "state": "float32"}, "isa": "avx2", "smaller": smaller,
+            "ms": {"tersely balanced": 2.0, "tersely dense": 2.0}, "busy": "", "error": {}, "commit": "a",
+            "kernels": kernels.digest("narrow"),
+        }  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    ("record", "won"),
+    [(_narrow(1.131), True), (_narrow(1.129), False), (_narrow(1.2, without="deit_b"), None), (_record(1, 1, 1), None)],
+)
+def test_avx2_is_judged_by_all_five_networks(record: dict[str, Any], won: bool | None) -> None:
+    assert [one.won for one in claims.claims(record) if "AVX2" in one.sentence] == [won]
+
+
+def _with_product(**figures: tuple[float, float]) -> dict[str, Any]:
     """A record of one pruned row: bytes and milliseconds of dense weights, of ours and of rivals."""
     nbytes, ms = ({_ours(name): one[k] for name, one in figures.items()} for k in (0, 1))
     found = _record(1.2, 1.18, 1.01)
@@ -258,9 +278,12 @@ def _ours(name: str) -> str:
         ((60, 0.9), False, True),  # larger, and faster than both
         ((20, 9.5), False, True),  # smaller than both, and slower
         ((49, 0.9), False, False),  # smaller and faster than `balanced`
+        ((49.9, 1.1), True, True),  # as small as `balanced` but for a directory
     ],
 )
-def test_products_are_won_by_being_as_small_and_as_fast(rival: tuple[int, float], every: bool, dominated: bool) -> None:
+def test_products_are_won_by_being_as_small_and_as_fast(
+    rival: tuple[float, float], every: bool, dominated: bool
+) -> None:
     found = _with_product(dense=(200, 2.0), balanced=(50, 1.0), size=(30, 9.0), csr=rival)
     won = {one.sentence: one.won for one in claims.claims(found) if "coded form" in one.sentence}
     assert list(won.values()) == [every, dominated]
