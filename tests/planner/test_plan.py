@@ -110,6 +110,16 @@ def test_codes_without_a_kernel_have_a_cost_of_their_own(rng: np.random.Generato
     assert {chosen(powers, "speed", "avx512"), chosen(powers, "balanced")} <= {"palette", "row_palette"}
 
 
+def test_a_view_without_kernels_is_not_worth_a_directory(rng: np.random.Generator) -> None:
+    """A folded matrix is smaller by some entries of a directory, and is decoded anew for each product."""
+    array = normal(rng, (192, 4608), np.dtype(np.float32))
+    array[rng.random(array.shape) < 0.8] = 0
+    best, *others = choose.decide(Request(array.view("<u4"), "float32", objective="size"))
+    folded = [one.candidate.nbytes for one in others if one.candidate.geometry.view == "folded"]
+    assert best.candidate.geometry.view == "matrix"
+    assert min(folded) < best.candidate.nbytes
+
+
 def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.Generator) -> None:
     for zeros in (0.0, 0.3, 0.6, 0.9, 1.0):
         array = pruned(rng, zeros)
@@ -122,7 +132,7 @@ def test_sizes_are_exact_and_nothing_beats_the_choice_under_size(rng: np.random.
                 components = one.candidate.components(1)
                 assert sum(data.nbytes for data in components.values()) == one.candidate.nbytes
                 if objective == "size":
-                    assert one.candidate.nbytes >= best.candidate.nbytes
+                    assert choose.SIZE_SLACK * one.candidate.nbytes >= best.candidate.nbytes
                 if objective == "balanced":
                     dense = next(k for k in (best, *others) if k.candidate.node.formulation == "dense")
                     assert best.ns <= dense.ns

@@ -1,6 +1,6 @@
 """Which formulation a tensor gets: candidates of every formulation with exact sizes, then one rule per objective.
 
-    size        the smallest candidate, whatever its speed
+    size        the smallest candidate, whatever its speed; of those that are larger by half a per cent at most, the fastest
     speed       the fastest by the cost model (`tersely.planner.cost_model`) of those that are smaller than dense, or larger by no more
                 than their formulation allows (fields of 4-bit pairs, which dense ones are never multiplied as fast as)
     balanced    the smallest of those within 10 % of the fastest, and never slower than dense; a smaller one where it takes less
@@ -55,6 +55,10 @@ from tersely.storage.ans.survey import Surveyed
 
 BALANCED_SLACK = 1.1
 """How much slower than the fastest candidate a smaller one may be, by the cost model, under `balanced`."""
+
+SIZE_SLACK = 1.005
+"""How much larger than the smallest candidate a faster one may be under `size`. Folded views come last: they save some
+entries of a directory, and have no kernels, so that a matrix would be decoded anew at each product."""
 
 _PLANNED_TWICE = 1 << 16
 """Up to so many bytes a tensor that stays dense is looked at once more, for what objective 'size' would make of it."""
@@ -266,6 +270,9 @@ def decide(request: Request) -> list[Verdict]:
     limit["balanced"] = limit["balanced"] if pixels else min(limit["balanced"], dense_ns)
     allowed = [k for k in eligible if times[k] <= limit[request.objective]]
     best = min(allowed, key=lambda k: (found[k].nbytes, times[k]))
+    if request.objective == "size":
+        alike = [k for k in allowed if found[k].nbytes <= found[best].nbytes * SIZE_SLACK]
+        best = min(alike, key=lambda k: (found[k].geometry.view == "folded", times[k], found[k].nbytes))
     if request.objective == "balanced" and not pixels:
         traded = [k for k in eligible if found[k].nbytes < found[best].nbytes and times[k] <= dense_ns]
         best = min((best, *traded), key=lambda k: found[k].nbytes * times[k] ** 2)
