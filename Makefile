@@ -104,10 +104,10 @@ $(VENV)/rivals: $(VENV)/peers
 
 evidence: $(VENV)/built $(VENV)/rivals
 	$(BIN)/python -m benchmarks.evidence --resume $(if $(MODELS),--models $(MODELS)) $(EVIDENCE)
-	$(MAKE) evidence-page
+	$(MAKE) evidence-page RECORDS="*_evidence*.json"
 
 evidence-page: $(VENV)/built $(VENV)/rivals
-	$(BIN)/python -m benchmarks.evidence.page $$(ls -t benchmarks/records/*_evidence.json | head -1)
+	$(BIN)/python -m benchmarks.evidence.page $$(ls -t benchmarks/records/$(or $(RECORDS),*_evidence.json) | head -1)
 
 bench-peers: $(VENV)/built $(VENV)/peers
 	$(BIN)/python -m benchmarks.files $(PEER_MODELS)

@@ -315,6 +315,7 @@ def main() -> None:
     parser.add_argument("--masks", nargs="+", choices=["random", "magnitude"], default=["random", "magnitude"])
     parser.add_argument("--dtype", choices=["float32", *engines.HALF_ENGINES], default="float32")
     parser.add_argument("--without", nargs="+", choices=list(engines.ENGINES), default=[], metavar="ENGINE")
+    parser.add_argument("--dense", action="store_true", help="our executor on dense weights, too")
     parser.add_argument("--cold", action="store_true", help="from files to first answers, and memory; prints only")
     parser.add_argument("--isa", choices=["avx2"], help="hold all engines to an instruction set")
     arguments = parser.parse_args()
@@ -334,7 +335,9 @@ def main() -> None:
             for percent, mask in (
                 itertools.product(arguments.pruned, arguments.masks) if arguments.pruned else [(0, "")]
             ):
-                found["rows"].append(row(name, batch, plan, arguments.without, percent, mask, arguments.dtype))
+                found["rows"].append(
+                    row(name, batch, plan, arguments.without, percent, mask, arguments.dtype, dense=arguments.dense)
+                )
                 print(line(found["rows"][-1]), flush=True)
     if arguments.isa and not held.asked():
         raise SystemExit("no engine asked what the processor is: they were not held")

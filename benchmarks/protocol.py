@@ -95,13 +95,29 @@ def _rounds(runs: Mapping[str, Run], protocol: Protocol) -> Times:
     )
 
 
+def above_zero(text: str) -> float:
+    """A number of an option. Raises ArgumentTypeError for zero, less, and what is no number."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of an option, likewise."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value
+
+
 def options(text: str | None, protocol: Protocol) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark program has; defaults are those of `protocol`."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=protocol.threads)
-    parser.add_argument("--seconds", type=float, default=protocol.seconds, help="for each thing that is compared")
+    parser.add_argument("--threads", type=count, default=protocol.threads)
+    parser.add_argument("--seconds", type=above_zero, default=protocol.seconds, help="for each thing that is compared")
     parser.add_argument(
-        "--working-set", type=float, default=protocol.working_set_bytes / 1e6, help="MB of dense weights"
+        "--working-set", type=above_zero, default=protocol.working_set_bytes / 1e6, help="MB of dense weights"
     )
     parser.add_argument("--refuse-busy", action="store_true", help="stop where others use the processors")
     parser.add_argument("-o", "--output", type=Path, help="write the record here, not to benchmarks/records")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, protocol, record
-from benchmarks.evidence import isolate, kernels
+from benchmarks.evidence import isolate, kept, kernels
 from benchmarks.evidence.coding import OURS
 from benchmarks.evidence.isolate import Unit
 from benchmarks.protocol import Protocol
@@ -45,8 +45,8 @@ def units(
     tokens = {key: cases["tokens"][key] for key in ("hidden", "layers", "tokens")}
     unit = _unit(cases, "tokens", "llama", "bfloat16", threads=plan.threads, seconds=plan.seconds, **tokens)
     yield common | unit, cases["tokens"]["limit_seconds"]
-    for name in cases["narrow"]["networks"]:
-        more = {"threads": plan.threads, "seconds": plan.seconds, "tries": cases["narrow"]["tries"]}
+    for name, batch in itertools.product(cases["narrow"]["networks"], cases["narrow"]["batches"]):
+        more = {"batch": batch, "threads": plan.threads, "seconds": plan.seconds}
         yield common | _unit(cases, "narrow", name, "float32", **more), cases["narrow"]["limit_seconds"]
     yield from _mixing(cases, common, plan)
     for name in cases["predictions"]["networks"]:
@@ -166,6 +166,16 @@ def _forget(units: dict[str, Any], unit: Unit) -> None:
         del units[key]
 
 
+def _has_figure(units: dict[str, Any], unit: Unit) -> bool:
+    """Whether the record has a figure of the same row, with whatever settings."""
+    return any(title(one["unit"]) == title(unit) and "failed" not in one for one in units.values())
+
+
+def _settled(one: dict[str, Any] | None) -> bool:
+    """Whether a unit need not be measured again: it has a figure, or failed as it always will."""
+    return one is not None and "takes none" in one.get("failed", "takes none")
+
+
 def run(
     work: list[tuple[Unit, float]],
     found: dict[str, Any],
@@ -174,9 +184,14 @@ def run(
     limit_seconds: float,
     jobs: int = 1,
 ) -> None:
-    """Run what the record lacks, a line for each, and save after each; of coders, `jobs` at a time."""
+    """Run what the record lacks and what failed, a line for each, and save after each; of coders, `jobs` at a time.
+
+    Raises SystemExit where nothing is selected.
+    """
     work = [(unit, limit) for unit, limit in work if all(word in title(unit) for word in only)]
-    left = [(unit, limit) for unit, limit in work if key_of(unit) not in found["units"]]
+    if not work:
+        raise SystemExit(f"no unit of work has all of these words in its title: {', '.join(only)}")
+    left = [(unit, limit) for unit, limit in work if not _settled(found["units"].get(key_of(unit)))]
     print(f"{len(work)} units of work, {len(work) - len(left)} of them in the record already", flush=True)
     commit = found["commit"]
     start = time.monotonic()
@@ -185,11 +200,14 @@ def run(
             kept = {key: value for key, value in unit.items() if key not in ("models", "step", "source", "file")}
             at_once = {"jobs": jobs} if unit["kind"] == "coding" else {}
             origin = {"commit": commit, "kernels": kernels.digest(unit["kind"])}
-            _forget(found["units"], unit)
-            found["units"][key_of(unit)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
-            save()
-            each = (time.monotonic() - start) / done
             told_of = result.get("failed") or "done"
+            if "failed" in result and _has_figure(found["units"], unit):
+                told_of += " (the figure before it is kept)"
+            else:
+                _forget(found["units"], unit)
+                found["units"][key_of(unit)] = {"unit": kept, "seconds": spent, **origin, **at_once, **result}
+                save()
+            each = (time.monotonic() - start) / done
             remaining = f"{each * (len(left) - done) / 60:.0f} min left"
             print(f"[{done}/{len(left)}, {remaining}] {title(unit)}: {told_of}, {spent:.0f} s", flush=True)
             if time.monotonic() - start > limit_seconds and done < len(left):
@@ -205,34 +223,45 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="keep what the record has, whatever commit it is of")
     parser.add_argument("--only", nargs="+", default=[], help="units whose title has all of these words")
     parser.add_argument("--without", nargs="+", default=[], metavar="ENGINE")
-    parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
-    parser.add_argument("--jobs", type=int, default=1, help="coders at a time: their speed is by processor time")
+    parser.add_argument("--minutes", type=protocol.above_zero, default=1e9, help="start nothing after so many")
+    parser.add_argument(
+        "--jobs", type=protocol.count, default=1, help="coders at a time: their speed is by processor time"
+    )
     arguments = parser.parse_args()
     if arguments.quick and arguments.seconds == default.seconds:
         arguments.seconds = QUICK_SECONDS
-    if arguments.jobs < 1:
-        parser.error(f"--jobs {arguments.jobs}: it must be at least 1")
+    if arguments.models and not arguments.models.is_dir():
+        parser.error(f"--models {arguments.models}: there is no such folder")
     plan = protocol.begin(arguments, default)
     cases = told(arguments.quick)
-    found = record.new("evidence", plan) | {"quick": arguments.quick, "units": {}}
+    found = record.new("evidence quick" if arguments.quick else "evidence", plan)
+    found |= {"quick": arguments.quick, "units": {}}
     path = arguments.output or record.path_of(found)
-    if arguments.resume and path.is_file():
+    kept.check_place(path)
+    if path.is_file():
+        if not arguments.resume:
+            raise SystemExit(f"{path} is there: --resume goes on with it, -o takes another name")
         found["units"] = _resumed(path, found)
     work = list(units(cases, arguments.models and arguments.models.resolve(), plan, arguments.without))
-    run(
-        work,
-        found,
-        lambda: record.save(found, path, quiet=True),
-        arguments.only,
-        60 * arguments.minutes,
-        arguments.jobs,
-    )
+    try:
+        run(
+            work,
+            found,
+            lambda: kept.save(found, path),
+            arguments.only,
+            60 * arguments.minutes,
+            arguments.jobs,
+        )
+    except KeyboardInterrupt:
+        raise SystemExit(f"interrupted: --resume goes on with {path}") from None
     print(f"record: {path}; python -m benchmarks.evidence.page {path} makes the page", flush=True)
 
 
 def _resumed(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """The units of a record of this machine. Raises SystemExit for one of another."""
-    before = json.loads(path.read_text())
+    """The units of a record of this machine. Raises SystemExit for one of another, and where one is quick and one is not."""
+    before = kept.read(path)
+    if before["quick"] != found["quick"]:
+        raise SystemExit(f"{path} is of {'a quick' if before['quick'] else 'a full'} run: give -o a file of its own")
     if before["machine"] != found["machine"]:
         raise SystemExit(f"{path} is of another machine ({before['machine']}): give -o a file of its own")
     units: dict[str, Any] = before["units"]

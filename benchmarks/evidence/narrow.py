@@ -1,45 +1,29 @@
-"""A unit of narrow: a network as processors without AVX-512 run it, under `balanced` and with dense weights, in turns.
-
-Rivals are not there: each of them chooses its own instructions, and not all can be told to do without AVX-512.
-"""
+"""A unit of narrow: a network on every engine that can be held to AVX2 (`benchmarks.peers.held`), in turns, as most machines
+would run it."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-
-import tersely.torch
-from benchmarks import engines, networks, protocol
-from benchmarks.protocol import Protocol
-
-ISA = "avx2"
 
 
 def measure(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """isa; smaller: what `balanced` makes of the weights; ms, least_ms by plan; error: of the largest answer."""
-    tersely.isa.use(ISA)  # before anything is planned
-    plan = Protocol(threads=unit["threads"], seconds=unit["seconds"], tries=unit["tries"])
-    tersely.set_num_threads(plan.threads)
-    torch.set_num_threads(plan.threads)
-    model, inputs = networks.prepared(unit["network"]), networks.inputs_of(unit["network"], 1)
-    with torch.inference_mode():
-        expected = engines.first(model(*inputs)).numpy()
-    pipe = tersely.torch.pipeline(model, inputs, objective="balanced")
-    plain, held = pipe.weight_bytes
-    runs = {
-        "tersely balanced": engines.torch_eager(pipe, inputs, plan.threads),
-        "tersely dense": engines.torch_eager(engines.uncoded(model, inputs), inputs, plan.threads),
-    }
-    scale = np.abs(expected).max()
-    error = {name: float(np.abs(run() - expected).max() / scale) for name, run in runs.items()}
-    for name, value in error.items():
-        if not value < networks.BOUND:
-            raise ValueError(f"{name} answers otherwise than PyTorch, by {value:.1e} of the largest")
-    times = protocol.measure({name: networks.alone(run, plan) for name, run in runs.items()}, plan)
-    return {
-        "isa": ISA, "smaller": plain / held, "ms": times.median_ms, "least_ms": times.least_ms, "busy": times.busy,
-        "error": error,
-    }  # fmt: skip
+    """As units of running. Raises ValueError, with the last line of what benchmarks.networks said, where that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "record.json")
+        command = [
+            sys.executable, "-m", "benchmarks.networks", "--isa", "avx2", "--dense", "--networks", unit["network"],
+            "--batches", str(unit["batch"]), "--threads", str(unit["threads"]), "--seconds", str(unit["seconds"]),
+            "-o", str(path),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
+            raise ValueError(said[-1])
+        (found,) = json.loads(path.read_text())["rows"]
+    return {key: found[key] for key in ("ms", "least_ms", "busy", "error", "smaller", "weight_bytes", "left_out")}

@@ -32,7 +32,7 @@ def sample(name: str, network: Mapping[str, Any], models: Path | None, limit: in
         MissingError: where the file of a real network, or what says the shapes of a drawn one, is not here.
     """
     if "real" in network:
-        tensors = variants.read(_file(models, network["real"]).read_bytes())[1]
+        tensors = _read(_file(models, network["real"]))
         sizes = {key: one.nbytes for key, one in tensors.items()}
         return {key: tensors[key][:rows] if rows else tensors[key] for key, rows in _chosen(sizes, tensors, limit)}
     like = spreads(_file(models, network["like"]))
@@ -48,7 +48,7 @@ def sample(name: str, network: Mapping[str, Any], models: Path | None, limit: in
 def nbytes(network: Mapping[str, Any], models: Path | None) -> int:
     """How many bytes all of its tensors have. Raises MissingError."""
     if "real" in network:
-        return sum(one.nbytes for one in variants.read(_file(models, network["real"]).read_bytes())[1].values())
+        return sum(one.nbytes for one in _read(_file(models, network["real"])).values())
     return sum(4 * math.prod(shape) for shape in shapes_of(network["drawn"]).values())
 
 
@@ -57,6 +57,14 @@ def _file(models: Path | None, name: str) -> Path:
     if path is None or not path.is_file():
         raise MissingError(f"{name}.safetensors is not in the models' folder (--models)")
     return path
+
+
+def _read(path: Path) -> Tensors:
+    """Every tensor of a file. Raises ValueError, naming it, where it is damaged."""
+    try:
+        return variants.read(path.read_bytes())[1]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
 
 
 def _chosen(sizes: Mapping[str, int], tensors: Tensors, limit: int) -> list[tuple[str, int]]:

@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.evidence import claims, kernels, page_coders, page_networks, plots
+from benchmarks.evidence import claims, kept, kernels, page_coders, page_networks, plots
 from benchmarks.evidence.cells import called
 from benchmarks.evidence.rows import coded, failures, mixed, predictions, runs, shares, tokens_of
 from benchmarks.record import Record
@@ -38,23 +37,23 @@ def _lines(found: Record, pictures: dict[str, str]) -> Iterator[str]:
     old = sum(kernels.changed(one) for one in found["units"].values())
     yield "# The evidence"
     yield ""
-    yield "Networks, states of their weights, coders of models and engines, side by side in one run:"
-    yield "`make evidence` measures again and writes this page. Rows that we lose are marked as lost."
+    yield "Networks, states of their weights, coders of models and engines, side by side: what a row compares took turns in one"
+    yield "process, or got one file. `make evidence` measures again and writes this page. Rows that we lose are marked as lost."
     yield ""
     yield f"{record.headline(found)}; {len(found['units'])} units of work,"
     if old:
         yield f"**kernels have changed since {old} of its {len(found['units'])} figures were measured**,"
     yield f"{_at(commits)}. Times are medians of runs that take turns, answers are compared first;"
     yield "*(void)*: other processes had the processors meanwhile. Weights of networks in `benchmarks/evidence/cases.toml` that"
-    yield "are *drawn* have the shapes of the published network and the statistics of real layers of its kind; real ones are"
-    yield "whole files. Every coder gets the same tensors after the same lossy step, and must give back every bit."
+    yield "are *drawn* have the shapes of the published network and the statistics of real layers of its kind. Every coder gets the"
+    yield "same tensors after the same lossy step, and must give back every bit."
     yield ""
     yield "## What the paper says, and what we find"
     yield ""
     yield from grid(("claim", "here", ""), ((one.sentence, one.figure, MARKS[one.won]) for one in claims.claims(found)))
     yield ""
     if ran:
-        yield from page_networks.networks(ran, tokens_of(found), names, pictures)
+        yield from page_networks.networks(ran, runs(found, "narrow"), tokens_of(found), names, pictures)
     if rows:
         yield from page_coders.coders(rows, names, pictures)
         yield from page_coders.products(rows, names)
@@ -118,18 +117,20 @@ def _failures(found: Record, names: dict[str, str]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=PAGE)
+    parser.add_argument("-o", "--output", type=Path, help="docs/EVIDENCE.md, or EVIDENCE-quick.md of a quick record")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    found = json.loads(arguments.record.read_text())
-    pictures = {name: f"pictures/evidence-{name}.svg" for name in plots.PICTURES}
+    found = kept.read(arguments.record)
+    output = arguments.output or (PAGE.with_name("EVIDENCE-quick.md") if found["quick"] else PAGE)
+    pictures = {name: f"pictures/{output.stem.lower()}-{name}.svg" for name in plots.of(found)}
     page = text(found, pictures)
     if arguments.check:
-        if not arguments.output.is_file() or arguments.output.read_text() != page:
-            raise SystemExit(f"{arguments.output} is not what {arguments.record} says: make evidence-page writes it")
+        if not output.is_file() or output.read_text() != page:
+            raise SystemExit(f"{output} is not what {arguments.record} says: make evidence-page writes it")
         return
-    plots.save(found, arguments.output.parent)
-    arguments.output.write_text(page)
+    plots.save(found, {name: output.parent / path for name, path in pictures.items()})
+    output.write_text(page)
+    print(output)
 
 
 if __name__ == "__main__":

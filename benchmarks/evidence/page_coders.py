@@ -37,12 +37,17 @@ def _rivals(rows: list[Coded], rivals: list[str], names: dict[str, str]) -> Iter
 
 
 def coders(rows: list[Coded], names: dict[str, str], pictures: dict[str, str]) -> Iterator[str]:
+    rows = [row for row in rows if row.ratio]
+    if not rows:
+        return
     rivals = sorted({name for row in rows for name in row.ratio if name not in OURS})
     yield "## Coders of models"
     yield ""
-    yield "How many times smaller the same layers of each network become (larger is better; the best is bold). Ours are whole"
-    yield "files with names and header, rivals are charged for neither. *order 0*: the bound of a coder that knows how often each"
-    yield "value, or each exponent, occurs in a tensor, and nothing else."
+    most = max(row.original_bytes for row in rows)
+    yield "How many times smaller the same layers of each network become (larger is better; the best is bold): a sample, layers"
+    yield f"spread evenly over the network, of {most / 1e6:.1f} MB at most, because some coders take minutes for a megabyte. Ours are"
+    yield "whole files with names and header, rivals are charged for neither. *order 0*: the bound of a coder that knows how often"
+    yield "each value, or each exponent, occurs in a tensor, and nothing else."
     yield ""
     yield f"![Size against speed of decoding]({pictures['coders']})"
     yield ""

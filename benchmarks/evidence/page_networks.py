@@ -9,9 +9,12 @@ from benchmarks.evidence.cells import short
 from benchmarks.evidence.rows import Run
 from benchmarks.tables import grid
 
+BOUND, COLD_BOUND = 5e-4, 1e-2
+"""Those of benchmarks.networks, which needs torch: of the largest output."""
+
 
 def networks(
-    ran: list[Run], tokens: list[dict[str, Any]], names: dict[str, str], pictures: dict[str, str]
+    ran: list[Run], narrow: list[Run], tokens: list[dict[str, Any]], names: dict[str, str], pictures: dict[str, str]
 ) -> Iterator[str]:
     yield "## Whole networks"
     yield ""
@@ -21,20 +24,29 @@ def networks(
     yield ""
     yield f"![Speed against size of whole networks]({pictures['networks']})"
     yield ""
+    yield from _table(ran, names)
+    if narrow:
+        yield "With AVX2, which is what most machines have: every engine that can be held to it, told that the processor has no more."
+        yield ""
+        yield from _table(narrow, names)
+    yield from _tokens(tokens)
+    yield from _held([run for run in ran if run.weight_bytes], names)
+    yield from _cold([run for run in ran if run.cold], names)
+
+
+def _table(ran: list[Run], names: dict[str, str]) -> Iterator[str]:
     engines = sorted({name for run in ran for name in run.ms if not name.startswith("tersely")})
     head = ("network", "weights", "batch", "balanced", "speed", "dense", *engines, "balanced x fastest", "smaller", "")
     yield from grid(head, (_network_row(run, names, engines) for run in ran))
     yield ""
-    yield from _tokens(tokens)
-    yield from _held([run for run in ran if run.weight_bytes], names)
-    yield from _cold([run for run in ran if run.cold], names)
 
 
 def _held(ran: list[Run], names: dict[str, str]) -> Iterator[str]:
     if not ran:
         return
     yield "Resident megabytes of weights, and the largest difference of an answer from PyTorch's in float32 (of int8 networks: from"
-    yield "the exact sums), as a share of the largest output."
+    yield f"the exact sums), as a share of the largest output. An engine that differs by {BOUND:.0e} or more is left out (of bfloat16"
+    yield f"networks, whose engines round after each operator: 0.25; of first answers from a file: {COLD_BOUND:.0e})."
     yield ""
     body = []
     for run in ran:

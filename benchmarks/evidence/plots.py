@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,14 @@ def layers(axes: Any, found: Record) -> None:
 PICTURES: dict[str, Callable[[Any, Record], None]] = {"networks": networks, "coders": coders, "layers": layers}
 
 
-def save(found: Record, docs: Path) -> None:
-    """Write every picture of which the record has something to docs/pictures. Raises SystemExit without matplotlib."""
+def of(found: Record) -> list[str]:
+    """The pictures of which a record has something."""
+    has = {"networks": runs(found), "coders": [row for row in coded(found) if row.ratio], "layers": mixed(found)}
+    return [name for name in PICTURES if has[name]]
+
+
+def save(found: Record, pictures: Mapping[str, Path]) -> None:
+    """Write pictures, by name, each to its place. Raises SystemExit without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -78,12 +84,11 @@ def save(found: Record, docs: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "tersely"
     from matplotlib import pyplot
 
-    (docs / "pictures").mkdir(parents=True, exist_ok=True)
-    for name, draw in PICTURES.items():
+    for name, path in pictures.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure, axes = pyplot.subplots(figsize=(7.5, 4.5))
-        draw(axes, found)
+        PICTURES[name](axes, found)
         axes.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
-        if axes.has_data():
-            figure.savefig(docs / "pictures" / f"evidence-{name}.svg", metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)

@@ -65,9 +65,9 @@ class Coded:
     failed: dict[str, str] = field(default_factory=dict)
     product: dict[str, Any] = field(default_factory=dict)
 
-    def best_rival(self) -> str:
-        """The rival that makes it smallest, '' where there is none."""
-        rivals = [name for name in self.ratio if name not in (*STORED, *RUNNABLE)]
+    def best_rival(self, without: tuple[str, ...] = ()) -> str:
+        """The rival that makes it smallest, '' where there is none. without: rivals that do not count."""
+        rivals = [name for name in self.ratio if name not in (*STORED, *RUNNABLE, *without)]
         return max(rivals, key=self.ratio.__getitem__, default="")
 
     def best_multiplying(self) -> dict[str, float]:
@@ -77,10 +77,10 @@ class Coded:
         return {name: nbytes["dense"] / nbytes[name] for name in rivals}
 
 
-def runs(record: Record) -> list[Run]:
-    """Whole networks that ran."""
+def runs(record: Record, kind: str = "running") -> list[Run]:
+    """Whole networks that ran. kind: 'narrow' for those with AVX2."""
     found = []
-    for one in _of(record, "running"):
+    for one in _of(record, kind):
         unit = one["unit"]
         smaller = one["smaller"] if isinstance(one["smaller"], dict) else {"balanced": one["smaller"]}
         ms = {_engine(name): value for name, value in one["ms"].items()}
@@ -137,11 +137,6 @@ def coded(record: Record) -> list[Coded]:
 def mixed(record: Record) -> list[dict[str, Any]]:
     """Plans against single formulations."""
     return list(_of(record, "mixing"))
-
-
-def narrow(record: Record) -> list[dict[str, Any]]:
-    """Networks with AVX2."""
-    return list(_of(record, "narrow"))
 
 
 def tokens_of(record: Record) -> list[dict[str, Any]]:

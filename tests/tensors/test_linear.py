@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
-from support.arrays import CODES, DTYPES, normal
+from support.arrays import CODES, DTYPES, normal, same_bits
 from support.products import assert_close
 
 import tersely
@@ -116,3 +118,57 @@ def test_bfloat16_instructions_take_subnormal_numbers_for_zero(each_isa: str) ->
         y = tersely.linear(np.ones((batch, 400), ml_dtypes.bfloat16), tensor)[:, 1:]
         flushed = batch > 2 and each_isa in ("avx512_bf16", "amx")
         assert (y == 0).all() == flushed
+
+
+@pytest.mark.parametrize("rows", [1, 3, 600])
+def test_the_short_way_gives_what_the_long_one_gives(rows: int, rng: np.random.Generator) -> None:
+    """Rows of float32 that lie as they are multiplied go another way than the same rows in Fortran's order."""
+    array = normal(rng, (48, 80), np.dtype(np.float32))
+    array[rng.random(array.shape) < 0.5] = 0
+    for orientation in ("out_in", "in_out"):
+        weight = tersely.encode(array, formulation="sparse", positions="bitmap", orientation=orientation)
+        for multiply, columns in ((tersely.linear, 80), (tersely.linear_transposed, 48)):
+            x = normal(rng, (rows, columns), np.dtype(np.float32))
+            assert same_bits(multiply(x, weight), multiply(np.asfortranarray(x), weight)), orientation
+
+
+def test_a_dense_tensor_keeps_its_weights_when_the_array_changes(rng: np.random.Generator) -> None:
+    for array in (
+        rng.integers(-128, 128, (64, 64)).astype(np.int8),
+        rng.integers(0, 1 << 32, (64, 64), np.uint64).astype(np.uint32).view(np.float32),
+        np.arange(3.0),
+    ):
+        tensor = tersely.encode(array)
+        before = array.copy()
+        array[...] = 0
+        assert same_bits(tensor.decode(), before)
+
+
+def test_dense_floats_are_multiplied_where_they_lie(rng: np.random.Generator) -> None:
+    weight = tersely.encode(normal(rng, (512, 256), np.dtype(np.float32)), formulation="dense")
+    x = normal(rng, (1, 256), np.dtype(np.float32))
+    tersely.linear(x, weight)
+    tracemalloc.start()
+    tersely.linear(x, weight)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < weight.nbytes / 4
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_without_rows_take_one_scale_a_row(transposed: bool) -> None:
+    weight = tersely.encode(np.zeros((0, 16), np.int8))
+    scale, zero_point = np.ones(0), np.zeros(0, np.int8)
+    if transposed:
+        y = tersely.linear_transposed(np.ones((2, 0), np.float32), weight, scale=scale, zero_point=zero_point)
+    else:
+        y = tersely.linear(np.ones((2, 16), np.float32), weight, scale=scale, zero_point=zero_point)
+    assert y.shape == ((2, 16) if transposed else (2, 0))
+    assert not y.any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_bias_beyond_float32_is_infinite(rng: np.random.Generator) -> None:
+    weight = tersely.encode(normal(rng, (16, 32), np.dtype(np.float32)))
+    y = tersely.linear(np.ones((1, 32), np.float32), weight, bias=np.full(16, 1e300))
+    assert np.isposinf(y).all()

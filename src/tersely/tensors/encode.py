@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def encode(
     Raises:
         ArgumentError: for dtypes that safetensors cannot hold, big-endian arrays and parameters that do not fit.
     """
+    decoded = isinstance(array, Tensor)
     if isinstance(array, Tensor):
         if by_name(array.encoded.dtype).packed:
             raise ArgumentError(f"dtype {array.encoded.dtype} is never coded: the tensor can be saved as it is")
@@ -65,16 +67,23 @@ def encode(
             array = np.from_dlpack(array)
         except (RuntimeError, BufferError, TypeError) as error:
             raise ArgumentError(f"the array cannot be taken over by DLPack: {error}") from None
-    return Tensor(
-        choose.encode(
-            np.asarray(array),
-            formulation=formulation,
-            objective=objective,
-            profile=profile,
-            batch=batch,
-            orientation=orientation,
-            threads=threads,
-            int4_columns=int4_columns,
-            **parameters,
-        )
+    given = np.asarray(array)
+    encoded = choose.encode(
+        given,
+        formulation=formulation,
+        objective=objective,
+        profile=profile,
+        batch=batch,
+        orientation=orientation,
+        threads=threads,
+        int4_columns=int4_columns,
+        **parameters,
     )
+    # What stays as it is would change with the caller's array; one that was decoded here is nobody else's.
+    views = (
+        {} if decoded else {name: one for name, one in encoded.components.items() if np.may_share_memory(one, given)}
+    )
+    if views:
+        own = {name: np.array(one) for name, one in views.items()}
+        encoded = replace(encoded, components={**encoded.components, **own})
+    return Tensor(encoded)

@@ -122,7 +122,7 @@ def scale_of(scale: Any, rows: int) -> np.ndarray:
     found = numbers(scale, "scale")
     if found.dtype.kind not in "fiu" and found.dtype != ml_dtypes.bfloat16:
         raise ArgumentError(f"scale has dtype {found.dtype}; it must be a float or an array of floats")
-    if found.size not in (1, rows) or found.size != max((1, *found.shape)):
+    if found.size not in (1, rows) or found.size != max(found.shape, default=1):
         raise ArgumentError(f"scale has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
     return found.reshape(-1).astype(np.float64)
 
@@ -140,7 +140,7 @@ def zero_point_of(zero_point: Any, rows: int, dtype: str, limits: tuple[int, int
     found = numbers(zero_point, "zero_point")
     if found.dtype.kind not in "iu":
         raise ArgumentError(f"zero_point has dtype {found.dtype}; it must be an integer or an array of integers")
-    if found.size not in (1, rows) or found.size != max((1, *found.shape)):
+    if found.size not in (1, rows) or found.size != max(found.shape, default=1):
         raise ArgumentError(f"zero_point has shape {list(found.shape)}; it must be one number or [{rows}], one a row")
     smallest, largest = limits
     wrong = found.reshape(-1)[(found.reshape(-1) < smallest) | (found.reshape(-1) > largest)]
@@ -155,8 +155,11 @@ def _bias_of(bias: Any, outer: int, exact: bool) -> np.ndarray | None:
     found = numbers(bias, "bias")
     if found.shape != (outer,):
         raise ArgumentError(f"bias has shape {list(found.shape)}; it must be [{outer}]")
-    if not exact:
+    if not exact and found.dtype != np.float64:
         return np.ascontiguousarray(found, dtype=np.float32)
+    if not exact:
+        with np.errstate(all="ignore"):  # what is beyond float32 is infinite, as the result is
+            return np.ascontiguousarray(found, dtype=np.float32)
     if found.dtype.kind not in "iu" or found.dtype.itemsize > 4 or found.dtype == np.uint32:
         raise ArgumentError(f"bias has dtype {found.dtype}; int8 x needs int32, which sums are")
     return np.ascontiguousarray(found, dtype=np.int32)
