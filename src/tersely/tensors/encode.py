@@ -80,10 +80,8 @@ def encode(
         **parameters,
     )
     # What stays as it is would change with the caller's array; one that was decoded here is nobody else's.
-    views = (
-        {} if decoded else {name: one for name, one in encoded.components.items() if np.may_share_memory(one, given)}
-    )
-    if views:
+    views = {name: one for name, one in encoded.components.items() if np.may_share_memory(one, given)}
+    if views and not decoded:
         own = {name: np.array(one) for name, one in views.items()}
         encoded = replace(encoded, components={**encoded.components, **own})
     return Tensor(encoded)

@@ -36,6 +36,10 @@ struct ConvolutionBlock {
   int64_t residual_panel_stride;
   float low, high;
 };
+// How many runs ahead kernels ask for x: a run of 16 columns takes 100 to 200 cycles, about as long as a line from the
+// third cache, and a processor looks ahead for about one run by itself. MEASURED on Zen 5, AVX-512, two threads, in
+// turns: 3072 columns x 1584 pixels (19 MB of x) 34 and 22 ms; whole networks with one image 0.90 to 0.97 of the time.
+constexpr int kAheadRuns = 2;
 // Memory of y may not be that of x or the residual.
 using Convolve = void (*)(const ConvolutionBlock& block, const PixelPlaces& places, int64_t pixels);
 

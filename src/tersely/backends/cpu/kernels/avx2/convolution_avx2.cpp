@@ -68,6 +68,10 @@ void tile(const ConvolutionBlock& b, const PixelPlaces& places, int64_t pixel, i
   const int64_t run_bytes = b.run * 4;
   // Not unrolled: the compiler would let sums wander from register to register and spill two of them.
   for (; offset != end; ++offset) {
+    if (end - offset > kAheadRuns) {
+#pragma GCC unroll 6
+      for (int p = 0; p < Pixels; ++p) __builtin_prefetch(x[p] + int64_t{offset[kAheadRuns]} * 4);
+    }
     int64_t at = int64_t{*offset} * 4;
 #pragma GCC unroll 1
     for (const int64_t stop = at + run_bytes; at != stop; at += 4, w += 16) step(x, at, w, sums);

@@ -63,6 +63,10 @@ void tile(const ConvolutionBlock& b, const PixelPlaces& places, int64_t pixel) {
   const int32_t* offset = b.offsets;
   const int32_t* const end = offset + b.runs;
   for (; offset != end; ++offset) {
+    if (end - offset > kAheadRuns) {
+#pragma GCC unroll 12
+      for (int p = 0; p < Pixels; ++p) __builtin_prefetch(x[p] + int64_t{offset[kAheadRuns]} * 4);
+    }
     int64_t at = int64_t{*offset} * 4;
     const int64_t stop = at + run_bytes, fours = at + run_bytes / 16 * 16;
     for (; at != fours; at += 16, w += 64) {
