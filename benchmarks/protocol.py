@@ -103,6 +103,14 @@ def above_zero(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """A number of an option that may be zero. Raises ArgumentTypeError for less, and for what is no number."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must not be below 0")
+    return value
+
+
 def count(text: str) -> int:
     """A whole number of an option, likewise."""
     value = int(text)
@@ -115,7 +123,9 @@ def options(text: str | None, protocol: Protocol) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark program has; defaults are those of `protocol`."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=count, default=protocol.threads)
-    parser.add_argument("--seconds", type=above_zero, default=protocol.seconds, help="for each thing that is compared")
+    parser.add_argument(
+        "--seconds", type=not_negative, default=protocol.seconds, help="for each thing that is compared"
+    )
     parser.add_argument(
         "--working-set", type=above_zero, default=protocol.working_set_bytes / 1e6, help="MB of dense weights"
     )

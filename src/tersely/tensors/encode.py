@@ -85,3 +85,15 @@ def encode(
         own = {name: np.array(one) for name, one in views.items()}
         encoded = replace(encoded, components={**encoded.components, **own})
     return Tensor(encoded)
+
+
+def over(array: np.ndarray) -> Tensor:
+    """Returns a dense tensor over an array's own memory: what is written there later is what it multiplies by.
+
+    Args:
+        array: contiguous, of a dtype that safetensors can hold; the tensor keeps it alive.
+
+    Raises:
+        ArgumentError: for other dtypes and big-endian arrays.
+    """
+    return Tensor(choose.encode(array, formulation="dense"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tersely.core.errors import ArgumentError
-from tersely.tensors.encode import encode
+from tersely.tensors.encode import over
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.operators.int8_operators import multiplied, to_bias, vectorised
 from tersely.torch.weight import short_way
@@ -88,7 +88,7 @@ class Int8Linear(nn.Module):
             else:
                 with torch._C._DisableFuncTorch():  # whose wrappers, made of every result, have no memory
                     dense = weight.decode() if isinstance(weight, TerselyTensor) else weight
-                    coded = encode(as_array(dense), "dense")
+                    coded = over(as_array(dense))
             self._coded = (storage, address, coded)
         return self._coded[2]
 

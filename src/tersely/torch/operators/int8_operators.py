@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.tensors.encode import encode
+from tersely.tensors.encode import over
 from tersely.tensors.linear import linear, linear_transposed
 from tersely.tensors.tensor import Tensor as CodedTensor
 from tersely.torch.operators.compiled import operator, storage_over
@@ -31,12 +31,12 @@ def multiplied(x: Tensor, weight: CodedTensor, scale: Tensor, bias: Tensor | Non
 
 @operator("int8_linear(Tensor x, Tensor weight, Tensor scale, Tensor? bias) -> Tensor")
 def int8_linear(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    return multiplied(x, encode(as_array(weight), "dense"), scale, bias, False)
+    return multiplied(x, over(as_array(weight)), scale, bias, False)
 
 
 @operator("int8_transposed(Tensor x, Tensor weight, Tensor scale) -> Tensor")
 def int8_transposed(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    return multiplied(x, encode(as_array(weight), "dense"), scale, None, True)
+    return multiplied(x, over(as_array(weight)), scale, None, True)
 
 
 @operator("int8_coded(Tensor x, Tensor[] components, str spec, Tensor scale, Tensor? bias, bool transposed) -> Tensor")
