@@ -193,9 +193,8 @@ REASONS = {
     "14 x 14 pixels neither gains much. Fewer products would: larger Winograd tiles, at another rounding.",
     "resnet101": "As ResNet-50.",
     "mobilenet_v2": "Layers at 7 x 7 decode a panel for 49 pixels. `speed` leaves them dense.",
-    "deit_b": "Large products at the peak of the cores: decoding can only be hidden. Softmax within attention, and q, k, v "
-    "as one product, are not written. With batch 8 the second layer of each MLP takes up to 1.6 times as long as the first, of as many "
-    "products: its input, 19 MB, is read anew for every 32 outputs, from beyond the caches where others use them, too.",
+    "deit_b": "Large products at the peak of the cores: decoding can only be hidden. Softmax within attention, and q, k, v as one "
+    "product, are not written.",
     "minilm": "32 tokens share a panel's decoding: an eighth to a sixth of the time. One product for q, k and v would save a pass.",
     "vgg16": "Not known; the first place to look is the profile by layer (`tersely profile`).",
     "product csr": "Distances of 16 bits and whole floats, multiplied as they lie. With 90 % zeros ours are gaps of a byte: a little "

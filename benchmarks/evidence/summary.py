@@ -44,7 +44,7 @@ def rows(found: Record) -> Iterator[tuple[str, ...]]:
     if compared:
         won = sum(row.ratio["tersely max"] >= row.ratio[row.best_rival()] for row in compared)
         yield (
-            f"files to keep or send: samples of {len({row.network for row in compared})} networks, dense, pruned, quantised",
+            f"files to keep or send: samples of {len({row.network for row in compared})} networks",
             "every other coder",
             "level max",
             "",
