@@ -95,14 +95,6 @@ def _rounds(runs: Mapping[str, Run], protocol: Protocol) -> Times:
     )
 
 
-def above_zero(text: str) -> float:
-    """A number of an option. Raises ArgumentTypeError for zero, less, and what is no number."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be above 0")
-    return value
-
-
 def not_negative(text: str) -> float:
     """A number of an option that may be zero. Raises ArgumentTypeError for less, and for what is no number."""
     value = float(text)
@@ -112,7 +104,7 @@ def not_negative(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number of an option, likewise."""
+    """A whole number of an option, from 1 on. Raises ArgumentTypeError for less."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
@@ -127,7 +119,7 @@ def options(text: str | None, protocol: Protocol) -> argparse.ArgumentParser:
         "--seconds", type=not_negative, default=protocol.seconds, help="for each thing that is compared"
     )
     parser.add_argument(
-        "--working-set", type=above_zero, default=protocol.working_set_bytes / 1e6, help="MB of dense weights"
+        "--working-set", type=not_negative, default=protocol.working_set_bytes / 1e6, help="MB of dense weights"
     )
     parser.add_argument("--refuse-busy", action="store_true", help="stop where others use the processors")
     parser.add_argument("-o", "--output", type=Path, help="write the record here, not to benchmarks/records")

@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="keep what the record has, whatever commit it is of")
     parser.add_argument("--only", nargs="+", default=[], help="units whose title has all of these words")
     parser.add_argument("--without", nargs="+", default=[], metavar="ENGINE")
-    parser.add_argument("--minutes", type=protocol.above_zero, default=1e9, help="start nothing after so many")
+    parser.add_argument("--minutes", type=protocol.not_negative, default=1e9, help="start nothing after so many")
     parser.add_argument(
         "--jobs", type=protocol.count, default=1, help="coders at a time: their speed is by processor time"
     )

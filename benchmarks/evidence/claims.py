@@ -101,7 +101,7 @@ def _states(rows: list[Coded]) -> Claim:
 
 
 def _dominated(rows: list[Coded]) -> Claim:
-    sentence = "no rival that multiplies from its coded form is both smaller and faster than `balanced`"
+    sentence = "no rival that multiplies from its coded form is both smaller (by over 0.5 %) and faster than `balanced`"
     return _products(sentence, rows, _ahead)
 
 
@@ -150,13 +150,16 @@ def _counted(sentence: str, compared: int, lost: list[str]) -> Claim:
 def losses(record: Record) -> Iterator[tuple[str, str]]:
     """Every row that is lost, with by how much, and its kind, which `REASONS` explains."""
     names = titles(record)
-    for run in runs(record):
+    for run in runs(record) + runs(record, "narrow"):
         ratio = run.ratio()
         if ratio is not None and ratio < 1:
             kind = "half" if run.state == "bfloat16" else "int8" if run.state.startswith("int8") else run.network
             speed = run.ratio("tersely speed")
             other = "" if speed is None else f" (`speed` {speed:.2f} x)"
-            yield f"{names[run.network]}, {run.state}, batch {run.batch}: {ratio:.2f} x {run.fastest}{other}", kind
+            yield (
+                f"{names[run.network]}, {run.state}, batch {run.batch}{run.held}: {ratio:.2f} x {run.fastest}{other}",
+                kind,
+            )
     for row in coded(record):
         for mine in STORED:
             # zpaq decodes a hundredth of what `fast` does in the same time, and is what `max` is compared with.

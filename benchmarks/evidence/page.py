@@ -98,8 +98,8 @@ def _failures(found: Record, names: dict[str, str]) -> Iterator[str]:
     for unit, why in failures(found):
         batch = f", batch {unit['batch']}" if "batch" in unit else ""
         add(called(unit.get("coder", unit["kind"])), why, f"{names[unit['network']]}, {unit['state']}{batch}")
-    for run in runs(found):
-        row = f"{names[run.network]}, {run.state}, batch {run.batch}"
+    for run in runs(found) + runs(found, "narrow"):
+        row = f"{names[run.network]}, {run.state}, batch {run.batch}{run.held}"
         for engine, why in run.left_out.items():
             add(engine, why, row)
         for engine, why in run.cold_left_out.items():

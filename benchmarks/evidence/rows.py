@@ -19,7 +19,7 @@ NARROW_SMALLER = 1.13
 
 @dataclass(frozen=True)
 class Run:
-    """A network on every engine. ms: medians by engine; ours begin with 'tersely'."""
+    """A network on every engine. ms: medians by engine; ours begin with 'tersely'. held: to which instruction set, in words."""
 
     network: str
     state: str
@@ -32,6 +32,7 @@ class Run:
     error: dict[str, float]
     weight_bytes: dict[str, int] = field(default_factory=dict)
     cold_left_out: dict[str, str] = field(default_factory=dict)
+    held: str = ""
 
     @property
     def fastest(self) -> str:
@@ -97,6 +98,7 @@ def runs(record: Record, kind: str = "running") -> list[Run]:
                 {_engine(name): value for name, value in one["error"].items()},
                 one.get("weight_bytes", {}),
                 one.get("cold_left_out", {}),
+                " with AVX2" if kind == "narrow" else "",
             )
         )
     return found

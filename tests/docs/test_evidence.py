@@ -253,6 +253,15 @@ def test_avx2_is_judged_by_all_five_networks(record: dict[str, Any], won: bool |
     assert [one.won for one in claims.claims(record) if "AVX2" in one.sentence] == [won]
 
 
+def test_what_is_lost_or_missing_with_avx2_is_told() -> None:
+    found = _narrow(0.9, 1.2)
+    found["units"]["vgg16"]["left_out"] = {"PyTorch": "is not installed: torch"}
+    assert "VGG-16, float32, batch 1 with AVX2: 0.90 x OpenVINO" in [row for row, _ in claims.losses(found)]
+    assert "PyTorch: is not installed: torch (VGG-16, float32, batch 1 with AVX2)" in page.text(
+        found, {"networks": "a.svg", "coders": "b.svg"}
+    )
+
+
 def _with_product(**figures: tuple[float, float]) -> dict[str, Any]:
     """A record of one pruned row: bytes and milliseconds of dense weights, of ours and of rivals."""
     nbytes, ms = ({_ours(name): one[k] for name, one in figures.items()} for k in (0, 1))

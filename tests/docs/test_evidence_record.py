@@ -156,7 +156,7 @@ def test_a_damaged_model_is_named(tmp_path: Path) -> None:
         (("--threads", "0"), "0 must be at least 1"),
         (("--jobs", "-1"), "-1 must be at least 1"),
         (("--seconds", "-1"), "-1 must not be below 0"),
-        (("--minutes", "nan"), "nan must be above 0"),
+        (("--minutes", "nan"), "nan must not be below 0"),
         (("--models", "/nonexistent"), "there is no such folder"),
     ],
 )

@@ -123,8 +123,8 @@ class Tensor:
     def float_products(self) -> tuple[Any, Any] | None:
         """x @ weight.T and x @ weight of the native matrix, for a weight of floats; None where there is no kernel.
 
-        All that a product must know of a weight in one place: weights that were not used for a while lie far from the
-        processor, and each object on the way to the kernel costs as much as a thousand multiplications.
+        All that a product must know of a weight in one place: of weights that were not used for a while each object on
+        the way to the kernel is waited for.
         """
         if self.ndim != 2 or not by_name(self.encoded.dtype).floating:
             return None
